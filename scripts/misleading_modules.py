@@ -26,8 +26,8 @@ from pocketrnn import Classifier
 from pocketrnn.errors import LimitError, PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.intake.convention import compiled
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.intake.convention import compile_call
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.packing import pack
 
 _TESTS: Final = Path(__file__).parents[1] / "tests"
@@ -476,6 +476,6 @@ def _drawn(one: Misleading, generator: np.random.Generator, length: int) -> tupl
 
 
 def _own(one: Misleading, module: nn.Module, tokens: Tensor) -> np.ndarray:
-    with torch.no_grad(), quietly_on_cpu():
-        answer = compiled(str(one.call))(module, tokens, torch.tensor([tokens.shape[1]]))
+    with torch.no_grad(), run_quietly_on_cpu():
+        answer = compile_call(str(one.call))(module, tokens, torch.tensor([tokens.shape[1]]))
     return np.asarray(answer.double().reshape(-1).numpy())

@@ -13,11 +13,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pocketrnn.bundle.folder import name_of
+from pocketrnn.bundle.folder import classifier_name
 from pocketrnn.classifier import Classifier
 from pocketrnn.commands import cli
 from pocketrnn.commands.cli import main
-from pocketrnn.commands.command import Command, as_options, examples_of
+from pocketrnn.commands.command import Command, command_examples, translate_to_options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn_training import TextSettings
 from pocketrnn_training.rows.data_source import DataSource
@@ -182,8 +182,10 @@ def test_a_long_text_in_place_of_a_column_is_cut(tmp_path: Path) -> None:
 
 def test_messages_name_options_as_the_command_line_does(tmp_path: Path) -> None:
     command = COMMANDS["train"]
-    assert as_options("min_freq is 0. Use a number from 1.", command) == "--min-freq is 0. Use a number from 1."
-    assert as_options("epochs is 0. Use a number from 1.", command).startswith("--epochs is 0.")
+    assert (
+        translate_to_options("min_freq is 0. Use a number from 1.", command) == "--min-freq is 0. Use a number from 1."
+    )
+    assert translate_to_options("epochs is 0. Use a number from 1.", command).startswith("--epochs is 0.")
     export = COMMANDS["export"]
     for given, shown in [
         ("Export it so: --one-text, or one_text=True.", "Export it so: --one-text."),
@@ -192,15 +194,16 @@ def test_messages_name_options_as_the_command_line_does(tmp_path: Path) -> None:
         ("Without it: --no-torchscript, or torchscript=False.", "Without it: --no-torchscript."),
         ("The signature is (one_text=3).", "The signature is (one_text=3)."),
     ]:
-        assert as_options(given, export) == shown
+        assert translate_to_options(given, export) == shown
     assert (
-        as_options("Pass over it with on_error='skip'.", COMMANDS["classify"]) == "Pass over it with --on-error skip."
+        translate_to_options("Pass over it with on_error='skip'.", COMMANDS["classify"])
+        == "Pass over it with --on-error skip."
     )
 
 
 def test_names_of_the_users_own_stay_as_they_are() -> None:
     for message in ("min_freq.csv is empty.", "'min_freq' is no column.", "a/min_freq does not exist.", "my_min_freq"):
-        assert as_options(message, COMMANDS["train"]) == message
+        assert translate_to_options(message, COMMANDS["train"]) == message
 
 
 def test_an_error_that_comes_from_below_reaches_the_user_in_options(
@@ -234,10 +237,10 @@ def test_every_option_that_a_message_names_is_there() -> None:
 
 def test_a_classifier_is_called_by_its_path_without_what_the_kind_of_file_is(tmp_path: Path) -> None:
     names = ["snips.ckpt", "snips.checkpoint", "snips.bundle", "snips.checkpoint.bundle", "snips.prnn", "snips"]
-    assert {name_of(tmp_path / name) for name in names} == {"snips"}
-    assert name_of(tmp_path / ".ckpt") == ".ckpt"
-    assert name_of(tmp_path / "v1.2") == "v1.2"
-    assert name_of(Path("/")) == ""
+    assert {classifier_name(tmp_path / name) for name in names} == {"snips"}
+    assert classifier_name(tmp_path / ".ckpt") == ".ckpt"
+    assert classifier_name(tmp_path / "v1.2") == "v1.2"
+    assert classifier_name(Path("/")) == ""
 
 
 def test_what_is_trained_to_snips_ckpt_is_called_snips(tmp_path: Path) -> None:
@@ -275,10 +278,10 @@ def test_the_help_shows_the_examples_before_the_options_and_each_option_once(nam
     first = shown.index("Examples:")
     assert first < shown.index("\nOptions:")
     assert first < 400
-    for line in examples_of(command):
+    for line in command_examples(command):
         assert f"\n  {line}\n" in shown
     with command.make_context(name, [], resilient_parsing=True) as context:
-        grouped = [p.name for options in command.grouped(context).values() for p in options]
+        grouped = [p.name for options in command.options_by_group(context).values() for p in options]
         expected = [p.name for p in command.get_params(context) if isinstance(p, click.Option)]
     assert sorted(grouped, key=str) == sorted(expected, key=str)
 
@@ -312,4 +315,4 @@ def test_every_error_of_the_family_is_one_line_on_the_command_line() -> None:
     module = importlib.import_module("pocketrnn.errors")
     kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, PocketRNNError)]
     for kind in kinds:
-        assert "\n" not in cli._Failed(kind("Wrong.", "Do this.")).message
+        assert "\n" not in cli._CommandError(kind("Wrong.", "Do this.")).message

@@ -456,9 +456,9 @@ def test_a_checkpoint_is_exported_without_what_only_training_needs() -> None:
         "for name in ('pyarrow', 'lightning_fabric', 'sklearn', 'rich', 'matplotlib', 'scipy'):\n"
         "    sys.modules[name] = None\n"
         "import pathlib\n"
-        "from pocketrnn_export.commands.from_checkpoint import from_checkpoint\n"
+        "from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments\n"
         "from pocketrnn_export import bundle, compression, mobile, packing\n"
-        "from_checkpoint(pathlib.Path(sys.argv[1]))\n"
+        "read_checkpoint_arguments(pathlib.Path(sys.argv[1]))\n"
     )
     checkpoint = ROOT / "trained" / "pocketrnn_zoo" / "ag_news" / "checkpoint"
     done = subprocess.run([sys.executable, "-c", code, str(checkpoint)], capture_output=True, text=True, timeout=120)

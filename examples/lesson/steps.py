@@ -14,11 +14,11 @@ import torch
 from chapter import CHAPTER, Curve, Row, train_like_the_chapter
 
 from pocketrnn import Classifier
-from pocketrnn.benchmark import interleaved, one_by_one
+from pocketrnn.benchmark import measure_interleaved, one_by_one_run
 from pocketrnn.errors import MissingExtraError, PocketRNNError, first_line
 from pocketrnn.text import TextEncoder
 from pocketrnn_export import export
-from pocketrnn_export.commands.from_checkpoint import from_checkpoint
+from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments
 from pocketrnn_export.packing import pack
 from pocketrnn_training import Checkpoint, LabelledTexts, evaluate, train, write_checkpoint
 from pocketrnn_training.progress import Epoch, Notice, Progress
@@ -120,7 +120,7 @@ def result_of(
     say("test rows in PyTorch, in the batches of the training")
     in_batches = evaluate(checkpoint, test).accuracy
     say("export and proof")
-    module, description = from_checkpoint(folder / "checkpoint")
+    module, description = read_checkpoint_arguments(folder / "checkpoint")
     manifest = export(module, folder / "bundle", **description, torchscript=False, force=True)
     packed, why_not = _packed(folder, say)
 
@@ -210,13 +210,16 @@ def _times(checkpoint: Checkpoint, bundle: Path, packed: Path | None, texts: Seq
         with torch.inference_mode():
             return checkpoint.labels[int(module(tokens, lengths).argmax())]
 
-    runs = {"PyTorch": one_by_one(in_pytorch, texts), "bundle": one_by_one(Classifier.load(bundle).classify, texts)}
+    runs = {
+        "PyTorch": one_by_one_run(in_pytorch, texts),
+        "bundle": one_by_one_run(Classifier.load(bundle).classify, texts),
+    }
     if packed is not None:
-        runs["packed"] = one_by_one(Classifier.load(packed).classify, texts)
+        runs["packed"] = one_by_one_run(Classifier.load(packed).classify, texts)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        speeds = interleaved(runs, len(texts), _ROUNDS)
+        speeds = measure_interleaved(runs, len(texts), _ROUNDS)
     finally:
         torch.set_num_threads(threads)
     return {speed.name: round(speed.p50 or speed.mean, 1) for speed in speeds}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pocketrnn.errors import require
+from pocketrnn.errors import require_module
 
 if TYPE_CHECKING:
     from pocketrnn.verification import verify
@@ -34,5 +34,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     for package in ("torch", "onnx", "onnxscript"):
-        require(package, "export")
-    return getattr(require(_HOMES[name], "export"), name)
+        require_module(package, "export")
+    return getattr(require_module(_HOMES[name], "export"), name)

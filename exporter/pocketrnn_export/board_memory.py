@@ -1,25 +1,25 @@
-"""How much memory a program without files needs for a packed file of numbers: opened in place, a window, a stream."""
+"""The memory that a program without files needs for a packed file of numbers: to open it, for a window, a stream."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.engines.native import native_module
+from pocketrnn.engines.native import import_native_module
 
-__all__ = ["BoardMemory", "memory_of"]
+__all__ = ["BoardMemory", "required_memory"]
 
 
 @dataclass(frozen=True)
 class BoardMemory:
-    """Bytes that the engine asks for, at most: pointers are counted as this machine has them.
+    """The most bytes that the engine asks for; pointers have the size of this machine's.
 
     Attributes:
-        window: how many steps are answered at once; 0 where the file does not say.
-        channels: how many numbers a step has.
-        opened: what `prnn_open_in_place` keeps.
+        window: the number of steps of a window; 0 where the file does not say.
+        channels: the number of channels of a step.
+        opened: the memory that `prnn_open_in_place` keeps.
         work: working memory for one window; 0 without a window.
-        stream: what a stream keeps; 0 where the file has no step.
+        stream: the memory that a stream keeps; 0 where the file has no step graph.
         stream_work: working memory for one step of a stream.
 
     Example:
@@ -35,7 +35,7 @@ class BoardMemory:
     stream_work: int
 
     def definitions(self, name: str) -> str:
-        """The numbers as lines of C, for an array of that name."""
+        """The figures as `#define` lines of C, for an array with this name."""
         stated = {
             "memory": self.opened,
             "window": self.window,
@@ -60,19 +60,19 @@ class BoardMemory:
         return f"A program without files needs {'; '.join(parts)}."
 
 
-def memory_of(manifest: Manifest, content: bytes) -> BoardMemory | None:
-    """The memory that a packed file asks for; None where neither a window nor a stream says for how many steps.
+def required_memory(manifest: Manifest, content: bytes) -> BoardMemory | None:
+    """The memory that a packed file needs; None where it has neither a window nor a stream.
 
     Args:
-        manifest: what the file says.
+        manifest: the manifest in the file.
         content: the packed file.
 
     Example:
-        >>> memory_of(manifest, Path("gesture.prnn").read_bytes()).window
+        >>> required_memory(manifest, Path("gesture.prnn").read_bytes()).window
         64
     """
     window = manifest.numbers.window or manifest.numbers.steps or 0
     if not (window or manifest.stream):
         return None
-    opened, work, stream, stream_work = native_module().Packed(content, 0, True).memory(window)
+    opened, work, stream, stream_work = import_native_module().Packed(content, 0, True).memory(window)
     return BoardMemory(window, len(manifest.numbers.channels), opened, work, stream, stream_work)

@@ -1,4 +1,4 @@
-"""`export`: from a module to its bundle."""
+"""`export`: write the bundle of a module."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any, Final, Unpack, overload
 
 from torch import nn
 
-from pocketrnn.bundle.folder import check_free, name_of
+from pocketrnn.bundle.folder import check_folder_free, classifier_name
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
 from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, TagOutput, ValueOutput
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, shown
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import PairInput, TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
-from pocketrnn_export.bundle_writer import versions, write_bundle
+from pocketrnn_export.bundle_writer import package_versions, write_bundle
 from pocketrnn_export.comparing.cases import (
     MADE_TEXTS,
-    made_texts,
     pairs_for_proof,
+    random_texts,
     text_cases,
     texts_for_proof,
 )
-from pocketrnn_export.decoded_labels import with_crf
+from pocketrnn_export.decoded_labels import add_crf
 from pocketrnn_export.description import Description, LabelsOf, checked_labels, checked_name, text_output
-from pocketrnn_export.diagnose.faulty_rules import without_faulty_rules
+from pocketrnn_export.diagnose.faulty_rules import export_without_faulty_rules
 from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
     CommonArguments,
@@ -41,41 +41,47 @@ from pocketrnn_export.export_arguments import (
     OwnersPair,
 )
 from pocketrnn_export.forms.edge import EDGE
-from pocketrnn_export.forms.form import Form, FormKind, not_compared
-from pocketrnn_export.forms.onnx.onnx_graph import ONNX, whole_numbers_of
+from pocketrnn_export.forms.form import Form, FormKind, log_not_compared
+from pocketrnn_export.forms.onnx.onnx_graph import ONNX, find_small_integers
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.convention import Call
-from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
-from pocketrnn_export.intake.padding_effect import answered_alone, candidate_ids, padding_effect
-from pocketrnn_export.module_runs.untouched import random_state_kept
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module, try_ids
+from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
+from pocketrnn_export.module_runs.untouched import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
-    described_numbers,
-    refuse_arguments_of_texts,
+    describe_numbers,
     refuse_short_form,
+    refuse_text_arguments,
 )
-from pocketrnn_export.numbers.number_export import export_numbers_of
-from pocketrnn_export.one_export import Wanted, check_wanted, one_export_at_a_time, or_one_text, told_in_a_sentence
-from pocketrnn_export.pair_arguments import refuse_beside_pairs, texts_of_pairs
-from pocketrnn_export.progress import told_on_stderr
-from pocketrnn_export.proof.asked_ids import asked_ids
-from pocketrnn_export.proof.chosen_cases import noted_ids, noted_sizes, widths_of
-from pocketrnn_export.proof.closed_values import notes_of_closed_values
-from pocketrnn_export.proof.loud_ids import loud_ids
+from pocketrnn_export.numbers.number_export import export_number_module
+from pocketrnn_export.one_export import (
+    ExportOptions,
+    check_export_options,
+    convert_exceptions,
+    lock_exports,
+    make_or_retry_single,
+)
+from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
+from pocketrnn_export.progress import show_progress
+from pocketrnn_export.proof.asked_ids import find_compared_ids
+from pocketrnn_export.proof.chosen_cases import asked_ids_entry, asked_sizes_entry, text_widths
+from pocketrnn_export.proof.closed_values import constant_value_notes
+from pocketrnn_export.proof.loud_ids import find_loud_ids
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
-from pocketrnn_export.vocabularies.external import given_ids, made_ids
-from pocketrnn_export.vocabularies.owners_answers import Answered
-from pocketrnn_export.vocabularies.owners_texts import Answer, OwnersText, answers_in_words, checked_pairs, pairs_of
-from pocketrnn_export.vocabularies.pipeline import chosen_rules
+from pocketrnn_export.vocabularies.external import collect_given_ids, make_random_ids
+from pocketrnn_export.vocabularies.owners_answers import AnsweredText
+from pocketrnn_export.vocabularies.owners_texts import Answer, OwnersText, check_pairs, list_pairs, name_answers
+from pocketrnn_export.vocabularies.pipeline import choose_rules
 from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
-from pocketrnn_export.vocabularies.tokenizer_library import compared_with_library
+from pocketrnn_export.vocabularies.tokenizer_library import compare_with_library
 from pocketrnn_export.vocabularies.vocabulary import VocabularySource
 
 __all__ = ["export"]
 
 _log = logging.getLogger(__name__)
-# So many tokens has a text of one id that a module may take for padding, where it is asked whether it answers it.
+# The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.
 _FILLED: Final = 12
 
 
@@ -167,64 +173,64 @@ def export(
     """Export a recurrent classifier of texts, or of sequences of numbers, as a bundle that is proven to give the same
     answers.
 
-    Long because every argument is described here; the work is in `prepare`, in the forms and in `write_bundle`.
+    Long because every argument is described here; the work is in `prepare_module`, the forms and `write_bundle`.
 
-    The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. How its `forward` is
-    called and read is found out by calling it on small batches (docs/modules.md), told at the level INFO, and kept in
-    the bundle's provenance; `call` says it where that does not do.
+    The module is not changed: a copy of it in float32, in eval mode, on the CPU is exported. `export` calls the module
+    on small batches to find out how `forward` is called and read (docs/modules.md), logs that at the level INFO, and
+    keeps it in the bundle's provenance; `call` states it where that does not work.
 
     Args:
         module: the classifier; nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and sequence length,
             packed or not.
         path: the folder to write.
-        input: all that is known of what it takes, `TextInput` or `NumberInput`; in short form by `vocabulary`,
-            `tokenizer` and `rules`, or by `channels` and `numbers`.
-        output: all that is known of what it gives, `LabelOutput`, `TagOutput` or `ValueOutput`; in short form by
-            `labels`, `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
+        input: the description of its input, `TextInput` or `NumberInput`; in short form by `vocabulary`, `tokenizer`
+            and `rules`, or by `channels` and `numbers`.
+        output: the description of its output, `LabelOutput`, `TagOutput` or `ValueOutput`; in short form by `labels`,
+            `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
         labels: the classes, in the order of the logits. Always needed, but for a module of numbers that gives values.
-        labels_of: `texts`, or `tokens` for a module that gives the numbers of the labels for each token, as a tagger
-            does: [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
+        labels_of: `texts`, or `tokens` for a module that gives logits for each token, as a tagger does:
+            [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
         two_texts: whether forward takes two texts, such as a premise and a hypothesis, with or without the lengths of
-            each (docs/pairs.md). A pair is then given in the order of forward's inputs; the rules are of both texts.
-        crf: whether a CRF that such a module has decodes its labels. With False each token has its likeliest label.
+            each (docs/pairs.md). A pair is then given in the order of forward's inputs; the rules apply to both texts.
+        crf: whether the CRF of a tagger decodes its labels. With False each token has its likeliest label.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
-            torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer holds it.
+            torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer contains it.
         tokenizer: `basic_english` (the default, which is logged), `whitespace`, `characters` or `external`, where
             `rules` is None. Or your own function, text -> tokens: the rules, or the first of these three that agrees,
             must give the same ids on all example texts. Where the rules' tokenizer is `external`, the bundle takes
             tokens or ids, and the function, text -> tokens or ids, splits the texts of the proof. Or a tokenizer of
             subwords, as `read_tokenizer` takes it: the path of a tokenizer.json, say.
         rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
-            "<eos>" around them, pads them to one width (docs/text-rules.md). By default what the vocabulary says: its
+            "<eos>" around them, pads them to one width (docs/text-rules.md). By default the vocabulary decides: its
             default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. With neither of
-            the first two, unknown words are dropped. Or what `read_tokenizer` gave, which is compared with the library
-            that the file is of, where that is installed and there are no pairs.
+            the first two, unknown words are dropped. Or the result of `read_tokenizer`, which is compared with the
+            library that wrote the file, where that is installed and there are no pairs.
         example_ids: pairs (text, ids) of your own pipeline, unpadded, or (text, ids, answer) with what your classifier
             answers: a label, a list of labels, the probabilities of all labels, or a map label -> probability. The
             rules must give these ids, and the bundle these answers, probabilities within 0.001. In place of ids stand
             tokens, where the tokenizer is `external`; or None, where there is an answer.
-        lengths: whether forward is given lengths; by default that is found out.
-        call: how the module is called, where that is not found out: a line of Python, such as
+        lengths: whether forward takes lengths; by default `export` finds out.
+        call: how the module is called, where `export` cannot find out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
             [batch]), that gives [batch, classes]. With `two_texts` a line over `first`, `second`, `first_lengths`
             and `second_lengths`, or a function of the module and these.
         gives: whether the module gives `logits` or `probabilities`; by default its numbers decide (docs/modules.md).
-            The conclusion is told, and kept in the bundle's provenance.
-        one_text: ask the module one text at a time, though it takes a batch: for one that mixes the texts of a batch.
-            Its bundle answers text by text, which is slower for many.
+            The conclusion is logged, and kept in the bundle's provenance.
+        one_text: run the module on one text at a time, though it takes a batch: for one that mixes the texts of a
+            batch. Its bundle answers text by text, which is slower for many.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
             not a softmax of all.
-        thresholds: for each label the probability from which it is given, such as validation chose it; the bundle
-            keeps them, and `predict_labels` and `pocketrnn classify` use them. Where one label is right, the likeliest
-            is given from its threshold on, else none.
-        example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and no function;
-            tuples of two, with `two_texts`. The first of them become golden examples. Without any, texts are made of
-            the vocabulary's words.
-        examples: whether given texts become golden examples, which whoever has the bundle can read. With False they
-            serve the proof only, and the golden examples are made of the vocabulary's words.
+        thresholds: for each label the lowest probability with which it is predicted, such as validation chose it; the
+            bundle keeps them, and `predict_labels` and `pocketrnn classify` use them. With one label a text, the
+            likeliest label is predicted if it reaches its threshold, else none.
+        example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and not a function;
+            tuples of two, with `two_texts`. The first of them become golden examples. Without any, `export` makes
+            texts of the vocabulary's words.
+        examples: whether given texts become golden examples, which everybody who has the bundle can read. With False
+            they serve the proof only, and the golden examples are made of the vocabulary's words.
         name: what the classifier is called; by default the folder's name, without an end such as `.bundle`.
         torchscript: whether to write a TorchScript copy; by default one is written if it can be proven, since tracing
-            freezes what forward asks about a size.
+            freezes each condition on a size in forward.
         streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
             classifiers that `pocketrnn train` made. It holds the weights a second time.
         edge: write a graph for small engines: one text a run, no lengths, no If, Loop or Scan, the lowest opset that
@@ -234,20 +240,20 @@ def export(
         provenance: the origin of the classifier: data, metrics, licence. Versions are added.
         report: a JSON file to write every single case of the proof to, also where it fails.
         force: replace a bundle at `path`.
-        progress: say on standard error what is done, once it has taken two seconds. Where your program sets logging up,
+        progress: print progress on standard error, once it has taken two seconds. Where your program sets logging up,
             its handlers get these lines instead, at the level INFO.
         channels: the channels of a module that takes sequences of numbers, not texts: their names, or how many. It is
-            called, traced and proven on numbers that are drawn for it (docs/numbers.md).
-        numbers: the members of `NumberInput` beside the channels (mean, scale, window and others), and what
-            `NumberArguments` says: values, scaler, layout, sequences. Without a training range, that of four sequences
-            or more is kept, where so many are given.
+            called, traced and proven on random numbers (docs/numbers.md).
+        numbers: the members of `NumberInput` beside the channels (mean, scale, window and others), and those of
+            `NumberArguments`: values, scaler, layout, sequences. Without a training range, the range of the sequences
+            is kept, where there are four or more.
 
     Returns:
-        what was written to classifier.json, with the proof.
+        the manifest that was written to classifier.json, with the proof.
 
     Raises:
-        InputError: an argument is unusable; among them OutputError, when `path` is taken. The rules give other ids than
-            example_ids or your tokenizer, or these ids suggest that your pipeline does what the rules do not; the
+        InputError: an argument is unusable; its subclass OutputError, when `path` is taken. The rules give other ids
+            than example_ids or your tokenizer, or these ids suggest that your pipeline does more than the rules; the
             message has the first difference.
         ExportError: the module cannot be traced, is not reproducible or does not take a batch.
         ParityError: PyTorch, TorchScript, ONNX and the runtime do not agree, or the bundle gives other answers than
@@ -273,67 +279,79 @@ def export(
         multi_label = output.activation == "sigmoid"
     if isinstance(output, TagOutput):
         labels, labels_of = output.labels, "tokens"
-    name = name if name is not None else name_of(path)
-    wanted = Wanted(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf, two_texts)
+    name = name if name is not None else classifier_name(path)
+    wanted = ExportOptions(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf, two_texts)
     if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                     "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
                     "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf,
                     "two_texts": two_texts or None}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
-        refuse_arguments_of_texts(of_texts, channels if stated is None else stated.channels, numbers)
+        refuse_text_arguments(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
             numbers |= {"values": output.names, "value_units": output.units}
-        check_free(path, force=force, made_by=CLASSIFIER_JSON)
-        known = described_numbers(
+        check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+        known = describe_numbers(
             name, wanted, provenance, given=stated, channels=channels, labels=labels, multi_label=multi_label,
             thresholds=thresholds, priors=priors, **numbers,
         )  # fmt: skip
-        check_wanted(wanted)
-        with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
-            return without_faulty_rules(lambda: export_numbers_of(module, path, known, force=force))
+        check_export_options(wanted)
+        with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
+            return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
         raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
     if labels is None:
         raise InputError("There are no labels.", "Give the classes, in the order of the logits: labels=[...].")
-    check_free(path, force=force, made_by=CLASSIFIER_JSON)
-    text, pairs = read_text_arguments(vocabulary, tokenizer, rules), checked_pairs(example_ids)
-    answers = answers_in_words(pairs, checked_labels(labels))
-    each_text = texts_of_pairs(example_texts) if two_texts else example_texts
-    chosen = chosen_rules(text.vocabulary, text.rules, text.tokenizer, pairs_of(pairs), each_text)
+    check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+    text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
+    answers = name_answers(pairs, checked_labels(labels))
+    each_text = flatten_pairs(example_texts) if two_texts else example_texts
+    chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
     description = Description(
         checked_name(name),
         (PairInput if two_texts else TextInput)(chosen, text.vocabulary.tokens),
         text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
-        {**(provenance or {}), "versions": versions()},
+        {**(provenance or {}), "versions": package_versions()},
     )
-    _refuse_tokens_alone(chosen, pairs)
-    verdict = _text_verdict(description, text, pairs, each_text)
-    description = description.noting({TEXT_RULES: verdict.document})
-    check_wanted(wanted)
+    _refuse_unchecked_tokens(chosen, pairs)
+    verdict = _judge_text_rules(description, text, pairs, each_text)
+    description = description.add_provenance({TEXT_RULES: verdict.document})
+    check_export_options(wanted)
     if description.output.of_tokens:
-        _refuse_for_tokens(chosen, pairs, streaming=streaming, edge=edge)
+        _check_token_labels(chosen, pairs, streaming=streaming, edge=edge)
     if two_texts:
-        refuse_beside_pairs(
+        check_pair_arguments(
             description, pairs, torchscript=torchscript is True, streaming=streaming, edge=edge, one_text=one_text
         )
         torchscript = False
-    kinds = _wanted(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
-    description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
-    make = functools.partial(
-        _exported, module, path, description, wanted, kinds, given, texts, answers, compared=bool(pairs), force=force
+    kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
+    description, given, texts = _choose_proof_texts(
+        description, text.tokenizer, pairs, example_texts, examples=examples
     )
-    with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
-        manifest = without_faulty_rules(make)
-    _tell_verdicts(manifest)
+    make = functools.partial(
+        _export_text_module,
+        module,
+        path,
+        description,
+        wanted,
+        kinds,
+        given,
+        texts,
+        answers,
+        compared=bool(pairs),
+        force=force,
+    )
+    with lock_exports(), show_progress(progress), restore_random_state(), convert_exceptions(module):
+        manifest = export_without_faulty_rules(make)
+    _log_verdicts(manifest)
     return manifest
 
 
-def _exported(
+def _export_text_module(
     module: nn.Module,
     path: Path,
     description: Description,
-    wanted: Wanted,
+    wanted: ExportOptions,
     kinds: Sequence[FormKind],
     given: Sequence[Any],
     texts: Sequence[Any],
@@ -342,41 +360,41 @@ def _exported(
     compared: bool,
     force: bool,
 ) -> Manifest:
-    """A module of texts as a bundle, once; as for `export`.
+    """Export a module of texts as a bundle, in one attempt.
 
     Args:
         module, path, description, wanted, kinds, force: as `export` has them.
-        given, texts: those that were given, and all of the proof.
-        answers: what the owner's classifier answers to some of them.
+        given, texts: the texts that were given, and all texts of the proof.
+        answers: the answers of the owner's classifier to some of them.
         compared: whether the owner gave texts with their ids or answers.
     """
-    prepared, forms = _prepared_and_made(
-        _asking(module, description, wanted), kinds, description, one_text=wanted.one_text
+    prepared, forms = _prepare_with_forms(
+        _bind_prepare(module, description, wanted), kinds, description, one_text=wanted.one_text
     )
-    description, labels_of_owner = with_crf(prepared, description, wanted=wanted.crf)
+    description, labels_of_owner = add_crf(prepared, description, wanted=wanted.crf)
     shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
-    description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
-    graph, bounds = _graph_of(forms)
+    description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
+    graph, bounds = _find_graph(forms)
     program = next((form.program for form in forms if form.program is not None), None)
-    phrase = () if program is None else asked_ids(program, graph.embedding_rows)
-    description = description.noting({**noted_sizes(bounds), **noted_ids(phrase)})
-    _tell_what_is_assumed(graph, description, compared=compared)
+    phrase = () if program is None else find_compared_ids(program, graph.embedding_rows)
+    description = description.add_provenance({**asked_sizes_entry(bounds), **asked_ids_entry(phrase)})
+    _warn_of_extra_rows(graph, description, compared=compared)
     private = frozenset(() if wanted.examples else given)
-    texts = _texts_for(graph.limits, texts, description, private)
-    description = _with_padding_measured(prepared, graph, description, texts)
-    refuse_mixed_texts(prepared, graph.limits, bounds, _whole_numbers(forms))
-    loud, tried = loud_ids(prepared.module, description.ids), _answered_where_padding(prepared)
+    texts = _select_usable_texts(graph.limits, texts, description, private)
+    description = _measure_padding(prepared, graph, description, texts)
+    refuse_mixed_texts(prepared, graph.limits, bounds, _small_constants(forms))
+    loud, tried = find_loud_ids(prepared.module, description.ids), _find_answered_padding_ids(prepared)
     cases = proof_cases(prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase)
     every = {**cases, "texts": text_cases(texts, description.encoder())}
-    closed = notes_of_closed_values(program, every, graph.inputs, one_row=graph.batch == 1)
-    description = description.noting(not_compared(forms, closed))
+    closed = constant_value_notes(program, every, graph.inputs, one_row=graph.batch == 1)
+    description = description.add_provenance(log_not_compared(forms, closed))
     plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
-    plan = replace(plan, answered=_answered(description, answers), labels=labels_of_owner)
+    plan = replace(plan, answered=_texts_with_answers(description, answers), labels=labels_of_owner)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
     return write_bundle(path, description, forms, plan, force=force)
 
 
-def _texts_of_proof(
+def _choose_proof_texts(
     description: Description,
     tokenizer: str | Tokenizer | None,
     pairs: Sequence[OwnersText],
@@ -384,7 +402,8 @@ def _texts_of_proof(
     *,
     examples: bool,
 ) -> tuple[Description, list[Any], list[Any]]:
-    """The description with the ids of texts that only the owner's code can split; the given texts; and all texts."""
+    """The description, the given texts and all texts of the proof. The description gets the ids of texts that only the
+    owner's code can split."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
@@ -393,32 +412,34 @@ def _texts_of_proof(
         texts: Any = example_texts or [one.text for one in pairs]
         return description, texts, texts_for_proof(texts, vocabulary, rules, made_too=not examples)
     function = tokenizer if callable(tokenizer) else None
-    given = given_ids(rules, vocabulary, rows=description.ids, tokenizer=function, pairs=pairs, texts=example_texts)
-    made = made_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
+    given = collect_given_ids(
+        rules, vocabulary, rows=description.ids, tokenizer=function, pairs=pairs, texts=example_texts
+    )
+    made = make_random_ids(rules, vocabulary, () if given and examples else MADE_TEXTS)
     known = {**given, **made, **given} if examples else {**made, **given}
     return replace(description, known=known), list(given), list(known)
 
 
-def _refuse_tokens_alone(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Refuse tokens that would be compared with nothing.
+def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
+    """Refuse tokens that nothing would be compared with.
 
     Raises:
-        InputError: the rules split texts, and a text comes with its tokens alone.
+        InputError: the rules split texts, and a text comes with its tokens only.
     """
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
-                f"{shown(one.text, 40)} comes with its tokens, and {rules.tokenizer} splits texts itself.",
+                f"{short_repr(one.text, 40)} comes with its tokens, and {rules.tokenizer} splits texts itself.",
                 "Give its ids, or what your classifier answers.",
             )
 
 
-def _answered(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[Answered]:
-    """The texts on which the written bundle is compared with its owner's classifier. Texts without an id are left out:
+def _texts_with_answers(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:
+    """The texts on which the written bundle is compared with the owner's classifier. Texts without ids are left out:
     the classifier has no answer to them."""
     external = description.text.rules.tokenizer == EXTERNAL
     return [
-        Answered(
+        AnsweredText(
             one.text,
             (one.tokens or one.ids or description.known[one.text]) if external else one.text,
             answer,
@@ -430,11 +451,11 @@ def _answered(description: Description, answers: Sequence[tuple[OwnersText, Answ
     ]
 
 
-def _text_verdict(
+def _judge_text_rules(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
-    """The verdict on the text rules, after `chosen_rules` has refused rules that differ. How many answers equal the
-    owner's is known when the bundle is written."""
+    """The verdict on the text rules, after `choose_rules` has refused rules that differ. The number of answers that
+    equal the owner's is known only when the bundle is written."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.text.rules.tokenizer == EXTERNAL
     # The module has no answer to a text without an id.
@@ -445,7 +466,7 @@ def _text_verdict(
     if callable(tokenizer) and not external:
         return TextVerdict("compared", len({*map(str, texts), *(one.text for one in pairs)}), "tokens")
     if read is not None:
-        number = compared_with_library(read, [text for text in texts if isinstance(text, str)])
+        number = compare_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)
     answers = sum(one.answer is not None and not (external and one.ids) for one in pairs)
     if answers:
@@ -458,8 +479,8 @@ def _text_verdict(
 
 
 def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
-    """Whether a text has a word that the vocabulary lacks; always of subwords, and where the owner's code may give
-    ids."""
+    """Whether a text has a word that the vocabulary lacks; always True for subwords, and where the owner's code may
+    give ids."""
     rules = description.text.rules
     if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
         return True
@@ -471,8 +492,8 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
     return any(not encoder.holds(token) for tokens in each for token in tokens)
 
 
-def _tell_verdicts(manifest: Manifest) -> None:
-    """Log the two verdicts: a warning where one leaves something open; and whose texts are inside."""
+def _log_verdicts(manifest: Manifest) -> None:
+    """Log the two verdicts, as a warning where one leaves something open; and whether given texts are in the bundle."""
     verdict, log = text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -493,10 +514,12 @@ def _tell_verdicts(manifest: Manifest) -> None:
         )  # fmt: skip
 
 
-def _asking(module: nn.Module, description: Description, wanted: Wanted) -> Callable[..., ExportableModule]:
-    """The function that finds out how the module is called, for batches or with `one_text`."""
+def _bind_prepare(
+    module: nn.Module, description: Description, wanted: ExportOptions
+) -> Callable[..., ExportableModule]:
+    """`prepare_module` with all arguments but `one_text`: it finds out how the module is called."""
     return functools.partial(
-        prepare,
+        prepare_module,
         module,
         lengths=wanted.lengths,
         ids=description.ids,
@@ -507,17 +530,17 @@ def _asking(module: nn.Module, description: Description, wanted: Wanted) -> Call
         two_texts=wanted.two_texts,
         call=wanted.call,
         gives=wanted.gives,
-        widths=widths_of(description.text.rules),
+        widths=text_widths(description.text.rules),
     )
 
 
-def _wanted(
+def _choose_form_kinds(
     module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
 ) -> list[FormKind]:
-    """The forms that `export` is asked for.
+    """The kinds of forms that `export` is to make.
 
     Raises:
-        InputError: they do not go together, or the module cannot have one of them.
+        InputError: they cannot be combined, or the module cannot have one of them.
     """
     if edge and (streaming or torchscript):
         raise InputError(
@@ -534,20 +557,20 @@ def _wanted(
     return chosen
 
 
-def _refuse_for_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
-    """Refuse what no bundle has whose labels are of tokens.
+def _check_token_labels(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
+    """Refuse options that a bundle with labels of tokens cannot have.
 
     Raises:
-        InputError: something of it is asked for.
+        InputError: one of them is given.
     """
     if streaming or edge:
         raise InputError(
-            f"The labels are of tokens, and there is no {'step graph' if streaming else 'profile edge'} of such.",
+            f"The labels are of tokens: such a bundle cannot have a {'step graph' if streaming else 'profile edge'}.",
             f"Export without {'streaming' if streaming else 'edge'}: the bundle answers whole texts.",
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise InputError(
-            f"The labels are of tokens, and the rules make n-grams (ngrams is {rules.ngrams}), which are none.",
+            f"The labels are of tokens, and the rules make n-grams (ngrams is {rules.ngrams}), which are not tokens.",
             "Leave ngrams out of the rules.",
         )
     if any(one.answer is not None for one in pairs):
@@ -557,10 +580,10 @@ def _refuse_for_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText], *, stre
         )
 
 
-def _prepared_and_made(
+def _prepare_with_forms(
     ask: Callable[..., ExportableModule], kinds: Sequence[FormKind], description: Description, *, one_text: bool
 ) -> tuple[ExportableModule, list[Form]]:
-    """The module as it is called, and its forms: for one text at a time, where there are none for batches."""
+    """The prepared module and its forms: for one text at a time, where it has none for batches."""
     prepared = ask(one_text=one_text)
     if prepared.real_token:
         _log.warning(
@@ -581,34 +604,34 @@ def _prepared_and_made(
         forms = _make_forms(kinds, prepared, description)
         if EDGE in kinds or prepared.one_text:
             return prepared, forms
-        graph, _ = _graph_of(forms)
-        told = {i: 0.0 for i in graph.alone if i not in prepared.stated_alone}
+        graph, _ = _find_graph(forms)
+        told = {i: 0.0 for i in graph.alone if i not in prepared.ids_asked_alone}
         prepared = replace(prepared, padding=graph.padding, alone={**told, **prepared.alone})
-        # A graph says which numbers forward compares ids with.
+        # The graph's constants include the numbers that forward compares ids with.
         rules = description.text.rules
-        numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_whole_numbers(forms)]
-        tried = with_ids_tried(prepared, [i for i in numbers if i is not None])
+        numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_small_constants(forms)]
+        tried = try_ids(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return or_one_text(prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts)
+    return make_or_retry_single(prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts)
 
 
-def _with_padding_measured(
+def _measure_padding(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Log what padding does to the module's answers, and keep it in the provenance; nothing where it does nothing."""
+    """Log how padding changes the module's answers, and add that to the provenance; do nothing where it does not."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         _log.warning(
             "A text that holds %s is answered otherwise beside other texts than alone%s, as where forward takes that "
-            "for padding and pools up to the longest text of a batch. pocketrnn answers such a text alone, which takes "
-            "longer where there are many",
-            _named(prepared.alone, description.text.vocabulary), _moved(max(prepared.alone.values())),
+            "for padding and pools up to the longest text of a batch. pocketrnn answers such a text alone, which is "
+            "slower for many texts",
+            _describe_ids(prepared.alone, description.text.vocabulary), _describe_change(max(prepared.alone.values())),
         )  # fmt: skip
-    effect = padding_effect(
-        prepared.as_reference(),
+    effect = measure_padding_effect(
+        prepared.make_reference(),
         [encoder.encode(text) for text in texts],
         padding_id=rules.padding_id,
         widths=prepared.widths,
@@ -617,7 +640,7 @@ def _with_padding_measured(
         one_text=prepared.one_text,
         multi_label=prepared.multi_label,
     )
-    if effect is None or not effect.tells:
+    if effect is None or not effect.exceeds_rounding:
         return description
     advice = "" if prepared.takes_lengths or prepared.widths.least > 1 or prepared.two_texts else (
         ". If your pipeline pads texts to one width, say so in the rules: min_width, max_width and pad_side "
@@ -627,28 +650,28 @@ def _with_padding_measured(
         "%s, as in batches of your own (seen on %d texts); pocketrnn answers each text without padding%s",
         effect.said, effect.texts, advice,
     )  # fmt: skip
-    return description.noting({"padding": effect.document})
+    return description.add_provenance({"padding": effect.document})
 
 
-def _answered_where_padding(prepared: ExportableModule) -> list[int]:
-    """The ids that a module may take for padding, and of which it answers a text of nothing else."""
-    candidates = candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
-    return answered_alone(prepared.as_reference().run, candidates, prepared.widths.clip(_FILLED))
+def _find_answered_padding_ids(prepared: ExportableModule) -> list[int]:
+    """The ids that a module may take for padding, if it answers a text that holds nothing else."""
+    candidates = find_candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
+    return keep_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
 
 
-def _named(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
-    """Ids with their words, the first five."""
+def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
+    """The first five ids with their words, as a phrase."""
     found = list(ids)
     some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
 
 
-def _moved(probability: float) -> str:
+def _describe_change(probability: float) -> str:
     return f", by up to {probability:.2g} in probability" if 0 < probability < 1 else ""
 
 
-def _tell_what_is_assumed(graph: Graph, description: Description, *, compared: bool) -> None:
-    """Log what a wrong bundle may come of, and nothing here can show to be wrong."""
+def _warn_of_extra_rows(graph: Graph, description: Description, *, compared: bool) -> None:
+    """Warn if the embedding has more rows than the vocabulary has words, and no ids were compared."""
     words, rows = len(description.text.vocabulary), graph.embedding_rows
     if rows > words and not compared:
         _log.warning(
@@ -659,13 +682,13 @@ def _tell_what_is_assumed(graph: Graph, description: Description, *, compared: b
         )  # fmt: skip
 
 
-def _whole_numbers(forms: Iterable[Form]) -> list[int]:
+def _small_constants(forms: Iterable[Form]) -> list[int]:
     """The small constants of the ONNX graph among the forms."""
-    return [number for form in forms if isinstance(form.entry, Graph) for number in whole_numbers_of(form.content)]
+    return [number for form in forms if isinstance(form.entry, Graph) for number in find_small_integers(form.content)]
 
 
 def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
-    """The forms; one that is not required and cannot be made is left out, and that is said."""
+    """Make the forms; leave out one that is not required and cannot be made, with a warning."""
     forms: list[Form] = []
     for kind in kinds:
         _log.info("Tracing the module for %s", kind.name)
@@ -674,7 +697,7 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
                 forms.append(kind.make(prepared, description, forms))
             except PocketRNNError:
                 raise
-            # Whatever an engine or the module's own code raises on the way.
+            # An engine or the module's own code can raise any exception here.
             except (Exception, SystemExit) as error:
                 raise UntraceableError(
                     f"The module has no {kind.name} form: {type(error).__name__}: {first_line(error).rstrip('.')}.",
@@ -689,20 +712,20 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
     return forms
 
 
-def _texts_for(
+def _select_usable_texts(
     limits: Limits | None, texts: Sequence[Any], description: Description, private: frozenset[Any]
 ) -> list[Any]:
-    """The texts that the module takes, for the proof; among them one that may be shown.
+    """The texts of the proof that the module takes, with at least one that may be shown.
 
     Raises:
-        ExportError: there is none.
+        ExportError: there are none.
     """
     inside = texts_within(limits, texts, description)
     if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not description.text.pairs:
-        # Texts with as many words as the module needs, where the texts made for every module have fewer.
+        # Texts with as many words as the module needs: the usual made texts have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
         inside += texts_within(
-            limits, made_texts(description.text.vocabulary, description.text.rules, (least,)), description
+            limits, random_texts(description.text.vocabulary, description.text.rules, (least,)), description
         )
     if private.issuperset(inside):
         raise ExportError(
@@ -713,8 +736,8 @@ def _texts_for(
     return inside
 
 
-def _graph_of(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
-    """The graph's entry for classifier.json, and the sizes on both sides of each condition on a size in forward."""
+def _find_graph(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
+    """The graph's entry for classifier.json, and the sizes on both sides of each size condition in forward."""
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds

@@ -1,4 +1,4 @@
-"""The proof of a bundle: what its forms are compared with, on what, and whether that is a proof."""
+"""The proof of a bundle: the reference and the cases that its forms are compared on, and whether they pass."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.comparing.cases import Case, bound_cases
-from pocketrnn_export.comparing.comparing import Compared, Reference, compare, run_of
-from pocketrnn_export.comparing.exact import graph_proof
-from pocketrnn_export.comparing.verdict import passes, proven, write_report
+from pocketrnn_export.comparing.cases import Case, boundary_cases
+from pocketrnn_export.comparing.comparing import CandidateComparison, Reference, compare_candidate, module_run
+from pocketrnn_export.comparing.exact import prove_graph
+from pocketrnn_export.comparing.verdict import is_near_enough, prove_parity, write_report
 from pocketrnn_export.decoded_labels import OwnersLabels
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.intake.as_given import AsGiven
+from pocketrnn_export.intake.as_given import GivenModule
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.module_runs.whole_copy import copied_again
+from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.every_size import check_beside_others
+from pocketrnn_export.proof.every_size import check_mixed_lengths
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.same_operators import refuse_other_operators
-from pocketrnn_export.vocabularies.owners_answers import Answered
+from pocketrnn_export.vocabularies.owners_answers import AnsweredText
 
 __all__ = [
     "FormsDifferError",
     "ProofPlan",
-    "compared_in_float64",
-    "compared_on_cases",
-    "first_verdict",
-    "lines_of_numbers",
+    "compare_in_float64",
+    "compare_on_cases",
+    "judge_forms",
+    "judge_proof",
+    "number_proof_lines",
     "proof_cases",
-    "provable",
     "refuse_mixed_texts",
+    "select_provable_forms",
     "texts_within",
-    "verdict",
 ]
 
 _log = logging.getLogger(__name__)
-# Texts and tokens of the inputs on which the operators of the owner's module and of its copy are compared.
+# (texts, tokens) of the inputs on which the operators of the owner's module and of its copy are compared.
 _SIZES: Final = ((3, 7), (1, 1), (2, 40))
 
 
 class FormsDifferError(ParityError):
-    """A form answers otherwise than the reference.
+    """A form's answers differ from the reference's.
 
     Args:
-        problem, remedy: as of every error.
-        forms: what was compared.
-        answers: the reference's, on all cases; None where there are none to look further at.
+        problem, remedy: as for every error.
+        forms: the forms that were compared.
+        answers: the reference's on all cases; None where there are none to examine further.
     """
 
     def __init__(
@@ -73,18 +73,18 @@ class ProofPlan:
     Attributes:
         reference: every form is compared with it.
         cases: by kind of inputs. The cases of the texts are added.
-        texts: also answered by the runtime, from the written bundle; strings, or pairs of these. The golden examples
+        texts: strings or pairs of them, which the runtime answers too, from the written bundle. The golden examples
             are taken from them.
-        private: those of the texts that become no golden example.
-        rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding.
-        tolerance: as for `comparing.verdict.passes`.
+        private: the texts that must not become golden examples.
+        rows_alone: whether a row's answer depends neither on the other rows of a case nor on its padding.
+        tolerance: as for `comparing.verdict.is_near_enough`.
         report: a file to write every single case to, also where the proof fails.
-        earlier: the proof of what the reference itself was made from, which stays part of the bundle's proof.
+        earlier: the proof of the graph that the reference was made from, which stays part of the bundle's proof.
         given: the user's own module, where the reference is a copy of it.
-        answered: texts with the answers of the owner's own classifier, for the written bundle.
-        rows: of a classifier of numbers, the samples that the ids of cases stand for, float32 [ids, channels]; its
+        answered: texts with the answers of the owner's own classifier, to compare the written bundle with.
+        rows: for a classifier of numbers, the samples that the ids of cases stand for, float32 [ids, channels]; its
             sequences are the cases of the texts.
-        labels: what decodes the labels of tokens, where something does.
+        labels: the decoder of the labels of tokens, if there is one.
     """
 
     reference: Reference
@@ -95,8 +95,8 @@ class ProofPlan:
     tolerance: float | None = None
     report: str | Path | None = None
     earlier: Parity | None = None
-    given: AsGiven | None = None
-    answered: Sequence[Answered] = ()
+    given: GivenModule | None = None
+    answered: Sequence[AnsweredText] = ()
     rows: NDArray[np.float32] | None = None
     labels: OwnersLabels | None = None
 
@@ -112,7 +112,7 @@ class ProofPlan:
         report: str | Path | None = None,
         rows: NDArray[np.float32] | None = None,
     ) -> ProofPlan:
-        """The plan of a module's own forms.
+        """The plan to prove a module's own forms.
 
         Args:
             prepared: the module.
@@ -123,7 +123,7 @@ class ProofPlan:
             'pytorch'
         """
         return cls(
-            reference=prepared.as_reference(),
+            reference=prepared.make_reference(),
             cases=cases,
             texts=texts,
             private=private,
@@ -134,8 +134,8 @@ class ProofPlan:
             rows=rows,
         )
 
-    def runtime_given(self, description: Description) -> list[Any]:
-        """The inputs that a Classifier is given for the texts, or its graph for the sequences."""
+    def runtime_inputs(self, description: Description) -> list[Any]:
+        """The inputs of a Classifier for the texts, or of its graph for the sequences."""
         if self.rows is None:
             return description.inputs_for(self.texts)
         return [self.rows[case.tokens[0]] for case in self.cases["texts"]]
@@ -144,38 +144,38 @@ class ProofPlan:
 def refuse_mixed_texts(
     prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
 ) -> None:
-    """Refuse a module that answers a text by the length of the one beside it, by how many there are, or by one of
-    another size before it; or of which a copy runs other operators.
+    """Refuse a module whose answer to a text depends on the batch size, on the lengths of other texts in the batch, or
+    on an earlier call; or whose copy runs other operators.
 
     Args:
         prepared: the module.
-        limits: of its graph.
-        bounds: (batch, sequence) on both sides of everything that forward asks about a size.
+        limits: the limits of its graph.
+        bounds: (batch, sequence) on both sides of every size condition in forward.
         numbers: the small constants of its graph.
 
     Raises:
-        ExportError: it does.
+        ExportError: the module does so.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:
         sizes = [(1 if prepared.one_text else batch, tokens) for batch, tokens in _SIZES]
-        cases = bound_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
+        cases = boundary_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
         refuse_other_operators(prepared.given, prepared.asked(cases))
     prepared.refuse_kept(bounds)
     if not prepared.one_text and prepared.widths.fixed is None:
         _log.info("Asking the module for a text beside others, at each of their lengths")
-        # A copy: what it keeps by a length, it would keep in single precision for the runs in double.
-        run = run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths)
+        # A copy: a cache by length would stay in single precision for the runs in double precision.
+        run = module_run(copy_again(prepared.reference), takes_lengths=prepared.takes_lengths)
         usual = [i for i in range(ids) if i != padding_id and i not in prepared.alone]
         ragged = prepared.padding
         try:
-            check_beside_others(run, usual or [0], padding_id, limits, ragged=ragged, bounds=bounds, numbers=numbers)
+            check_mixed_lengths(run, usual or [0], padding_id, limits, ragged=ragged, bounds=bounds, numbers=numbers)
         except ExportError as error:
             if not prepared.two_texts:
                 raise
             advice = "Let a pair's answer depend on its own tokens only, and on no size of its batch."
             raise ExportError(error.problem, advice) from error
-    prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
+    prepared.check_neighbours(boundary_cases(bounds, ids, padding_id, ragged=False))
 
 
 def proof_cases(
@@ -188,12 +188,12 @@ def proof_cases(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
-    """The inputs of a proof of a module's own forms but for the texts, by kind.
+    """The cases of the proof of a module's own forms, by kind of inputs, without the texts.
 
     Args:
         prepared: the module.
         rules: the text rules.
-        graph: what classifier.json says of its graph.
+        graph: the entry of its graph in classifier.json.
         bounds: as for `refuse_mixed_texts`.
         loud, tried, phrase: as for `cases_for`.
 
@@ -217,7 +217,7 @@ def proof_cases(
 
 
 def texts_within(limits: Limits | None, texts: Sequence[Any], description: Description) -> list[Any]:
-    """Those of the texts that a graph of such limits takes.
+    """The texts that a graph with these limits takes.
 
     Example:
         >>> texts_within(Limits(max_tokens=1), ["oil prices", "oil"], description)
@@ -227,9 +227,11 @@ def texts_within(limits: Limits | None, texts: Sequence[Any], description: Descr
     return [text for text in texts if limits is None or limits.take(encoder.encode(text), padding_id)]
 
 
-def provable(forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers) -> tuple[list[Form], list[Compared]]:
-    """The forms without those that are not required and answer otherwise than the reference, which is said; and their
-    lines of the proof.
+def select_provable_forms(
+    forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers
+) -> tuple[list[Form], list[CandidateComparison]]:
+    """The forms to keep, and their lines of the proof. A form that is not required and differs from the reference is
+    left out with a warning.
 
     Raises:
         FormsDifferError: a required form cannot be run.
@@ -237,7 +239,7 @@ def provable(forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers) 
     kept, compared = [], []
     for form in forms:
         try:
-            found = compared_on_cases(form, answers)
+            found = compare_on_cases(form, answers)
         except ParityError as error:
             if form.required:
                 raise FormsDifferError(error.problem, error.remedy) from error
@@ -251,14 +253,14 @@ def provable(forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers) 
     return kept, compared
 
 
-def compared_on_cases(form: Form, answers: ReferenceAnswers) -> list[Compared]:
-    """A form in all its runs, on all the cases that it takes; a line for each kind of inputs."""
+def compare_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
+    """Compare all runs of a form on all the cases that it takes; a line for each run and kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
         for inputs in answers.kinds:
             pairs = answers.of(inputs, one_row=form.one_row)
             compared.append(
-                compare(
+                compare_candidate(
                     candidate,
                     run,
                     [case for case, _ in pairs],
@@ -271,23 +273,23 @@ def compared_on_cases(form: Form, answers: ReferenceAnswers) -> list[Compared]:
     return compared
 
 
-def _all_pass(compared: Iterable[Compared], tolerance: float | None) -> bool:
-    return all(passes(found, tolerance) for one in compared for found in one.each)
+def _all_pass(compared: Iterable[CandidateComparison], tolerance: float | None) -> bool:
+    return all(is_near_enough(found, tolerance) for one in compared for found in one.each)
 
 
-def compared_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[Compared]:
-    """The forms in double precision, which agree with the reference to 1e-10.
+def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
+    """Compare the forms in double precision with the reference, to 1e-10.
 
     Raises:
-        FormsDifferError: one does not.
+        FormsDifferError: a form differs by more.
     """
     try:
-        return _exact_lines(forms, answers)
+        return _compare_exactly(forms, answers)
     except ParityError as error:
         raise FormsDifferError(error.problem, error.remedy, forms, answers) from None
 
 
-def _exact_lines(forms: Iterable[Form], answers: ReferenceAnswers) -> list[Compared]:
+def _compare_exactly(forms: Iterable[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
     lines = []
     for form in forms:
         if form.float64_run is None:
@@ -300,7 +302,7 @@ def _exact_lines(forms: Iterable[Form], answers: ReferenceAnswers) -> list[Compa
             if exact is None:
                 _log.warning("Not proven in double precision. %s", answers.not_exact)
                 return []
-            found = graph_proof(
+            found = prove_graph(
                 run,
                 exact,
                 content=form.content,
@@ -316,48 +318,48 @@ def _exact_lines(forms: Iterable[Form], answers: ReferenceAnswers) -> list[Compa
                 largest_difference=found.largest_difference,
                 labels_differing=0,
             )
-            lines.append(Compared(line, ()))
+            lines.append(CandidateComparison(line, ()))
     return lines
 
 
-def first_verdict(
-    plan: ProofPlan, compared: Sequence[Compared], forms: Sequence[Form], answers: ReferenceAnswers
+def judge_forms(
+    plan: ProofPlan, compared: Sequence[CandidateComparison], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
-    """`verdict` on the forms alone, before the runtime reads them.
+    """`judge_proof` for the forms alone, before the runtime reads them.
 
     Raises:
-        FormsDifferError: something that was compared differs by too much.
+        FormsDifferError: a comparison differs by too much.
     """
     try:
-        return verdict(plan, compared, answers)
+        return judge_proof(plan, compared, answers)
     except ParityError as error:
         raise FormsDifferError(error.problem, error.remedy, forms, answers) from None
 
 
-def verdict(plan: ProofPlan, compared: Sequence[Compared], answers: ReferenceAnswers) -> Parity:
-    """The proof so far, after it is written to the report.
+def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers) -> Parity:
+    """Write the comparisons to the report, if there is one, and return them as the proof.
 
     Raises:
-        ParityError: something that was compared differs by too much.
+        ParityError: a comparison differs by too much.
     """
     if plan.report is not None:
         write_report(plan.report, compared, plan.tolerance)
     allowed = answers.tolerance if plan.tolerance is None else plan.tolerance
-    parity = proven(compared, plan.tolerance, allowed=allowed, float64_error=answers.float64_error)
+    parity = prove_parity(compared, plan.tolerance, allowed=allowed, float64_error=answers.float64_error)
     if plan.rows is not None:
-        parity = replace(parity, comparisons=tuple(lines_of_numbers(parity.comparisons)))
+        parity = replace(parity, comparisons=tuple(number_proof_lines(parity.comparisons)))
     if plan.earlier is None:
         return parity
     allowed = max(parity.tolerance, plan.earlier.tolerance)
     return Parity(allowed, (*plan.earlier.comparisons, *parity.comparisons))
 
 
-def lines_of_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """The lines of a proof in the words of numbers. Those of a step are one for all kinds of inputs: a microcontroller
-    has them in flash.
+def number_proof_lines(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """The lines of a proof with the terms for sequences of numbers. The lines of a step are joined into one for all
+    kinds of inputs, since a microcontroller keeps them in flash.
 
     Example:
-        >>> lines_of_numbers([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs
+        >>> number_proof_lines([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs
         'sequences'
     """
     inputs = {"texts": "sequences", "every id": "every drawn row"}

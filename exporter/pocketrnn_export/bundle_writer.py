@@ -1,4 +1,4 @@
-"""A bundle from its forms and its description: proven, and written whole or not at all."""
+"""Write a bundle from its forms and its description: proven, and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any, Final
 import numpy as np
 
 import pocketrnn
-from pocketrnn.bundle.folder import written_whole
+from pocketrnn.bundle.folder import write_whole_folder
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, NumberExample, to_bytes
 from pocketrnn.classifier import Classifier
 from pocketrnn.verdicts import TEXT_RULES, AnswersCompared
-from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
+from pocketrnn_export.bundle_proof import ProofPlan, compare_in_float64, judge_forms, judge_proof, select_provable_forms
 from pocketrnn_export.comparing.cases import Case, Logits, text_cases
-from pocketrnn_export.comparing.float64_operators import one_thread
-from pocketrnn_export.decoded_labels import decoded_compared
+from pocketrnn_export.comparing.float64_operators import use_one_thread
+from pocketrnn_export.decoded_labels import compare_decoded_labels
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.proof.end_to_end import end_to_end, rows_end_to_end
+from pocketrnn_export.proof.end_to_end import compare_end_to_end, compare_hazard_rows
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.vocabularies.owners_answers import compared_answers
+from pocketrnn_export.vocabularies.owners_answers import compare_answers
 
-__all__ = ["golden_examples", "versions", "write_bundle"]
+__all__ = ["make_golden_examples", "package_versions", "write_bundle"]
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
@@ -47,23 +47,23 @@ def write_bundle(
 
     Args:
         path: the folder to write, whole or not at all.
-        description: all of the bundle that is not a form.
-        forms: made, and not proven yet.
-        plan: what they are compared with, and on what.
-        examples: the golden examples, or what makes them of the reference's answers; by default they are made of the
-            plan's texts.
-        other_files: further files, by name, which no reader of bundles needs.
+        description: the parts of the bundle that are not forms.
+        forms: the forms, not proven yet.
+        plan: the reference that they are compared with, and the cases.
+        examples: the golden examples, or a function from the reference's answers to them; by default they are made of
+            the plan's texts.
+        other_files: further files, by name, that readers of bundles do not need.
         force: replace a bundle at `path`.
 
     Raises:
         OutputError: `path` is taken, or cannot be written.
-        ParityError: a form or the runtime does not give the reference's answers, or the bundle not those of its owner's
-            classifier. Nothing was written.
+        ParityError: the answers of a form or of the runtime differ from the reference's, or those of the bundle from
+            its owner's classifier. Nothing was written.
 
     Example:
         >>> forms = [ONNX.make(prepared, description, ())]
         >>> cases = cases_for(description.text.rules, ids=8000, ragged=True)
-        >>> plan = ProofPlan(prepared.as_reference(), cases, ["oil prices"])
+        >>> plan = ProofPlan(prepared.make_reference(), cases, ["oil prices"])
         >>> write_bundle(Path("news"), description, forms, plan).graph.file
         'model.onnx'
     """
@@ -73,7 +73,7 @@ def write_bundle(
     answers = ReferenceAnswers(plan.reference, cases, rows_alone=plan.rows_alone)
     if examples is None:
         texts = [answer for _, answer in answers.of("texts", one_row=False)]
-        examples = golden_examples(
+        examples = make_golden_examples(
             plan.texts, cases["texts"], texts, plan.private, of_tokens=description.output.of_tokens
         )
     as_given = (
@@ -81,8 +81,8 @@ def write_bundle(
         if plan.given is None
         else plan.given.compared(answers.all(one_row=all(form.one_row for form in forms)), answers.with_spread)
     )
-    with one_thread(), written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
-        proven_forms, compared = provable(forms, plan, answers)
+    with use_one_thread(), write_whole_folder(path, force=force, made_by=CLASSIFIER_JSON) as work:
+        proven_forms, compared = select_provable_forms(forms, plan, answers)
         for form in proven_forms:
             (work / form.file).write_bytes(form.content)
         compared += as_given
@@ -94,40 +94,40 @@ def write_bundle(
             output=description.output,
             provenance=description.provenance,
             examples=examples(answers) if callable(examples) else examples,
-            parity=first_verdict(plan, compared, proven_forms, answers),
-            **_entries(proven_forms),
+            parity=judge_forms(plan, compared, proven_forms, answers),
+            **_form_entries(proven_forms),
         )
-        compared = [*compared_in_float64(proven_forms, answers), *compared]
+        compared = [*compare_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        classifier, given = Classifier.load(work), plan.runtime_given(description)
-        compared += end_to_end(classifier, given, answers, reference=plan.reference.name)
-        compared += rows_end_to_end(classifier, answers, plan.rows)
-        compared += decoded_compared(classifier, plan.labels, answers)
+        classifier, given = Classifier.load(work), plan.runtime_inputs(description)
+        compared += compare_end_to_end(classifier, given, answers, reference=plan.reference.name)
+        compared += compare_hazard_rows(classifier, answers, plan.rows)
+        compared += compare_decoded_labels(classifier, plan.labels, answers)
         manifest = replace(
             manifest,
-            parity=verdict(plan, compared, answers),
-            provenance=_with_answers(manifest.provenance, compared_answers(classifier, plan.answered)),
+            parity=judge_proof(plan, compared, answers),
+            provenance=_add_owners_answers(manifest.provenance, compare_answers(classifier, plan.answered)),
         )
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
     return manifest
 
 
-def _with_answers(provenance: Mapping[str, Any], answers: AnswersCompared | None) -> Mapping[str, Any]:
-    """The provenance, with what the owner's answers say of the text rules."""
+def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswersCompared | None) -> Mapping[str, Any]:
+    """The provenance, with the result of comparing the owner's answers added to the text rules."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance
-    # Texts that the bundle does not take were not compared.
+    # Only the texts that the bundle takes were compared.
     texts = {"texts": answers.labels + answers.probabilities} if stated.get("by") == "answers" else {}
     return {**provenance, TEXT_RULES: {**stated, **texts, "answers": answers.document}}
 
 
-def _entries(forms: Iterable[Form]) -> dict[str, Any]:
-    """The parts of a manifest that say something of the forms."""
+def _form_entries(forms: Iterable[Form]) -> dict[str, Any]:
+    """The manifest's entries for the forms, by member."""
     return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
 
 
-def golden_examples(
+def make_golden_examples(
     texts: Sequence[Any],
     cases: Sequence[Case],
     logits: Sequence[Logits],
@@ -135,8 +135,8 @@ def golden_examples(
     *,
     of_tokens: bool = False,
 ) -> tuple[Example, ...]:
-    """The first texts that are not private and the last two of them, which usually hold no known token. Logits are kept
-    as the shortest digits that give them."""
+    """Golden examples from the first texts that are not private and from the last two, which usually have no known
+    token. Logits are kept as the shortest digits that give them."""
     shown = [i for i, text in enumerate(texts) if text not in private and np.isfinite(logits[i]).all()]
     chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})
     made = []
@@ -146,8 +146,8 @@ def golden_examples(
     return tuple(made)
 
 
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that a bundle was made with."""
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a bundle is made with."""
     return {
         "pocketrnn": pocketrnn.__version__,
         "python": sys.version.split()[0],

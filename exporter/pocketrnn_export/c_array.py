@@ -6,7 +6,7 @@ import re
 import struct
 from pathlib import Path
 
-__all__ = ["array_name", "content_of", "to_c_array"]
+__all__ = ["array_name", "extract_packed_content", "to_c_array"]
 
 _NUMBERS_A_LINE = 10
 # The reserved words of C11 and C++ that a file's stem may be.
@@ -21,28 +21,28 @@ _KEYWORDS = {
 
 
 def array_name(path: Path) -> str:
-    """The name that the array has in a file of that name.
+    """The name of the C array for a file with this path.
 
     Args:
         path: the file.
 
     Returns:
-        a name that C and C++ take, in ASCII.
+        a valid name in C and C++, in ASCII.
 
     Example:
         >>> array_name(Path("ag-news.h"))
         'ag_news'
     """
     name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
-    # A name with _ in front of a capital letter or of another _ is the compiler's own.
+    # A name that begins with _ and a capital letter, or with two _, is reserved for the compiler.
     return f"model_{name}" if name in _KEYWORDS or not name[:1].isalpha() else name
 
 
-def content_of(file: bytes) -> bytes:
-    """The packed file that a header holds; a packed file is itself.
+def extract_packed_content(file: bytes) -> bytes:
+    """The bytes of a packed file that a C header holds; a packed file is returned as it is.
 
     Example:
-        >>> content_of(to_c_array(b"PRNN", "news").encode())
+        >>> extract_packed_content(to_c_array(b"PRNN", "news").encode())
         b'PRNN'
     """
     if file[:4] == b"PRNN":
@@ -55,13 +55,13 @@ def to_c_array(content: bytes, name: str, definitions: str = "") -> str:
     """A packed file as C source.
 
     Args:
-        content: the packed file's bytes, whose number is a multiple of 4.
-        name: the array's name; that of its size in bytes is `name` with `_size` behind it.
+        content: the packed file's bytes; their number is a multiple of 4.
+        name: the array's name; the constant with its size in bytes is called `name` with `_size` behind it.
         definitions: further lines of C, as `BoardMemory.definitions` gives them.
 
     Returns:
-        a header with an array of uint32_t, which is aligned as `prnn_open` asks for. Its numbers are the file's on a
-        little-endian machine; no other one opens packed files.
+        a header with an array of uint32_t, which is aligned as `prnn_open` requires. Its numbers are the file's on a
+        little-endian machine; no other machine opens packed files.
 
     Example:
         >>> to_c_array(b"PRNN", "news").splitlines()[-5]

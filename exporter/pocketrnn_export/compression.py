@@ -1,7 +1,7 @@
-"""A bundle made smaller: fewer words, weights in fewer bytes, no TorchScript copy; and what that costs.
+"""Make a bundle smaller: fewer words, weights in fewer bytes, no TorchScript copy; and measure the loss.
 
-The new graph is proven equal to the old one with rounded weights, in onnxruntime. How much the rounding itself changes
-cannot be proven; it is measured, on labelled data.
+The new graph is proven equal to the old one with rounded weights, in onnxruntime. The effect of the rounding itself
+cannot be proven; it is measured on labelled data.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.benchmark import interleaved, one_by_one
+from pocketrnn.benchmark import measure_interleaved, one_by_one_run
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.folder import check_free, written_whole
+from pocketrnn.bundle.folder import check_folder_free, write_whole_folder
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, to_bytes
-from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
@@ -28,27 +28,27 @@ from pocketrnn.text import EXTERNAL
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import COMPRESSED
 from pocketrnn_export.bundle_proof import ProofPlan, texts_within
-from pocketrnn_export.bundle_writer import versions, write_bundle
+from pocketrnn_export.bundle_writer import package_versions, write_bundle
 from pocketrnn_export.comparing.cases import Case, text_cases, texts_for_proof
-from pocketrnn_export.comparing.comparing import graph_reference, run_of_onnx
+from pocketrnn_export.comparing.comparing import graph_reference, onnx_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.edge import edge_form
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_form
-from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
+from pocketrnn_export.forms.quantized import STORAGES, Storage, quantize_graph
 from pocketrnn_export.forms.step import step_form
-from pocketrnn_export.labels_given import check_data, compared_by_labels, labels_given, labels_named, margins
-from pocketrnn_export.progress import told_on_stderr
+from pocketrnn_export.labels_given import check_data, compare_labels, label_margins, predicted_labels, target_labels
+from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.vocabularies.external import cut_ids
+from pocketrnn_export.vocabularies.external import replace_high_ids
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.data import LabelledTexts
 
-__all__ = ["Compressed", "MeasuredStage", "check_words", "compress", "table"]
+__all__ = ["CompressedBundle", "MeasuredStage", "check_words", "compress", "steps_table"]
 
-# With fewer texts, one text is more than one point of accuracy.
+# With fewer texts, one text makes more than one point of accuracy.
 _FEW_TEXTS: Final = 100
 # How many texts are timed for p50.
 _TIMED_TEXTS: Final = 300
@@ -58,15 +58,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MeasuredStage:
-    """A bundle after one step, and all the steps before it.
+    """The measurements of a bundle after one step and all the steps before it.
 
     Attributes:
-        name: what was done; "and ..." where a step came before.
+        name: the step's name; "and ..." where another step came before.
         size: bytes of all files.
-        accuracy: the share of the data's rows with the right label, or exactly the right ones; None without data.
-        agreeing: of how many of `texts` the label is the original's, or all labels are.
-        texts: how many texts were asked: the data's rows or, without data, the golden examples; without those that are
-            a tie for the original, or hold no known word, which say nothing of what is lost.
+        accuracy: the share of the data's rows with exactly the right label or labels; None without data.
+        agreeing: the number of `texts` whose label or labels are all the original's.
+        texts: the number of texts compared: the data's rows or, without data, the golden examples; without those that
+            are a tie for the original or have no known word, which show nothing about the loss.
         p50: the median time of an answer to one text, in microseconds.
     """
 
@@ -84,8 +84,8 @@ class MeasuredStage:
 
 
 @dataclass(frozen=True)
-class Compressed:
-    """The written bundle's manifest, and the measurements: of the original, and after every step."""
+class CompressedBundle:
+    """The written bundle's manifest, and the measurements of the original and of the bundle after every step."""
 
     manifest: Manifest
     steps: tuple[MeasuredStage, ...]
@@ -101,7 +101,7 @@ def compress(
     name: str | None = None,
     force: bool = False,
     progress: bool = True,
-) -> Compressed:
+) -> CompressedBundle:
     """Write a smaller bundle that is proven to answer as the original does with rounded weights.
 
     Args:
@@ -111,13 +111,13 @@ def compress(
             frequent where pocketrnn made it. By default, int8 and all words.
         data: labelled texts, with the classifier's labels in its order, to measure with.
         max_loss: how many points of accuracy on the data may be lost; 0.2 allows 91.4 % to become 91.2 %.
-        name: what the classifier is called; by default as before.
+        name: the classifier's name; by default as before.
         force: replace a bundle at `path`.
-        progress: say on standard error what is done, as `export` does.
+        progress: print progress on standard error, as `export` does.
 
     Raises:
-        InputError: an argument is unusable; the bundle is compressed already, or its graph is not an ONNX file; among
-            them OutputError, when `path` is taken.
+        InputError: an argument is unusable; the bundle is compressed already, or its graph is not an ONNX file; its
+            subclass OutputError, when `path` is taken.
         CompressionError: more accuracy is lost than `max_loss`. Nothing was written.
         ParityError: the new graph does not answer as the old one with rounded weights. Nothing was written.
 
@@ -127,43 +127,43 @@ def compress(
         ['original', 'without TorchScript', 'and embedding in int8']
     """
     path, storage = Path(path), storage or Storage()
-    check_free(path, force=force, made_by=CLASSIFIER_JSON)
+    check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
     folder = bundle_folder(bundle)
-    if is_packed(folder):
+    if is_packed_file(folder):
         raise InputError(f"{folder} is a packed file.", "Give the bundle that it was made from.")
     original = Classifier.load(folder)
     manifest = original.manifest if name is None else replace(original.manifest, name=name)
-    _check(manifest, storage, data, max_loss)
-    with told_on_stderr(progress), tempfile.TemporaryDirectory(prefix="pocketrnn.") as made:
+    _check_arguments(manifest, storage, data, max_loss)
+    with show_progress(progress), tempfile.TemporaryDirectory(prefix="pocketrnn.") as made:
         stages, rounding = [_Stage("original", folder, original)], []
-        for what, so_far in _steps(manifest, storage):
+        for what, so_far in _list_steps(manifest, storage):
             _log.info("Making and proving: %s", what.removeprefix("and "))
             smaller = Path(made) / str(len(stages))
-            rounding = _write_small(folder, manifest, so_far, smaller)
+            rounding = _write_smaller_bundle(folder, manifest, so_far, smaller)
             stages.append(_Stage(what, smaller, Classifier.load(smaller)))
-        steps = _measured(stages, data)
+        steps = _measure_stages(stages, data)
         _check_loss(steps, max_loss)
         last = stages[-1]
         proof = last.classifier.manifest.parity
-        # The whole chain: what the original was proven with, what rounding changed, and the proof of this graph.
+        # The whole chain: the original's proof, the effect of rounding, and the proof of this graph.
         chain = (*manifest.parity.comparisons, *rounding, *proof.comparisons)
         compressed = replace(
             last.classifier.manifest,
             parity=replace(proof, comparisons=chain),
-            provenance=_provenance(manifest, storage, steps, data),
+            provenance=_compressed_provenance(manifest, storage, steps, data),
         )
-        # The last stage is proven. Only its provenance changes: what was measured is known now.
-        with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
+        # The last stage is proven. Only its provenance changes: it gets the measurements.
+        with write_whole_folder(path, force=force, made_by=CLASSIFIER_JSON) as work:
             for file in last.folder.iterdir():
                 (work / file.name).write_bytes(file.read_bytes())
             (work / CLASSIFIER_JSON).write_bytes(to_bytes(compressed))
-            size = _size(work)
-    return Compressed(compressed, (*steps[:-1], replace(steps[-1], size=size)))
+            size = _folder_size(work)
+    return CompressedBundle(compressed, (*steps[:-1], replace(steps[-1], size=size)))
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """The original bundle, or the one after a step."""
+    """The original bundle, or the bundle after a step."""
 
     name: str
     folder: Path
@@ -171,22 +171,22 @@ class _Stage:
 
 
 def check_words(words: int, vocabulary_size: int) -> None:
-    """Refuse a number of words to keep that a vocabulary cannot be cut down to.
+    """Refuse a number of words to keep that does not shorten the vocabulary.
 
     Raises:
-        InputError: it is not below the vocabulary's.
+        InputError: it is not below the vocabulary's size.
 
     Example:
         >>> check_words(5000, 15000)
     """
     if not 1 <= words < vocabulary_size:
         raise InputError(
-            f"{words} words are to stay of a vocabulary of {vocabulary_size}.",
+            f"{words} words cannot be kept of a vocabulary of {vocabulary_size}.",
             f"Use a number from 1 to {vocabulary_size - 1}.",
         )
 
 
-def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
+def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
     rules = manifest.text.rules
     manifest.check_one_text("what is lost is measured with classifiers of")
     if manifest.output.of_tokens:
@@ -200,7 +200,7 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
         raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
     if data is not None and rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{manifest.name} does not split texts, so that it cannot be measured on any.", "Compress it without data."
+            f"{manifest.name} does not split texts, so it cannot be measured on texts.", "Compress it without data."
         )
     check_data(manifest, data)
     if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
@@ -213,7 +213,7 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
             raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
     rows = storage.rows
     if rows is None:
-        if not list(_steps(manifest, storage)):
+        if not list(_list_steps(manifest, storage)):
             raise InputError("There is nothing to do.", "Store weights as int8 or float16, or keep fewer words.")
         return
     check_words(rows, len(manifest.text.vocabulary))
@@ -224,10 +224,10 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
         )
 
 
-def _steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
-    """The steps by name, each with all that is done up to it. First only the TorchScript copy is left out.
+def _list_steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
+    """Yield the steps by name, each with the storage after it. The first one only leaves the TorchScript copy out.
 
-    All but the first are named "and ...": docs/compression.md measures the same things one at a time.
+    All but the first are named "and ...": docs/compression.md measures the same steps one at a time.
     """
     so_far, and_ = Storage("float32", "float32"), ""
     if manifest.torchscript is not None:
@@ -246,29 +246,33 @@ def _steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]
         yield f"{and_}other weights in {storage.weights}", so_far
 
 
-def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
-    """Write a bundle with its weights stored so, proven equal to the original with rounded weights.
+def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
+    """Write a bundle with its weights in this storage, proven equal to the original with rounded weights.
 
     Returns:
-        what rounding changed, on the same inputs: measured, and no part of the proof.
+        the effect of rounding on the same inputs: measured, and not part of the proof.
 
     Raises:
-        ParityError: it is not.
+        ParityError: it is not equal.
     """
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
     description = replace(Description.of(manifest), input=kept_words)
     if storage.rows is not None:
-        cut = {text: cut_ids(ids, manifest.text.rules, storage.rows) for text, ids in description.known.items()}
+        cut = {
+            text: replace_high_ids(ids, manifest.text.rules, storage.rows) for text, ids in description.known.items()
+        }
         description = replace(description, known=cut)
     metadata, graph = description.metadata, manifest.graph
-    content = manifests.checked_bytes(folder / graph.file, graph.sha256)
-    small = quantized(content, storage, metadata)
+    content = manifests.read_checked_bytes(folder / graph.file, graph.sha256)
+    small = quantize_graph(content, storage, metadata)
     if storage.rows is not None:
         kept = tuple(i for i in graph.alone if i < storage.rows)
         graph = replace(graph, embedding_rows=storage.rows, alone=kept)
-    forms = [_named(edge_form(small.content, graph) if graph.batch == 1 else onnx_form(small.content, graph))]
+    forms = [
+        _rename_as_compressed(edge_form(small.content, graph) if graph.batch == 1 else onnx_form(small.content, graph))
+    ]
     if (stream := manifest.stream) is not None:
-        steps = quantized(manifests.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
+        steps = quantize_graph(manifests.read_checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(step_form(steps.content, stream))
     texts = list(description.known) or texts_for_proof(
         [e.shown for e in manifest.texts], description.text.vocabulary, manifest.text.rules
@@ -281,43 +285,42 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
             "Keep more words.",
         )
     plan = ProofPlan(
-        # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
+        # The reference has all rows of the embedding; the smaller one's ids mean the same in both.
         reference=graph_reference(ROUNDED, small.rounded),
         cases=cases_for_graph(manifest.text.rules, graph, manifest.provenance),
         rows_alone=graph.batch != 1,
         texts=texts,
     )
     write_bundle(path, description, forms, plan)
-    return _rounding(manifest, content, small.rounded, plan, text_cases(texts, description.encoder()))
+    return _compare_rounded(manifest, content, small.rounded, plan, text_cases(texts, description.encoder()))
 
 
-def _named(form: Form) -> Form:
-    """The form under the name of a compressed one, so that the chain tells it from the graph that it is made from."""
+def _rename_as_compressed(form: Form) -> Form:
+    """The form with runs named as compressed, to tell it in the chain of proofs from the graph that it is made from."""
     return replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})
 
 
-def _rounding(
+def _compare_rounded(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
 ) -> list[Comparison]:
-    """The comparisons that show how much rounding the weights changed the answers: the rounded graph against the one
-    before."""
+    """Compare the graph with rounded weights with the original graph, to show how much rounding changes the answers."""
     before = ReferenceAnswers(
         graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
     )
-    run = run_of_onnx(rounded, optimized=False)
+    run = onnx_run(rounded, optimized=False)
     lines = []
     for inputs in before.kinds:
         cases, logits = zip(*before.of(inputs, one_row=not plan.rows_alone), strict=True)
-        lines.append(compared_by_labels(manifest, ROUNDED, run, cases, logits, inputs=inputs, reference="onnx").line)
+        lines.append(compare_labels(manifest, ROUNDED, run, cases, logits, inputs=inputs, reference="onnx").line)
     if not all(np.isfinite(line.largest_difference) for line in lines):
         raise CompressionError(
-            "With rounded weights, the graph has no finite answer where the original has one.",
+            "With rounded weights, an answer is not finite where the original's is.",
             "Store weights as float16 or float32.",
         )
     return lines
 
 
-def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[MeasuredStage, ...]:
+def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[MeasuredStage, ...]:
     examples = stages[0].classifier.manifest.texts
     texts = [example.text for example in examples] if data is None else list(data.texts)
     given = [_example_inputs(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
@@ -328,21 +331,21 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
     if not measured.any():
         raise InputError("The classifier takes none of the data's texts.", "Give others; see its limits with inspect.")
     manifest = stages[0].classifier.manifest
-    # The labels of a text that is not taken mean nothing.
-    labels = [labels_given(manifest, np.nan_to_num(logits)) for logits in answers]
-    right = labels[0] if data is None else labels_named(data)[0]
-    asked = measured & _telling(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
+    # The labels of a text that is not taken are never used.
+    labels = [predicted_labels(manifest, np.nan_to_num(logits)) for logits in answers]
+    right = labels[0] if data is None else target_labels(data)[0]
+    asked = measured & _find_informative_texts(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
     # All stages take the golden examples of the last.
     taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]
     taken = taken or _example_inputs(last := stages[-1].classifier.manifest, last.texts)
     timed = (taken * (_TIMED_TEXTS // len(taken) + 1))[:_TIMED_TEXTS]
-    speeds = interleaved(
-        {stage.name: one_by_one(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
+    speeds = measure_interleaved(
+        {stage.name: one_by_one_run(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
     )
     return tuple(
         MeasuredStage(
             name=stage.name,
-            size=_size(stage.folder),
+            size=_folder_size(stage.folder),
             accuracy=None if data is None else float(((some == right).all(1) & ~none)[measured].mean()),
             agreeing=int(((some == labels[0]).all(1) & ~none)[asked].sum()),
             texts=int(asked.sum()),
@@ -353,24 +356,26 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
 
 
 def _example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """The inputs to a bundle for its own golden examples, or for those of the larger bundle that it was made from."""
+    """The inputs of a bundle for its own golden examples, or for those of the larger bundle that it was made from."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
-    return [cut_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
+    return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
 
 
-def _telling(classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which texts show whether a label is lost, bool [texts]: not those without a known word, and not those that would
-    be given other labels within rounding."""
+def _find_informative_texts(
+    classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Which texts can show a lost label, bool [texts]: not texts without a known word, and not texts whose label
+    rounding alone could change."""
     rules = classifier.manifest.text.rules
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
-    apart = margins(classifier.manifest, logits) > 2 * classifier.manifest.parity.tolerance
+    apart = label_margins(classifier.manifest, logits) > 2 * classifier.manifest.parity.tolerance
     telling: NDArray[np.bool_] = np.array(known) & apart
     return telling
 
 
-def _size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
@@ -383,12 +388,12 @@ def _check_loss(steps: Sequence[MeasuredStage], max_loss: float | None) -> None:
     if loss > max_loss + 1e-9:
         raise CompressionError(
             f"{loss:.2f} points of accuracy are lost on the data, more than {max_loss:g}: nothing was written.\n"
-            f"{table(steps)}\n",
+            f"{steps_table(steps)}\n",
             "Keep more words, or store weights as float16 or float32.",
         )
 
 
-def _provenance(
+def _compressed_provenance(
     manifest: Manifest, storage: Storage, steps: Sequence[MeasuredStage], data: LabelledTexts | None
 ) -> dict[str, Any]:
     done: dict[str, Any] = {
@@ -399,7 +404,7 @@ def _provenance(
         "weights": storage.weights,
         "label_agreement": steps[-1].agreement,
         "label_agreement_of": {"texts": steps[-1].texts, "source": "golden examples" if data is None else "data"},
-        "versions": versions(),
+        "versions": package_versions(),
     }
     if data is not None:
         measured = {"accuracy_before": steps[0].accuracy, "accuracy": steps[-1].accuracy}
@@ -407,9 +412,9 @@ def _provenance(
     return {**manifest.provenance, "compression": done}
 
 
-def table(steps: Sequence[MeasuredStage]) -> str:
+def steps_table(steps: Sequence[MeasuredStage]) -> str:
     """The steps as a Markdown table; each row includes the steps above it. With few texts the column of labels has
-    counts, since a percentage would claim too much."""
+    counts, since a percentage would suggest too much precision."""
     texts = steps[0].texts
     lines = [
         f"| | bytes, all files | accuracy | label as the original, {texts:,} texts | one text, p50, us |",

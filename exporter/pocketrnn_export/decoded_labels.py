@@ -1,4 +1,4 @@
-"""The labels that a tagger's CRF decodes: found out as numbers, and compared with the owner's on the proof's texts."""
+"""The labels that a tagger's CRF decodes: find the CRF's weights, and compare its labels with the owner's."""
 
 from __future__ import annotations
 
@@ -20,68 +20,68 @@ from pocketrnn.bundle.output import TagOutput
 from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn_export.comparing.cases import Case, Ids
-from pocketrnn_export.comparing.comparing import Compared, Difference, summary
+from pocketrnn_export.comparing.comparing import CandidateComparison, Difference, summarize_differences
 from pocketrnn_export.description import Description
-from pocketrnn_export.intake.call_discovery.candidates import MOST_LINES, ways_of, ways_of_methods
+from pocketrnn_export.intake.call_discovery.candidates import MOST_LINES, list_forward_ways, list_method_ways
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.trial import answer_to, read_answer
-from pocketrnn_export.intake.convention import CallAdapter, Convention, compiled
+from pocketrnn_export.intake.call_discovery.trial import call_and_restore_state, read_answer
+from pocketrnn_export.intake.convention import CallAdapter, Convention, compile_call
 from pocketrnn_export.intake.crf_layer import (
     Decoder,
-    crf_that_gives,
-    decoder_of,
-    held_by,
-    no_crf,
-    owners_labels,
+    find_decoder,
+    find_matching_crf,
+    find_transition_layer,
+    make_neutral_crf,
+    read_labels_in_answer,
 )
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
-__all__ = ["OwnersLabels", "decoded_compared", "with_crf"]
+__all__ = ["OwnersLabels", "add_crf", "compare_decoded_labels"]
 
 _log = logging.getLogger(__name__)
-# Two orders of labels whose sums are nearer are equally good within float32's rounding of a token's scores.
+# Two label sequences whose scores for each token differ by less are equally good within float32's rounding.
 _TIE: Final = 1e-4
 _LONG: Final = (130, 600)
-# Numbers of tokens of the texts by which a module's own call is compared with a CRF of its numbers.
+# The number of labelling calls to try, and the lengths of the random texts on which a call is compared with a CRF.
 _CALLS: Final = 8
 _DRAWN: Final = tuple(n for n in (1, 2, 3, 4, 5, 7, 9, 12, 17, 33) for _ in range(1 + (n < 10)))
 
 
 @dataclass(frozen=True)
 class OwnersLabels:
-    """The layer that decodes the labels of a tagger, and the whole call that gives the labels; None for either where
-    there is none."""
+    """The layer that decodes a tagger's labels, and the call from token ids to labels; None where there is none."""
 
     decoder: Decoder | None
     whole: Callable[[Ids], list[int]] | None
 
 
-def with_crf(
+def add_crf(
     prepared: ExportableModule, description: Description, *, wanted: bool = True
 ) -> tuple[Description, OwnersLabels | None]:
-    """The description with the CRF of a tagger, and what it is compared with; as it was where there is none.
+    """Add the CRF of a tagger to the description, and return what its labels are compared with; without a CRF, return
+    the description as it is.
 
     Args:
         prepared: the module.
-        description: of its bundle so far.
+        description: the description of its bundle so far.
         wanted: whether a CRF decodes the labels, if there is one.
 
     Raises:
-        ExportError: the module decodes its labels, and not by a CRF that is understood.
-        InputError: the rules fill texts up, which a CRF would decode too.
+        ExportError: the module decodes its labels, but not by a CRF that we can read.
+        InputError: the rules pad texts, and a CRF would decode the padding too.
     """
     if not isinstance(description.output, TagOutput) or not wanted:
         return description, None
     reference, convention = prepared.reference, prepared.convention
     module = reference.module if isinstance(reference, CallAdapter) else reference
-    decoder, unknown = decoder_of(module, len(description.output.labels))
-    called = _call_of_forward(convention)
+    decoder, unknown = find_decoder(module, len(description.output.labels))
+    called = _find_captured_call(convention)
     if called is None and not _calls_forward(convention):
-        found = _by_whole_call(module, convention, description, description.output)
+        found = _find_crf_by_calls(module, convention, description, description.output)
         if found is not None:
             return found
-        unknown = unknown or held_by(module, len(description.output.labels))
+        unknown = unknown or find_transition_layer(module, len(description.output.labels))
     if decoder is None:
         if called is not None or unknown:
             raise ExportError(
@@ -90,7 +90,7 @@ def with_crf(
                 "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
             )
         return description, None
-    _refuse_filled_texts(description, decoder.where)
+    _refuse_padded_texts(description, decoder.where)
     _log.log(
         logging.WARNING if called is None else logging.INFO,
         "The labels are decoded by the module's CRF (%s)%s", decoder.where,
@@ -98,18 +98,18 @@ def with_crf(
         "likeliest label of each token, say so: --no-crf, or crf=False",
     )  # fmt: skip
     output = replace(description.output, crf=decoder.crf)
-    described = replace(description, output=output).noting({"crf": decoder.where})
-    return described, OwnersLabels(decoder, None if called is None else _whole(module, called))
+    described = replace(description, output=output).add_provenance({"crf": decoder.where})
+    return described, OwnersLabels(decoder, None if called is None else _label_function(module, called))
 
 
-def _by_whole_call(
+def _find_crf_by_calls(
     module: nn.Module, convention: Convention, description: Description, output: TagOutput
 ) -> tuple[Description, OwnersLabels] | None:
-    """The CRF by which the module's own call labels tokens as its emissions, which another call gives, are decoded:
-    none, where the likeliest label of each is given; None where no call of the module gives labels.
+    """Find the CRF that decodes the module's emissions to the labels that another of its calls gives. Without a CRF,
+    these are the likeliest labels. None where no call of the module gives labels.
 
     Raises:
-        ExportError: the labels are others than any CRF of its numbers gives.
+        ExportError: no CRF with the module's weights gives these labels.
     """
     padding_id = description.text.rules.padding_id
     asked = ModuleFacts(module, description.ids, padding_id, len(output.labels), of_tokens=True)
@@ -117,28 +117,30 @@ def _by_whole_call(
     given = [read_answer(asked, convention, *batch) for batch in batches]
     emissions = [numbers.reshape(length, -1).numpy() for numbers, length in zip(given, _DRAWN, strict=True)]
     lines = []
-    for line, labels in itertools.islice(_labelling_calls(asked, [tokens.numpy() for tokens, _ in batches]), _CALLS):
-        owners = OwnersLabels(None, _whole(module, line))
+    for line, labels in itertools.islice(
+        _find_labelling_calls(asked, [tokens.numpy() for tokens, _ in batches]), _CALLS
+    ):
+        owners = OwnersLabels(None, _label_function(module, line))
         if all(numbers.argmax(1).tolist() == found for numbers, found in zip(emissions, labels, strict=True)):
             return description, owners
-        if (crf := crf_that_gives(module, list(zip(emissions, labels, strict=True)))) is not None:
-            _refuse_filled_texts(description, line)
-            return replace(description, output=replace(output, crf=crf)).noting({"crf": line}), owners
+        if (crf := find_matching_crf(module, list(zip(emissions, labels, strict=True)))) is not None:
+            _refuse_padded_texts(description, line)
+            return replace(description, output=replace(output, crf=crf)).add_provenance({"crf": line}), owners
         lines.append(line)
     if not lines:
         return None
     raise ExportError(
-        f"The module labels tokens by {lines[0]}, and otherwise than by the likeliest label of {convention.line}, or "
-        "by a CRF whose numbers are a matrix of the labels.",
+        f"The module labels tokens by {lines[0]}. These are neither the likeliest labels of {convention.line}, nor "
+        "those of a CRF whose numbers are a matrix of the labels.",
         "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
     )
 
 
-def _labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
-    """The calls of forward or of another method that give each token of some texts a label, with these labels."""
-    for way in itertools.chain(itertools.islice(ways_of(asked), MOST_LINES), ways_of_methods(asked)):
-        whole = _whole(asked.module, way.line)
-        # Whatever a user's module raises.
+def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
+    """Yield the calls of forward or of another method that give a label for each token, with the labels."""
+    for way in itertools.chain(itertools.islice(list_forward_ways(asked), MOST_LINES), list_method_ways(asked)):
+        whole = _label_function(asked.module, way.line)
+        # A user's module can raise any exception.
         with contextlib.suppress(Exception, SystemExit):
             labels: list[list[int]] = []
             for tokens in texts:
@@ -149,7 +151,7 @@ def _labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple
                 yield way.line, labels
 
 
-def _refuse_filled_texts(description: Description, where: str) -> None:
+def _refuse_padded_texts(description: Description, where: str) -> None:
     if description.text.rules.min_width is not None:
         raise InputError(
             f"The module decodes its labels by a CRF ({where}), and the rules fill every text up.",
@@ -158,15 +160,15 @@ def _refuse_filled_texts(description: Description, where: str) -> None:
 
 
 def _calls_forward(convention: Convention) -> bool:
-    """Whether a line calls forward, and not another method; the name of a function says nothing of it."""
+    """Whether a line calls forward, and not another method; True for the name of a function."""
     with contextlib.suppress(SyntaxError):
         calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
         return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)
     return True
 
 
-def _call_of_forward(convention: Convention) -> str | None:
-    """The call in which a line takes what goes into a CRF; None for another line."""
+def _find_captured_call(convention: Convention) -> str | None:
+    """The call whose CRF input the line captures with `given_to`; None for another line."""
     if "given_to(" not in convention.line:
         return None
     *setup, last = ast.parse(convention.line).body
@@ -177,56 +179,60 @@ def _call_of_forward(convention: Convention) -> str | None:
     return None
 
 
-def _whole(module: nn.Module, line: str) -> Callable[[Ids], list[int]]:
+def _label_function(module: nn.Module, line: str) -> Callable[[Ids], list[int]]:
     def labels(tokens: Ids) -> list[int]:
-        answer = answer_to(module, compiled(line), torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))
-        return owners_labels(answer) or []
+        answer = call_and_restore_state(
+            module, compile_call(line), torch.from_numpy(tokens), torch.tensor([tokens.shape[1]])
+        )
+        return read_labels_in_answer(answer) or []
 
     return labels
 
 
-def decoded_compared(classifier: Classifier, owners: OwnersLabels | None, answers: ReferenceAnswers) -> list[Compared]:
+def compare_decoded_labels(
+    classifier: Classifier, owners: OwnersLabels | None, answers: ReferenceAnswers
+) -> list[CandidateComparison]:
     """Compare the labels that the runtime decodes with those of the owner's layer and of the owner's forward.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        owners: what decodes the labels; None where nothing does.
-        answers: the reference's, with each text as a case of its own.
+        owners: the owner's decoder; None where there is none.
+        answers: the reference's answers, with each text as a case of its own.
 
     Raises:
-        ParityError: the labels are others, and not equally good ones.
+        ParityError: the labels differ, and are not equally good.
     """
     output = classifier.manifest.output
     if owners is None or not isinstance(output, TagOutput):
         return []
     # Without a CRF, each token has its likeliest label.
-    crf = output.crf or no_crf(len(output.labels))
+    crf = output.crf or make_neutral_crf(len(output.labels))
     differences, other, padding_id = list[Difference](), 0, classifier.manifest.text.rules.padding_id
     pairs = answers.of("texts", one_row=False)
     for case, emissions in pairs:
         answered = np.isfinite(emissions).all(axis=1)
-        own = crf.decoded(logits_of_steps(classifier, [case.tokens[0]])[answered])
+        own = crf.decode_labels(logits_of_steps(classifier, [case.tokens[0]])[answered])
         found = [] if owners.decoder is None else [np.array(owners.decoder.labels(emissions[answered]), np.int64)]
         if owners.whole is not None and padding_id not in case.tokens:
-            # A forward that masks the padding's id leaves it out inside of a text, too.
+            # A forward that masks the padding id also leaves it out in the middle of a text.
             found.append(np.array(owners.whole(case.tokens), np.int64))
         for labels in found:
-            gap = _gap(crf, emissions[answered], own, labels, case)
+            gap = _measure_score_gap(crf, emissions[answered], own, labels, case)
             other += int((own != labels).sum())
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
-        for tokens in _long_rows(classifier, padding_id):
+        for tokens in _draw_long_rows(classifier, padding_id):
             emissions = logits_of_steps(classifier, [tokens[0]])
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
-            _gap(crf, emissions, crf.decoded(emissions), labels, case)
-    compared = summary(differences, reference=answers.reference.name, inputs="texts", rows=len(pairs))
+            _measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
+    compared = summarize_differences(differences, reference=answers.reference.name, inputs="texts", rows=len(pairs))
     line: Comparison = replace(compared.line, labels_differing=other)
-    return [Compared(line, ())]
+    return [CandidateComparison(line, ())]
 
 
-def _long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
-    """Rows of more tokens than texts have: forward may cut what it decodes, or decode in windows."""
+def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
+    """Rows with more tokens than the texts: forward may cut the sequence that it decodes, or decode in windows."""
     graph, generator = classifier.manifest.graph, np.random.default_rng(0)
     most = None if graph.limits is None else graph.limits.max_tokens
     for length in _LONG:
@@ -235,8 +241,12 @@ def _long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
             yield np.where(ids >= padding_id, ids + 1, ids)
 
 
-def _gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
-    """How much less the sum of one order of labels is than that of another, for each token."""
+def _measure_score_gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:
+    """The difference of the CRF scores of two label sequences, per token.
+
+    Raises:
+        ParityError: it is more than rounding.
+    """
     if labels.shape == own.shape:
         gap = abs(crf.score(emissions, own) - crf.score(emissions, labels)) / len(own)
         if (own == labels).all() or gap <= _TIE:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pocketrnn.bundle.manifest import VERSION, Input, Manifest, digest_entry
 from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, Priors, TagOutput
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
@@ -32,12 +32,12 @@ LabelsOf = Literal["texts", "tokens"]
 
 @dataclass(frozen=True)
 class Description:
-    """All of a bundle that is not a form of the classifier, and is the same for all forms.
+    """The parts of a bundle that are the same for all forms of the classifier.
 
     Attributes:
-        name: what the classifier is called.
-        input: what it takes, and how that becomes what the graph is given.
-        output: what the graph's logits mean.
+        name: the classifier's name.
+        input: the classifier's input, and how it becomes the graph's input.
+        output: the meaning of the graph's logits.
         provenance: the origin: data, metrics, licence, versions.
         known: the ids of the proof's texts, where the owner's code splits them.
     """
@@ -67,11 +67,11 @@ class Description:
         assert isinstance(self.input, NumberInput)  # noqa: S101 - whoever asks has a classifier of numbers
         return self.input
 
-    def noting(self, found: Mapping[str, Any]) -> Description:
-        """The same, with more in its provenance.
+    def add_provenance(self, found: Mapping[str, Any]) -> Description:
+        """A copy with more entries in its provenance.
 
         Example:
-            >>> description.noting({"data": "AG News"}).provenance["data"]
+            >>> description.add_provenance({"data": "AG News"}).provenance["data"]
             'AG News'
         """
         return replace(self, provenance={**self.provenance, **found})
@@ -92,13 +92,12 @@ class Description:
         }
 
     def encoder(self) -> TextEncoder:
-        """The encoder from texts to token ids; it takes only the texts in `known` where the owner's code splits
-        texts."""
+        """The encoder from texts to token ids; where the owner's code splits texts, it takes only those in `known`."""
         rules, vocabulary = self.text.rules, self.text.vocabulary
         return KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else self.text.encoder()
 
     def inputs_for(self, texts: Sequence[Any]) -> list[Any]:
-        """The inputs to a Classifier for these texts: their ids, where the owner's code splits texts.
+        """The inputs of a Classifier for these texts: their ids, where the owner's code splits texts.
 
         Example:
             >>> description.inputs_for(["oil prices"])
@@ -110,7 +109,7 @@ class Description:
 
 
 def checked_name(name: str) -> str:
-    """The name.
+    """Return the name after checking it.
 
     Raises:
         InputError: it is empty, too long or cannot be printed.
@@ -123,10 +122,10 @@ def checked_name(name: str) -> str:
 
 
 def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels.
+    """Return the labels as a tuple after checking them.
 
     Raises:
-        InputError: there are fewer than two, one stands twice, is empty or is not a string.
+        InputError: there are fewer than two, one is there twice, is empty or is not a string.
 
     Example:
         >>> checked_labels(["ham", "spam"])
@@ -142,17 +141,17 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
         )
     label, times = Counter(labels).most_common(1)[0]
     if times > 1:
-        raise InputError(f"The label {shown(label, 40)} is there {times} times.", "Give each label once.")
+        raise InputError(f"The label {short_repr(label, 40)} is there {times} times.", "Give each label once.")
     return tuple(labels)
 
 
 def label_output(
     labels: Sequence[str], thresholds: Sequence[float] | None, priors: Priors = NO_PRIORS, *, multi_label: bool
 ) -> LabelOutput:
-    """The output of a classifier of these labels.
+    """The output of a classifier with these labels.
 
     Raises:
-        InputError: as `checked_labels`; the thresholds are not as many as the labels, or one is not a probability.
+        InputError: as `checked_labels`; there is not one threshold for each label, or one is not a probability.
 
     Example:
         >>> label_output(["sad", "long"], [0.3, 0.6], multi_label=True).activation
@@ -180,7 +179,7 @@ def text_output(
         TagOutput(labels=('O', 'B-PER'))
     """
     if labels_of not in ("texts", "tokens"):
-        raise InputError(f"labels_of is {shown(labels_of)}.", "Use 'texts' or 'tokens'.")
+        raise InputError(f"labels_of is {short_repr(labels_of)}.", "Use 'texts' or 'tokens'.")
     if labels_of == "texts":
         return label_output(labels, thresholds, priors, multi_label=multi_label)
     if multi_label or thresholds is not None or priors:
@@ -190,10 +189,10 @@ def text_output(
 
 
 def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
-    """The thresholds of the labels.
+    """Return the thresholds of the labels as a tuple after checking them.
 
     Raises:
-        InputError: they are not as many as the labels, or one is not a probability.
+        InputError: there is not one for each label, or one is not a probability.
 
     Example:
         >>> checked_thresholds([0.3, 0.6], ["sad", "long"])
@@ -207,6 +206,6 @@ def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]
     for label, threshold in zip(labels, found, strict=True):
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise InputError(
-                f"The threshold of {shown(label, 40)} is {shown(threshold)}.", "Give a number from 0 to 1."
+                f"The threshold of {short_repr(label, 40)} is {short_repr(threshold)}.", "Give a number from 0 to 1."
             )
     return tuple(map(float, found))

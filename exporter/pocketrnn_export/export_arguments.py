@@ -1,4 +1,4 @@
-"""The arguments that `export` takes by name beside its module: of all classifiers, and of those of numbers."""
+"""The keyword arguments of `export`: those for all classifiers, and those for classifiers of numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pocketrnn_export.intake.convention import Call
 
 __all__ = ["AnyNumberArguments", "CommonArguments", "DescribedArguments", "NumberArguments", "OwnersPair"]
 
-# A text with its ids, tokens or None; and what the owner's classifier answers, where that is said.
+# A text with its ids, tokens or None; and the answer of the owner's classifier, if given.
 OwnersPair = tuple[str, object] | tuple[str, object, object]
 
 
@@ -46,8 +46,8 @@ class NumberArguments(TypedDict, total=False):
         values, value_units: the names of the values that a module gives in place of labels, and the unit of each.
         scaler: a scaler of scikit-learn, or the file of one, that says mean and scale: `.joblib`, `.pkl`, `.npz` or
             `.json`. Nothing in a file is executed.
-        layout: what forward takes: `btc` for [batch, time, channels], `bct` for [batch, channels, time], `bt` for
-            [batch, time]; by default found out, and time before the batch, too.
+        layout: the axes of forward's input: `btc` for [batch, time, channels], `bct` for [batch, channels, time],
+            `bt` for [batch, time]; by default `export` finds out, also if time comes before the batch.
         sequences: real sequences, as the sensor gives them; the first become golden examples.
     """
 
@@ -72,4 +72,4 @@ class NumberArguments(TypedDict, total=False):
 
 
 class AnyNumberArguments(CommonArguments, NumberArguments, total=False):
-    """All of a classifier of numbers in the short form."""
+    """All arguments for a classifier of numbers in the short form."""

@@ -1,4 +1,4 @@
-"""How much integers change a classifier's answers: measured on data, and refused above the allowed change."""
+"""Measure how much integer arithmetic changes a classifier's answers, and refuse more than the allowed change."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import IntegerVerdict
-from pocketrnn_export.labels_given import Flags, labels_given, labels_named
+from pocketrnn_export.labels_given import Flags, predicted_labels, target_labels
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.data import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
 
-__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change", "changed_by_integers"]
+__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change_interval", "measure_integer_change"]
 
 # Percent of the labels, and points of accuracy.
 MOST_CHANGED: Final = 0.2
@@ -30,7 +30,7 @@ _QUANTILE: Final = 1.959964
 
 @dataclass(frozen=True)
 class AllowedChange:
-    """The change by integers that is allowed on the data.
+    """The change by integer arithmetic that is allowed on the data.
 
     Attributes:
         labels: the percentage of the texts, or sequences, whose label or set of labels may change.
@@ -54,9 +54,9 @@ class AllowedChange:
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """Probabilities [rows, labels] of the texts or sequences that both take, the labels given [rows, labels], those
-    that `predict_labels` gives, the right ones, and of which rows these are known."""
+class _PairedAnswers:
+    """The answers of both classifiers, for the rows that both take: probabilities [rows, labels], labels of `predict`
+    [rows, labels], labels of `predict_labels`, the right labels, and for which rows these are known."""
 
     probabilities: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
     given: tuple[Flags, Flags] = field(repr=False)
@@ -65,30 +65,30 @@ class _Answers:
     known: Flags = field(repr=False)
 
 
-def changed_by_integers(
+def measure_integer_change(
     before: Classifier,
     after: Classifier,
     data: LabelledTexts | LabelledSequences | None,
     allowed: AllowedChange,
 ) -> IntegerVerdict:
-    """Measure what integers change, on data or, without any, on the golden examples: of how many rows `predict` or
-    `predict_labels` gives other labels. Copies of a row count once.
+    """Count the rows for which integers change the labels of `predict` or `predict_labels`, on data or, without any, on
+    the golden examples. Copies of a row count once.
 
     Args:
         before: the classifier that multiplies float32.
-        after: the same with integers.
-        data: texts, labelled or not, or labelled sequences; `check_data` has seen it.
-        allowed: what may change.
+        after: the same classifier with integers.
+        data: texts, labelled or not, or labelled sequences, already checked by `check_data`.
+        allowed: the allowed change.
 
     Raises:
-        InputError: the classifier takes none of them.
+        InputError: the classifier takes none of the rows.
         CompressionError: more has changed than is allowed.
 
     Example:
-        >>> changed_by_integers(before, after, None, AllowedChange()).changed
+        >>> measure_integer_change(before, after, None, AllowedChange()).changed
         0
     """
-    answers = _answered(before, after, data)
+    answers = _collect_answers(before, after, data)
     known = answers.known
     changed = [(first != second).any(1) for first, second in (answers.given, answers.reached)]
     right, right_after = ((labels == answers.right).all(1)[known] for labels in answers.given)
@@ -101,29 +101,29 @@ def changed_by_integers(
         labelled=int(known.sum()),
         accuracy_before=float(right.mean()) if known.any() else None,
         accuracy=float(right_after.mean()) if known.any() else None,
-        interval=accuracy_change(right, right_after) if known.any() else None,
+        interval=accuracy_change_interval(right, right_after) if known.any() else None,
         of="sequences" if isinstance(before.manifest.input, NumberInput) else "texts",
         several_labels=before.manifest.output.activation == "sigmoid",
     )
-    _check(verdict, allowed)
+    _check_change(verdict, allowed)
     return verdict
 
 
-def accuracy_change(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
-    """The 95 % confidence interval of how much the accuracy changes, from pairs of answers to the same rows.
+def accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
+    """The 95 % confidence interval of the change of the accuracy, from pairs of answers to the same rows.
 
     Args:
         before, after: bool [rows], whether the answer is right.
 
     Returns:
-        its ends, as shares of the rows. It holds 0 where no answer differs, and is no point there.
+        its ends, as shares of the rows. Where no answer differs, it contains 0 and has a positive width.
 
     Source: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", 2005: a half is
     added to each of the four counts.
 
     Example:
         >>> right = np.ones(1000, bool)
-        >>> [round(end, 4) for end in accuracy_change(right, right)]
+        >>> [round(end, 4) for end in accuracy_change_interval(right, right)]
         [-0.002, 0.002]
     """
     rows = len(before) + 2
@@ -133,13 +133,13 @@ def accuracy_change(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tupl
     return change - spread, change + spread
 
 
-def _answered(
+def _collect_answers(
     before: Classifier,
     after: Classifier,
     data: LabelledTexts | LabelledSequences | None,
-) -> _Answers:
-    rows, right, known = _rows(data)
-    logits = [_logits(classifier, rows) for classifier in (before, after)]
+) -> _PairedAnswers:
+    rows, right, known = _unique_rows(data)
+    logits = [_row_logits(classifier, rows) for classifier in (before, after)]
     if right is None or known is None:
         right = np.zeros(logits[0].shape, bool)
         known = right[:, 0]
@@ -148,24 +148,24 @@ def _answered(
         raise InputError("The classifier takes none of the data's rows.", "Give others; see its limits with inspect.")
     answers, (first, second) = Answers.of(before.manifest), (some[taken] for some in logits)
     probabilities = answers.probabilities(first), answers.probabilities(second)
-    return _Answers(
+    return _PairedAnswers(
         probabilities,
-        (labels_given(before.manifest, first), labels_given(before.manifest, second)),
+        (predicted_labels(before.manifest, first), predicted_labels(before.manifest, second)),
         (answers.reached(probabilities[0]), answers.reached(probabilities[1])),
         right[taken],
         known[taken],
     )
 
 
-def _rows(
+def _unique_rows(
     data: LabelledTexts | LabelledSequences | None,
 ) -> tuple[list[Any] | None, Flags | None, Flags | None]:
-    """The rows of the data, each once, with its labels and whether these are known; that of a copy counts where they
-    are."""
+    """The distinct rows of the data, with their labels and whether these are known; of equal rows, one with a known
+    label is kept."""
     if data is None:
         return None, None, None
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
-    right, known = labels_named(data)
+    right, known = target_labels(data)
     places: dict[Any, int] = {}
     for place, row in enumerate(rows):
         key = (np.asarray(row).shape, np.asarray(row).tobytes()) if hasattr(data, "sequences") else row
@@ -175,25 +175,25 @@ def _rows(
     return [rows[place] for place in kept], right[kept], known[kept]
 
 
-def _logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """The logits of rows, NaN of one that is not taken; or of the golden examples."""
+def _row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
+    """The logits of the rows, NaN for a row that is not taken; without rows, those of the golden examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):
         return classifier.logits([example.text for example in classifier.manifest.texts], on_error="skip")
-    # They are what the graph is given: the rules of their samples have been followed.
+    # The samples of golden examples are the graph's input, after the rules were applied.
     golden = [np.array(example.samples, np.float32) for example in classifier.manifest.sequences]
     return np.concatenate([logits_of_steps(classifier, [one]) for one in golden])
 
 
-def _check(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
+def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
     share = 100 * verdict.changed / verdict.texts
     # 1e-9: a share of whole rows that is nearer than this is equal.
     if share > allowed.labels + 1e-9:
         raise CompressionError(
             f"With integers the {verdict.unit} of {verdict.changed:,} of {verdict.texts:,} {verdict.of} changes "
             f"({share:.2f} %), more than {allowed.labels:g} %: nothing was written.",
-            f"Pack it in float32, or allow more: --max-changed {_above(share)} (max_changed= in Python)."
+            f"Pack it in float32, or allow more: --max-changed {_round_up(share)} (max_changed= in Python)."
             + (
                 ""
                 if verdict.is_data
@@ -207,10 +207,10 @@ def _check(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
         raise CompressionError(
             f"With integers {loss:.2f} points of accuracy are lost on {verdict.labelled:,} rows, more than "
             f"{allowed.loss:g}: nothing was written.",
-            f"Pack it in float32, or allow more: --max-loss {_above(loss)} (max_loss= in Python).",
+            f"Pack it in float32, or allow more: --max-loss {_round_up(loss)} (max_loss= in Python).",
         )
 
 
-def _above(number: float) -> str:
-    """A number with two digits behind the point that is not below."""
+def _round_up(number: float) -> str:
+    """The number rounded up to two decimals, as text."""
     return f"{np.ceil(100 * number - 1e-6) / 100:g}"

@@ -1,4 +1,4 @@
-"""Packing with products of integers: the programs of integers, and what is said of them."""
+"""Pack with products of integers: make the integer programs, and the manifest of the file."""
 
 from __future__ import annotations
 
@@ -15,89 +15,89 @@ from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import InputError
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.comparing.cases import Case, Run
-from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Compared, Reference
-from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, with_integers
+from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, CandidateComparison, Reference
+from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
-from pocketrnn_export.labels_given import compared_by_labels
+from pocketrnn_export.labels_given import compare_labels
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [
     "Programs",
-    "changed_by_integers_on",
-    "finished",
-    "integer_programs",
+    "add_measurement",
+    "assemble_programs",
+    "compare_integer_answers",
     "integer_tolerance",
-    "measured",
-    "most_of",
-    "not_measured",
-    "turns_of",
-    "written",
+    "make_integer_programs",
+    "mark_not_measured",
+    "program_token_limit",
+    "program_turns",
+    "temporary_packed_file",
 ]
 
 # The program of a whole text or sequence, and that of a step where there is one; not finished yet.
 Programs = tuple[Program, Program | None]
-# That a file computes with integers, before it is known what that changes.
+# The line of a file with integers whose effect is not measured yet.
 _NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
 
 
-def finished(programs: Programs) -> PackedProgram:
-    """The programs as sections; they stay as they are, to be made otherwise too."""
+def assemble_programs(programs: Programs) -> PackedProgram:
+    """Assemble copies of the programs to sections; the programs themselves are not changed."""
     whole, step = deepcopy(programs)
     return whole.finished(step)
 
 
-def turns_of(programs: Programs) -> frozenset[int]:
-    """Numbers of tokens, or of steps, beside which two sizes of the graphs change their order; the proof asks them.
+def program_turns(programs: Programs) -> frozenset[int]:
+    """The numbers of tokens, or of steps, near which two sizes of the graphs change their order, for the proof's cases.
 
     Example:
-        >>> sorted(turns_of((program, None)))
+        >>> sorted(program_turns((program, None)))
         [619, 620, 621, 622]
     """
     return frozenset().union(*(program.turns for program in programs if program is not None))
 
 
-def most_of(programs: Programs) -> int | None:
-    """The most tokens, or steps, of which no whole number of the programs has more than the engine's 32 bits; None
-    where that is so of all that the graph takes.
+def program_token_limit(programs: Programs) -> int | None:
+    """The most tokens, or steps, for which every integer of the programs fits the engine's 32 bits; None where the
+    graph's own limit is enough.
 
     Example:
-        >>> most_of((program, None))
+        >>> program_token_limit((program, None))
         65535
     """
     return min((program.most for program in programs if program is not None and program.most), default=None)
 
 
 @contextmanager
-def written(content: bytes) -> Iterator[Path]:
-    """A packed file for as long as it is compared."""
+def temporary_packed_file(content: bytes) -> Iterator[Path]:
+    """A packed file that exists while the block runs."""
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         file = Path(folder) / "packed.prnn"
         file.write_bytes(content)
         yield file
 
 
-def integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
-    """The programs with products of integers: what became of the first, and the sections of both.
+def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
+    """Make the programs with products of integers: the integer form of the first, and the sections of both.
 
     Args:
-        programs: in float32.
-        name: the classifier's, for the message.
+        programs: the programs in float32.
+        name: the classifier's name, for the message.
 
     Raises:
-        InputError: nothing of the program has an integer form.
+        InputError: no weights of the program have an integer form.
     """
     whole, step = programs
-    form = with_integers(whole)
+    form = convert_to_integers(whole)
     if not form.matrices:
         raise InputError(
-            f"Nothing of {name} has an integer form: it has no LSTM, GRU or tanh layer, and no linear layer of some "
-            "size for every token.",
+            f"No weights of {name} have an integer form: it has no LSTM, GRU or tanh layer, and no large linear layer "
+            "for every token.",
             "Pack it in float32.",
         )
-    return form, finished((form.program, None if step is None else with_integers(step).program))
+    return form, assemble_programs((form.program, None if step is None else convert_to_integers(step).program))
 
 
-def measured(
+def add_measurement(
     made: Manifest,
     before: Parity,
     lines: Iterable[Comparison],
@@ -105,14 +105,14 @@ def measured(
     form: IntegerForm,
     verdict: IntegerVerdict,
 ) -> Manifest:
-    """The manifest of a file of integers once it is measured.
+    """Add the measurement to the manifest of a file with integers.
 
     Args:
-        made: its manifest before, with the proof of float32 in `before`.
-        before: that proof, which stays part of the new one.
-        lines: the comparisons since: its integers, how much they change, and the ways to open it.
-        apart: how far its answers may be from each other.
-        form: how the program was changed.
+        made: its manifest before.
+        before: the proof of the float32 file, which stays part of the new one.
+        lines: the comparisons since: its integers, their effect, and the ways to open it.
+        apart: the tolerance between its answers.
+        form: the integer program.
         verdict: how much integers change the answers.
     """
     stated = {
@@ -126,30 +126,30 @@ def measured(
     return replace(made, parity=parity, provenance={**made.provenance, "packed": packed})
 
 
-def not_measured(parity: Parity) -> Parity:
-    """A proof of float32 for a file of integers that is still to be measured. Without its line the file would be
-    refused: nothing may show it as proven equal."""
+def mark_not_measured(parity: Parity) -> Parity:
+    """Mark the proof of float32 as that of a file with integers that is not measured yet. Without this line, the file
+    would be refused, since it must not be shown as proven equal."""
     return replace(parity, comparisons=(*parity.comparisons, _NOT_MEASURED))
 
 
-def changed_by_integers_on(
+def compare_integer_answers(
     made: Manifest, cases: Mapping[str, Sequence[Case]], before: Run, after: Run
-) -> list[Compared]:
-    """How much integers change the answers to the cases of the proof, a line for each kind of inputs."""
+) -> list[CandidateComparison]:
+    """Compare the answers with integers to those before, on the cases of the proof; a line for each kind of inputs."""
     answers = ReferenceAnswers(Reference("packed", before), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:
         asked, expected = zip(*answers.of(inputs, one_row=True), strict=True)
-        lines.append(compared_by_labels(made, INTEGERS, after, asked, expected, inputs=inputs, reference="packed"))
+        lines.append(compare_labels(made, INTEGERS, after, asked, expected, inputs=inputs, reference="packed"))
     return lines
 
 
-def integer_tolerance(changed: Iterable[Compared]) -> float:
-    """How far answers of integers may be from each other.
+def integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
+    """The tolerance between answers of the same file with integers.
 
-    Where a state lies between two integers, the last digit of an activation decides: another processor may take the
-    other one. A few such differences change an answer by less than all roundings together change it, so the change on
-    texts is the bound. Drawn inputs are not used: the change was 8.8 on one of 5,254, which on a golden example would
+    Where a state is halfway between two integers, the last digit of an activation decides: another processor may round
+    to the other one. A few such differences change an answer by less than all roundings together, so the change on
+    texts is the bound. Random inputs are not used: the change was 8.8 on one of 5,254, which on a golden example would
     be another answer.
     """
     return max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))

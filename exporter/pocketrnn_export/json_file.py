@@ -1,4 +1,4 @@
-"""JSON from people's files: every name once, no NaN, an error in one sentence."""
+"""Read JSON from users' files: every name once, no NaN, an error in one sentence."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from pocketrnn.errors import DataError, shown
+from pocketrnn.errors import DataError, short_repr
 
-__all__ = ["brief", "parsed_json", "serde_float"]
+__all__ = ["brief_text", "parse_json", "parse_serde_float"]
 
 _TENS: Final = tuple(float(f"1e{i}") for i in range(309))
 
 
-def parsed_json(
+def parse_json(
     text: str, source: str, remedy: str, *, strict: bool = True, number: Callable[[str], float] = float
 ) -> Any:
-    """The value that a JSON text holds.
+    """Parse a JSON text.
 
     Args:
         text: the whole text.
-        source: what it is called in messages: a file's path, or that and a line.
+        source: its name in messages: a file's path, or path and line.
         remedy: the sentence that says what to give instead.
-        strict: refuse NaN, and an object that holds a name twice, where Python would keep the last.
-        number: reads a number that is not a whole number.
+        strict: refuse NaN, and an object that has a name twice, where Python would keep the last.
+        number: parses a number that is not an integer.
 
     Raises:
         DataError: it is not valid JSON, holds NaN or an infinity, is nested too deep, or holds a name twice.
 
     Example:
-        >>> parsed_json('{"oil": 0}', "vocab.json", "Give a JSON object.")
+        >>> parse_json('{"oil": 0}', "vocab.json", "Give a JSON object.")
         {'oil': 0}
     """
 
@@ -38,7 +38,7 @@ def parsed_json(
         if strict and len(members) != len(pairs):
             seen: set[str] = set()
             twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise DataError(f"{source} holds {brief(twice)} twice.", "Give every name once.")
+            raise DataError(f"{source} holds {brief_text(twice)} twice.", "Give every name once.")
         return members
 
     def refused(constant: str) -> float:
@@ -52,15 +52,15 @@ def parsed_json(
         raise DataError(f"{source} is not valid JSON: {error}.", remedy) from None
 
 
-def serde_float(text: str) -> float:
-    """A number as the JSON reader of Hugging Face's `tokenizers` reads it: serde_json (src/de.rs, `f64_from_parts`).
+def parse_serde_float(text: str) -> float:
+    """Parse a number as the JSON reader of Hugging Face's `tokenizers` does: serde_json (src/de.rs, `f64_from_parts`).
 
-    Its digits become a whole number below 2^64, what follows is dropped, and that is multiplied or divided by a power
-    of ten; each step is rounded. So the number may be next to the one that is written, as are 8,334 of the 32,100
+    Its digits become an integer below 2^64, further digits are dropped, and the integer is multiplied or divided by a
+    power of ten; each step is rounded. So the result may be next to the nearest float, as for 8,334 of the 32,100
     scores of T5. That decides between two ways to cut a text into the same pieces in another order.
 
     Example:
-        >>> serde_float("-9.030416488647461"), float("-9.030416488647461")
+        >>> parse_serde_float("-9.030416488647461"), float("-9.030416488647461")
         (-9.03041648864746, -9.030416488647461)
     """
     digits, _, power = text.lower().removeprefix("-").partition("e")
@@ -84,11 +84,11 @@ def serde_float(text: str) -> float:
     return -made if text.startswith("-") else made
 
 
-def brief(value: Any) -> str:
-    """A value from a file for a message. A container is only named: it may be large, or hold itself.
+def brief_text(value: Any) -> str:
+    """A value from a file as short text for a message. A container is only named: it may be large, or contain itself.
 
     Example:
-        >>> brief("oil"), brief([1, 2])
+        >>> brief_text("oil"), brief_text([1, 2])
         ("'oil'", 'a list')
     """
     if isinstance(value, str):
@@ -97,4 +97,4 @@ def brief(value: Any) -> str:
         return "an enormous number"
     elif not isinstance(value, int | float | None):
         return f"a {type(value).__name__}"
-    return shown(value)
+    return short_repr(value)

@@ -1,4 +1,4 @@
-"""The labels that users are given for a text or a sequence, and those that the data names: sets, compared as such."""
+"""The labels that a classifier predicts for a text or a sequence, and the labels in the data, compared as sets."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError
-from pocketrnn.tables.checks import check_labels
+from pocketrnn.tables.checks import check_same_labels
 from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run
-from pocketrnn_export.comparing.comparing import Compared, compare
+from pocketrnn_export.comparing.comparing import CandidateComparison, compare_candidate
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.data import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
 
-__all__ = ["check_data", "compared_by_labels", "labels_given", "labels_named", "margins"]
+__all__ = ["check_data", "compare_labels", "label_margins", "predicted_labels", "target_labels"]
 
 Flags = NDArray[np.bool_]
 
 
-def labels_given(manifest: Manifest, logits: Logits) -> Flags:
-    """The labels that stand for logits: what `predict_labels` gives, with the thresholds that the classifier keeps; the
-    likeliest label, where one is right and no threshold is kept.
+def predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
+    """The labels that `predict_labels` gives for logits, with the classifier's thresholds; without thresholds, the
+    likeliest label of a classifier with one label a row.
 
     Args:
-        manifest: what the classifier says.
+        manifest: the classifier's manifest.
         logits: float32 [rows, labels], without NaN.
 
     Returns:
         bool [rows, labels].
 
     Example:
-        >>> labels_given(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
+        >>> predicted_labels(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
         [[False, True, False, False]]
     """
     answers = Answers.of(manifest)
@@ -45,19 +45,19 @@ def labels_given(manifest: Manifest, logits: Logits) -> Flags:
     return answers.reached(answers.probabilities(logits), 0.0 if one_is_given else None)
 
 
-def margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
-    """How far the logits may move before other labels are given, as shares of a tenth of the logits where these are
-    large.
+def label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
+    """How much the logits can change before the predicted labels change, relative to a tenth of the logits where these
+    are large.
 
     Args:
-        manifest: what the classifier says.
+        manifest: the classifier's manifest.
         logits: float32 [rows, labels].
 
     Returns:
         float64 [rows].
 
     Example:
-        >>> margins(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
+        >>> label_margins(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
         [1.0]
     """
     exact = logits.astype(np.float64)
@@ -81,24 +81,24 @@ def margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
 
 
 def check_data(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
-    """Refuse data whose rows are labelled otherwise than the classifier labels them, before any work is done.
+    """Refuse data whose labels do not fit the classifier's, before any work is done.
 
     Raises:
         DataError: its labels are others, or in another order.
-        InputError: its rows have several labels and the classifier gives one; its targets have another shape, or name
-            no label.
+        InputError: its rows have several labels and the classifier gives one; its targets have another shape, or are
+            not the index of a label.
 
     Example:
         >>> check_data(Classifier.load("ag_news").manifest, None)
     """
     if data is None:
         return
-    check_labels(data.labels, manifest.labels)
+    check_same_labels(data.labels, manifest.labels)
     targets = np.asarray(data.targets)
     if targets.ndim == 2 and manifest.output.activation != "sigmoid":
         raise InputError(
             f"The data has any number of labels for each row, and {manifest.name} gives one.",
-            "Give targets as whole numbers [rows], the place of each row's label.",
+            "Give targets as integers [rows], the index of each row's label.",
         )
     rows = len(data.inputs)
     fits = (rows,) if targets.ndim < 2 else (rows, len(manifest.labels))
@@ -106,20 +106,20 @@ def check_data(manifest: Manifest, data: LabelledTexts | LabelledSequences | Non
         raise InputError(
             f"The targets of the data are {targets.dtype} {list(targets.shape)}, for {rows:,} rows and "
             f"{len(manifest.labels)} labels.",
-            f"Give whole numbers [{rows}], or booleans [{rows}, {len(manifest.labels)}].",
+            f"Give integers [{rows}], or booleans [{rows}, {len(manifest.labels)}].",
         )
     if targets.ndim < 2 and len(odd := np.flatnonzero((targets < -1) | (targets >= len(manifest.labels)))):
         raise InputError(
             f"The target of row {odd[0]:,} is {targets[odd[0]]}, and there are {len(manifest.labels)} labels.",
-            f"Give the place of the row's label, from 0 to {len(manifest.labels) - 1}; or -1 where it has none.",
+            f"Give the index of the row's label, from 0 to {len(manifest.labels) - 1}; or -1 where it has none.",
         )
 
 
-def labels_named(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
-    """The labels that data names for its rows: bool [rows, labels], and for which rows they are known, bool [rows].
+def target_labels(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
+    """The labels of the data's rows, bool [rows, labels], and for which rows they are known, bool [rows].
 
     Example:
-        >>> labels_named(LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows"))[0].tolist()
+        >>> target_labels(LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows"))[0].tolist()
         [[False, True], [False, False]]
     """
     targets = np.asarray(data.targets)
@@ -128,7 +128,7 @@ def labels_named(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]
     return targets[:, None] == np.arange(len(data.labels)), targets >= 0
 
 
-def compared_by_labels(
+def compare_labels(
     manifest: Manifest,
     name: str,
     candidate: Run,
@@ -137,11 +137,11 @@ def compared_by_labels(
     *,
     inputs: str,
     reference: str,
-) -> Compared:
-    """As `compare`, where answers may change: rows are counted of which other labels are given.
+) -> CandidateComparison:
+    """Compare as `compare_candidate` does, where answers may change, and count the rows whose predicted labels differ.
 
     Example:
-        >>> compared_by_labels(manifest, "rounded", run, grid, expected, inputs="shapes", reference="onnx").line.rows
+        >>> compare_labels(manifest, "rounded", run, grid, expected, inputs="shapes", reference="onnx").line.rows
         215
     """
     found = []
@@ -150,7 +150,9 @@ def compared_by_labels(
         found.append(candidate(tokens, lengths))
         return found[-1]
 
-    compared = compare(name, run, cases, expected, inputs=inputs, reference=reference)
+    compared = compare_candidate(name, run, cases, expected, inputs=inputs, reference=reference)
     pairs = zip(expected, found, strict=True)
-    differing = sum(int((labels_given(manifest, a) != labels_given(manifest, b)).any(1).sum()) for a, b in pairs)
+    differing = sum(
+        int((predicted_labels(manifest, a) != predicted_labels(manifest, b)).any(1).sum()) for a, b in pairs
+    )
     return replace(compared, line=replace(compared.line, labels_differing=differing))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.folder import check_free
+from pocketrnn.bundle.folder import check_folder_free
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.verdicts import graph_name
@@ -14,41 +14,43 @@ from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.comparing import graph_reference
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.ort_format import OPERATORS_FILE, operators_of, ort_graph, ort_step_graph
+from pocketrnn_export.forms.ort_format import OPERATORS_FILE, list_operators, ort_graph, ort_step_graph
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 
-__all__ = ["mobile"]
+__all__ = ["write_mobile_bundle"]
 
 
-def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, force: bool = False) -> Manifest:
+def write_mobile_bundle(
+    bundle: str | Path, path: str | Path, *, name: str | None = None, force: bool = False
+) -> Manifest:
     """Write a bundle with its graphs in onnxruntime's own format (`.ort`) and the list of operators that they need.
 
     Args:
         bundle: a bundle's folder, with ONNX graphs.
         path: the folder to write: `model.ort` instead of `model.onnx`, and no TorchScript copy.
-        name: what the classifier is called; by default as before.
+        name: the classifier's name; by default as before.
         force: replace a bundle at `path`.
 
     Raises:
-        InputError: the bundle's graph is in that format already; among them OutputError, when `path` is taken.
+        InputError: the bundle's graph is in that format already; its subclass OutputError, when `path` is taken.
         ParityError: the new graphs do not answer as the old ones. Nothing was written.
 
     Example:
-        >>> mobile("news", "news-mobile").graph.file
+        >>> write_mobile_bundle("news", "news-mobile").graph.file
         'model.ort'
     """
     folder, path = Path(bundle), Path(path)
-    check_free(path, force=force, made_by=CLASSIFIER_JSON)
-    manifest = manifests.read(folder)
+    check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+    manifest = manifests.read_manifest(folder)
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(
             f"The graph of {manifest.name} is not an ONNX file.", "Give a bundle that was exported as ONNX."
         )
     graph, stream, description = manifest.graph, manifest.stream, Description.of(manifest)
-    content = manifests.checked_bytes(folder / graph.file, graph.sha256)
+    content = manifests.read_checked_bytes(folder / graph.file, graph.sha256)
     forms = [ort_graph(content, graph)]
     if stream is not None:
-        forms.append(ort_step_graph(manifests.checked_bytes(folder / stream.file, stream.sha256), stream))
+        forms.append(ort_step_graph(manifests.read_checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
         reference=graph_reference(graph_name(manifest), content),
         cases=cases_for_graph(manifest.text.rules, graph, manifest.provenance),
@@ -62,6 +64,6 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
         forms,
         plan,
         examples=manifest.texts,
-        other_files={OPERATORS_FILE: operators_of({form.file: form.content for form in forms})},
+        other_files={OPERATORS_FILE: list_operators({form.file: form.content for form in forms})},
         force=force,
     )

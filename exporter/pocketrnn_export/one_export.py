@@ -1,4 +1,4 @@
-"""The frame around every export of a module: one runs at a time, and every exception becomes a sentence."""
+"""The frame around every export of a module: one runs at a time, and every exception becomes an `ExportError`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Final, TypeVar
 import torch
 from torch import nn
 
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
-from pocketrnn_export.comparing.float64_operators import one_thread
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, short_repr
+from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.verdict import write_report
-from pocketrnn_export.diagnose.refusal import with_its_line
+from pocketrnn_export.diagnose.refusal import name_departing_line
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
-__all__ = ["Wanted", "check_wanted", "one_export_at_a_time", "or_one_text", "told_in_a_sentence"]
+__all__ = ["ExportOptions", "check_export_options", "convert_exceptions", "lock_exports", "make_or_retry_single"]
 
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")
@@ -31,8 +31,8 @@ _lock: Final = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """How a module is asked, and what is made of it; `export` says what each means."""
+class ExportOptions:
+    """The options of an export that do not describe the input or output; `export` documents each."""
 
     lengths: bool | None = None
     call: str | Call | None = None
@@ -47,51 +47,51 @@ class Wanted:
 
 
 @contextlib.contextmanager
-def one_export_at_a_time() -> Iterator[None]:
-    """Let other exports wait, and torch use one core: small batches are answered many thousand times. With two cores,
-    an export that takes 11 s took 93 on a busy machine.
+def lock_exports() -> Iterator[None]:
+    """Let other exports wait, and limit torch to one core: small batches run many thousand times. With two cores, an
+    export that takes 11 s took 93 on a busy machine.
 
-    Code that `torch.compile` has wrapped is run as it is written: compiled for each size it would take minutes, and a
-    trace sees nothing of it.
+    Code that `torch.compile` has wrapped runs without compilation: compiled for each size it would take minutes, and a
+    trace could not see into it.
     """
-    with _lock, one_thread(), torch.compiler.set_stance("force_eager"):
+    with _lock, use_one_thread(), torch.compiler.set_stance("force_eager"):
         yield
 
 
-def check_wanted(wanted: Wanted) -> None:
-    """Refuse what no export can do, and show that the report can be written, before any work is done.
+def check_export_options(wanted: ExportOptions) -> None:
+    """Refuse unusable options, and check that the report can be written, before any work is done.
 
     Raises:
-        InputError: something cannot be used; among them OutputError, where the report cannot be written.
+        InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
 
     Example:
-        >>> check_wanted(Wanted(tolerance=1e-5, gives="logits"))
+        >>> check_export_options(ExportOptions(tolerance=1e-5, gives="logits"))
     """
     if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
         raise InputError(f"The tolerance is {wanted.tolerance}.", "Give a finite number from 0, such as 1e-5.")
     if wanted.gives not in (None, "logits", "probabilities"):
-        raise InputError(f"gives is {shown(wanted.gives)}.", "Use 'logits' or 'probabilities'.")
+        raise InputError(f"gives is {short_repr(wanted.gives)}.", "Use 'logits' or 'probabilities'.")
     if wanted.report is not None:
         write_report(wanted.report, [], wanted.tolerance)
 
 
-def or_one_text(
+def make_or_retry_single(
     prepared: ExportableModule,
     make: Callable[[ExportableModule], _Made],
     ask: Callable[..., ExportableModule],
     *,
     batches_only: bool = False,
 ) -> _Made:
-    """Make something of a module; if that fails for batches, make it for one text at a time.
+    """Call `make` with a module; if that fails for batches, call it for one text at a time.
 
     Args:
-        prepared: the module as it is called.
-        make: makes it of that.
-        ask: finds out, with `one_text`, how the module is called.
-        batches_only: whether it is not tried for one text.
+        prepared: the prepared module.
+        make: makes the result from it.
+        ask: prepares the module, with the argument `one_text`.
+        batches_only: do not try it for one text.
 
     Raises:
-        UntraceableError: there is neither.
+        UntraceableError: both fail.
     """
     try:
         return make(prepared)
@@ -110,10 +110,10 @@ def or_one_text(
 
 
 @contextlib.contextmanager
-def told_in_a_sentence(module: nn.Module) -> Iterator[None]:
-    """Whatever else is raised on the way from a module to its bundle, as an error that says so."""
+def convert_exceptions(module: nn.Module) -> Iterator[None]:
+    """Convert any other exception during an export to an `ExportError` that names it."""
     try:
-        with with_its_line():
+        with name_departing_line():
             yield
     except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
         raise
@@ -121,5 +121,5 @@ def told_in_a_sentence(module: nn.Module) -> Iterator[None]:
     except BaseException as error:
         raise ExportError(
             f"{type(module).__name__} cannot be exported: {type(error).__name__}: {first_line(error).rstrip('.')}.",
-            "If that is nothing that its forward does, it is a fault of pocketrnn: report it with the module.",
+            "If its forward does not raise that itself, it is a bug in pocketrnn: report it with the module.",
         ) from error

@@ -1,5 +1,4 @@
-"""A bundle packed into one file for the native engine: proven to answer as the bundle's graph does or, with integers,
-measured."""
+"""Pack a bundle into one file for the native engine: proven equal to the bundle's graph or, with integers, measured."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.folder import file_written_whole
+from pocketrnn.bundle.folder import write_whole_file
 from pocketrnn.bundle.manifest import (
     INTEGERS,
     Example,
@@ -24,59 +23,59 @@ from pocketrnn.bundle.manifest import (
     NumberExample,
     StepGraph,
 )
-from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
+from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, is_packed_file, packed_bytes, step_entry
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, logits_of_steps
-from pocketrnn.engines.native import native_module
+from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import graph_name
-from pocketrnn_export.board_memory import memory_of
-from pocketrnn_export.bundle_proof import ProofPlan, compared_on_cases, lines_of_numbers, texts_within, verdict
-from pocketrnn_export.bundle_writer import versions
+from pocketrnn_export.board_memory import required_memory
+from pocketrnn_export.bundle_proof import ProofPlan, compare_on_cases, judge_proof, number_proof_lines, texts_within
+from pocketrnn_export.bundle_writer import package_versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.comparing.cases import Case, Ids, Logits, text_cases, texts_for_proof
-from pocketrnn_export.comparing.comparing import Compared, Reference, compare, graph_reference
-from pocketrnn_export.comparing.float64_operators import one_thread
-from pocketrnn_export.comparing.verdict import proven
+from pocketrnn_export.comparing.comparing import CandidateComparison, Reference, compare_candidate, graph_reference
+from pocketrnn_export.comparing.float64_operators import use_one_thread
+from pocketrnn_export.comparing.verdict import prove_parity
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx.kept_nans import LAYERS, without_guards
-from pocketrnn_export.forms.packed_file.each_operation import refuse_other_operations
+from pocketrnn_export.forms.onnx.kept_nans import LAYERS, remove_nan_guards
+from pocketrnn_export.forms.packed_file.each_operation import refuse_differing_operations
 from pocketrnn_export.forms.packed_file.lowering import Lowering
 from pocketrnn_export.forms.packed_file.packed import (
     WAYS,
     packed_form,
+    packed_run,
     packed_step_form,
-    run_of_packed,
 )
-from pocketrnn_export.forms.packed_file.program_of_graph import lowered
+from pocketrnn_export.forms.packed_file.program_of_graph import lower_graph
 from pocketrnn_export.forms.step import step_form
-from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
+from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.integer_packing import (
     Programs,
-    changed_by_integers_on,
-    finished,
-    integer_programs,
+    add_measurement,
+    assemble_programs,
+    compare_integer_answers,
     integer_tolerance,
-    measured,
-    most_of,
-    not_measured,
-    turns_of,
-    written,
+    make_integer_programs,
+    mark_not_measured,
+    program_token_limit,
+    program_turns,
+    temporary_packed_file,
 )
 from pocketrnn_export.labels_given import check_data
-from pocketrnn_export.numbers.number_export import told_of_numbers
-from pocketrnn_export.numbers.number_packing import number_proof, number_rules_compared
-from pocketrnn_export.numbers.number_step import check_carrying, step_graph
-from pocketrnn_export.progress import told_on_stderr
-from pocketrnn_export.proof.chosen_cases import cases_for_graph, widths_of
-from pocketrnn_export.proof.end_to_end import end_to_end
-from pocketrnn_export.proof.integer_products import products_compared
-from pocketrnn_export.proof.packed_tags import tags_compared
+from pocketrnn_export.numbers.number_export import rewording_for_numbers
+from pocketrnn_export.numbers.number_packing import compare_number_rules, make_number_proof
+from pocketrnn_export.numbers.number_step import check_can_stream, make_step_graph
+from pocketrnn_export.progress import show_progress
+from pocketrnn_export.proof.chosen_cases import cases_for_graph, text_widths
+from pocketrnn_export.proof.end_to_end import compare_end_to_end
+from pocketrnn_export.proof.integer_products import compare_products
+from pocketrnn_export.proof.packed_tags import compare_tags
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 if TYPE_CHECKING:
@@ -85,9 +84,9 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.data import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
 
-__all__ = ["Arithmetic", "check_packable", "pack", "packable", "program_of_bundle"]
+__all__ = ["Arithmetic", "check_packable", "make_bundle_program", "pack", "read_packable"]
 
-# The numbers in which products are computed.
+# The number format of products.
 Arithmetic = Literal["float32", "int8"]
 
 _log = logging.getLogger(__name__)
@@ -107,30 +106,29 @@ def pack(
 ) -> Manifest:
     """Write a bundle as one file for the native engine, proven equal to its graph.
 
-    With `arithmetic="int8"` it is not: recurrent layers multiply integers of 8 bits, which takes half of the time of
-    wide ones. The integers are compared with a plain statement of the arithmetic, exactly, and what they change is
-    measured.
+    With `arithmetic="int8"` it is not equal: recurrent layers multiply integers of 8 bits, which halves the time of
+    wide layers. The integers are compared exactly with a reference of the arithmetic, and their effect is measured.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
         path: the file to write, by convention with the ending .prnn.
-        arithmetic: what layers multiply.
-        streaming: whether it answers while a text arrives, too. A bundle that was exported for that gives a file that
-            does, anyway; of others the step is made of their graph, if they read in one direction.
-        data: texts to measure with what integers change, labelled or not, of the classifier's labels in its order;
-            without them, the golden examples.
-        allowed: what they may change; by default the label of 0.2 % of the texts, and 0.1 points of accuracy.
+        arithmetic: the number format of the layers' products.
+        streaming: whether it also answers while a text arrives. The file of a bundle with a step graph always does;
+            for others the step is made from their graph, if they read in one direction.
+        data: texts to measure the effect of integers on, labelled or not, with the classifier's labels in its order;
+            by default the golden examples.
+        allowed: the allowed change; by default the label of 0.2 % of the texts, and 0.1 points of accuracy.
         force: replace a file at `path`.
         c_array: write the file's bytes as an array in C, for a program that has no files; `path` is then a header,
             and gives the array its name.
-        progress: say on standard error what is done, as `export` does.
+        progress: print progress on standard error, as `export` does.
 
     Returns:
-        what the file says of itself, with the proof; of a bundle that takes sequences of numbers a Manifest.
+        the file's manifest, with the proof.
 
     Raises:
-        InputError: the bundle gives values, and integers are asked for; the data is of another kind than the bundle;
-            its graph is not an ONNX file; among them OutputError, when `path` is taken.
+        InputError: the bundle gives values, and arithmetic is int8; the data is of another kind than the bundle; its
+            graph is not an ONNX file; its subclass OutputError, when `path` is taken.
         ExportError: the engine has no operation for an operator of the graph; the message names it and its place. Or
             the graph cannot be made to answer while a text arrives.
         BundleError: the text rules cannot be followed while a text arrives.
@@ -144,42 +142,42 @@ def pack(
         >>> pack("ag_news", "fast.prnn", arithmetic="int8").parity.comparisons[-1].largest_difference
         0.0
     """
-    native_module()
+    import_native_module()
     if arithmetic not in ("float32", "int8"):
         raise InputError(f"arithmetic is {arithmetic!r}.", "Use 'float32' or 'int8'.")
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError("Products in float32 change nothing that data could measure.", "Use arithmetic='int8'.")
     path = Path(path)
-    with told_on_stderr(progress), file_written_whole(path, force=force) as work:
-        folder, manifest = packable(bundle, arithmetic)
-        _check_kind(manifest, data)
+    with show_progress(progress), write_whole_file(path, force=force) as work:
+        folder, manifest = read_packable(bundle, arithmetic)
+        _check_data_kind(manifest, data)
         check_data(manifest, data)
-        with _told_of(manifest):
-            made, content = _packed(folder, manifest, arithmetic, data, allowed or AllowedChange(), streaming)
-        work.write(_c_array(made, content, array_name(path)) if c_array else content)
+        with _use_input_terms(manifest):
+            made, content = _pack_bundle(folder, manifest, arithmetic, data, allowed or AllowedChange(), streaming)
+        work.write(_make_c_array(made, content, array_name(path)) if c_array else content)
     return made
 
 
-def _c_array(made: Manifest, content: bytes, name: str) -> bytes:
-    needed = memory_of(made, content) if isinstance(made.input, NumberInput) else None
+def _make_c_array(made: Manifest, content: bytes, name: str) -> bytes:
+    needed = required_memory(made, content) if isinstance(made.input, NumberInput) else None
     return to_c_array(content, name, "" if needed is None else needed.definitions(name)).encode("ascii")
 
 
-def _check_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
+def _check_data_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
     if isinstance(manifest.input, TextInput) and hasattr(data, "sequences"):
         raise InputError(f"{manifest.name} takes texts, and the data holds sequences of numbers.", "Give texts.")
     if isinstance(manifest.input, NumberInput) and hasattr(data, "texts"):
         raise InputError(f"{manifest.name} takes sequences of numbers, and the data holds texts.", "Give sequences.")
 
 
-def _told_of(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
-    """For the block, all that is logged and raised in the words of what a bundle takes."""
+def _use_input_terms(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
+    """For the block, convert log records and errors to the terms of the bundle's input, texts or numbers."""
     if isinstance(manifest.input, TextInput):
         return contextlib.nullcontext()
-    return told_of_numbers(of_values=manifest.output.activation == "values")
+    return rewording_for_numbers(of_values=manifest.output.activation == "values")
 
 
-def _packed(
+def _pack_bundle(
     folder: Path,
     manifest: Manifest,
     arithmetic: Arithmetic,
@@ -187,7 +185,7 @@ def _packed(
     allowed: AllowedChange,
     streaming: bool,
 ) -> tuple[Manifest, bytes]:
-    # As the runtime does: a bundle may be a stranger's.
+    # Checked as in the runtime: the bundle may be a stranger's.
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     step = None
     if manifest.stream is not None:
@@ -200,31 +198,31 @@ def _packed(
             )
         limits = manifest.graph.limits
         if isinstance(manifest.input, NumberInput):
-            check_carrying(manifest.input, limits)
-        stream, step = step_graph(content, most=None if limits is None else limits.max_tokens)
+            check_can_stream(manifest.input, limits)
+        stream, step = make_step_graph(content, most=None if limits is None else limits.max_tokens)
         manifest = replace(manifest, stream=stream)
-    packed = _packed_and_proven(manifest, content, step)
+    packed = _pack_and_prove(manifest, content, step)
     if arithmetic == "float32":
         return packed.manifest, packed.content
-    return _with_integers(packed, data, allowed)
+    return _pack_with_integers(packed, data, allowed)
 
 
-def packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Path, Manifest]:
-    """The folder of a bundle that can be packed, and what it says.
+def read_packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Path, Manifest]:
+    """Read the manifest of a bundle that can be packed, and return it with the folder.
 
     Raises:
-        BundleError: there is no such bundle, or it is damaged.
-        InputError: it is packed already, its graph is not an ONNX file, or the engine takes no text by its rules; or
-            integers are asked for, and it gives values or labels of tokens.
+        BundleError: the bundle does not exist, or is damaged.
+        InputError: it is packed already, its graph is not an ONNX file, or its tokenizer is external; or arithmetic is
+            int8, and it gives values or labels of tokens.
 
     Example:
-        >>> packable("ag_news")[1].name
+        >>> read_packable("ag_news")[1].name
         'ag_news'
     """
     folder = bundle_folder(bundle)
-    if is_packed(folder):
+    if is_packed_file(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
-    manifest = manifests.read(folder)
+    manifest = manifests.read_manifest(folder)
     manifest.check_one_text("a packed file takes")
     if isinstance(manifest.input, TextInput):
         check_packable(manifest.input.rules, manifest.name)
@@ -243,14 +241,14 @@ def packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Pa
 
 
 def check_packable(rules: AnyTextRules, name: str) -> None:
-    """Refuse text rules that no packed file holds, before anything is made or proven.
+    """Refuse text rules that cannot be packed, before any work is done.
 
     Args:
         rules: the text rules.
-        name: what they are of, for the message.
+        name: the classifier's name, for the message.
 
     Raises:
-        InputError: the engine takes no text by these rules.
+        InputError: the tokenizer of the rules is external.
 
     Example:
         >>> check_packable(TextRules(), "news")
@@ -262,50 +260,50 @@ def check_packable(rules: AnyTextRules, name: str) -> None:
         )
 
 
-def program_of_bundle(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:
-    """The program of a bundle's graph, and that of its step graph where it has one.
+def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:
+    """Make the program of a bundle's graph, and that of its step graph if it has one.
 
     Args:
-        manifest: what the bundle says.
+        manifest: the bundle's manifest.
         content: the graph's file.
-        step: the step graph's.
+        step: the step graph's file.
 
     Raises:
         ExportError: the engine has no operation for an operator of one of them.
 
     Example:
-        >>> program_of_bundle(manifest, (folder / "model.onnx").read_bytes(), None).step
+        >>> make_bundle_program(manifest, (folder / "model.onnx").read_bytes(), None).step
         b''
     """
-    whole, of_step = _programs(manifest, content, step)
+    whole, of_step = _make_programs(manifest, content, step)
     return whole.finished(of_step)
 
 
-def _programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
-    whole, of_step = _lowered(manifest, content, step)
+def _make_programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
+    whole, of_step = _lower_graphs(manifest, content, step)
     return whole.program, None if of_step is None else of_step.program
 
 
-def _lowered(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lowering, Lowering | None]:
+def _lower_graphs(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lowering, Lowering | None]:
     given, graph = manifest.input, manifest.graph
     numbers, padding_id = (None, given.rules.padding_id) if isinstance(given, TextInput) else (given, None)
     if numbers is not None:
-        # The engine's own layers keep NaN.
-        content, step = without_guards(content, LAYERS), step and without_guards(step, LAYERS)
-    whole = lowered(content, graph, numbers=numbers, padding_id=padding_id)
+        # The engine's layers keep NaN themselves.
+        content, step = remove_nan_guards(content, LAYERS), step and remove_nan_guards(step, LAYERS)
+    whole = lower_graph(content, graph, numbers=numbers, padding_id=padding_id)
     if manifest.stream is None or step is None:
         return whole, None
-    return whole, lowered(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
+    return whole, lower_graph(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
 
 
-# A limit of so many tokens is noted in the file and not told: no such text fits in memory.
+# A limit of this many tokens or more is not logged: no such text fits in memory.
 _BEYOND_MEMORY: Final = 1 << 24
 
 
 @dataclass(frozen=True)
-class _Packed:
-    """A packed file that was proven: what it says, its bytes, its programs before they were finished, and what it was
-    proven with."""
+class _ProvenFile:
+    """A proven packed file: its manifest, its bytes, its programs before they were assembled, and the plan of its
+    proof."""
 
     manifest: Manifest
     content: bytes
@@ -313,48 +311,52 @@ class _Packed:
     plan: ProofPlan
 
 
-def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -> _Packed:
+def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _ProvenFile:
     _log.info("Making the program")
     if isinstance(manifest.input, TextInput):
-        widths = widths_of(manifest.input.rules)
-        manifest = _held_to(manifest, widths.least, widths.most)
-    whole, of_step = _lowered(manifest, content, step)
+        widths = text_widths(manifest.input.rules)
+        manifest = _narrow_limits(manifest, widths.least, widths.most)
+    whole, of_step = _lower_graphs(manifest, content, step)
     programs = whole.program, None if of_step is None else of_step.program
-    if (most := most_of(programs)) is not None:
+    if (most := program_token_limit(programs)) is not None:
         if most < _BEYOND_MEMORY:
             _log.warning(
-                "The packed file takes texts of at most %s tokens: of longer ones, a sum or a product of whole numbers "
-                "may have more than the 32 bits of the engine's", f"{most:,}",
+                "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
+                "may exceed the 32 bits of the engine's", f"{most:,}",
             )  # fmt: skip
-        manifest = _held_to(manifest, 1, most)
-    program = finished(programs)
+        manifest = _narrow_limits(manifest, 1, most)
+    program = assemble_programs(programs)
     made = replace(
         manifest,
         graph=graph_entry(manifest.graph, program),
         torchscript=None,
         stream=step_entry(program),
-        provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
+        provenance={
+            **manifest.provenance,
+            "packed": {"from_graph": manifest.graph.sha256, "versions": package_versions()},
+        },
     )
     for lowering in filter(None, (whole, of_step)):
-        refuse_other_operations(lowering)
+        refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")
-    plan = _plan(manifest, content, turns_of(programs))
+    plan = _make_plan(manifest, content, program_turns(programs))
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
-    with one_thread(), written(to_packed(made, program)) as file:
-        compared = _compared(file, made, plan, answers)
+    with use_one_thread(), temporary_packed_file(packed_bytes(made, program)) as file:
+        compared = _compare_packed_file(file, made, plan, answers)
         if step is not None and made.stream is not None:
-            compared += _as_the_step_graph(file, step_form(step, made.stream, plan.rows), made.stream, plan, answers)
-        rules = [] if plan.rows is None else [number_rules_compared(file, plan.rows, made.numbers)]
-        rules += [tags_compared(file, plan.texts)] if made.output.of_tokens else []
-    # The bundle's own proof stays part of the proof; the golden examples are still those of its module.
-    parity = verdict(plan, compared, answers)
+            compared += _compare_with_step_graph(
+                file, step_form(step, made.stream, plan.rows), made.stream, plan, answers
+            )
+        rules = [] if plan.rows is None else [compare_number_rules(file, plan.rows, made.numbers)]
+        rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
+    # The bundle's own proof stays part of the proof; the golden examples are still the module's.
+    parity = judge_proof(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
-    return _Packed(made, to_packed(made, program), programs, plan)
+    return _ProvenFile(made, packed_bytes(made, program), programs, plan)
 
 
-def _held_to(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """The bundle's manifest, with the numbers of tokens from `least` to `most` as its limits, or the limits of its
-    graph where these are narrower."""
+def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
+    """The manifest with limits of `least` to `most` tokens, or those of its graph where these are narrower."""
     limits = manifest.graph.limits or Limits()
     least = max(least, limits.min_tokens or 1)
     most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -364,64 +366,70 @@ def _held_to(manifest: Manifest, least: int, most: int | None) -> Manifest:
     return replace(manifest, graph=replace(manifest.graph, limits=None if narrowed == Limits() else narrowed))
 
 
-def _compared(file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers) -> list[Compared]:
-    """A packed file with a reference: both ways of opening it, its step and streams, and the runtime."""
-    given = plan.runtime_given(Description.of(made))
-    compared = compared_on_cases(packed_form(file, made.graph, plan.rows), answers)
+def _compare_packed_file(
+    file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
+) -> list[CandidateComparison]:
+    """Compare a packed file with the reference: both ways to open it, its step and streams, and the runtime."""
+    given = plan.runtime_inputs(Description.of(made))
+    compared = compare_on_cases(packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:
-        compared += compared_on_cases(packed_step_form(file, made.stream, plan.rows), answers)
-        # The engine's own streams are of words; Python's, of subwords too, are among the runtime's answers.
+        compared += compare_on_cases(packed_step_form(file, made.stream, plan.rows), answers)
+        # The engine's own streams take words only; Python's, also of subwords, are among the runtime's answers.
         words = isinstance(made.input, TextInput) and isinstance(made.input.rules, TextRules)
         for opened, in_place in WAYS.items() if words else ():
-            compared.append(_streams_compared(file, given, answers, opened=opened, in_place=in_place))
-    return compared + end_to_end(Classifier.load(file), given, answers, reference=answers.reference.name)
+            compared.append(_compare_streams(file, given, answers, opened=opened, in_place=in_place))
+    return compared + compare_end_to_end(Classifier.load(file), given, answers, reference=answers.reference.name)
 
 
-def _with_integers(
-    packed: _Packed, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
+def _pack_with_integers(
+    packed: _ProvenFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """The same with products of integers: each of them exact, and what they change measured.
+    """Pack the same bundle with products of integers: compare each product exactly, and measure their effect.
 
     Raises:
-        InputError: nothing of the program has an integer form.
-        ParityError: an integer differs, or the ways to open the file do not give one answer.
+        InputError: no weights of the program have an integer form.
+        ParityError: an integer differs, or the ways to open the file give different answers.
         CompressionError: more has changed than is allowed.
     """
     _log.info("Making the program of integers")
     plan = packed.plan
-    form, program = integer_programs(packed.programs, packed.manifest.name)
+    form, program = make_integer_programs(packed.programs, packed.manifest.name)
     made = replace(packed.manifest, graph=graph_entry(packed.manifest.graph, program), stream=step_entry(program))
-    made = replace(made, parity=not_measured(made.parity))
-    with one_thread(), written(packed.content) as before, written(to_packed(made, program)) as file:
+    made = replace(made, parity=mark_not_measured(made.parity))
+    with (
+        use_one_thread(),
+        temporary_packed_file(packed.content) as before,
+        temporary_packed_file(packed_bytes(made, program)) as file,
+    ):
         _log.info("Comparing its integers with the statement of the arithmetic")
-        exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
+        exact = [compare_products(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
-        first, run = (run_of_packed(path, rows=plan.rows) for path in (before, file))
-        changed = changed_by_integers_on(made, plan.cases, first, run)
+        first, run = (packed_run(path, rows=plan.rows) for path in (before, file))
+        changed = compare_integer_answers(made, plan.cases, first, run)
         apart = integer_tolerance(changed)
         answers = ReferenceAnswers(Reference(INTEGERS, run), plan.cases, rows_alone=True)
-        parity = proven(_compared(file, made, plan, answers), apart)
+        parity = prove_parity(_compare_packed_file(file, made, plan, answers), apart)
         classifier = Classifier.load(file)
-        changes = changed_by_integers(Classifier.load(before), classifier, data, allowed)
-        examples: Any = tuple(_answered_anew(one, classifier) for one in made.examples)
+        changes = measure_integer_change(Classifier.load(before), classifier, data, allowed)
+        examples: Any = tuple(_update_example(one, classifier) for one in made.examples)
     lines = [*(one.line for one in (*exact, *changed)), *parity.comparisons]
-    lines = lines if plan.rows is None else lines_of_numbers(lines)
-    made = measured(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, changes)
-    return made, to_packed(made, program)
+    lines = lines if plan.rows is None else number_proof_lines(lines)
+    made = add_measurement(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, changes)
+    return made, packed_bytes(made, program)
 
 
-def _answered_anew(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
-    """A golden example with the answer of a classifier."""
+def _update_example(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
+    """A copy of a golden example with this classifier's answer."""
     given = example.ids if isinstance(example, Example) else np.array(example.samples, np.float32)
     return replace(example, logits=tuple(logits_of_steps(classifier, [given])[0].tolist()))
 
 
-def _plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
-    """The reference and the cases for a packed file, with the sizes at which the programs take another path."""
+def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
+    """The plan of a packed file's proof, with cases at the sizes where the programs take another path."""
     given, texts, rows = manifest.input, list[str](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
-        reference, cases, rows = number_proof(manifest, content, turns)
+        reference, cases, rows = make_number_proof(manifest, content, turns)
     else:
         reference, description = graph_reference(graph_name(manifest), content), Description.of(manifest)
         texts = texts_for_proof([example.shown for example in manifest.texts], given.vocabulary, given.rules)
@@ -432,15 +440,15 @@ def _plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPla
     return ProofPlan(reference, cases, texts, rows_alone=rows_alone, earlier=manifest.parity, rows=rows)
 
 
-def _as_the_step_graph(
+def _compare_with_step_graph(
     file: Path, graph: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
-) -> list[Compared]:
-    """The step against the step graph, token by token or sample by sample."""
+) -> list[CandidateComparison]:
+    """Compare the file's step with the step graph, token by token or sample by sample."""
     cases = [case for case, _ in answers.of("texts", one_row=True)]
     stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
     expected, steps = [stepped(case.tokens, case.lengths) for case in cases], packed_step_form(file, stream, plan.rows)
     return [
-        compare(
+        compare_candidate(
             name.partition(",")[0], run, cases, expected,
             inputs="texts", reference="step graph", exact=answers.with_spread,
         )
@@ -449,13 +457,13 @@ def _as_the_step_graph(
     ]  # fmt: skip
 
 
-def _streams_compared(
+def _compare_streams(
     file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, opened: str, in_place: bool
-) -> Compared:
-    """The engine's own streams, of texts cut at random, also inside of characters."""
+) -> CandidateComparison:
+    """Compare the engine's own streams, on texts cut at random positions, also within characters."""
     from pocketrnn_native import PRODUCTS_MEMORY
 
-    engine, generator = native_module(), np.random.default_rng(0)
+    engine, generator = import_native_module(), np.random.default_rng(0)
     packed = engine.Packed(file.read_bytes(), 0 if in_place else PRODUCTS_MEMORY, in_place)
     cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
     left = iter(texts)
@@ -467,7 +475,7 @@ def _streams_compared(
         rows = [stream.push(content[a:b]) for a, b in itertools.pairwise(places)]
         return np.array(rows[-1:], np.float32)
 
-    return compare(
+    return compare_candidate(
         f"{opened}, as a stream", run, cases, expected, inputs="texts", reference=answers.reference.name,
         exact=answers.with_spread,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The arguments of `export` beside `two_texts`: example pairs, and what no bundle of pairs has."""
+"""The arguments of `export` with `two_texts`: example pairs, and options that a bundle of pairs cannot have."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any
 
 from pocketrnn.errors import InputError, TextError
 from pocketrnn.text import EXTERNAL
-from pocketrnn.text.pairs import checked_pair
+from pocketrnn.text.pairs import check_pair
 from pocketrnn_export.description import Description
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
-__all__ = ["refuse_beside_pairs", "texts_of_pairs"]
+__all__ = ["check_pair_arguments", "flatten_pairs"]
 
 
-def texts_of_pairs(pairs: Sequence[Any]) -> list[str]:
-    """All texts of some pairs, by which rules can be compared.
+def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
+    """All texts of some pairs in one list, to compare rules on.
 
     Raises:
         InputError: one is not a pair of strings.
 
     Example:
-        >>> texts_of_pairs([("Who won?", "The reds.")])
+        >>> flatten_pairs([("Who won?", "The reds.")])
         ['Who won?', 'The reds.']
     """
     texts: list[str] = []
     for i, pair in enumerate(pairs):
         try:
-            both = checked_pair(pair, f"The example at position {i} (counted from 0)")
+            both = check_pair(pair, f"The example at position {i} (counted from 0)")
         except TextError as error:
             raise InputError(error.problem, "Give example_texts as [(first, second), ...].") from None
         if not all(isinstance(text, str) for text in both):
@@ -36,7 +36,7 @@ def texts_of_pairs(pairs: Sequence[Any]) -> list[str]:
     return texts
 
 
-def refuse_beside_pairs(
+def check_pair_arguments(
     description: Description,
     pairs: Sequence[OwnersText],
     *,
@@ -45,20 +45,20 @@ def refuse_beside_pairs(
     edge: bool,
     one_text: bool,
 ) -> None:
-    """Refuse what no bundle has that takes two texts.
+    """Refuse options that a bundle for two texts cannot have.
 
     Args:
-        description: of the bundle.
+        description: the bundle's description.
         pairs: the owner's texts, with their ids or answers.
-        torchscript, streaming, edge, one_text: whether `export` is asked for it.
+        torchscript, streaming, edge, one_text: the arguments of `export`.
 
     Raises:
-        InputError: something of it is asked for.
+        InputError: one of them is given.
     """
     rules = description.text.rules
     asked = {"streaming": streaming, "edge": edge, "torchscript": torchscript, "one_text": one_text}
     if found := next((name for name, wanted in asked.items() if wanted), None):
-        raise InputError(f"The module takes two texts, and there is no {found} of such.", f"Export without {found}.")
+        raise InputError(f"The module takes two texts, and cannot be exported with {found}.", f"Leave {found} out.")
     if description.output.of_tokens:
         raise InputError("The module takes two texts, and the labels are of tokens.", "Leave labels_of out.")
     if rules.tokenizer == EXTERNAL:

@@ -1,4 +1,4 @@
-"""The exporter's progress as lines for the user: its stages, and how far long work is."""
+"""The exporter's progress as lines for the user: its stages, and the progress of long work."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ __all__ = [
     "AFTER_AN_ERROR",
     "EXPORTER",
     "PROGRESS",
-    "Lines",
-    "each",
-    "lines_shown",
-    "records_filtered",
-    "told_on_stderr",
+    "ProgressLines",
+    "filter_records",
+    "log_each",
+    "show_lines",
+    "show_progress",
 ]
 
 EXPORTER: Final = "pocketrnn_export"
-# Its records are of the level DEBUG: whoever listens chooses how often.
+# The logger of progress records, with the level DEBUG: the handler chooses how often to show them.
 PROGRESS: Final = "pocketrnn_export.progress"
 # Marks a warning that the command line prints at its end, after the error if there is one.
 AFTER_AN_ERROR: Final = {"after_an_error": True}
-# Work that takes longer says how far it is, so often.
+# The seconds between two lines of progress.
 _SECONDS: Final = 5.0
-# From Python, work that takes no longer logs nothing.
+# In Python, work that takes less than these seconds shows no progress.
 _SHORT: Final = 2.0
 
 Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
-def records_filtered(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
-    """For the block, a filter of all that the exporter logs: one on a logger is not asked for those below it.
+def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """For the block, add a filter to all loggers of the exporter: a filter on one logger does not filter its children.
 
     Example:
-        >>> with records_filtered(lambda record: record.levelno >= logging.WARNING):
+        >>> with filter_records(lambda record: record.levelno >= logging.WARNING):
         ...     export(module, "news", labels=labels, vocabulary=vocabulary)
     """
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(EXPORTER)]
@@ -53,11 +53,11 @@ def records_filtered(choose: Callable[[logging.LogRecord], bool]) -> Iterator[No
             logger.removeFilter(choose)
 
 
-def each(items: Iterable[Item], doing: str) -> Iterator[Item]:
-    """The items, each after a record of what is done with them, and with how many of them it was done.
+def log_each(items: Iterable[Item], doing: str) -> Iterator[Item]:
+    """Yield the items, and log before each what is done and how many are done.
 
     Example:
-        >>> [case.name for case in each(cases, "Comparing onnx on hazards")]
+        >>> [case.name for case in log_each(cases, "Comparing onnx on hazards")]
         ['3000 tokens', 'many rows']
     """
     items, log = list(items), logging.getLogger(PROGRESS)
@@ -66,13 +66,13 @@ def each(items: Iterable[Item], doing: str) -> Iterator[Item]:
         yield item
 
 
-class Lines(logging.Handler):
-    """Stages that begin, and warnings; how far a stage is only where nothing was shown for some seconds.
+class ProgressLines(logging.Handler):
+    """A handler that shows stages and warnings, and a stage's progress if nothing was shown for some seconds.
 
     Args:
         show: called with a line.
         warn: called with the record of a warning.
-        silent: for how many seconds from the beginning only warnings are shown. The stage at work is shown after them.
+        silent: for so many seconds at the beginning, only warnings are shown; then the current stage is shown.
     """
 
     def __init__(
@@ -102,8 +102,8 @@ class Lines(logging.Handler):
 
 
 @contextlib.contextmanager
-def lines_shown(lines: Lines) -> Iterator[None]:
-    """While the block runs, what the exporter logs becomes these lines."""
+def show_lines(lines: ProgressLines) -> Iterator[None]:
+    """While the block runs, show the exporter's log records with this handler."""
     logger, progress = logging.getLogger(EXPORTER), logging.getLogger(PROGRESS)
     levels = logger.level, progress.level
     logger.addHandler(lines)
@@ -118,25 +118,25 @@ def lines_shown(lines: Lines) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told_on_stderr(wanted: bool) -> Iterator[None]:
-    """While the block runs, and once it has taken two seconds, lines on standard error say what it does.
+def show_progress(wanted: bool) -> Iterator[None]:
+    """While the block runs, print its progress on standard error, once it has taken two seconds.
 
-    Not where logging is set up: there the program's handlers get the records, and its levels decide.
+    Where logging is set up, the program's handlers get the records instead, and its levels decide.
 
     Args:
-        wanted: with False nothing is shown but warnings, as logging shows them.
+        wanted: with False, only warnings are shown, as logging shows them.
     """
     if not wanted or logging.getLogger(EXPORTER).hasHandlers():
         yield
         return
-    with lines_shown(Lines(_to_stderr, _as_logging_does, _SHORT)):
+    with show_lines(ProgressLines(_print_to_stderr, _log_as_usual, _SHORT)):
         yield
 
 
-def _to_stderr(line: str) -> None:
+def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - what is asked for
 
 
-def _as_logging_does(record: logging.LogRecord) -> None:
+def _log_as_usual(record: logging.LogRecord) -> None:
     if logging.lastResort is not None:
         logging.lastResort.handle(record)

@@ -1,4 +1,4 @@
-"""The text rules of a bundle as a file for programs that run its graph by themselves, compared with the bundle's."""
+"""Write the text rules of a bundle as a file for programs that run its graph by themselves, and compare the ids."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 from pathlib import Path
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.folder import file_written_whole
+from pocketrnn.bundle.folder import write_whole_file
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import is_packed, packed_text_rules
+from pocketrnn.bundle.packed_file import is_packed_file, packed_text_rules
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.engines.native import native_module
-from pocketrnn.errors import BundleError, InputError, ParityError, shown
+from pocketrnn.engines.native import import_native_module
+from pocketrnn.errors import BundleError, InputError, ParityError, short_repr
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.comparing.cases import texts_for_proof
-from pocketrnn_export.progress import told_on_stderr
+from pocketrnn_export.progress import show_progress
 
 __all__ = ["pack_text_rules"]
 
@@ -23,46 +23,46 @@ _log = logging.getLogger(__name__)
 
 
 def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False, progress: bool = True) -> Manifest:
-    """Write the text rules of a bundle, its labels and its document as one file, with which the native engine makes the
-    ids of texts. Browsers and programs in C++ read it beside the bundle's graph.
+    """Write the text rules, the labels and the document of a bundle as one file, from which the native engine makes the
+    ids of texts. Browsers and programs in C++ read it together with the bundle's graph.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
         path: the file to write, by convention text.prnn beside the graph.
         force: replace a file at `path`.
-        progress: say on standard error what is done, as `export` does.
+        progress: print progress on standard error, as `export` does.
 
     Returns:
-        what the bundle says.
+        the bundle's manifest.
 
     Raises:
-        InputError: the bundle is packed already, or takes sequences of numbers; among them OutputError, when `path` is
-            taken.
-        BundleError: there is no such bundle, it is damaged, or the engine cannot hold its rules.
+        InputError: the bundle is packed already, or takes sequences of numbers; its subclass OutputError, when `path`
+            is taken.
+        BundleError: the bundle does not exist or is damaged, or the engine cannot hold its rules.
         MissingExtraError: the native engine is not installed.
-        ParityError: the engine makes other ids of a text than the bundle's rules. Nothing was written.
+        ParityError: the engine's ids of a text differ from the bundle's. Nothing was written.
 
     Example:
         >>> pack_text_rules("ag_news", "text.prnn").name
         'ag_news'
     """
     folder = bundle_folder(bundle)
-    if is_packed(folder):
+    if is_packed_file(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
-    manifest = manifests.read(folder)
+    manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise InputError(f"{folder.name} takes sequences of numbers, which have no text rules.", "Pack it as a whole.")
     manifest.check_one_text("a file of text rules is of")
-    with told_on_stderr(progress), file_written_whole(Path(path), force=force) as work:
+    with show_progress(progress), write_whole_file(Path(path), force=force) as work:
         content = packed_text_rules(manifest)
         _log.info("Comparing its ids with those of the bundle's rules")
-        _compare(manifest, content)
+        _compare_ids(manifest, content)
         work.write(content)
     return manifest
 
 
-def _compare(manifest: Manifest, content: bytes) -> None:
-    module, encoder = native_module(), TextEncoder(manifest.text.rules, manifest.text.vocabulary)
+def _compare_ids(manifest: Manifest, content: bytes) -> None:
+    module, encoder = import_native_module(), TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     try:
         engine = module.Packed(content)
     except module.EngineError as error:
@@ -77,6 +77,6 @@ def _compare(manifest: Manifest, content: bytes) -> None:
             same = same and engine.encode(text) == encoder.encode(text)
         if not same:
             raise ParityError(
-                f"The engine makes other ids of {shown(text, 40)} than the text rules of {manifest.name}.",
+                f"The engine makes other ids of {short_repr(text, 40)} than the text rules of {manifest.name}.",
                 "Please report it with the bundle's classifier.json.",
             )

@@ -1,15 +1,16 @@
-"""All that this project uses of PyTorch's and onnxscript's private parts: this file touches them, and no other does.
+"""The only file that uses private parts of PyTorch and onnxscript.
 
-A private part may change with any release, and nothing announces it. Here each has a name, what it is for, and what
-goes wrong without it ("Without:"), so that a reader of a new release knows where to look. `tests/test_imports.py` holds
-that no other file of the three packages names a private module, function or attribute of torch, onnxscript or onnx_ir.
+A private part may change with any release without notice. Each has a function here, with its purpose and with the
+consequence of its absence ("Without:"), so that a reader of a new release knows where to look. `tests/test_imports.py`
+checks that no other file of the three packages names a private module, function or attribute of torch, onnxscript or
+onnx_ir.
 
-All of it was looked at, and tests of tracing were run, with the releases of `RELEASES` and with 2.13: all fast tests of
-the exporter with 2.12 and 2.13, those of kernels, sizes, numbers and streams with 2.15. Where a release differs, its
-difference is one function here that asks for the release, and the function's name and docstring stay as they are. With
-2.12 a cut at a count that may be negative, `x[:, : int(torch.sign(x).sum(1).max())]`, is refused needlessly. Older ones
-were tried: 2.11.0 does so, too, 2.10.0 besides loses digits of `celu`, `logaddexp` and others, and 2.9.0 has no
-`torch.fx.traceback.annotate`, which `tracing/python_semantics/loop_unroll.py` marks loops with.
+All of it was reviewed, and tests of tracing were run, with the releases in `RELEASES` and with 2.13: all fast tests of
+the exporter with 2.12 and 2.13, those of kernels, sizes, numbers and streams with 2.15. A difference between releases
+goes into one function here that checks the release; its name and docstring stay the same. With 2.12 a slice to a count
+that may be negative, `x[:, : int(torch.sign(x).sum(1).max())]`, is refused needlessly. Older releases were tried:
+2.11.0 does so, too, 2.10.0 also loses digits of `celu`, `logaddexp` and others, and 2.9.0 has no
+`torch.fx.traceback.annotate`, with which `tracing/python_semantics/loop_unroll.py` marks loops.
 
 The file imports nothing of this project, so that every part of the exporter may import it. Its functions mostly return
 `Any`: torch annotates little of this.
@@ -64,41 +65,44 @@ __all__ = [
     "BatchNorm",
     "DispatchMode",
     "FunctionMode",
-    "buffer_hooks_aside",
-    "buffers_of",
-    "called_plainly",
-    "code_exchanged",
-    "compiled_from",
+    "answer_size_conditions",
+    "base_tensor",
+    "cache_known_operators",
+    "cache_onnx_registry",
+    "call_forward_directly",
+    "change_operator_arguments",
+    "count_writes",
     "default_rewrite_rules",
-    "encoder_layer_goes_fast",
-    "environment_of",
-    "expression_of",
+    "exchange_code",
     "flat_weights",
-    "flattened",
-    "folded",
-    "forward_pre_hooks_of",
-    "functions_that_tell",
-    "guards_of",
-    "hint_of",
-    "in_one_memory",
-    "lists_of_traced",
-    "made_at",
-    "methods_replaced",
-    "of_unknown_sizes",
-    "operators_given",
-    "operators_known",
-    "operators_read_once",
+    "flatten_tree",
+    "guard_location",
+    "guard_relation",
+    "list_aliased_arguments",
+    "list_guards",
+    "list_tracing_queries",
+    "list_written_arguments",
+    "make_unknown_size_mode",
+    "make_unknown_size_tensor",
+    "memory_address",
     "overload_name",
-    "parameters_of",
-    "parsed_schema",
-    "parts_of",
+    "own_buffers",
+    "own_forward_pre_hooks",
+    "own_modules",
+    "own_parameters",
+    "parse_operator_schema",
     "past_function_modes",
-    "place_in_memory",
-    "relation_of",
+    "remove_buffer_hooks",
     "renew_flat_weights",
-    "restricted_to",
-    "scripted_from",
+    "replace_methods",
+    "replace_state",
+    "replace_tolist",
+    "restrict_sizes",
+    "shape_environment",
+    "size_expression",
     "size_functions",
+    "size_hint",
+    "size_symbol",
     "statically_known_true",
     "sym_float",
     "sym_int",
@@ -106,43 +110,40 @@ __all__ = [
     "sym_max",
     "sym_min",
     "sym_sqrt",
-    "symbol_of",
-    "truths_of_sizes",
-    "unknown_sizes",
+    "tensor_values",
+    "uncompiled_module",
+    "unflatten_tree",
+    "unscripted_function",
     "unsound_rewrite_rules",
-    "values_of",
+    "uses_encoder_fast_path",
     "weight_names",
-    "whole_of",
-    "with_state",
     "without_dispatch_modes",
-    "writes_to",
-    "written_by",
 ]
 
-# The releases of torch with which this was run, the first of which is the least that pyproject.toml asks for.
+# The releases of torch that this was run with; the first is the lowest that pyproject.toml allows.
 RELEASES: Final = ("2.12", "2.15")
-# Devices that no trace is on.
+# Devices that a trace never uses.
 _DEVICES: Final = frozenset(
     {"CUDA", "XLA", "Lazy", "IPU", "XPU", "MPS", "HPU", "PrivateUse1", "PrivateUse2", "PrivateUse3"}
 )
-# The code that is torch's own, and the file that defines what a size can do.
+# The folder of torch's own code, and its __init__.py, which defines SymInt and the like.
 TORCH_FILE: Final = str(torch.__file__)
 TORCH_FOLDER: Final = str(Path(torch.__file__).parent)
-# Where torch makes the text of a tensor, and hands functions to a mode.
+# The files in which torch formats a tensor as text, and passes functions to a mode.
 TEXT_FILES: Final = frozenset(
     str(Path(TORCH_FOLDER) / name) for name in ("_tensor.py", "_tensor_str.py", "overrides.py")
 )
 
 
-# --- Sizes: what a trace knows of a torch.SymInt, SymFloat or SymBool -------------------------------------------------
+# --- Sizes: torch.SymInt, SymFloat and SymBool of a trace -------------------------------------------------------------
 
 
 # `size_functions` has the functions that torch writes into a size's expression and sympy does not have: FloorDiv, Mod,
 # PythonMod, Min, Max, the Int- and FloatTrueDiv, ... `tracing/sizes/conditions.py` has a table of all that are known.
 # Without: a relation holds a function of no known class, and the module is refused with the function's name.
 
-# `statically_known_true(size >= 0)`: whether a relation holds for all sizes; it asks nothing of the trace, and so
-# restricts none. Without: what is known already would be a restriction of the graph.
+# `statically_known_true(size >= 0)`: whether a relation holds for all sizes; it adds no guard to the trace. Without:
+# a relation that always holds would become a restriction of the graph.
 
 # The square root of a size, also as the operator that a trace holds. The others are public; torch annotates none.
 sym_sqrt: Final[Callable[..., Any]] = torch._sym_sqrt  # type: ignore[attr-defined]
@@ -153,64 +154,65 @@ sym_max: Final[Callable[..., Any]] = torch.sym_max
 sym_min: Final[Callable[..., Any]] = torch.sym_min
 
 
-def expression_of(size: Any) -> Any:
-    """The expression, of sympy, that a size is: `s27 + 1`; that of a truth is a relation.
+def size_expression(size: Any) -> Any:
+    """The sympy expression of a size: `s27 + 1`; for a SymBool, a relation.
 
-    Symbols whose value is known by now are replaced. Without: no question about sizes is understood.
+    Symbols whose value is known are replaced. Without: no condition on sizes is understood.
     """
     return size.node.expr
 
 
-def symbol_of(size: Any) -> str:
-    """The name that a size of an input was given first, which `expression_of` has until it is restricted."""
+def size_symbol(size: Any) -> str:
+    """The first name of an input's size, which `size_expression` gives until the size is restricted."""
     return str(size.node._expr)
 
 
-def hint_of(size: Any) -> int:
-    """The number that a size has in the example that is traced. Without: a trace has no path of its own."""
+def size_hint(size: Any) -> int:
+    """The number of a size in the traced example. Without: a trace cannot choose a path."""
     return int(size.node.hint)
 
 
-def environment_of(size: Any) -> Any:
-    """The environment in which a trace keeps all its sizes; each trace has one."""
+def shape_environment(size: Any) -> Any:
+    """The ShapeEnv of a trace, which keeps all its sizes."""
     return size.node.shape_env
 
 
-def guards_of(environment: Any) -> list[Any]:
-    """The restrictions that a trace has made so far, in their order; none where there is no environment.
+def list_guards(environment: Any) -> list[Any]:
+    """The guards that a trace has made so far, in their order; an empty list without an environment.
 
-    Without: what a graph is restricted to is only seen where its answers differ.
+    Without: a restriction of a graph is found only where its answers differ.
     """
     guards: list[Any] = [] if environment is None else environment.guards
     return guards
 
 
-def relation_of(guard: Any) -> Any:
-    """The relation, of sympy, that a restriction is."""
+def guard_relation(guard: Any) -> Any:
+    """The sympy relation of a guard."""
     return guard.expr
 
 
-def made_at(guard: Any) -> tuple[str, int]:
-    """The file and line at which a restriction was made; ("", 0) where that is not known."""
+def guard_location(guard: Any) -> tuple[str, int]:
+    """The file and line at which a guard was made; ("", 0) where that is not known."""
     frame = guard.sloc.framework_loc
     return (frame.filename, frame.lineno) if hasattr(frame, "filename") else ("", 0)
 
 
-def restricted_to(relation: Any, told: str) -> None:
-    """Restrict a trace to the sizes for which a relation holds; an error that says `told` where none is traced.
+def restrict_sizes(relation: Any, told: str) -> None:
+    """Restrict a trace to the sizes for which a relation holds; outside of a trace, raise an error with the text `told`
+    where it does not.
 
-    Without: a text that is too short for an operation is answered with numbers of nothing.
+    Without: a text that is too short for an operation gets a meaningless answer.
     """
     torch._check(relation, lambda: told)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
-def methods_replaced(changes: Mapping[Any, Any]) -> Iterator[None]:
-    """While the block runs, classes of torch have other methods, and files of it other functions.
+def replace_methods(changes: Mapping[Any, Any]) -> Iterator[None]:
+    """While the block runs, replace methods of torch's classes, and functions of its modules.
 
     Args:
-        changes: (class or file, name of the method): what is there meanwhile. A class that has the method by
-            inheritance, or not at all, is given it and loses it again.
+        changes: (class or module, name) -> the replacement. A class that inherits the method, or does not have it,
+            gets it and loses it again.
     """
     missing = object()
     shipped = {(kind, name): vars(kind).get(name, missing) for kind, name in changes}
@@ -226,80 +228,82 @@ def methods_replaced(changes: Mapping[Any, Any]) -> Iterator[None]:
                 delattr(kind, name)
 
 
-def truths_of_sizes(answer: Callable[[Any, Callable[[Any], bool]], bool]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, `bool(size > 512)` is answered by `answer`, which is given the truth that is asked for and
-    torch's own method, and is called by the method itself: two frames below the one that asks.
+def answer_size_conditions(
+    answer: Callable[[Any, Callable[[Any], bool]], bool],
+) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, `bool(size > 512)` calls `answer` with the SymBool and torch's own method. `answer` runs
+    two frames below the caller of `bool`.
 
-    Without: a branch on a size is that of the example, with no word about it.
+    Without: a branch on a size silently follows the example.
     """
     shipped: Callable[[Any], bool] = torch.SymBool.__bool__
 
     def answered(self: Any) -> bool:
         return answer(self, shipped)
 
-    return methods_replaced({(torch.SymBool, "__bool__"): answered})
+    return replace_methods({(torch.SymBool, "__bool__"): answered})
 
 
 # --- Tensors of a trace -----------------------------------------------------------------------------------------------
 
 
-# The classes of tensors that stand for a module's inputs while it is traced. Without: `type(x)` of the user's is one.
+# The tensor classes of a module's inputs while it is traced. Without: the user's `type(x)` would be one of them.
 HASH_OF_TENSOR: Final[Callable[[Tensor], int]] = Tensor.__hash__
 TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
 
 
-def unknown_sizes() -> FakeTensorMode:
-    """A mode in which a forward runs without computing anything, each size that is unknown of its own: also where two
-    are equal."""
+def make_unknown_size_mode() -> FakeTensorMode:
+    """A mode in which a forward runs without computing numbers; each unknown size has its own symbol, even if two are
+    equal."""
     return FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
 
 
-def of_unknown_sizes(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:
-    """A tensor of such a mode in the place of `value`: its first `axes` axes unknown, but one of size 1, which is a
-    plain number as it is for PyTorch."""
+def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, axes: int) -> Tensor:
+    """A tensor of such a mode like `value`, with its first `axes` sizes unknown; a size of 1 stays a number, as in
+    PyTorch."""
     kinds = [DimDynamic.DYNAMIC if i < axes and n > 1 else DimDynamic.STATIC for i, n in enumerate(value.shape)]
     context: Any = StatelessSymbolicContext(dynamic_sizes=kinds, constraint_sizes=[None] * value.dim())
     return mode.from_tensor(value, symbolic_context=context)
 
 
-def lists_of_traced(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, `tolist` of a traced tensor is `tolist`, which is given torch's own beside. No
-    TorchFunctionMode sees the method of a FakeTensor.
+def replace_tolist(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, a traced tensor's `tolist` calls this function, with torch's own as its second argument. A
+    TorchFunctionMode does not see the method of a FakeTensor.
 
-    Without: `lengths.tolist()` asks for values, and the module is refused.
+    Without: `lengths.tolist()` needs values, and the module is refused.
     """
     shipped: Callable[[Any], Any] = FakeTensor.tolist
-    return methods_replaced({(FakeTensor, "tolist"): lambda self: tolist(self, shipped)})
+    return replace_methods({(FakeTensor, "tolist"): lambda self: tolist(self, shipped)})
 
 
-def values_of(tensor: Tensor) -> list[Any]:
-    """`tensor.tolist()`, past every TorchFunctionMode."""
+def tensor_values(tensor: Tensor) -> list[Any]:
+    """`tensor.tolist()` without any TorchFunctionMode."""
     with past_function_modes():
         values: list[Any] = tensor.tolist()
     return values
 
 
-# Runs a block past every TorchFunctionMode: each function of torch would pass all that are entered.
+# Runs a block without any TorchFunctionMode: else each torch function calls all modes that are entered.
 past_function_modes = torch._C.DisableTorchFunction
 
 
-def whole_of(tensor: Tensor) -> Tensor:
-    """The tensor that a view shows a part of; one that is not a view, itself. Without: what is known of lengths would
-    outlive a write into a slice of them."""
+def base_tensor(tensor: Tensor) -> Tensor:
+    """The base tensor of a view; a tensor that is not a view is returned itself. Without: facts about lengths would
+    survive a write into a slice of them."""
     return tensor if tensor._base is None else tensor._base
 
 
-def writes_to(tensor: Tensor) -> int:
-    """How often something has been written into a tensor in place, by which autograd sees that it has changed."""
+def count_writes(tensor: Tensor) -> int:
+    """The number of in-place writes to a tensor, which autograd counts."""
     return tensor._version
 
 
-def place_in_memory(tensor: Tensor) -> int:
-    """Where the numbers of a tensor stand that has memory, those of its views too; 0 for one without numbers."""
+def memory_address(tensor: Tensor) -> int:
+    """The memory address of a tensor's storage, which its views share; 0 for a tensor without numbers."""
     return tensor.untyped_storage().data_ptr()
 
 
-# The methods of a tensor that torch wrote in Python, but for those that were replaced before this file was read.
+# The methods of Tensor that torch wrote in Python, without those that were replaced before this file was imported.
 _METHODS: Final[dict[str, Any]] = {
     name: value
     for name, value in vars(Tensor).items()
@@ -307,14 +311,14 @@ _METHODS: Final[dict[str, Any]] = {
 }
 
 
-def torchs_own(function: Any) -> Any:
-    """The method of a tensor that ran, in the place of what replaces it (`torch.Tensor.squeeze = mine`).
+def original_method(function: Any) -> Any:
+    """The original method of a tensor, for a replacement of it (`torch.Tensor.squeeze = mine`).
 
-    torch's C code looks a method up by its name to hand it to a mode, and finds the replacement, which has run already.
-    Every other function is given back as it is.
+    torch's C code looks a method up by its name to pass it to a mode, and finds the replacement, which has run already.
+    Every other function is returned as it is.
 
     Example:
-        >>> torchs_own(torch.Tensor.squeeze) is torch.Tensor.squeeze
+        >>> original_method(torch.Tensor.squeeze) is torch.Tensor.squeeze
         True
     """
     if type(function) in _OF_C:
@@ -336,9 +340,9 @@ _OF_C: Final = frozenset({MethodDescriptorType, WrapperDescriptorType, BuiltinFu
 
 
 class FunctionMode(TorchFunctionMode):
-    """A TorchFunctionMode that is handed the functions that ran.
+    """A TorchFunctionMode that receives the original methods of tensors.
 
-    Without: the wrapper that a repository puts around a method of a tensor runs twice.
+    Without: a user's wrapper around a method of a tensor runs twice.
     """
 
     def __init_subclass__(cls) -> None:
@@ -347,13 +351,13 @@ class FunctionMode(TorchFunctionMode):
 
         @functools.wraps(handled)
         def handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            return handled(self, torchs_own(func), types, args, kwargs)
+            return handled(self, original_method(func), types, args, kwargs)
 
         cls.__torch_function__ = handle  # type: ignore[method-assign]
 
     def __enter__(self) -> Self:
-        # Nearly no repository replaces a method: a call less for each function, of which a loop calls thousands.
-        if _are_torchs_own():
+        # Replaced methods are rare: without them this saves a call for each function, and a loop calls thousands.
+        if _has_original_methods():
             own = type(self).__torch_function__.__wrapped__  # type: ignore[attr-defined]
             vars(self)["__torch_function__"] = MethodType(own, self)
         return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
@@ -363,35 +367,35 @@ class FunctionMode(TorchFunctionMode):
         super().__exit__(*error)  # type: ignore[no-untyped-call]
 
 
-def _are_torchs_own() -> bool:
-    """Whether no method of tensors was replaced."""
+def _has_original_methods() -> bool:
+    """Whether all methods of tensors are torch's own."""
     there = vars(Tensor)
     return len(there) == len(_METHODS) and all(map(operator.is_, there.values(), _METHODS.values()))
 
 
-# Sees every operator that runs, below the functions of torch that call several.
+# Sees every operator that runs, also those within torch's composite functions.
 DispatchMode = TorchDispatchMode
-# Runs a block as where no such mode was entered. Without: a recurrent layer is noted step by step, for seconds.
+# Runs a block without any such mode. Without: a recurrent layer is recorded step by step, for seconds.
 without_dispatch_modes = _disable_current_modes
 
 
-def written_by(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments that a call of an operator writes into; none for a function that is not an operator.
+def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments that a call of an operator writes into; an empty list for a function that is not an operator.
 
     Without: a state that is written in place would keep its old value.
     """
-    return _given_as(operator, args, kwargs, lambda alias: bool(alias.is_write))
+    return _select_arguments(operator, args, kwargs, lambda alias: bool(alias.is_write))
 
 
-def in_one_memory(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments that a call of an operator returns views of, or writes into."""
-    return _given_as(operator, args, kwargs, lambda _: True)
+def list_aliased_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments that share memory with a call's results, or that it writes into."""
+    return _select_arguments(operator, args, kwargs, lambda _: True)
 
 
-def _given_as(
+def _select_arguments(
     operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], wanted: Callable[[Any], bool]
 ) -> list[Any]:
-    every, aliases = _arguments_of(operator)
+    every, aliases = _argument_aliases(operator)
     names = [name for name, alias in aliases.items() if wanted(alias)]
     if not names:
         return []
@@ -400,41 +404,41 @@ def _given_as(
 
 
 @functools.cache
-def _arguments_of(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The names of an operator's arguments, and what is said of those that share memory with its results."""
+def _argument_aliases(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The names of an operator's arguments, and the alias information of those that share memory with its results."""
     arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
     aliases = {one.name: one.alias_info for one in arguments if one.alias_info is not None}
     return tuple(one.name for one in arguments), aliases
 
 
-def flattened(tree: Any) -> tuple[list[Any], Any]:
-    """The leaves of nested lists, tuples and dicts in one list, and the nesting."""
+def flatten_tree(tree: Any) -> tuple[list[Any], Any]:
+    """The leaves of nested lists, tuples and dicts in one list, and the structure."""
     return _pytree.tree_flatten(tree)
 
 
-def folded(leaves: list[Any], form: Any) -> Any:
-    """The nesting that `flattened` took apart, with other leaves."""
+def unflatten_tree(leaves: list[Any], form: Any) -> Any:
+    """The structure from `flatten_tree` with these leaves."""
     return _pytree.tree_unflatten(leaves, form)
 
 
 def overload_name(target: Any) -> str:
-    """`Tensor` of `aten.add.Tensor`; empty for what is not an operator."""
+    """The overload of an operator: `Tensor` for `aten.add.Tensor`; empty for another target."""
     return str(getattr(target, "_overloadname", ""))
 
 
-def parsed_schema(text: str) -> Any:
-    """The name, the overload and the arguments of an operator, from its schema in TorchScript's writing."""
+def parse_operator_schema(text: str) -> Any:
+    """The name, the overload and the arguments of an operator, parsed from its TorchScript schema."""
     return torch._C.parse_schema(text)
 
 
-# --- What is put aside while a module is traced -----------------------------------------------------------------------
+# --- Parts that are disabled while a module is traced -----------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def buffer_hooks_aside() -> Iterator[None]:
-    """While the block runs, torch.export is not told of the buffers that a module registers.
+def remove_buffer_hooks() -> Iterator[None]:
+    """While the block runs, remove torch.export's hooks on registered buffers.
 
-    Without: a buffer that forward assigns is taken for an output of the program.
+    Without: a buffer that forward assigns becomes an output of the program.
     """
     hooks = nn.modules.module._global_buffer_registration_hooks
     aside = {key: hook for key, hook in hooks.items() if hook.__module__.startswith(("torch.export", "torch._"))}
@@ -446,9 +450,9 @@ def buffer_hooks_aside() -> Iterator[None]:
         hooks.update(aside)
 
 
-# The functions that tell a module that it is traced, by their modules, and what each says where nothing is. Some are
-# one function of two names. A release that lacks one is passed over; one that has another would be believed by a
-# module, whose export the proof then compares with the module as it runs.
+# The functions that tell a module that it is traced, by module, and their results outside of a trace. Some are one
+# function with two names. One that a release lacks is skipped; a further one of a release could change a traced module,
+# and the proof then compares its export with the module as it runs.
 _TELLING: Final[tuple[tuple[str, str, Any], ...]] = (
     ("torch.compiler", "is_compiling", False),
     ("torch.compiler", "is_dynamo_compiling", False),
@@ -463,19 +467,19 @@ _TELLING: Final[tuple[tuple[str, str, Any], ...]] = (
 )
 
 
-def functions_that_tell() -> list[tuple[ModuleType, str, Callable[..., Any], Any]]:
-    """The functions that tell a module whether it is traced: module, name, the function, its answer outside of one."""
+def list_tracing_queries() -> list[tuple[ModuleType, str, Callable[..., Any], Any]]:
+    """The functions that tell a module whether it is traced: module, name, function, and result outside of a trace."""
     modules = [(importlib.import_module(module), name, answer) for module, name, answer in _TELLING]
     return [(module, name, getattr(module, name), answer) for module, name, answer in modules if hasattr(module, name)]
 
 
 @contextlib.contextmanager
-def operators_known() -> Iterator[None]:
-    """While the block runs, a program on the CPU is decomposed with the operators that torch knew when it began.
+def cache_known_operators() -> Iterator[None]:
+    """While the block runs, decompose programs on the CPU with the operators that torch knew when it began.
 
-    Without, as in a release that has other names for it: torch asks its dispatcher for them once for each of 29
-    namespaces, twice a decomposition, 80 ms; and it sets 500 operators aside for each of 25 kinds of devices, of which
-    a trace meets the CPU's and the meta device's, 60 ms.
+    Without, as in a release with other names for this: torch queries its dispatcher for each of 29 namespaces, twice a
+    decomposition, 80 ms; and it overrides 500 operators for each of 25 kinds of devices, of which a trace uses only the
+    CPU and the meta device, 60 ms.
     """
     changed: dict[Any, Any] = {}
     if hasattr(_export_operators, "_materialize_cpp_cia_ops"):
@@ -486,11 +490,11 @@ def operators_known() -> Iterator[None]:
         if keys is not None:
             met = [key for key in keys if key.name.removeprefix("Autograd") not in _DEVICES]
             changed[exported_program, name] = met
-    with methods_replaced(changed):
+    with replace_methods(changed):
         yield
 
 
-# Where the exporters log what a user cannot do anything about. A logger of a name that is gone is simply silent.
+# The loggers with messages that do not help a user. A name that a release does not have does no harm.
 LOGGERS: Final = (
     "torch.onnx._internal.exporter._registration",
     "onnxscript",
@@ -506,10 +510,10 @@ LOGGERS: Final = (
 
 
 @contextlib.contextmanager
-def code_exchanged(function: Any, stand_in: Any) -> Iterator[Callable[..., Any]]:
-    """While the block runs, a function of torch's runs the code of another, for every thread and under every name that
-    it was imported by; gives one with its own code. The code sees the globals of torch's file, so that it can only name
-    what it imports.
+def exchange_code(function: Any, stand_in: Any) -> Iterator[Callable[..., Any]]:
+    """While the block runs, a function of torch runs the code of another one, in every thread and under every imported
+    name; yields a copy with the original code. The code sees the globals of torch's file, so it must import all that it
+    uses.
 
     Modules bind `pack_padded_sequence` by name, which a change of torch's namespace would miss. A TorchFunctionMode
     does not see it either: it is Python, sorts the rows, and calls `torch._VF._pack_padded_sequence` only then.
@@ -526,32 +530,31 @@ def code_exchanged(function: Any, stand_in: Any) -> Iterator[Callable[..., Any]]
 # --- Modules and recurrent layers -------------------------------------------------------------------------------------
 
 
-# The tables in which an nn.Module keeps its parts. Without: what forward assigns would not be given back.
+# The dicts in which an nn.Module keeps its parts. Without: assignments in forward would not be undone.
 MODULE_TABLES: Final = ("_parameters", "_buffers", "_modules")
 # The class of all layers of batch normalisation.
 BatchNorm: Final = nn.modules.batchnorm._BatchNorm
 
 
-def parameters_of(layer: nn.Module) -> dict[str, nn.Parameter | None]:
-    """A layer's own table of parameters, to be read: with those that are None, and one under each of its names."""
+def own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
+    """A layer's own dict of parameters, for reading: with those that are None, and shared ones under each name."""
     return layer._parameters
 
 
-def operators_given(changed: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
-    """For the block, operators are given what `changed` makes of each argument, also those that PyTorch's own functions
-    call.
+def change_operator_arguments(changed: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
+    """For the block, apply `changed` to each argument of every operator, also of those within PyTorch's own functions.
 
-    Without: a number that such a function computes, as attention does 1 / sqrt(size), is not the one of the graph.
+    Without: a number that such a function computes, as attention does 1 / sqrt(size), differs from the graph's.
 
     Example:
-        >>> with operators_given(lambda value: 0.5 if isinstance(value, float) else value):
+        >>> with change_operator_arguments(lambda value: 0.5 if isinstance(value, float) else value):
         ...     torch.tensor([1.0]) * 0.3
         tensor([0.5000])
     """
-    return _Changed(changed)
+    return _ArgumentChanger(changed)
 
 
-class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _ArgumentChanger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, changed: Callable[[Any], Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._changed = changed
@@ -561,24 +564,24 @@ class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*map(self._changed, args), **(kwargs or {}))
 
 
-def buffers_of(layer: nn.Module) -> dict[str, Tensor | None]:
-    """A layer's own table of buffers, to be read or written."""
+def own_buffers(layer: nn.Module) -> dict[str, Tensor | None]:
+    """A layer's own dict of buffers, for reading and writing."""
     return layer._buffers
 
 
-def parts_of(layer: nn.Module) -> dict[str, nn.Module | None]:
-    """A layer's own table of layers, to be read or written: `setattr` would take what a class has under that name."""
+def own_modules(layer: nn.Module) -> dict[str, nn.Module | None]:
+    """A layer's own dict of submodules, for reading and writing: `setattr` would use a class attribute of that name."""
     return layer._modules
 
 
 @contextlib.contextmanager
-def called_plainly() -> Iterator[None]:
-    """While the block runs, layers of users' classes without hooks are called by their forward itself, so that an
-    exception may leave them. Without: a trace keeps a stack of the layers that are called, takes none off it where a
-    call raises, and fails at the next end of a call.
+def call_forward_directly() -> Iterator[None]:
+    """While the block runs, call the forward of users' layers without hooks directly, so that they may raise. Without:
+    a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end of the next
+    call.
 
     Example:
-        >>> with called_plainly():
+        >>> with call_forward_directly():
         ...     module(tokens)
     """
     own = nn.Module.__call__
@@ -595,21 +598,21 @@ def called_plainly() -> Iterator[None]:
         nn.Module.__call__ = own  # type: ignore[method-assign]
 
 
-def forward_pre_hooks_of(layer: nn.Module) -> dict[int, Callable[..., Any]]:
-    """A layer's own table of what runs before its forward, such as the hooks of the old weight_norm."""
+def own_forward_pre_hooks(layer: nn.Module) -> dict[int, Callable[..., Any]]:
+    """A layer's own dict of forward pre-hooks, such as those of the old weight_norm."""
     return layer._forward_pre_hooks
 
 
-def compiled_from(module: nn.Module) -> nn.Module:
-    """The module that `torch.compile` wraps; any other as it is."""
+def uncompiled_module(module: nn.Module) -> nn.Module:
+    """The module that `torch.compile` wraps; any other module as it is."""
     inner = getattr(module, "_orig_mod", module)
     return inner if isinstance(inner, nn.Module) else module
 
 
-def scripted_from(value: Any) -> Any:
-    """The function of Python that `torch.jit.script` was given; None where it is not scripted, or was loaded.
+def unscripted_function(value: Any) -> Any:
+    """The Python function that `torch.jit.script` compiled; None where it is not scripted, or was loaded.
 
-    Without: a scripted function is followed at the sizes of the example only.
+    Without: a scripted function is traced only at the sizes of the example.
     """
     return getattr(value, "_torchdynamo_inline", None) if isinstance(value, torch.jit.ScriptFunction) else None
 
@@ -620,18 +623,18 @@ def weight_names(layer: nn.RNNBase) -> Sequence[str]:
 
 
 def flat_weights(layer: nn.RNNBase) -> list[tuple[str, Any]]:
-    """The weights that a recurrent layer runs with, by their names. After a parametrization was added they may be
-    older than the attributes of those names."""
+    """The weights that a recurrent layer runs with, by name. After a parametrization was added, they may be older than
+    the attributes with these names."""
     return list(zip(layer._flat_weights_names, layer._flat_weights, strict=True))
 
 
 def renew_flat_weights(layer: nn.RNNBase) -> None:
-    """Let a recurrent layer run with the weights that are its attributes now."""
+    """Let a recurrent layer run with the current values of its weight attributes."""
     layer._init_flat_weights()
 
 
-def with_state(program: torch.export.ExportedProgram, state: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
-    """A program with other weights, by the names of its own. Without: a form is compared with its own weights only."""
+def replace_state(program: torch.export.ExportedProgram, state: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
+    """A copy of a program with other weights, by name. Without: a form is compared only with its own weights."""
     made = copy.copy(program)
     made._state_dict = {
         name: nn.Parameter(state.get(name, own), own.requires_grad)
@@ -644,15 +647,15 @@ def with_state(program: torch.export.ExportedProgram, state: Mapping[str, Tensor
 
 # --- onnxscript -------------------------------------------------------------------------------------------------------
 
-# Imported where it is used: what only traces does not need it. Looked at: 0.7.2.
+# Imported in the functions, since tracing alone does not need it. Reviewed: 0.7.2.
 
 
 @contextlib.contextmanager
-def operators_read_once() -> Iterator[None]:
-    """While the block runs, `torch.onnx.export` knows its 500 operators by their names alone, the same ones in every
-    call. It reads the source of the few that a graph holds, where it needs that.
+def cache_onnx_registry() -> Iterator[None]:
+    """While the block runs, cache the 500 operators of `torch.onnx.export` by name for all calls. It reads the source
+    only of the few operators that a graph has.
 
-    Without, as in a release that keeps them otherwise: each call reads the source of all of them, 0.5 seconds.
+    Without, as in a release that stores them differently: each call reads the source of all of them, 0.5 seconds.
     """
     from torch.onnx._internal.exporter import _registration
 
@@ -660,8 +663,8 @@ def operators_read_once() -> Iterator[None]:
 
     def from_torchlib(opset_version: int = _registration.ONNXRegistry().opset_version) -> Any:
         try:
-            # A library that is imported later, such as one of quantization, brings operators that are translated too.
-            operators = _operators_of(opset_version, len(torch._C._dispatch_get_all_op_names()))
+            # A library that is imported later, such as one for quantization, registers further operators.
+            operators = _read_onnx_operators(opset_version, len(torch._C._dispatch_get_all_op_names()))
         except (AttributeError, ImportError, TypeError):
             return shipped(opset_version)
         registry = _registration.ONNXRegistry()
@@ -671,14 +674,14 @@ def operators_read_once() -> Iterator[None]:
         return registry
 
     changed = {(_registration.ONNXRegistry, "from_torchlib"): staticmethod(from_torchlib)}
-    with methods_replaced(changed), operators_known():
+    with replace_methods(changed), cache_known_operators():
         yield
 
 
 @functools.cache
-def _operators_of(opset_version: int, registered: int) -> dict[Any, list[Any]]:
-    """The operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them, where
-    so many operators are registered."""
+def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[Any]]:
+    """The operators that torch's exporter and onnxscript translate, as `ONNXRegistry.from_torchlib` finds them;
+    `registered`, the number of registered operators, is a key of the cache."""
     del registered
     from onnxscript.function_libs.torch_lib import ops, registration
     from torch.onnx._internal.exporter import _registration
@@ -705,17 +708,17 @@ def _operators_of(opset_version: int, registered: int) -> dict[Any, list[Any]]:
 
 
 def default_rewrite_rules() -> Sequence[Any]:
-    """The rules that `onnxscript.optimizer.optimize` rewrites a graph by."""
+    """The rewrite rules of `onnxscript.optimizer.optimize`."""
     from onnxscript import rewriter
 
     return rewriter._DEFAULT_REWRITE_RULES
 
 
 def unsound_rewrite_rules() -> list[Any]:
-    """Those of them that take a constant near 0 or 1 for 0 or 1; the one that drops a slice whose result has the axes
-    of what is sliced, as `x[:, -100:]` of an example of 7 tokens; and those that make one clamp of two, whose bounds
-    may lie apart. Without: such a constant, slice or clamp is lost, which the proof sees where it changes answers to
-    drawn texts."""
+    """The rules that take a constant near 0 or 1 for 0 or 1; the rule that drops a slice whose result has the sizes of
+    its input in the example, as `x[:, -100:]` for 7 tokens; and those that join two clamps, whose bounds may not
+    overlap. Without: such a constant, slice or clamp is lost, and the proof finds it only where it changes answers to
+    random texts."""
     from onnxscript.rewriter.rules.common import _fuse_relus_clips, _min_max_to_clip, _no_op, collapse_slice2_rule
 
     exact = (_no_op.dropout_zero_rule, _no_op.dropout_inference_rule)
@@ -726,11 +729,11 @@ def unsound_rewrite_rules() -> list[Any]:
 # --- Encoders of torch.nn ---------------------------------------------------------------------------------------------
 
 
-def encoder_layer_goes_fast(layer: nn.TransformerEncoderLayer) -> bool:
-    """Whether PyTorch runs a layer of an encoder by other code where gradients are not recorded, if it is given a batch
-    of three axes: the conditions of `TransformerEncoderLayer.forward`.
+def uses_encoder_fast_path(layer: nn.TransformerEncoderLayer) -> bool:
+    """Whether PyTorch runs an encoder layer by its fast path without gradients, for an input of three axes: the
+    conditions of `TransformerEncoderLayer.forward`.
 
-    Without: masks are taken for what they are in the code that is traced, which the proof sees.
+    Without: masks have the meaning of the traced code, which differs, and the proof finds that.
     """
     attention = layer.self_attn
     hooked = any(part._forward_hooks or part._forward_pre_hooks for part in layer.modules())

@@ -1,4 +1,4 @@
-"""Export what `pocketrnn_training` trained: a checkpoint holds all that `export` asks for."""
+"""Export a classifier that `pocketrnn_training` trained: a checkpoint holds all arguments of `export`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.fitting import FittedClassifier
 
-__all__ = ["arguments_of", "export_trained"]
+__all__ = ["checkpoint_arguments", "export_trained"]
 
 
 def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **arguments: Any) -> Manifest:
     """Export a trained classifier as a bundle that is proven to give the same answers.
 
     Args:
-        trained: what `pocketrnn_training.fit`, `train` or `read_checkpoint` gave.
+        trained: the result of `pocketrnn_training.fit`, `train` or `read_checkpoint`.
         path: the folder to write.
-        arguments: further ones of `export`, such as `streaming=True`, `force=True` or `examples=False`; one that the
-            checkpoint says too, such as `name`, is taken from here.
+        arguments: further arguments of `export`, such as `streaming=True`, `force=True` or `examples=False`; they
+            override those of the checkpoint, such as `name`.
 
     Returns:
-        what was written to classifier.json, with the proof.
+        the manifest that was written to classifier.json, with the proof.
 
     Raises:
         PocketRNNError: as `export`.
@@ -42,15 +42,15 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
     """
     from pocketrnn_training.classifiers.checkpoint import Checkpoint as Trained
 
-    module, described = arguments_of(trained if isinstance(trained, Trained) else trained.checkpoint)
+    module, described = checkpoint_arguments(trained if isinstance(trained, Trained) else trained.checkpoint)
     return export(module, path, **{**described, **arguments})
 
 
-def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
-    """The module of a checkpoint, and the other arguments that `export` takes.
+def checkpoint_arguments(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
+    """The module of a checkpoint, and the other arguments of `export`.
 
     Example:
-        >>> module, described = arguments_of(read_checkpoint(Path("reviews.checkpoint")))
+        >>> module, described = checkpoint_arguments(read_checkpoint(Path("reviews.checkpoint")))
         >>> described["labels"]
         ('bad', 'good')
     """
@@ -73,7 +73,7 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
         **both,
         "vocabulary": checkpoint.vocabulary,
         "rules": rules,
-        # How it was trained; what else forward takes is training's own.
+        # The call of training; forward's other arguments are only for training.
         "call": "module(tokens, lengths)" if checkpoint.architecture.packed else "module(tokens)",
         "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
         **({"labels_of": "tokens"} if labels_tokens(checkpoint.architecture) else {}),

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-# -ffp-contract lets the compiler use the processor's fused operations also where it keeps to ISO C. Nothing unwinds C:
-# the tables for it are 5 kB.
+# -ffp-contract lets the compiler use the processor's fused operations also where it keeps to ISO C. The C stack is
+# never unwound, and the unwind tables would take 5 kB.
 _GNU = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables"]
 _FLAGS = ["/std:c11"] if sys.platform == "win32" else _GNU
 _QUIET = [] if sys.platform == "win32" else ["-Wno-psabi"]
 
 
-def _version() -> str:
-    """That of pocketrnn, which has one home; an sdist lies without it, and says in PKG-INFO what it was."""
+def _read_version() -> str:
+    """Read pocketrnn's version from its one home, or from PKG-INFO in an sdist, which lacks that file."""
     folder = Path(__file__).resolve().parent
     for file, pattern in (
         (folder / "PKG-INFO", r"^Version: (.+)$"),
@@ -28,7 +28,7 @@ def _version() -> str:
 
 
 setup(
-    version=_version(),
+    version=_read_version(),
     ext_modules=[
         Extension(
             "pocketrnn_native._engine",

@@ -1,6 +1,6 @@
 """`pocketrnn` and `python -m pocketrnn`: the command line, with care for signals from the first moment on."""
 
-from pocketrnn.commands.termination import SHELL_STATUS, end_at_once, leave
+from pocketrnn.commands.termination import SHELL_STATUS, exit_on_signals, exit_process
 from pocketrnn.errors import Terminated
 
 __all__ = ["main"]
@@ -13,7 +13,7 @@ def main() -> None:
         >>> main()  # doctest: +SKIP
     """
     # Before the imports: they are the longest part of a short command, and an error in them would be a traceback.
-    end_at_once()
+    exit_on_signals()
     try:
         from pocketrnn.commands.cli import main as command_line
 
@@ -21,12 +21,12 @@ def main() -> None:
     except SystemExit as error:
         if not isinstance(error.code, int):
             raise
-        leave(error.code)
-    # Where a signal comes between two blocks that would have met it.
+        exit_process(error.code)
+    # A signal that comes between two blocks that would have handled it.
     except KeyboardInterrupt:
-        leave(SHELL_STATUS + 2)
+        exit_process(SHELL_STATUS + 2)
     except Terminated as error:
-        leave(SHELL_STATUS + error.signal)
+        exit_process(SHELL_STATUS + error.signal)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pocketrnn.errors import InputError, PocketRNNError
 __all__ = ["Answers", "Prediction"]
 
 Floats = NDArray[np.float32]
-# The logits of some texts, and the indices of those that were skipped, whose logits mean nothing.
+# The logits of some texts, and the indices of the skipped texts, whose rows of logits hold no answer.
 Chunk = tuple[Floats, Collection[int]]
 
 
@@ -48,11 +48,11 @@ class Answers:
     """The meaning of a classifier's logits.
 
     Attributes:
-        name: what the classifier is called, for messages.
+        name: the classifier's name, for messages.
         labels: the classes, in the order of the logits.
-        activation: `softmax`, of which one label is right; `sigmoid`, where each label is right or wrong by itself;
+        activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself;
             `values`, where the logits are values and the labels their names.
-        thresholds: for each label the probability from which it is given; None where the bundle keeps none.
+        thresholds: for each label, the probability from which it is given; None where the bundle has no thresholds.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Answers:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Answers:
-        """The meaning of a bundle's logits.
+        """Build the answers from a bundle's manifest.
 
         Example:
             >>> Answers.of(Classifier.load("ag_news").manifest).labels
@@ -71,7 +71,7 @@ class Answers:
         return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
 
     def probabilities(self, logits: Floats) -> Floats:
-        """The probabilities that `logits` stand for.
+        """Convert logits to probabilities.
 
         Args:
             logits: float32 [texts, labels].
@@ -83,11 +83,11 @@ class Answers:
             >>> Answers("mood", ("bad", "good"), "softmax").probabilities(np.zeros((1, 2), np.float32)).tolist()
             [[0.5, 0.5]]
         """
-        self.check_labels()
+        self.check_gives_labels()
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
-        """The answer that one row of logits stands for; of equal probabilities, the earlier label comes first.
+        """Convert one row of logits to an answer; where probabilities are equal, the earlier label comes first.
 
         It is computed in Python's own floats: on one row, numpy's calls take four times as long. The two agree to 1e-7.
 
@@ -96,8 +96,8 @@ class Answers:
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            InputError: `top` is out of its range; or these are values.
-            PocketRNNError: the logits are not probabilities (NaN or infinite).
+            InputError: `top` is out of its range; or the logits are values.
+            PocketRNNError: the logits are NaN or infinite.
 
         Example:
             >>> Answers("mood", ("bad", "good"), "softmax").prediction([0.0, 0.0]).label
@@ -109,26 +109,26 @@ class Answers:
             powers = [exp(logit - largest) for logit in logits]
             total = sum(powers)
         else:
-            self.check_labels()
+            self.check_gives_labels()
             powers, total = [0.5 * (tanh(0.5 * logit) + 1.0) for logit in logits], 1.0
         if not isfinite(largest) or total != total:
-            raise self._not_finite()
+            raise self._not_finite_error()
         if top == 1:
             best = logits.index(largest)
             label, probability = labels[best], powers[best] / total
             return Prediction(label, probability, ((label, probability),))
         self.check_top(top)
-        # By logit: far from zero, several of them have the probability 1.0 or 0.0.
+        # Sorted by logit: far from zero, several logits round to the same probability, 1.0 or 0.0.
         order = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)[:top]
         likeliest = tuple((labels[i], powers[i] / total) for i in order)
         return Prediction(*likeliest[0], likeliest)
 
     def reached(self, probabilities: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
-        """Which labels are given: those that reach their threshold. Where one label is right, at most the likeliest is.
+        """Mark the labels that reach their threshold. With softmax, at most the likeliest label is marked.
 
         Args:
             probabilities: float32 [texts, labels].
-            threshold: one for all labels; None for those that the bundle keeps, or else 0.5.
+            threshold: one for all labels; None for the bundle's own thresholds, or 0.5 where it has none.
 
         Returns:
             bool [texts, labels].
@@ -146,7 +146,7 @@ class Answers:
         return reached
 
     def labels_reached(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
-        """The answer of `reached` as the labels of each text, in the classifier's order; none, one or several.
+        """List the labels of each text that reach their threshold, in the classifier's order; it may be none.
 
         Args:
             probabilities, threshold: as in `reached`.
@@ -158,11 +158,11 @@ class Answers:
         rows = self.reached(probabilities, threshold)
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
 
-    def likeliest(self, answered: Iterable[Chunk]) -> list[str | None]:
-        """The likeliest label of each of many texts, whose logits come chunk by chunk; None for one that was skipped.
+    def likeliest_labels(self, answered: Iterable[Chunk]) -> list[str | None]:
+        """The likeliest label of each text, from logits that come chunk by chunk; None for a text that was skipped.
 
         Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").likeliest([(np.float32([[0, 1], [0, 0]]), [1])])
+            >>> Answers("mood", ("bad", "good"), "softmax").likeliest_labels([(np.float32([[0, 1], [0, 0]]), [1])])
             ['good', None]
         """
         labels: list[str | None] = []
@@ -174,7 +174,7 @@ class Answers:
         return labels
 
     def answered(self, logits: Floats, top: int) -> list[Any]:
-        """The answer to each row of logits: a `Prediction`; or its values, float32 [values].
+        """Convert each row of logits to a `Prediction`; or, where the logits are values, to float32 [values].
 
         Raises:
             InputError: `top` is out of its range.
@@ -188,8 +188,8 @@ class Answers:
         return list(logits) if self.gives_values else [self.prediction(row, top) for row in logits.tolist()]
 
     def predictions(self, answered: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
-        """The answer to each of many texts, whose logits come chunk by chunk; None for one that was skipped. Whoever
-        stops before the end ends what the chunks come from, too.
+        """The answer to each text, from logits that come chunk by chunk; None for a text that was skipped. A caller
+        that stops before the end also closes the generator of the chunks.
 
         Args:
             answered: the chunks.
@@ -206,11 +206,11 @@ class Answers:
                 for index, row in enumerate(logits.tolist()):
                     yield None if index in passed_over else self.prediction(row, top)
 
-    def joined(self, answered: Iterable[Chunk]) -> Floats:
-        """The logits of many texts, which come chunk by chunk, as one array; a row of NaN for one that was skipped.
+    def join_logits(self, answered: Iterable[Chunk]) -> Floats:
+        """Join the logits that come chunk by chunk to one array; a text that was skipped gets a row of NaN.
 
         Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").joined([(np.float32([[0, 1]]), [])]).tolist()
+            >>> Answers("mood", ("bad", "good"), "softmax").join_logits([(np.float32([[0, 1]]), [])]).tolist()
             [[0.0, 1.0]]
         """
         parts = [np.empty((0, len(self.labels)), np.float32)]
@@ -222,10 +222,10 @@ class Answers:
     def labels_with_probabilities(
         self, answer: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
-        """The answer of `reached` for one text.
+        """The labels of one text that reach their threshold, with their probabilities.
 
         Args:
-            answer: of all labels.
+            answer: the prediction for the text, with all labels in `top`.
             threshold: as in `reached`.
 
         Returns:
@@ -247,31 +247,31 @@ class Answers:
 
     @property
     def gives_values(self) -> bool:
-        """Whether the logits are values, and there is no label."""
+        """Whether the logits are values and not scores of labels."""
         return self.activation == "values"
 
-    def check_labels(self) -> None:
-        """Refuse to give labels where there are values.
+    def check_gives_labels(self) -> None:
+        """Refuse to give labels where the logits are values.
 
         Raises:
-            InputError: there are.
+            InputError: the logits are values.
 
         Example:
-            >>> Answers("mood", ("bad", "good"), "softmax").check_labels()
+            >>> Answers("mood", ("bad", "good"), "softmax").check_gives_labels()
         """
         if self.gives_values:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
 
     def check_top(self, top: int) -> None:
-        """Refuse a number of labels that cannot be given.
+        """Check `top`, the number of labels asked for.
 
         Raises:
-            InputError: `top` is not a whole number from 1 to the number of labels; or these are values.
+            InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values.
 
         Example:
             >>> Answers("mood", ("bad", "good"), "softmax").check_top(2)
         """
-        self.check_labels()
+        self.check_gives_labels()
         try:
             number = operator.index(top)
         except TypeError:
@@ -283,8 +283,8 @@ class Answers:
             )
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits that are not probabilities: NaN, or an infinite largest one. A single one may be minus
-        infinity, which is a probability of 0.
+        """Refuse logits that have no probabilities: NaN, or a largest logit that is infinite. Another logit may be
+        minus infinity, which is a probability of 0.
 
         Args:
             logits: float32 [texts, labels].
@@ -295,11 +295,11 @@ class Answers:
         Example:
             >>> Answers("mood", ("bad", "good"), "softmax").check_finite(np.zeros((3, 2), np.float32))
         """
-        # Values are finite, and logits have probabilities.
+        # All values must be finite; the largest logit of a row must be.
         if not np.isfinite(logits if self.gives_values else logits.max(1)).all():
-            raise self._not_finite()
+            raise self._not_finite_error()
 
-    def _not_finite(self) -> PocketRNNError:
+    def _not_finite_error(self) -> PocketRNNError:
         return PocketRNNError(
             f"The graph of {self.name} answered with logits that are NaN or infinite.",
             "Check the bundle with: pocketrnn verify",
@@ -307,7 +307,7 @@ class Answers:
 
 
 def _softmax(logits: Floats) -> Floats:
-    # The largest logit is taken off first, so that no power overflows.
+    # The largest logit is subtracted first, so that no exponential overflows.
     powers = np.exp(logits - logits.max(1, keepdims=True))
     powers /= powers.sum(1, keepdims=True)
     return powers  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import InputError
@@ -26,13 +26,13 @@ from pocketrnn.text.pretokenized import Text
 __all__ = [
     "BARE",
     "Speed",
-    "all_at_once",
-    "bare_session",
+    "all_at_once_run",
     "bench",
-    "interleaved",
-    "markdown",
-    "one_by_one",
-    "ready_ids",
+    "encode_graph_inputs",
+    "markdown_table",
+    "measure_interleaved",
+    "one_by_one_run",
+    "open_bare_session",
 ]
 
 BARE = "onnxruntime, bare `session.run` on ready ids"
@@ -47,9 +47,9 @@ class Speed:
     Attributes:
         name: what was measured.
         p50: the median time of an answer, in microseconds; None if many texts are answered at once.
-        p99: the time that 99 of 100 answers stay below, in microseconds; None if many texts are answered at once.
+        p99: the 99th percentile of the time of an answer, in microseconds; None if many texts are answered at once.
         mean: the time for all texts, divided by their number, in microseconds.
-        ratio: this contestant's time divided by the first one's; the median over the rounds.
+        ratio: this contestant's time divided by the first contestant's; the median over the rounds.
     """
 
     name: str
@@ -64,8 +64,8 @@ class Speed:
         return 1e6 / self.mean
 
 
-def one_by_one(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
-    """A contestant that answers one item after the other. Its run returns the seconds of each, float64 [items]."""
+def one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
+    """A run that answers one item after the other and returns the seconds of each answer, float64 [items]."""
 
     def time_each() -> NDArray[np.float64]:
         clock = time.perf_counter
@@ -78,8 +78,8 @@ def one_by_one(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
     return time_each
 
 
-def all_at_once(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
-    """A contestant that answers all items in one call. Its run returns the seconds of the call, float64 [1]."""
+def all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
+    """A run that answers all items in one call and returns the seconds of the call, float64 [1]."""
 
     def time_all() -> NDArray[np.float64]:
         start = time.perf_counter()
@@ -89,8 +89,8 @@ def all_at_once(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
     return time_all
 
 
-def interleaved(contestants: Mapping[str, Run], texts: int, rounds: int) -> list[Speed]:
-    """Run every contestant once in every round, after a first round that does not count.
+def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int) -> list[Speed]:
+    """Run every contestant once in every round, after a warm-up round that does not count.
 
     Args:
         contestants: names and runs. The ratios compare with the first one.
@@ -103,8 +103,8 @@ def interleaved(contestants: Mapping[str, Run], texts: int, rounds: int) -> list
     Example:
         >>> from pocketrnn import Classifier
         >>> classifier, texts = Classifier.load("ag_news"), ["Oil prices rise"] * 500
-        >>> runs = {"loop": one_by_one(classifier.classify, texts), "list": all_at_once(classifier.predict, texts)}
-        >>> print(markdown(interleaved(runs, len(texts), rounds=5)))
+        >>> loop, at_once = one_by_one_run(classifier.classify, texts), all_at_once_run(classifier.predict, texts)
+        >>> print(markdown_table(measure_interleaved({"loop": loop, "list": at_once}, len(texts), rounds=5)))
     """
     seconds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
@@ -113,10 +113,10 @@ def interleaved(contestants: Mapping[str, Run], texts: int, rounds: int) -> list
             if turn:
                 seconds[name].append(taken)
     first = [taken.sum() for taken in next(iter(seconds.values()))]
-    return [_speed(name, taken, first, texts) for name, taken in seconds.items()]
+    return [_median_speed(name, taken, first, texts) for name, taken in seconds.items()]
 
 
-def _speed(name: str, taken: list[NDArray[np.float64]], first: list[float], texts: int) -> Speed:
+def _median_speed(name: str, taken: list[NDArray[np.float64]], first: list[float], texts: int) -> Speed:
     single = len(taken[0]) == texts
 
     def percentile(q: int) -> float | None:
@@ -131,8 +131,8 @@ def _speed(name: str, taken: list[NDArray[np.float64]], first: list[float], text
     )
 
 
-def markdown(speeds: Sequence[Speed]) -> str:
-    """The speeds as a Markdown table, with a row for each."""
+def markdown_table(speeds: Sequence[Speed]) -> str:
+    """Format the speeds as a Markdown table, one row for each."""
     lines = [
         "| | one text, p50, us | p99, us | texts a second | time against the first |",
         "|---|---:|---:|---:|---:|",
@@ -144,8 +144,8 @@ def markdown(speeds: Sequence[Speed]) -> str:
     return "\n".join(lines)
 
 
-def bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.InferenceSession:
-    """A session of onnxruntime for the graph, with the settings that onnxruntime has itself, except for its threads."""
+def open_bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.InferenceSession:
+    """Open the graph in onnxruntime with onnxruntime's default settings, except for the number of threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -153,8 +153,8 @@ def bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.
     return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
 
 
-def ready_ids(classifier: Classifier, texts: Sequence[Text]) -> list[dict[str, NDArray[np.int64]]]:
-    """The graph's inputs for each text: `tokens` int64 [1, sequence], and `lengths` int64 [1] if it takes them."""
+def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[dict[str, NDArray[np.int64]]]:
+    """Encode each text as graph inputs: `tokens` int64 [1, sequence], and `lengths` int64 [1] if it takes them."""
     rows = [classifier.encode(text) for text in texts]
     inputs = classifier.manifest.graph.inputs
     return [
@@ -169,8 +169,8 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int 
     """Measure a bundle: one text at a time and many at once, beside the bare graph.
 
     Args:
-        bundle: a bundle's folder, a shipped classifier's name, or a packed file, which has no graph beside it.
-        texts: what to classify: some hundred texts, or lists of their tokens or ids, as long as those that will be.
+        bundle: a bundle's folder, a shipped classifier's name, or a packed file, for which the bare graph is left out.
+        texts: some hundred texts, or lists of their tokens or ids, with the usual lengths of your texts.
         rounds: how often each contestant takes its turn.
         threads: how many cores `predict` may use in its second measurement; 1 omits that measurement.
 
@@ -183,15 +183,15 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int 
     folder = bundle_folder(bundle)
     classifier = Classifier.load(folder)
     contestants: dict[str, Run] = {}
-    if not is_packed(folder):
-        feeds = ready_ids(classifier, texts)
-        session = bare_session(folder / classifier.manifest.graph.file)
-        contestants[BARE] = one_by_one(lambda feed: session.run(["logits"], feed), feeds)
+    if not is_packed_file(folder):
+        feeds = encode_graph_inputs(classifier, texts)
+        session = open_bare_session(folder / classifier.manifest.graph.file)
+        contestants[BARE] = one_by_one_run(lambda feed: session.run(["logits"], feed), feeds)
     contestants |= {
-        "pocketrnn, `classify` from text": one_by_one(classifier.classify, texts),
-        "pocketrnn, `predict`, 1 thread": all_at_once(classifier.predict, texts),
+        "pocketrnn, `classify` from text": one_by_one_run(classifier.classify, texts),
+        "pocketrnn, `predict`, 1 thread": all_at_once_run(classifier.predict, texts),
     }
     if threads > 1:
         several = Classifier.load(folder, threads=threads)
-        contestants[f"pocketrnn, `predict`, {threads} threads"] = all_at_once(several.predict, texts)
-    return interleaved(contestants, len(texts), rounds)
+        contestants[f"pocketrnn, `predict`, {threads} threads"] = all_at_once_run(several.predict, texts)
+    return measure_interleaved(contestants, len(texts), rounds)

@@ -1,4 +1,4 @@
-"""Some of a classifier's labels, each with a weight: an engine that answers for these alone."""
+"""Restricts a classifier to some of its labels, or weighs its labels: an engine that answers for these labels alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.output import Priors
-from pocketrnn.engines.engine import Answered, Engine, Floats, Ids, ReadsTexts, Steps
-from pocketrnn.errors import InputError, did_you_mean, shown
+from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, Steps, TextEngine
+from pocketrnn.errors import InputError, did_you_mean, short_repr
 
-__all__ = ["ChosenLabels", "chosen_among", "chosen_engine", "weighed"]
+__all__ = ["ChosenLabels", "choose_labels", "restrict_engine", "weigh_labels"]
 
-# The label of what is none of the others, by ISO 639: it stays among those that are chosen.
+# The label for texts that are none of the others, by ISO 639: it stays among the chosen labels.
 UNDETERMINED = "und"
-# So many labels are named where one is none.
+# How many labels a message about an unknown label lists.
 _SHOWN = 20
 
 
@@ -27,35 +27,35 @@ class ChosenLabels:
     """Some of a classifier's labels.
 
     Attributes:
-        places: where they are among the labels of the engine, in their order.
-        weights: what is added to the logit of each: the logarithm of how often it is expected.
+        places: their indices among the labels of the engine, in order.
+        weights: the number that is added to the logit of each: the logarithm of how often it is expected.
 
     Example:
-        >>> ChosenLabels((0, 2), (0.0, 0.0)).of_row([0.5, 1.5, 2.5])
+        >>> ChosenLabels((0, 2), (0.0, 0.0)).choose_from_row([0.5, 1.5, 2.5])
         [0.5, 2.5]
     """
 
     places: tuple[int, ...]
     weights: tuple[float, ...]
 
-    def of_row(self, logits: Sequence[float]) -> list[float]:
-        """Their logits, of the logits of all."""
+    def choose_from_row(self, logits: Sequence[float]) -> list[float]:
+        """Select and weigh the logits of these labels from one row of all logits."""
         return [logits[place] + weight for place, weight in zip(self.places, self.weights, strict=True)]
 
     def of_rows(self, logits: Floats) -> Floats:
-        """float32 [texts, chosen labels], of float32 [texts, labels]."""
+        """Select and weigh logits: float32 [texts, labels] to float32 [texts, chosen labels]."""
         chosen: Floats = logits[:, list(self.places)] + np.array(self.weights, np.float32)
         return chosen
 
     def within(self, outer: ChosenLabels | None) -> ChosenLabels:
-        """The same labels as places of the engine, where these are places among those of `outer`."""
+        """The same labels as indices of the engine's labels, where they are indices of the labels of `outer`."""
         if outer is None:
             return self
         weights = (outer.weights[place] + weight for place, weight in zip(self.places, self.weights, strict=True))
         return ChosenLabels(tuple(outer.places[place] for place in self.places), tuple(weights))
 
     def answers(self, all_labels: Answers) -> Answers:
-        """The meaning of the chosen logits; `all_labels` is the meaning of all logits."""
+        """The `Answers` for the chosen labels, from the `Answers` for all labels."""
         thresholds = all_labels.thresholds
         return Answers(
             all_labels.name,
@@ -65,23 +65,25 @@ class ChosenLabels:
         )
 
 
-def chosen_among(answers: Answers, among: Iterable[str]) -> ChosenLabels:
-    """The labels that are named, in the classifier's order; and `und`, where the classifier has it.
+def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
+    """Choose the labels that `among` names, in the classifier's order; and `und`, where the classifier has it.
 
     Args:
-        answers: of the classifier.
-        among: labels. One after a minus is left out: "-und", or "-la" for all but Latin.
+        answers: the classifier's answers.
+        among: labels. A label after a minus is left out: "-und", or "-la" for all but Latin.
 
     Raises:
-        InputError: there is no such label, none is left, or a text may have several labels or none.
+        InputError: a label is unknown, no label is left, or the classifier may give a text several labels or none.
 
     Example:
-        >>> chosen_among(Answers("tongue", ("de", "en", "und"), "softmax"), ["en"]).places
+        >>> choose_labels(Answers("tongue", ("de", "en", "und"), "softmax"), ["en"]).places
         (1, 2)
     """
     if isinstance(among, str):
-        raise InputError(f"among is {shown(among, 40)}, which is one string.", 'Use a list of labels: ["en", "de"].')
-    _check_one_label(answers, "among")
+        raise InputError(
+            f"among is {short_repr(among, 40)}, which is one string.", 'Use a list of labels: ["en", "de"].'
+        )
+    _check_single_label(answers, "among")
     named, left_out = set[str](), set[str]()
     for label in among:
         if label in answers.labels:
@@ -89,60 +91,62 @@ def chosen_among(answers: Answers, among: Iterable[str]) -> ChosenLabels:
         elif isinstance(label, str) and label[:1] == "-" and label[1:] in answers.labels:
             left_out.add(label[1:])
         else:
-            raise _no_label(answers, label)
+            raise _unknown_label_error(answers, label)
     if both := named & left_out:
         raise InputError(f"among has {min(both)} and -{min(both)}.", "Name it once, to keep it or to leave it out.")
-    # Where labels are only left out, it is all the others.
+    # Where `among` only leaves labels out, all others are kept.
     kept = (named | {UNDETERMINED} if named or not left_out else set(answers.labels)) - left_out
     places = tuple(place for place, label in enumerate(answers.labels) if label in kept)
     if not places or not (named or left_out):
-        raise InputError("among leaves no label.", f"Name some of: {_some_of(answers)}.")
+        raise InputError("among leaves no label.", f"Name some of: {_list_some_labels(answers)}.")
     return ChosenLabels(places, (0.0,) * len(places))
 
 
-def weighed(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
-    """All labels, each by how often it is expected; those that `prior` does not name together as often as the rarest
-    that it does.
+def weigh_labels(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
+    """Weigh all labels by how often each is expected; the labels that `prior` does not name are together expected as
+    often as the rarest label that it names.
 
-    A classifier that learnt from as many texts of each label gives, with them, the probabilities of texts that come so.
+    If the classifier was trained on equally many texts of each label, its probabilities are then those for this prior.
 
     Args:
-        answers: of the classifier.
-        prior: for labels, a number from 0: how often each is expected, in any unit. Or a name in `named`.
-        named: the priors that the classifier has.
+        answers: the classifier's answers.
+        prior: for each label, a number from 0: how often it is expected, in any unit. Or a name in `named`.
+        named: the priors of the bundle.
 
     Raises:
-        InputError: there is no such name or label, a number is none from 0, all are 0, or a text may have several
-            labels or none.
+        InputError: a name or a label is unknown, a number is not finite or below 0, all are 0, or the classifier may
+            give a text several labels or none.
 
     Example:
-        >>> weighed(Answers("tongue", ("de", "en"), "softmax"), {"de": 1, "en": 1}, {}).weights
+        >>> weigh_labels(Answers("tongue", ("de", "en"), "softmax"), {"de": 1, "en": 1}, {}).weights
         (0.0, 0.0)
     """
-    _check_one_label(answers, "prior")
+    _check_single_label(answers, "prior")
     if isinstance(prior, str):
         if prior not in named:
             has = f"Its priors: {', '.join(named)}." if named else "It has none: give a map of labels."
-            raise InputError(f"{answers.name} has no prior {shown(prior, 40)}.", has)
+            raise InputError(f"{answers.name} has no prior {short_repr(prior, 40)}.", has)
         prior = named[prior]
     if not isinstance(prior, Mapping):
-        raise InputError(f"prior is {shown(prior, 40)}, which is no map.", 'Give {"en": 70, "de": 30}, or a name.')
+        raise InputError(
+            f"prior is {short_repr(prior, 40)}, which is not a map.", 'Give {"en": 70, "de": 30}, or a name.'
+        )
     for label, weight in prior.items():
         if label not in answers.labels:
-            raise _no_label(answers, label)
+            raise _unknown_label_error(answers, label)
         if not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
-            raise InputError(f"The prior of {label} is {shown(weight, 40)}.", "Use a number from 0.")
+            raise InputError(f"The prior of {label} is {short_repr(weight, 40)}.", "Use a number from 0.")
     expected = [weight for weight in prior.values() if weight > 0]
     if not expected:
         raise InputError("The prior expects no label.", "Give a number above 0 to one at least.")
-    # From the most expected one on, so that a logit grows by nothing.
+    # Relative to the label that is expected most, so that no logit grows.
     weights = {label: log(w / max(expected)) if w > 0 else -float("inf") for label, w in prior.items()}
     others = max(1, len(answers.labels) - len(weights))
     rare = log(min(expected) / max(expected) / others)
     return ChosenLabels(tuple(range(len(answers.labels))), tuple(weights.get(label, rare) for label in answers.labels))
 
 
-def _check_one_label(answers: Answers, name: str) -> None:
+def _check_single_label(answers: Answers, name: str) -> None:
     if answers.activation != "softmax":
         raise InputError(
             f"{name} is for classifiers of which one label is right, and {answers.name} is another one.",
@@ -152,55 +156,59 @@ def _check_one_label(answers: Answers, name: str) -> None:
         )
 
 
-def _some_of(answers: Answers) -> str:
+def _list_some_labels(answers: Answers) -> str:
     more = len(answers.labels) - _SHOWN
     return f"{', '.join(answers.labels[:_SHOWN])}{f' and {more} more' if more > 0 else ''}"
 
 
-def _no_label(answers: Answers, label: object) -> InputError:
-    near = did_you_mean(str(label).removeprefix("-"), answers.labels) or f"Its labels: {_some_of(answers)}."
-    return InputError(f"{answers.name} has no label {shown(label, 40)}.", near)
+def _unknown_label_error(answers: Answers, label: object) -> InputError:
+    near = did_you_mean(str(label).removeprefix("-"), answers.labels) or f"Its labels: {_list_some_labels(answers)}."
+    return InputError(f"{answers.name} has no label {short_repr(label, 40)}.", near)
 
 
-def chosen_engine(engine: Engine, chosen: ChosenLabels) -> Engine:
-    """An engine that gives the logits of the chosen labels alone.
+def restrict_engine(engine: Engine, chosen: ChosenLabels) -> Engine:
+    """Wrap an engine so that it gives the logits of the chosen labels alone.
 
     Example:
-        >>> chosen_engine(engine, ChosenLabels((0, 2), (0.0, 0.0))).logits_of_one(np.array([[17]]))
+        >>> restrict_engine(engine, ChosenLabels((0, 2), (0.0, 0.0))).logits_of_one(np.array([[17]]))
         [0.5, 2.5]
     """
-    return _ChosenOfTexts(engine, chosen) if isinstance(engine, ReadsTexts) else _Chosen(engine, chosen)
+    return (
+        _ChosenLabelsTextEngine(engine, chosen)
+        if isinstance(engine, TextEngine)
+        else _ChosenLabelsEngine(engine, chosen)
+    )
 
 
-class _Chosen:
-    """An engine that gives another one's answers for the chosen labels; see `Engine`."""
+class _ChosenLabelsEngine:
+    """An engine that wraps another one and gives its logits for the chosen labels; see `Engine`."""
 
     def __init__(self, engine: Any, chosen: ChosenLabels) -> None:
         self._engine, self._chosen = engine, chosen
 
     def __getattr__(self, name: str) -> Any:
-        # Attributes that do not depend on labels, and the step: a stream saves all its logits and chooses from them
-        # itself.
+        # Attributes that do not depend on labels, and the step: a stream saves the logits of all labels and chooses
+        # from them itself.
         return getattr(self._engine, name)
 
     def logits_of_one(self, steps: Steps) -> list[float]:
-        return self._chosen.of_row(self._engine.logits_of_one(steps))
+        return self._chosen.choose_from_row(self._engine.logits_of_one(steps))
 
-    def logits(self, steps: Steps, lengths: Ids) -> Answered:
+    def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         logits, refused = self._engine.logits(steps, lengths)
-        return Answered(self._chosen.of_rows(logits), refused)
+        return EngineAnswer(self._chosen.of_rows(logits), refused)
 
 
-class _ChosenOfTexts(_Chosen):
-    """The same of an engine that reads texts; see `ReadsTexts`."""
+class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
+    """The same for an engine that reads texts; see `ReadsTexts`."""
 
     def logits_of_text(self, text: str) -> list[float] | None:
         logits = self._engine.logits_of_text(text)
-        return None if logits is None else self._chosen.of_row(logits)
+        return None if logits is None else self._chosen.choose_from_row(logits)
 
-    def logits_of_texts(self, texts: Sequence[str]) -> Answered:
+    def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         logits, refused = self._engine.logits_of_texts(texts)
-        return Answered(self._chosen.of_rows(logits), refused)
+        return EngineAnswer(self._chosen.of_rows(logits), refused)
 
     def stop(self) -> None:
         self._engine.stop()

@@ -1,4 +1,4 @@
-"""Classifier: a bundle, ready to answer. Texts or sequences of numbers -> steps -> engine -> logits -> answers."""
+"""Classifier: a loaded bundle. It turns texts or sequences of numbers -> steps -> engine -> logits -> answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.chosen_labels import ChosenLabels, chosen_among, chosen_engine, weighed
+from pocketrnn.chosen_labels import ChosenLabels, choose_labels, restrict_engine, weigh_labels
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
-from pocketrnn.engines.engine import CPU, Engine, Options, answered, checked_threads, type_of
+from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, step_dtype
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
@@ -46,7 +46,7 @@ __all__ = [
     "logits_of_batches",
     "logits_of_steps",
     "logits_until_refused",
-    "refusal",
+    "refusal_error",
 ]
 
 Floats = NDArray[np.float32]
@@ -61,7 +61,7 @@ class Classifier(TrainedEstimator):
     fork. A pickled one is loaded again from its folder. scikit-learn's tools take it as an estimator.
 
     Attributes:
-        manifest: all that classifier.json says.
+        manifest: the content of classifier.json.
 
     Example:
         >>> clf = Classifier.load("ag_news")
@@ -88,7 +88,7 @@ class Classifier(TrainedEstimator):
         self._answers = Answers.of(manifest)
         self._gives_values = self._answers.gives_values
         self._chosen: ChosenLabels | None = None
-        self._intake: _Intake = _intake_of(manifest, engine, self._answers, tokenizer, out_of_range)
+        self._intake: _Intake = _build_intake(manifest, engine, self._answers, tokenizer, out_of_range)
 
     @classmethod
     def load(
@@ -110,80 +110,80 @@ class Classifier(TrainedEstimator):
                 `pocketrnn pack` wrote, which the native engine answers (pip install pocketrnn-native).
             threads: how many processor cores one call for several texts may use. One text is answered on one core.
             max_batch_tokens: how many tokens one run of the graph may hold, padding included. It bounds the memory of a
-                run, whatever the texts; only a text that is longer by itself is run, alone, at its own length.
+                run for any texts; only a text that is longer than this is run alone, at its own length.
             providers: onnxruntime's execution providers, most wanted first.
             trust: allow graphs with any operator, among them loops, which may never end. For a bundle that you made
                 yourself: see SECURITY.md.
             tokenizer: your own function, text -> its tokens, or its ids, which splits every string in place of the
-                bundle's tokenizer. One whose tokenizer is `external` splits none itself (docs/text-rules.md).
-            out_of_range: of a bundle that takes sequences of numbers: what becomes of numbers far outside of the range
-                of the training rows, where the bundle knows it: `warn`, which is the default, says it once, `refuse`
-                refuses the sequence, `ignore` does neither.
+                bundle's tokenizer. A bundle with the tokenizer `external` cannot split strings (docs/text-rules.md).
+            out_of_range: for a bundle that takes sequences of numbers and knows the range of its training rows: what to
+                do about numbers far outside that range: `warn`, the default, warns once, `refuse` refuses the sequence,
+                `ignore` does neither.
             prior: how often each label is expected, in any unit, such as how many of your texts are in each language:
-                {"en": 70, "de": 25, "fr": 5}. Those that are not named are together expected as often as the rarest
-                that is. Where the text says little, the answer is what is expected. Or the name of a prior that the
-                bundle has (`manifest.output.priors`): "web" of `languages`.
+                {"en": 70, "de": 25, "fr": 5}. The labels that are not named are together expected as often as the
+                rarest named one. The less a text says, the more the prior decides. Or the name of a prior in the bundle
+                (`manifest.output.priors`): "web" of `languages`.
 
         Raises:
-            InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime has no such provider,
-                `tokenizer` is not a function, or `prior` cannot be one (as `among`).
+            InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime lacks a provider,
+                `tokenizer` is not a function, or `prior` is not valid for this classifier (as in `among`).
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
-            MissingExtraError: it is a packed file, and the native engine is not installed.
+            MissingExtraError: the path is a packed file, and the native engine is not installed.
 
         Example:
             >>> Classifier.load("ag_news", threads=2)
             <Classifier 'ag_news': 4 labels>
         """
-        checked_threads(threads)
+        check_threads(threads)
         folder = bundle_folder(path_or_name)
-        if is_packed(folder):
+        if is_packed_file(folder):
             from pocketrnn.engines.native import NativeEngine
 
             options = Options(max_batch_tokens, tuple(providers), trust)
             native = NativeEngine(folder)
             packed = cls(folder.absolute(), native.manifest, native, threads, options, tokenizer, out_of_range)
-            return packed._expecting(prior)
-        # A packed classifier does without onnxruntime, which takes most of the time of a start.
+            return packed._with_prior(prior)
+        # Imported here: a packed classifier does not need onnxruntime, whose import is most of the time to start.
         from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, checked_options
 
         options = checked_options(max_batch_tokens, providers, trust=trust)
-        manifest = manifests.read(folder)
+        manifest = manifests.read_manifest(folder)
         engine = OnnxRuntimeEngine(folder, manifest, options)
         classifier = cls(folder.absolute(), manifest, engine, threads, options, tokenizer, out_of_range)
         _log.debug("Loaded %s from %s with %d threads and %s", manifest.name, folder, threads, options)
-        return classifier._expecting(prior)
+        return classifier._with_prior(prior)
 
     def among(self, labels: Iterable[str]) -> Classifier:
-        """The same classifier with some of its labels alone: what the texts can be is known.
+        """The same classifier restricted to some of its labels, for texts that can only have these.
 
-        Probabilities, thresholds, `top`, streams and files are of these. It shares all that was read with this one.
+        Probabilities, thresholds, `top`, streams and files are then of these labels. The graph is not loaded again.
 
         Args:
-            labels: those that are wanted. `und`, the label of what is none of the others, stays where the classifier
-                has it. One after a minus is left out: "-und"; with such ones alone, all others stay.
+            labels: the labels to keep. `und`, the label for texts that are none of the others, stays where the
+                classifier has it. A label after a minus is left out: "-und"; with only such labels, all others stay.
 
         Raises:
-            InputError: there is no such label, none is left, or the classifier gives several labels for a text, or
+            InputError: a label is unknown, no label is left, or the classifier gives several labels for a text, or
                 values.
 
         Example:
             >>> Classifier.load("languages").among(["en", "de", "fr", "-und"]).labels
             ('de', 'en', 'fr')
         """
-        return self._choosing(chosen_among(self._answers, labels))
+        return self._with_chosen_labels(choose_labels(self._answers, labels))
 
-    def _expecting(self, prior: str | Mapping[str, float] | None) -> Classifier:
+    def _with_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
         if prior is None:
             return self
-        return self._choosing(weighed(self._answers, prior, self.manifest.output.priors))
+        return self._with_chosen_labels(weigh_labels(self._answers, prior, self.manifest.output.priors))
 
-    def _choosing(self, chosen: ChosenLabels) -> Classifier:
-        # Not by copy.copy, which would load it again, as pickle does.
+    def _with_chosen_labels(self, chosen: ChosenLabels) -> Classifier:
+        # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._chosen = chosen.within(self._chosen)
         other._answers = chosen.answers(self._answers)
-        other._intake = self._intake.answered_by(chosen_engine(self._engine, other._chosen), other._answers)
+        other._intake = self._intake.answered_by(restrict_engine(self._engine, other._chosen), other._answers)
         return other
 
     @property
@@ -198,7 +198,7 @@ class Classifier(TrainedEstimator):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of `predict_proba`; of a bundle that gives values, their names.
+        """The classes, in the order of the columns of `predict_proba`; or the names of the values.
 
         Example:
             >>> Classifier.load("ag_news").labels
@@ -208,7 +208,7 @@ class Classifier(TrainedEstimator):
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """For each label the probability from which `predict_labels` gives it; None where the bundle keeps none.
+        """For each label, the probability from which `predict_labels` gives it; None for a bundle without them.
 
         Example:
             >>> Classifier.load("ag_news").thresholds is None
@@ -230,15 +230,15 @@ class Classifier(TrainedEstimator):
         return self.manifest.numbers.channels
 
     def encode(self, text: Text) -> list[int]:
-        """The token ids of one text; never empty. Those of a pair are the first text's, a negative mark, and the
-        second's.
+        """Encode one text as its token ids, which are never empty. A pair becomes the ids of the first text, a negative
+        mark, and the ids of the second text.
 
         Args:
             text: as in `classify`.
 
         Raises:
             TextError: as `classify`.
-            InputError: the bundle takes sequences of numbers, of which `prepared` says what the graph is given.
+            InputError: the bundle takes sequences of numbers; see `prepared`.
 
         Example:
             >>> classifier = Classifier.load("ag_news")
@@ -251,21 +251,21 @@ class Classifier(TrainedEstimator):
         """The input of the graph for a sequence of numbers, float32 [time, channels].
 
         Raises:
-            SequenceError: it is not such a sequence, or beyond the graph's limits.
-            InputError: the bundle takes texts, of which `encode` gives the ids.
+            SequenceError: the argument is not such a sequence, or is beyond the graph's limits.
+            InputError: the bundle takes texts; see `encode`.
 
         Example:
             >>> Classifier.load("walking").prepared([[0.1, 0.2, 9.7]]).shape
             (1, 3)
         """
-        return self._sequences("encode()").prepared(sequence)
+        return self._number_intake("encode()").prepared(sequence)
 
     def _texts(self, instead: str) -> TextIntake:
         if not isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {instead}.")
         return self._intake
 
-    def _sequences(self, instead: str) -> NumberIntake:
+    def _number_intake(self, instead: str) -> NumberIntake:
         if isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {instead}.")
         return cast("NumberIntake", self._intake)
@@ -279,19 +279,19 @@ class Classifier(TrainedEstimator):
     def stream(
         self, saved: bytes | None = None, *, window: int | None = None, hop: int | None = None, top: int | None = None
     ) -> Stream | NumberStream | CarriedStream:
-        """A text that arrives in fragments, answered for after each: `stream.push("Wall St. ")`. Or a recording that
-        arrives, `stream.push(samples)`: answered window by window; or, where neither the bundle nor you say a window
-        and the bundle was exported with `streaming=True`, for all samples so far, at the cost of the new ones.
+        """Open a stream. A text arrives in fragments, `stream.push("Wall St. ")`, and each push answers for the text so
+        far. A recording arrives as samples, `stream.push(samples)`, and is answered window by window; or, without a
+        window and with a bundle exported with `streaming=True`, for all samples so far, at the cost of the new ones.
 
         Args:
-            saved: what `Stream.save` or `CarriedStream.save` gave, to go on from there.
-            window: of a recording, how many steps are answered at once; by default as the bundle says.
-            hop: how far the next window begins after; by default as the bundle says, else the window.
-            top: how many labels an answer to a recording has; `Stream.push` takes it for a text.
+            saved: the bytes of `Stream.save` or `CarriedStream.save`, to continue from that state.
+            window: for a recording, how many steps are answered at once; by default the bundle's window.
+            hop: how many steps the next window begins later; by default the bundle's hop, else the window.
+            top: how many labels an answer to a recording has; for a text, give it to `Stream.push`.
 
         Raises:
-            InputError: the bundle was not exported for streaming, and nobody says a window; a window cannot be one; or
-                `saved` is damaged or another bundle's.
+            InputError: the bundle was not exported for streaming, and there is not a window; the window or hop is not
+                valid; or `saved` is damaged or another bundle's.
             BundleError: the step graph is damaged or does not fit its classifier.json.
 
         Example:
@@ -324,7 +324,7 @@ class Classifier(TrainedEstimator):
     ) -> NumberStream | CarriedStream:
         from pocketrnn.number_streams import CarriedStream, NumberStream, window_and_hop
 
-        intake = self._sequences("Stream.push()")
+        intake = self._number_intake("Stream.push()")
         if not self._gives_values:
             self._answers.check_top(top)
         wanted = window_and_hop(self.manifest, window, hop)
@@ -337,11 +337,11 @@ class Classifier(TrainedEstimator):
     def recording(
         self, recording: object, *, window: int | None = None, hop: int | None = None, top: int = 1
     ) -> list[Window]:
-        """The answers to the windows of a whole recording; see `stream`. Steps at the end that fill no window are not
+        """Answer all windows of a complete recording; see `stream`. Steps at the end that do not fill a window are not
         answered.
 
         Raises:
-            SequenceError: it has fewer steps than a window.
+            SequenceError: the recording has fewer steps than a window.
             InputError: the bundle takes texts; or as `stream`.
 
         Example:
@@ -349,28 +349,28 @@ class Classifier(TrainedEstimator):
             >>> [window.start for window in walking.recording(np.zeros((300, 3)), window=128, hop=64)]
             [0, 64, 128]
         """
-        self._sequences("classify()")
+        self._number_intake("classify()")
         return self._recording_stream(None, window, hop, top).whole(recording)
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
         """Classify one text, one pair of texts, or one sequence of numbers.
 
         Args:
-            given: a text is any string; one without a known token is answered as the empty text is. Or a text that is
-                split already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md). A pair
-                is a tuple of two texts, in the order of the module's forward (docs/pairs.md). A sequence is an array of
-                numbers [time, channels] as the sensor gives them, of a single channel also
-                [time]; or lists, a table with a column for each channel, an array of Arrow (docs/numbers.md).
+            given: a text is any string; a text without a known token gets the answer of the empty text. Or a text that
+                is split already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md). A
+                pair is a tuple of two texts, in the order of the module's forward (docs/pairs.md). A sequence is an
+                array of numbers [time, channels] as the sensor gives them, or [time] for a single channel; or lists, a
+                table with a column for each channel, or an Arrow array (docs/numbers.md).
             top: how many labels to give, from 1 to the number of labels.
-            among: labels, of which the answer is one; see `among`, which is for many texts.
+            among: labels to choose among; see the method `among`, which is for many texts.
 
         Raises:
-            TextError: it is neither a string nor such a list, or the rules could give no such ids.
-            SequenceError: it is not such a sequence, or beyond the graph's limits.
+            TextError: `given` is neither a string nor such a list, or the text rules cannot produce such ids.
+            SequenceError: `given` is not such a sequence, or is beyond the graph's limits.
             LimitError: a text has fewer or more tokens than the graph takes, or no known word where the graph needs one
                 (`manifest.graph.limits`).
-            InputError: `top` is out of its range; the bundle gives values; `among` names no such label; a text is a
-                string, and the bundle's tokenizer is external; or the tokenizer that it was loaded with fails.
+            InputError: `top` is out of its range; the bundle gives values; `among` names an unknown label; a text is a
+                string, and the bundle's tokenizer is external; or the tokenizer given to `load` fails.
 
         Example:
             >>> Classifier.load("ag_news").classify("Striker scores twice in cup final").label
@@ -383,7 +383,7 @@ class Classifier(TrainedEstimator):
         return self._answers.prediction(self._intake.logits_of_one(given), top)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
-        """Which words decided: each is left out once, and what the label loses by it is told.
+        """Explain an answer by its words: leave out each word once and measure how much the label loses.
 
         All shortened texts are answered in one call. A text of n words takes about as long as n texts of that length.
 
@@ -404,7 +404,7 @@ class Classifier(TrainedEstimator):
             >>> max(explanation.fragments, key=lambda fragment: fragment.log_odds).text
             'Oil'
         """
-        # Imported only when needed, as the stream is.
+        # Imported only when needed, like the stream.
         from pocketrnn.explanation import Explainer
 
         self._texts("predict_proba()").check_one_text("explain() takes")
@@ -415,10 +415,10 @@ class Classifier(TrainedEstimator):
         )
 
     def _logits_of_variants(self, texts: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
-        """The logits of a text and of what is left of it without some words; the indices of those that are refused.
+        """The logits of a text and of its shortened variants, and the indices of the variants that are refused.
 
         Raises:
-            LimitError: the text itself, the first, is refused.
+            LimitError: the text itself, which comes first, is refused.
         """
         parts: list[Floats] = []
         refused: list[int] = []
@@ -427,7 +427,7 @@ class Classifier(TrainedEstimator):
             refused += [before + index for index in skipped]
             parts.append(logits)
         if refused and refused[0] == 0:
-            raise refusal(self, texts[0])
+            raise refusal_error(self, texts[0])
         return np.concatenate(parts), refused
 
     @overload
@@ -435,19 +435,19 @@ class Classifier(TrainedEstimator):
     @overload
     def predict(self, given: Iterable[object], *, on_error: OnError) -> list[str] | list[str | None]: ...
     def predict(self, given: Iterable[object], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
-        """The likeliest label of every text or sequence, in their order; of a bundle that gives values, `values`.
+        """The likeliest label of every text or sequence, in their order; or `values`, for a bundle with these.
 
         Args:
             given: texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by
                 chunk. An item is a string, or a list of the text's tokens or ids, as in `classify`. Or sequences of
                 numbers: a list of arrays [time, channels], or one array [sequences, time, channels].
-            on_error: what becomes of an item that is not a text (None, bytes, a number, a list of other things) or no
-                sequence, or is one that the graph does not take (`manifest.graph.limits`): of fewer or more tokens or
-                steps, or without a known word. `raise` refuses it, `skip` gives None as its label.
+            on_error: what to do with an item that is not a text (None, bytes, a number, a list of other things) or not
+                a sequence, or that is beyond the graph's limits (`manifest.graph.limits`): too few or too many tokens
+                or steps, or without a known word. `raise` refuses it, `skip` gives None as its label.
 
         Raises:
             TextError: `given` is one string, or an item of it is not a text.
-            SequenceError: an item is not such a sequence, or beyond the graph's limits.
+            SequenceError: an item is not such a sequence, or is beyond the graph's limits.
             LimitError: a text is beyond the graph's limits.
 
         Example:
@@ -456,7 +456,7 @@ class Classifier(TrainedEstimator):
         """
         if self._gives_values:
             return cast("list[str]", self.values(given, on_error=on_error))
-        return self._answers.likeliest(self._logits_of_chunks(given, on_error))
+        return self._answers.likeliest_labels(self._logits_of_chunks(given, on_error))
 
     def values(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
         """The values of every sequence, where the bundle gives values and not labels.
@@ -483,10 +483,10 @@ class Classifier(TrainedEstimator):
     def classify_all(
         self, given: Iterable[object], *, top: int = 1, on_error: OnError = "raise"
     ) -> Iterator[Prediction | None]:
-        """Yields predictions lazily, in the order of what is given, reading only a few chunks ahead.
+        """Yield predictions lazily, in the order of the items, reading only a few chunks ahead.
 
-        Neither what is given nor the answers are held: memory does not grow with their number. An error leaves the
-        answers that came before it.
+        Neither items nor answers are collected: memory does not grow with their number. The answers before an error are
+        still given.
 
         Args:
             given: any iterable of texts or sequences, as in `predict`.
@@ -505,25 +505,25 @@ class Classifier(TrainedEstimator):
         yield from self._answers.predictions(self._logits_of_chunks(given, on_error), top)
 
     def tag(self, text: Text) -> Tags:
-        """The label of each token of one text, where the labels of the bundle are of tokens.
+        """Label each token of one text, with a bundle that labels tokens.
 
         Args:
             text: any string; or a text that is split already, a list of its tokens.
 
         Returns:
-            a sequence of `Tag`, each with where its token stands in the text as it was given; and, as `spans`, what BIO
-            or IOBES labels stand for. Tokens that the rules cut off or drop are its `untagged`.
+            a sequence of `Tag`, each with the position of its token in the original text; and, as `spans`, the entities
+            that BIO or IOBES labels mark. Tokens that the rules cut off or drop are its `untagged`.
 
         Raises:
-            TextError: it is neither a string nor such a list.
-            LimitError: it is beyond the graph's limits.
-            InputError: the labels of the bundle are of texts; or it is not known where a token stands.
+            TextError: `text` is neither a string nor such a list.
+            LimitError: `text` is beyond the graph's limits.
+            InputError: the bundle does not label tokens; or the position of a token cannot be found.
 
         Example:
             >>> [(tag.token, tag.label, tag.start) for tag in Classifier.load("people").tag("Ada lives in Berlin")]
             [('Ada', 'B-PER', 0), ('lives', 'O', 4), ('in', 'O', 10), ('Berlin', 'B-LOC', 13)]
         """
-        return self._tagging().tags_of_one(text)
+        return self._tag_intake().tags_of_one(text)
 
     @overload
     def predict_tags(self, texts: Iterable[Text], *, on_error: Literal["raise"] = "raise") -> list[Tags]: ...
@@ -547,7 +547,7 @@ class Classifier(TrainedEstimator):
         return list(self.tag_all(texts, on_error=on_error))
 
     def tag_all(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Iterator[Any]:
-        """Yields the tags of texts lazily, as `predict_tags` gives them, some hundred texts ahead.
+        """Yield the tags of texts lazily, as `predict_tags` gives them, reading some hundred texts ahead.
 
         Args:
             texts, on_error: as in `predict_tags`.
@@ -559,13 +559,13 @@ class Classifier(TrainedEstimator):
             >>> [tags[0].label for tags in Classifier.load("people").tag_all(iter(["Ada"]))]
             ['B-PER']
         """
-        intake, skipped = self._tagging(), 0
-        for _, group in self._workers.mapped(intake.tags, intake.groups(texts, on_error)):
+        intake, skipped = self._tag_intake(), 0
+        for _, group in self._workers.map_in_order(intake.tags, intake.groups(texts, on_error)):
             skipped += sum(tags is None for tags in group)
             yield from group
         self._warn_of_skipped(skipped)
 
-    def _tagging(self) -> TagIntake:
+    def _tag_intake(self) -> TagIntake:
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, and none for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
@@ -594,17 +594,17 @@ class Classifier(TrainedEstimator):
     def predict_labels(
         self, given: Iterable[object], threshold: float | None = None, *, on_error: OnError = "raise"
     ) -> list[tuple[str, ...]]:
-        """Every label of every text that reaches its threshold: what a multi-label classifier is asked for.
+        """List the labels of every text that reach their threshold, for a multi-label classifier.
 
-        A softmax classifier, where one label is right, gives its likeliest label, or none: "none of these".
+        A softmax classifier, where exactly one label is right, gives its likeliest label, or none below the threshold.
 
         Args:
             given: as in `predict`.
-            threshold: a probability, for all labels; None for the thresholds that the bundle keeps, or else 0.5.
-            on_error: `raise` refuses an item as in `predict`, `skip` gives it no label.
+            threshold: a probability, for all labels; None for the bundle's own thresholds, or 0.5 where it has none.
+            on_error: `raise` refuses an item as in `predict`, `skip` gives it an empty tuple.
 
         Returns:
-            for each text its labels, in the order of `labels`; none, one or several.
+            for each text a tuple of its labels, in the order of `labels`; it may be empty.
 
         Raises:
             TextError, SequenceError, LimitError: as `predict`.
@@ -616,7 +616,7 @@ class Classifier(TrainedEstimator):
         return self._answers.labels_reached(self.predict_proba(given, on_error=on_error), threshold)
 
     def logits(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
-        """The graph's own answers, before they are made probabilities.
+        """The logits: the graph's outputs before softmax or sigmoid.
 
         Args:
             given: as in `predict`.
@@ -628,31 +628,31 @@ class Classifier(TrainedEstimator):
         Raises:
             TextError, SequenceError, LimitError: as `predict`.
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
-                logits are not probabilities (NaN or infinite).
+                logits are NaN or infinite.
 
         Example:
             >>> Classifier.load("ag_news").logits(["Oil prices rise again"]).argmax()
             2
         """
-        return self._answers.joined(self._logits_of_chunks(given, on_error))
+        return self._answers.join_logits(self._logits_of_chunks(given, on_error))
 
     def embed(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
-        """Numbers that stand for each text: what the graph computes before its last linear layer.
+        """The embedding of each text: the input of the graph's last linear layer.
 
-        Texts that the classifier finds alike have numbers that are near each other, by their cosine for one: for
-        search, clusters, or a detector of texts unlike all others. They are of the graph whose logits are proven; the
-        proof looks at them through the logits only. The graph of a bundle is opened a second time where they are first
-        asked for; a packed file gives those of its own program, which are rounded where its products are of integers.
+        Texts that are similar to the classifier have similar embeddings, for instance by their cosine: for search,
+        clustering or outlier detection. They come from the graph whose logits are proven; the proof covers them through
+        the logits only. The first call opens the graph of a bundle a second time; a packed file gives the embeddings of
+        its own program, which are rounded where it multiplies integers.
 
         Args:
             texts: as in `predict`.
             on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
 
         Returns:
-            float32 [texts, features]; [0, 0] where there is no text.
+            float32 [texts, features]; [0, 0] where `texts` is empty.
 
         Raises:
-            InputError: the graph has no last linear layer that is given one row of numbers for each text, or is of
+            InputError: the graph does not end with a linear layer of one input row for each text, or it has
                 onnxruntime's own format.
             TextError: `texts` is one string, or an item of it is not a text.
             LimitError: an item of it is beyond the graph's limits.
@@ -666,23 +666,23 @@ class Classifier(TrainedEstimator):
         given = intake.chunks(texts, on_error, self._workers.threads)
         work = partial(intake.embeddings, on_error=on_error)
         parts, skipped = [], 0
-        for _, (part, left_out) in self._workers.mapped(work, given):
+        for _, (part, left_out) in self._workers.map_in_order(work, given):
             parts.append(part)
             skipped += len(left_out)
         self._warn_of_skipped(skipped)
         width = max((part.shape[1] for part in parts), default=0)
-        # If all texts were passed over, nobody knows how many numbers they would have.
+        # If all texts of a part were passed over, its width is unknown: it takes that of the others.
         parts = [part if part.shape[1] else np.full((len(part), width), np.nan, np.float32) for part in parts]
         return np.concatenate([np.empty((0, width), np.float32), *parts])
 
     def _logits_of_chunks(
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
     ) -> Generator[tuple[Floats, list[int]], None, None]:
-        """Chunk by chunk, in order: the logits, and the indices of what was skipped, whose logits mean nothing."""
+        """Yield chunk by chunk, in order: the logits, and the indices of skipped items, whose rows hold no answer."""
         total, intake = 0, self._intake
         work = partial(intake.logits, on_error=on_error)
         chunks = intake.chunks(given, on_error, self._workers.threads)
-        for _, (logits, skipped) in self._workers.mapped(work, chunks, intake.stop):
+        for _, (logits, skipped) in self._workers.map_in_order(work, chunks, intake.stop):
             total += len(skipped)
             yield logits, skipped
         if warns:
@@ -693,7 +693,7 @@ class Classifier(TrainedEstimator):
             _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(self._intake.kinds_skipped))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _loaded_again, (
+        return _load_again, (
             self._folder, self._workers.threads, self._options, self._tokenizer, self._out_of_range, self._chosen,
         )  # fmt: skip
 
@@ -705,7 +705,7 @@ class Classifier(TrainedEstimator):
 
 
 class _Intake(Protocol):
-    """Makes the engine's input of what users give: a `TextIntake` or a `NumberIntake`."""
+    """Turns what users give into the engine's input: a `TextIntake` or a `NumberIntake`."""
 
     @property
     def kinds_skipped(self) -> Sequence[str]:
@@ -717,30 +717,30 @@ class _Intake(Protocol):
         ...
 
     def answered_by(self, engine: Engine, answers: Answers) -> _Intake:
-        """The same for another engine."""
+        """The same intake for another engine and other answers."""
         ...
 
     def chunks(self, given: Iterable[Any], on_error: OnError, threads: int) -> Iterable[Any]:
-        """Many, shared out in chunks."""
+        """Divide many items into chunks."""
         ...
 
     def logits(self, chunk: Any, on_error: OnError) -> tuple[Floats, list[int]]:
-        """float32 [rows, labels] of a chunk, and the indices of what was skipped."""
+        """The logits of a chunk, float32 [rows, labels], and the indices of skipped items."""
         ...
 
     def stop(self) -> None:
-        """End what the engine does for other threads."""
+        """Stop the engine's work in other threads."""
         ...
 
 
-def _intake_of(
+def _build_intake(
     manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None, out_of_range: str | None
 ) -> _Intake:
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
             raise InputError("out_of_range is for sequences of numbers, and the bundle takes texts.", "Leave it out.")
         if manifest.output.of_tokens:
-            # Whoever classifies texts places no tokens.
+            # Imported when needed: only labels of tokens need it.
             from pocketrnn.tag_intake import TagIntake
 
             return TagIntake(manifest, engine, answers, tokenizer)
@@ -751,7 +751,7 @@ def _intake_of(
         return TextIntake(manifest, engine, answers, tokenizer)
     if tokenizer is not None:
         raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")
-    # Whoever classifies texts imports nothing of numbers.
+    # Imported when needed: classifiers of texts do not need it.
     from pocketrnn.number_intake import NumberIntake
 
     return NumberIntake(manifest, engine, answers, "warn" if out_of_range is None else out_of_range)
@@ -760,13 +760,13 @@ def _intake_of(
 def logits_of_batches(
     classifier: Classifier, batches: Iterable[list[str]], *, on_error: OnError = "raise"
 ) -> Generator[Floats, None, None]:
-    """The logits of one list of texts after the other, computed lazily, only a few lists ahead.
+    """Yield the logits of one list of texts after the other, lazily, only a few lists ahead.
 
-    This is for texts that come in batches with something else, such as the rows that they stand in. Batches of some
-    thousand texts suit best; a classifier of several threads works on as many batches at once.
+    This is for texts that come in batches with other data, such as the rows of a table. Batches of some thousand texts
+    are fastest; a classifier with several threads works on as many batches at once.
 
     Args:
-        classifier: who answers.
+        classifier: the classifier that answers.
         batches: lists of strings, which may be empty.
         on_error: `raise` refuses a text beyond the graph's limits, `skip` gives a row of NaN for it.
 
@@ -784,26 +784,26 @@ def logits_of_batches(
     """
     intake = classifier._texts("logits()")
     work = partial(intake.logits, on_error=on_error)
-    for _, (logits, skipped) in classifier._workers.mapped(work, intake.batches(batches)):
+    for _, (logits, skipped) in classifier._workers.map_in_order(work, intake.batches(batches)):
         logits[skipped] = np.nan
         yield logits
 
 
 def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
-    """The logits of texts that are ids already, or of sequences that are samples as the graph is given them, put into
-    runs as `Classifier.logits` puts them.
+    """The logits of texts given as ids, or of sequences given as the graph's samples, batched as `Classifier.logits`
+    batches them.
 
     Args:
-        classifier: who answers.
-        rows: the ids of each text, or its samples, float32 [time, channels]; at least one. None of these is beyond the
-            graph's limits.
+        classifier: the classifier that answers.
+        rows: the ids of each text, or its samples, float32 [time, channels]; at least one row, all within the graph's
+            limits.
 
     Returns:
-        float32 [texts, labels]; [ids of all texts, labels] where the labels are of tokens, with NaN for one that has no
+        float32 [texts, labels]; [ids of all texts, labels] where the labels are of tokens, with NaN where there is no
         answer.
 
     Raises:
-        LimitError: one is not answered by the native engine, which allows no more work or larger whole numbers.
+        LimitError: the native engine refuses a row that would take too much work or too large integers.
         PocketRNNError: as `Classifier.logits`.
 
     Example:
@@ -811,8 +811,8 @@ def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps
         >>> logits_of_steps(classifier, [classifier.encode("Oil prices")]).shape
         (1, 4)
     """
-    kind = type_of(classifier.manifest)
-    logits = answered(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
+    kind = step_dtype(classifier.manifest)
+    logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
     if classifier._chosen is not None:
         logits = classifier._chosen.of_rows(logits)
     if not classifier.manifest.output.of_tokens:
@@ -821,7 +821,7 @@ def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps
 
 
 def kinds_refused(classifier: Classifier) -> list[str]:
-    """The faults of texts that are passed over, as ends of a sentence.
+    """Describe the faults for which texts are passed over, as ends of a sentence.
 
     Example:
         >>> kinds_refused(Classifier.load("news.prnn"))
@@ -831,14 +831,14 @@ def kinds_refused(classifier: Classifier) -> list[str]:
 
 
 def logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:
-    """The logits of texts up to the first that is refused, and why that is, as `classify` says it.
+    """The logits of the texts before the first refused one, and the error that `classify` would raise for it.
 
     Args:
-        classifier: who answers.
-        texts: strings, or lists of tokens or ids; or sequences, each of which it takes.
+        classifier: the classifier that answers.
+        texts: strings, or lists of tokens or ids; or valid sequences.
 
     Returns:
-        float32 [texts before it, labels], and the error; None where all are answered.
+        float32 [texts before it, labels], and the error; None where all texts are answered.
 
     Example:
         >>> logits, error = logits_until_refused(classifier, ["oil prices", "oil " * 500])
@@ -850,16 +850,16 @@ def logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[
         if skipped:
             parts.append(logits[: skipped[0]])
             answered = np.concatenate(parts)
-            return answered, refusal(classifier, texts[len(answered)])
+            return answered, refusal_error(classifier, texts[len(answered)])
         parts.append(logits)
     return np.concatenate(parts), None
 
 
-def refusal(classifier: Classifier, text: Text) -> LimitError:
-    """Why a text is refused that was passed over with on_error='skip', as `classify` says it.
+def refusal_error(classifier: Classifier, text: Text) -> LimitError:
+    """The error that `classify` would raise for a text that was passed over with on_error='skip'.
 
     Example:
-        >>> refusal(classifier, "oil " * 500).problem
+        >>> refusal_error(classifier, "oil " * 500).problem
         'The text becomes 500 token ids, but news takes at most 300.'
     """
     return classifier._texts("classify()").refusal(text)
@@ -876,7 +876,7 @@ def graph_metadata(classifier: Classifier) -> Mapping[str, str]:
 
 
 def answers_of(classifier: Classifier) -> Answers:
-    """The meaning of a classifier's logits: those of the labels that it chooses among.
+    """The `Answers` of a classifier, for the labels that it chooses among.
 
     Example:
         >>> answers_of(Classifier.load("ag_news")).labels
@@ -885,7 +885,7 @@ def answers_of(classifier: Classifier) -> Answers:
     return classifier._answers
 
 
-def _loaded_again(
+def _load_again(
     folder: Path,
     threads: int,
     options: Options,
@@ -902,4 +902,4 @@ def _loaded_again(
         tokenizer=tokenizer,
         out_of_range=out_of_range,
     )
-    return classifier if chosen is None else classifier._choosing(chosen)
+    return classifier if chosen is None else classifier._with_chosen_labels(chosen)

@@ -1,4 +1,4 @@
-"""Every error a user can meet: one family, each a sentence of what is wrong and one of what to do.
+"""All errors for users, as one family: each has a sentence of what is wrong and one of what to do.
 
 The command line prints that text without a traceback and exits with `exit_status`:
 1 the task failed, 2 wrong usage or input, 3 parity broken.
@@ -25,15 +25,15 @@ __all__ = [
     "Terminated",
     "TextError",
     "did_you_mean",
+    "error_reason",
     "first_line",
-    "reason",
-    "require",
-    "shown",
+    "require_module",
+    "short_repr",
 ]
 
 
 class PocketRNNError(Exception):
-    """The base of the family.
+    """The base class of pocketrnn's errors.
 
     Args:
         problem: one sentence that says what is wrong.
@@ -52,7 +52,7 @@ class PocketRNNError(Exception):
 
 
 class InputError(PocketRNNError):
-    """Something handed in cannot be used: an option, a file, a value."""
+    """An option, a file or a value from the user cannot be used."""
 
     exit_status = 2
 
@@ -62,7 +62,7 @@ class TextError(InputError, TypeError):
 
 
 class LimitError(InputError):
-    """A text has fewer or more tokens than the graph takes, or no known word where it needs one; see `Limits`."""
+    """A text has too few or too many tokens for the graph, or lacks a known word where it needs one; see `Limits`."""
 
 
 class SequenceError(InputError, ValueError):
@@ -70,7 +70,7 @@ class SequenceError(InputError, ValueError):
 
 
 class BundleError(InputError):
-    """A bundle is missing, damaged, of another format or inconsistent with itself."""
+    """A bundle is missing or damaged, has another format, or contradicts itself."""
 
 
 class CheckpointError(InputError):
@@ -82,15 +82,15 @@ class DataError(InputError):
 
 
 class OutputError(InputError):
-    """The place to write to is taken or cannot be written."""
+    """The output path exists already or cannot be written."""
 
 
 class ExportError(PocketRNNError):
-    """A module cannot be exported right, so nothing was written."""
+    """A module cannot be exported correctly, so nothing was written."""
 
 
 class CompressionError(PocketRNNError):
-    """A smaller classifier answers worse than was allowed, so nothing was written."""
+    """The compressed classifier is worse than allowed, so nothing was written."""
 
 
 class ParityError(PocketRNNError):
@@ -100,15 +100,15 @@ class ParityError(PocketRNNError):
 
 
 class MissingExtraError(PocketRNNError):
-    """A layer above the runtime is used without the packages it needs."""
+    """A package that this feature needs is not installed."""
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP has come. It is not a SystemExit, which is caught where a user's code is run: that may call
-    sys.exit.
+    """SIGTERM or SIGHUP was received. It is not a SystemExit, since those are caught where a user's code is run, which
+    may call sys.exit.
 
     Args:
-        signal: its number.
+        signal: the signal's number.
     """
 
     def __init__(self, signal: int) -> None:
@@ -116,8 +116,8 @@ class Terminated(BaseException):
         self.signal = signal
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or raise the error that names the extra which brings it.
+def require_module(module: str, extra: str) -> ModuleType:
+    """Import `module`, or raise an error that names the extra to install.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -130,17 +130,18 @@ def require(module: str, extra: str) -> ModuleType:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise
-        from pocketrnn.installation import installs_extra
+        from pocketrnn.installation import extra_install_command
 
         raise MissingExtraError(
-            f"This needs the package {package}, which is not installed.", f"Install it with: {installs_extra(extra)}"
+            f"This needs the package {package}, which is not installed.",
+            f"Install it with: {extra_install_command(extra)}",
         ) from None
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop: for the end of a sentence.
+    """The first line of an error's message without its full stop, for the end of a sentence.
 
-    An error that says nothing is named by its class.
+    For an error without a message, it is the name of its class.
 
     Example:
         >>> first_line(ValueError("The file is damaged.\\nMore of it."))
@@ -150,28 +151,28 @@ def first_line(error: BaseException) -> str:
     """
     try:
         lines = str(error).strip().splitlines()
-    # The error may be of a user's class.
+    # The error may have a user's class, whose `__str__` can fail.
     except Exception:
         lines = []
     return lines[0].strip().removesuffix(".") if lines else type(error).__name__
 
 
-def reason(error: Exception) -> str:
-    """Why a file cannot be read, for the end of a sentence: of an error of the system without its number and the file,
-    which the sentence names.
+def error_reason(error: Exception) -> str:
+    """The reason why a file cannot be read, for the end of a sentence: a system error's text without its number and
+    file name.
 
     Example:
-        >>> reason(OSError(21, "Is a directory", "news.csv"))
+        >>> error_reason(OSError(21, "Is a directory", "news.csv"))
         'Is a directory'
     """
     return getattr(error, "strerror", None) or first_line(error)
 
 
-def shown(value: object, length: int = 60) -> str:
-    """A value as a message shows it: its `repr`, cut to `length` characters.
+def short_repr(value: object, length: int = 60) -> str:
+    """The `repr` of a value for a message, cut to `length` characters.
 
     Example:
-        >>> shown("a" * 100, 10)
+        >>> short_repr("a" * 100, 10)
         "'aaaaaa..."
     """
     text = repr(value)
@@ -179,12 +180,12 @@ def shown(value: object, length: int = 60) -> str:
 
 
 def did_you_mean(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
-    """The known name that is nearest to a wrong one, whatever its capitals, as a sentence; empty where none is near.
+    """Suggest the known name most similar to a wrong one, ignoring case, as a sentence; empty where none is similar.
 
     Args:
         given: the wrong name.
-        known: the names that are right.
-        least: how near is near, from 0 to 1 (`difflib`).
+        known: the valid names.
+        least: the smallest similarity, from 0 to 1 (`difflib`).
 
     Example:
         >>> did_you_mean("notebok.py", ["notebook.py", "model.py"])

@@ -1,4 +1,4 @@
-"""The interface of an estimator for scikit-learn's tools. Only they import scikit-learn; a Classifier does without it.
+"""The interface of an estimator for scikit-learn's tools. A Classifier itself does not need scikit-learn.
 
 https://scikit-learn.org/stable/developers/develop.html says what the names mean.
 """
@@ -17,7 +17,7 @@ __all__ = ["TrainedEstimator"]
 
 
 class TrainedEstimator:
-    """A trained classifier, as scikit-learn's scorers, displays and pipelines take one.
+    """A trained classifier with the interface for scikit-learn's scorers, displays and pipelines.
 
     It cannot be trained further. Where a tool calls `fit`, as `Pipeline.fit` and cross-validation do, wrap it:
     `sklearn.frozen.FrozenEstimator(classifier)`.
@@ -39,11 +39,11 @@ class TrainedEstimator:
         return np.array(self.labels)
 
     def fit(self, texts: object, labels: object = None) -> NoReturn:  # noqa: ARG002 - scikit-learn gives both
-        """Refuse: the classifier is trained. scikit-learn takes only what has this method for an estimator.
+        """Refuse to fit, since the classifier is trained. scikit-learn requires this method of every estimator.
 
         Args:
-            texts: not looked at.
-            labels: not looked at.
+            texts: ignored.
+            labels: ignored.
 
         Raises:
             InputError: always.

@@ -1,6 +1,6 @@
-"""Which words of a text decided: each is left out once, and what is left is classified (leave-one-out, or occlusion).
+"""Explains which words decided: each word is left out once, and the rest is classified (leave-one-out, or occlusion).
 
-This holds for every tokenizer, n-grams included, and for every engine. `runtime/web/contributions.js` is the same in
+This works with every tokenizer, n-grams included, and with every engine. `runtime/web/contributions.js` is the same in
 JavaScript.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.framing import SUBWORDS
 
 __all__ = ["MOST_FRAGMENTS", "Explainer", "Explanation", "Fragment"]
@@ -26,11 +26,11 @@ Place = tuple[int, int]
 
 # A text of more words is explained in fragments of several words.
 MOST_FRAGMENTS: Final = 64
-# The shortened texts may have so many tokens together: a long text is cut into fewer and longer fragments. With an
-# LSTM(50 -> 64), this takes 0.2 to 0.35 s in a browser.
+# The largest number of tokens of all shortened texts together: a long text is cut into fewer and longer fragments. With
+# an LSTM(50 -> 64), this takes 0.2 to 0.35 s in a browser.
 _MOST_TOKENS: Final = 50_000
 _WORD: Final = re.compile(r"\S+")
-# With subwords, code points of scripts without spaces between words stand alone: Thai, Lao, Burmese, Khmer, kana, Han.
+# With subwords, each code point of a script without spaces is a word: Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED: Final = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
 )
@@ -39,15 +39,15 @@ _WORD_OR_POINT: Final = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """One word of a text, or several that stand together, and what they did for the label.
+    """One word of a text, or several adjacent words, and their effect on the label.
 
     Attributes:
-        text: the fragment as it stands in the text.
-        start: where it begins in the text.
-        end: where it ends.
+        text: the fragment as it is in the text.
+        start: the index in the text where it begins.
+        end: the index after its end.
         log_odds: how far the label's log-odds, log(p / (1 - p)), fall when the fragment is left out. It is negative
             where they rise: the fragment speaks against the label.
-        probability: how far the label's probability falls. It says little where that is near 1 or 0.
+        probability: how far the label's probability falls. It says little if the probability is near 1 or 0.
 
     Example:
         >>> Fragment("rise", 11, 15, 0.7, 0.04).text
@@ -68,9 +68,9 @@ class Explanation:
     Attributes:
         label: the label that is explained.
         probability: its probability for the whole text.
-        fragments: the words, or pieces of several words, in the text's order; without those that the text cannot do
-            without, since the rest would be too short for the graph. None where the text has no word, or is too long to
-            be explained.
+        fragments: the words, or groups of adjacent words, in the text's order; without those that cannot be left out,
+            since the rest would be too short for the graph. Empty where the text does not have a word, or is too long
+            to be explained.
 
     Example:
         >>> Explanation("Business", 0.9, (Fragment("Oil", 0, 3, 1.2, 0.2),)).fragments[0].text
@@ -87,10 +87,10 @@ class Explainer:
     """The parts of a classifier that explain its answers.
 
     Attributes:
-        manifest: its text rules and limits.
-        answers: its labels.
-        encode: the token ids of one text, or of its tokens.
-        logits: float32 [texts, labels] of many texts, and the indices of those that the graph does not take.
+        manifest: the classifier's manifest, with its text rules and limits.
+        answers: the meaning of its logits, with its labels.
+        encode: returns the token ids of one text, or of a list of its tokens.
+        logits: returns float32 [texts, labels] of many texts, and the indices of refused texts.
     """
 
     manifest: Manifest
@@ -106,19 +106,19 @@ class Explainer:
         """The effect of each word on a label; see `Classifier.explain`.
 
         Raises:
-            InputError: there is no such label, or `most_fragments` is not a whole number from 1.
-            LimitError: the graph does not take the whole text.
+            InputError: the label is unknown, or `most_fragments` is not a whole number from 1.
+            LimitError: the whole text is beyond the graph's limits.
         """
         labels = self.answers.labels
         if label is not None and label not in labels:
             raise InputError(
-                f"{self.manifest.name} has no label {shown(label, 40)}.", f"Use one of: {', '.join(labels[:20])}."
+                f"{self.manifest.name} has no label {short_repr(label, 40)}.", f"Use one of: {', '.join(labels[:20])}."
             )
         if not isinstance(most_fragments, int) or most_fragments < 1:
             raise InputError(f"most_fragments is {most_fragments!r}.", "Use a whole number from 1.")
         by_character = not isinstance(text, str) or self.manifest.text.rules.tokenizer == "characters"
-        words = _words(text, by_character=by_character, word=_WORD_OR_POINT if self._has_subwords else _WORD)
-        places = _fragments(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
+        words = _word_places(text, by_character=by_character, word=_WORD_OR_POINT if self._has_subwords else _WORD)
+        places = _fragment_places(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
         without: list[str | list[str]] = [text[:start] + text[end:] for start, end in places]  # type: ignore[operator]
         given, refused = self.logits([text, *without])
         kept = [i for i in range(len(without)) if i + 1 not in refused]
@@ -128,27 +128,27 @@ class Explainer:
         # With both activations, the probability is the sigmoid of the log-odds; written with tanh it never overflows.
         probabilities = 0.5 * (np.tanh(0.5 * odds) + 1)
         fragments = tuple(
-            Fragment(_joined(text[start:end]), start, end, lost, fallen)
+            Fragment(_join_fragment(text[start:end]), start, end, lost, fallen)
             for (start, end), lost, fallen in zip(
-                (places[i] for i in kept), _lost(odds), _lost(probabilities), strict=True
+                (places[i] for i in kept), _losses_from_first(odds), _losses_from_first(probabilities), strict=True
             )
         )
         return Explanation(labels[index], float(probabilities[0]), fragments)
 
 
-def _joined(fragment: str | list[str]) -> str:
+def _join_fragment(fragment: str | list[str]) -> str:
     return fragment if isinstance(fragment, str) else " ".join(fragment)
 
 
-def _words(text: str | list[str], *, by_character: bool, word: re.Pattern[str]) -> list[Place]:
-    """Where the words are, or where characters are the tokens, these; in a list, its tokens: begins and ends."""
+def _word_places(text: str | list[str], *, by_character: bool, word: re.Pattern[str]) -> list[Place]:
+    """The begin and end of each word; or of each character, if characters are the tokens; or of each list item."""
     if by_character or not isinstance(text, str):
         return [(i, i + 1) for i in range(len(text))]
     return [found.span() for found in word.finditer(text)]
 
 
-def _fragments(words: list[Place], most: int) -> list[Place]:
-    """At most so many fragments, each of as many words; none where there could be only one of several words."""
+def _fragment_places(words: list[Place], most: int) -> list[Place]:
+    """Group the words into at most `most` fragments of equal size; empty where several words would be one fragment."""
     if not words or (len(words) > 1 and most < 2):
         return []
     together = -(-len(words) // max(most, 1))
@@ -156,7 +156,7 @@ def _fragments(words: list[Place], most: int) -> list[Place]:
 
 
 def _log_odds(logits: Floats, index: int, activation: str) -> Floats:
-    """log(p / (1 - p)) of one label for every row: by the logits, since a probability near 1 has lost its digits."""
+    """log(p / (1 - p)) of one label for every row, from the logits, since a probability near 1 has lost its digits."""
     if activation == "sigmoid":
         return logits[:, index]
     others = np.delete(logits, index, axis=1)
@@ -167,7 +167,7 @@ def _log_odds(logits: Floats, index: int, activation: str) -> Floats:
     return whole
 
 
-def _lost(numbers: Floats) -> list[float]:
+def _losses_from_first(numbers: Floats) -> list[float]:
     """The first row minus each other row; 0 where both are the same infinity."""
     with np.errstate(invalid="ignore"):
         lost = numbers[0] - numbers[1:]

@@ -1,4 +1,4 @@
-"""How this package was installed, and the command that installs more of it in the same way."""
+"""Finds out how this package was installed, for the command that installs more of it in the same way."""
 
 from __future__ import annotations
 
@@ -8,70 +8,70 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["installs_extra", "installs_native_engine"]
+__all__ = ["extra_install_command", "native_install_command"]
 
 _NATIVE: Final = "pocketrnn-native"
 # Where the native engine's package is in the sources.
 _NATIVE_FOLDER: Final = "runtime/native"
 
 
-def installs_extra(extra: str) -> str:
+def extra_install_command(extra: str) -> str:
     """The command that installs one of this package's extras.
 
     Example:
-        >>> installs_extra("train")    # installed from an index
+        >>> extra_install_command("train")    # installed from an index
         "pip install 'pocketrnn[train]'"
-        >>> installs_extra("train")    # installed from a clone in /src/pocketrnn
+        >>> extra_install_command("train")    # installed from a clone in /src/pocketrnn
         "pip install '/src/pocketrnn[train]'"
     """
-    wanted, origin = f"pocketrnn[{extra}]", _origin()
+    wanted, origin = f"pocketrnn[{extra}]", _install_origin()
     if origin is None:
         return f"pip install {shlex.quote(wanted)}"
-    folder = _folder_of(origin)
+    folder = _folder_from_url(origin)
     return "pip install " + shlex.quote(f"{wanted} @ {origin}" if folder is None else f"{folder}[{extra}]")
 
 
-def installs_native_engine() -> str:
-    """The command that installs the native engine, a package of its own: built where this package is from sources.
+def native_install_command() -> str:
+    """The command that installs the native engine, a separate package; from sources where this package is from sources.
 
     Example:
-        >>> installs_native_engine()    # installed from a clone in /src/pocketrnn
+        >>> native_install_command()    # installed from a clone in /src/pocketrnn
         'pip install /src/pocketrnn/runtime/native'
     """
-    origin = _origin()
+    origin = _install_origin()
     if origin is None:
         return f"pip install {_NATIVE}"
-    folder = _folder_of(origin)
+    folder = _folder_from_url(origin)
     if folder is not None:
         return f"pip install {shlex.quote(str(folder / _NATIVE_FOLDER))}"
     return "pip install " + shlex.quote(f"{_NATIVE} @ {origin}#subdirectory={_NATIVE_FOLDER}")
 
 
-def _origin() -> str | None:
-    """The address of the folder or repository that pip was given; None for an index or a single file.
+def _install_origin() -> str | None:
+    """The URL of the folder or repository that pip installed from; None for an index or a single file.
 
-    pip keeps it as the file direct_url.json (https://packaging.python.org/en/latest/specifications/direct-url/).
+    pip stores it in the file direct_url.json (https://packaging.python.org/en/latest/specifications/direct-url/).
     """
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
         told = json.loads(distribution("pocketrnn").read_text("direct_url.json") or "{}")
     except PackageNotFoundError:
-        # Imported from the sources, which are not installed.
+        # Imported from the sources without installation.
         told = {"url": Path(__file__).resolve().parents[2].as_uri()}
     except (ValueError, OSError):
         told = {}
-    # The file was not written by us.
+    # Checked, since another program wrote the file.
     if not isinstance(told, dict) or not isinstance(url := told.get("url"), str):
         return None
     if isinstance(version := told.get("vcs_info"), dict):
         return f"{version.get('vcs', 'git')}+{url}@{version.get('requested_revision') or version.get('commit_id')}"
-    folder = _folder_of(url)
+    folder = _folder_from_url(url)
     return folder.as_uri() if folder is not None and _has_sources(folder) else None
 
 
-def _folder_of(url: str) -> Path | None:
-    """The folder of an address that begins with file:."""
+def _folder_from_url(url: str) -> Path | None:
+    """The folder of a URL that begins with file:; None for another URL."""
     from urllib.request import url2pathname
 
     parts = urlsplit(url)

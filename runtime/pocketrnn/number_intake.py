@@ -1,4 +1,4 @@
-"""Sequences of numbers as a classifier is given them: prepared within the limits, and answered by the engine."""
+"""Prepares users' sequences of numbers for a classifier, checks their limits, and runs the engine on them."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
-from pocketrnn.engines.engine import Engine, Floats, answered
-from pocketrnn.errors import SequenceError, shown
+from pocketrnn.engines.engine import Engine, Floats, compute_logits
+from pocketrnn.errors import SequenceError, short_repr
 from pocketrnn.numbers.range_watch import RangeWatch
 from pocketrnn.text.checked_texts import OnError, check_on_error
 
 __all__ = ["NumberIntake"]
 
-# So many sequences are prepared at a time.
+# How many sequences are prepared at a time.
 _CHUNK: Final = 256
-# The position of the first among all, and the sequences.
+# The position of a chunk's first sequence among all, and the chunk's sequences.
 _Chunk = tuple[int, list[object]]
 
 
 class NumberIntake:
-    """Makes an engine's input of users' sequences of numbers.
+    """Turns users' sequences of numbers into an engine's input.
 
     Args:
-        manifest: of a classifier of numbers.
-        engine: who answers samples.
-        answers: what the logits mean.
-        out_of_range: what becomes of numbers far outside of those of training: `warn`, `refuse` or `ignore`.
+        manifest: the manifest of a classifier of numbers.
+        engine: the engine that answers.
+        answers: the meaning of the logits.
+        out_of_range: what to do about numbers far outside the training range: `warn`, `refuse` or `ignore`.
 
     Attributes:
-        input: channels, their scale, steps.
-        watch: what looks at samples before they are scaled.
+        input: the rules for channels, their scale, and steps.
+        watch: checks samples before they are scaled.
 
     Raises:
         InputError: `out_of_range` is none of these.
@@ -54,7 +54,7 @@ class NumberIntake:
         """The logits of one sequence.
 
         Raises:
-            SequenceError: it is not such a sequence, or beyond the limits.
+            SequenceError: the argument is not such a sequence, or is beyond the limits.
         """
         return self._engine.logits_of_one(self.prepared(sequence)[None])
 
@@ -62,10 +62,10 @@ class NumberIntake:
         """The input of the graph for a sequence, float32 [time, channels].
 
         Raises:
-            SequenceError: it is not such a sequence, or beyond the limits.
+            SequenceError: the argument is not such a sequence, or is beyond the limits.
         """
         samples, limits = self.input.prepared(sequence, self.watch), self._limits
-        if not limits.allow(len(samples)):
+        if not limits.allows_length(len(samples)):
             short = len(samples) < (limits.min_tokens or 1)
             bound = f"at least {limits.min_tokens:,}" if short else f"at most {limits.max_tokens:,}"
             raise SequenceError(
@@ -74,28 +74,28 @@ class NumberIntake:
             )
         return samples
 
-    def check_arrived(self, samples: NDArray[Any], first: int) -> None:
-        """Refuse samples [time, channels] of a recording that are infinite or missing, or that are far outside of the
-        training range where that is refused.
+    def check_arriving_samples(self, samples: NDArray[Any], first: int) -> None:
+        """Refuse samples [time, channels] of a recording that are infinite or missing, or far outside the training
+        range where that is refused.
 
         Args:
-            samples: as the sensor gives them.
-            first: which step of the recording the first is.
+            samples: the samples as the sensor gives them.
+            first: the index in the recording of the first step.
 
         Raises:
-            SequenceError: one is.
+            SequenceError: a sample is refused.
         """
         self.input.check_samples(samples, first)
         self.watch(self.input.in_units(samples), first)
 
     def answered_by(self, engine: Engine, answers: Answers) -> NumberIntake:
-        """The same for another engine."""
+        """The same intake for another engine and other answers."""
         other = copy.copy(self)
         other._engine, other._answers = engine, answers
         return other
 
     def chunks(self, sequences: Iterable[object], on_error: OnError, threads: int) -> Iterator[_Chunk]:  # noqa: ARG002
-        """Sequences, some at a time; each is checked where it is answered.
+        """Divide sequences into chunks; each sequence is checked when it is answered.
 
         Raises:
             SequenceError: `sequences` is not a list of sequences.
@@ -104,15 +104,15 @@ class NumberIntake:
         check_on_error(on_error)
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise SequenceError(
-                f"{shown(sequences, 40)} is not a list of sequences.", "Give a list of arrays [time, channels]."
+                f"{short_repr(sequences, 40)} is not a list of sequences.", "Give a list of arrays [time, channels]."
             )
-        return _chunks(iter(sequences))
+        return _divide_into_chunks(iter(sequences))
 
     def logits(self, chunk: _Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """float32 [sequences, labels], and the indices of what was skipped, whose logits mean nothing.
+        """The logits, float32 [sequences, labels], and the indices of skipped sequences, whose rows hold no answer.
 
         Raises:
-            SequenceError: one is not such a sequence, where errors are raised.
+            SequenceError: an item is not such a sequence, and `on_error` is `raise`.
         """
         first, items = chunk
         prepared: list[Floats] = []
@@ -123,37 +123,37 @@ class NumberIntake:
                 kept.append(index)
             except SequenceError as error:
                 if on_error == "raise":
-                    raise _named(error, first + index) from None
+                    raise _name_position(error, first + index) from None
                 skipped.append(index)
         logits = np.zeros((len(items), len(self._answers.labels)), np.float32)
         logits[kept] = self.logits_of_prepared(prepared)
         return logits, skipped
 
     def logits_of_prepared(self, sequences: list[Floats]) -> Floats:
-        """The logits of sequences as the graph is given them, float32 [time, channels] each.
+        """The logits of prepared sequences, float32 [time, channels] each.
 
         Raises:
-            LimitError: one would take more than the native engine allows.
+            LimitError: a sequence would take more memory or time than the native engine allows.
         """
         if not sequences:
             return np.empty((0, len(self._answers.labels)), np.float32)
-        logits = answered(self._engine, self._name, sequences)
+        logits = compute_logits(self._engine, self._name, sequences)
         self._answers.check_finite(logits)
         return logits
 
     def stop(self) -> None:
-        """Nothing is to be ended: what the engine does for a sequence is short."""
+        """Do nothing, since the engine's work for a sequence is short."""
 
 
-def _chunks(waiting: Iterator[object]) -> Iterator[_Chunk]:
+def _divide_into_chunks(waiting: Iterator[object]) -> Iterator[_Chunk]:
     first = 0
     while items := list(islice(waiting, _CHUNK)):
         yield first, items
         first += len(items)
 
 
-def _named(error: SequenceError, position: int) -> SequenceError:
-    """The error of a sequence, with its position among all."""
+def _name_position(error: SequenceError, position: int) -> SequenceError:
+    """Add the position among all sequences to the error of a sequence."""
     problem = error.problem.replace("The sequence", f"The sequence at position {position}", 1)
     if problem == error.problem:
         problem = f"The sequence at position {position}: {problem}"

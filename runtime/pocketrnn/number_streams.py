@@ -1,4 +1,4 @@
-"""A recording of numbers that arrives: answered in windows, or by a state that is carried from sample to sample."""
+"""Streams of numbers: an arriving recording is answered in windows, or from a state carried from step to step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.chosen_labels import ChosenLabels
 from pocketrnn.engines.engine import Engine, Floats
-from pocketrnn.errors import InputError, SequenceError, shown
+from pocketrnn.errors import InputError, SequenceError, short_repr
 from pocketrnn.number_intake import NumberIntake
-from pocketrnn.numbers.number_input import array_of, step_or_steps
-from pocketrnn.saved_stream import damaged, resumed, written
+from pocketrnn.numbers.number_input import sequence_as_array, steps_as_array
+from pocketrnn.saved_stream import damaged_stream_error, decode_stream, encode_stream
 
 __all__ = ["CarriedStream", "NumberStream", "Window", "window_and_hop"]
 
@@ -25,8 +25,8 @@ class Window:
     """The answer to one window of a recording.
 
     Attributes:
-        start, stop: its first step, counted from 0, and the one after its last.
-        answer: a `Prediction`; of a bundle that gives values, float32 [values].
+        start, stop: the index of its first step, from 0, and of the step after its last.
+        answer: a `Prediction`; or float32 [values], from a bundle that gives values.
     """
 
     start: int
@@ -35,11 +35,11 @@ class Window:
 
 
 def window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
-    """How many steps of a recording are answered at once, and how far the next begin after; None where neither the
-    bundle nor the caller says, and the bundle can carry a state.
+    """How many steps a window has, and how many steps later the next window begins; None where neither the bundle nor
+    the caller states a window, and the bundle can carry a state.
 
     Raises:
-        InputError: nobody says and it cannot; or a number is none from 1.
+        InputError: a window is not stated, and the bundle cannot carry a state; or a number is not from 1.
 
     Example:
         >>> window_and_hop(manifest, window=128, hop=None)
@@ -57,16 +57,16 @@ def window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> t
         return None
     for name, number in (("window", size), ("hop", after)):
         if type(number) is not int or number < 1:
-            raise InputError(f"{name} is {shown(number)}.", "Give a whole number from 1.")
+            raise InputError(f"{name} is {short_repr(number)}.", "Give a whole number from 1.")
     return size, after
 
 
 class CarriedStream:
-    """A recording that arrives, answered for all samples so far at the cost of the new ones; `Classifier.stream`
-    makes one. For one thread at a time.
+    """A stream of an arriving recording, answered for all samples so far at the cost of the new ones;
+    `Classifier.stream` makes one. For one thread at a time.
 
     Attributes:
-        steps: how many were read.
+        steps: how many steps were read.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class CarriedStream:
         saved: bytes | None = None,
         chosen: ChosenLabels | None = None,
     ) -> None:
-        # Opened now, so that what is wrong with the step graph is said before any sample is read.
+        # Opened now, so that a fault of the step graph is reported before the first sample is read.
         engine.open_step()
         self._manifest, self._engine, self._intake = manifest, engine, intake
         self._answers, self._top, self._chosen = answers, top, chosen
@@ -90,24 +90,24 @@ class CarriedStream:
             self._resume(saved)
 
     def push(self, samples: object) -> list[Window]:
-        """The answer to all samples so far, as the one window that they are.
+        """Read the next samples and answer for all samples so far, as one window.
 
         Args:
             samples: the next steps, numbers [time, channels]; or one step, [channels].
 
         Raises:
-            SequenceError: they are not such samples, or the recording gets more steps than the graph takes. The stream
-                is then as it was before.
+            SequenceError: these are not such samples, or the recording would have more steps than the graph takes. The
+                stream is then unchanged.
 
         Example:
-            >>> stream = classifier.stream()                  # of a bundle exported with streaming=True
+            >>> stream = classifier.stream()                  # a bundle exported with streaming=True
             >>> stream.push([0.1, 0.2, 9.7])[0].answer.label
             'standing'
         """
         rules, limits = self._intake.input, self._manifest.graph.limits or Limits()
-        given = step_or_steps(samples, rules.channels)
+        given = steps_as_array(samples, rules.channels)
         prepared = rules.scaled(given, self.steps, self._intake.watch)
-        if not limits.allow(self.steps + len(prepared)):
+        if not limits.allows_length(self.steps + len(prepared)):
             raise SequenceError(
                 f"The recording has {self.steps + len(prepared):,} steps, and {self._manifest.name} takes at most "
                 f"{limits.max_tokens:,}.",
@@ -120,28 +120,29 @@ class CarriedStream:
         return [Window(0, self.steps, answer)]
 
     def whole(self, recording: object) -> list[Window]:
-        """The answer to a whole recording, as `push` gives it."""
+        """Answer a complete recording, like `push`."""
         return self.push(recording)
 
     def save(self) -> bytes:
-        """All that is needed to go on elsewhere, with `stream(saved=...)` of the same bundle: JSON, some kilobytes.
+        """Save the stream, to continue it elsewhere with `stream(saved=...)` of the same bundle: JSON, some kilobytes.
 
         Example:
             >>> stream = classifier.stream(saved=stream.save())
         """
-        return written(self._manifest, {"steps": self.steps}, self._state, self._logits)
+        return encode_stream(self._manifest, {"steps": self.steps}, self._state, self._logits)
 
     def _resume(self, saved: bytes) -> None:
-        self.steps, self._state, self._logits = resumed(saved, self._manifest, "steps")
+        self.steps, self._state, self._logits = decode_stream(saved, self._manifest, "steps")
         if type(self.steps) is not int or self.steps < 0 or (self.steps > 0) != (self._logits is not None):
-            raise damaged("says where it stands in a way that cannot be")
+            raise damaged_stream_error("says where it stands in a way that cannot be")
 
 
 class NumberStream:
-    """A recording that arrives in pieces of any length; `Classifier.stream` makes one. Not thread-safe.
+    """A stream of a recording that arrives in pieces of any length, answered in windows; `Classifier.stream` makes one.
+    Not thread-safe.
 
     Attributes:
-        window, hop: in steps.
+        window, hop: the length of a window, and the distance between the begins of two windows, in steps.
     """
 
     def __init__(self, intake: NumberIntake, answers: Answers, window: int, hop: int, top: int) -> None:
@@ -149,33 +150,33 @@ class NumberStream:
         self.window = window
         self.hop = hop
         self._held: NDArray[Any] = np.empty((0, len(intake.input.channels)), np.float64)
-        # The step at which what is held begins, and that of the next window.
+        # The step at which the held samples begin, and the step at which the next window begins.
         self._first = self._next = 0
 
     def push(self, samples: object) -> list[Window]:
-        """The answers to the windows that are whole with these samples, in their order; none, one or several.
+        """Read the next samples and answer the windows that they complete, in order; none, one or several.
 
         Args:
             samples: the next steps, numbers [time, channels]; or one step, [channels].
 
         Raises:
-            SequenceError: they are not such samples. The stream is then as it was before.
+            SequenceError: these are not such samples. The stream is then unchanged.
 
         Example:
             >>> classifier.stream(window=2).push([[0.1, 0.2, 9.7], [0.3, 0.1, 9.9]])[0].answer.label
             'standing'
         """
-        given = step_or_steps(samples, self._intake.input.channels)
+        given = steps_as_array(samples, self._intake.input.channels)
         if self._intake.input.integer_scale is None:
-            # Whole numbers are numbers as others are.
+            # Without a scale for integers, they count as floats.
             given = given.astype(np.float64)
         if len(self._held) and given.dtype.kind != self._held.dtype.kind:
             raise SequenceError(
                 f"The samples have the type {given.dtype}, and those before {self._held.dtype}.",
                 "Give all of a recording as integers, or all as floats.",
             )
-        # Here, and not in each window that holds it: what is refused is not part of the recording.
-        self._intake.check_arrived(given, self._first + len(self._held))
+        # Checked here, and not in each window: refused samples do not become part of the recording.
+        self._intake.check_arriving_samples(given, self._first + len(self._held))
         held = np.concatenate([self._held, given]) if len(self._held) else given
         starts = list(range(self._next, self._first + len(held) - self.window + 1, self.hop))
         prepared = [
@@ -184,18 +185,18 @@ class NumberStream:
         answers = self._answers.answered(self._intake.logits_of_prepared(prepared), self._top)
         if starts:
             self._next = starts[-1] + self.hop
-        # The steps of a window that begins later are not held yet.
+        # With a hop longer than the window, the next window may begin after all held samples.
         dropped = min(self._next - self._first, len(held))
         self._held, self._first = held[dropped:].copy(), self._first + dropped
         return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]
 
     def whole(self, recording: object) -> list[Window]:
-        """The answers to the windows of a whole recording.
+        """Answer the windows of a complete recording.
 
         Raises:
-            SequenceError: it has fewer steps than a window.
+            SequenceError: the recording has fewer steps than a window.
         """
-        given = array_of(recording, self._intake.input.channels)
+        given = sequence_as_array(recording, self._intake.input.channels)
         if len(given) < self.window:
             raise SequenceError(
                 f"The recording has {len(given):,} steps, fewer than a window of {self.window:,}.",

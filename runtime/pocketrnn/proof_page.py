@@ -1,7 +1,7 @@
-"""A verification as a page of HTML, for whoever has to sign it off: what was compared, how far apart it was, drawn.
+"""Renders a verification as an HTML page, for a person who signs it off: the comparisons, and their differences drawn.
 
 The page is one file. It loads nothing and runs nothing: it has no script, and its Content-Security-Policy allows none.
-Whatever a bundle says - labels, texts, names, where it comes from - is shown as text.
+Everything from a bundle - labels, texts, names, provenance - is shown as text.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from pocketrnn.bundle.manifest import Comparison, Example, Manifest, padding_told
+from pocketrnn.bundle.manifest import Comparison, Example, Manifest, describe_padding_effect
 from pocketrnn.text import EXTERNAL
-from pocketrnn.verdicts import graph_sentence, links_of, text_verdict
+from pocketrnn.verdicts import chain_links, graph_sentence, text_verdict
 from pocketrnn.verification import Verification
 
 __all__ = ["proof_page"]
 
 # The largest difference that is "equal in double precision"; see docs/proof.md.
 _EXACT: Final = 1e-10
-# How many spreads a float32 answer may be from the exact one.
+# The largest distance of a float32 answer from the exact one, in spreads.
 _SPREADS: Final = 40
 _LONGEST: Final = 300
-# The axis of the drawings: powers of ten from one place right of "0" to the right end.
+# The axis of the drawings: the powers of ten at its left end, where 0 is drawn, and at its right end.
 _FIRST, _LAST = -18, 0
 _LEFT, _WIDTH, _ROW = 250, 520, 26
-# How a verdict stands out that leaves something open.
+# The attribute that highlights a verdict that leaves something open.
 _OPEN: Final = ' class="open"'
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -48,14 +48,14 @@ svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 
 
 def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
-    """The page for a bundle that `verify` found right.
+    """Render the page for a bundle that passed `verify`.
 
     Args:
-        verified: what `verify` gave.
-        now: when that was; by default this moment.
+        verified: the result of `verify`.
+        now: the time of the verification; by default the current time.
 
     Returns:
-        a whole document of HTML, ASCII only.
+        a complete HTML document, ASCII only.
 
     Example:
         >>> from pocketrnn import verify
@@ -67,47 +67,47 @@ def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<title>{_text(manifest.name)}: the proof</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{_text(manifest.name)}: the proof</h1>",
-        *_verdict(verified, when),
-        *_what_it_is(manifest),
-        *_at_export(manifest.parity.comparisons),
-        *_here(verified),
-        *_not_compared(manifest),
-        *_provenance(manifest),
+        f"<title>{_escape_html(manifest.name)}: the proof</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{_escape_html(manifest.name)}: the proof</h1>",
+        *_verdict_html(verified, when),
+        *_facts_html(manifest),
+        *_export_proof_html(manifest.parity.comparisons),
+        *_replays_html(verified),
+        *_open_points_html(manifest),
+        *_provenance_html(manifest),
         '<p class="sign">Date, name</p>',
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _text(value: object, longest: int = _LONGEST) -> str:
-    """Any value as text of HTML: markup is shown, and so is what is not printable, such as a change of direction."""
+def _escape_html(value: object, longest: int = _LONGEST) -> str:
+    """Escape a value as HTML text: markup is shown, and characters that are not printable are shown as escapes."""
     text = str(value)
     text = text if len(text) <= longest else f"{text[: longest - 3]}..."
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int) -> Iterator[str]:
-    """A table whose columns from `numbers_from` on stand to the right."""
-    yield "<table><thead><tr>" + "".join(f"<th>{_text(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
+def _html_table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int) -> Iterator[str]:
+    """Render a table whose columns from `numbers_from` on are right-aligned."""
+    yield "<table><thead><tr>" + "".join(f"<th>{_escape_html(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
     for row in rows:
         cells = (
-            f'<td class="number">{_text(c)}</td>' if i >= numbers_from else f"<td>{_text(c)}</td>"
+            f'<td class="number">{_escape_html(c)}</td>' if i >= numbers_from else f"<td>{_escape_html(c)}</td>"
             for i, c in enumerate(row)
         )
         yield f"<tr>{''.join(cells)}</tr>"
     yield "</tbody></table>"
 
 
-def _verdict(verified: Verification, when: datetime) -> Iterator[str]:
+def _verdict_html(verified: Verification, when: datetime) -> Iterator[str]:
     largest = max(replay.largest_difference for replay in verified.replays)
     examples = len(verified.manifest.examples)
     yield '<div class="verdict">'
-    yield f"<p><strong>The graph:</strong> {_text(graph_sentence(verified.manifest), 10 * _LONGEST)}</p>"
+    yield f"<p><strong>The graph:</strong> {_escape_html(graph_sentence(verified.manifest), 10 * _LONGEST)}</p>"
     verdict = text_verdict(verified.manifest)
-    told = _text(f"{verdict.sentence} {verdict.remedy}".rstrip(), 10 * _LONGEST)
+    told = _escape_html(f"{verdict.sentence} {verdict.remedy}".rstrip(), 10 * _LONGEST)
     yield f"<p{_OPEN if verdict.is_open else ''}><strong>The text rules:</strong> {told}</p>"
     same = "the same token ids and the same labels"
     if verified.manifest.text.rules.tokenizer == EXTERNAL:
@@ -118,13 +118,14 @@ def _verdict(verified: Verification, when: datetime) -> Iterator[str]:
         f"{largest:.1e}, where {verified.tolerance:g} is allowed.</p>"
     )
     yield (
-        f"<p>Checked on {when:%Y-%m-%d %H:%M} UTC, on {_text(platform.machine())} with "
-        f"{_text(platform.system())}: Python {_text(platform.python_version())}, {_text(_installed())}.</p></div>"
+        f"<p>Checked on {when:%Y-%m-%d %H:%M} UTC, on {_escape_html(platform.machine())} with "
+        f"{_escape_html(platform.system())}: Python {_escape_html(platform.python_version())}, "
+        f"{_escape_html(_installed_versions())}.</p></div>"
     )
 
 
-def _installed() -> str:
-    """The versions of the packages that answered."""
+def _installed_versions() -> str:
+    """The versions of the installed packages that computed the answers."""
     found = []
     for package in ("pocketrnn", "numpy", "onnxruntime", "pocketrnn-native"):
         try:
@@ -134,7 +135,7 @@ def _installed() -> str:
     return ", ".join(found)
 
 
-def _what_it_is(manifest: Manifest) -> Iterator[str]:
+def _facts_html(manifest: Manifest) -> Iterator[str]:
     graph = manifest.graph
     files = [(graph.file, graph.sha256)]
     files += [(form.file, form.sha256) for form in (manifest.torchscript, manifest.stream) if form is not None]
@@ -145,10 +146,10 @@ def _what_it_is(manifest: Manifest) -> Iterator[str]:
         ("vocabulary", f"{len(manifest.text.vocabulary):,} tokens, tokenizer {manifest.text.rules.tokenizer}"),
         *((f"sha256 of {name}", digest) for name, digest in files),
     ]
-    yield from _table(("", ""), facts, 2)
+    yield from _html_table(("", ""), facts, 2)
 
 
-def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
+def _export_proof_html(comparisons: Sequence[Comparison]) -> Iterator[str]:
     yield "<h2>At export: every form against what it was made from</h2>"
     yield (
         "<p>Before the bundle was written, each form was run on the same token ids as what it was made from, from the "
@@ -163,7 +164,7 @@ def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
             "changes answers. The change is measured, and drawn as the rest. The links after it are proven equal to "
             "the graph with these rounded weights.</p>"
         )
-    if any(c.is_of_integers for c in comparisons):
+    if any(c.is_integer_arithmetic for c in comparisons):
         yield (
             "<p>One link of the chain is not proven: after it the program multiplies integers of 8 bits, which changes "
             "answers. The change is measured, and drawn as the rest. The integers themselves are compared with a plain "
@@ -176,10 +177,10 @@ def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
             [(c.largest_difference, f"{c.inputs}: {c.largest_difference:.1e}") for c in link.each],
             _EXACT if link.line.candidate.endswith("float64") else None,
         )
-        for link in links_of(comparisons)
+        for link in chain_links(comparisons)
     ]
-    yield _drawing(rows, "Largest difference of a logit, by form")
-    yield from _table(
+    yield _draw_dots(rows, "Largest difference of a logit, by form")
+    yield from _html_table(
         ("form", "against", "inputs", "runs", "texts", "largest difference", "spreads", "labels differing"),
         (
             (c.candidate, c.reference, c.inputs, f"{c.cases:,}", f"{c.rows:,}", f"{c.largest_difference:.1e}",
@@ -193,38 +194,38 @@ def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
         yield f"<p>{differing:,} labels differ: there, two labels were equally likely within rounding.</p>"
 
 
-def _here(verified: Verification) -> Iterator[str]:
+def _replays_html(verified: Verification) -> Iterator[str]:
     manifest = verified.manifest
     yield "<h2>Here: the golden examples again</h2>"
     rows = [
         (replay.how, [(d, f"{d:.1e}") for d in replay.differences], verified.tolerance) for replay in verified.replays
     ]
-    yield _drawing(rows, "Difference of the logits from those at export, by golden example")
+    yield _draw_dots(rows, "Difference of the logits from those at export, by golden example")
     worst = [max(apart) for apart in zip(*(replay.differences for replay in verified.replays), strict=True)]
-    yield from _table(
+    yield from _html_table(
         ("text", "label", "largest difference"),
         (
-            (example.shown or "(the empty text)", _labels(manifest, example), f"{difference:.1e}")
+            (example.shown or "(the empty text)", _likeliest_labels(manifest, example), f"{difference:.1e}")
             for example, difference in zip(manifest.texts, worst, strict=True)
         ),
         2,
     )
 
 
-def _labels(manifest: Manifest, example: Example) -> str:
-    """The likeliest label of a text; or of each of its tokens."""
-    return " ".join(manifest.labels[_highest(row)] for row in example.rows)
+def _likeliest_labels(manifest: Manifest, example: Example) -> str:
+    """The likeliest label of a text, or of each of its tokens, as one string."""
+    return " ".join(manifest.labels[_index_of_largest(row)] for row in example.rows)
 
 
-def _highest(logits: Sequence[float]) -> int:
+def _index_of_largest(logits: Sequence[float]) -> int:
     return max(range(len(logits)), key=logits.__getitem__)
 
 
-def _not_compared(manifest: Manifest) -> Iterator[str]:
+def _open_points_html(manifest: Manifest) -> Iterator[str]:
     yield "<h2>What this does not say</h2><ul>"
     as_what = (
         "the program in float32 does, but for what was measured"
-        if _has_integers(manifest)
+        if _has_integer_arithmetic(manifest)
         else "the PyTorch module does"
     )
     yield f"<li>Whether the classifier is right: only that it answers as {as_what}.</li>"
@@ -232,12 +233,15 @@ def _not_compared(manifest: Manifest) -> Iterator[str]:
     if text_verdict(manifest).kind in ("not compared", "external"):
         rules = "the owner's code makes them" if manifest.text.rules.tokenizer == EXTERNAL else "the text rules say so"
         yield f"<li>That texts became these token ids in training: {rules}, and nothing was compared.</li>"
-    if told := padding_told(manifest.provenance):
-        yield f"<li>What other programs answer that pad texts: {_text(told)}. Here each is answered without.</li>"
+    if told := describe_padding_effect(manifest.provenance):
+        yield (
+            f"<li>What other programs answer that pad texts: {_escape_html(told)}. Here each is answered without.</li>"
+        )
     if manifest.graph.alone:
         yield (
             "<li>What other programs answer in batches: a text that holds one of the token ids "
-            f"{_text(', '.join(map(str, manifest.graph.alone)))} would get another answer beside longer texts. Here it "
+            f"{_escape_html(', '.join(map(str, manifest.graph.alone)))} would get another answer beside longer texts. "
+            "Here it "
             "is answered alone.</li>"
         )
     if manifest.graph.limits is not None:
@@ -245,55 +249,55 @@ def _not_compared(manifest: Manifest) -> Iterator[str]:
     yield "</ul>"
 
 
-def _has_integers(manifest: Manifest) -> bool:
-    return any(line.is_of_integers for line in manifest.parity.comparisons)
+def _has_integer_arithmetic(manifest: Manifest) -> bool:
+    return any(line.is_integer_arithmetic for line in manifest.parity.comparisons)
 
 
-def _provenance(manifest: Manifest) -> Iterator[str]:
+def _provenance_html(manifest: Manifest) -> Iterator[str]:
     if manifest.provenance:
         yield "<h2>Where it comes from, as whoever made it states</h2>"
         stated = json.dumps(manifest.provenance, indent=1, ensure_ascii=True, default=str)
         lines = stated.splitlines()
-        yield "<pre>" + "\n".join(_text(line) for line in lines[:_LONGEST]) + "</pre>"
+        yield "<pre>" + "\n".join(_escape_html(line) for line in lines[:_LONGEST]) + "</pre>"
         if len(lines) > _LONGEST:
             yield f"<p>{len(lines) - _LONGEST:,} lines more are in classifier.json.</p>"
 
 
-def _drawing(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | None]], title: str) -> str:
-    """Dots on a logarithmic axis, a line for each row.
+def _draw_dots(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | None]], title: str) -> str:
+    """Draw dots on a logarithmic axis, a line for each row, as SVG.
 
     Args:
-        rows: a name, its dots (a difference, and what it is), and the limit that is drawn as a bar.
-        title: what is drawn, for whoever does not see it.
+        rows: for each row its name, its dots (a difference and its description), and the limit, drawn as a bar.
+        title: the title of the drawing, for screen readers.
     """
     height = _ROW * len(rows) + 46
     right = _LEFT + _WIDTH
-    parts = [f'<svg viewBox="0 0 {right + 20} {height}" role="img"><title>{_text(title)}</title>']
+    parts = [f'<svg viewBox="0 0 {right + 20} {height}" role="img"><title>{_escape_html(title)}</title>']
     for power in range(_FIRST + 1, _LAST + 1):
-        x = _place(10.0**power)
+        x = _x_position(10.0**power)
         parts.append(f'<line x1="{x:.1f}" y1="8" x2="{x:.1f}" y2="{height - 34}" stroke="#eee"/>')
         if power % 4 == 0:
             parts.append(f'<text x="{x:.1f}" y="{height - 18}" text-anchor="middle">1e{power}</text>')
-    parts.append(f'<text x="{_place(0.0):.1f}" y="{height - 18}" text-anchor="middle">0</text>')
+    parts.append(f'<text x="{_x_position(0.0):.1f}" y="{height - 18}" text-anchor="middle">0</text>')
     for i, (name, dots, limit) in enumerate(rows):
         y = _ROW * i + 20
-        parts.append(f'<text x="0" y="{y + 4}">{_text(name, 38)}</text>')
+        parts.append(f'<text x="0" y="{y + 4}">{_escape_html(name, 38)}</text>')
         parts.append(f'<line x1="{_LEFT}" y1="{y}" x2="{right}" y2="{y}" stroke="#ccc"/>')
         if limit is not None:
-            x = _place(limit)
+            x = _x_position(limit)
             told = f"<title>at most {limit:g}</title>"
             parts.append(f'<line x1="{x:.1f}" y1="{y - 9}" x2="{x:.1f}" y2="{y + 9}" stroke="#b3261e" stroke-width="3">'
                          f"{told}</line>")  # fmt: skip
         parts += [
-            f'<circle cx="{_place(difference):.1f}" cy="{y}" r="4.5" fill="#1b7f5c" fill-opacity="0.55">'
-            f"<title>{_text(told)}</title></circle>"
+            f'<circle cx="{_x_position(difference):.1f}" cy="{y}" r="4.5" fill="#1b7f5c" fill-opacity="0.55">'
+            f"<title>{_escape_html(told)}</title></circle>"
             for difference, told in dots
         ]
     parts.append(f'<text x="{_LEFT}" y="{height - 2}">dots: differences; red bar: what is allowed</text></svg>')
     return "".join(parts)
 
 
-def _place(difference: Any) -> float:
-    """Where a difference stands: 0 at the left end, and what the axis does not hold at its ends."""
+def _x_position(difference: Any) -> float:
+    """The x coordinate of a difference: 0 is at the left end, and values beyond the axis are at its ends."""
     power = math.log10(difference) if difference > 0 else -math.inf
     return _LEFT + _WIDTH * (min(max(power, _FIRST), _LAST) - _FIRST) / (_LAST - _FIRST)

@@ -1,4 +1,4 @@
-"""A classifier put on a model hub, with a card that says what it itself says."""
+"""Publishes a classifier on a model hub, with a card made from its manifest."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.hub import SCHEME, HubAddress, address_of, asked_of_hub, hub
+from pocketrnn.bundle.hub import SCHEME, HubAddress, parse_address, require_hub_library, translate_hub_errors
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.errors import InputError
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import graph_sentence, text_verdict
 from pocketrnn.verification import verify
 
-__all__ = ["card", "push"]
+__all__ = ["make_card", "push"]
 
 _CARD: Final = "README.md"
 _SHOWN_LABELS: Final = 100
@@ -25,23 +25,23 @@ _SHOWN_LABELS: Final = 100
 def push(
     bundle: str | os.PathLike[str], address: str, *, private: bool = False, message: str | None = None
 ) -> HubAddress:
-    """Verify a bundle or a packed file, and put it on a model hub in one commit.
+    """Verify a bundle or a packed file, and upload it to a model hub in one commit.
 
-    A repository that is not there is made. Its card, README.md, is written where there is none. Who may write is the
-    business of the hub's library: `hf auth login`, or the variable HF_TOKEN.
+    A missing repository is created. A card, README.md, is written where there is none. The hub's library handles
+    authentication: `hf auth login`, or the variable HF_TOKEN.
 
     Args:
         bundle: a bundle's folder, a shipped classifier's name, or a packed file.
         address: hf://user/name, or user/name.
         private: a new repository is open to its owner only.
-        message: of the commit.
+        message: the message of the commit.
 
     Returns:
-        the address with the new commit, which never holds anything else.
+        the address with the new commit as its revision, whose content never changes.
 
     Raises:
         MissingExtraError: the hub's library is not installed.
-        InputError: the address has a revision, or is none.
+        InputError: the address has a revision, or is not an address.
         BundleError: the bundle is missing or damaged, or the hub refuses or cannot be reached.
         ParityError: an example is answered differently here.
 
@@ -49,43 +49,43 @@ def push(
         >>> push("news", "someone/news")  # doctest: +SKIP
         HubAddress(name='someone/news', revision='8c5...')
     """
-    wanted = address_of(address)
+    wanted = parse_address(address)
     if wanted.revision is not None:
         raise InputError(f"{address} names a revision, and a new one is made.", f"Give {SCHEME}{wanted.name}.")
-    library = hub()
-    # Once: an address may name another commit a moment later.
+    library = require_hub_library()
+    # Resolved once: an address may name another commit a moment later.
     folder = bundle_folder(bundle)
     verification = verify(folder)
     if not isinstance(verification.manifest.input, TextInput):
         raise InputError(f"{bundle} takes numbers, for which there is no card yet.", "Push its folder yourself.")
-    files = [folder] if is_packed(folder) else [folder / name for name in verification.files]
+    files = [folder] if is_packed_file(folder) else [folder / name for name in verification.files]
     api = library.HfApi()
-    with asked_of_hub(wanted):
+    with translate_hub_errors(wanted):
         api.create_repo(wanted.name, private=private, exist_ok=True)
         additions = [library.CommitOperationAdd(path.name, str(path)) for path in files]
         if not api.file_exists(wanted.name, _CARD):
-            text = card(verification.manifest, wanted, files)
+            text = make_card(verification.manifest, wanted, files)
             additions.append(library.CommitOperationAdd(_CARD, text.encode()))
         said = message or f"{verification.manifest.name}, by pocketrnn"
         commit = api.create_commit(wanted.name, additions, commit_message=said)
     return HubAddress(wanted.name, commit.oid)
 
 
-def card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str:
-    """The card of a classifier on a hub, in Markdown: what it is, what was shown of it, and how it is asked.
+def make_card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str:
+    """Make the card of a classifier on a hub, in Markdown: what it does, how to use it, and what is proven of it.
 
     Args:
-        manifest: what the classifier says of itself.
-        address: where it will be.
+        manifest: the classifier's manifest.
+        address: its address on the hub.
         files: its files.
     """
-    return "\n".join(_card(manifest, address, files)) + "\n"
+    return "\n".join(_card_lines(manifest, address, files)) + "\n"
 
 
-def _card(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterator[str]:
+def _card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterator[str]:
     of_tokens = manifest.output.of_tokens
     task = "token-classification" if of_tokens else "text-classification"
-    name, labels = _plain(manifest.name), [_plain(label) for label in manifest.labels]
+    name, labels = _escape_markdown(manifest.name), [_escape_markdown(label) for label in manifest.labels]
     yield from ("---", "library_name: pocketrnn", f"pipeline_tag: {task}", "---", f"# {name}", "")
     given = "each token of a text" if of_tokens else "two texts" if manifest.of_two_texts else "a text"
     example = '("a text", "another text")' if manifest.of_two_texts else '"a text"'
@@ -98,13 +98,13 @@ def _card(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterato
     yield from (f"print(classifier.{'tag' if of_tokens else 'classify'}({example}))", "```", "")
     size = sum(path.stat().st_size for path in files)
     yield f"{len(manifest.text.vocabulary):,} tokens, {size:,} bytes. It is answered without PyTorch."
-    yield from ("", "## Proof", "", f"- Graph: {_plain(graph_sentence(manifest))}")
-    yield f"- Text rules: {_plain(text_verdict(manifest).sentence)}"
+    yield from ("", "## Proof", "", f"- Graph: {_escape_markdown(graph_sentence(manifest))}")
+    yield f"- Text rules: {_escape_markdown(text_verdict(manifest).sentence)}"
     yield f"- It holds {len(manifest.examples)} golden examples, which are texts that anybody can read."
     yield from ("", "Licence, data and what it is not for are its owner's to say here.")
 
 
-def _plain(text: str) -> str:
-    """Text that Markdown and a terminal show as it is."""
+def _escape_markdown(text: str) -> str:
+    """Escape text so that Markdown and a terminal show it literally."""
     shown = "".join(c if c.isprintable() else " " for c in text)
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|!" else c for c in shown)

@@ -1,4 +1,4 @@
-"""A corpus classified with Ray Data: every worker holds one Classifier, made from files that it is sent.
+"""Classifies a corpus with Ray Data: every worker holds one Classifier, loaded from the files that it receives.
 
 `pip install 'pocketrnn[ray]'` installs Ray, which is imported when a data set is classified. The workers need
 pocketrnn, but no shared disk.
@@ -17,7 +17,7 @@ import numpy as np
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, answers_of
-from pocketrnn.errors import BundleError, InputError, require
+from pocketrnn.errors import BundleError, InputError, require_module
 from pocketrnn.text.checked_texts import OnError
 from pocketrnn.text.text_input import TextInput
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["classify_dataset"]
 
-# A Classifier parts a longer list into chunks of this size: larger batches would not make its runs any faster.
+# A Classifier divides a longer list into chunks of this size: larger batches would not be faster.
 _BATCH: Final = 4096
 
 
@@ -44,8 +44,8 @@ def classify_dataset(
 ) -> Dataset:
     """Add two columns to a Ray data set: each row's likeliest label, and the probability of that label.
 
-    Nothing is read or answered before the result is consumed or written. If the process of an actor dies, Ray starts
-    the actor again and gives its batches to another. No row is lost, and none comes twice.
+    The work starts when the result is consumed or written. If the process of an actor dies, Ray starts the actor again
+    and gives its batches to another. No row is lost or duplicated.
 
     Args:
         dataset: the rows.
@@ -72,8 +72,8 @@ def classify_dataset(
         >>> labelled = classify_dataset(news, "ag_news", workers=8, text_column="headline")
         >>> labelled.write_parquet("s3://corpus/labelled/")
     """
-    ray = require("ray", "ray")
-    ray_data = require("ray.data", "ray")
+    ray = require_module("ray", "ray")
+    ray_data = require_module("ray.data", "ray")
     for name, number in (("workers", workers), ("threads", threads)):
         if not isinstance(number, int) or number < 1:
             raise InputError(f"{name} is {number!r}.", "Use a whole number from 1.")
@@ -81,9 +81,9 @@ def classify_dataset(
         raise InputError(
             "text_column, label_column and probability_column are not three different names.", "Rename the new columns."
         )
-    files = ray.put(_files(bundle_folder(bundle)))
+    files = ray.put(_read_bundle_files(bundle_folder(bundle)))
     classified: Dataset = dataset.map_batches(
-        _Worker,
+        _ClassifierActor,
         fn_constructor_kwargs={
             # In a list, so that Ray hands over the reference: each worker fetches the bytes itself.
             "files": [files],
@@ -99,47 +99,47 @@ def classify_dataset(
     return classified
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    """The files of a bundle that a worker needs: their names and contents."""
-    manifest = manifests.read(folder)
+def _read_bundle_files(folder: Path) -> dict[str, bytes]:
+    """Read the files of a bundle that a worker needs: their names and contents."""
+    manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
     manifest.check_one_text("a column holds")
-    graph = manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
+    graph = manifests.read_checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 
 
-class _Worker:
+class _ClassifierActor:
     """The actor of Ray Data that holds a Classifier."""
 
     def __init__(self, files: list[Any], threads: int, columns: tuple[str, str, str], on_error: OnError) -> None:
         import ray
 
-        self._classifier = _classifier(ray.get(files[0]), threads)
+        self._classifier = _load_classifier(ray.get(files[0]), threads)
         self._columns = columns
         self._on_error = on_error
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        return with_answers(table, self._classifier, self._columns, self._on_error)
+        return add_answer_columns(table, self._classifier, self._columns, self._on_error)
 
 
-def _classifier(files: Mapping[str, bytes], threads: int) -> Classifier:
-    # The Classifier reads the files once, so they may go when it is made.
+def _load_classifier(files: Mapping[str, bytes], threads: int) -> Classifier:
+    # The Classifier reads the files when it is loaded; they can be deleted afterwards.
     with tempfile.TemporaryDirectory(prefix="pocketrnn-") as folder:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
         return Classifier.load(folder, threads=threads)
 
 
-def with_answers(
+def add_answer_columns(
     table: pyarrow.Table, classifier: Classifier, columns: tuple[str, str, str], on_error: OnError
 ) -> pyarrow.Table:
     """Add the columns of labels and probabilities to a table of pyarrow.
 
     Args:
         table: the rows.
-        classifier: gives the labels.
-        columns: the names of the column of texts, and of those of labels and probabilities.
+        classifier: the classifier that gives the labels.
+        columns: the names of the columns of texts, labels and probabilities.
         on_error: as in `classify_dataset`.
 
     Raises:

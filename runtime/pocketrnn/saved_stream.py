@@ -1,4 +1,4 @@
-"""A stream as it is saved: JSON with its own digest, by which it goes on elsewhere."""
+"""The saved form of a stream: JSON with its own digest, from which the stream can be continued elsewhere."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from pocketrnn.bundle.manifest import Manifest, input_digest
 from pocketrnn.engines.engine import Floats
 from pocketrnn.errors import InputError
 
-__all__ = ["damaged", "resumed", "written"]
+__all__ = ["damaged_stream_error", "decode_stream", "encode_stream"]
 
 _FORMAT: Final = "pocketrnn-stream"
 _VERSION: Final = 1
 _MAKE_AGAIN: Final = "Begin the stream again from its text, or its samples."
 
 
-def written(manifest: Manifest, at: Mapping[str, Any], state: Floats, logits: Floats | None) -> bytes:
-    """A saved stream, as bytes.
+def encode_stream(manifest: Manifest, at: Mapping[str, Any], state: Floats, logits: Floats | None) -> bytes:
+    """Encode a stream as bytes.
 
     Args:
-        manifest: the bundle's.
-        at: where the stream stands, as one member.
+        manifest: the bundle's manifest.
+        at: the position of the stream, as one member.
         state: float32 [1, state_size].
-        logits: the answer to what was read for good; None where that is nothing.
+        logits: the answer for the tokens or samples that were finally read; None before the first.
     """
     document = {
         "format": _FORMAT,
         "version": _VERSION,
         "bundle": _bundle_digest(manifest),
         **at,
-        "state": _as_text(state),
-        "logits": None if logits is None else _as_text(logits),
+        "state": _encode_floats(state),
+        "logits": None if logits is None else _encode_floats(logits),
     }
-    return _json({**document, "digest": _digest_of(document)})
+    return _encode_json({**document, "digest": _document_digest(document)})
 
 
-def resumed(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Floats | None]:
-    """Where a saved stream stands, not checked yet; its state and its answer.
+def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Floats | None]:
+    """Decode a saved stream to its position, which is not checked yet, its state and its answer.
 
     Args:
-        saved: what `written` gave.
-        manifest: the bundle's that goes on.
-        at: the name of the member that says where it stands.
+        saved: the bytes from `encode_stream`.
+        manifest: the manifest of the bundle that continues the stream.
+        at: the name of the member that holds the position.
 
     Raises:
-        InputError: it is not a saved stream, of another version or bundle, or was changed.
+        InputError: the bytes are not a saved stream, are of another version or bundle, or were changed.
     """
-    document = _parsed(saved, {at, "bundle", "state", "logits"})
+    document = _parse_document(saved, {at, "bundle", "state", "logits"})
     if document["bundle"] != _bundle_digest(manifest):
         raise InputError(
             f"The stream was saved by another bundle than {manifest.name}.",
@@ -61,12 +61,12 @@ def resumed(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Fl
         )
     size = 0 if manifest.stream is None else manifest.stream.state_size
     logits = document["logits"]
-    state = _as_floats(document["state"], size)
-    return document[at], state, None if logits is None else _as_floats(logits, len(manifest.labels))
+    state = _decode_floats(document["state"], size)
+    return document[at], state, None if logits is None else _decode_floats(logits, len(manifest.labels))
 
 
-def _parsed(saved: object, members: set[str]) -> dict[str, Any]:
-    """The members of a saved stream, which must be exactly these."""
+def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
+    """Parse a saved stream, whose members must be exactly these, and check its digest."""
     if not isinstance(saved, bytes):
         raise InputError(f"A saved stream is bytes, not {type(saved).__name__}.", "Give what Stream.save gave.")
     try:
@@ -81,48 +81,48 @@ def _parsed(saved: object, members: set[str]) -> dict[str, Any]:
             "Resume it with the pocketrnn that saved it.",
         )
     digest = document.pop("digest", None)
-    if document.keys() != members | {"format", "version"} or digest != _digest_of(document):
-        raise damaged("was changed after it was saved: its digest does not match")
+    if document.keys() != members | {"format", "version"} or digest != _document_digest(document):
+        raise damaged_stream_error("was changed after it was saved: its digest does not match")
     return document
 
 
 def _bundle_digest(manifest: Manifest) -> str:
-    """A sha256 of a bundle's step graph, labels and input, which tells its streams from another bundle's."""
+    """The sha256 of a bundle's step graph, labels and input, to recognise streams of another bundle."""
     step = "" if manifest.stream is None else manifest.stream.sha256
     return hashlib.sha256(f"{step} {input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
 
 
-def _as_text(numbers: Floats) -> str:
-    """Numbers as text."""
+def _encode_floats(numbers: Floats) -> str:
+    """Encode an array as base64 text."""
     return base64.b64encode(numbers.astype("<f4").tobytes()).decode("ascii")
 
 
-def _as_floats(text: Any, size: int) -> Floats:
-    """float32 [1, size] of such a text.
+def _decode_floats(text: Any, size: int) -> Floats:
+    """Decode base64 text to float32 [1, size].
 
     Raises:
-        InputError: it is none of so many finite numbers.
+        InputError: the text does not hold `size` finite numbers.
     """
     try:
         content = base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):
         content = b""
     if len(content) != 4 * size:
-        raise damaged("holds a state of another size")
+        raise damaged_stream_error("holds a state of another size")
     numbers: Floats = np.frombuffer(content, "<f4").astype(np.float32).reshape(1, size)
     if not np.isfinite(numbers).all():
-        raise damaged("holds a state that is not a number")
+        raise damaged_stream_error("holds a state that is not a number")
     return numbers
 
 
-def _digest_of(document: dict[str, Any]) -> str:
-    return hashlib.sha256(_json(document)).hexdigest()
+def _document_digest(document: dict[str, Any]) -> str:
+    return hashlib.sha256(_encode_json(document)).hexdigest()
 
 
-def _json(document: dict[str, Any]) -> bytes:
+def _encode_json(document: dict[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-def damaged(what: str) -> InputError:
-    """The error that says what is wrong with a saved stream."""
+def damaged_stream_error(what: str) -> InputError:
+    """The error for a damaged saved stream; `what` says what is wrong with it."""
     return InputError(f"The saved stream {what}.", _MAKE_AGAIN)

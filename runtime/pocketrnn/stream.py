@@ -1,13 +1,13 @@
-"""A text that is still arriving, answered for after each fragment at the cost of the new tokens only.
+"""Streams a text that is still arriving: each fragment is answered at the cost of its new tokens only.
 
-The answer after each fragment is that for all the text so far, wherever the text was cut into fragments. So a token is
-read for good only when nothing that may follow can change it. The other tokens are the text's tail, which is read on a
-copy of the state for the answer, and waits there for its end. Two things make a token wait:
+The answer after each fragment is the answer for all the text so far, wherever it was cut into fragments. A token is
+therefore final only when nothing that follows can change it. The other tokens are the text's tail: they are read from a
+copy of the state for the answer, and wait until they are final. Two things make a token wait:
 
 - lower-casing: a capital sigma becomes one letter at a word's end and another within it, and what comes next decides;
 - the tokenizer: the word may go on, and `<br />` may be cut in its middle, which holds a space.
 
-By rules of subwords, what waits is the text as it arrived, from the last space on before which nothing can change
+With subword rules, the tail is the text as it arrived, from the last space before which nothing can change
 (`text/subword_cuts.py`).
 """
 
@@ -22,41 +22,41 @@ import numpy as np
 
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import limit_error, with_text_named
+from pocketrnn.bundle.refused_texts import limit_error, name_text_in_error
 from pocketrnn.chosen_labels import ChosenLabels
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.saved_stream import damaged, resumed, written
+from pocketrnn.saved_stream import damaged_stream_error, decode_stream, encode_stream
 from pocketrnn.text import TOKENIZERS, AnyTextRules, TextEncoder, TextRules
 
 if TYPE_CHECKING:
     from pocketrnn.text import SubwordRules
-    from pocketrnn.text.subwords import SubwordIds
+    from pocketrnn.text.subwords import SubwordEncoder
 
-__all__ = ["Arriving", "Stream", "read_on"]
+__all__ = ["Stream", "StreamPosition", "read_fragment"]
 
 _SIGMA: Final = "\N{GREEK CAPITAL LETTER SIGMA}"
 _FINAL_SIGMA: Final = "\N{GREEK SMALL LETTER FINAL SIGMA}"
-# basic_english puts spaces around these characters or turns them into one: a word ends there, whatever follows.
+# basic_english puts spaces around these characters or replaces them by one: a word ends there, whatever follows.
 _ENDS_A_WORD: Final = frozenset("'.,()!?;:")
 _BREAK: Final = "<br />"
-# Unicode has texts in which nothing decides a sigma's form, such as one followed by full stops.
+# In some texts nothing decides a sigma's form for long, such as in one followed by full stops.
 _MOST_UNDECIDED: Final = 4096
-# Where the reading stands, the ids that are read for good, and those of the tail.
-_Read = tuple["Arriving", list[int], list[int]]
+# The new position, the ids that are final, and the ids of the tail.
+_Read = tuple["StreamPosition", list[int], list[int]]
 
 
 @dataclass(frozen=True)
-class Arriving:
-    """Where in a text the reading stands.
+class StreamPosition:
+    """The position of a stream in its text.
 
     Attributes:
-        tokens: how many tokens were read for good; `max_tokens` counts these.
+        tokens: how many tokens are final; `max_tokens` counts these.
         ids: how many ids they became: fewer, where unknown words are dropped.
-        context: "a" if a capital sigma that came next would stand after a cased letter, else ""; by rules of subwords,
-            "a" if something was read for good.
-        undecided: text that is not lower-cased yet: a capital sigma, and what may follow it within a word.
-        tail: text that is lower-cased, where the rules say so, and not read for good yet; by rules of subwords, as it
+        context: "a" if a capital sigma at this position would follow a cased letter, else ""; with subword rules, "a"
+            if any token is final.
+        undecided: text that is not lower-cased yet: a capital sigma, and characters after it that may be in its word.
+        tail: text that is lower-cased, where the rules do so, and not final yet; with subword rules, text as it
             arrived.
     """
 
@@ -67,29 +67,29 @@ class Arriving:
     tail: str = ""
 
 
-def read_on(
-    at: Arriving, fragment: str, rules: TextRules, longest: int = sys.maxsize
-) -> tuple[Arriving, list[str], list[str]]:
+def read_fragment(
+    at: StreamPosition, fragment: str, rules: TextRules, longest: int = sys.maxsize
+) -> tuple[StreamPosition, list[str], list[str]]:
     """Read a further fragment of a text.
 
     Args:
-        at: where the reading stands.
-        fragment: what has arrived; may be empty, and may begin and end anywhere.
+        at: the position of the stream.
+        fragment: the new text; may be empty, and may begin and end anywhere.
         rules: the text rules, without n-grams.
-        longest: how many characters the longest token of the vocabulary has.
+        longest: the length of the vocabulary's longest token in characters.
 
     Returns:
-        where the reading stands now, its `ids` not yet counted; the tokens that are read for good from now on; and
-        those of the tail, as they are if the text ends here.
+        the new position, with its `ids` not yet counted; the tokens that are now final; and the tokens of the tail, as
+        they are if the text ends here.
 
     Raises:
-        InputError: more than 4,096 characters wait for what decides the form of a capital sigma.
+        InputError: more than 4,096 characters do not decide the form of a capital sigma before them.
     """
     if rules.max_tokens is not None and at.tokens >= rules.max_tokens:
         return replace(at, context="", undecided="", tail=""), [], []
     context, undecided, lowered, provisional = at.context, at.undecided, fragment, ""
     if rules.lowercase:
-        context, undecided, lowered, provisional = _lowered(at, fragment)
+        context, undecided, lowered, provisional = _lower_fragment(at, fragment)
         if len(undecided) > _MOST_UNDECIDED:
             raise InputError(
                 f"A capital sigma is followed by more than {_MOST_UNDECIDED:,} characters that do not decide its form.",
@@ -97,10 +97,10 @@ def read_on(
             )
     text = at.tail + lowered
     if rules.tokenizer == "basic_english":
-        # It drops them before it looks for anything but an apostrophe.
+        # basic_english drops quotation marks before every rule but the one for apostrophes.
         text = text.replace('"', "")
     cut = _LAST_CUT[rules.tokenizer](text)
-    # Lower-casing what is lower-cased changes nothing but a capital sigma's kin, of which none is left.
+    # Lower-casing lower-cased text again changes nothing, since no capital sigma is left.
     tokenize = TOKENIZERS[rules.tokenizer]
     settled, open_ = tokenize(text[:cut]), tokenize(text[cut:] + provisional)
     if rules.max_tokens is not None:
@@ -112,47 +112,47 @@ def read_on(
             tokens=at.tokens + len(settled),
             context=context,
             undecided=undecided,
-            tail=_shortened(text[cut:], longest),
+            tail=_shorten_tail(text[cut:], longest),
         ),
         settled,
         open_,
     )
 
 
-def _lowered(at: Arriving, fragment: str) -> tuple[str, str, str, str]:
-    """Lower-case what can be: the new context and undecided text, what is lower-cased for good, and the rest as it is
-    lower-cased if the text ends here.
+def _lower_fragment(at: StreamPosition, fragment: str) -> tuple[str, str, str, str]:
+    """Lower-case a fragment as far as it is decided: return the new context, the undecided text, the text that is
+    finally lower-cased, and the undecided text as it is lower-cased if the text ends here.
 
-    Python's own lower-casing decides everything, with the context's one letter in front; nothing here knows Unicode.
+    Python's own lower-casing decides everything, with the context's letter in front; there are no Unicode rules here.
     """
     text = at.undecided + fragment
     sigma = text.rfind(_SIGMA)
-    if sigma < 0 or not _is_ignorable(text[sigma + 1 :]):
+    if sigma < 0 or not _is_case_ignorable(text[sigma + 1 :]):
         sigma = len(text)
     whole = (at.context + text).lower()
-    # U+0130 becomes two letters, but is never undecided: a sigma and case-ignorable characters become one each.
+    # U+0130 becomes two letters, but is never undecided: a sigma and case-ignorable characters become one letter each.
     end = len(whole) - (len(text) - sigma)
     before = at.context + text[:sigma]
     context = "a" if f"{before}{_SIGMA}".lower()[-1] == _FINAL_SIGMA else ""
     return context, text[sigma:], whole[len(at.context) : end], whole[end:]
 
 
-def _is_ignorable(text: str) -> bool:
-    """Whether a sigma's form does not depend on `text`, which stands beside it: all of it is case-ignorable."""
+def _is_case_ignorable(text: str) -> bool:
+    """Whether all of `text` is case-ignorable, so that the form of a sigma beside it does not depend on it."""
     return (f"a{text}{_SIGMA}".lower()[-1], f"1{text}{_SIGMA}".lower()[-1]) == (_FINAL_SIGMA, _SIGMA.lower())
 
 
-def _after_white_space(text: str) -> int:
-    """Where the last word of `text` begins, split at white space."""
+def _last_word_start(text: str) -> int:
+    """The index where the last word of `text` begins, split at white space."""
     end = len(text)
     while end and not text[end - 1].isspace():
         end -= 1
     return end
 
 
-def _after_word(text: str) -> int:
-    """Where the last word of lower-cased text without quotation marks begins that may go on, by basic_english."""
-    # An end that may still become "<br />" holds a space that may not be one.
+def _last_basic_word_start(text: str) -> int:
+    """The index where the last unfinished word of basic_english begins, in lower-cased text without quotation marks."""
+    # The space in an end that may still become "<br />" may not separate words.
     undecided = next((len(end) for end in (" /", " ") if text.endswith(f"<br{end}")), 0)
     end = len(text) - undecided
     while end:
@@ -163,29 +163,29 @@ def _after_word(text: str) -> int:
     return end
 
 
-# Up to where lower-cased text means the same whatever follows.
+# For each tokenizer, the index up to which the tokens of lower-cased text are final, whatever follows.
 _LAST_CUT: Final[dict[str, Callable[[str], int]]] = {
-    "basic_english": _after_word,
-    "whitespace": _after_white_space,
+    "basic_english": _last_basic_word_start,
+    "whitespace": _last_word_start,
     "characters": len,
 }
 
 
-def _shortened(tail: str, longest: int) -> str:
-    """A word that is not over yet, of few characters: one longer than every token is unknown, whatever follows.
+def _shorten_tail(tail: str, longest: int) -> str:
+    """Shorten an unfinished word: a word longer than every token is unknown, whatever follows.
 
-    So a push costs as much after a million characters without white space as after ten. The last characters stay, since
-    they may be the begin of "<br />".
+    A push thus costs as much after a million characters without white space as after ten. The last characters are kept,
+    since they may be the beginning of "<br />".
     """
     kept = longest + 1
     return tail if len(tail) <= kept + len(_BREAK) else tail[:kept] + tail[1 - len(_BREAK) :]
 
 
 class Stream:
-    """A text that arrives in fragments. Make one with `Classifier.stream`; for one thread at a time.
+    """A stream of a text that arrives in fragments. Make one with `Classifier.stream`; for one thread at a time.
 
-    Each `push` costs what its own tokens cost, however long the text has become, and is answered as
-    `Classifier.classify` answers all the text so far, to the last digits.
+    The cost of each `push` is that of its own tokens, however long the text is, and its answer is that of
+    `Classifier.classify` for all the text so far, but for the last digits.
     """
 
     def __init__(
@@ -197,22 +197,22 @@ class Stream:
         saved: bytes | None = None,
         chosen: ChosenLabels | None = None,
     ) -> None:
-        # Opened now, so that what is wrong with the step graph is said before any text is read.
+        # Opened now, so that a fault of the step graph is reported before the first text is read.
         engine.open_step()
         self._manifest, self._encoder, self._engine, self._answers = manifest, encoder, engine, answers
         self._chosen = chosen
         self._longest = max(map(len, manifest.text.vocabulary))
         rules = manifest.text.rules
         if isinstance(rules, TextRules):
-            self._read_on: Callable[[Arriving, str], _Read] = self._words_read_on
+            self._read_on: Callable[[StreamPosition, str], _Read] = self._read_words
         else:
             from pocketrnn.text.subword_cuts import SubwordCuts
 
-            self._cuts = SubwordCuts(rules, manifest.text.vocabulary, cast("SubwordIds", encoder.pieces))
-            self._read_on = self._pieces_read_on
-        self._at = Arriving()
+            self._cuts = SubwordCuts(rules, manifest.text.vocabulary, cast("SubwordEncoder", encoder.pieces))
+            self._read_on = self._read_pieces
+        self._at = StreamPosition()
         self._state: Floats = np.zeros((1, 0 if manifest.stream is None else manifest.stream.state_size), np.float32)
-        # The answer to what was read for good; None before the first id.
+        # The answer for the final ids; None before the first of them.
         self._logits: Floats | None = None
         if saved is not None:
             self._resume(saved)
@@ -227,8 +227,8 @@ class Stream:
         Raises:
             TextError: `fragment` is not a string. Like every error, it leaves the stream as it was.
             LimitError: the text so far has more tokens than the graph takes.
-            InputError: `top` is out of its range; or more than 4,096 characters wait for what decides the form of a
-                capital sigma.
+            InputError: `top` is out of its range; or more than 4,096 characters do not decide the form of a capital
+                sigma before them.
 
         Example:
             >>> stream = Classifier.load("one-way").stream()    # a bundle exported with --streaming
@@ -239,7 +239,7 @@ class Stream:
         return self._answers.prediction(self.logits(fragment).tolist(), top)
 
     def logits(self, fragment: str) -> Floats:
-        """Read a further fragment of the text: the logits of all of it so far, float32 [labels].
+        """Read a further fragment of the text and return the logits of all of it so far, float32 [labels].
 
         Raises:
             TextError: `fragment` is not a string.
@@ -256,8 +256,8 @@ class Stream:
         at, ids, open_ids = self._read_on(self._at, fragment)
         state, logits = self._state, self._logits
         limits, tokens = self._manifest.graph.limits, max(1, at.ids + len(ids) + len(open_ids))
-        if limits is not None and not limits.allow(tokens):
-            raise with_text_named(limit_error(self._manifest.name, limits, tokens), "The text so far")
+        if limits is not None and not limits.allows_length(tokens):
+            raise name_text_in_error(limit_error(self._manifest.name, limits, tokens), "The text so far")
         try:
             if ids:
                 logits, state = self._engine.step(ids, state)
@@ -269,19 +269,19 @@ class Stream:
             else:
                 answer = logits
         except LimitError as error:
-            raise with_text_named(error, "The text so far") from None
+            raise name_text_in_error(error, "The text so far") from None
         self._at, self._state, self._logits = at, state, logits
         return (answer.copy() if self._chosen is None else self._chosen.of_rows(answer))[0]  # type: ignore[no-any-return]
 
-    def _words_read_on(self, at: Arriving, fragment: str) -> _Read:
-        at, settled, open_ = read_on(at, fragment, cast("TextRules", self._manifest.text.rules), self._longest)
+    def _read_words(self, at: StreamPosition, fragment: str) -> _Read:
+        at, settled, open_ = read_fragment(at, fragment, cast("TextRules", self._manifest.text.rules), self._longest)
         return at, self._encoder.look_up(settled), self._encoder.look_up(open_)
 
-    def _pieces_read_on(self, at: Arriving, fragment: str) -> _Read:
-        """The ids that are read for good from now on, those of the text's begin among them, and those of the tail, as
-        they are if the text ends here, with those of its end."""
+    def _read_pieces(self, at: StreamPosition, fragment: str) -> _Read:
+        """Read a fragment with subword rules: the new position, the ids that are now final, with those of the text's
+        begin, and the ids of the tail as they are if the text ends here, with those of its end."""
         rules = cast("SubwordRules", self._manifest.text.rules)
-        pieces = cast("SubwordIds", self._encoder.pieces)
+        pieces = cast("SubwordEncoder", self._encoder.pieces)
         most = sys.maxsize if rules.max_tokens is None else rules.max_tokens - at.tokens
         if most <= 0:
             return replace(at, tail=""), [], [*rules.last_ids]
@@ -297,26 +297,26 @@ class Stream:
         return at, [], [*first, *open_, *rules.last_ids]
 
     def save(self) -> bytes:
-        """All that is needed to go on elsewhere, with `Classifier.stream(saved)` of the same bundle: JSON, some
+        """Save the stream, to continue it elsewhere with `Classifier.stream(saved)` of the same bundle: JSON, some
         kilobytes. It holds the text's unfinished last word.
 
         Example:
             >>> saved = stream.save()
             >>> stream = Classifier.load("one-way").stream(saved)
         """
-        return written(self._manifest, {"at": asdict(self._at)}, self._state, self._logits)
+        return encode_stream(self._manifest, {"at": asdict(self._at)}, self._state, self._logits)
 
     def _resume(self, saved: bytes) -> None:
-        at, self._state, self._logits = resumed(saved, self._manifest, "at")
-        if not _is_position(at, self._manifest.text.rules):
-            raise damaged("says where it stands in a way that cannot be")
-        self._at = Arriving(**at)
+        at, self._state, self._logits = decode_stream(saved, self._manifest, "at")
+        if not _is_valid_position(at, self._manifest.text.rules):
+            raise damaged_stream_error("says where it stands in a way that cannot be")
+        self._at = StreamPosition(**at)
         if (self._logits is None) != (self._at.ids == 0):
-            raise damaged("has no answer to what it has read, or one to nothing")
+            raise damaged_stream_error("has no answer to what it has read, or one to nothing")
 
 
-def _is_position(at: Any, rules: AnyTextRules) -> bool:
-    if not isinstance(at, dict) or at.keys() != asdict(Arriving()).keys():
+def _is_valid_position(at: Any, rules: AnyTextRules) -> bool:
+    if not isinstance(at, dict) or at.keys() != asdict(StreamPosition()).keys():
         return False
     counts, texts = [at["tokens"], at["ids"]], [at["undecided"], at["tail"]]
     return (

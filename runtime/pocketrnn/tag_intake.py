@@ -1,4 +1,4 @@
-"""Texts as a classifier of tokens is given them: their tokens placed, made ids, and each token's label."""
+"""Tags users' texts: finds the positions of their tokens, encodes them as ids, and decides each token's label."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ import numpy as np
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output import TagOutput
-from pocketrnn.bundle.refused_texts import SKIP_THEM, limit_error, with_text_named
-from pocketrnn.engines.engine import Engine, Floats, Ids, answered
-from pocketrnn.errors import InputError, LimitError, TextError, shown
+from pocketrnn.bundle.refused_texts import SKIP_THEM, limit_error, name_text_in_error
+from pocketrnn.engines.engine import Engine, Floats, Ids, compute_logits
+from pocketrnn.errors import InputError, LimitError, TextError, short_repr
 from pocketrnn.tags import Tag, Tags
-from pocketrnn.text.alignment import PlacedToken, PlacedTokens, placed_in_text, placed_tokens
-from pocketrnn.text.checked_texts import OnError, check_on_error, iterated
+from pocketrnn.text.alignment import PlacedToken, PlacedTokens, place_split_tokens, place_text_tokens
+from pocketrnn.text.checked_texts import OnError, check_on_error, iterate_texts
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn.text_intake import TextIntake
 
 __all__ = ["TagIntake"]
 
-# So many texts are placed and answered at a time.
+# How many texts are placed and answered at a time.
 _TEXTS: Final = 512
 
 
 @dataclass(frozen=True)
-class _Given:
-    """A text, and its tokens with their ids; None for one that is passed over."""
+class _PlacedText:
+    """A text, and its tokens with their positions and ids; None for a text that is passed over."""
 
     text: Any
     placed: PlacedTokens | None
 
 
 class TagIntake(TextIntake):
-    """Makes tags of users' texts; the arguments are those of `TextIntake`.
+    """Turns users' texts into tags; the arguments are those of `TextIntake`.
 
-    A question about a text as a whole is refused.
+    Methods that answer for a whole text are refused.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class TagIntake(TextIntake):
         self._crf = manifest.output.crf if isinstance(manifest.output, TagOutput) else None
 
     def answered_by(self, engine: Engine, answers: Answers) -> TagIntake:
-        """The same for another engine.
+        """The same intake for another engine and other answers.
 
         Raises:
-            InputError: the labels are decoded by a CRF, which is of all labels.
+            InputError: the labels are decoded by a CRF, which needs all labels.
         """
         if self._crf is not None:
             raise InputError(
@@ -62,7 +62,7 @@ class TagIntake(TextIntake):
         return other
 
     def check_whole(self) -> NoReturn:
-        """Refuse to answer for a text as a whole.
+        """Refuse to answer for a whole text.
 
         Raises:
             InputError: always.
@@ -72,95 +72,97 @@ class TagIntake(TextIntake):
         )
 
     def logits_of_one(self, _text: object) -> list[float]:
-        """Refused, as `check_whole`."""
+        """Raise the error of `check_whole`."""
         self.check_whole()
 
     def chunks(self, *_: Any, **__: Any) -> Iterable[Any]:
-        """Refused, as `check_whole`."""
+        """Raise the error of `check_whole`."""
         self.check_whole()
 
     def batches(self, *_: Any, **__: Any) -> Iterator[Any]:
-        """Refused, as `check_whole`."""
+        """Raise the error of `check_whole`."""
         self.check_whole()
 
     def tags_of_one(self, text: object) -> Tags:
         """The tags of one text.
 
         Raises:
-            TextError: it is neither a string nor a list of tokens.
-            LimitError: it is beyond the graph's limits.
-            InputError: its tokens cannot be placed.
+            TextError: the argument is neither a string nor a list of tokens.
+            LimitError: the text is beyond the graph's limits.
+            InputError: the positions of its tokens cannot be found.
         """
         return self._answered([self._given(text)])[0]
 
-    def groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_Given]]:
-        """Texts, checked and placed, some hundred at a time.
+    def groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_PlacedText]]:
+        """Yield texts, checked and with the positions of their tokens, some hundred at a time.
 
         Raises:
-            TextError, LimitError, InputError: as `tags_of_one`, where errors are raised; with the position of the text.
+            TextError, LimitError, InputError: as `tags_of_one`, with the position of the text; the first two only if
+                `on_error` is `raise`.
         """
         check_on_error(on_error)
-        numbered = enumerate(iterated(texts))
+        numbered = enumerate(iterate_texts(texts))
         while some := list(islice(numbered, _TEXTS)):
             yield [self._checked(i, text, on_error) for i, text in some]
 
-    def tags(self, given: list[_Given]) -> list[Tags | None]:
-        """The tags of each text of a group; None for one that is passed over."""
+    def tags(self, given: list[_PlacedText]) -> list[Tags | None]:
+        """The tags of each text of a group; None for a text that is passed over."""
         made = iter(self._answered([one for one in given if one.placed is not None]))
         return [None if one.placed is None else next(made) for one in given]
 
-    def _checked(self, index: int, text: object, on_error: OnError) -> _Given:
+    def _checked(self, index: int, text: object, on_error: OnError) -> _PlacedText:
         which = f"The text at position {index} (counted from 0)"
         try:
             return self._given(text, which)
         except (TextError, LimitError) as error:
             if on_error == "skip":
-                return _Given(text, None)
+                return _PlacedText(text, None)
             if isinstance(error, LimitError):
-                raise with_text_named(error, which, SKIP_THEM) from None
+                raise name_text_in_error(error, which, SKIP_THEM) from None
             raise TextError(error.problem, f"{error.remedy.removesuffix('.')}; or {SKIP_THEM}.") from None
 
-    def _given(self, text: object, which: str = "The text") -> _Given:
+    def _given(self, text: object, which: str = "The text") -> _PlacedText:
         if isinstance(text, str) and self.ready.splits:
-            placed = placed_in_text(self.encoder, text)
+            placed = place_text_tokens(self.encoder, text)
         elif isinstance(text, str):
-            placed = self._placed_by_tokenizer(text)
+            placed = self._place_by_tokenizer(text)
         else:
-            # Checks that they are tokens, or words.
+            # This checks that the items are tokens, or words.
             text = self.ready.tokens(text, which) if self.encoder.pieces is None else self.ready.words(text, which)
-            placed = placed_tokens(self.encoder, text)
+            placed = place_split_tokens(self.encoder, text)
         if self._limits is not None and not self._limits.take(placed.ids, self._padding_id):
             raise limit_error(self._name, self._limits, len(placed.ids))
-        return _Given(text, placed)
+        return _PlacedText(text, placed)
 
-    def _placed_by_tokenizer(self, text: str) -> PlacedTokens:
-        """A text that the caller's own tokenizer splits: its tokens stand in the text, one after the other."""
+    def _place_by_tokenizer(self, text: str) -> PlacedTokens:
+        """Split a text by the caller's own tokenizer, and find each token in the text after the one before it."""
         tokens, found, at = self.ready.tokens(text), [], 0
         for token in tokens:
             start = text.find(token, at)
             if start < 0:
                 raise InputError(
-                    f"tokenizer gives {shown(token, 40)}, which does not stand in {shown(text, 40)} as it is.",
+                    f"tokenizer gives {short_repr(token, 40)}, which does not stand in {short_repr(text, 40)} as it "
+                    "is.",
                     "Give the list of the text's tokens in place of the text.",
                 )
             at = start + len(token)
             found.append((start, at))
-        placed = placed_tokens(self.encoder, tokens)
+        placed = place_split_tokens(self.encoder, tokens)
         moved = [PlacedToken(one.token, found[one.start][0], found[one.start][1], one.step) for one in placed.tokens]
         return PlacedTokens(placed.ids, tuple(moved))
 
-    def _answered(self, given: list[_Given]) -> list[Tags]:
+    def _answered(self, given: list[_PlacedText]) -> list[Tags]:
         placed = [one.placed for one in given if one.placed is not None]
         if not placed:
             return []
-        logits = answered(self._engine, self._name, [np.array(one.ids, np.int64) for one in placed])
+        logits = compute_logits(self._engine, self._name, [np.array(one.ids, np.int64) for one in placed])
         ends = np.cumsum([len(one.ids) for one in placed])
         parts = np.split(logits, ends[:-1])
-        return [self._tagged(one.text, tokens, part) for one, tokens, part in zip(given, placed, parts, strict=True)]
+        return [self._make_tags(one.text, tokens, part) for one, tokens, part in zip(given, placed, parts, strict=True)]
 
-    def _tagged(self, text: Any, placed: PlacedTokens, logits: Floats) -> Tags:
-        """The tags of a text, of float32 [ids, labels]."""
-        # A module that counts the tokens itself has no answer to the last, where they are what it takes for padding.
+    def _make_tags(self, text: Any, placed: PlacedTokens, logits: Floats) -> Tags:
+        """Make the tags of a text from its logits, float32 [ids, labels]."""
+        # A module that counts the tokens itself gives no answer for last tokens that it takes for padding.
         answered_steps = 1 + int(np.flatnonzero(~np.isnan(logits).all(axis=1)).max(initial=-1))
         asked = [token for token in placed.tokens if token.step is not None and token.step < answered_steps]
         if not asked:
@@ -168,7 +170,7 @@ class TagIntake(TextIntake):
         answered = logits[:answered_steps]
         steps = np.array([token.step for token in asked], np.int64)
         self._answers.check_finite(answered if self._crf else answered[steps])
-        best, likeliest = self._decided(answered, steps)
+        best, likeliest = self._decide_labels(answered, steps)
         tags = tuple(
             Tag(token.token, self._answers.labels[i], probability, token.start, token.end)
             for token, i, probability in zip(asked, best, likeliest, strict=True)
@@ -177,10 +179,10 @@ class TagIntake(TextIntake):
         rest = tuple((one.token, one.start, one.end) for one in placed.tokens if one not in tagged)
         return Tags(tags, text, rest)
 
-    def _decided(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
-        """The labels of some steps, and the probability of each, of the logits of all steps of a text."""
+    def _decide_labels(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
+        """Decide the labels of some steps from the logits of all steps of a text, and give their probabilities."""
         if self._crf is None:
             best, probabilities = logits[steps].argmax(1), self._answers.probabilities(logits[steps]).astype(np.float64)
         else:
-            best, probabilities = self._crf.decoded(logits)[steps], self._crf.probabilities(logits)[steps]
+            best, probabilities = self._crf.decode_labels(logits)[steps], self._crf.probabilities(logits)[steps]
         return best.tolist(), probabilities[np.arange(len(best)), best].tolist()

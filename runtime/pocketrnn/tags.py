@@ -1,4 +1,4 @@
-"""The answer of a classifier that labels tokens: tags, and the spans that BIO and IOBES labels stand for."""
+"""The answer of a classifier that labels tokens: tags, and the spans that BIO and IOBES labels mark."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, overload
 
-__all__ = ["Span", "Tag", "Tags", "are_of_spans", "spans_of", "text_between"]
+__all__ = ["Span", "Tag", "Tags", "have_span_prefixes", "spans_of", "text_between"]
 
-# B-PER, I_LOC; E and S of IOBES, L and U of BILOU, M of BMES.
+# B-PER or I_LOC of BIO; with E and S of IOBES, L and U of BILOU, M of BMES.
 _PREFIXED: Final = re.compile(r"^([BIESLUM])[-_](.+)$")
-# The label of a token that is of no span, and those that stand for no token.
+# The labels of tokens outside every span, and of special tokens such as padding.
 _OUTSIDE: Final = re.compile(r"^(O|<.*>|\[.*\]|pad)$", re.IGNORECASE)
 
 
@@ -20,11 +20,11 @@ class Tag:
     """One token's label.
 
     Attributes:
-        token: as the text has it.
-        label: the likeliest.
-        probability: its probability.
-        start, end: where the token stands: code points of the text as it was given, the end not included. For a text
-            that was given as a list of tokens, numbers of tokens.
+        token: the token as it is in the text.
+        label: its likeliest label.
+        probability: the probability of the label.
+        start, end: the position of the token in the original text, in code points, the end not included. For a text
+            that was given as a list of tokens, in tokens.
 
     Example:
         >>> Tag("Berlin", "B-LOC", 0.98, 11, 17).label
@@ -40,12 +40,12 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some tokens that follow each other and are one thing.
+    """Consecutive tokens that form one entity.
 
     Attributes:
-        label: without its prefix.
-        start, end: as those of a tag.
-        text: what the text has there.
+        label: the label without its prefix.
+        start, end: the position, as for a tag.
+        text: the part of the text at that position.
 
     Example:
         >>> Span("LOC", 11, 19, "New York").text
@@ -63,8 +63,8 @@ class Tags(Sequence[Tag]):
     """The tags of one text, a sequence of `Tag`.
 
     Attributes:
-        tags: one for each token that the module has an answer to.
-        text: as it was given: a string, or a list of tokens.
+        tags: one tag for each token that the module answers.
+        text: the original text: a string, or a list of tokens.
         untagged: the tokens without a tag, as (token, start, end): those that the rules cut off or drop.
 
     Example:
@@ -89,21 +89,21 @@ class Tags(Sequence[Tag]):
 
     @property
     def spans(self) -> list[Span]:
-        """The spans that the labels stand for; see `spans_of`."""
+        """The spans that the labels mark; see `spans_of`."""
         return spans_of(self.tags, self.text)
 
 
 def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
-    """The spans that labels stand for.
+    """Find the spans that labels mark.
 
-    Labels such as B-PER and I-PER are of BIO, or, with E and S (or L and U), of IOBES; other labels among them, such as
-    O, are of no span. A span goes on with I, M, E or L of its label; where these stand behind no such span they begin
-    one, as conlleval reads them. Labels without such prefixes are plain: tokens of one label that follow each other are
-    one span; O is of none.
+    Labels such as B-PER and I-PER belong to BIO, or, with E and S (or L and U), to IOBES; other labels among them, such
+    as O, are outside every span. I, M, E or L of the same label continue a span; without such a span before them they
+    begin one, as in conlleval. Labels without such prefixes are plain: consecutive tokens with one label are one span;
+    O is outside every span.
 
     Args:
-        tags: of one text, in their order.
-        text: as it was given.
+        tags: the tags of one text, in order.
+        text: the original text.
 
     Example:
         >>> spans_of([Tag("New", "B-LOC", 0.9, 0, 3), Tag("York", "I-LOC", 0.8, 4, 8)], "New York")
@@ -114,7 +114,7 @@ def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
     found: list[tuple[str, int, int]] = []
     open_label = None
     for tag in tags:
-        prefix, label = _parts(tag.label, is_plain=is_plain)
+        prefix, label = _split_label(tag.label, is_plain=is_plain)
         if label is None:
             open_label = None
             continue
@@ -126,18 +126,18 @@ def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
     return [Span(*place, text_between(text, *place[1:])) for place in found]
 
 
-def are_of_spans(labels: Iterable[str]) -> bool:
-    """Whether some labels have the prefixes of BIO or IOBES, with which a span begins.
+def have_span_prefixes(labels: Iterable[str]) -> bool:
+    """Whether any label has a prefix of BIO or IOBES that begins a span.
 
     Example:
-        >>> are_of_spans(["O", "B-PER", "I-PER"]), are_of_spans(["NOUN", "VERB"])
+        >>> have_span_prefixes(["O", "B-PER", "I-PER"]), have_span_prefixes(["NOUN", "VERB"])
         (True, False)
     """
     return any(label.startswith(("B", "S", "U")) and _PREFIXED.match(label) for label in labels)
 
 
-def _parts(label: str, *, is_plain: bool) -> tuple[str, str | None]:
-    """The prefix and the rest of a label; None for the rest where it is of no span. A plain label goes on."""
+def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
+    """Split a label into its prefix and the rest, which is None outside every span. A plain label continues a span."""
     if is_plain:
         return "I", None if _OUTSIDE.match(label) else label
     found = _PREFIXED.match(label)
@@ -145,7 +145,7 @@ def _parts(label: str, *, is_plain: bool) -> tuple[str, str | None]:
 
 
 def text_between(text: str | Sequence[str], start: int, end: int) -> str:
-    """The part of a text, as it was given, between two places of tags.
+    """The part of the original text between two positions of tags.
 
     Example:
         >>> text_between(["in", "New", "York"], 1, 3)

@@ -1,4 +1,4 @@
-"""Texts as a classifier is given them: checked, made ids within the limits, and answered by the engine."""
+"""Checks users' texts, encodes them as ids, checks their limits, and runs the engine on them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,34 @@ import numpy as np
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import SKIP_THEM, kinds_outside, limit_error, outside, too_costly, with_text_named
-from pocketrnn.engines.engine import Answered, Engine, Floats, Ids, ReadsTexts
+from pocketrnn.bundle.refused_texts import (
+    SKIP_THEM,
+    beyond_limits_mask,
+    limit_error,
+    limit_faults,
+    name_text_in_error,
+    too_costly_error,
+)
+from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, TextEngine
 from pocketrnn.errors import LimitError
-from pocketrnn.text.checked_texts import Chunk, OnError, checked_batches, chunks
+from pocketrnn.text.checked_texts import Chunk, OnError, check_batches, divide_into_chunks
 from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
 
 __all__ = ["TextIntake"]
 
 
 class TextIntake:
-    """Makes an engine's input of users' texts.
+    """Turns users' texts into an engine's input.
 
     Args:
-        manifest: of a classifier of texts.
-        engine: who answers ids; or texts, where it reads them itself.
-        answers: what the logits mean.
-        tokenizer: the caller's own, which splits every string; None for the bundle's.
+        manifest: the manifest of a classifier of texts.
+        engine: the engine that answers ids; or texts, if it is a `TextEngine`.
+        answers: the meaning of the logits.
+        tokenizer: the caller's own tokenizer, which splits every string; None for the bundle's.
 
     Attributes:
-        ready: what makes ids of texts that are split already.
-        encoder: what makes ids of strings.
+        ready: encodes texts that are split already.
+        encoder: encodes strings.
 
     Raises:
         InputError: the tokenizer is not a function.
@@ -43,147 +50,147 @@ class TextIntake:
         self._padding_id = manifest.text.rules.padding_id
         self.encoder = manifest.text.encoder()
         self.ready = ReadyTexts(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
-        self._reader = self._reads(engine)
+        self._reader = self._text_engine(engine)
 
-    def _reads(self, engine: Engine) -> ReadsTexts | None:
-        """An engine that reads texts itself, where the class is not asked for ids."""
-        return engine if isinstance(engine, ReadsTexts) and self.ready.splits else None
+    def _text_engine(self, engine: Engine) -> TextEngine | None:
+        """The engine, if it encodes texts itself and strings are left to the bundle's tokenizer; else None."""
+        return engine if isinstance(engine, TextEngine) and self.ready.splits else None
 
     def answered_by(self, engine: Engine, answers: Answers) -> TextIntake:
-        """The same for another engine."""
+        """The same intake for another engine and other answers."""
         other = copy.copy(self)
-        other._engine, other._answers, other._reader = engine, answers, self._reads(engine)
+        other._engine, other._answers, other._reader = engine, answers, self._text_engine(engine)
         return other
 
     def check_whole(self) -> None:
-        """Refuse to answer for a text as a whole, where the labels are of its tokens; here they are not.
+        """Refuse to answer for a whole text, where the labels are of its tokens; this class refuses nothing.
 
         Raises:
-            InputError: they are.
+            InputError: the labels are of tokens.
         """
 
     def check_one_text(self, what: str) -> None:
-        """Refuse what is asked of one text, where each answer is to two; here it is to one.
+        """Refuse a feature for one text, where the classifier takes two; this class refuses nothing.
 
         Args:
-            what: what is asked, as the subject of a sentence: `explain() takes`.
+            what: the feature as the subject and the verb of a sentence: `explain() takes`.
 
         Raises:
-            InputError: it is to two.
+            InputError: the classifier takes two texts.
         """
 
     def logits_of_one(self, text: object) -> list[float]:
         """The logits of one text.
 
         Raises:
-            TextError: it is not a text.
-            LimitError: it is beyond the limits.
+            TextError: the argument is not a text.
+            LimitError: the text is beyond the limits.
         """
         if isinstance(text, str) and self.ready.splits:
             if self._reader is not None and (logits := self._reader.logits_of_text(text)) is not None:
                 return logits
-            return self._of_row(self.encoder.encode_row(text))
-        return self._of_row(np.array([self.ready.ids(text)], np.int64))
+            return self._logits_of_row(self.encoder.encode_row(text))
+        return self._logits_of_row(np.array([self.ready.ids(text)], np.int64))
 
-    def _of_row(self, tokens: Ids) -> list[float]:
+    def _logits_of_row(self, tokens: Ids) -> list[float]:
         """The logits of int64 [1, tokens]."""
         if self._limits is not None and not self._limits.take(tokens[0], self._padding_id):
             raise limit_error(self._name, self._limits, tokens.shape[1])
         return self._engine.logits_of_one(tokens)
 
     def chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
-        """Texts, checked and shared out; see `pocketrnn.text.checked_texts.chunks`."""
-        return chunks(texts, self.ready, on_error=on_error, threads=threads)
+        """Check texts and divide them into chunks; see `pocketrnn.text.checked_texts.divide_into_chunks`."""
+        return divide_into_chunks(texts, self.ready, on_error=on_error, threads=threads)
 
     def batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:
-        """Lists of texts, each checked as one chunk."""
-        return checked_batches(batches, self.ready)
+        """Check lists of texts, each as one chunk."""
+        return check_batches(batches, self.ready)
 
     def logits(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """float32 [texts, labels], and the indices of what was skipped, whose logits mean nothing.
+        """The logits, float32 [texts, labels], and the indices of skipped texts, whose rows hold no answer.
 
         Raises:
-            LimitError: a text is beyond the limits, where errors are raised.
+            LimitError: a text is beyond the limits, and `on_error` is `raise`.
         """
         strings = chunk.strings
         if strings is not None and self._reader is not None:
             logits, refused = self._reader.logits_of_texts(strings)
         else:
-            logits, refused = self._within(*self.encoder.encode_all(chunk.texts))
+            logits, refused = self._logits_within_limits(*self.encoder.encode_all(chunk.texts))
         if not refused:
             self._answers.check_finite(logits)
             return logits, chunk.skipped
         if on_error == "raise":
-            raise self._refusal_in(chunk, refused[0])
+            raise self._refusal_error_in(chunk, refused[0])
         logits[refused] = 0
         self._answers.check_finite(logits)
-        # An item that is not a text stands there as an empty one, which may be refused.
+        # An item that is not a text was replaced by an empty text, which may be refused.
         return logits, sorted({*chunk.skipped, *refused})
 
-    def _within(self, ids: Ids, lengths: Ids) -> Answered:
-        """The logits of ids; refused are also those beyond the limits."""
+    def _logits_within_limits(self, ids: Ids, lengths: Ids) -> EngineAnswer:
+        """The logits of texts as ids; texts beyond the limits are refused, too."""
         if self._limits is None:
             return self._engine.logits(ids, lengths)
-        beyond = outside(self._limits, ids, lengths, self._padding_id)
+        beyond = beyond_limits_mask(self._limits, ids, lengths, self._padding_id)
         if not beyond.any():
             return self._engine.logits(ids, lengths)
         within = np.flatnonzero(~beyond)
         logits = np.zeros((len(lengths), len(self._answers.labels)), np.float32)
         logits[within], refused = self._engine.logits(ids[np.repeat(~beyond, lengths)], lengths[within])
-        return Answered(logits, sorted({*np.flatnonzero(beyond).tolist(), *within[refused].tolist()}))
+        return EngineAnswer(logits, sorted({*np.flatnonzero(beyond).tolist(), *within[refused].tolist()}))
 
     def embeddings(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """float32 [texts, features], and the indices of what was skipped, whose rows are NaN.
+        """The embeddings, float32 [texts, features], and the indices of skipped texts, whose rows are NaN.
 
         Raises:
-            LimitError: a text is beyond the limits, where errors are raised.
+            LimitError: a text is beyond the limits, and `on_error` is `raise`.
         """
         ids, lengths = self.encoder.encode_all(chunk.texts)
         refused = np.zeros(len(lengths), bool)
         if self._limits is not None:
-            refused |= outside(self._limits, ids, lengths, self._padding_id)
+            refused |= beyond_limits_mask(self._limits, ids, lengths, self._padding_id)
         if refused.any() and on_error == "raise":
-            raise self._refusal_in(chunk, int(refused.argmax()))
+            raise self._refusal_error_in(chunk, int(refused.argmax()))
         refused[chunk.skipped] = True
         kept = np.flatnonzero(~refused)
         found, costly = self._engine.embeddings(ids[np.repeat(~refused, lengths)], lengths[kept])
         if costly and on_error == "raise":
-            raise self._refusal_in(chunk, int(kept[costly[0]]))
+            raise self._refusal_error_in(chunk, int(kept[costly[0]]))
         refused[kept[costly]] = True
         embeddings = np.full((len(lengths), found.shape[1]), np.nan, np.float32)
         embeddings[kept] = found
         embeddings[refused] = np.nan
         return embeddings, np.flatnonzero(refused).tolist()
 
-    def _refusal_in(self, chunk: Chunk, index: int) -> LimitError:
-        """Why a text of a chunk is refused, with its position among all."""
+    def _refusal_error_in(self, chunk: Chunk, index: int) -> LimitError:
+        """The error for a refused text of a chunk, with its position among all texts."""
         text = f"The text at position {chunk.first + index} (counted from 0)"
-        return with_text_named(self.refusal(chunk.texts[index]), text, SKIP_THEM)
+        return name_text_in_error(self.refusal(chunk.texts[index]), text, SKIP_THEM)
 
     def refusal(self, text: Text) -> LimitError:
-        """Why a text is refused, as `one` says it: a string, its tokens, or ids that were checked."""
+        """The error that `logits_of_one` raises for a refused text: a string, its tokens, or checked ids."""
         try:
             if isinstance(text, str) or not (text and isinstance(text[0], int)):
                 self.logits_of_one(text)
             else:
-                self._of_row(np.array([text], np.int64))
+                self._logits_of_row(np.array([text], np.int64))
         except LimitError as error:
             return error
-        return too_costly(self._name)
+        return too_costly_error(self._name)
 
     @property
     def kinds_refused(self) -> list[str]:
-        """The faults of texts that are passed over though they are texts, as ends of a sentence."""
-        reads = isinstance(self._engine, ReadsTexts)
-        limits = [] if self._limits is None else kinds_outside(self._limits)
+        """Describe the faults for which valid texts are passed over, as ends of a sentence."""
+        reads = isinstance(self._engine, TextEngine)
+        limits = [] if self._limits is None else limit_faults(self._limits)
         return [*limits, *(["too costly, or of too large whole numbers, for the file"] if reads else [])]
 
     @property
     def kinds_skipped(self) -> list[str]:
-        """The faults of items that are passed over, as ends of a sentence."""
+        """Describe the faults for which items are passed over, as ends of a sentence."""
         return ["that are not texts", *self.kinds_refused]
 
     def stop(self) -> None:
-        """End what the engine does for other threads."""
-        if isinstance(self._engine, ReadsTexts):
+        """Stop the engine's work in other threads."""
+        if isinstance(self._engine, TextEngine):
             self._engine.stop()

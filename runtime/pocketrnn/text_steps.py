@@ -1,4 +1,4 @@
-"""`pocketrnn.text_steps.cleaning`, as documented before `pocketrnn.text` had parts."""
+"""The old home of `cleaning`, as documented before `pocketrnn.text` became a package."""
 
 from pocketrnn.text.cleaning_steps import NAMED_STEPS, Keep, Lowercase, Replace, cleaning
 

@@ -1,7 +1,7 @@
-"""Two verdicts on a bundle, one on its graph and one on its text rules; and the chain of the proof.
+"""Two verdicts on a bundle, one on its graph and one on its text rules; and the chain of comparisons of the proof.
 
-A graph can be proven equal to a module while every text is cut into other words than in training. So nothing here
-speaks of both at once.
+A graph can be proven equal to a module while every text is split into other words than in training. So the two verdicts
+are always separate.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, cast
 
 from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
-from pocketrnn.errors import shown
+from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL
 
 __all__ = [
@@ -24,20 +24,20 @@ __all__ = [
     "IntegerVerdict",
     "Link",
     "TextVerdict",
+    "chain_links",
     "graph_name",
     "graph_sentence",
     "integer_verdict",
-    "links_of",
     "numbers_sentence",
     "rounding_sentence",
     "text_verdict",
 ]
 
-# The proof's name for the graph of a compressed bundle; "onnx" is the one that it was made from.
+# The proof's name for the graph of a compressed bundle; "onnx" is the graph that it was made from.
 COMPRESSED: Final = "compressed"
-# The member of provenance that says what the text rules were compared with.
+# The member of provenance that states what the text rules were compared with.
 TEXT_RULES: Final = "text_rules"
-# The member of provenance of a classifier of numbers that says where mean and scale come from.
+# The member of provenance of a classifier of numbers that states where mean and scale come from.
 SCALE: Final = "scale"
 HOW_TO_COMPARE: Final = (
     "Export it again with texts and the ids that your pipeline gives: pocketrnn export ... --pairs FILE"
@@ -50,12 +50,12 @@ _HOW_TO_ORDER: Final = (
     "Export it again with texts whose answers are these labels, or with the probability of each label by its name: "
     "pocketrnn export ... --pairs FILE"
 )
-# So many labels are named.
+# How many labels a sentence names.
 _NAMED: Final = 6
 # The exporter's messages about a bundle that it has written go to this logger.
 LOGGER: Final = "pocketrnn_export.verdicts"
 _LIBRARIES: Final = ("tokenizers", "sentencepiece")
-# The bundle may be anybody's: nothing else is said in its name.
+# A bundle may come from a stranger: only these sources are repeated in a sentence.
 _SOURCES: Final = (
     *("a tokenizer.json", "a .model of sentencepiece", "BERT's vocab.txt", "a vocab.json and a merges.txt"),
 )
@@ -64,15 +64,15 @@ _FLOAT64: Final = ", float64"
 
 @dataclass(frozen=True)
 class AnswersCompared:
-    """The answers of the owner's classifier to texts, compared with the bundle's.
+    """The comparison of the owner's classifier's answers to texts with the bundle's.
 
     Attributes:
-        labels: on how many texts the label was compared.
-        probabilities: on how many the probabilities were.
-        largest_difference: of a probability.
+        labels: on how many texts the labels were compared.
+        probabilities: on how many texts the probabilities were compared.
+        largest_difference: the largest difference of a probability.
         tolerance: how far a probability may be from the owner's, and a label's from the likeliest.
-        unordered: labels whose order the answers do not show: with some of them exchanged, all agree as before.
-        is_before: whether the weights were rounded, or products of integers taken, after that.
+        unordered: labels whose order the answers do not show: if some are exchanged, all answers still agree.
+        is_before: whether the weights were rounded, or integer arithmetic was introduced, after the comparison.
 
     Example:
         >>> AnswersCompared(0, 40, 2.1e-7, 1e-3).sentence
@@ -88,23 +88,24 @@ class AnswersCompared:
 
     @property
     def document(self) -> dict[str, Any]:
-        """It as the member `answers` of what provenance says of the text rules."""
+        """The comparison as the member `answers` of the text rules in provenance."""
         stated = {name: value for name, value in asdict(self).items() if name != "is_before"}
         return {**stated, "unordered": list(self.unordered)}
 
     @property
     def sentence(self) -> str:
-        """It as a sentence."""
+        """The comparison as one or more sentences."""
         found = []
         if self.labels:
-            found.append(f"On {_texts(self.labels)} {self._answers}: the same labels.")
+            found.append(f"On {_count_texts(self.labels)} {self._answers}: the same labels.")
         if self.probabilities:
             found.append(
-                f"On {_texts(self.probabilities)} {self._answers}: probabilities within {self.tolerance:g}, at most "
+                f"On {_count_texts(self.probabilities)} {self._answers}: probabilities within {self.tolerance:g}, at "
+                "most "
                 f"{self.largest_difference:.1e} apart."
             )
         if self.unordered:
-            named = ", ".join(shown(label, 40) for label in self.unordered[:_NAMED])
+            named = ", ".join(short_repr(label, 40) for label in self.unordered[:_NAMED])
             named += f" and {len(self.unordered) - _NAMED:,} more" if len(self.unordered) > _NAMED else ""
             found.append(f"These answers do not show the order of {named}: that was not compared.")
         return " ".join(found)
@@ -116,7 +117,7 @@ class AnswersCompared:
         )  # fmt: skip
 
 
-def _texts(number: int) -> str:
+def _count_texts(number: int) -> str:
     return "1 text" if number == 1 else f"{number:,} texts"
 
 
@@ -125,15 +126,15 @@ class TextVerdict:
     """The verdict on the text rules.
 
     Attributes:
-        kind: `compared`, with what the owner's pipeline makes of some texts; `trained`, the rules that pocketrnn
-            trained the classifier with; `external`, where the owner's code splits the texts; `read`, from a
-            tokenizer's file; or `not compared`, which is also said of bundles that say nothing.
-        texts: how many texts were compared; of rules that were read 0 where none was.
-        by: what gave the other side: `ids` of the owner's pipeline, `tokens` of the owner's tokenizer, `answers` of the
-            owner's classifier to texts without ids, or the name of the library that the file is of.
-        source: what rules were read from, such as "a tokenizer.json".
-        answers: what was compared of the owner's answers; None where none were given.
-        unknown_words: whether one of the texts compared has a word that the vocabulary lacks, or may have none.
+        kind: `compared` with the owner's pipeline on some texts; `trained`: the rules that pocketrnn trained the
+            classifier with; `external`: the owner's code splits the texts; `read` from a tokenizer's file; or
+            `not compared`, also for bundles that state nothing.
+        texts: how many texts were compared; 0 for `read` rules that were not compared.
+        by: the other side of the comparison: `ids` of the owner's pipeline, `tokens` of the owner's tokenizer,
+            `answers` of the owner's classifier to texts without ids, or the name of the library of the file.
+        source: the source of `read` rules, such as "a tokenizer.json".
+        answers: the comparison with the owner's answers; None where they were not given.
+        unknown_words: whether one of the compared texts has a word that the vocabulary lacks; True also if unknown.
 
     Example:
         >>> TextVerdict("compared", 40, "ids").sentence
@@ -160,7 +161,7 @@ class TextVerdict:
 
     @property
     def is_open(self) -> bool:
-        """Whether something of the way from a text to its labels was compared with nothing, which is a warning."""
+        """Whether some step from a text to its labels was not compared, which is a warning."""
         if self.answers is not None and self.answers.unordered:
             return True
         if self.kind == "read":
@@ -169,7 +170,7 @@ class TextVerdict:
 
     @property
     def remedy(self) -> str:
-        """How what is open can be compared, as a sentence without its full stop; empty where nothing is."""
+        """How to compare the step that is open, as a sentence without its full stop; empty where none is."""
         if not self.is_open:
             return ""
         if self.kind == "read" and not self.texts:
@@ -181,17 +182,17 @@ class TextVerdict:
     @property
     def sentence(self) -> str:
         """The verdict as the end of a sentence that begins with "The text rules: "."""
-        return self._of_rules + ("" if self.answers is None else f" {self.answers.sentence}")
+        return self._rules_sentence + ("" if self.answers is None else f" {self.answers.sentence}")
 
     @property
-    def _of_rules(self) -> str:
+    def _rules_sentence(self) -> str:
         if self.kind == "trained":
             return "those that it was trained with."
         if self.kind == "external":
             return "texts are split by the owner's code, and given as tokens or ids; that was not compared."
         if self.kind == "not compared":
             return "not compared with the owner's pipeline."
-        texts = _texts(self.texts)
+        texts = _count_texts(self.texts)
         if self.kind == "read" and not self.texts:
             return f"read from {self.source}; not compared with {self.by}, which is not installed here."
         if self.kind == "read":
@@ -207,7 +208,7 @@ class TextVerdict:
 
 
 def text_verdict(manifest: Manifest) -> TextVerdict:
-    """The verdict that a bundle states on its text rules; if it states none, they are not compared.
+    """Read the verdict that a bundle states on its text rules; without one, they are `not compared`.
 
     Example:
         >>> text_verdict(Classifier.load("ag_news").manifest).kind
@@ -215,7 +216,7 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
     """
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
-    texts, by, answers = stated.get("texts"), stated.get("by"), _answers(stated.get("answers"), manifest)
+    texts, by, answers = stated.get("texts"), stated.get("by"), _stated_answers(stated.get("answers"), manifest)
     if stated.get("verdict") == "trained":
         return TextVerdict("trained")
     known = by in ("ids", "tokens") or (by == "answers" and answers is not None)
@@ -236,8 +237,8 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
     return TextVerdict("external", answers=answers) if manifest.text.rules.tokenizer == EXTERNAL else TextVerdict()
 
 
-def _answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
-    """The comparison with the owner's answers that a bundle states; None where it states none that can be read."""
+def _stated_answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
+    """Read the comparison with the owner's answers that a bundle states; None where there is not a valid one."""
     stated = stated if isinstance(stated, Mapping) else {}
     labels, probabilities, largest, tolerance = (
         stated.get(name) for name in ("labels", "probabilities", "largest_difference", "tolerance")
@@ -251,25 +252,25 @@ def _answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
     unordered = stated.get("unordered")
     if not isinstance(unordered, list | tuple) or not all(label in manifest.labels for label in unordered):
         return None
-    changed = any(line.is_rounding or line.is_of_integers for line in manifest.parity.comparisons)
+    changed = any(line.is_rounding or line.is_integer_arithmetic for line in manifest.parity.comparisons)
     return AnswersCompared(labels, probabilities, largest, tolerance, tuple(unordered), changed)
 
 
 @dataclass(frozen=True)
 class IntegerVerdict:
-    """The changes by products of integers, as they were measured when a packed file was made.
+    """The effect of integer arithmetic, as it was measured when a packed file was made.
 
     Attributes:
-        texts: how many texts both arithmetics answered.
-        source: where they come from.
+        texts: how many texts were answered in both arithmetics.
+        source: the source of the texts.
         is_data: whether they are data, and not the golden examples.
-        changed: how many get another label, or another set of labels.
-        largest_change: how far a probability moves at most.
-        labelled: of how many of the texts the labels are known.
-        accuracy_before, accuracy: the share of these that float32, and that integers, get right; None without labels.
+        changed: how many texts get another label, or another set of labels.
+        largest_change: the largest change of a probability.
+        labelled: how many of the texts have known labels.
+        accuracy_before, accuracy: the accuracy on these in float32, and with integers; None without labels.
         interval: the 95 % confidence interval of the change, as shares.
-        of: what was answered: `texts`, or `sequences` of numbers.
-        several_labels: whether any number of labels is given, so that sets of labels were compared.
+        of: the kind of inputs: `texts`, or `sequences` of numbers.
+        several_labels: whether the classifier is multi-label, so that sets of labels were compared.
 
     Example:
         >>> IntegerVerdict(40, "golden examples", False, 0, 0.002).sentence
@@ -295,7 +296,7 @@ class IntegerVerdict:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The verdict as the member `measured` of what provenance says of integers."""
+        """The verdict as the member `measured` of the integers in provenance."""
         stated = asdict(self)
         left_out = {"of"} if self.of == "texts" else set()
         left_out |= set() if self.several_labels else {"several_labels"}
@@ -327,7 +328,7 @@ class IntegerVerdict:
 
 
 def integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
-    """The changes by integers that a packed file states; None where it states none that can be read.
+    """Read the effect of integer arithmetic that a packed file states; None where there is not a valid statement.
 
     Example:
         >>> integer_verdict(Classifier.load("ag_news").manifest) is None
@@ -362,14 +363,14 @@ def integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
 
 @dataclass(frozen=True)
 class Link:
-    """All comparisons of one form with another that stand together, as one.
+    """All consecutive comparisons of one form with another, as one link of the proof's chain.
 
     Attributes:
         line: their sums, and the largest difference.
-        each: the comparisons, a kind of inputs each.
+        each: the comparisons, one for each kind of inputs.
 
     Example:
-        >>> links_of(Classifier.load("ag_news").manifest.parity.comparisons)[0].line.candidate
+        >>> chain_links(Classifier.load("ag_news").manifest.parity.comparisons)[0].line.candidate
         'onnx, float64'
     """
 
@@ -377,18 +378,18 @@ class Link:
     each: tuple[Comparison, ...]
 
 
-def links_of(comparisons: Iterable[Comparison]) -> list[Link]:
-    """The chain of a proof: from the module to the file, a link for each form and what it was compared with."""
+def chain_links(comparisons: Iterable[Comparison]) -> list[Link]:
+    """Group a proof's comparisons to its chain from the module to the file: a link for each form and its reference."""
     chain: list[list[Comparison]] = []
     for line in comparisons:
         if chain and (chain[-1][0].reference, chain[-1][0].candidate) == (line.reference, line.candidate):
             chain[-1].append(line)
         else:
             chain.append([line])
-    return [Link(_summed(lines), tuple(lines)) for lines in chain]
+    return [Link(_sum_comparisons(lines), tuple(lines)) for lines in chain]
 
 
-def _summed(lines: list[Comparison]) -> Comparison:
+def _sum_comparisons(lines: list[Comparison]) -> Comparison:
     spreads = [line.spreads for line in lines if line.spreads is not None]
     return replace(
         lines[0],
@@ -422,9 +423,9 @@ def graph_sentence(manifest: Manifest) -> str:
     module = first.reference.removesuffix(_FLOAT64)
     exact = first.candidate.endswith(_FLOAT64)
     module = "the PyTorch module" if module == "pytorch" else module
-    if any(line.is_of_integers for line in manifest.parity.comparisons):
+    if any(line.is_integer_arithmetic for line in manifest.parity.comparisons):
         return integer_sentence(manifest)
-    rounding, own = rounding_sentence(manifest), "".join(map(_own_precision, manifest.parity.comparisons))
+    rounding, own = rounding_sentence(manifest), "".join(map(_own_precision_sentence, manifest.parity.comparisons))
     if rounding:
         shown = "proven equal to" if exact else "equal in single precision to"
         return f"{shown} {module} with rounded weights.{own} {rounding}"
@@ -447,9 +448,9 @@ def numbers_sentence(manifest: Manifest) -> str:
     return "brought to their scale as their owner said; that is compared with nothing."
 
 
-def _own_precision(line: Comparison) -> str:
+def _own_precision_sentence(line: Comparison) -> str:
     """The measured difference from the module's own answers, if it computes in another precision than float32."""
-    if line.is_rounding or line.is_of_integers or not line.is_measured:
+    if line.is_rounding or line.is_integer_arithmetic or not line.is_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)
     apart = f"{line.largest_difference:.1e}"
@@ -457,10 +458,10 @@ def _own_precision(line: Comparison) -> str:
 
 
 def integer_sentence(manifest: Manifest) -> str:
-    """The result of the proof of a packed file that multiplies integers, which is not that it equals the module."""
+    """The verdict for a packed file with integer arithmetic, which is not proven equal to the module."""
     verdict = integer_verdict(manifest)
     measured = "The file does not say what that changes." if verdict is None else verdict.sentence
-    lines = [line for line in manifest.parity.comparisons if line.is_of_integers]
+    lines = [line for line in manifest.parity.comparisons if line.is_integer_arithmetic]
     rows, labels = sum(line.rows for line in lines), sum(line.labels_differing for line in lines)
     drawn = f" {labels:,} of {rows:,} inputs of the proof get another label; most of these inputs are random."
     rounding = rounding_sentence(manifest)
@@ -473,8 +474,7 @@ def integer_sentence(manifest: Manifest) -> str:
 
 
 def rounding_sentence(manifest: Manifest) -> str:
-    """The change by rounding the weights, which is measured and not part of the proof; empty where none were
-    rounded."""
+    """The measured effect of rounding the weights, which is not part of the proof; empty where none were rounded."""
     changed = [line for line in manifest.parity.comparisons if line.is_rounding]
     if not changed:
         return ""

@@ -1,4 +1,4 @@
-"""Is a bundle what it was when it was made, and does it answer the same here? Without PyTorch."""
+"""Verifies without PyTorch that a bundle is unchanged, and that it answers here as it did when it was made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import check_digest, is_packed
+from pocketrnn.bundle.packed_file import check_digest, is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, graph_metadata, logits_of_steps
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
@@ -27,13 +27,13 @@ _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it
 _SHOWN: Final = 5
 _ALONE: Final = "each alone"
 _TOGETHER: Final = "all in one batch"
-# No word's length, so that fragments begin and end within words.
+# A length at which fragments begin and end within words.
 _FRAGMENT: Final = 7
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The golden examples answered anew: `how`, the largest of their `logit_differences`, and each of them."""
+    """The golden examples, answered again in the way `how`: the largest of their `logit_differences`, and each one."""
 
     how: str
     examples: int
@@ -43,14 +43,14 @@ class Replay:
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of a verification: all of it was found right.
+    """The result of a verification that passed.
 
     Attributes:
-        name: what the classifier is called.
+        name: the classifier's name.
         files: the files whose sha256 was checked.
         replays: the golden examples, each alone and all in one batch.
         tolerance: the largest logit difference that passes.
-        manifest: what the bundle says of itself, with the proof that was made at its export.
+        manifest: the bundle's manifest, with the proof that was made at its export.
     """
 
     name: str
@@ -61,17 +61,17 @@ class Verification:
 
 
 def logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
-    """How far the logits of every text lie apart: what a bundle's `tolerance` and `largest_difference` measure.
+    """The difference of two logits for every text, as in a bundle's `tolerance` and `largest_difference`.
 
-    It is the largest absolute difference of a text's logits. Where its largest logit is beyond 10, the difference is
-    taken relative to that, tenfold: float32 keeps seven digits, so that at logits of 100 two exact ways to add up 257
-    steps were seen 5e-5 apart.
+    It is the largest absolute difference of a text's logits. If its largest logit is beyond 10, the difference is
+    divided by a tenth of that logit: float32 has seven digits, so that at logits of 100 two exact ways to add up 257
+    steps differed by 5e-5.
 
     Args:
         expected, given: float [texts, labels].
 
     Returns:
-        float [texts]; NaN where either holds one.
+        float [texts]; NaN where either of them holds NaN.
     """
     # The logarithm of a probability of 0 is minus infinity, in both.
     off = np.zeros(expected.shape, np.result_type(expected, given))
@@ -99,24 +99,24 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         'ag_news'
     """
     folder = bundle_folder(bundle)
-    if is_packed(folder):
+    if is_packed_file(folder):
         check_digest(folder)
     classifier = Classifier.load(folder)
     manifest = classifier.manifest
     files: tuple[str, ...] = (folder.name,)
-    if not is_packed(folder):
+    if not is_packed_file(folder):
         # The graph's digest was checked when it was loaded; the step graph's is when the examples are replayed.
         if manifest.torchscript is not None:
             path = folder / manifest.torchscript.file
-            if manifests.sha256_of(path) != manifest.torchscript.sha256:
+            if manifests.file_sha256(path) != manifest.torchscript.sha256:
                 raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
         _check_metadata(classifier, folder / manifest.graph.file)
-        files = manifests.files_of(manifest)
-    return Verification(manifest.name, files, _replayed(classifier), manifest.parity.tolerance, manifest)
+        files = manifests.bundle_files(manifest)
+    return Verification(manifest.name, files, _replay_examples(classifier), manifest.parity.tolerance, manifest)
 
 
 def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
-    """The logits of texts that arrive in fragments of some characters: the answers to the last fragments.
+    """Stream texts in fragments of a few characters, and return the logits after each text's last fragment.
 
     Returns:
         float32 [texts, labels].
@@ -130,10 +130,10 @@ def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.
 
 
 def _check_metadata(classifier: Classifier, path: Path) -> None:
-    """Does the graph say itself that it belongs to these labels, and to these text rules and vocabulary, or numbers?
+    """Check that the graph's metadata names these labels, and these text rules and vocabulary, or number rules.
 
-    Loading leaves this out: there the graph's sha256 in classifier.json has already tied the two together, and this
-    takes another 1.7 ms where loading a 20,000-word bundle takes 15. It is what a lone graph can be recognised by.
+    Loading leaves this out: there the graph's sha256 in classifier.json ties the two together already, and this would
+    add 1.7 ms to the 15 ms of loading a 20,000-word bundle. By its metadata, a graph without its bundle is recognised.
     """
     manifest = classifier.manifest
     stated = graph_metadata(classifier)
@@ -148,18 +148,18 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
         raise BundleError(f"{path} {problem}.", "Export the bundle again.")
 
 
-def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
+def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
     manifest = classifier.manifest
-    rows = manifest.golden_rows
+    rows = manifest.golden_logits
     golden = np.array([row for each in rows for row in each], np.float64)
     try:
-        answers, faults = _answered(classifier)
+        answers, faults = _answer_examples(classifier)
     except BundleError:
         raise
     except PocketRNNError as error:
         raise BundleError(f"A golden example cannot be answered. {error.problem}", _MAKE_AGAIN) from error
     for how, logits in answers.items():
-        faults += _faults(manifest, golden, logits, how)
+        faults += _find_faults(manifest, golden, logits, how)
     if faults:
         shown = "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else "")
         raise ParityError(
@@ -167,17 +167,17 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
             "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
         )
     apart = {how: tuple(logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
-    return tuple(Replay(how, len(rows), max(each), _of_examples(rows, each)) for how, each in apart.items())
+    return tuple(Replay(how, len(rows), max(each), _largest_by_example(rows, each)) for how, each in apart.items())
 
 
-def _of_examples(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
-    """The largest difference of each example, of those of its rows."""
+def _largest_by_example(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
+    """The largest difference among the rows of each example."""
     left = iter(differences)
     return tuple(max(next(left) for _ in each) for each in rows)
 
 
-def _answered(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """The answers to the golden examples, by how they are asked; and what is wrong with the ids of texts."""
+def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+    """Answer the golden examples in each way, and list the texts whose ids differ."""
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
     logits: Callable[[Any], NDArray[np.float32]] = partial(logits_of_steps, classifier)
@@ -201,11 +201,11 @@ def _answered(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], l
     ]
 
 
-def _faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:
+def _find_faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:
     faults = []
     differences = logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"
-    examples = [i for i, example in enumerate(manifest.golden_rows) for _ in example]
+    examples = [i for i, example in enumerate(manifest.golden_logits) for _ in example]
     for number, (was, now, difference) in enumerate(zip(golden.argmax(1), logits.argmax(1), differences, strict=True)):
         other = of_labels and was != now
         # Not "difference > tolerance": a NaN is not a pass.

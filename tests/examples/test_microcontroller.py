@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn_export import export
-from pocketrnn_export.board_memory import memory_of
+from pocketrnn_export.board_memory import required_memory
 from pocketrnn_export.c_array import to_c_array
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import Arithmetic, pack
@@ -101,7 +101,7 @@ def packed_gestures(folder: Path, arithmetic: Arithmetic = "float32", **rules: A
     allowed = AllowedChange(labels=100) if arithmetic == "int8" else None
     made = pack(folder / "gesture", folder / "gesture.prnn", arithmetic=arithmetic, allowed=allowed)
     content = (folder / "gesture.prnn").read_bytes()
-    needed = memory_of(made, content)
+    needed = required_memory(made, content)
     assert needed is not None
     (folder / "gesture.h").write_text(to_c_array(content, "gesture", needed.definitions("gesture")))
     return content

@@ -222,7 +222,7 @@ def test_every_line_is_answered_as_python_answers_it(program: Path, bundle: str,
     folder = bundle_folder(bundle) if bundle == "ag_news-small" else VECTORS / bundle
     (tmp_path / "packed.prnn").write_bytes(packed_bundle(folder))
     classifier = Classifier.load(folder)
-    texts = drawn_texts(manifests.read(folder).text.vocabulary)
+    texts = drawn_texts(manifests.read_manifest(folder).text.vocabulary)
     for end in (b"\n", b"\r\n"):
         lines = b"".join(text.encode("utf-8", "surrogatepass") + end for text in texts)
         answered = run(program, tmp_path / "packed.prnn", lines=lines)

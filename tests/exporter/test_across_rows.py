@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.proof import asked_module
-from pocketrnn_export.proof.across_rows import place_across_rows
+from pocketrnn_export.proof.across_rows import find_row_mixing
 from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
@@ -350,13 +350,13 @@ def test_counts_of_ids_that_are_tried_are_lengths(kind: type[Base]) -> None:
     if kind is CountsBySigns and torch.__version__ < "2.13":
         pytest.skip("a cut at a count that may be negative is refused with older torch")
     traced = right_program(kind().eval(), (torch.full((3, 7), 2),))
-    assert place_across_rows(traced.program) == ""
+    assert find_row_mixing(traced.program) == ""
 
 
 @pytest.mark.parametrize("kind", mostly_slow([SortsAndPacks, MasksToTheLongest, AttendsWithFlatSteps], 3))
 def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base]) -> None:
     traced = right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
-    assert place_across_rows(traced.program) == ""
+    assert find_row_mixing(traced.program) == ""
 
 
 @pytest.mark.parametrize(
@@ -570,7 +570,7 @@ def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_
     with pytest.raises(ExportError, match="topk"):
         right_program(module, example)
     # As if the words of the gate did not stand in the program.
-    monkeypatch.setattr(asked_module, "asked_ids", lambda *_arguments: ())
+    monkeypatch.setattr(asked_module, "find_compared_ids", lambda *_arguments: ())
     (note,) = right_program(module, example).notes
     assert "row_modules.py" in note
     assert "topk(2, 1)" in note

@@ -26,8 +26,8 @@ from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import shape_grid
-from pocketrnn_export.intake.exportable import prepare
-from pocketrnn_export.module_runs.untouched import untouched
+from pocketrnn_export.intake.exportable import prepare_module
+from pocketrnn_export.module_runs.untouched import restore_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
@@ -232,14 +232,14 @@ def left(module: nn.Module) -> list[Any]:
 
 def compared(module: nn.Module, before: Callable[[], object] = lambda: None) -> list[Comparison]:
     """The lines of the proof that compare the copy with the module, and what is done before that."""
-    ready = prepare(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
+    ready = prepare_module(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
     assert ready.given is not None
-    run = ready.as_reference().run
+    run = ready.make_reference().run
     answered = [(case, run(case.tokens, case.lengths)) for case in shape_grid(20, 1, ragged=False)[:6]]
     before()
     return [
         one.line
-        for one in ready.given.compared(answered, lambda case: ready.as_reference().exact([case], spreads=True)[0])
+        for one in ready.given.compared(answered, lambda case: ready.make_reference().exact([case], spreads=True)[0])
     ]
 
 
@@ -250,19 +250,19 @@ def test_a_copy_that_would_lose_something_is_whole_and_the_module_is_left_as_it_
         module.held = Settings(pool=4.0)
     expected = copy_free_answer(MADE[made]() if made not in {"settings"} else module)
     before, states = left(module), (torch.get_rng_state(), random.getstate(), np.random.get_state()[1])
-    ready = prepare(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
+    ready = prepare_module(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
     assert max(line.largest_difference for line in compared(module)) < 1e-5
     assert left(module) == before
     after = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1])
     assert torch.equal(states[0], after[0])
     assert states[1] == after[1]
     assert np.array_equal(states[2], after[2])
-    answer = ready.as_reference().run(TOKENS.numpy(), np.array([5]))
+    answer = ready.make_reference().run(TOKENS.numpy(), np.array([5]))
     np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
 def copy_free_answer(module: nn.Module) -> Any:
-    with torch.no_grad(), untouched(module):
+    with torch.no_grad(), restore_module(module):
         module.eval()
         return module(TOKENS).float().numpy()
 
@@ -360,10 +360,10 @@ def test_a_state_for_a_fixed_number_of_texts_is_refused_with_the_call_that_makes
     del module.held
     module.held = held
     with pytest.raises(ExportError, match=remedy) as caught:
-        prepare(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
+        prepare_module(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
     if "--call" in remedy:
         call = str(caught.value).split('--call "')[1].split('"')[0]
-        prepare(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False, call=call)
+        prepare_module(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False, call=call)
 
 
 def test_a_module_that_answers_by_how_often_it_was_asked_is_refused_by_what_it_counts() -> None:

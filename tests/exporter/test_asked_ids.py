@@ -17,9 +17,9 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.proof.asked_ids import asked_ids, cases_of_asked_ids, with_phrases
-from pocketrnn_export.proof.chosen_cases import ASKED_IDS, asked_ids_of, cases_for_graph
-from pocketrnn_export.proof.closed_values import closed_values
+from pocketrnn_export.proof.asked_ids import cases_with_compared_ids, find_compared_ids, insert_phrases
+from pocketrnn_export.proof.chosen_cases import ASKED_IDS, cases_for_graph, read_asked_ids
+from pocketrnn_export.proof.closed_values import find_constant_values
 from pocketrnn_export.proof.right_program import right_program
 
 IDS = 40
@@ -115,16 +115,16 @@ def exported(kind: type[nn.Module], path: Path, *texts: str) -> manifests.Manife
 
 
 def test_the_ids_of_comparisons_are_asked_in_the_order_of_the_program() -> None:
-    assert asked_ids(program_of(PhraseInDisorder), IDS) == (30, 31, 32, 33, 34)
-    assert asked_ids(program_of(OneOfMany), IDS) == (5, 7)
+    assert find_compared_ids(program_of(PhraseInDisorder), IDS) == (30, 31, 32, 33, 34)
+    assert find_compared_ids(program_of(OneOfMany), IDS) == (5, 7)
 
 
 def test_the_ids_of_buffers_and_those_with_another_row_than_most_are_asked() -> None:
-    assert set(asked_ids(program_of(FromATable), IDS)) == {9, 12, 21, 33}
+    assert set(find_compared_ids(program_of(FromATable), IDS)) == {9, 12, 21, 33}
 
 
 def test_texts_hold_the_asked_ids_in_every_order() -> None:
-    cases = {case.name: case for case in cases_of_asked_ids([35, 36, 37, 38, 1], IDS, 1, ragged=True)}
+    cases = {case.name: case for case in cases_with_compared_ids([35, 36, 37, 38, 1], IDS, 1, ragged=True)}
     every = cases["asked ids in every order"].tokens
     found = {tuple(row[i : i + 4]) for row in every.tolist() for i in range(len(row) - 3)}
     assert found >= set(itertools.product((35, 36, 37, 38), repeat=4))
@@ -132,14 +132,14 @@ def test_texts_hold_the_asked_ids_in_every_order() -> None:
     uneven = cases["the asked ids beside longer rows"]
     assert len(set(uneven.lengths.tolist())) > 3
     assert all((uneven.tokens[row, length:] == 1).all() for row, length in enumerate(uneven.lengths))
-    assert cases_of_asked_ids([1], IDS, 1, ragged=True) == []
+    assert cases_with_compared_ids([1], IDS, 1, ragged=True) == []
 
 
 def test_drawn_texts_have_phrases_where_there_is_room() -> None:
     tokens = torch.zeros(4, 10, dtype=torch.int64)
-    assert with_phrases(tokens, (8, 9)).tolist()[1:3] == [[9, 8, 0, 0, 0, 8, 9, 0, 0, 0], [0] * 10]
-    assert with_phrases(tokens[:, :1], (8, 9)).tolist() == [[0]] * 4
-    assert with_phrases(tokens, ()) is tokens
+    assert insert_phrases(tokens, (8, 9)).tolist()[1:3] == [[9, 8, 0, 0, 0, 8, 9, 0, 0, 0], [0] * 10]
+    assert insert_phrases(tokens[:, :1], (8, 9)).tolist() == [[0]] * 4
+    assert insert_phrases(tokens, ()) is tokens
 
 
 def test_an_order_of_equal_values_behind_a_phrase_is_refused() -> None:
@@ -173,7 +173,7 @@ def test_a_given_text_that_changes_the_value_ends_the_note(tmp_path: Path) -> No
 def test_one_place_of_a_value_is_looked_at_by_itself() -> None:
     generator = torch.Generator().manual_seed(0)
     runs = [(torch.randint(2, IDS, (64, 5), generator=generator),)]
-    found = closed_values(program_of(OneOfMany), runs)
+    found = find_constant_values(program_of(OneOfMany), runs)
     assert len(found) == 1
     assert "777" in (next(iter(found)).meta["stack_trace"])
     assert [*found.values()] == ["False"]
@@ -181,11 +181,11 @@ def test_one_place_of_a_value_is_looked_at_by_itself() -> None:
 
 def test_ordinary_code_has_no_value_that_stays_the_same() -> None:
     generator = torch.Generator().manual_seed(0)
-    assert not closed_values(program_of(MaskedMean), [(torch.randint(0, IDS, (8, 9), generator=generator),)])
+    assert not find_constant_values(program_of(MaskedMean), [(torch.randint(0, IDS, (8, 9), generator=generator),)])
 
 
 @pytest.mark.parametrize("stated", [{"3": 5}, [[1]], ["2"], [IDS], [-1], [True], [2] * 25, 7])
 def test_asked_ids_that_no_export_writes_are_refused_in_a_sentence(stated: object) -> None:
     with pytest.raises(BundleError, match=ASKED_IDS):
-        asked_ids_of({ASKED_IDS: stated}, IDS)
-    assert asked_ids_of({}, IDS) == []
+        read_asked_ids({ASKED_IDS: stated}, IDS)
+    assert read_asked_ids({}, IDS) == []

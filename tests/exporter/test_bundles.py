@@ -73,7 +73,7 @@ def test_a_bundle_holds_three_files_the_third_of_which_runs_in_plain_torch(
 
 
 def test_a_lone_graph_says_what_it_is_and_names_its_axes(old_bundle: Path) -> None:
-    written = manifest.read(old_bundle)
+    written = manifest.read_manifest(old_bundle)
     model = onnx.load(old_bundle / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     metadata = {p.key: p.value for p in model.metadata_props}
@@ -119,7 +119,7 @@ def test_a_graphs_file_is_as_large_as_its_weights(tmp_path: Path) -> None:
 
 
 def test_golden_examples_are_what_pytorch_answers(module: torch.nn.Module, old_bundle: Path) -> None:
-    written = manifest.read(old_bundle)
+    written = manifest.read_manifest(old_bundle)
     assert [e.text for e in written.examples[:2]] == ["w1 w2 w3", "w4 unheard w5"]
     assert "" in [e.text for e in written.examples]
     for example in written.examples:
@@ -173,9 +173,9 @@ def test_an_existing_folder_is_kept_unless_forced(
     shutil.copytree(old_bundle, tmp_path / "b")
     with pytest.raises(OutputError, match="exists already"):
         exported(module, tmp_path / "b", name="new")
-    assert manifest.read(tmp_path / "b").name == "old"
+    assert manifest.read_manifest(tmp_path / "b").name == "old"
     path, written = new_bundle
-    assert manifest.read(path) == written
+    assert manifest.read_manifest(path) == written
     assert written.name == "new"
     assert sorted(p.name for p in path.iterdir()) == ["classifier.json", "model.onnx"], "no TorchScript"
 
@@ -204,7 +204,7 @@ def test_a_full_disk_or_ctrl_c_in_the_middle_leaves_the_old_bundle(
     monkeypatch.setattr(pocketrnn_export.bundle_writer, "to_bytes", fails)
     with pytest.raises(seen):
         exported(module, tmp_path / "b", name="new", force=True)
-    assert manifest.read(tmp_path / "b").name == "old"
+    assert manifest.read_manifest(tmp_path / "b").name == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
 
 
@@ -326,7 +326,7 @@ def test_the_command_exports_a_checkpoint_and_prints_the_proof_with_texts_of_a_f
     assert "onnx with pytorch" in result.stdout
     assert "Graph: proven equal to the PyTorch module." in result.stdout
     assert "Tracing the module for ONNX ..." in result.stderr
-    read = manifest.read(tmp_path / "b")
+    read = manifest.read_manifest(tmp_path / "b")
     assert read.name == "news"
     assert read.provenance["data"] == {"source": "made up", "rows": 4}
     assert [e.text for e in read.examples[:2]] == ["w5 w6", "w7 w8 w9"]

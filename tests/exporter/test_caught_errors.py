@@ -13,7 +13,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import hazard_cases
-from pocketrnn_export.intake.padding_effect import answered_alone
+from pocketrnn_export.intake.padding_effect import keep_answered_ids
 from pocketrnn_export.proof.right_program import right_program
 
 
@@ -46,7 +46,7 @@ def test_texts_of_one_id_are_cases_of_a_proof_where_the_module_answers_them() ->
             raise ExportError("It has no token.", "Give it one.")
         return np.ones((len(tokens), 2), np.float32)
 
-    tried = answered_alone(run, [0, 5, 7], 12)
+    tried = keep_answered_ids(run, [0, 5, 7], 12)
     assert tried == [0, 7]
     cases = hazard_cases(zoo.WORDS, [], 1, ragged=False, tried=tried)
     filled = {int(row[0]) for case in cases for row in case.tokens if case.name.endswith("padding") and len(row) == 12}

@@ -27,7 +27,7 @@ from pocketrnn.errors import CompressionError, InputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.forms.quantized import Quantized, Storage, quantized
+from pocketrnn_export.forms.quantized import QuantizedGraphs, Storage, quantize_graph
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 from pocketrnn_training.rows.data import LabelledTexts
@@ -126,7 +126,7 @@ def test_rounded_weights_lie_within_half_a_step_and_the_graph_gives_just_these(
     node.output[0] = "looked_up"
     graph = onnx.helper.make_graph([node, out], "g", [ids], [rows], [onnx.numpy_helper.from_array(table, "table")])
     content = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
-    small = quantized(content.SerializeToString(), Storage(stored, stored), {})
+    small = quantize_graph(content.SerializeToString(), Storage(stored, stored), {})
     given = run(small.content)
     np.testing.assert_array_equal(given, run(small.rounded))
     step = np.abs(table).max(1, keepdims=True) / 127 if stored == "int8" else np.abs(table) / 1024 + 1e-7
@@ -168,7 +168,7 @@ def test_the_steps_are_measured_and_the_last_is_what_was_written(
     assert made.steps[-1].size == sum(p.stat().st_size for p in (tmp_path / "small").iterdir())
     right = Classifier.load(tmp_path / "small").logits(data.texts).argmax(1) == data.targets
     assert made.steps[-1].accuracy == right.mean()
-    told = manifest.read(tmp_path / "small").provenance["compression"]
+    told = manifest.read_manifest(tmp_path / "small").provenance["compression"]
     assert told["accuracy"] == right.mean()
     assert told["data"] == {"source": "made up", "rows": 200}
 
@@ -185,11 +185,11 @@ def test_more_loss_than_allowed_is_refused_and_leaves_nothing(
 def test_a_graph_that_answers_otherwise_is_not_written(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(content: bytes, storage: Storage, metadata: dict[str, str]) -> Quantized:
-        small = quantized(content, storage, metadata)
-        return Quantized(small.content, content)
+    def wrong(content: bytes, storage: Storage, metadata: dict[str, str]) -> QuantizedGraphs:
+        small = quantize_graph(content, storage, metadata)
+        return QuantizedGraphs(small.content, content)
 
-    monkeypatch.setattr(pocketrnn_export.compression, "quantized", wrong)
+    monkeypatch.setattr(pocketrnn_export.compression, "quantize_graph", wrong)
     with pytest.raises(ParityError):
         compress(bundle, tmp_path / "small")
     assert list(tmp_path.iterdir()) == []
@@ -284,7 +284,7 @@ def test_the_command_prints_its_steps_and_exits_with_1_where_too_much_is_lost(
     result = CliRunner().invoke(main, [*line, *rounded, "--max-loss", "1"])
     assert result.exit_code == 0, result.output
     assert "| embedding in float16 |" in result.output
-    assert manifest.read(tmp_path / "small").name == "tiny"
+    assert manifest.read_manifest(tmp_path / "small").name == "tiny"
 
 
 @pytest.mark.slow
@@ -327,7 +327,7 @@ def test_of_several_labels_the_sets_that_are_given_are_compared(tmp_path: Path) 
     line = ["compress", str(original), "-o", str(tmp_path / "small"), "--data", str(rows), "--max-loss", "99"]
     result = CliRunner().invoke(main, [*line, "--words", "45", "--embedding", "float32", "--weights", "float32"])
     assert result.exit_code == 0, result.output
-    told = manifest.read(tmp_path / "small").provenance["compression"]
+    told = manifest.read_manifest(tmp_path / "small").provenance["compression"]
     after = Classifier.load(tmp_path / "small").predict_labels(texts)
     same = np.mean([a == b for a, b in zip(before, after, strict=True)])
     assert 0 < same < 1

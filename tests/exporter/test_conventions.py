@@ -20,8 +20,8 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Widths
-from pocketrnn_export.intake.convention import compiled
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
+from pocketrnn_export.intake.convention import compile_call
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
@@ -109,7 +109,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
 def prepared(kind: type[nn.Module], **options: Any) -> ExportableModule:
     classes = 2 if kind in ONE_NUMBER else 4
     known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "classes": classes, "multi_label": False}
-    return prepare(made(kind), **{**known, **options})
+    return prepare_module(made(kind), **{**known, **options})
 
 
 def exported(kind: type[nn.Module], path: Path, **options: Any) -> Classifier:
@@ -190,7 +190,7 @@ def test_a_module_for_one_sentence_is_run_on_one_text_at_a_time() -> None:
     _, tokens = text(3)
     with torch.no_grad():
         expected = made(zoo.OneSentence)(tokens[0])
-    given = found.as_reference().run(tokens.numpy(), np.array([3]))
+    given = found.make_reference().run(tokens.numpy(), np.array([3]))
     np.testing.assert_allclose(given, expected.numpy(), atol=1e-5)
 
 
@@ -247,7 +247,7 @@ def test_a_function_says_how_a_module_is_called() -> None:
     _, tokens = text(6)
     with torch.no_grad():
         expected = made(zoo.TwoScores)(tokens)[1]
-    given = found.as_reference().run(tokens.numpy(), np.array([6]))
+    given = found.make_reference().run(tokens.numpy(), np.array([6]))
     np.testing.assert_allclose(given, expected.numpy(), atol=1e-5)
     assert found.convention.provenance["call"] == "second(module, tokens, lengths)"
 
@@ -271,7 +271,7 @@ def test_a_call_that_mixes_texts_is_refused_as_a_way_that_is_found(call: str) ->
 )  # fmt: skip
 def test_a_call_that_does_not_compile_is_refused_as_input(call: str) -> None:
     with pytest.raises(InputError, match="The call "):
-        compiled(call)
+        compile_call(call)
 
 
 @pytest.mark.slow
@@ -296,10 +296,12 @@ def test_probabilities_whose_logits_are_not_found_are_brought_to_logits(tmp_path
 def test_asking_leaves_a_module_as_it_was() -> None:
     module = made(zoo.StateKept)
     before, state = copy.deepcopy(module.state_dict()), module.hidden
-    prepare(module, lengths=None, ids=zoo.WORDS, padding_id=1, classes=4, multi_label=False)
+    prepare_module(module, lengths=None, ids=zoo.WORDS, padding_id=1, classes=4, multi_label=False)
     assert module.hidden is state
     assert module.batch_size == 16
-    prepare(made(zoo.BatchSizeOfTheFile), lengths=None, ids=zoo.WORDS, padding_id=1, classes=4, multi_label=False)
+    prepare_module(
+        made(zoo.BatchSizeOfTheFile), lengths=None, ids=zoo.WORDS, padding_id=1, classes=4, multi_label=False
+    )
     assert zoo.batch_size == 32
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
@@ -348,7 +350,7 @@ def test_where_the_rules_pad_every_text_lengths_and_masks_are_of_its_real_tokens
         padding = [1] * (12 - len(real))
         row = torch.tensor([padding + real if side == "left" else real + padding])
         with torch.no_grad():
-            expected = compiled(line)(made(kind), row, torch.tensor([len(real)]))
+            expected = compile_call(line)(made(kind), row, torch.tensor([len(real)]))
         np.testing.assert_allclose(classifier.logits([words]), expected.numpy().reshape(1, -1), atol=1e-5)
 
 

@@ -20,11 +20,11 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import text_cases
 from pocketrnn_export.comparing.comparing import Reference
-from pocketrnn_export.decoded_labels import OwnersLabels, decoded_compared, with_crf
+from pocketrnn_export.decoded_labels import OwnersLabels, add_crf, compare_decoded_labels
 from pocketrnn_export.description import Description
 from pocketrnn_export.intake.convention import given_to
-from pocketrnn_export.intake.crf_layer import decoder_of, owners_labels
-from pocketrnn_export.intake.exportable import prepare
+from pocketrnn_export.intake.crf_layer import find_decoder, read_labels_in_answer
+from pocketrnn_export.intake.exportable import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
@@ -102,15 +102,15 @@ def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier)
     ], 3, first=3, several=True),
 )  # fmt: skip
 def test_what_goes_into_a_crf_and_its_numbers_are_found_out(kind: type[nn.Module], line: str, where: str) -> None:
-    found = prepare(
+    found = prepare_module(
         made(kind), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False, of_tokens=True
     ).convention
     assert found.line.endswith(line)
-    decoder, _ = decoder_of(made(kind), zoo.CLASSES)
+    decoder, _ = find_decoder(made(kind), zoo.CLASSES)
     assert decoder is not None
     assert decoder.where == where
     emissions = torch.randn(40, zoo.CLASSES, generator=torch.Generator().manual_seed(1)).numpy()
-    assert decoder.crf.decoded(emissions).tolist() == decoder.labels(emissions)
+    assert decoder.crf.decode_labels(emissions).tolist() == decoder.labels(emissions)
 
 
 def test_labels_are_decoded_where_the_crf_is_in_a_part_and_forward_gives_none(tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ def test_labels_are_decoded_where_the_crf_is_in_a_part_and_forward_gives_none(tm
 
 def test_a_call_that_decodes_itself_is_compared_with_what_is_exported(tmp_path: Path) -> None:
     def found(kind: type[nn.Module]) -> tuple[Description, OwnersLabels | None]:
-        module = prepare(
+        module = prepare_module(
             made(kind), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False, of_tokens=True
         )
         assert module.convention.line == "module.emissions(tokens)"
-        return with_crf(module, described(TextRules()))
+        return add_crf(module, described(TextRules()))
 
     description, owners = found(zoo.Decodes)
     assert owners is not None
@@ -183,7 +183,7 @@ def test_labels_beside_the_emissions_are_compared(tmp_path: Path, kind: type[nn.
     ids = torch.tensor([tagger.encode("w3 w7 w1 w9")])
     with torch.no_grad():
         answer = made(kind)(ids, ids != 0) if kind is zoo.WithConstraints else made(kind)(ids)
-    path = owners_labels(answer)
+    path = read_labels_in_answer(answer)
     assert path is not None
     assert [tag.label for tag in tagger.tag("w3 w7 w1 w9")] == [LABELS[i] for i in path]
 
@@ -199,18 +199,18 @@ def test_a_module_that_decodes_by_rules_of_its_own_is_refused(tmp_path: Path) ->
 def test_so_is_one_that_decodes_long_texts_in_windows() -> None:
     module = made(zoo.WithCrf)
     module.add_module("crf", made(zoo.DecodesInWindows))
-    assert decoder_of(module, zoo.CLASSES) == (None, "crf")
+    assert find_decoder(module, zoo.CLASSES) == (None, "crf")
 
 
 def test_so_is_one_whose_owner_decodes_outside_of_forward() -> None:
-    assert decoder_of(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
-    module = prepare(
+    assert find_decoder(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
+    module = prepare_module(
         made(zoo.EmissionsBesideOddCrf), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False,
         of_tokens=True,
     )  # fmt: skip
     with pytest.raises(ExportError, match=r"\(crf\).*--no-crf"):
-        with_crf(module, described(TextRules()))
-    assert with_crf(module, described(TextRules()), wanted=False)[1] is None
+        add_crf(module, described(TextRules()))
+    assert add_crf(module, described(TextRules()), wanted=False)[1] is None
 
 
 # As a whole; that no CRF is looked for then is held above.
@@ -225,19 +225,19 @@ def described(rules: TextRules) -> Description:
 
 
 def test_a_crf_that_forward_does_not_call_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    module = prepare(
+    module = prepare_module(
         made(zoo.EmissionsBesideCrf), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False,
         of_tokens=True,
     )  # fmt: skip
     with caplog.at_level(logging.WARNING):
-        found, owners = with_crf(module, described(TextRules()))
+        found, owners = add_crf(module, described(TextRules()))
     assert "--no-crf" in caplog.text
     assert owners is not None
     assert owners.whole is None
     assert found.output != TagOutput(tuple(LABELS))
-    assert with_crf(module, described(TextRules()), wanted=False)[1] is None
+    assert add_crf(module, described(TextRules()), wanted=False)[1] is None
     with pytest.raises(InputError, match="min_width"):
-        with_crf(module, described(TextRules(min_width=4)))
+        add_crf(module, described(TextRules(min_width=4)))
 
 
 def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) -> None:
@@ -249,26 +249,26 @@ def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) ->
 
     cases = {"texts": text_cases(["w3 w7 w1"], tagger.manifest.text.encoder())}
     answers = ReferenceAnswers(Reference("pytorch", run), cases, rows_alone=True)
-    decoder, _ = decoder_of(made(zoo.WithCrf), zoo.CLASSES)
+    decoder, _ = find_decoder(made(zoo.WithCrf), zoo.CLASSES)
     assert decoder is not None
 
     def right(tokens: Any) -> list[int]:
-        return [int(i) for i in decoder.crf.decoded(run(tokens, None))]
+        return [int(i) for i in decoder.crf.decode_labels(run(tokens, None))]
 
     def wrong(tokens: Any, least: int = 1) -> list[int]:
         first, *others = right(tokens)
         return [(first + (len(others) >= least)) % 3, *others]
 
-    (line,) = decoded_compared(tagger, OwnersLabels(decoder, right), answers)
+    (line,) = compare_decoded_labels(tagger, OwnersLabels(decoder, right), answers)
     assert line.line.labels_differing == 0
     for whole in (wrong, functools.partial(wrong, least=100)):
         with pytest.raises(ParityError, match="decodes other labels"):
-            decoded_compared(tagger, OwnersLabels(decoder, whole), answers)
+            compare_decoded_labels(tagger, OwnersLabels(decoder, whole), answers)
 
 
 def test_whole_numbers_are_labels_wherever_they_stand() -> None:
-    assert owners_labels({"logits": torch.ones(2), "mask": torch.tensor([True]), "tags": [[1, 0]]}) == [1, 0]
-    assert owners_labels((torch.tensor(0.5), [[1, 0, 2]])) == [1, 0, 2]
-    assert owners_labels((torch.tensor([0.5]), torch.tensor([[1, 2]]))) == [1, 2]
-    assert owners_labels([np.array([3])]) == [3]
-    assert owners_labels(torch.rand(3)) is None
+    assert read_labels_in_answer({"logits": torch.ones(2), "mask": torch.tensor([True]), "tags": [[1, 0]]}) == [1, 0]
+    assert read_labels_in_answer((torch.tensor(0.5), [[1, 0, 2]])) == [1, 0, 2]
+    assert read_labels_in_answer((torch.tensor([0.5]), torch.tensor([[1, 2]]))) == [1, 2]
+    assert read_labels_in_answer([np.array([3])]) == [3]
+    assert read_labels_in_answer(torch.rand(3)) is None

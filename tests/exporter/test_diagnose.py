@@ -16,7 +16,7 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.diagnose import faulty_rules
-from pocketrnn_export.diagnose.branching_line import branching_line
+from pocketrnn_export.diagnose.branching_line import find_branching_line
 from pocketrnn_export.forms.onnx.function_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.tracing.session import TraceSession, rule
 from pocketrnn_export.tracing.trace import PYTHON
@@ -119,7 +119,7 @@ def test_a_module_of_numbers_is_refused_with_its_line(tmp_path: Path) -> None:
 
 def test_the_line_is_that_at_which_two_ways_part() -> None:
     module = Turns().eval()
-    said = branching_line(module, ids(3, 4, 5, 6, 7), [ids(4, 4, 5, 6, 7), ids(3, 4)])
+    said = find_branching_line(module, ids(3, 4, 5, 6, 7), [ids(4, 4, 5, 6, 7), ids(3, 4)])
     assert "if tokens.size(1) == 5 and tokens[0, 0] == 3" in said
     assert said.startswith(__file__)
-    assert branching_line(module, ids(4, 4), [ids(5, 6, 7), ids(3)]) == ""
+    assert find_branching_line(module, ids(4, 4), [ids(5, 6, 7), ids(3)]) == ""

@@ -11,9 +11,9 @@ from onnxscript import opset18
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.comparing import session_of
+from pocketrnn_export.comparing.comparing import open_session
 from pocketrnn_export.forms.onnx import onnx_trace
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
@@ -44,7 +44,7 @@ def shares(state: Tensor) -> Tensor:
 
 def graph_of(function: Function) -> tuple[nn.Module, bytes]:
     module = Gated(function).eval()
-    return module, onnx_graph(module, EXAMPLE, {}).content
+    return module, trace_onnx_graph(module, EXAMPLE, {}).content
 
 
 @pytest.mark.parametrize(
@@ -189,5 +189,5 @@ def test_a_rare_text_is_answered_as_by_the_module(function: Function) -> None:
     tokens = torch.tensor([[5, *[31, 30, 29, 28] * 3, 8]])
     with torch.no_grad():
         expected = module(tokens).numpy()
-    found = session_of(content).run(None, {"tokens": tokens.numpy()})[0]
+    found = open_session(content).run(None, {"tokens": tokens.numpy()})[0]
     assert abs(found - expected).max() < 2e-3

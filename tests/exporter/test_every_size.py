@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.diagnose.refusal import with_its_line
+from pocketrnn_export.diagnose.refusal import name_departing_line
 from pocketrnn_export.proof import every_size
 from pocketrnn_export.proof.asked_module import AskedModule
-from pocketrnn_export.proof.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof.pytorch_run import pytorch_runnable
 from pocketrnn_export.proof.right_program import right_program
-from pocketrnn_export.tracing.layers.stateless import stateless_layers
+from pocketrnn_export.tracing.layers.stateless import use_stateless_layers
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
 
@@ -75,7 +75,7 @@ def test_one_odd_length_is_never_lost(asks: Callable[[Any], bool]) -> None:
     except PocketRNNError:
         return
     tokens = torch.randint(2, 40, (1, 23))
-    np.testing.assert_allclose(run_in_pytorch(traced).run((tokens,)), module(tokens).detach(), atol=1e-5)
+    np.testing.assert_allclose(pytorch_runnable(traced).run((tokens,)), module(tokens).detach(), atol=1e-5)
 
 
 def test_a_batch_of_as_many_texts_as_python_keeps_numbers_is_asked_where_one_is_compared_by_its_object() -> None:
@@ -90,7 +90,10 @@ def test_a_batch_of_as_many_texts_as_python_keeps_numbers_is_asked_where_one_is_
             n = tokens.size(0)
             return self.embedding(tokens).sum(1) * (2 if n is special else 1)  # type: ignore[no-any-return]
 
-    with pytest.raises(ExportError, match=r"\b200 texts.*test_every_size.py:\d+: `.*n is special"), with_its_line():
+    with (
+        pytest.raises(ExportError, match=r"\b200 texts.*test_every_size.py:\d+: `.*n is special"),
+        name_departing_line(),
+    ):
         right_program(Sums().eval(), EXAMPLE)
 
 
@@ -134,8 +137,8 @@ def test_a_text_stands_beside_others_on_both_sides_of_what_is_asked_beyond_512_t
 
     given: Any = {"ragged": True, "bounds": bounds, "numbers": numbers}
     with pytest.raises(ExportError, match=r"2 x \d+ .*one_text=True"):
-        every_size.check_beside_others(run, range(2, 40), 0, None, **given)
-    every_size.check_beside_others(lambda tokens, _: np.ones((len(tokens), 2)), range(2, 40), 0, None, **given)
+        every_size.check_mixed_lengths(run, range(2, 40), 0, None, **given)
+    every_size.check_mixed_lengths(lambda tokens, _: np.ones((len(tokens), 2)), range(2, 40), 0, None, **given)
 
 
 @pytest.mark.slow
@@ -151,14 +154,14 @@ def test_a_module_that_fails_beyond_a_length_is_asked_below_it() -> None:
             return self.fc(self.gru(steps)[1][-1])  # type: ignore[no-any-return]
 
     module = Positions().eval()
-    run = run_in_pytorch(right_program(module, EXAMPLE)).run
+    run = pytorch_runnable(right_program(module, EXAMPLE)).run
     for count in (1, 24, 25):
         tokens = torch.randint(2, 40, (1, count))
         np.testing.assert_allclose(run((tokens,)), module(tokens).detach(), atol=1e-5)
 
 
 def test_every_length_and_every_small_batch_is_asked_once() -> None:
-    sizes = list(every_size._sizes(every_size.MOST_TEXTS, one_text=False))
+    sizes = list(every_size._sizes_to_try(every_size.MOST_TEXTS, one_text=False))
     lengths = {s.tokens for s in sizes if s.batch == 1}
     assert lengths == set(range(1, every_size.MOST_TOKENS + 1))
     assert {s.batch for s in sizes} == set(range(1, every_size.MOST_TEXTS + 1))
@@ -175,7 +178,7 @@ def test_a_layer_without_memory_answers_each_step_as_a_text_of_its_own(
     layer = kind(3, 4, layers, bidirectional=both_ways, batch_first=True, bias=bias).eval()
     steps, lengths = torch.randn(5, 6, 3), torch.tensor([6, 3, 6, 1, 2])
     given = nn.utils.rnn.pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False)
-    with torch.no_grad(), stateless_layers():
+    with torch.no_grad(), use_stateless_layers():
         outputs, state = layer(given if packed else steps)
     with torch.no_grad():
         each = layer(steps.reshape(30, 1, 3))[0].reshape(5, 6, -1)
@@ -218,5 +221,5 @@ def test_a_program_without_memory_answers_as_its_module_without_memory(kind: Any
     example = (*EXAMPLE, torch.tensor([7, 5, 3]))
     traced = right_program(module, example)
     inputs_of = AskedModule(module, example, 40).inputs
-    every_size.check_every_size(module, run_in_pytorch(traced).run, traced.limits, inputs_of, agree, one_text=False)
+    every_size.check_every_size(module, pytorch_runnable(traced).run, traced.limits, inputs_of, agree, one_text=False)
     assert asked == []

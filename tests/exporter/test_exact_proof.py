@@ -22,27 +22,27 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
-from pocketrnn_export.comparing.cases import Case, drawn_cases, each_row, shape_grid
-from pocketrnn_export.comparing.comparing import difference, run_of, run_of_onnx
+from pocketrnn_export.comparing.cases import Case, one_row_cases, random_cases, shape_grid
+from pocketrnn_export.comparing.comparing import measure_difference, module_run, onnx_run
 from pocketrnn_export.comparing.exact import (
     SPREADS,
-    agreement,
-    exact_proof,
-    near_enough,
-    nearness,
-    tolerance_for,
+    measure_agreement,
+    measure_nearness,
+    nearness_of_cases,
+    prove_module_graph,
+    rounding_tolerance,
 )
-from pocketrnn_export.comparing.float64_graph import evaluator, float64_run_of_onnx, in_float64
-from pocketrnn_export.comparing.float64_module import doubled, float64_run_of
+from pocketrnn_export.comparing.float64_graph import build_evaluator, float64_onnx_run, model_as_float64
+from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.comparing.same_graph import difference_beyond_rounding
-from pocketrnn_export.comparing.spread import Exact, exact_answers, moved_graphs, moved_modules
-from pocketrnn_export.forms.edge import edge_graph
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph, traced_alike
-from pocketrnn_export.forms.quantized import Storage, quantized
-from pocketrnn_export.forms.torchscript import traced as torchscript
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
-from pocketrnn_export.proof.every_id import cases_of_every_id
+from pocketrnn_export.comparing.spread import ExactAnswer, exact_answers, perturbed_graph_runs, perturbed_module_runs
+from pocketrnn_export.forms.edge import trace_edge_graph
+from pocketrnn_export.forms.onnx.onnx_graph import retrace_alike, trace_onnx_graph
+from pocketrnn_export.forms.quantized import Storage, quantize_graph
+from pocketrnn_export.forms.torchscript import trace_torchscript as torchscript
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
+from pocketrnn_export.proof.every_id import cases_with_every_id
 
 # The proof of a graph is asked by itself.
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -90,7 +90,9 @@ class WrongNumber(FewNumbers):
 def source(kind: type[nn.Module], seed: int = 0) -> ExportableModule:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return prepare(kind(), lengths=None, ids=IDS, padding_id=user_modules.PAD, classes=CLASSES, multi_label=False)
+        return prepare_module(
+            kind(), lengths=None, ids=IDS, padding_id=user_modules.PAD, classes=CLASSES, multi_label=False
+        )
 
 
 def example(*, takes_lengths: bool) -> tuple[torch.Tensor, ...]:
@@ -100,24 +102,24 @@ def example(*, takes_lengths: bool) -> tuple[torch.Tensor, ...]:
 
 
 def traced(module: nn.Module, *, takes_lengths: bool) -> bytes:
-    return onnx_graph(module, example(takes_lengths=takes_lengths), {}).content
+    return trace_onnx_graph(module, example(takes_lengths=takes_lengths), {}).content
 
 
 def cases_for(*, ragged: bool) -> list[Case]:
     # Some of the exporter's own, the largest among them: each is run in double precision four times.
     return [
         *shape_grid(IDS, user_modules.PAD, ragged=ragged)[1::3],
-        *drawn_cases(IDS, user_modules.PAD, ragged=ragged)[:4],
+        *random_cases(IDS, user_modules.PAD, ragged=ragged)[:4],
     ]
 
 
 @made_once
-def proven(kind: type[nn.Module]) -> tuple[ExportableModule, bytes, list[Exact]]:
+def proven(kind: type[nn.Module]) -> tuple[ExportableModule, bytes, list[ExactAnswer]]:
     """A user module, its graph and its exact answers, with the spread of two draws."""
     made = source(kind)
     lengths = {"takes_lengths": made.takes_lengths}
-    moved = moved_modules(made.reference, **lengths, draws=2)
-    answers = exact_answers(float64_run_of(made.reference, **lengths), moved, cases_for(ragged=made.takes_lengths))
+    moved = perturbed_module_runs(made.reference, **lengths, draws=2)
+    answers = exact_answers(float64_module_run(made.reference, **lengths), moved, cases_for(ragged=made.takes_lengths))
     return made, traced(made.module, **lengths), answers
 
 
@@ -131,12 +133,12 @@ def verdict(kind: type[nn.Module], change: Change | None = None, *, few: bool = 
         model = onnx.load_from_string(content)
         change(model)
         content = model.SerializeToString()
-    return exact_proof(
+    return prove_module_graph(
         made.reference,
         content,
         exact,
         takes_lengths=made.takes_lengths,
-        every_id=() if few else cases_of_every_id(IDS),
+        every_id=() if few else cases_with_every_id(IDS),
         retrace=lambda _: traced_in_float64(kind),
     )
 
@@ -145,7 +147,7 @@ def verdict(kind: type[nn.Module], change: Change | None = None, *, few: bool = 
 def traced_in_float64(kind: type[nn.Module]) -> bytes:
     made, _, _ = proven(kind)
     given = example(takes_lengths=made.takes_lengths)
-    return traced_alike(doubled(made.reference), given, {}, onnx_graph(made.module, given, {})).content
+    return retrace_alike(float64_copy(made.reference), given, {}, trace_onnx_graph(made.module, given, {})).content
 
 
 # Those with a graph for a batch, which `proven` asks for.
@@ -160,8 +162,8 @@ def test_a_right_graph_agrees_in_float64_and_its_float32_answers_are_near(kind: 
     found = verdict(kind)
     assert found.largest_difference < 1e-10
     assert found.rows > 100
-    for run in (run_of(made.reference, takes_lengths=made.takes_lengths), run_of_onnx(content, optimized=True)):
-        assert all(n.passes for n in near_enough("form", run, exact))
+    for run in (module_run(made.reference, takes_lengths=made.takes_lengths), onnx_run(content, optimized=True)):
+        assert all(n.passes for n in nearness_of_cases("form", run, exact))
 
 
 @pytest.mark.slow
@@ -269,21 +271,21 @@ def test_a_defect_in_a_graph_is_found(kind: type[nn.Module], change: Change) -> 
 
 def test_every_id_stands_in_some_case() -> None:
     for ids in (1, 2, 3, 60, 7_000, 400_000):
-        cases = cases_of_every_id(ids)
+        cases = cases_with_every_id(ids)
         assert set(range(ids)) == {int(i) for case in cases for i in np.unique(case.tokens)}
         assert all((case.lengths == case.tokens.shape[1]).all() for case in cases)
-    assert {case.tokens.shape for case in cases_of_every_id(10, batch=1)} == {(1, 3)}
+    assert {case.tokens.shape for case in cases_with_every_id(10, batch=1)} == {(1, 3)}
 
 
 def test_an_embedding_row_that_only_the_cases_of_every_id_read_is_found() -> None:
     made, content, exact = proven(user_modules.PackedLastState)
-    unread = [Exact(e.case, e.logits, e.spread) for e in exact if 31 not in e.case.tokens]
+    unread = [ExactAnswer(e.case, e.logits, e.spread) for e in exact if 31 not in e.case.tokens]
     model = onnx.load_from_string(content)
     one_row_off(model)
     wrong = model.SerializeToString()
-    assert exact_proof(made.reference, wrong, unread, takes_lengths=True).largest_difference < 1e-10
+    assert prove_module_graph(made.reference, wrong, unread, takes_lengths=True).largest_difference < 1e-10
     with pytest.raises(ParityError, match=r"\b0 .*\b59\b"):
-        exact_proof(made.reference, wrong, unread, takes_lengths=True, every_id=cases_of_every_id(IDS))
+        prove_module_graph(made.reference, wrong, unread, takes_lengths=True, every_id=cases_with_every_id(IDS))
 
 
 @pytest.mark.parametrize(
@@ -297,24 +299,24 @@ def test_an_embedding_row_that_only_the_cases_of_every_id_read_is_found() -> Non
 def test_weights_that_are_stored_small_count_as_what_they_stand_for(kind: type[nn.Module], stored: str) -> None:
     _, content, exact = proven(kind)
     storage = Storage(stored, stored)
-    small = quantized(content, storage, {})
-    rounded = float64_run_of_onnx(small.rounded)
-    answers = exact_answers(rounded, moved_graphs(small.rounded, draws=2), [e.case for e in exact])
-    found = agreement(float64_run_of_onnx(small.content), answers)
+    small = quantize_graph(content, storage, {})
+    rounded = float64_onnx_run(small.rounded)
+    answers = exact_answers(rounded, perturbed_graph_runs(small.rounded, draws=2), [e.case for e in exact])
+    found = measure_agreement(float64_onnx_run(small.content), answers)
     assert found.largest_difference < 1e-14
-    runs = [run_of_onnx(small.content, optimized=optimized) for optimized in (True, False)]
-    assert all(n.passes for run in runs for n in near_enough("form", run, answers))
+    runs = [onnx_run(small.content, optimized=optimized) for optimized in (True, False)]
+    assert all(n.passes for run in runs for n in nearness_of_cases("form", run, answers))
 
 
 @pytest.mark.slow
 def test_a_graph_of_an_old_opset_that_takes_one_text_is_computed_too() -> None:
     made, _, exact = proven(user_modules.MaskedAttention)
-    graph, opset = edge_graph(made.module, {}, takes_lengths=True)
+    graph, opset = trace_edge_graph(made.module, {}, takes_lengths=True)
     assert opset < 18
-    rows = each_row(e.case for e in exact[:8])
-    reference = float64_run_of(made.reference, takes_lengths=True)
-    answers = [Exact(case, reference(case.tokens, case.lengths), np.ones(1)) for case in rows]
-    assert agreement(float64_run_of_onnx(graph.content), answers).largest_difference < 1e-14
+    rows = one_row_cases(e.case for e in exact[:8])
+    reference = float64_module_run(made.reference, takes_lengths=True)
+    answers = [ExactAnswer(case, reference(case.tokens, case.lengths), np.ones(1)) for case in rows]
+    assert measure_agreement(float64_onnx_run(graph.content), answers).largest_difference < 1e-14
 
 
 RECURRENT = {"RNN": (nn.RNN, 1), "LSTM": (nn.LSTM, 4), "GRU": (nn.GRU, 3)}
@@ -374,7 +376,7 @@ def model_of(node: onnx.NodeProto, feeds: dict[str, Any]) -> onnx.ModelProto:
 
 
 def computed(node: onnx.NodeProto, feeds: dict[str, Any]) -> list[Any]:
-    evaluate = evaluator(in_float64(model_of(node, feeds)))
+    evaluate = build_evaluator(model_as_float64(model_of(node, feeds)))
     return evaluate({k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in feeds.items()})
 
 
@@ -458,7 +460,7 @@ def test_an_output_that_nothing_uses_is_no_input_of_an_operator_that_leaves_one_
     )
     inputs = generator.normal(size=(5, 2, 3)).astype(np.float32)
     expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": inputs})[0]
-    given = evaluator(in_float64(model))({"x": inputs.astype(np.float64)})[0]
+    given = build_evaluator(model_as_float64(model))({"x": inputs.astype(np.float64)})[0]
     np.testing.assert_allclose(given, expected, atol=1e-6)
 
 
@@ -486,7 +488,7 @@ def test_another_thread_computes_in_float32_while_one_is_in_float64() -> None:
     watcher = threading.Thread(target=watch)
     # The thread starts before forward waits for it, which must not be copied with the module.
     watcher.start()
-    logits = float64_run_of(module, takes_lengths=True)(np.ones((1, 2), np.int64), np.array([2]))
+    logits = float64_module_run(module, takes_lengths=True)(np.ones((1, 2), np.int64), np.array([2]))
     assert logits.dtype == np.float64
     assert seen == [(torch.float32,) * 3]
     assert next(module.parameters()).dtype == torch.float32
@@ -500,7 +502,7 @@ def test_numbers_that_go_through_numpy_keep_double_precision() -> None:
     module = ByNumpy(3, 2).eval()
     ids = np.arange(6).reshape(2, 3)
     exact = ids / 7 @ module.weight.detach().double().numpy().T + module.bias.detach().double().numpy()
-    answers = float64_run_of(module, takes_lengths=False)(ids, np.array([3, 3]))
+    answers = float64_module_run(module, takes_lengths=False)(ids, np.array([3, 3]))
     np.testing.assert_allclose(answers, exact[:, -1:], rtol=1e-14)
     assert torch.get_default_dtype() == torch.float32
 
@@ -509,13 +511,13 @@ def test_a_torchscript_module_says_that_it_has_no_double_precision() -> None:
     made = source(user_modules.PackedLastState)
     script = torchscript(made.module, example(takes_lengths=True))[1]
     with pytest.raises(ExportError, match=r"TorchScript .*double precision"):
-        float64_run_of(script, takes_lengths=True)
+        float64_module_run(script, takes_lengths=True)
 
 
 @pytest.mark.slow
 def test_two_graphs_that_differ_by_more_than_rounding_are_told_apart() -> None:
     made, content, _ = proven(user_modules.MaskedAttention)
-    double = traced(doubled(made.module), takes_lengths=True)
+    double = traced(float64_copy(made.module), takes_lengths=True)
     assert difference_beyond_rounding(content, double) is None
 
     def after(change: Change) -> str | None:
@@ -544,8 +546,8 @@ class MadeInFloat32(nn.Module):
 
 def test_what_forward_makes_in_float32_is_the_same_in_both_graphs() -> None:
     module = MadeInFloat32().eval()
-    made = onnx_graph(module, example(takes_lengths=False), {})
-    double = traced_alike(doubled(module), example(takes_lengths=False), {}, made).content
+    made = trace_onnx_graph(module, example(takes_lengths=False), {})
+    double = retrace_alike(float64_copy(module), example(takes_lengths=False), {}, made).content
     assert difference_beyond_rounding(made.content, double) is None
     model = onnx.load_from_string(made.content)
     model.graph.node.pop()
@@ -554,16 +556,16 @@ def test_what_forward_makes_in_float32_is_the_same_in_both_graphs() -> None:
 
 def test_an_answer_is_measured_in_spreads() -> None:
     case = Case("one", np.zeros((2, 1), np.int64), np.ones(2, np.int64))
-    exact = Exact(case, np.array([[0.5, 0.4999999], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
-    near = nearness("form", exact, np.array([[0.5 - 2e-6, 0.4999999], [3.0, -1.0]], np.float32))
+    exact = ExactAnswer(case, np.array([[0.5, 0.4999999], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
+    near = measure_nearness("form", exact, np.array([[0.5 - 2e-6, 0.4999999], [3.0, -1.0]], np.float32))
     assert near.spreads == pytest.approx(2, abs=0.1)
     assert near.labels_differing == 1
     assert near.passes
-    assert not nearness("form", exact, np.array([[0.5, 0.4999999], [3.0, -1.0 + 1e-4]], np.float32)).passes
+    assert not measure_nearness("form", exact, np.array([[0.5, 0.4999999], [3.0, -1.0 + 1e-4]], np.float32)).passes
     for wrong in (np.full((2, 2), np.nan), np.full((2, 2), np.inf), np.zeros((2, 3)), np.zeros((1, 2))):
-        assert nearness("form", exact, wrong.astype(np.float32)).spreads == math.inf
-    infinite = Exact(case, np.array([[0.5, -np.inf], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
-    assert nearness("form", infinite, infinite.logits.astype(np.float32)).spreads < 1
+        assert measure_nearness("form", exact, wrong.astype(np.float32)).spreads == math.inf
+    infinite = ExactAnswer(case, np.array([[0.5, -np.inf], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
+    assert measure_nearness("form", infinite, infinite.logits.astype(np.float32)).spreads < 1
 
 
 class Asks(nn.Module):
@@ -593,33 +595,33 @@ class Asks(nn.Module):
 def test_numbers_that_are_meant_as_they_are_spread_nothing(ask: str) -> None:
     module = Asks(ask).eval()
     case = Case("two", np.array([[0, 1, 3, 4], [1, 2, 1, 2]]), np.full(2, 4))
-    run = float64_run_of(module, takes_lengths=False)
-    (exact,) = exact_answers(run, moved_modules(module, takes_lengths=False), [case])
+    run = float64_module_run(module, takes_lengths=False)
+    (exact,) = exact_answers(run, perturbed_module_runs(module, takes_lengths=False), [case])
     assert exact.spread.max() < 1e-6
-    graph = onnx_graph(module, (torch.zeros(2, 3, dtype=torch.int64),), {}).content
-    (exact,) = exact_answers(float64_run_of_onnx(graph), moved_graphs(graph), [case])
+    graph = trace_onnx_graph(module, (torch.zeros(2, 3, dtype=torch.int64),), {}).content
+    (exact,) = exact_answers(float64_onnx_run(graph), perturbed_graph_runs(graph), [case])
     assert exact.spread.max() < 1e-6
 
 
 def test_no_form_is_far_where_the_reference_is_near() -> None:
     case = Case("one", np.zeros((2, 1), np.int64), np.ones(2, np.int64))
-    exact = Exact(case, np.array([[0.5, 0.2], [300.0, -1.0]]), np.array([1.0, 1.0]))
+    exact = ExactAnswer(case, np.array([[0.5, 0.2], [300.0, -1.0]]), np.array([1.0, 1.0]))
     near = exact.logits.astype(np.float32)
     rounded = near + np.array([[0.0, 3e-5], [0.0, 0.0]], np.float32)
     for form, spreads in (([[0.5, 0.22], [300.0, -1.0]], math.inf), ([[0.5, 0.2], [301.0, -1.0]], 1)):
         given = np.array(form, np.float32)
-        assert difference("form", "one", near, given, exact).spreads == pytest.approx(spreads, abs=1)
+        assert measure_difference("form", "one", near, given, exact).spreads == pytest.approx(spreads, abs=1)
     # The reference itself is not near: what is far may be rounding.
-    assert difference("form", "one", rounded, near + np.float32(0.1), exact).spreads == math.inf
-    alone = Exact(case, exact.logits[:1], exact.spread[:1])
-    assert difference("form", "one", rounded[:1], near[:1] + np.float32(0.1), alone).spreads < 1
+    assert measure_difference("form", "one", rounded, near + np.float32(0.1), exact).spreads == math.inf
+    alone = ExactAnswer(case, exact.logits[:1], exact.spread[:1])
+    assert measure_difference("form", "one", rounded[:1], near[:1] + np.float32(0.1), alone).spreads < 1
 
 
 def test_the_tolerance_of_a_bundle_comes_from_the_spread() -> None:
     case = Case("one", np.zeros((1, 1), np.int64), np.ones(1, np.int64))
 
     def of(spread: float) -> float:
-        return tolerance_for([Exact(case, np.zeros((1, 2)), np.array([spread]))])
+        return rounding_tolerance([ExactAnswer(case, np.zeros((1, 2)), np.array([spread]))])
 
     assert of(1e-9) == 1e-5
     assert of(1.01e-4 / (2 * SPREADS)) == 2e-4
@@ -650,13 +652,13 @@ def test_a_cache_that_forward_fills_is_filled_again_in_double_precision() -> Non
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = CachedPositions().eval()
-    found = prepare(module, lengths=None, ids=60, padding_id=1, classes=4, multi_label=False)
+    found = prepare_module(module, lengths=None, ids=60, padding_id=1, classes=4, multi_label=False)
     tokens, lengths = np.full((2, 40), 5), np.full(2, 40)
-    found.as_reference().run(np.full((1, 300), 5), np.array([300]))
+    found.make_reference().run(np.full((1, 300), 5), np.array([300]))
     assert module.table is None
-    in_doubles = float64_run_of(found.reference, takes_lengths=False)(tokens, lengths)
-    graph = onnx_graph(doubled(found.module), found.example, {})
-    np.testing.assert_allclose(float64_run_of_onnx(graph.content)(tokens, lengths), in_doubles, rtol=0, atol=1e-12)
+    in_doubles = float64_module_run(found.reference, takes_lengths=False)(tokens, lengths)
+    graph = trace_onnx_graph(float64_copy(found.module), found.example, {})
+    np.testing.assert_allclose(float64_onnx_run(graph.content)(tokens, lengths), in_doubles, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("axes", [1, 2])

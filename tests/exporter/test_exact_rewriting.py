@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pocketrnn_export import export
-from pocketrnn_export.comparing.comparing import session_of
-from pocketrnn_export.comparing.first_missing_operation import departure
-from pocketrnn_export.comparing.float64_module import doubled
+from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.comparing.first_missing_operation import find_departure
+from pocketrnn_export.comparing.float64_module import float64_copy
 from pocketrnn_export.forms.onnx.exact_rewriting import REWRITE_RULES, optimize
-from pocketrnn_export.forms.onnx.folded_constants import rounded_constants
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
-from pocketrnn_export.intake.user_frames import users_line
+from pocketrnn_export.forms.onnx.folded_constants import compute_rounded_constants
+from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+from pocketrnn_export.intake.user_frames import describe_user_line
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
@@ -150,7 +150,7 @@ class Thresholds(nn.Module):
 def test_a_constant_that_a_comparison_meets_is_that_of_float32() -> None:
     torch.manual_seed(0)
     module = Thresholds().eval()
-    session = session_of(onnx_graph(module, (torch.randint(2, 40, (3, 7)),), {}).content)
+    session = open_session(trace_onnx_graph(module, (torch.randint(2, 40, (3, 7)),), {}).content)
     for above, count in [(i, 10) for i in range(11)] + [(i, 100) for i in range(0, 100, 3)]:
         ids = torch.tensor([[40] * above + [3] * (count - above)])
         with torch.no_grad():
@@ -174,11 +174,11 @@ class LookedUp(nn.Module):
 def test_a_table_that_is_indexed_is_looked_up() -> None:
     torch.manual_seed(0)
     module = LookedUp().eval()
-    graph = onnx_graph(module, (torch.randint(2, 40, (3, 7)),), {})
+    graph = trace_onnx_graph(module, (torch.randint(2, 40, (3, 7)),), {})
     assert graph.embedding_rows == 60
     ids = torch.randint(0, 60, (4, 9))
     with torch.no_grad():
-        given = session_of(graph.content).run(None, {"tokens": ids.numpy()})[0]
+        given = open_session(graph.content).run(None, {"tokens": ids.numpy()})[0]
         np.testing.assert_allclose(given, module(ids), atol=1e-5)
 
 
@@ -188,7 +188,7 @@ def test_parts_of_a_constant_may_have_several_shapes() -> None:
     model.graph.initializers["sizes"] = parts.inputs[1]  # type: ignore[assignment]
     parts.inputs[1].const_value = ir.tensor(np.array([1, 2]))  # type: ignore[union-attr]
     model.graph.insert_after(model.graph[1], parts)
-    assert set(rounded_constants(model)) == {"Identity2"}
+    assert set(compute_rounded_constants(model)) == {"Identity2"}
 
 
 class Frequencies(nn.Module):
@@ -262,11 +262,13 @@ def test_a_module_with_small_constants_is_exported(kind: type[nn.Module], tmp_pa
 
 
 def test_a_refusal_of_the_proof_names_the_operation() -> None:
-    content = onnx_graph(made(Attention), (torch.full((3, 7), 2),), {}).content
+    content = trace_onnx_graph(made(Attention), (torch.full((3, 7), 2),), {}).content
     model = onnx.load_from_string(content)
     (small,) = (t for t in model.graph.initializer if onnx.numpy_helper.to_array(t).ravel()[:1] == np.float32(1e-10))
     small.CopyFrom(onnx.numpy_helper.from_array(np.float32(1e-3), small.name))
-    found = departure(doubled(made(Attention)), model.SerializeToString(), [np.full((2, 5), 3)], users_line)
+    found = find_departure(
+        float64_copy(made(Attention)), model.SerializeToString(), [np.full((2, 5), 3)], describe_user_line
+    )
     assert found is not None
     assert found.operation == "add"
     assert "1e-10" in found.line

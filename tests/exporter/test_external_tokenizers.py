@@ -23,7 +23,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.packing import pack
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
-from pocketrnn_export.vocabularies.pipeline import named_rules
+from pocketrnn_export.vocabularies.pipeline import make_named_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -78,8 +78,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # In the fast suite, runtime/test_ready_texts.py asks so, and the command makes such a bundle.
 @pytest.mark.slow
 def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: Path) -> None:
-    manifest = manifests.read(bundle)
-    assert manifests.document_of(manifest)["text"]["tokenizer"] == "external"
+    manifest = manifests.read_manifest(bundle)
+    assert manifests.manifest_document(manifest)["text"]["tokenizer"] == "external"
     assert text_verdict(manifest) == TextVerdict("compared", 4, "ids")
     assert [example.text for example in manifest.examples][:4] == list(TEXTS)
     assert verify(bundle).replays
@@ -170,7 +170,7 @@ def test_the_refusals_of_other_rules_name_the_way(tmp_path: Path) -> None:
         # The recommended rules are those that the command line makes from the vocabulary.
         written = re.search(r"rules=(TextRules\(.*?\)) in Python", str(caught.value))
         assert written is not None
-        assert eval(written[1], {"TextRules": TextRules}) == named_rules(read_vocabulary(WORDS), "external")  # noqa: S307 - ours
+        assert eval(written[1], {"TextRules": TextRules}) == make_named_rules(read_vocabulary(WORDS), "external")  # noqa: S307 - ours
 
 
 @pytest.mark.parametrize("rules", [{"steps": ["lowercase"]}, {"lowercase": True}])

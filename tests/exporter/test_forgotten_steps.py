@@ -13,8 +13,8 @@ from torch import nn
 from pocketrnn import Classifier
 from pocketrnn.classifier import logits_of_steps
 from pocketrnn_export import export
-from pocketrnn_export.proof.lasting_states import with_lasting_states
-from pocketrnn_export.proof.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof.lasting_states import copy_with_lasting_states
+from pocketrnn_export.proof.pytorch_run import pytorch_runnable
 from pocketrnn_export.proof.right_program import right_program
 
 
@@ -40,7 +40,7 @@ def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest
     module = zoo.LastStepsIfLong().eval()
     traced = right_program(module, (torch.full((3, 7), 2),))
     row = torch.tensor([[7, 8, 9, 20, *[zoo.HELD] * (zoo.LONG + 40)]])
-    np.testing.assert_allclose(run_in_pytorch(traced).run((row,)), module(row).detach(), atol=1e-4)
+    np.testing.assert_allclose(pytorch_runnable(traced).run((row,)), module(row).detach(), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest
 )
 def test_a_step_long_ago_shows_in_a_layer_that_lasts(layer: nn.RNNBase) -> None:
     torch.manual_seed(0)
-    lasting = with_lasting_states(layer)
+    lasting = copy_with_lasting_states(layer)
     assert lasting is not None
     steps = torch.randn(1, 1500, 4)
     with torch.no_grad():
@@ -65,10 +65,10 @@ def test_a_step_long_ago_shows_in_a_layer_that_lasts(layer: nn.RNNBase) -> None:
 def test_the_layers_of_the_module_stay_as_they_are() -> None:
     layer = nn.GRU(4, 6)
     before = {name: weight.clone() for name, weight in layer.named_parameters()}
-    with_lasting_states(layer)
+    copy_with_lasting_states(layer)
     for name, weight in layer.named_parameters():
         torch.testing.assert_close(weight, before[name], rtol=0, atol=0)
 
 
 def test_a_layer_without_biases_has_none_that_lasts() -> None:
-    assert with_lasting_states(nn.GRU(4, 6, bias=False)) is None
+    assert copy_with_lasting_states(nn.GRU(4, 6, bias=False)) is None

@@ -19,11 +19,11 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.cases import Ids
-from pocketrnn_export.comparing.comparing import Logits, run_of_onnx
+from pocketrnn_export.comparing.comparing import Logits, onnx_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx.onnx_graph import ONNX, onnx_graph
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
+from pocketrnn_export.forms.onnx.onnx_graph import ONNX, trace_onnx_graph
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
 from pocketrnn_export.proof.chosen_cases import cases_for
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -43,7 +43,7 @@ def prepared() -> ExportableModule:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = user_modules.PackedLastState()
-    return prepare(module, lengths=None, ids=WORDS, padding_id=1, classes=4, multi_label=False)
+    return prepare_module(module, lengths=None, ids=WORDS, padding_id=1, classes=4, multi_label=False)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def form(prepared: ExportableModule) -> Form:
 @pytest.fixture
 def plan(prepared: ExportableModule) -> ProofPlan:
     return ProofPlan(
-        prepared.as_reference(), cases_for(DESCRIPTION.text.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"]
+        prepared.make_reference(), cases_for(DESCRIPTION.text.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"]
     )
 
 
@@ -121,8 +121,8 @@ class Occurs(torch.nn.Module):
 )
 def test_an_axis_that_any_or_all_keeps_is_kept(occurs: Callable[[torch.Tensor], torch.Tensor]) -> None:
     module = Occurs(occurs).eval()
-    graph = onnx_graph(module, (torch.randint(1, 6, (3, 7)),), {})
-    run = run_of_onnx(graph.content, optimized=True)
+    graph = trace_onnx_graph(module, (torch.randint(1, 6, (3, 7)),), {})
+    run = onnx_run(graph.content, optimized=True)
     for shape in ((1, 1), (2, 1), (3, 7), (5, 3)):
         tokens = torch.randint(0, 6, shape)
         np.testing.assert_allclose(

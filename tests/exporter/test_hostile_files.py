@@ -25,18 +25,18 @@ from pocketrnn.bundle import manifest
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.tables import recordings
 from pocketrnn.text import TextEncoder
-from pocketrnn_export.inert_pickle import held_in
-from pocketrnn_export.intake.torchscript_file import load_torchscript, saved
-from pocketrnn_export.json_file import serde_float
-from pocketrnn_export.numbers.number_arguments import number_rules
+from pocketrnn_export.inert_pickle import read_pickle
+from pocketrnn_export.intake.torchscript_file import load_torchscript, save_to_bytes
+from pocketrnn_export.json_file import parse_serde_float
+from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.scaler_file import read_scaler
 from pocketrnn_export.source_code.notebook import read_notebook
 from pocketrnn_export.vocabularies.labels import read_labels
-from pocketrnn_export.vocabularies.owners_texts import answers_in_words, checked_pairs, pairs_of, read_pairs
-from pocketrnn_export.vocabularies.pipeline import chosen_rules
+from pocketrnn_export.vocabularies.owners_texts import check_pairs, list_pairs, name_answers, read_pairs
+from pocketrnn_export.vocabularies.pipeline import choose_rules
 from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
-from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
+from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, read_vocabulary, text_rules
 from pocketrnn_training.rows.array_files import read_arrays
 from pocketrnn_training.rows.sequence_files import read_sequences
@@ -96,7 +96,7 @@ FAMILIES: Final = families()
 @pytest.mark.parametrize("name", mostly_slow(sorted(FAMILIES), 8))
 def test_a_tokenizer_json_with_another_value_anywhere_is_read_or_refused(name: str) -> None:
     def read(text: str) -> None:
-        made = subwords_of_json(text, "tokenizer.json")
+        made = read_tokenizer_json(text, "tokenizer.json")
         TextEncoder(made.rules, made.tokens).encode("Some text, 12 é")
 
     check_each(json.loads(FAMILIES[name].to_str()), read, most=4)
@@ -128,9 +128,9 @@ def of_file(read: Callable[[Path], object], name: str) -> Callable[[Path], Calla
 
 def compared_pairs(path: Path) -> None:
     """A file of pairs, read and compared with rules and labels, as an export does."""
-    pairs = checked_pairs(read_pairs(path))
-    answers_in_words(pairs, ("a", "b"))
-    chosen_rules(KNOWN, None, "whitespace", pairs_of(pairs), [])
+    pairs = check_pairs(read_pairs(path))
+    name_answers(pairs, ("a", "b"))
+    choose_rules(KNOWN, None, "whitespace", list_pairs(pairs), [])
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_json_file_with_another_value_anywhere_is_read_or_refused(
 def test_rules_of_numbers_with_another_value_anywhere_are_read_or_refused() -> None:
     def read(text: str) -> object:
         found = json.loads(text)
-        return number_rules(1, None, found if isinstance(found, dict) else {"mean": found})
+        return make_number_rules(1, None, found if isinstance(found, dict) else {"mean": found})
 
     check_each(RULES, read)
 
@@ -206,9 +206,9 @@ def test_a_manifest_with_another_value_anywhere_is_read_or_refused(tmp_path: Pat
     def read(text: str) -> object:
         found = json.loads(text)
         # With the digest that it then has: else this alone would refuse it.
-        content = manifest.digested(found) if isinstance(found, dict) else text.encode()
+        content = manifest.encode_with_digest(found) if isinstance(found, dict) else text.encode()
         (tmp_path / "classifier.json").write_bytes(content)
-        return manifest.read(tmp_path)
+        return manifest.read_manifest(tmp_path)
 
     document = json.loads((VECTORS / "words" / "classifier.json").read_bytes())
     del document["digest"]
@@ -218,7 +218,7 @@ def test_a_manifest_with_another_value_anywhere_is_read_or_refused(tmp_path: Pat
 
 @pytest.mark.parametrize("digits", ["0e-400", "-0e-400", "1e-99999", "0.0e-999999999999"])
 def test_a_score_that_is_nothing_is_zero(digits: str) -> None:
-    assert serde_float(digits) == 0.0
+    assert parse_serde_float(digits) == 0.0
 
 
 # --- Archives ---
@@ -316,20 +316,20 @@ def test_what_numpy_writes_is_read_as_it_is(tmp_path: Path) -> None:
 def test_a_parquet_file_is_read_within_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(pa.table({"ax": np.zeros(1 << 20)}), tmp_path / "a.parquet")
     assert (tmp_path / "a.parquet").stat().st_size < 1 << 16
-    assert len(recordings.columns_of(str(tmp_path / "a.parquet"), "parquet", ["ax"])["ax"]) == 1 << 20
+    assert len(recordings.read_columns(str(tmp_path / "a.parquet"), "parquet", ["ax"])["ax"]) == 1 << 20
     monkeypatch.setattr(recordings, "_LARGEST", 1 << 20)
     with pytest.raises(InputError, match="1,048,576 bytes"):
-        recordings.columns_of(str(tmp_path / "a.parquet"), "parquet", ["ax"])
+        recordings.read_columns(str(tmp_path / "a.parquet"), "parquet", ["ax"])
 
 
 def test_a_torchscript_file_may_not_say_that_a_few_numbers_are_many(tmp_path: Path) -> None:
     module = nn.Linear(2, 2)
     module.register_buffer("large", torch.zeros(1).expand(10**10))
-    (tmp_path / "m.pt").write_bytes(saved(torch.jit.script(module)))
+    (tmp_path / "m.pt").write_bytes(save_to_bytes(torch.jit.script(module)))
     with pytest.raises(InputError, match=r"large.* 40,000,000,000 bytes"):
         load_torchscript(tmp_path / "m.pt")
     module.register_buffer("large", torch.zeros(1).expand(1000))
-    (tmp_path / "m.pt").write_bytes(saved(torch.jit.script(module)))
+    (tmp_path / "m.pt").write_bytes(save_to_bytes(torch.jit.script(module)))
     load_torchscript(tmp_path / "m.pt")
 
 
@@ -364,4 +364,4 @@ def test_nothing_of_a_pickle_changes_what_reads_it(tmp_path: Path) -> None:
     """Attributes that a pickle gives to a class or a function, and calls of what is no class."""
     for content in (b"\x80\x02cnumpy\ndtype\n}X\x01\x00\x00\x00aK\x01sb.", b"\x80\x02K\x01)R.", b"\x80\x02]}b."):
         with pytest.raises(Exception, match=r"object|class"):
-            held_in(content, ["StandardScaler"])
+            read_pickle(content, ["StandardScaler"])

@@ -15,8 +15,8 @@ from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.call_discovery.roles import role_of, words_of
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
+from pocketrnn_export.intake.call_discovery.roles import find_role, split_name
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
 
 # The input that is named, and what it is said to be.
 REFUSED = {
@@ -102,7 +102,7 @@ def prepared(kind: type[nn.Module], **options: Any) -> ExportableModule:
         torch.manual_seed(0)
         module = kind().eval()
     known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "classes": zoo.CLASSES, "multi_label": False}
-    return prepare(module, **{**known, **options})
+    return prepare_module(module, **{**known, **options})
 
 
 @pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 40, first=8), ids=lambda kind: kind.__name__)
@@ -207,14 +207,14 @@ def test_a_name_is_believed_where_all_its_words_say_the_same() -> None:
         "chidden",
         "us_state",
     ]
-    assert {role_of(name) for name in lengths} == {"lengths"}
-    assert {role_of(name) for name in masks} == {"mask"}
-    assert {role_of(name) for name in states} == {"state"}
-    assert {role_of(name) for name in others} == {"other"}
-    assert role_of("aspect_len", text="aspect") == "lengths"
+    assert {find_role(name) for name in lengths} == {"lengths"}
+    assert {find_role(name) for name in masks} == {"mask"}
+    assert {find_role(name) for name in states} == {"state"}
+    assert {find_role(name) for name in others} == {"other"}
+    assert find_role("aspect_len", text="aspect") == "lengths"
 
 
 @given(st.text(max_size=30))
 def test_any_name_has_a_role(name: str) -> None:
-    assert role_of(name) in {"lengths", "mask", "state", "batch size", "device", "training", "targets", "other"}
-    assert all(word == word.lower() for word in words_of(name))
+    assert find_role(name) in {"lengths", "mask", "state", "batch size", "device", "training", "targets", "other"}
+    assert all(word == word.lower() for word in split_name(name))

@@ -13,8 +13,8 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, onnx_graph
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
+from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, trace_onnx_graph
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
 from pocketrnn_export.proof import every_size
 
 WORDS = 20
@@ -293,7 +293,7 @@ DEPENDS_NOT = [
 
 
 def prepared(module: nn.Module, call: str | None = None) -> ExportableModule:
-    return prepare(module.eval(), lengths=None, ids=WORDS, padding_id=1, classes=2, multi_label=False, call=call)
+    return prepare_module(module.eval(), lengths=None, ids=WORDS, padding_id=1, classes=2, multi_label=False, call=call)
 
 
 # A list of the first call, a buffer, and a number.
@@ -349,7 +349,7 @@ def of_rare_texts(module: type[rare.Base] | nn.Module, call: str | None = None) 
             torch.manual_seed(0)
             module = module()
     known = {"ids": rare.WORDS, "padding_id": 1, "classes": rare.CLASSES, "multi_label": False}
-    return prepare(module.eval(), lengths=None, call=call, **known)
+    return prepare_module(module.eval(), lengths=None, call=call, **known)
 
 
 # A state, a count in a buffer and one in a number, and what stands in no attribute.
@@ -427,7 +427,7 @@ def test_a_module_is_left_with_what_it_kept() -> None:
 
 
 def program_of(module: nn.Module) -> OnnxGraph:
-    return onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
+    return trace_onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights, weights_in_trace
+from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights, read_layer_weights
 
 
 @pytest.mark.parametrize(("hidden", "projected"), [(10, 4), (64, 60)])
@@ -19,7 +19,7 @@ def test_first_states_of_a_projected_layer_are_multiplied_nearly_as_in_double_pr
         layer = nn.LSTM(7, hidden, proj_size=projected, bidirectional=True)
         states = torch.randn(2, 1, projected).double()
     add_onnx_weights(layer)
-    weights = weights_in_trace(layer, 0)
+    weights = read_layer_weights(layer, 0)
     assert weights.projection is not None
     exact = states @ torch.linalg.pinv(weights.projection.double())
 

@@ -21,8 +21,8 @@ from user_modules import WORDS
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.comparing import run_of_onnx
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
+from pocketrnn_export.comparing.comparing import onnx_run
+from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 from pocketrnn_export.proof.right_program import right_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -67,9 +67,9 @@ GRAPHS = (
 def test_a_stepped_cell_becomes_a_recurrent_layer_of_the_graph(case: tuple[type[nn.Module], dict[str, int]]) -> None:
     kind, layers = case
     module = made(kind).eval()
-    graph = onnx_graph(module, (torch.full((3, 7), 2),), {})
+    graph = trace_onnx_graph(module, (torch.full((3, 7), 2),), {})
     assert layers_of(onnx.load_from_string(graph.content)) == layers
-    run = run_of_onnx(graph.content, optimized=True)
+    run = onnx_run(graph.content, optimized=True)
     for length in (1, 2, 3, 4, 5, 31):
         ids = torch.randint(2, WORDS, (2, length))
         given = run(ids.numpy(), np.full(2, length))

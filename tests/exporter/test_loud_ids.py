@@ -7,7 +7,7 @@ from torch import nn
 
 from pocketrnn.text import TextRules
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.loud_ids import loud_ids
+from pocketrnn_export.proof.loud_ids import find_loud_ids
 
 IDS = 30
 
@@ -28,9 +28,9 @@ class Weighs(nn.Module):
 
 
 def test_ids_of_the_longest_vectors_and_of_the_largest_and_least_sums_are_loud() -> None:
-    assert {11, 17, 23} <= set(loud_ids(Weighs(), IDS)) <= set(range(IDS))
-    assert len(loud_ids(Weighs(), IDS)) <= 9
-    assert loud_ids(nn.Linear(2, 2), IDS) == []
+    assert {11, 17, 23} <= set(find_loud_ids(Weighs(), IDS)) <= set(range(IDS))
+    assert len(find_loud_ids(Weighs(), IDS)) <= 9
+    assert find_loud_ids(nn.Linear(2, 2), IDS) == []
 
 
 def test_each_loud_id_stands_alone_and_often_in_rows_of_its_own(whole_proofs: None) -> None:

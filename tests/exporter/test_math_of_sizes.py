@@ -14,11 +14,11 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.comparing import session_of
-from pocketrnn_export.comparing.float64_graph import float64_run_of_onnx
-from pocketrnn_export.comparing.float64_module import float64_run_of
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
+from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.comparing.float64_graph import float64_onnx_run
+from pocketrnn_export.comparing.float64_module import float64_module_run
+from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 
 EXAMPLE = (torch.randint(2, 30, (3, 7), generator=torch.Generator().manual_seed(0)),)
 MOST = examples(700, 3000)
@@ -53,7 +53,7 @@ class Numbers(nn.Module):
 
 @pytest.mark.parametrize("numbers", mostly_slow(WHOLE, 9))
 def test_a_whole_number_of_a_size_is_pythons_at_every_length(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
-    session = session_of(onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content)
+    session = open_session(trace_onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content)
     for n in range(1, MOST + 1):
         given = session.run(None, {"tokens": np.full((1, n), 3)})[0][0]
         np.testing.assert_array_equal(given, np.array(numbers(n), np.float32), err_msg=f"{n} tokens")
@@ -61,8 +61,8 @@ def test_a_whole_number_of_a_size_is_pythons_at_every_length(numbers: Callable[[
 
 @pytest.mark.parametrize("numbers", mostly_slow(FLOATS, 9))
 def test_a_number_of_a_size_is_pythons_rounded_to_float32(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
-    content = onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content
-    session, in_doubles = session_of(content), float64_run_of_onnx(content)
+    content = trace_onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content
+    session, in_doubles = open_session(content), float64_onnx_run(content)
     for n in (*range(1, 130), 1000, 2999):
         tokens = np.full((1, n), 3)
         expected = np.array([float(number) for number in numbers(n)])
@@ -77,14 +77,14 @@ def test_a_number_of_a_size_is_pythons_rounded_to_float32(numbers: Callable[[Any
 )
 def test_what_a_graph_rounds_otherwise_is_refused_with_its_line(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
     with pytest.raises(ExportError, match=r"test_math_of_sizes.py:\d+: `"):
-        onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {})
+        trace_onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {})
 
 
 def test_a_packed_file_makes_no_whole_number_in_float32() -> None:
-    content = onnx_graph(Numbers(lambda n: (n, int(n * 0.0001)), scale=1.0), EXAMPLE, {}).content
+    content = trace_onnx_graph(Numbers(lambda n: (n, int(n * 0.0001)), scale=1.0), EXAMPLE, {}).content
     graph = Graph(file="model.onnx", sha256="", opset=18, inputs=("tokens",), padding=False, embedding_rows=30)
     with pytest.raises(ExportError, match=r"\bCast\b"):
-        program_of(content, graph)
+        make_program(content, graph)
 
 
 class Spread(nn.Module):
@@ -106,7 +106,7 @@ def test_weights_spread_over_the_steps_are_pytorchs() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = Spread().eval()
-    session = session_of(onnx_graph(module, EXAMPLE, {}).content)
+    session = open_session(trace_onnx_graph(module, EXAMPLE, {}).content)
     for n in (*range(1, 40), 64, 257, 1000):
         tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
         given = session.run(None, {"tokens": tokens.numpy()})[0]
@@ -131,7 +131,7 @@ def test_a_list_of_numbers_of_a_size_is_the_tensor_of_pytorch() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = Features().eval()
-    session = session_of(onnx_graph(module, EXAMPLE, {}).content)
+    session = open_session(trace_onnx_graph(module, EXAMPLE, {}).content)
     for n in (1, 2, 9, 100):
         tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
         given = session.run(None, {"tokens": tokens.numpy()})[0]
@@ -156,9 +156,9 @@ def test_a_tensor_and_a_fraction_of_a_size_give_what_pytorch_gives() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = Buckets().eval()
-    content = onnx_graph(module, EXAMPLE, {}).content
-    session, in_doubles = session_of(content), float64_run_of_onnx(content)
-    exact = float64_run_of(module, takes_lengths=False)
+    content = trace_onnx_graph(module, EXAMPLE, {}).content
+    session, in_doubles = open_session(content), float64_onnx_run(content)
+    exact = float64_module_run(module, takes_lengths=False)
     for n in (*range(1, 40), 64, 257, 1000):
         tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
         given = session.run(None, {"tokens": tokens.numpy()})[0]
@@ -185,7 +185,7 @@ def test_a_range_that_ends_or_begins_below_0_is_pytorchs() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = FromTheEnd().eval()
-    session = session_of(onnx_graph(module, EXAMPLE, {}).content)
+    session = open_session(trace_onnx_graph(module, EXAMPLE, {}).content)
     for n in (2, 3, 4, 5, 64, 257):
         tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
         given = session.run(None, {"tokens": tokens.numpy()})[0]

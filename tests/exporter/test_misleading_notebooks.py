@@ -20,7 +20,7 @@ from torch.nn import functional
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
-from pocketrnn_export.intake.module_name import ModuleName, module_name
+from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 
 # The changed value must be "max" in the end, as it is after the whole notebook has run, or a line must name the
 # statement that is not run. Code after % may be refused, too.
@@ -656,7 +656,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def named(given: str) -> ModuleName:
-    found = module_name(given)
+    found = parse_module_name(given)
     assert found is not None
     return found
 

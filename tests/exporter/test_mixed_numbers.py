@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pocketrnn_export.comparing.comparing import session_of
-from pocketrnn_export.forms.onnx.onnx_trace import Names, converted
+from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.forms.onnx.onnx_trace import GraphNames, convert_program
 from pocketrnn_export.tracing.rules.mixed_numbers import MIXED_NUMBERS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.session import Declined, TraceSession
 from pocketrnn_export.tracing.sizes.questions import TraceLog
-from pocketrnn_export.tracing.trace import traced_program
+from pocketrnn_export.tracing.trace import trace_program
 
 ROWS: Final = torch.tensor([[-3, 0, 1, 2], [4, 4, -1, 0], [0, 0, 0, 0]])
 EDGES: Final = torch.tensor([-1, 0, 2])
@@ -82,8 +82,8 @@ class ModuleFacts(nn.Module):
 def test_the_graph_computes_what_pytorch_does(calls: tuple[Call, ...]) -> None:
     ids = torch.arange(3)[:, None].repeat(1, 2)
     module = ModuleFacts(calls).eval()
-    graph = converted(traced_program(module, (ids,), None, TraceLog()), {}, Names(("tokens",), ("logits",)))
-    (found,) = session_of(graph.content).run(None, {"tokens": ids.numpy()})
+    graph = convert_program(trace_program(module, (ids,), None, TraceLog()), {}, GraphNames(("tokens",), ("logits",)))
+    (found,) = open_session(graph.content).run(None, {"tokens": ids.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found, module(ids).numpy(), rtol=1e-6)
 
@@ -101,9 +101,9 @@ SIDE_BY_SIDE: Final[tuple[Call, ...]] = (
 def test_tensors_side_by_side_are_joined_without_a_sequence() -> None:
     ids = torch.arange(3)[:, None].repeat(1, 2)
     module = ModuleFacts(SIDE_BY_SIDE).eval()
-    graph = converted(traced_program(module, (ids,), None, TraceLog()), {}, Names(("tokens",), ("logits",)))
+    graph = convert_program(trace_program(module, (ids,), None, TraceLog()), {}, GraphNames(("tokens",), ("logits",)))
     assert not [node for node in onnx.load_from_string(graph.content).graph.node if "Sequence" in node.op_type]
-    (found,) = session_of(graph.content).run(None, {"tokens": ids.numpy()})
+    (found,) = open_session(graph.content).run(None, {"tokens": ids.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found, module(ids).numpy(), rtol=1e-6)
 

@@ -19,7 +19,7 @@ from pocketrnn.bundle import manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.module_file import load_module
-from pocketrnn_export.intake.module_name import module_name
+from pocketrnn_export.intake.module_name import parse_module_name
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -90,7 +90,7 @@ def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path
         "--labels", "World,Sports, Business,Sci/Tech", "-o", tmp_path / "b", "--random-weights", "--no-torchscript",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    read = manifest.read(tmp_path / "b")
+    read = manifest.read_manifest(tmp_path / "b")
     assert read.labels == ("World", "Sports", "Business", "Sci/Tech")
     assert read.text.vocabulary == ("<unk>", "<pad>", "oil", "wins")
     assert (read.text.rules.unknown_id, read.text.rules.padding_id) == (0, 1)
@@ -117,8 +117,10 @@ def saved(file: str, state: dict[str, torch.Tensor], folder: Path) -> Path:
 
 @pytest.mark.parametrize("file", SAVED)
 def test_weights_are_read_however_they_were_saved(model: Path, tmp_path: Path, file: str) -> None:
-    state = {name: tensor.clone() for name, tensor in load_module(module_name(f"{model}:small")).state_dict().items()}
-    weights, other = read_weights(saved(file, state, tmp_path)), load_module(module_name(f"{model}:small"))
+    state = {
+        name: tensor.clone() for name, tensor in load_module(parse_module_name(f"{model}:small")).state_dict().items()
+    }
+    weights, other = read_weights(saved(file, state, tmp_path)), load_module(parse_module_name(f"{model}:small"))
     assert all(torch.equal(weights.tensors[name], state[name]) for name in state)
     load_weights(other, weights)
     assert all(torch.equal(tensor, state[name]) for name, tensor in other.state_dict().items())
@@ -127,7 +129,7 @@ def test_weights_are_read_however_they_were_saved(model: Path, tmp_path: Path, f
 @pytest.mark.slow
 @pytest.mark.parametrize("file", mostly_slow(SAVED, 6, first=1))
 def test_weights_that_were_read_are_what_is_exported(model: Path, tmp_path: Path, file: str) -> None:
-    trained = load_module(module_name(f"{model}:small"))
+    trained = load_module(parse_module_name(f"{model}:small"))
     state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     result = run(
         "export", f"{model}:small", "--weights", saved(file, state, tmp_path),
@@ -200,7 +202,7 @@ def test_a_damaged_file_of_weights_is_named(tmp_path: Path, content: bytes, prob
 def test_what_does_not_fit_is_said_in_one_sentence(
     model: Path, tmp_path: Path, name: str, weights: str | None, status: int, said: str
 ) -> None:
-    state = load_module(module_name(f"{model}:small")).state_dict()
+    state = load_module(parse_module_name(f"{model}:small")).state_dict()
     torch.save({**state, "fc.bias": torch.zeros(9)}, tmp_path / "other.pt")
     torch.save({**state, "fc.bias": torch.zeros(4, dtype=torch.complex64)}, tmp_path / "complex.pt")
     torch.save({**state, "fc.bias": torch.zeros(4, device="meta")}, tmp_path / "meta.pt")
@@ -221,7 +223,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(
 def test_a_file_with_an_error_in_it_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def f(:\n")
     with pytest.raises(ExportError, match=r"bad\.py.*SyntaxError"):
-        load_module(module_name(f"{tmp_path / 'bad.py'}:f"))
+        load_module(parse_module_name(f"{tmp_path / 'bad.py'}:f"))
 
 
 def test_a_file_may_import_what_lies_beside_it(model: Path, tmp_path: Path) -> None:
@@ -229,7 +231,7 @@ def test_a_file_may_import_what_lies_beside_it(model: Path, tmp_path: Path) -> N
     (tmp_path / "main.py").write_text(
         "from sizes_of_it import WORDS\nfrom torch import nn\nmade = nn.Sequential(nn.Embedding(WORDS, 2))\n"
     )
-    assert isinstance(load_module(module_name(f"{tmp_path / 'main.py'}:made")), torch.nn.Sequential)
+    assert isinstance(load_module(parse_module_name(f"{tmp_path / 'main.py'}:made")), torch.nn.Sequential)
 
 
 @pytest.mark.filterwarnings("error")
@@ -241,7 +243,7 @@ def test_a_notebooks_weights_vocabulary_of_torchtext_and_call_move_in_one_comman
         "--call", "all_of", "-o", tmp_path / "b",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    read = manifest.read(tmp_path / "b")
+    read = manifest.read_manifest(tmp_path / "b")
     assert read.provenance["call"] == "all_of(module, tokens, lengths)"
     assert read.labels == ("weather", "sport", "kitchen")
     expected = json.loads((FIXTURES / "packed_lstm_expected.json").read_text(encoding="utf-8"))
@@ -262,7 +264,7 @@ def test_a_function_of_the_file_says_how_the_module_is_called(
         "--call", "first_of", "-o", tmp_path / "b", "--random-weights", "--no-torchscript",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    read = manifest.read(tmp_path / "b")
+    read = manifest.read_manifest(tmp_path / "b")
     assert read.provenance["call"] == "first_of(module, tokens, lengths)"
     assert read.labels == ("World", "Sports")
     assert read.text.vocabulary == ("<unk>", "<pad>", "oil", "wins")

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.intake.exportable import prepare
+from pocketrnn_export.intake.exportable import prepare_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
@@ -258,8 +258,8 @@ def test_weights_that_are_loaded_into_a_weight_norm_are_those_that_the_layer_run
         export(module, tmp_path / "bundle", labels=LABELS, vocabulary=VOCABULARY, torchscript=False)
         given = Classifier.load(tmp_path / "bundle").logits([" ".join(VOCABULARY[i] for i in TOKENS[0])])
     else:
-        found = prepare(module, lengths=None, ids=len(VOCABULARY), padding_id=1, classes=4, multi_label=False)
-        given = found.as_reference().run(TOKENS.numpy(), np.array([TOKENS.shape[1]]))
+        found = prepare_module(module, lengths=None, ids=len(VOCABULARY), padding_id=1, classes=4, multi_label=False)
+        given = found.make_reference().run(TOKENS.numpy(), np.array([TOKENS.shape[1]]))
     np.testing.assert_allclose(given, expected, atol=1e-5, rtol=1e-6)
 
 

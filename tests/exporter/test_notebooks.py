@@ -22,7 +22,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
-from pocketrnn_export.intake.module_name import ModuleName, module_name
+from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 from pocketrnn_export.source_code.notebook import read_notebook
 
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def named(given: str, *values: str) -> ModuleName:
-    found = module_name(given, values)
+    found = parse_module_name(given, values)
     assert found is not None
     return found
 

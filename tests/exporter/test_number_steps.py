@@ -15,12 +15,12 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.manifest import Limits, Manifest, read
+from pocketrnn.bundle.manifest import Limits, Manifest, read_manifest
 from pocketrnn.errors import BundleError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export
-from pocketrnn_export.forms.step_of_graph import step_of_graph
-from pocketrnn_export.numbers.number_step import check_carrying
+from pocketrnn_export.forms.step_of_graph import convert_to_step_graph
+from pocketrnn_export.numbers.number_step import check_can_stream
 from pocketrnn_export.packing import pack
 
 HIDDEN, CHANNELS = 4, 3
@@ -79,7 +79,7 @@ READ_ON = {
 @pytest.mark.parametrize("name", mostly_slow(READ_ON, 4))
 def test_a_graph_read_step_by_step_answers_as_it_does_to_the_whole(name: str) -> None:
     content = graph(*READ_ON[name])
-    step, size = step_of_graph(content)
+    step, size = convert_to_step_graph(content)
     whole, stepped = (onnxruntime.InferenceSession(file) for file in (content, step))
     samples = np.random.default_rng(1).normal(size=(1, 9, CHANNELS)).astype(np.float32)
     state = np.zeros((1, size), np.float32)
@@ -105,7 +105,7 @@ REFUSED = {
 @pytest.mark.parametrize("said", mostly_slow(REFUSED, 3))
 def test_a_graph_that_cannot_read_on_is_refused_with_the_reason(said: str) -> None:
     with pytest.raises(ExportError, match=said) as error:
-        step_of_graph(graph(*REFUSED[said]))
+        convert_to_step_graph(graph(*REFUSED[said]))
     assert "a recording arrives" in error.value.problem
     assert "stream(window=...)" in error.value.remedy
 
@@ -120,8 +120,8 @@ def test_a_graph_that_cannot_read_on_is_refused_with_the_reason(said: str) -> No
 )
 def test_rules_of_windows_and_lengths_carry_no_state(rules: NumberInput, limits: Limits | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        check_carrying(rules, limits)
-    check_carrying(NumberInput(("x",)), Limits(max_tokens=300))
+        check_can_stream(rules, limits)
+    check_can_stream(NumberInput(("x",)), Limits(max_tokens=300))
 
 
 class Gestures(nn.Module):
@@ -162,4 +162,4 @@ def test_an_exported_state_is_carried_in_onnxruntime_and_packed(tmp_path: Path, 
     (bundle / "model.step.onnx").write_bytes(content[:-1])
     with pytest.raises(BundleError):
         Classifier.load(bundle).stream()
-    assert read(bundle).stream == made.stream
+    assert read_manifest(bundle).stream == made.stream

@@ -34,14 +34,14 @@ from pocketrnn.errors import BundleError, ExportError, InputError, ParityError, 
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.comparing.comparing import Reference, session_of
-from pocketrnn_export.comparing.float64_module import doubled
-from pocketrnn_export.forms.onnx.kept_nans import without_guards
-from pocketrnn_export.intake.export_copy import copied_for_export
-from pocketrnn_export.numbers.input_cut import with_samples_as_input
-from pocketrnn_export.numbers.number_arguments import number_rules
-from pocketrnn_export.numbers.number_export import answered_steadily, in_words_of_numbers
-from pocketrnn_export.numbers.sample_table import NEAR, sample_table
+from pocketrnn_export.comparing.comparing import Reference, open_session
+from pocketrnn_export.comparing.float64_module import float64_copy
+from pocketrnn_export.forms.onnx.kept_nans import remove_nan_guards
+from pocketrnn_export.intake.export_copy import copy_for_export
+from pocketrnn_export.numbers.input_cut import replace_ids_by_samples
+from pocketrnn_export.numbers.number_arguments import make_number_rules
+from pocketrnn_export.numbers.number_export import leave_out_unsteady_cases, reword_for_numbers
+from pocketrnn_export.numbers.sample_table import NEAR, make_sample_table
 from pocketrnn_export.packing import pack
 
 # Only the first test is about proofs.
@@ -210,17 +210,17 @@ def test_a_recording_that_has_no_answer_in_pytorch_has_none(
 
 def test_a_layer_of_plain_samples_has_no_guards(packed: tuple[nn.Module, Path]) -> None:
     content = (packed[1] / "model.onnx").read_bytes()
-    assert without_guards(content) == content
+    assert remove_nan_guards(content) == content
     assert "CumSum" not in {node.op_type for node in onnx.load_model_from_string(content).graph.node}
 
 
 def test_what_a_module_makes_in_doubles_is_of_float32_in_the_copy_that_is_exported() -> None:
     module, x = InDoubles().eval(), torch.randn(2, 5, 3)
-    copied = copied_for_export(module)
+    copied = copy_for_export(module)
     answers, exact = copied(x), module(x)
     assert answers.dtype == torch.float32
     assert torch.allclose(answers.double(), exact, atol=1e-6)
-    assert torch.equal(doubled(copied)(x.double()), exact)
+    assert torch.equal(float64_copy(copied)(x.double()), exact)
     assert type(module) is InDoubles
     assert module.fc.weight.dtype == torch.float64
 
@@ -537,11 +537,11 @@ def test_a_graph_whose_ids_are_more_than_looked_up_is_not_cut() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             return self.table(tokens).sum(1) + tokens.sum(1, keepdim=True)
 
-    from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
+    from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 
-    made = onnx_graph(Numbers().eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
+    made = trace_onnx_graph(Numbers().eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
     with pytest.raises(ExportError):
-        with_samples_as_input(made.content, "table.weight", 3)
+        replace_ids_by_samples(made.content, "table.weight", 3)
 
 
 def test_steps_that_are_picked_in_other_ways_are_looked_up_by_their_place() -> None:
@@ -554,12 +554,12 @@ def test_steps_that_are_picked_in_other_ways_are_looked_up_by_their_place() -> N
             padded = nn.functional.pad(tokens, (2, 1))
             return self.table(padded).cumsum(1).mean(1) + self.table(tokens).sum(1)
 
-    from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
+    from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 
     module = Picked().eval()
     table, tokens = module.table.weight.detach().numpy(), np.array([[1, 5, 8, 0, 3], [4, 4, 2, 7, 6]])
-    made = onnx_graph(module, (torch.zeros(3, 7, dtype=torch.int64),), {})
-    session = session_of(with_samples_as_input(made.content, "table.weight", 3))
+    made = trace_onnx_graph(module, (torch.zeros(3, 7, dtype=torch.int64),), {})
+    session = open_session(replace_ids_by_samples(made.content, "table.weight", 3))
     assert {one.name: one.shape[-1] for one in session.get_inputs()} == {"samples": 3}
     (found,) = session.run(None, {"samples": table[tokens]})
     with torch.no_grad():
@@ -575,17 +575,17 @@ def test_recordings_that_never_change_are_left_out_where_float32_has_no_steady_a
     constant, other = Case("a", np.array([[3, 3]]), np.array([2])), Case("b", np.array([[3, 4]]), np.array([2]))
     for error, kept in ((0.1, [other]), (0.0, [constant, other])):
         reference = Reference("graph", lambda tokens, lengths, e=error: run(tokens, lengths, e), run)
-        assert answered_steadily(reference, {"shapes": [constant, other]}) == {"shapes": kept}
+        assert leave_out_unsteady_cases(reference, {"shapes": [constant, other]}) == {"shapes": kept}
         assert bool(caplog.records) == bool(error)
         caplog.clear()
 
 
 def test_one_scale_is_for_all_channels() -> None:
-    rules = number_rules(3, None, {"integer_scale": 0.25, "units": "g"})
+    rules = make_number_rules(3, None, {"integer_scale": 0.25, "units": "g"})
     assert (rules.integer_scale, rules.units) == ((0.25,) * 3, ("g",) * 3)
-    assert number_rules(2, None, {"integer_scale": np.float32([1, 2])}).integer_scale == (1, 2)
+    assert make_number_rules(2, None, {"integer_scale": np.float32([1, 2])}).integer_scale == (1, 2)
     with pytest.raises(InputError, match=r"integer_scale .*'x'"):
-        number_rules(3, None, {"integer_scale": "x"})
+        make_number_rules(3, None, {"integer_scale": "x"})
 
 
 class NoDeviation(nn.Module):
@@ -610,25 +610,23 @@ def test_rounding_that_is_too_far_apart_near_zero_too_is_a_refusal_of_its_own(tm
 
 
 def test_rows_that_are_drawn_hold_what_a_sensor_gives() -> None:
-    rows = sample_table(3).rows
+    rows = make_sample_table(3).rows
     assert (rows[0] == 0).all()
     assert np.isfinite(rows).all()
     assert np.abs(rows).max() > 1e3
     assert (np.abs(rows[np.abs(rows) > 0]) < 1e-38).any()
-    assert np.abs(sample_table(3, kind=NEAR).rows).max() <= 12
-    assert (sample_table(2, clip=(-1.0, 1.0)).rows[1:] <= 1).all()
+    assert np.abs(make_sample_table(3, kind=NEAR).rows).max() <= 12
+    assert (make_sample_table(2, clip=(-1.0, 1.0)).rows[1:] <= 1).all()
 
 
 def test_words_of_texts_become_those_of_numbers() -> None:
-    called = in_words_of_numbers("called as samples = x = module.pocketrnn_samples(tokens); module(samples)[:, 0].")
+    called = reword_for_numbers("called as samples = x = module.pocketrnn_samples(tokens); module(samples)[:, 0].")
     assert called == "called as module(samples)[:, 0]."
-    said = in_words_of_numbers('The module gives 3 texts of 5 tokens: --call "module(tokens.t(), lengths)[0]".')
+    said = reword_for_numbers('The module gives 3 texts of 5 tokens: --call "module(tokens.t(), lengths)[0]".')
     assert said == ('The module gives 3 sequences of 5 steps: --call "module(samples.transpose(0, 1), lengths)[0]".')
     kept = "the context of a keyword, texts/word.py:3: `text = self.words(tokens)`, docs/text-rules.md, label 'text'"
-    assert in_words_of_numbers(kept) == kept
-    assert (
-        in_words_of_numbers("the context, a text; module(x, tokens)") == "the context, a sequence; module(x, samples)"
-    )
+    assert reword_for_numbers(kept) == kept
+    assert reword_for_numbers("the context, a text; module(x, tokens)") == "the context, a sequence; module(x, samples)"
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder
-from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
+from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 
 pytest.importorskip("tokenizers")
 
@@ -141,7 +141,7 @@ def outcome(seed: int) -> str:
             raise
         return "the library fails"
     try:
-        made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+        made = read_tokenizer_json(tokenizer.to_str(), "tokenizer.json")
     except InputError as error:
         return "refused" if error.problem.startswith("tokenizer.json") else f"refused without the file: {error}"
     # Its output is read once more: a number may change each time.
@@ -174,7 +174,7 @@ def compared_on_added(seeds: range) -> int:
     for seed in seeds:
         tokenizer, asked = with_added_tokens(seed)
         try:
-            made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+            made = read_tokenizer_json(tokenizer.to_str(), "tokenizer.json")
         except InputError:
             continue
         encoder = TextEncoder(made.rules, made.tokens)
@@ -197,7 +197,7 @@ def ids_by_the_library(tokenizer: Tokenizer, text: str) -> list[int] | None:
 def test_white_space_that_several_added_tokens_take_is_theirs_as_in_the_library() -> None:
     made = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
     made.add_tokens([AddedToken("\n", lstrip=True, rstrip=True), AddedToken("\n\n\t", rstrip=True)])
-    rules = subwords_of_json(made.to_str(), "tokenizer.json")
+    rules = read_tokenizer_json(made.to_str(), "tokenizer.json")
     encoder = TextEncoder(rules.rules, rules.tokens)
     for text, expected in (("\n\n", [3]), ("\n\n\n", [3]), ("\n\n\t\n", [4]), ("a\n \n", [1, 3])):
         assert encoder.encode(text) == made.encode(text).ids == expected

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.comparing import session_of
-from pocketrnn_export.forms.onnx.onnx_trace import Names, converted
+from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.forms.onnx.onnx_trace import GraphNames, convert_program
 from pocketrnn_export.tracing.sizes.questions import TraceLog
-from pocketrnn_export.tracing.trace import traced_program
+from pocketrnn_export.tracing.trace import trace_program
 
 Function = Callable[[Tensor], Tensor]
 Pair = tuple[np.ndarray, np.ndarray]
@@ -224,8 +224,8 @@ def in_both(functions: dict[str, Function], table: np.ndarray) -> dict[str, Pair
     """By function what PyTorch gives of the rows of a table, and what onnxruntime does."""
     module = OfTable(functions, table).eval()
     ids = torch.arange(len(table))[:, None].repeat(1, 2)
-    traced = traced_program(module, (ids,), None, TraceLog(), one_text=False, cut_counted=True)
-    session = session_of(converted(traced, {}, Names(("tokens",), ("logits",))).content)
+    traced = trace_program(module, (ids,), None, TraceLog(), one_text=False, cut_counted=True)
+    session = open_session(convert_program(traced, {}, GraphNames(("tokens",), ("logits",))).content)
     given = session.run(None, {"tokens": ids.numpy()})[0]
     expected = [function(torch.from_numpy(table)).numpy() for function in functions.values()]
     ends = np.cumsum([one.shape[1] for one in expected])[:-1]

@@ -9,7 +9,7 @@ from torch._export.utils import _collect_all_valid_cia_ops
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from pocketrnn_export.forms.onnx.onnx_trace import OPSET
-from pocketrnn_export.torch_internals import operators_known, operators_read_once
+from pocketrnn_export.torch_internals import cache_known_operators, cache_onnx_registry
 
 
 def known(registry: ONNXRegistry) -> dict[Any, list[Any]]:
@@ -22,14 +22,14 @@ def known(registry: ONNXRegistry) -> dict[Any, list[Any]]:
 def test_the_translations_are_those_that_torch_finds() -> None:
     torchs = ONNXRegistry.from_torchlib
     found = known(torchs(OPSET))
-    with operators_read_once():
+    with cache_onnx_registry():
         assert ONNXRegistry.from_torchlib != torchs
         assert known(ONNXRegistry.from_torchlib(opset_version=OPSET)) == found
     assert ONNXRegistry.from_torchlib == torchs
 
 
 def test_operators_that_a_library_brings_later_are_found() -> None:
-    with operators_read_once():
+    with cache_onnx_registry():
         known(ONNXRegistry.from_torchlib(OPSET))
         import torch.ao.quantization.fx._decomposed  # noqa: F401 - registers operators
 
@@ -39,7 +39,7 @@ def test_operators_that_a_library_brings_later_are_found() -> None:
 
 
 def test_a_translation_of_one_export_is_none_of_the_next() -> None:
-    with operators_read_once():
+    with cache_onnx_registry():
         own, next_one = ONNXRegistry.from_torchlib(OPSET), ONNXRegistry.from_torchlib(OPSET)
         before = known(next_one)
         own.register_op(torch.ops.aten.relu.default, lambda x: x)
@@ -49,5 +49,5 @@ def test_a_translation_of_one_export_is_none_of_the_next() -> None:
 
 def test_the_operators_to_decompose_are_those_that_torch_finds() -> None:
     found = _collect_all_valid_cia_ops()
-    with operators_known():
+    with cache_known_operators():
         assert _collect_all_valid_cia_ops() == found

@@ -30,9 +30,9 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswersCompared, TextVerdict, text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.vocabularies.doubted_ids import doubt_ids
-from pocketrnn_export.vocabularies.owners_answers import Answered, compared_answers
-from pocketrnn_export.vocabularies.owners_texts import OwnersText, answers_in_words, checked_pairs, read_pairs
+from pocketrnn_export.vocabularies.doubted_ids import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.owners_answers import AnsweredText, compare_answers
+from pocketrnn_export.vocabularies.owners_texts import OwnersText, check_pairs, name_answers, read_pairs
 from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, text_rules
 
@@ -111,7 +111,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
-    verdict = text_verdict(manifests.read(bundle))
+    verdict = text_verdict(manifests.read_manifest(bundle))
     assert verdict.answers is not None
     assert (verdict.kind, verdict.texts, verdict.by, verdict.is_open) == ("compared", 24, "answers", False)
     assert (verdict.answers.labels, verdict.answers.probabilities, verdict.answers.tolerance) == (12, 12, 1e-3)
@@ -119,7 +119,7 @@ def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
     for shown in (CliRunner().invoke(main, ["inspect", str(bundle)]).stdout, proof_page(verify(bundle))):
         assert re.search(r"12 texts .*: the same labels.* 12 texts .*: probabilities within 0\.001", shown)
         assert 'class="open"' not in shown
-    stated = manifests.read(bundle).provenance["text_rules"]["answers"]
+    stated = manifests.read_manifest(bundle).provenance["text_rules"]["answers"]
     assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered"}
 
 
@@ -141,7 +141,7 @@ def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Pa
     ],
 )  # fmt: skip
 def test_answers_that_a_hostile_bundle_states_are_none(bundle: Path, stated: Any) -> None:
-    manifest = manifests.read(bundle)
+    manifest = manifests.read_manifest(bundle)
     manifest.provenance["text_rules"] = {"verdict": "compared", "texts": 3, "by": "answers", "answers": stated}  # type: ignore[index]
     assert text_verdict(manifest) == TextVerdict("external")
     assert AnswersCompared(1, 0, 0.0, 0.1).sentence.startswith("On 1 text ")
@@ -224,8 +224,8 @@ def test_labels_are_those_that_users_are_given(more: dict[str, Any], given: Any,
     )
 
     def ask(answer: Any) -> Any:
-        answered = answers_in_words([OwnersText("the oil", answer=answer)], LABELS)
-        return compared_answers(classifier, [Answered(one.text, one.text, found) for one, found in answered])
+        answered = name_answers([OwnersText("the oil", answer=answer)], LABELS)
+        return compare_answers(classifier, [AnsweredText(one.text, one.text, found) for one, found in answered])
 
     assert ask(given) is not None
     with pytest.raises(ParityError):
@@ -254,13 +254,13 @@ def test_labels_that_may_be_exchanged_are_named(answers: list[Any], unordered: l
         predict_proba=lambda texts: np.float32([rows[text] for text in texts]),
     )  # fmt: skip
     answered = [
-        Answered(
-            name, name, answers_in_words([OwnersText("x", answer=given)], LABELS)[0][1], names=type(given) is not list
+        AnsweredText(
+            name, name, name_answers([OwnersText("x", answer=given)], LABELS)[0][1], names=type(given) is not list
         )
         for given in answers
         for name in [given if isinstance(given, str) else "Sports"]
     ]
-    compared = compared_answers(classifier, answered)
+    compared = compare_answers(classifier, answered)
     assert compared is not None
     assert list(compared.unordered) == unordered
     verdict = TextVerdict("compared", 1, "answers", answers=compared)
@@ -275,11 +275,11 @@ def test_answers_and_texts_that_show_too_little_are_a_warning(tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     others = [repr(other) for other in LABELS if other != one]
     assert re.search(rf"^Note: Text rules: .* lacks.*{', '.join(others)}: .*--pairs FILE", result.stderr, re.M)
-    verdict = text_verdict(manifests.read(tmp_path / "b"))
+    verdict = text_verdict(manifests.read_manifest(tmp_path / "b"))
     assert not verdict.unknown_words
     shows = [*pairs, {"text": "bab-x", "tokens": ["bab", "x"], "label": label(ids_of("bab-x"))}]
     assert command(tmp_path, shows, "--force").exit_code == 0
-    assert text_verdict(manifests.read(tmp_path / "b")).unknown_words
+    assert text_verdict(manifests.read_manifest(tmp_path / "b")).unknown_words
 
 
 def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_pat
 )
 def test_answers_that_are_none_are_refused(given: Any, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
-        answers_in_words(checked_pairs([("oil", [1], given)]), LABELS)
+        name_answers(check_pairs([("oil", [1], given)]), LABELS)
 
 
 @pytest.mark.parametrize(
@@ -318,9 +318,9 @@ def test_answers_that_are_none_are_refused(given: Any, said: str) -> None:
     ],
 )
 def test_answers_are_taken_as_people_have_them(given: Any, expected: Any) -> None:
-    ((_, found),) = answers_in_words(checked_pairs([("oil", [1], given)]), LABELS)
+    ((_, found),) = name_answers(check_pairs([("oil", [1], given)]), LABELS)
     assert found == expected
-    assert answers_in_words([OwnersText("oil", [1], answer=1)], ["0", "1"])[0][1] == ("1",)
+    assert name_answers([OwnersText("oil", [1], answer=1)], ["0", "1"])[0][1] == ("1",)
 
 
 def test_a_file_holds_answers_and_tokens(tmp_path: Path) -> None:
@@ -366,11 +366,11 @@ RULES = TextRules("external", unknown_id=0, padding_id=1)
 def test_ids_that_end_at_one_length_are_refused_until_that_is_said(cut: int) -> None:
     rows = {text: ids_of(text, cut) for text in drawn(40, 7, cut + cut // 3)}
     with pytest.raises(InputError, match=rf" {cut} ids, .*--max-tokens {cut} .*longer text"):
-        doubt_ids(RULES, WORDS, rows)
-    doubt_ids(TextRules("external", max_tokens=cut), WORDS, rows)
+        refuse_doubtful_ids(RULES, WORDS, rows)
+    refuse_doubtful_ids(TextRules("external", max_tokens=cut), WORDS, rows)
     # A text of two that is not cut shows that none is.
     whole = "-".join([*rows, *rows])
-    doubt_ids(RULES, WORDS, {**rows, whole: ids_of(whole)})
+    refuse_doubtful_ids(RULES, WORDS, {**rows, whole: ids_of(whole)})
 
 
 def test_tokens_that_end_at_one_length_are_refused_whatever_answers_stand_beside_them(tmp_path: Path) -> None:
@@ -384,15 +384,15 @@ def test_tokens_that_end_at_one_length_are_refused_whatever_answers_stand_beside
         last = [2] * (rules is framed)
         given = {text: [WORDS.index(word) for word in row] + last for text, row in zip(texts, ids, strict=False)}
         with pytest.raises(InputError, match=r" 25 tokens, .*--max-tokens 25 "):
-            doubt_ids(rules, WORDS, given, tokens)
+            refuse_doubtful_ids(rules, WORDS, given, tokens)
     # Words that the rules drop count, and padding is seen among tokens.
-    doubt_ids(TextRules("external", max_tokens=25), WORDS, {}, words)
+    refuse_doubtful_ids(TextRules("external", max_tokens=25), WORDS, {}, words)
     with pytest.raises(InputError, match=r"40 of 40 pairs end .*<pad>"):
-        doubt_ids(RULES, WORDS, {}, [[*row, "<pad>"] for row in words])
+        refuse_doubtful_ids(RULES, WORDS, {}, [[*row, "<pad>"] for row in words])
 
 
 def test_two_short_texts_of_one_length_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    doubt_ids(RULES, WORDS, {"bab-dab": [2, 7], "fab-gab": [12, 17]})
+    refuse_doubtful_ids(RULES, WORDS, {"bab-dab": [2, 7], "fab-gab": [12, 17]})
     assert "2 pairs have 2 ids, none more" in caplog.text
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
@@ -400,27 +400,27 @@ def test_two_short_texts_of_one_length_are_a_warning(caplog: pytest.LogCaptureFi
 def test_ids_with_the_padding_are_refused() -> None:
     rows = {text: (ids_of(text) + [1] * 40)[:40] for text in TEXTS}
     with pytest.raises(InputError, match=r'"min_width": 40, .*"pad_side": "right"'):
-        doubt_ids(RULES, WORDS, rows)
+        refuse_doubtful_ids(RULES, WORDS, rows)
     ragged = {text: ids_of(text) + [1] * (i % 3) for i, text in enumerate(TEXTS)}
     with pytest.raises(InputError, match=r"16 of 24 pairs .*<pad>"):
-        doubt_ids(RULES, WORDS, ragged)
+        refuse_doubtful_ids(RULES, WORDS, ragged)
     with pytest.raises(InputError, match=r'"pad_side": "left"'):
-        doubt_ids(RULES, WORDS, {text: row[::-1] for text, row in rows.items()})
+        refuse_doubtful_ids(RULES, WORDS, {text: row[::-1] for text, row in rows.items()})
     # A word that has the padding's id, for want of one of its own, may end a text.
-    doubt_ids(TextRules("external", unknown_id=None), SYLLABLES, {"dem-bab": [6, 0], "dem-dil": [6, 7]})
+    refuse_doubtful_ids(TextRules("external", unknown_id=None), SYLLABLES, {"dem-bab": [6, 0], "dem-dil": [6, 7]})
 
 
 def test_ids_of_another_vocabulary_are_refused() -> None:
     rows = {text: ids_of(text) for text in TEXTS}
-    doubt_ids(RULES, WORDS, rows)
+    refuse_doubtful_ids(RULES, WORDS, rows)
     with pytest.raises(InputError, match=r"vocabulary .*tokens"):
-        doubt_ids(RULES, SHUFFLED, rows)
+        refuse_doubtful_ids(RULES, SHUFFLED, rows)
     letters = [*WORDS[:2], *"abcdefghijklmnopqrstuvwxyz"]
     of_letters = {text: [letters.index(letter) if letter in letters else 0 for letter in text] for text in TEXTS}
-    doubt_ids(RULES, letters, of_letters)
+    refuse_doubtful_ids(RULES, letters, of_letters)
     turned = [*letters[:2], *letters[:1:-1]]
     with pytest.raises(InputError, match="vocabulary"):
-        doubt_ids(RULES, turned, of_letters)
+        refuse_doubtful_ids(RULES, turned, of_letters)
 
 
 # --- the command line

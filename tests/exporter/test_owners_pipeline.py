@@ -21,8 +21,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export import export
-from pocketrnn_export.vocabularies.owners_texts import checked_pairs, pairs_of, read_pairs
-from pocketrnn_export.vocabularies.pipeline import chosen_rules
+from pocketrnn_export.vocabularies.owners_texts import check_pairs, list_pairs, read_pairs
+from pocketrnn_export.vocabularies.pipeline import choose_rules
 from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -41,7 +41,7 @@ class Net(nn.Module):
 
 
 def chosen(**given: Any) -> TextRules:
-    return chosen_rules(KNOWN, *[given.get(name) or default for name, default in
+    return choose_rules(KNOWN, *[given.get(name) or default for name, default in
                                  (("rules", None), ("tokenizer", None), ("pairs", []), ("texts", []))])  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def test_a_tokenizer_of_the_owners_picks_the_rules_that_agree(
     tokenizer: Callable[[str], Sequence[str]], expected: tuple[str, bool], caplog: pytest.LogCaptureFixture
 ) -> None:
     known = read_vocabulary([*KNOWN.tokens, "O", "o", "i", "l"])
-    rules = chosen_rules(known, None, tokenizer, [], ["Oil rises, oil", "oil is x.y"])
+    rules = choose_rules(known, None, tokenizer, [], ["Oil rises, oil", "oil is x.y"])
     assert (rules.tokenizer, rules.lowercase) == expected
     assert "cuts all 2 texts as your tokenizer does" in caplog.text
 
@@ -195,7 +195,7 @@ def test_words_that_no_text_can_give_are_counted(caplog: pytest.LogCaptureFixtur
     assert re.search(r"3 words of the vocabulary .*\(basic_english\): 'Oil', ':', \"n't\"\.", caplog.text)
     caplog.clear()
     known = read_vocabulary({"<PAD>": 1, "[UNK]": 2, "new york": 3, "new": 5, "york": 6})
-    chosen_rules(known, TextRules("whitespace", ngrams=2, unknown_id=2, padding_id=1), None, [], [])
+    choose_rules(known, TextRules("whitespace", ngrams=2, unknown_id=2, padding_id=1), None, [], [])
     assert "can come from no text" not in caplog.text
 
 
@@ -213,7 +213,7 @@ def test_rules_that_are_assumed_are_said(caplog: pytest.LogCaptureFixture) -> No
     "ids", [[2, 4], (2, 4), np.array([2, 4]), torch.tensor([2, 4]), [np.int64(2), torch.tensor(4)]]
 )
 def test_ids_are_taken_as_a_list_an_array_or_a_tensor(ids: Any) -> None:
-    assert pairs_of(checked_pairs([("oil rises", ids)])) == [("oil rises", [2, 4])]
+    assert list_pairs(check_pairs([("oil rises", ids)])) == [("oil rises", [2, 4])]
 
 
 @pytest.mark.parametrize(
@@ -234,14 +234,14 @@ def test_ids_are_taken_as_a_list_an_array_or_a_tensor(ids: Any) -> None:
 )
 def test_pairs_that_are_none_are_refused(given: Any, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
-        checked_pairs(given)
+        check_pairs(given)
 
 
 def test_a_file_of_pairs_holds_one_a_line(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text(
         '{"text": "oil", "ids": [2], "label": 3}\r\n["rises", [4]]\n', encoding="utf-8-sig"
     )
-    assert pairs_of(read_pairs(tmp_path / "p.jsonl")) == [("oil", [2]), ("rises", [4])]
+    assert list_pairs(read_pairs(tmp_path / "p.jsonl")) == [("oil", [2]), ("rises", [4])]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_the_command_line_says_what_it_assumes_and_refuses_what_differs(tmp_path
     assert result.exit_code == 0, result.output
     assert re.search(r"^Note: .*basic_english is taken", result.stderr, re.M)
     assert "Note: 3 words of the vocabulary" in result.stderr
-    read = manifest.read(tmp_path / "b")
+    read = manifest.read_manifest(tmp_path / "b")
     assert "Oil rises" in [example.text for example in read.examples]
 
 

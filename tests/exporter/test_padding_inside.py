@@ -22,13 +22,13 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import Case, Widths, apart, without_ids
+from pocketrnn_export.comparing.cases import Case, Widths, replace_ids, separate_rows_with_ids
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
-from pocketrnn_export.intake.convention import compiled
-from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
-from pocketrnn_export.intake.padding_effect import candidate_ids, padding_effect
-from pocketrnn_export.mobile import mobile
+from pocketrnn_export.intake.convention import compile_call
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module, try_ids
+from pocketrnn_export.intake.padding_effect import find_candidate_ids, measure_padding_effect
+from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.proof.chosen_cases import cases_for
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -90,7 +90,7 @@ def alone(module: nn.Module, classifier: Classifier, text: str) -> np.ndarray:
     if manifest.text.rules.min_width:
         lengths = (tokens != manifest.text.rules.padding_id).sum(1).clamp(min=1)
     with torch.no_grad():
-        answer: Tensor = compiled(manifest.provenance["call"])(module, tokens, lengths)
+        answer: Tensor = compile_call(manifest.provenance["call"])(module, tokens, lengths)
     return answer.numpy()
 
 
@@ -156,7 +156,7 @@ def asked_beside_special_ids(classifier: Classifier) -> bool:
 
 def prepared(kind: type[Reads], ids: int = 120, padding_id: int = 1, **more: Any) -> ExportableModule:
     module = module_of(kind, ids, padding_id)
-    return prepare(module, lengths=None, ids=ids, padding_id=padding_id, classes=3, multi_label=False, **more)
+    return prepare_module(module, lengths=None, ids=ids, padding_id=padding_id, classes=3, multi_label=False, **more)
 
 
 RIGHT = {
@@ -239,7 +239,7 @@ def test_what_is_tried_is_what_may_be_padding() -> None:
     module = module_of(modules.CountMean, 120, 57)
     module.special = torch.tensor([60, 61])  # type: ignore[assignment]
     module.a_size = 500
-    found = candidate_ids(module, ids=120, special=[7, 9])
+    found = find_candidate_ids(module, ids=120, special=[7, 9])
     assert {0, 1, 7, 9, 57, 60, 61, 119} <= set(found)
     assert max(found) < 120
     assert len(found) == len(set(found)) < 30
@@ -248,9 +248,9 @@ def test_what_is_tried_is_what_may_be_padding() -> None:
 def test_an_id_is_tried_once() -> None:
     found, asked = prepared(modules.CountMean), []
     found.reference.register_forward_hook(lambda *_: asked.append(1))
-    assert with_ids_tried(found, [1, 0, 119]) == found
+    assert try_ids(found, [1, 0, 119]) == found
     assert not asked
-    assert with_ids_tried(found, [60]).alone.keys() == {1}
+    assert try_ids(found, [60]).alone.keys() == {1}
     assert asked
 
 
@@ -271,11 +271,11 @@ def test_the_cases_of_a_proof_ask_texts_with_such_ids_alone() -> None:
 
 def test_only_the_rows_that_hold_an_id_stand_apart() -> None:
     case = Case("two", np.array([[0, 5, 0], [4, 6, 7]]), np.array([2, 3]))
-    shared, single = apart([case], [0], 8, most=3)
+    shared, single = separate_rows_with_ids([case], [0], 8, most=3)
     assert shared.tokens.tolist() == [[1, 5, 0], [4, 6, 7]]
     assert (single.tokens.tolist(), single.lengths.tolist()) == ([[0, 5]], [2])
-    assert apart([case], [], 8, most=3) == [case]
-    assert without_ids([case], [9], 10) == [case]
+    assert separate_rows_with_ids([case], [], 8, most=3) == [case]
+    assert replace_ids([case], [9], 10) == [case]
 
 
 @pytest.mark.slow
@@ -284,7 +284,7 @@ def test_smaller_bundles_and_others_of_one_take_it_over(tmp_path: Path) -> None:
     texts = [text for text in adversarial(vocabulary(120, 1), 1) if "w119" not in text]
     compress(tmp_path / "b", tmp_path / "small")
     compress(tmp_path / "b", tmp_path / "few", storage=Storage("float32", "float32", rows=3))
-    mobile(tmp_path / "b", tmp_path / "mobile")
+    write_mobile_bundle(tmp_path / "b", tmp_path / "mobile")
     assert Classifier.load(tmp_path / "few").manifest.graph.alone == (0, 1, 2)
     for name in ("small", "few", "mobile"):
         made = Classifier.load(tmp_path / name)
@@ -441,13 +441,13 @@ def effect(kind: type[Reads], texts: list[list[int]], **more: Any) -> Any:
         "padding_id": 1, "widths": Widths(), "most": None, "takes_lengths": one.takes_lengths, "one_text": False,
         "multi_label": False, **more,
     }  # fmt: skip
-    return padding_effect(one.as_reference(), texts, **given)
+    return measure_padding_effect(one.make_reference(), texts, **given)
 
 
 def test_padding_is_measured_where_it_can_be() -> None:
     texts = [[5, 8, 3], [9, 9], [5, 8, 3]]
     plain = effect(modules.PlainMean, texts)
-    assert (plain.texts, plain.tells, plain.before is not None) == (2, True, True)
+    assert (plain.texts, plain.exceeds_rounding, plain.before is not None) == (2, True, True)
     assert plain.ids_after > 100
     short = effect(modules.PlainMean, texts, most=12)
     assert (short.texts, short.ids_after <= 10) == (2, True)
@@ -458,9 +458,9 @@ def test_padding_is_measured_where_it_can_be() -> None:
     assert effect(modules.PlainMean, texts, one_text=True).after == pytest.approx(plain.after, abs=1e-6)
     assert effect(modules.PlainMean, texts, multi_label=True).after != pytest.approx(plain.after, abs=1e-6)
     lengths = effect(modules.LengthsMeanOverWidth, texts)
-    assert (lengths.tells, lengths.before) == (True, None)
+    assert (lengths.exceeds_rounding, lengths.before) == (True, None)
     # It counts: padding after a text changes nothing, and nobody puts it before.
-    assert not effect(modules.CountLast, texts).tells
+    assert not effect(modules.CountLast, texts).exceeds_rounding
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from torch.nn import functional
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
 
 TOKENS = torch.arange(2, 26).reshape(4, 6)
 
@@ -121,7 +121,7 @@ LOGITS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 
 def prepared(module: nn.Module, classes: int, **options: Any) -> ExportableModule:
     known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "classes": max(2, classes), "multi_label": False}
-    return prepare(module.eval(), **{**known, **options})
+    return prepare_module(module.eval(), **{**known, **options})
 
 
 def ending(end: Callable[[Tensor], Tensor], classes: int) -> nn.Module:

@@ -21,7 +21,7 @@ from pocketrnn.errors import ExportError, InputError, MissingExtraError, ParityE
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.mobile import mobile
+from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
@@ -72,7 +72,7 @@ def test_edge_graphs_take_one_text_and_no_lengths_and_hold_no_control_flow(tmp_p
     assert not {node.op_type for node in model.graph.node} & {"If", "Loop", "Scan"}
     gru = next(node for node in model.graph.node if node.op_type == "GRU")
     assert len(gru.input) < 5 or not gru.input[4]
-    described = manifest.read(tmp_path / "edge")
+    described = manifest.read_manifest(tmp_path / "edge")
     assert described.graph.opset == model.opset_import[0].version < 18
     assert (described.graph.batch, described.graph.padding, described.torchscript) == (1, False, None)
     on_tract = [c for c in described.parity.comparisons if c.candidate == "tract"]
@@ -144,12 +144,12 @@ def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_p
     assert "LSTM" in operators
     assert "#" not in operators
     assert verify(tmp_path / "mobile").replays[-1].how == "each as a stream"
-    described = manifest.read(tmp_path / "mobile")
+    described = manifest.read_manifest(tmp_path / "mobile")
     assert {("compressed", "ort"), ("compressed", "step graph, 3 chunks"), ("rounded weights", "compressed")} <= {
         (c.reference, c.candidate) for c in described.parity.comparisons
     }
     assert graph_metadata(Classifier.load(tmp_path / "mobile"))["pocketrnn.name"] == "news"
-    for again in (compress, mobile):
+    for again in (compress, write_mobile_bundle):
         with pytest.raises(InputError, match=r"no ONNX file|compressed already"):
             again(tmp_path / "mobile", tmp_path / "again")
 

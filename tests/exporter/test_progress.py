@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
-from pocketrnn.commands.standard_streams import said_if_slow
+from pocketrnn.commands.standard_streams import print_if_slow
 from pocketrnn_export import progress
 from pocketrnn_export.commands import stages
-from pocketrnn_export.progress import each, told_on_stderr
+from pocketrnn_export.progress import log_each, show_progress
 
 
 def test_long_work_says_how_far_it_is_and_short_work_nothing(
@@ -18,12 +18,12 @@ def test_long_work_says_how_far_it_is_and_short_work_nothing(
     seconds = iter([0.0, *(0.5 * i for i in range(30))])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     exporter = logging.getLogger("pocketrnn_export.bundle")
-    with stages.stages_on_stderr():
+    with stages.print_stages():
         exporter.info("Proving")
-        assert list(each(range(12), "Comparing onnx")) == list(range(12))
+        assert list(log_each(range(12), "Comparing onnx")) == list(range(12))
         exporter.warning("A note")
-        list(each(range(9), "Comparing torchscript"))
-    list(each(range(9), "Nobody looks"))
+        list(log_each(range(9), "Comparing torchscript"))
+    list(log_each(range(9), "Nobody looks"))
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["Proving ...", "  Comparing onnx: 9 of 12 ...", "Note: A note"]
     assert logging.getLogger("pocketrnn_export.progress").level == logging.NOTSET
@@ -51,21 +51,21 @@ def test_python_says_what_it_does_once_it_has_taken_two_seconds_unless_logging_i
     seconds = iter([0.0, *(0.6 * i for i in range(30))])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     exporter = logging.getLogger("pocketrnn_export.bundle")
-    with told_on_stderr(wanted):
+    with show_progress(wanted):
         exporter.info("Tracing")
         exporter.info("Proving")
         exporter.warning("A note")
-        list(each(range(12), "Comparing onnx"))
+        list(log_each(range(12), "Comparing onnx"))
         logging.getLogger("pocketrnn_export.verdicts").info("Proven")
     assert capsys.readouterr().err.splitlines() == expected
     assert logger.handlers == []
 
 
 def test_a_line_is_said_while_slow_work_runs_and_not_for_quick_work(capsys: pytest.CaptureFixture[str]) -> None:
-    with said_if_slow("Quick ...", 600):
+    with print_if_slow("Quick ...", 600):
         pass
     said = ""
-    with said_if_slow("Slow ...", 0):
+    with print_if_slow("Slow ...", 0):
         while not said.endswith("\n"):
             said += capsys.readouterr().err
     assert said == "Slow ...\n"

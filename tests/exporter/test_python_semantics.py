@@ -22,8 +22,8 @@ from torch import nn
 from pocketrnn import Classifier
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.forms.torchscript import traced
-from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
+from pocketrnn_export.forms.torchscript import trace_torchscript
+from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.trace import export_session
 
@@ -69,7 +69,7 @@ def answers_as_its_module(bundle: Path, module: nn.Module) -> None:
     for length in (1, 4, 31):
         ids = generator.integers(2, len(VOCABULARY), length)
         inputs = [torch.tensor(ids)[None], torch.tensor([length])][:takes]
-        with torch.no_grad(), quietly_on_cpu():
+        with torch.no_grad(), run_quietly_on_cpu():
             expected.append(alone(*inputs).numpy().reshape(-1))
         texts.append(" ".join(VOCABULARY[i] for i in ids))
     np.testing.assert_allclose(classifier.logits(texts), expected, atol=1e-5, rtol=1e-6)
@@ -109,12 +109,12 @@ def test_values_given_to_python_are_refused_by_their_line_with_a_way_out(tmp_pat
 def test_a_torchscript_copy_keeps_no_size_of_its_example(kind: type[nn.Module]) -> None:
     module = made(kind).eval()
     lengths = (torch.tensor([7, 5, 3]),) if kind is idiom_modules.PackedByNumpy else ()
-    _, script = traced(module, (torch.full((3, 7), 2), *lengths))
+    _, script = trace_torchscript(module, (torch.full((3, 7), 2), *lengths))
     for rows, steps in ((1, 1), (1, 9), (2, 7), (40, 3)):
         tokens = torch.randint(2, idiom_modules.WORDS, (rows, steps))
         inputs = (tokens, torch.arange(steps, steps - rows, -1).clamp(min=1))[: 1 + len(lengths)]
         with torch.no_grad():
-            expected = answer_of(module, inputs).reshape(rows, -1)
+            expected = compute_answer(module, inputs).reshape(rows, -1)
             assert torch.allclose(script(*inputs), expected, atol=1e-6)
 
 
@@ -133,7 +133,7 @@ class KeepsABatch(nn.Module):
 
 
 def test_a_baked_state_is_an_error_of_the_copy_and_not_the_end_of_the_process() -> None:
-    _, script = traced(KeepsABatch().eval(), (torch.full((3, 7), 2),))
+    _, script = trace_torchscript(KeepsABatch().eval(), (torch.full((3, 7), 2),))
     for rows in (1, 2, 64):
         with pytest.raises(RuntimeError, match="expand"):
             script(torch.full((rows, 7), 2))
@@ -209,11 +209,11 @@ def test_a_batch_of_one_that_loses_its_axis_is_asked_beside_itself() -> None:
     module = made(idiom_modules.SqueezesAll).eval()
     tokens = torch.tensor([[4, 5, 6]])
     assert module(tokens).shape == (4,)
-    assert torch.allclose(answer_of(module, [tokens])[0], module(tokens))
+    assert torch.allclose(compute_answer(module, [tokens])[0], module(tokens))
 
 
 def test_prints_of_other_threads_are_heard(capsys: pytest.CaptureFixture[str]) -> None:
-    with quietly_on_cpu():
+    with run_quietly_on_cpu():
         print("mine")
         thread = threading.Thread(target=lambda: print("another's"))
         thread.start()

@@ -19,11 +19,11 @@ from pocketrnn.classifier import graph_metadata
 from pocketrnn.errors import CompressionError, ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import Case, with_real_tokens, within
+from pocketrnn_export.comparing.cases import Case, add_real_tokens, fit_to_limits
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
-from pocketrnn_export.intake.exportable import prepare
-from pocketrnn_export.mobile import mobile
+from pocketrnn_export.intake.exportable import prepare_module
+from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.proof.chosen_cases import cases_for
 from pocketrnn_training.rows.data import LabelledTexts
 
@@ -180,9 +180,9 @@ def test_other_ways_to_fail_on_padding_are_the_same_limit(kind: type[Counts], tm
 
 
 def test_a_module_that_answers_texts_of_padding_needs_no_real_token() -> None:
-    prepared = prepare(AnswersAll().eval(), lengths=None, ids=40, padding_id=1, classes=3, multi_label=False)
+    prepared = prepare_module(AnswersAll().eval(), lengths=None, ids=40, padding_id=1, classes=3, multi_label=False)
     assert not prepared.real_token
-    answers = prepared.as_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
+    answers = prepared.make_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
     assert np.isfinite(answers).all()
 
 
@@ -216,7 +216,7 @@ def test_smaller_bundles_take_the_limit_over(tmp_path: Path) -> None:
     made = compress(tmp_path / "b", tmp_path / "few", storage=few, data=data)
     # One of the three texts that the original takes, "w30", holds no word of the first 12.
     assert made.steps[-1].agreement == pytest.approx(2 / 3)
-    mobile(tmp_path / "b", tmp_path / "mobile")
+    write_mobile_bundle(tmp_path / "b", tmp_path / "mobile")
     for name in ("small", "few", "mobile"):
         classifier = Classifier.load(tmp_path / name)
         assert classifier.manifest.graph.limits == REAL
@@ -230,10 +230,10 @@ def test_a_module_that_fails_on_padding_beside_other_texts_only_is_refused() -> 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = FailsBesideOthers().eval()
-    prepared = prepare(module, lengths=None, ids=40, padding_id=1, classes=3, multi_label=False)
+    prepared = prepare_module(module, lengths=None, ids=40, padding_id=1, classes=3, multi_label=False)
     assert not prepared.real_token
     with pytest.raises(ExportError, match=r"clamp\(min=1\)"):
-        prepared.as_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
+        prepared.make_reference().run(np.array([[1, 1], [5, 6]]), np.array([2, 2]))
 
 
 @pytest.mark.usefixtures("whole_proofs")
@@ -251,11 +251,11 @@ def test_no_case_of_a_proof_holds_a_text_of_padding_only() -> None:
 def test_a_row_of_padding_gets_another_id_and_the_case_stays_as_it_was() -> None:
     tokens = np.array([[1, 1], [1, 7]])
     case = Case("two", tokens, np.array([1, 2]))
-    (made,) = with_real_tokens([case], 1)
+    (made,) = add_real_tokens([case], 1)
     assert made.tokens.tolist() == [[0, 1], [1, 7]]
     assert tokens.tolist() == [[1, 1], [1, 7]]
-    assert within([case], None, 1) == [case]
-    (cut,) = within([case], Limits(max_tokens=1, real_token=True), 1)
+    assert fit_to_limits([case], None, 1) == [case]
+    (cut,) = fit_to_limits([case], Limits(max_tokens=1, real_token=True), 1)
     assert cut.tokens.tolist() == [[0], [0]]
 
 
@@ -265,7 +265,7 @@ def test_a_limit_shortens_or_repeats_rows_and_leaves_out_no_case() -> None:
         Case("short", np.array([[4, 5], [6, 1]]), np.array([2, 1])),
         Case("many", np.full((9, 4), 3), np.full(9, 4)),
     ]
-    long, short, many = within(cases, Limits(min_tokens=3, max_tokens=700, max_batch=2), 1)
+    long, short, many = fit_to_limits(cases, Limits(min_tokens=3, max_tokens=700, max_batch=2), 1)
     assert long.tokens.tolist() == [[*range(700)]]
     assert short.tokens.tolist() == [[4, 5, 4], [6, 6, 6]]
     assert many.tokens.shape == (2, 4)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._dispatch.python import enable_python_dispatcher
 
-from pocketrnn_export.torch_internals import expression_of, of_unknown_sizes, unknown_sizes
+from pocketrnn_export.torch_internals import make_unknown_size_mode, make_unknown_size_tensor, size_expression
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS, Positions, Slices
 from pocketrnn_export.tracing.rules import (
@@ -37,13 +37,13 @@ class Traced:
     """Tensors of a trace of tokens [batch, sequence], whose sizes are unknown, and a session that knows them."""
 
     def __init__(self, **options: Any) -> None:
-        self.mode = unknown_sizes()
-        self.tokens = of_unknown_sizes(self.mode, torch.zeros(3, 7, dtype=torch.int64), 2)
-        self.lengths = of_unknown_sizes(self.mode, torch.tensor([7, 5, 3]), 1)
+        self.mode = make_unknown_size_mode()
+        self.tokens = make_unknown_size_tensor(self.mode, torch.zeros(3, 7, dtype=torch.int64), 2)
+        self.lengths = make_unknown_size_tensor(self.mode, torch.tensor([7, 5, 3]), 1)
         self.session = TraceSession(nn.Identity(), **options)
         self.session.names = {
-            str(expression_of(self.tokens.shape[0])): "batch",
-            str(expression_of(self.tokens.shape[1])): "tokens",
+            str(size_expression(self.tokens.shape[0])): "batch",
+            str(size_expression(self.tokens.shape[1])): "tokens",
         }
         self.session.widths = (self.tokens.shape[1],)
         self.session.branch = next(iter(self.session.branches), None)
@@ -159,8 +159,8 @@ def test_what_is_known_of_lengths_goes_on_to_what_is_made_of_them(
     of = traced()
     made = call(of.lengths)
     result = made.run()
-    lengths.note_order(of.session, made, result)
-    lengths.note_whole(of.session, made, result)
+    lengths.note_lengths(of.session, made, result)
+    lengths.note_full_width(of.session, made, result)
     first = result[0] if isinstance(result, tuple) else result
     assert of.session.facts.of(first).lengths == known
     assert of.session.facts.of(first).whole == (made.name in {"cpu", "sort", "clamp"})
@@ -191,7 +191,7 @@ def test_nothing_is_known_of_lengths_that_were_written_into(
     other = of.lengths.neg()
     of.session.facts.note(other, lengths="negated")
     made = write(of.lengths)
-    lengths.note_order(of.session, made, made.run())
+    lengths.note_lengths(of.session, made, made.run())
     assert of.session.facts.of(of.lengths).lengths == ""
     assert not of.session.facts.of(of.lengths).whole
     assert of.session.facts.of(other).lengths == "negated"

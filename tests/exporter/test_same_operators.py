@@ -14,8 +14,8 @@ from torch import nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import bound_cases
-from pocketrnn_export.intake.exportable import prepare
+from pocketrnn_export.comparing.cases import boundary_cases
+from pocketrnn_export.intake.exportable import prepare_module
 from pocketrnn_export.proof.same_operators import refuse_other_operators
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
@@ -23,9 +23,9 @@ WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
 
 def compared(module: nn.Module) -> None:
     known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "multi_label": False}
-    prepared = prepare(module.eval(), classes=zoo.CLASSES, **known)
+    prepared = prepare_module(module.eval(), classes=zoo.CLASSES, **known)
     assert prepared.given is not None
-    cases = bound_cases([(3, 7), (1, 1)], zoo.WORDS, 1, ragged=False)
+    cases = boundary_cases([(3, 7), (1, 1)], zoo.WORDS, 1, ragged=False)
     refuse_other_operators(prepared.given, cases)
 
 

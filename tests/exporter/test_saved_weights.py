@@ -22,7 +22,7 @@ from torch import nn
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
-from pocketrnn_export.intake.module_name import module_name
+from pocketrnn_export.intake.module_name import parse_module_name
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 MODEL = """
@@ -144,7 +144,7 @@ def test_names_and_shapes_that_do_not_fit_are_listed(change: dict[str, Any], sai
 def test_missing_arguments_are_refused_with_all_that_is_known_of_them(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(MODEL)
     torch.save(SAVED["lightning"], tmp_path / "w.ckpt")
-    named = module_name(f"{tmp_path / 'model.py'}:Net")
+    named = parse_module_name(f"{tmp_path / 'model.py'}:Net")
     assert named is not None
     with pytest.raises(InputError) as caught:
         load_module(named, read_weights(tmp_path / "w.ckpt"))
@@ -262,11 +262,11 @@ def seeded():
 @pytest.mark.parametrize(("kind", "named"), [("list", "extra[0].weight"), ("attribute", "h0"), ("buffer", "h0")])
 def test_random_numbers_that_no_weights_hold_are_refused(kind: str, named: str, tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(HOLDS_MORE)
-    module = load_module(module_name(f"{tmp_path}/model.py:Holds"))
+    module = load_module(parse_module_name(f"{tmp_path}/model.py:Holds"))
     torch.save(module.state_dict(), tmp_path / "weights.pt")
     weights = read_weights(tmp_path / "weights.pt")
     for given in ("nothing", kind):
-        name = module_name(f'{tmp_path}/model.py:Holds("{given}")')
+        name = parse_module_name(f'{tmp_path}/model.py:Holds("{given}")')
         assert name is not None
         module = load_module(name)
         load_weights(module, weights)
@@ -279,7 +279,7 @@ def test_random_numbers_that_no_weights_hold_are_refused(kind: str, named: str, 
 
 def test_a_seed_of_numpys_in_the_file_hides_no_random_weights(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(HOLDS_MORE)
-    name = module_name(f"{tmp_path}/model.py:seeded")
+    name = parse_module_name(f"{tmp_path}/model.py:seeded")
     assert name is not None
     with pytest.raises(InputError, match="has random weights"):
         check_not_random(name, load_module(name))
@@ -329,7 +329,7 @@ def test_a_refusal_says_the_sizes_that_the_weights_have(
 ) -> None:
     (tmp_path / "n.py").write_text(TABLE_IN_A_LOOP)
     torch.save({key: torch.zeros(shape) for key, shape in shapes.items()}, tmp_path / "w.pt")
-    named = module_name(f"{tmp_path / 'n.py'}:{name}")
+    named = parse_module_name(f"{tmp_path / 'n.py'}:{name}")
     assert named is not None
     with pytest.raises(InputError) as caught:
         load_module(named, read_weights(tmp_path / "w.pt"))
@@ -340,7 +340,7 @@ def test_a_refusal_says_the_sizes_that_the_weights_have(
 def test_arguments_that_are_missing_are_named_with_the_sizes_of_the_weights(tmp_path: Path) -> None:
     (tmp_path / "n.py").write_text(TABLE_IN_A_LOOP)
     torch.save({key: torch.zeros(shape) for key, shape in SIZED.items()}, tmp_path / "w.pt")
-    named = module_name(f"{tmp_path / 'n.py'}:Sized")
+    named = parse_module_name(f"{tmp_path / 'n.py'}:Sized")
     assert named is not None
     with pytest.raises(InputError, match=r"Sized\(words=41, state=5\)"):
         load_module(named, read_weights(tmp_path / "w.pt"))

@@ -15,7 +15,7 @@ import torch
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers
+from pocketrnn_export.numbers.scaler_file import find_mean_and_scale, read_scaler
 
 NUMBERS = np.random.default_rng(0).normal([3, -1, 50], [1, 5, 0.1], (60, 3))
 SCALERS = [
@@ -39,7 +39,7 @@ def test_a_scaler_of_scikit_learn_is_read_as_it_scales(scaler: Any, how: str, tm
         joblib.dump(scaler, path)
     else:
         path.write_bytes(pickle.dumps(scaler, protocol=2 if how == "protocol 2" else None))
-    mean, scale = scaler_numbers(scaler) if how == "object" else read_scaler(path)
+    mean, scale = find_mean_and_scale(scaler) if how == "object" else read_scaler(path)
     assert np.allclose((NUMBERS - mean) / scale, scaler.transform(NUMBERS), atol=1e-12)
 
 
@@ -64,9 +64,9 @@ class Standardised:
 
 def test_a_scaler_that_does_more_than_to_scale_is_refused(tmp_path: Path) -> None:
     for scaler in (Standardised(), Standardised(tensors=True)):
-        assert scaler_numbers(scaler) == ((1.0, 2.0), (3.0, 4.0))
+        assert find_mean_and_scale(scaler) == ((1.0, 2.0), (3.0, 4.0))
     with pytest.raises(InputError, match=r"transform gives -0\.102\d* for 1, not 0"):
-        scaler_numbers(Standardised(logarithm=True))
+        find_mean_and_scale(Standardised(logarithm=True))
     clipping = MinMaxScaler(clip=True).fit(NUMBERS)
     path = tmp_path / "clipping.pkl"
     path.write_bytes(pickle.dumps(clipping))
@@ -76,7 +76,7 @@ def test_a_scaler_that_does_more_than_to_scale_is_refused(tmp_path: Path) -> Non
     (tmp_path / "largest.pkl").write_bytes(pickle.dumps(largest))
     for given in (clipping, largest):
         with pytest.raises(InputError, match="clips"):
-            scaler_numbers(given)
+            find_mean_and_scale(given)
     for file in (path, tmp_path / "largest.pkl"):
         with pytest.raises(InputError, match="clips"):
             read_scaler(file)
@@ -85,16 +85,16 @@ def test_a_scaler_that_does_more_than_to_scale_is_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize("more", [{"std": [3.0], "scale": [2.0]}, {"means": [2.0], "std": [1.0]}])
 def test_a_mapping_that_says_one_thing_twice_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"under (std and scale|scale and std|mean and means)"):
-        scaler_numbers({"mean": [1.0], **more})
-    assert scaler_numbers({"mean": [1.0], "mean_": [1.0], "std": [2.0]}) == ((1.0,), (2.0,))
+        find_mean_and_scale({"mean": [1.0], **more})
+    assert find_mean_and_scale({"mean": [1.0], "mean_": [1.0], "std": [2.0]}) == ((1.0,), (2.0,))
 
 
 @pytest.mark.parametrize("more", [{"var": [9.0]}, {"std": [3.0], "log": True}, {"scale_": [3.0], "min_": [0.5]}])
 def test_what_a_mapping_says_beside_mean_and_scale_is_refused(more: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"says .(var|log|min_)., too"):
-        scaler_numbers({"mean": [1.0], **more})
+        find_mean_and_scale({"mean": [1.0], **more})
     standard = vars(StandardScaler().fit(NUMBERS))
-    assert scaler_numbers(standard) == scaler_numbers(StandardScaler().fit(NUMBERS))
+    assert find_mean_and_scale(standard) == find_mean_and_scale(StandardScaler().fit(NUMBERS))
 
 
 class Evil:

@@ -13,9 +13,9 @@ from sampling import examples, mostly_slow
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, rules_document, rules_of
 from pocketrnn_export import read_tokenizer
-from pocketrnn_export.vocabularies.sentencepiece_model import charsmap_of, subwords_of_model
-from pocketrnn_export.vocabularies.tokenizer_json import Subwords, subwords_of_json
-from pocketrnn_export.vocabularies.tokenizer_library import compared_with_library
+from pocketrnn_export.vocabularies.sentencepiece_model import read_charsmap, read_sentencepiece
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
+from pocketrnn_export.vocabularies.tokenizer_library import compare_with_library
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sentencepiece")
@@ -38,14 +38,14 @@ def test_the_ids_are_those_of_sentencepiece(name: str, tmp_path: Path) -> None:
     made = read_tokenizer(tmp_path / "spiece.model")
     assert differing(made, sentencepiece.SentencePieceProcessor(model_proto=content).encode, 400, seed=0) == []
     assert rules_of(json.loads(json.dumps(rules_document(made.rules)))) == made.rules
-    assert compared_with_library(made, ["Oil prices"]) > 900
+    assert compare_with_library(made, ["Oil prices"]) > 900
 
 
 @pytest.mark.parametrize("name", ["T5", "user-defined", "Llama"])
 def test_long_texts_get_the_same_ids(name: str) -> None:
     """Sums of some 10,000 pieces are counted anew."""
     content = trained(**MODELS[name])
-    made = subwords_of_model(content, "spiece.model")
+    made = read_sentencepiece(content, "spiece.model")
     text = " ".join([*texts(600, seed=7)])
     ids = TextEncoder(made.rules, made.tokens).encode(text)
     assert len(ids) > 15_000
@@ -55,7 +55,7 @@ def test_long_texts_get_the_same_ids(name: str) -> None:
 def test_pieces_of_one_score_are_merged_from_the_left() -> None:
     """As where pieces were added to a model, all with the score 0."""
     content = rescored(trained(**MODELS["Llama"]), lambda piece: float(-(len(piece) % 3)))
-    made = subwords_of_model(content, "spiece.model")
+    made = read_sentencepiece(content, "spiece.model")
     assert len(set(made.rules.model.ranks)) == 3
     assert differing(made, sentencepiece.SentencePieceProcessor(model_proto=content).encode, 400, seed=4) == []
 
@@ -71,13 +71,13 @@ def test_scores_and_pieces_of_odd_kinds_are_refused(kind: str, score: float | No
     else:
         piece.score = score
     with pytest.raises(InputError, match=named):
-        subwords_of_model(message.SerializeToString(), "spiece.model")
+        read_sentencepiece(message.SerializeToString(), "spiece.model")
 
 
 def test_a_piece_of_a_character_that_is_none_is_refused() -> None:
     content = trained(model_type="bpe").replace("\n\x03\u2581".encode(), "\n\x03\u2582".encode(), 1)
     with pytest.raises(InputError, match="not its character '\u2581'"):
-        subwords_of_model(content, "spiece.model")
+        read_sentencepiece(content, "spiece.model")
 
 
 @pytest.mark.slow
@@ -85,13 +85,13 @@ def test_a_piece_of_a_character_that_is_none_is_refused() -> None:
 def test_the_ids_are_those_of_sentencepiece_on_a_hundred_thousand_texts(name: str) -> None:
     content = trained(**MODELS[name])
     encode = sentencepiece.SentencePieceProcessor(model_proto=content).encode
-    assert differing(subwords_of_model(content, name), encode, 100_000, seed=1) == []
+    assert differing(read_sentencepiece(content, name), encode, 100_000, seed=1) == []
 
 
 @pytest.mark.parametrize("rule", mostly_slow(["nmt_nfkc", "nmt_nfkc_cf"], 2))
 def test_the_table_in_a_tokenizer_json_is_done_by_clusters(rule: str) -> None:
-    tokenizer = with_table(charsmap_of(trained(normalization_rule_name=rule)))
-    made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+    tokenizer = with_table(read_charsmap(trained(normalization_rule_name=rule)))
+    made = read_tokenizer_json(tokenizer.to_str(), "tokenizer.json")
     encoder = TextEncoder(made.rules, made.tokens)
     assert differing(made, lambda text: tokenizer.encode(text).ids, 400, seed=0) == []
     for text in odd_clusters(examples(1000, 3000)):
@@ -100,8 +100,8 @@ def test_the_table_in_a_tokenizer_json_is_done_by_clusters(rule: str) -> None:
 
 @pytest.mark.slow
 def test_the_table_in_a_tokenizer_json_is_done_so_on_a_hundred_thousand_texts() -> None:
-    tokenizer = with_table(charsmap_of(trained()))
-    made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+    tokenizer = with_table(read_charsmap(trained()))
+    made = read_tokenizer_json(tokenizer.to_str(), "tokenizer.json")
     assert differing(made, lambda text: tokenizer.encode(text).ids, 100_000, seed=1) == []
 
 
@@ -117,7 +117,7 @@ def test_the_table_in_a_tokenizer_json_is_done_so_on_a_hundred_thousand_texts() 
 )
 def test_what_the_rules_cannot_say_is_refused_by_its_name(options: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
-        subwords_of_model(trained(**options), "spiece.model")
+        read_sentencepiece(trained(**options), "spiece.model")
 
 
 def test_a_damaged_model_is_one_sentence() -> None:
@@ -129,7 +129,7 @@ def test_a_damaged_model_is_one_sentence() -> None:
             changed[rng.randrange(len(changed))] = rng.randrange(256)
         cut = bytes(changed[: rng.randrange(len(changed))] if rng.random() < 0.5 else changed)
         try:
-            made = subwords_of_model(cut, "spiece.model")
+            made = read_sentencepiece(cut, "spiece.model")
             TextEncoder(made.rules, made.tokens).encode("Oil prices \ufb01 \u00e9\u0301")
         except InputError:
             continue
@@ -138,4 +138,4 @@ def test_a_damaged_model_is_one_sentence() -> None:
 @pytest.mark.parametrize("content", [b"", b"\x0a", b"\xff" * 40, b"\x0a\x03\x0a\x01a", b"[]"])
 def test_what_is_no_model_is_one_sentence(content: bytes) -> None:
     with pytest.raises(InputError):
-        subwords_of_model(content, "spiece.model")
+        read_sentencepiece(content, "spiece.model")

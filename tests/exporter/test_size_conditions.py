@@ -25,7 +25,7 @@ from pocketrnn_export.tracing.sizes.conditions import (
     value_at,
 )
 from pocketrnn_export.tracing.sizes.questions import Question, TraceLog
-from pocketrnn_export.tracing.sizes.size_regions import Followed, explored
+from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, explore_regions
 
 
 def relations() -> st.SearchStrategy[tuple[sympy.Basic, Callable[[int, int], bool]]]:
@@ -79,10 +79,10 @@ def test_what_64_bits_do_not_hold_is_not_solved() -> None:
         value_at(of_torch.PowByNatural(TOKENS, 5), Sizes(1, 40_000))
 
 
-def following(forward: Callable[[Callable[..., bool], sympy.Symbol], None]) -> Callable[[Sizes], Followed]:
+def following(forward: Callable[[Callable[..., bool], sympy.Symbol], None]) -> Callable[[Sizes], FollowedRun]:
     """Follow a forward that asks by `asks(relation)`."""
 
-    def follow(sizes: Sizes) -> Followed:
+    def follow(sizes: Sizes) -> FollowedRun:
         log = TraceLog()
 
         def asks(relation: sympy.Basic, line: int = 1) -> bool:
@@ -91,7 +91,7 @@ def following(forward: Callable[[Callable[..., bool], sympy.Symbol], None]) -> C
             return question.holds(sizes)
 
         forward(asks, TOKENS)
-        return Followed(log)
+        return FollowedRun(log)
 
     return follow
 
@@ -101,7 +101,7 @@ def test_a_question_inside_branches_is_met_where_the_way_to_it_is_open() -> None
         if asks(n > 100) and asks(n < 1500) and asks(sympy.Eq(of_torch.PythonMod(n, 250), 33)):
             asks(sympy.Eq(n, 783))
 
-    regions = explored(following(forward), 1)
+    regions = explore_regions(following(forward), 1)
     assert {str(question.condition) for question in regions.questions} >= {"Eq(tokens, 783)"}
     assert regions.of(Sizes(1, 783)) != regions.of(Sizes(1, 533)) != regions.of(Sizes(1, 534))
     for region in range(len(regions)):
@@ -116,4 +116,4 @@ def test_more_ways_than_can_be_tried_are_refused_by_the_line_that_asks(monkeypat
         any(asks(sympy.Eq(n, k), line=7) for k in range(1, 100))
 
     with pytest.raises(ExportError, match=r"model\.py:7"):
-        explored(following(forward), 1)
+        explore_regions(following(forward), 1)

@@ -15,8 +15,8 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.diagnose.refusal import with_its_line
-from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, onnx_graph
+from pocketrnn_export.diagnose.refusal import name_departing_line
+from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, trace_onnx_graph
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))
 LENGTHS = (1, 2, 7, 29, 30, 31, 60, 77, 85, 294, 297, 299, 300, 301, 302, 600, 2000)
@@ -34,7 +34,7 @@ def takes_lengths(module: nn.Module) -> bool:
 
 def graph_of(module: nn.Module) -> OnnxGraph:
     tokens, lengths = torch.zeros(3, 7, dtype=torch.int64), torch.tensor([7, 5, 3])
-    return onnx_graph(module, (tokens, lengths)[: 1 + takes_lengths(module)], {})
+    return trace_onnx_graph(module, (tokens, lengths)[: 1 + takes_lengths(module)], {})
 
 
 def inputs_of(module: nn.Module, batch: int, length: int) -> tuple[torch.Tensor, ...]:
@@ -91,7 +91,7 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
 @pytest.mark.parametrize("case", mostly_slow(size_modules.REFUSED, 12, first=1), ids=lambda case: case[0].__name__)
 def test_what_cannot_be_honoured_is_refused_with_the_line(case: tuple[type[nn.Module], str]) -> None:
     kind, reason = case
-    with pytest.raises(ExportError, match=reason), with_its_line():
+    with pytest.raises(ExportError, match=reason), name_departing_line():
         graph_of(made(kind))
 
 

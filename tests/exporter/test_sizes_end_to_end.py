@@ -18,7 +18,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Widths
-from pocketrnn_export.intake.exportable import prepare
+from pocketrnn_export.intake.exportable import prepare_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]
@@ -118,7 +118,7 @@ def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_p
 def test_a_module_that_takes_few_tokens_is_asked_so_few(positions: int) -> None:
     # Texts beside others are of 17 and 64 tokens where a module answers such.
     asked: dict[str, Any] = {"lengths": None, "padding_id": 1, "classes": 3, "multi_label": False}
-    prepared = prepare(HasPositions(positions).eval(), ids=len(VOCABULARY), **asked)
+    prepared = prepare_module(HasPositions(positions).eval(), ids=len(VOCABULARY), **asked)
     assert (prepared.takes_lengths, prepared.padding, prepared.alone) == (False, False, {})
 
 
@@ -126,8 +126,8 @@ def test_a_table_that_is_shorter_than_the_texts_of_the_search_is_told_with_its_s
     module = HasPositions(4).eval()
     asked: dict[str, Any] = {"ids": len(VOCABULARY), "lengths": None, "padding_id": 1, "classes": 3}
     with pytest.raises(ExportError, match=r'more than 4 tokens.*test_sizes_end_to_end\.py:\d+.*"max_width": 4'):
-        prepare(module, multi_label=False, **asked)
-    assert prepare(module, multi_label=False, widths=Widths(most=4), **asked).convention.line == "module(tokens)"
+        prepare_module(module, multi_label=False, **asked)
+    assert prepare_module(module, multi_label=False, widths=Widths(most=4), **asked).convention.line == "module(tokens)"
 
 
 def test_a_module_that_takes_few_tokens_and_mixes_its_texts_is_refused() -> None:
@@ -137,7 +137,7 @@ def test_a_module_that_takes_few_tokens_and_mixes_its_texts_is_refused() -> None
             return answers - answers.mean(0)
 
     with pytest.raises(ExportError, match="beside other texts"):
-        prepare(Mixes(40).eval(), lengths=None, ids=len(VOCABULARY), padding_id=1, classes=3, multi_label=False)
+        prepare_module(Mixes(40).eval(), lengths=None, ids=len(VOCABULARY), padding_id=1, classes=3, multi_label=False)
 
 
 @pytest.mark.slow

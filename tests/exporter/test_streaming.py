@@ -22,12 +22,12 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.comparing import session_of
+from pocketrnn_export.comparing.comparing import open_session
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms import step
-from pocketrnn_export.forms.onnx.onnx_graph import WHOLE_TEXTS, onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import WHOLE_TEXTS, trace_onnx_graph
 from pocketrnn_export.forms.quantized import Storage
-from pocketrnn_export.forms.step_of_graph import step_of_graph
+from pocketrnn_export.forms.step_of_graph import convert_to_step_graph
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
@@ -90,7 +90,7 @@ def test_a_text_in_chunks_is_answered_as_its_prefixes(classifiers: list[Classifi
 
 def test_the_proof_covers_the_step_graph_and_verify_replays_it(bundles: list[Path]) -> None:
     for bundle in bundles:
-        comparisons = manifest.read(bundle).parity.comparisons
+        comparisons = manifest.read_manifest(bundle).parity.comparisons
         compared = {(c.candidate, c.inputs): c.largest_difference for c in comparisons if "st" in c.candidate}
         for inputs in ("shapes", "drawn shapes", "texts"):
             assert compared["step graph, 1 token each", inputs] <= 1e-5
@@ -102,8 +102,8 @@ def test_the_proof_covers_the_step_graph_and_verify_replays_it(bundles: list[Pat
 def test_a_graph_with_lengths_is_made_into_a_step_graph_that_answers_as_its_module(cell: str) -> None:
     module = classifier_of(cell, 1, "max").eval()
     example = (torch.ones(2, 5, dtype=torch.int64), torch.tensor([5, 3]))
-    content, size = step_of_graph(onnx_graph(module, example, {}).content)
-    session, state, tokens = session_of(content), np.zeros((3, size), np.float32), torch.randint(2, WORDS, (3, 7))
+    content, size = convert_to_step_graph(trace_onnx_graph(module, example, {}).content)
+    session, state, tokens = open_session(content), np.zeros((3, size), np.float32), torch.randint(2, WORDS, (3, 7))
     for start, end in ((0, 1), (1, 4), (4, 7)):
         given, state = session.run(None, {"tokens": tokens[:, start:end].numpy(), "state": state})
         with torch.no_grad():
@@ -157,7 +157,7 @@ class _MeanOfWords(torch.nn.Module):
 def test_a_graph_that_cannot_go_on_from_a_state_is_refused(module: torch.nn.Module, named: str) -> None:
     example = (torch.ones(2, 5, dtype=torch.int64),)
     with pytest.raises(ExportError, match=named):
-        step_of_graph(onnx_graph(module.eval(), example, {}, names=WHOLE_TEXTS).content)
+        convert_to_step_graph(trace_onnx_graph(module.eval(), example, {}, names=WHOLE_TEXTS).content)
 
 
 def test_a_graph_that_reads_from_both_ends_is_refused(bundles: list[Path]) -> None:
@@ -165,7 +165,7 @@ def test_a_graph_that_reads_from_both_ends_is_refused(bundles: list[Path]) -> No
     layer = next(node for node in model.graph.node if node.op_type == "LSTM")
     layer.attribute.append(onnx.helper.make_attribute("direction", "bidirectional"))
     with pytest.raises(ExportError, match="both ends"):
-        step_of_graph(model.SerializeToString())
+        convert_to_step_graph(model.SerializeToString())
 
 
 def test_a_compressed_bundles_step_graph_is_smaller_too(bundles: list[Path]) -> None:
@@ -176,7 +176,7 @@ def test_a_compressed_bundles_step_graph_is_smaller_too(bundles: list[Path]) -> 
 @pytest.mark.slow
 def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forgets_its_state(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
-        content, size = step_of_graph(content, most=most)
+        content, size = convert_to_step_graph(content, most=most)
         model = onnx.load_from_string(content)
         half = onnx.helper.make_tensor("half", onnx.TensorProto.FLOAT, [1], [0.5])
         model.graph.initializer.append(half)
@@ -185,7 +185,7 @@ def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monk
         model.graph.node.insert(0, onnx.helper.make_node("Mul", ["state", "half"], ["halved"]))
         return model.SerializeToString(), size
 
-    monkeypatch.setattr(step, "step_of_graph", forgets_its_state)
+    monkeypatch.setattr(step, "convert_to_step_graph", forgets_its_state)
     with pytest.raises(ParityError, match="step graph"):
         exported(classifier_of("gru", 1, "last"), tmp_path / "b")
     assert list(tmp_path.iterdir()) == []

@@ -8,10 +8,10 @@ from functools import cache
 import pytest
 from sampling import examples, mostly_slow
 
-from pocketrnn.text.subword_cuts import SubwordCuts, in_the_way
-from pocketrnn.text.subwords import SubwordIds
-from pocketrnn_export.vocabularies.sentencepiece_model import subwords_of_model
-from pocketrnn_export.vocabularies.tokenizer_json import Subwords, subwords_of_json
+from pocketrnn.text.subword_cuts import SubwordCuts, find_stream_obstacle
+from pocketrnn.text.subwords import SubwordEncoder
+from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sentencepiece")
@@ -44,18 +44,18 @@ FOLLOWED = {
 @cache
 def made(name: str) -> Subwords:
     if name in MODELS:
-        return subwords_of_model(trained(**MODELS[name]), name)
-    return subwords_of_json(families()[name].to_str(), name)
+        return read_sentencepiece(trained(**MODELS[name]), name)
+    return read_tokenizer_json(families()[name].to_str(), name)
 
 
 @pytest.mark.parametrize("name", mostly_slow([*families(), *MODELS], 8))
 def test_what_stands_before_a_cut_is_the_same_whatever_follows(name: str) -> None:
     rules, tokens = made(name).rules, made(name).tokens
-    is_followed = not in_the_way(rules, tokens)
+    is_followed = not find_stream_obstacle(rules, tokens)
     assert is_followed == (name in FOLLOWED)
     if not is_followed:
         return
-    pieces = SubwordIds(rules, tokens)
+    pieces = SubwordEncoder(rules, tokens)
     cuts, rng, found = SubwordCuts(rules, tokens, pieces), random.Random(0), 0
     drawn = examples(500, 1500)
     for text in texts(drawn, seed=3):

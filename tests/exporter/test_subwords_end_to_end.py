@@ -21,7 +21,7 @@ from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.verdicts import TextVerdict, text_verdict
 from pocketrnn_export import export, read_tokenizer
 from pocketrnn_export.vocabularies.text_arguments import read_text_arguments
-from pocketrnn_export.vocabularies.tokenizer_library import compared_with_library
+from pocketrnn_export.vocabularies.tokenizer_library import compare_with_library
 
 pytest.importorskip("tokenizers")
 
@@ -127,7 +127,7 @@ def same_ids(source: object, name: str) -> bool:
     made = read_tokenizer(source)
     encoder = TextEncoder(made.rules, made.tokens)
     theirs = [(text, FAMILIES[name].encode(text).ids or [made.rules.empty_id]) for text in texts(200, seed=4)]
-    assert compared_with_library(made, []) > 800
+    assert compare_with_library(made, []) > 800
     return all(encoder.encode(text) == ids for text, ids in theirs)
 
 
@@ -179,7 +179,7 @@ def test_a_file_that_its_library_does_not_read_is_refused_with_what_it_says(tmp_
     document["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, document["pre_tokenizer"]]}
     (tmp_path / "tokenizer.json").write_text(json.dumps(document), "utf-8")
     with pytest.raises(InputError, match=r"not read .*tokenizer\.json: .+"):
-        compared_with_library(read_tokenizer(tmp_path), [])
+        compare_with_library(read_tokenizer(tmp_path), [])
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[PAD]\n[PAD]\n", b"the\nand\n", b"[UNK]\n[SEP]\n[CLS]\nThe\n"])
@@ -250,7 +250,7 @@ def test_rules_that_were_read_say_on_how_many_texts_the_library_gave_the_same_id
 
 def test_without_the_library_that_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    assert compared_with_library(read_tokenizer("tokenizer.json"), ["a"]) == 0
+    assert compare_with_library(read_tokenizer("tokenizer.json"), ["a"]) == 0
     sentence = TextVerdict("read", 0, "tokenizers", "a tokenizer.json").sentence
     assert sentence == "read from a tokenizer.json; not compared with tokenizers, which is not installed here."
 
@@ -258,4 +258,4 @@ def test_without_the_library_that_is_said(folder: Path, monkeypatch: pytest.Monk
 def test_rules_that_differ_from_the_library_are_refused(folder: Path) -> None:
     read = read_tokenizer("tokenizer.json")
     with pytest.raises(InputError, match="tokenizers gives"):
-        compared_with_library(replace(read, rules=replace(read.rules, steps=())), [])
+        compare_with_library(replace(read, rules=replace(read.rules, steps=())), [])

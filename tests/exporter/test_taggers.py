@@ -20,15 +20,15 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
-from pocketrnn_export.comparing.cases import Case, answer_rows, of_each_text
-from pocketrnn_export.comparing.comparing import difference, rows_stand_alone, run_of
+from pocketrnn_export.comparing.cases import Case, answer_rows, split_by_text
+from pocketrnn_export.comparing.comparing import measure_difference, module_run, rows_are_independent
 from pocketrnn_export.compression import compress
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
-from pocketrnn_export.mobile import mobile
-from pocketrnn_export.module_runs.cpu_run import in_eval_mode
-from pocketrnn_export.packing import pack, packable
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
+from pocketrnn_export.mobile import write_mobile_bundle
+from pocketrnn_export.module_runs.cpu_run import set_eval_mode
+from pocketrnn_export.packing import pack, read_packable
 from pocketrnn_export.proof.chosen_cases import cases_for
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -45,7 +45,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
 
 
 def prepared(kind: type[nn.Module], classes: int = zoo.CLASSES, **options: Any) -> ExportableModule:
-    return prepare(
+    return prepare_module(
         made(kind), lengths=None, ids=zoo.WORDS, padding_id=0, classes=classes, multi_label=False, of_tokens=True,
         **options,
     )  # fmt: skip
@@ -90,8 +90,8 @@ def test_a_module_whose_train_is_its_own_is_brought_to_eval_mode() -> None:
     with pytest.raises(ZeroDivisionError):
         module.eval()
     module.training = module.rnn.training = True
-    assert not any(layer.training for layer in in_eval_mode(module).modules())
-    found = prepare(
+    assert not any(layer.training for layer in set_eval_mode(module).modules())
+    found = prepare_module(
         module, lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False, of_tokens=True
     ).convention
     assert found.line == "module(tokens)"
@@ -187,10 +187,10 @@ def test_the_way_out_of_each_refusal_works() -> None:
     found = prepared(zoo.EachByItself, call="module(tokens)").convention
     assert (found.line, "by itself" in " ".join(found.notes)) == ("module(tokens)", True)
     given: dict[str, Any] = {"lengths": None, "ids": zoo.WORDS, "padding_id": 0, "classes": 5, "multi_label": False}
-    assert prepare(made(zoo.OfTexts), **given).convention.line == "module(tokens)"
+    assert prepare_module(made(zoo.OfTexts), **given).convention.line == "module(tokens)"
     with pytest.raises(ExportError, match=r"--labels-of tokens.*labels_of='tokens'"):
-        prepare(made(zoo.Plain), **given)
-    assert prepare(made(zoo.Plain), **given, of_tokens=True).convention.of_tokens
+        prepare_module(made(zoo.Plain), **given)
+    assert prepare_module(made(zoo.Plain), **given, of_tokens=True).convention.of_tokens
 
 
 @pytest.mark.parametrize(
@@ -228,14 +228,14 @@ def test_input_and_output_may_be_given_as_they_are(tmp_path: Path) -> None:
 
 def test_other_forms_of_a_tagger_are_made_or_refused_by_name(tmp_path: Path) -> None:
     exported(zoo.Plain, tmp_path / "tagger", torchscript=True)
-    assert mobile(tmp_path / "tagger", tmp_path / "mobile").output.of_tokens
+    assert write_mobile_bundle(tmp_path / "tagger", tmp_path / "mobile").output.of_tokens
     texts = ["w3 w4", TEXT]
     assert (
         Classifier.load(tmp_path / "mobile").predict_tags(texts)[1].spans
         == Classifier.load(tmp_path / "tagger").predict_tags(texts)[1].spans
     )
     with pytest.raises(InputError, match="float32"):
-        packable(tmp_path / "tagger", "int8")
+        read_packable(tmp_path / "tagger", "int8")
     with pytest.raises(InputError, match="--streaming"):
         pack(tmp_path / "tagger", tmp_path / "streams.prnn", streaming=True, progress=False)
     with pytest.raises(InputError, match="each token"):
@@ -251,23 +251,23 @@ class TestTheComparison:
         answer = np.arange(12.0).reshape(2, 3, 2)
         rows = answer_rows(answer, self.LENGTHS)
         assert rows.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
-        assert [part.tolist() for part in of_each_text(rows, self.LENGTHS)] == [rows[:3].tolist(), rows[3:].tolist()]
+        assert [part.tolist() for part in split_by_text(rows, self.LENGTHS)] == [rows[:3].tolist(), rows[3:].tolist()]
         assert answer_rows(answer[:, 0], self.LENGTHS).tolist() == answer[:, 0].tolist()
-        assert [len(part) for part in of_each_text(answer[:, 0], self.LENGTHS)] == [1, 1]
+        assert [len(part) for part in split_by_text(answer[:, 0], self.LENGTHS)] == [1, 1]
         with pytest.raises(ValueError, match="3 rows"):
-            of_each_text(rows[:3], self.LENGTHS)
+            split_by_text(rows[:3], self.LENGTHS)
 
     def test_tokens_without_an_answer_are_so_in_both(self) -> None:
         cut = answer_rows(np.ones((2, 2, 2)), self.LENGTHS)
         assert np.isnan(cut).all(1).tolist() == [False, False, True, False]
-        assert difference("", "", cut, cut).largest == 0
-        assert difference("", "", cut, np.ones((4, 2))).largest == float("inf")
+        assert measure_difference("", "", cut, cut).largest == 0
+        assert measure_difference("", "", cut, np.ones((4, 2))).largest == float("inf")
 
     @pytest.mark.parametrize(("row", "step", "seen"), [(0, 2, True), (1, 0, True), (1, 1, False), (1, 2, False)])
     def test_one_wrong_step_is_a_difference(self, row: int, step: int, seen: bool) -> None:
         given = np.zeros((2, 3, 2), np.float32)
         given[row, step, 1] = 1.0
-        found = difference(
+        found = measure_difference(
             "", "", answer_rows(np.zeros((2, 3, 2), np.float32), self.LENGTHS), answer_rows(given, self.LENGTHS)
         )
         assert (found.largest > 0, found.labels_differing) == (seen, int(seen))
@@ -282,7 +282,7 @@ class TestTheComparison:
                 answer[-1, 0] += 1
             return answer_rows(answer, lengths)
 
-        assert rows_stand_alone(run, [case]) == (not wrong)
+        assert rows_are_independent(run, [case]) == (not wrong)
 
     def test_a_graph_that_differs_in_one_step_of_longer_texts_is_not_written(self, tmp_path: Path) -> None:
         rules = TextRules(unknown_id=1)
@@ -298,7 +298,7 @@ class TestTheComparison:
                 write_bundle(tmp_path / "u", description, forms, plan)
 
     def test_runs_of_a_module_have_the_rows_of_their_texts_in_order(self) -> None:
-        run = run_of(made(zoo.Packed), takes_lengths=True)
+        run = module_run(made(zoo.Packed), takes_lengths=True)
         tokens = np.array([[5, 0, 0], [3, 4, 5]])
         together = run(tokens, np.array([1, 3]))
         np.testing.assert_allclose(together[:1], run(tokens[:1, :1], np.array([1])), atol=1e-6)

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, verify
-from pocketrnn.bundle.manifest import Limits, read
+from pocketrnn.bundle.manifest import Limits, read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ExportError, InputError
 from pocketrnn.text import TextRules, cleaning, rules_document
@@ -311,7 +311,7 @@ def test_the_command_compares_pairs_with_rules_that_are_json_or_a_file(tmp_path:
 def test_the_command_takes_rules_as_json_and_as_a_file(tmp_path: Path, *, as_file: bool) -> None:
     status, said = run(tmp_path, "--rules", rules_given(tmp_path, as_file=as_file))
     assert status == 0, said
-    text = read(tmp_path / "made").text.rules
+    text = read_manifest(tmp_path / "made").text.rules
     assert (text.tokenizer, text.min_width, text.unknown_id, text.padding_id) == ("whitespace", 9, 1, 0)
     assert text.steps == cleaning("lowercase", ("&", " and "), "remove_punctuation")
     shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "made")]).output

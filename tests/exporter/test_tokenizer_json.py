@@ -12,10 +12,10 @@ import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import SubwordRules, TextEncoder, rules_document, rules_of
-from pocketrnn_export.json_file import serde_float
+from pocketrnn_export.json_file import parse_serde_float
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
-from pocketrnn_export.vocabularies.tokenizer_json import Subwords, subwords_of_json
-from pocketrnn_export.vocabularies.tokenizer_library import compared_with_library
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
+from pocketrnn_export.vocabularies.tokenizer_library import compare_with_library
 
 pytest.importorskip("tokenizers")
 
@@ -26,14 +26,14 @@ FAMILIES = families()
 
 
 def encoder_of(tokenizer: Tokenizer) -> TextEncoder:
-    made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+    made = read_tokenizer_json(tokenizer.to_str(), "tokenizer.json")
     return TextEncoder(made.rules, made.tokens)
 
 
 def differing(tokenizer: Tokenizer, number: int, seed: int) -> list[tuple[str, list[int], list[int]]]:
     """The texts whose ids are not the library's; a text without any becomes the one id for an empty text."""
     file = tokenizer.to_str()
-    made = subwords_of_json(file, "tokenizer.json")
+    made = read_tokenizer_json(file, "tokenizer.json")
     encoder = TextEncoder(made.rules, made.tokens)
     # As the library reads the file, too: a score may change in its last digit, and two ways to cut then be as good.
     tokenizer = Tokenizer.from_str(file)
@@ -59,7 +59,7 @@ def test_the_ids_are_those_of_the_library_on_a_hundred_thousand_texts(name: str)
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_rules_survive_the_file(name: str) -> None:
-    rules = subwords_of_json(FAMILIES[name].to_str(), name).rules
+    rules = read_tokenizer_json(FAMILIES[name].to_str(), name).rules
     assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
 
 
@@ -151,7 +151,7 @@ def test_scores_of_a_file_are_the_numbers_that_the_library_makes_of_their_digits
     tokenizer, asked = Tokenizer.from_str(text), tied()[1]
     encoder = encoder_of(tied()[0])
     assert [tokenizer.encode(one).ids or [0] for one in asked] == [encoder.encode(one) for one in asked]
-    plain = subwords_of_json(text, "tokenizer.json", number=float)
+    plain = read_tokenizer_json(text, "tokenizer.json", number=float)
     assert [TextEncoder(plain.rules, plain.tokens).encode(one) for one in asked] != [
         encoder.encode(one) for one in asked
     ]
@@ -163,7 +163,7 @@ def test_scores_of_more_digits_than_a_whole_number_has_and_of_small_powers_are_t
     for i, number in enumerate(numbers):
         text = text.replace(f'["p{i}", {i}]', f'["p{i}", {number}]')
     made = json.loads(Tokenizer.from_str(text).to_str())["model"]["vocab"]
-    assert [score for _, score in made] == [serde_float(number) for number in numbers]
+    assert [score for _, score in made] == [parse_serde_float(number) for number in numbers]
 
 
 def test_a_tokenizer_itself_has_its_own_scores() -> None:
@@ -171,7 +171,7 @@ def test_a_tokenizer_itself_has_its_own_scores() -> None:
     made = read_tokenizer(tokenizer)
     encoder = TextEncoder(made.rules, made.tokens)
     assert [tokenizer.encode(one).ids or [0] for one in asked] == [encoder.encode(one) for one in asked]
-    assert compared_with_library(made, asked) > 1000
+    assert compare_with_library(made, asked) > 1000
 
 
 def test_padding_up_to_the_longest_of_a_batch_is_told_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -198,7 +198,7 @@ def changed(name: str, change: Callable[[dict[str, Any]], object]) -> str:
 
 
 def read(text: str) -> Subwords:
-    return subwords_of_json(text, "tokenizer.json")
+    return read_tokenizer_json(text, "tokenizer.json")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from sampling import mostly_slow
 
 from pocketrnn.text.subword_splits import Pattern, SplitAt, SplitAtRuns, split_documents, split_function, splits_of
-from pocketrnn_export.vocabularies.tokenizer_patterns import runs_of, split_of
+from pocketrnn_export.vocabularies.tokenizer_patterns import parse_runs, parse_split
 
 pytest.importorskip("tokenizers")
 
@@ -161,7 +161,7 @@ MORE = (
 
 
 def differing(pattern: str, how: str, inverted: bool, number: int, seed: int) -> list[tuple[str, list[str], list[str]]]:
-    split = split_of(pattern, how, inverted=inverted)
+    split = parse_split(pattern, how, inverted=inverted)
     assert split is not None, pattern
     assert splits_of(split_documents([split])) == (split,)
     ours, theirs = split_function(split), Split(Regex(pattern), HOW[how], invert=inverted)
@@ -174,7 +174,7 @@ def differing(pattern: str, how: str, inverted: bool, number: int, seed: int) ->
 
 def compare(name: str, number: int) -> None:
     pattern, kind = KNOWN[name]
-    assert isinstance(split_of(pattern, "isolated", inverted=False), kind)
+    assert isinstance(parse_split(pattern, "isolated", inverted=False), kind)
     assert differing(pattern, "isolated", False, number, seed=5) == []
 
 
@@ -204,5 +204,5 @@ def test_runs_cut_as_in_the_library_on_many_texts(pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", NOT_UNDERSTOOD)
 def test_what_is_not_understood_is_nothing(pattern: str) -> None:
-    assert runs_of(pattern) is None
-    assert split_of(pattern, "isolated", inverted=False) is None
+    assert parse_runs(pattern) is None
+    assert parse_split(pattern, "isolated", inverted=False) is None

@@ -19,7 +19,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export import export
 from pocketrnn_export.intake.torchscript_file import load_torchscript
-from pocketrnn_export.intake.traceable_torchscript import module_of
+from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
@@ -54,7 +54,7 @@ READ = [user_modules.PackedLastState, *mostly_slow(OTHERS, 18)]
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_what_a_torchscript_copy_is_read_as_answers_as_its_module(kind: type[nn.Module], tmp_path: Path) -> None:
     module = torchscript_copy(kind, tmp_path / "copy.pt")
-    read = module_of(load_torchscript(tmp_path / "copy.pt"))
+    read = make_traceable_module(load_torchscript(tmp_path / "copy.pt"))
     for lengths in ([7, 5, 3], [4, 1], [9]):
         tokens = torch.randint(2, user_modules.WORDS, (len(lengths), lengths[0]))
         inputs = (tokens, torch.tensor(lengths))[: module.forward.__code__.co_argcount - 1]

@@ -18,7 +18,7 @@ from pocketrnn_export import export_trained
 from pocketrnn_export.compression import compress
 from pocketrnn_export.packing import pack
 from pocketrnn_training import evaluate, fit
-from pocketrnn_training.rows.sequences import Recording, labelled_sequences
+from pocketrnn_training.rows.sequences import Recording, make_labelled_sequences
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 TEXTS = ["so good", "so bad", "a good film", "a bad film"] * 8
@@ -85,7 +85,7 @@ def test_a_classifier_of_numbers_that_was_trained_is_exported_and_packed_with_it
     wanted = fitted.predict_proba(sequences)
     assert np.abs(bundle.predict_proba(sequences) - wanted).max() < 1e-5
     assert np.abs(packed.predict_proba(sequences) - wanted).max() < 1e-5
-    data = labelled_sequences(
+    data = make_labelled_sequences(
         [Recording("walk", sequences[-1], "1")], replace(rules, mean=None, scale=None), fitted.labels, "one"
     )
     assert evaluate(bundle, data) == evaluate(packed, data) == evaluate(fitted.checkpoint, data)

@@ -23,15 +23,15 @@ from pocketrnn.text import TextRules
 from pocketrnn.text.pairs import pair_inputs
 from pocketrnn_export import export
 from pocketrnn_export.comparing import cases
-from pocketrnn_export.comparing.cases import Case, as_pairs, pair_cases, shape_grid, with_real_tokens
-from pocketrnn_export.comparing.comparing import rows_stand_alone
+from pocketrnn_export.comparing.cases import Case, add_real_tokens, as_pairs, pair_cases, shape_grid
+from pocketrnn_export.comparing.comparing import rows_are_independent
 from pocketrnn_export.compression import compress
-from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines
-from pocketrnn_export.intake.convention import compiled
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
-from pocketrnn_export.intake.pair_call import PairCall, parted
-from pocketrnn_export.mobile import mobile
-from pocketrnn_export.packing import packable
+from pocketrnn_export.intake.call_discovery.pair_lines import list_pair_lines
+from pocketrnn_export.intake.convention import compile_call
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
+from pocketrnn_export.intake.pair_call import PairCall, split_pairs
+from pocketrnn_export.mobile import write_mobile_bundle
+from pocketrnn_export.packing import read_packable
 from pocketrnn_export.text_rules_file import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -48,7 +48,7 @@ def made(kind: type[nn.Module]) -> nn.Module:
 
 def prepared(kind: type[nn.Module], **options: Any) -> ExportableModule:
     given = {"lengths": None, "ids": zoo.WORDS, "padding_id": 0, "classes": zoo.CLASSES, **options}
-    return prepare(made(kind), multi_label=False, two_texts=True, **given)
+    return prepare_module(made(kind), multi_label=False, two_texts=True, **given)
 
 
 def exported(kind: type[nn.Module], path: Path, **options: Any) -> Classifier:
@@ -186,10 +186,10 @@ def test_masks_are_given_by_a_line(tmp_path: Path) -> None:
 
 
 def test_a_question_about_the_second_text_names_its_line() -> None:
-    from pocketrnn_export.forms.onnx.onnx_graph import form_of_module
+    from pocketrnn_export.forms.onnx.onnx_graph import make_onnx_form
 
     with pytest.raises(ExportError, match=r"pair_modules\.py.*second > 20"):
-        form_of_module(prepared(zoo.AsksForLength), {}, ids=zoo.WORDS)
+        make_onnx_form(prepared(zoo.AsksForLength), {}, ids=zoo.WORDS)
 
 
 @pytest.mark.parametrize(
@@ -226,13 +226,13 @@ def test_a_call_that_names_two_texts_says_what_is_missing(tmp_path: Path) -> Non
 def test_the_other_forms_of_a_bundle(tmp_path: Path) -> None:
     exported(zoo.Packed, tmp_path / "nli")
     for make in (
-        lambda: packable(tmp_path / "nli"),
+        lambda: read_packable(tmp_path / "nli"),
         lambda: compress(tmp_path / "nli", tmp_path / "small"),
         lambda: pack_text_rules(tmp_path / "nli", tmp_path / "text.prnn"),
     ):
         with pytest.raises(InputError, match="two texts"):
             make()
-    mobile(tmp_path / "nli", tmp_path / "mobile")
+    write_mobile_bundle(tmp_path / "nli", tmp_path / "mobile")
     pairs = [("w1 w2", "w3"), ("w4", "w5 w6 w7")]
     given = [Classifier.load(tmp_path / name).logits(pairs) for name in ("nli", "mobile")]
     assert np.allclose(*given, atol=1e-6)
@@ -289,7 +289,7 @@ def test_rows_with_and_without_a_mark_are_parted_alike(rows: list[list[int]], ma
     pairs = as_pairs(case, 0)
     expected = pair_inputs(pairs.tokens, pairs.lengths)
     asked = pairs if marked else case
-    first, second, *both = parted(torch.from_numpy(asked.tokens), torch.from_numpy(asked.lengths))
+    first, second, *both = split_pairs(torch.from_numpy(asked.tokens), torch.from_numpy(asked.lengths))
     assert first.tolist() == expected.tokens.tolist()
     assert second.tolist() == expected.second_tokens.tolist()
     assert [one.tolist() for one in both] == [expected.lengths.tolist(), expected.second_lengths.tolist()]
@@ -310,13 +310,13 @@ def test_the_cases_of_pairs_hold_every_id_on_both_sides_and_long_beside_short() 
 
 def test_each_text_of_a_pair_gets_a_real_token() -> None:
     case = Case("", np.array([[0, 0, -1, 5], [5, -1, 0, 0]]), np.array([4, 4]))
-    assert with_real_tokens([case], 0)[0].tokens.tolist() == [[1, 0, -1, 5], [5, -1, 1, 0]]
+    assert add_real_tokens([case], 0)[0].tokens.tolist() == [[1, 0, -1, 5], [5, -1, 1, 0]]
 
 
 def test_pairs_that_look_at_their_neighbours_are_seen() -> None:
     found = prepared(zoo.Packed)
     grid = found.asked(shape_grid(zoo.WORDS, 0, ragged=True)[:8])
-    assert rows_stand_alone(found.as_reference().run, grid)
+    assert rows_are_independent(found.make_reference().run, grid)
 
 
 @pytest.mark.parametrize(
@@ -330,9 +330,9 @@ def test_pairs_that_look_at_their_neighbours_are_seen() -> None:
     ],
 )
 def test_names_that_a_line_sets_itself_are_no_texts(line: str, of_two: bool) -> None:
-    assert isinstance(compiled(line), PairCall) == of_two
+    assert isinstance(compile_call(line), PairCall) == of_two
 
 
 def test_no_line_is_tried_where_it_is_not_known_which_two_inputs_are_the_texts() -> None:
-    assert list(pair_lines(made(zoo.OfThree), lengths=None)) == []
-    assert all("_lengths" not in line for line in pair_lines(made(zoo.Siamese), lengths=False))
+    assert list(list_pair_lines(made(zoo.OfThree), lengths=None)) == []
+    assert all("_lengths" not in line for line in list_pair_lines(made(zoo.Siamese), lengths=False))

@@ -25,9 +25,9 @@ from torch.nn.utils import rnn
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.comparing import session_of
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
-from pocketrnn_export.one_export import one_export_at_a_time
+from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
+from pocketrnn_export.one_export import lock_exports
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
@@ -185,7 +185,7 @@ def test_an_export_waits_for_that_of_another_thread(tmp_path: Path) -> None:
             export(made(ModuleFacts), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
 
     thread = threading.Thread(target=refused)
-    with one_export_at_a_time():
+    with lock_exports():
         thread.start()
         thread.join(0.2)
         assert not asked
@@ -215,7 +215,7 @@ def test_exports_from_several_threads_all_succeed(tmp_path: Path) -> None:
 def packed_module_and_graph() -> tuple[nn.Module, onnxruntime.InferenceSession]:
     module = made(user_modules.MaskedAttention).eval()
     example = torch.full((3, 7), 2), torch.tensor([7, 5, 3])
-    return module, session_of(onnx_graph(module, example, {}).content)
+    return module, open_session(trace_onnx_graph(module, example, {}).content)
 
 
 # In the fast suite, test_streaming.py draws texts for a graph with lengths, and every proof has drawn batches.

@@ -17,11 +17,11 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.proof_page import proof_page
-from pocketrnn.verdicts import LOGGER, TextVerdict, graph_sentence, links_of, text_verdict
+from pocketrnn.verdicts import LOGGER, TextVerdict, chain_links, graph_sentence, text_verdict
 from pocketrnn_export import export
-from pocketrnn_export.compression import Compressed, compress
+from pocketrnn_export.compression import CompressedBundle, compress
 from pocketrnn_export.forms.quantized import Storage
-from pocketrnn_export.mobile import mobile
+from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.packing import pack
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -92,22 +92,22 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, told: list[logging.LogRecor
 
 
 @pytest.fixture(scope="module")
-def made_small(bundle: Path) -> Compressed:
+def made_small(bundle: Path) -> CompressedBundle:
     return compress(bundle, bundle.parent / "small")
 
 
 @pytest.fixture(scope="module")
-def small(bundle: Path, made_small: Compressed) -> Path:
+def small(bundle: Path, made_small: CompressedBundle) -> Path:
     assert made_small.steps
     return bundle.parent / "small"
 
 
 def links(manifest: Manifest) -> list[tuple[str, str]]:
-    return [(link.line.reference, link.line.candidate) for link in links_of(manifest.parity.comparisons)]
+    return [(link.line.reference, link.line.candidate) for link in chain_links(manifest.parity.comparisons)]
 
 
 def test_only_of_the_graph_is_said_that_it_is_proven(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
-    manifest = manifests.read(bundle)
+    manifest = manifests.read_manifest(bundle)
     assert graph_sentence(manifest) == "proven equal to the PyTorch module."
     assert text_verdict(manifest) == TextVerdict()
     shown = run("inspect", bundle).stdout
@@ -153,13 +153,13 @@ def test_python_is_told_of_what_was_not_compared(told: list[logging.LogRecord]) 
      {"verdict": "compared", "texts": 5, "by": ["ids"]}, {"verdict": ["trained"]}],
 )  # fmt: skip
 def test_whatever_an_old_or_hostile_bundle_states_is_not_compared(bundle: Path, stated: Any) -> None:
-    manifest = replace(manifests.read(bundle), provenance={"text_rules": stated})
+    manifest = replace(manifests.read_manifest(bundle), provenance={"text_rules": stated})
     assert text_verdict(manifest) == TextVerdict()
     assert text_verdict(replace(manifest, provenance={})) == TextVerdict()
 
 
 def test_a_smaller_bundle_keeps_the_whole_chain_and_says_what_rounding_changed(small: Path) -> None:
-    manifest = manifests.read(small)
+    manifest = manifests.read_manifest(small)
     assert links(manifest) == CHAIN
     assert [line.inputs for line in manifest.parity.comparisons if line.is_rounding][-1] == "texts"
     changed = max(line.largest_difference for line in manifest.parity.comparisons if line.is_rounding)
@@ -185,19 +185,19 @@ def test_what_is_made_of_a_smaller_bundle_keeps_the_chain_too(small: Path, tmp_p
     ]  # fmt: skip
     assert Classifier.load(tmp_path / "small.prnn").manifest.parity == packed.parity
     assert "onnx      " in run("inspect", tmp_path / "small.prnn").stdout
-    on_phones = mobile(small, tmp_path / "mobile")
+    on_phones = write_mobile_bundle(small, tmp_path / "mobile")
     assert links(on_phones)[: len(CHAIN)] == CHAIN
     assert links(on_phones)[len(CHAIN)][0] == "compressed"
 
 
 def test_a_bundle_of_rounded_weights_without_its_chain_says_so(small: Path) -> None:
-    manifest = manifests.read(small)
+    manifest = manifests.read_manifest(small)
     comparisons = tuple(line for line in manifest.parity.comparisons if line.reference.startswith("rounded"))
     old = replace(manifest, parity=replace(manifest.parity, comparisons=comparisons))
     assert "of the module itself, the bundle says nothing" in graph_sentence(old)
 
 
-def test_labels_are_counted_on_texts_that_tell_something(made_small: Compressed) -> None:
+def test_labels_are_counted_on_texts_that_tell_something(made_small: CompressedBundle) -> None:
     """Not on the empty text, on one without a known word, or on one of which two labels are equally likely."""
     assert {(step.agreeing, step.texts) for step in made_small.steps} == {(2, 2)}
     assert made_small.manifest.provenance["compression"]["label_agreement_of"] == {

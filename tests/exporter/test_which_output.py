@@ -21,7 +21,7 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Widths
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 
@@ -135,7 +135,7 @@ def prepared(made: Made, classes: int, widths: Widths | None = None, **options: 
         torch.manual_seed(0)
         module = made().eval()
     known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "multi_label": False}
-    return prepare(module, classes=classes, widths=widths, **{**known, **options})
+    return prepare_module(module, classes=classes, widths=widths, **{**known, **options})
 
 
 @pytest.mark.parametrize("name", mostly_slow(list(FOLLOWING), 9))

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.comparing import session_of
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
+from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 from pocketrnn_export.proof.right_program import right_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -67,7 +67,7 @@ OTHERS: list[Number] = [
 
 def test_a_whole_number_that_runs_over_is_that_of_pytorch_in_a_graph() -> None:
     module = Counting(OTHERS[0]).eval()
-    session = session_of(onnx_graph(module, EXAMPLE, {}).content)
+    session = open_session(trace_onnx_graph(module, EXAMPLE, {}).content)
     for count in (1, 64, 430, 900):
         ids = torch.full((1, count), 7)
         with torch.no_grad():

@@ -12,8 +12,8 @@ from notebook_maker import notebook
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.module_file import load_module
-from pocketrnn_export.intake.module_name import module_name
-from pocketrnn_export.intake.whole_run import check_whole_run
+from pocketrnn_export.intake.module_name import parse_module_name
+from pocketrnn_export.intake.whole_run import check_after_all_cells
 
 NET = """class Net(nn.Module):
     def __init__(self, words):
@@ -34,9 +34,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def check(folder: Path, *cells: str, name: str = "Net(5)", seconds: float = 60) -> None:
     notebook(folder / "n.ipynb", [FIRST, NET, *cells])
-    named = module_name(f"n.ipynb:{name}")
+    named = parse_module_name(f"n.ipynb:{name}")
     assert named is not None
-    check_whole_run(named, load_module(named), None, seconds)
+    check_after_all_cells(named, load_module(named), None, seconds)
 
 
 def test_all_cells_are_run_apart_and_the_answers_are_the_same(folder: Path) -> None:

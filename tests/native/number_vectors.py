@@ -16,12 +16,12 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, NumberExample, Parity
-from pocketrnn.bundle.output import Activation, output_of
-from pocketrnn.bundle.packed_file import graph_entry, step_entry, to_packed
+from pocketrnn.bundle.output import Activation, build_output
+from pocketrnn.bundle.packed_file import graph_entry, packed_bytes, step_entry
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.forms.packed_file.integer_program import with_integers
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
-from pocketrnn_export.forms.step_of_graph import step_of_graph
+from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
+from pocketrnn_export.forms.step_of_graph import convert_to_step_graph
 
 __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]
 
@@ -163,11 +163,11 @@ def made(name: str) -> MadeOfNumbers:
     graph = Graph("model.onnx", "0" * 64, 18, ("samples",), padding=False)
     step = None
     if name in CARRIED:
-        of_step, size = step_of_graph(content)
-        step = program_of(of_step, graph, numbers=rules, state_size=size)
-    whole = program_of(content, graph, numbers=rules)
+        of_step, size = convert_to_step_graph(content)
+        step = make_program(of_step, graph, numbers=rules, state_size=size)
+    whole = make_program(content, graph, numbers=rules)
     if of_integers:
-        whole, step = with_integers(whole).program, None if step is None else with_integers(step).program
+        whole, step = convert_to_integers(whole).program, None if step is None else convert_to_integers(step).program
     program = whole.finished(step)
     answered = functools.partial(layer.logits, of_integers=of_integers)
     golden = [_golden(generator, answered, rules, steps) for steps in ((rules.steps or 3), (rules.steps or 8))]
@@ -175,7 +175,7 @@ def made(name: str) -> MadeOfNumbers:
     manifest = Manifest(
         name=name,
         input=rules,
-        output=output_of(labels, activation, value_units=("kW", "kW") if activation == "values" else None),
+        output=build_output(labels, activation, value_units=("kW", "kW") if activation == "values" else None),
         graph=graph_entry(graph, program),
         examples=tuple(golden),
         parity=Parity(1e-5, (line,)),
@@ -186,7 +186,7 @@ def made(name: str) -> MadeOfNumbers:
         for steps in _STEPS[name]
         for kind in KINDS
     ]
-    return MadeOfNumbers(to_packed(manifest, program), content, manifest, [*vectors, *_refused(rules)])
+    return MadeOfNumbers(packed_bytes(manifest, program), content, manifest, [*vectors, *_refused(rules)])
 
 
 def _golden(

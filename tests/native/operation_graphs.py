@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.program_of_graph import lowered
+from pocketrnn_export.forms.packed_file.program_of_graph import lower_graph
 
 __all__ = ["CASES", "Case", "lowered_case"]
 
@@ -112,7 +112,7 @@ def lowered_case(case: Case) -> Lowering:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=9)
     entry = Graph("model.onnx", "0" * 64, case.opset, ("samples",), False, 0)
-    return lowered(model.SerializeToString(), entry, numbers=NumberInput(tuple("abcd")))
+    return lower_graph(model.SerializeToString(), entry, numbers=NumberInput(tuple("abcd")))
 
 
 def _one_by_one() -> Iterator[Case]:

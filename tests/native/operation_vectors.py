@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.bundle.packed_codes import Binary, Reduction, Unary
-from pocketrnn.bundle.packed_file import graph_entry, to_packed
+from pocketrnn.bundle.packed_file import graph_entry, packed_bytes
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.forms.packed_file.packed_program import (
@@ -26,8 +26,8 @@ from pocketrnn_export.forms.packed_file.packed_program import (
     NONE,
     Program,
     float_bits,
-    rounded_columns,
-    rounded_rows,
+    round_columns,
+    round_rows,
 )
 from pocketrnn_export.forms.packed_file.size_values import Size
 
@@ -136,7 +136,7 @@ class _Maker:
             examples=(Example(TEXTS[0], tuple(vectors[0]["ids"]), tuple(vectors[0]["logits"])),),
             parity=Parity(1e-5, (Comparison("numpy", candidate, "texts", len(TEXTS), len(TEXTS), 0.0, 0),)),
         )
-        return Made(to_packed(manifest, finished), vectors)
+        return Made(packed_bytes(manifest, finished), vectors)
 
 
 erf = np.vectorize(math.erf)
@@ -575,7 +575,7 @@ def _integers() -> Made:
     """Products of integers: of rows of a table in int8, of rows of floats, and of states, which begin at -1 to 1."""
     m = _Maker()
     inputs, hidden = 24, 5
-    table = rounded_rows(m.generator.normal(0, 0.8, (WORDS, inputs)).astype(np.float32))
+    table = round_rows(m.generator.normal(0, 0.8, (WORDS, inputs)).astype(np.float32))
     words = m.value(FLOAT, _TOKENS, (0, inputs))
     m.program.add("lookup", [m.program.constant(table, is_table=True), 0, words])
     states = np.linspace([-1, 0.9], [1, -2], 2 * hidden, axis=1).astype(np.float32)
@@ -588,7 +588,7 @@ def _integers() -> Made:
     outs = 9
     numbers = np.zeros((WIDTH, 16), np.float32)
     numbers[:, :outs] = m.generator.normal(0, 0.5, (WIDTH, outs))
-    whole, scales = rounded_columns(numbers)
+    whole, scales = round_columns(numbers)
     made = m.value(FLOAT, _TOKENS, (0, outs))
     m.program.add("linear", [m.x, m.program.integers(whole, scales), NONE, made], _TOKENS, WIDTH, outs)
 
@@ -604,7 +604,7 @@ def _integers() -> Made:
 def _forgetting_integers(m: _Maker, x: int, inputs: int, table: Array) -> None:
     """A layer without a product of its states, of inputs of two steps, each rounded by its own largest number."""
     hidden = 8
-    drawn = [rounded_columns(m.generator.normal(0, 0.5, (inputs, 2 * hidden)).astype(np.float32)) for _ in range(2)]
+    drawn = [round_columns(m.generator.normal(0, 0.5, (inputs, 2 * hidden)).astype(np.float32)) for _ in range(2)]
     bias = m.generator.normal(0, 0.5, 2 * hidden).astype(np.float32)
     weights = [*(m.program.integers(*some) for some in drawn), m.program.constant(bias), *[NONE] * 5]
     made = m.value(FLOAT, _TOKENS, (0, hidden))
@@ -640,7 +640,7 @@ def _integer_layer(
         for array in wide:
             array[:, :, :hidden] = m.generator.normal(0, 0.5, (len(array), gates, hidden))
         flat = [array.reshape(len(array), -1) for array in wide]
-        w, r = rounded_columns(flat[0]), rounded_columns(flat[1])
+        w, r = round_columns(flat[0]), round_columns(flat[1])
         weights += [
             m.program.integers(*w),
             m.program.integers(*r),

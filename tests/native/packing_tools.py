@@ -13,17 +13,17 @@ from torch import nn
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Limits, Manifest, Parity, StepGraph
 from pocketrnn.bundle.output import LabelOutput, TagOutput
-from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, step_entry, to_packed
+from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, packed_bytes, step_entry
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
-from pocketrnn_export.forms.packed_file.integer_program import with_integers
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
-from pocketrnn_export.intake.exportable import prepare
-from pocketrnn_export.packing import program_of_bundle
+from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
+from pocketrnn_export.intake.exportable import prepare_module
+from pocketrnn_export.packing import make_bundle_program
 from pocketrnn_native._engine import OK
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ __all__ = [
 def packed_bundle(folder: Path) -> bytes:
     """A bundle's folder as the bytes of a packed file."""
     manifest, program = program_of_folder(folder)
-    return to_packed(packed_manifest(manifest, program), program)
+    return packed_bytes(packed_manifest(manifest, program), program)
 
 
 def program_of_folder(folder: Path) -> tuple[Manifest, PackedProgram]:
     """The manifest of a bundle's folder, and the program of its graphs."""
-    manifest = manifests.read(folder)
+    manifest = manifests.read_manifest(folder)
     step = None if manifest.stream is None else (folder / manifest.stream.file).read_bytes()
-    return manifest, program_of_bundle(manifest, (folder / manifest.graph.file).read_bytes(), step)
+    return manifest, make_bundle_program(manifest, (folder / manifest.graph.file).read_bytes(), step)
 
 
 def packed_manifest(manifest: Manifest, program: PackedProgram) -> Manifest:
@@ -75,10 +75,10 @@ def packed_graph(
     integers: bool = False,
 ) -> bytes:
     """An ONNX graph, and a step graph, as the bytes of a packed file of plain text rules; with products of integers."""
-    steps = None if step is None else program_of(step[0], graph, state_size=step[1].state_size)
-    whole = program_of(content, graph)
+    steps = None if step is None else make_program(step[0], graph, state_size=step[1].state_size)
+    whole = make_program(content, graph)
     if integers:
-        whole, steps = with_integers(whole).program, None if steps is None else with_integers(steps).program
+        whole, steps = convert_to_integers(whole).program, None if steps is None else convert_to_integers(steps).program
     program = whole.finished(steps)
     reference = INTEGERS if program.has_integers else "onnx"
     manifest = Manifest(
@@ -91,7 +91,7 @@ def packed_graph(
         examples=(Example(vocabulary[2], (2,), (0.0,) * len(labels)),),
         parity=Parity(1e-5, (Comparison("packed", reference, "nothing", 1, 1, 0.0, 0),)),
     )
-    return to_packed(manifest, program)
+    return packed_bytes(manifest, program)
 
 
 class Tagger(nn.Module):
@@ -115,13 +115,13 @@ def tagger_program(words: int, labels: int) -> tuple[Graph, PackedProgram]:
     """The entry and the program of a tagger of so many words."""
     names = tuple(map(str, range(labels)))
     given = TextInput(TextRules(padding_id=1), tuple(map(str, range(words))))
-    prepared = prepare(
+    prepared = prepare_module(
         Tagger(words, labels).eval(), lengths=None, ids=words, padding_id=1, classes=labels, multi_label=False,
         of_tokens=True,
     )  # fmt: skip
     form = ONNX.make(prepared, Description("tagger", given, TagOutput(names), {}), ())
     assert isinstance(form.entry, Graph)
-    return form.entry, program_of(form.content, form.entry, padding_id=1).finished(None)
+    return form.entry, make_program(form.content, form.entry, padding_id=1).finished(None)
 
 
 def packed_tagger(
@@ -148,7 +148,7 @@ def packed_tagger(
         examples=(Example(text, tuple(ids), tuple(tuple(float(str(one)) for one in row) for row in rows)),),
         parity=Parity(1e-5, (Comparison("packed", "onnx", "nothing", 1, 1, 0.0, 0),)),
     )
-    return to_packed(manifest, program)
+    return packed_bytes(manifest, program)
 
 
 def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, ...]) -> tuple[bytes, Graph]:
@@ -156,7 +156,7 @@ def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, 
     description = Description("graph", TextInput(TextRules(padding_id=1), vocabulary), LabelOutput(labels), {})
     for one_text in (False, True):
         try:
-            prepared = prepare(
+            prepared = prepare_module(
                 module.eval(), lengths=None, ids=description.ids, padding_id=1, classes=len(labels), multi_label=False,
                 call=None, gives=None, widths=Widths(), one_text=one_text,
             )  # fmt: skip

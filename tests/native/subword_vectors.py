@@ -14,7 +14,7 @@ from packing_tools import packed_bundle
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.subword_models import Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Part, Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, RunPart, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import (
     BYTE_CHARACTERS,
     WHITE_SPACE,
@@ -344,12 +344,14 @@ def _runs() -> tuple[SubwordRules, tuple[str, ...]]:
 def _longer_runs() -> tuple[SubwordRules, tuple[str, ...]]:
     """Runs with what follows, what they end at, and what they do not stand before."""
     rules, tokens = _bert()
-    any_letter = Part(("az",), 0, None)
+    any_letter = RunPart(("az",), 0, None)
     splits = (
         SplitAtRuns((Run((" ", "\n"), ends_at=("\n",)), Run((" ",), not_before=("!\uffff",))), "isolated"),
-        SplitAtRuns((Run(("<",), most=1, then=(Part(("az", "|"), 1, None), Part((">",)))), Run(("[",))), "isolated"),
         SplitAtRuns(
-            (Run(("'",), ("a",), then=(Part(("t",)), any_letter)), Run(("b",), then=(Part(("c",)),))), "removed"
+            (Run(("<",), most=1, then=(RunPart(("az", "|"), 1, None), RunPart((">",)))), Run(("[",))), "isolated"
+        ),
+        SplitAtRuns(
+            (Run(("'",), ("a",), then=(RunPart(("t",)), any_letter)), Run(("b",), then=(RunPart(("c",)),))), "removed"
         ),
         SplitAt((" ", "\n"), "removed"),
     )

@@ -18,9 +18,9 @@ from pocketrnn.bundle.packed_codes import Binary, Unary
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.forms.packed_file import lowering
-from pocketrnn_export.forms.packed_file.each_operation import answers_alone, refuse_other_operations
+from pocketrnn_export.forms.packed_file.each_operation import refuse_differing_operations, run_operators_alone
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.size_values import attributes_of
+from pocketrnn_export.forms.packed_file.size_values import read_attributes
 from pocketrnn_export.packing import pack
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("short_proofs")
 @pytest.mark.parametrize("case", mostly_slow(CASES, 25), ids=str)
 def test_every_operator_answers_as_onnxruntime_does(case: Case) -> None:
     lowered = lowered_case(case)
-    refuse_other_operations(lowered)
-    assert any(one.node.op_type == case.operator for one in answers_alone(lowered))
+    refuse_differing_operations(lowered)
+    assert any(one.node.op_type == case.operator for one in run_operators_alone(lowered))
 
 
 def _otherwise(operator: str, **attributes: int) -> Callable[[Lowering, onnx.NodeProto], None]:
@@ -38,7 +38,7 @@ def _otherwise(operator: str, **attributes: int) -> Callable[[Lowering, onnx.Nod
     handler = lowering.HANDLERS[operator]
 
     def wrong(program: Lowering, node: onnx.NodeProto) -> None:
-        other = onnx.helper.make_node(operator, node.input, node.output, **attributes_of(node) | attributes)
+        other = onnx.helper.make_node(operator, node.input, node.output, **read_attributes(node) | attributes)
         handler(program, other)
 
     return wrong
@@ -62,7 +62,7 @@ def test_a_wrong_lowering_is_refused_by_the_name_and_place_of_the_operator(
 ) -> None:
     monkeypatch.setitem(table, case.operator, wrong)
     with pytest.raises(ExportError, match=rf"operator {case.operator} .* it: .* in onnxruntime"):
-        refuse_other_operations(lowered_case(case))
+        refuse_differing_operations(lowered_case(case))
 
 
 class Gated(nn.Module):
@@ -93,7 +93,7 @@ def test_a_wrong_operation_behind_a_gate_refuses_the_file(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("operator", ["Abs", "Ceil", "Floor", "Neg", "Relu", "Round", "Sqrt"])
 def test_a_zero_has_the_sign_that_onnxruntime_gives_it(operator: str) -> None:
-    for one in answers_alone(lowered_case(Case(operator, ("y" if operator == "Sqrt" else "x",)))):
+    for one in run_operators_alone(lowered_case(Case(operator, ("y" if operator == "Sqrt" else "x",)))):
         if one.node.op_type == operator:
             with np.errstate(invalid="ignore"):
                 np.testing.assert_array_equal(np.signbit(one.found), np.signbit(one.expected))

@@ -25,7 +25,7 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_file import packed_text_rules
 from pocketrnn.text import TextRules
-from pocketrnn_export.forms.quantized import Storage, quantized
+from pocketrnn_export.forms.quantized import Storage, quantize_graph
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import CONTENT
 
@@ -89,7 +89,7 @@ def test_a_file_of_numbers_changed_or_made_to_mislead_is_refused_or_answers_with
 def test_text_rules_alone_made_to_mislead_are_refused_or_make_ids_without_a_fault(
     bundle: str, hostile: Path, tmp_path: Path
 ) -> None:
-    content = packed_text_rules(manifests.read(VECTORS / bundle))
+    content = packed_text_rules(manifests.read_manifest(VECTORS / bundle))
     assert run(hostile, content, tmp_path) == "0 opened\n"
     assert run(hostile, content, tmp_path, examples(400, 3000)).endswith(" opened\n")
 
@@ -143,7 +143,7 @@ def with_a_table() -> tuple[bytes, Graph]:
 def test_small_weights_that_cannot_stay_in_place_are_read_without_a_fault(hostile: Path, tmp_path: Path) -> None:
     # The layer's blocks were sized before the table behind it said that nothing stays in place.
     content, graph = with_a_table()
-    small = quantized(content, Storage("float16", "float16"), {}).content
+    small = quantize_graph(content, Storage("float16", "float16"), {}).content
     packed = packed_graph(small, graph, vocabulary_of(50), LABELS)
     assert run(hostile, packed, tmp_path, examples(60, 300)).endswith(" opened\n")
 
@@ -181,7 +181,7 @@ def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:
     ):
         with pytest.raises(EngineError, match=reason):
             Packed(wrong)
-    assert Packed(content).labels() == list(manifests.read(VECTORS / "words").labels)
+    assert Packed(content).labels() == list(manifests.read_manifest(VECTORS / "words").labels)
 
 
 def test_an_operation_on_no_numbers_takes_no_time_however_large_its_other_sizes_are(tmp_path: Path) -> None:

@@ -20,20 +20,20 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, verify
-from pocketrnn.bundle.manifest import read as read_manifest
+from pocketrnn.bundle.manifest import read_manifest as read_manifest
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, CompressionError, InputError, ParityError
 from pocketrnn.proof_page import proof_page
 from pocketrnn.verdicts import IntegerVerdict, graph_sentence, integer_verdict
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, with_integers
-from pocketrnn_export.forms.packed_file.packed_program import in_fours
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
-from pocketrnn_export.integer_accuracy import AllowedChange, accuracy_change
+from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, convert_to_integers
+from pocketrnn_export.forms.packed_file.packed_program import group_rows_by_four
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
+from pocketrnn_export.integer_accuracy import AllowedChange, accuracy_change_interval
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof import integer_products
-from pocketrnn_export.proof.integer_products import integer_weights, rounded, sums
+from pocketrnn_export.proof.integer_products import read_integer_weights, round_to_integers, sum_products
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NOT_FINITE
 from pocketrnn_training.rows.data import LabelledTexts
@@ -62,7 +62,7 @@ class Tagger(nn.Module):
 
 
 def form_of(module: nn.Module) -> IntegerForm:
-    return with_integers(program_of(*graph_of(module, VOCABULARY, LABELS)))
+    return convert_to_integers(make_program(*graph_of(module, VOCABULARY, LABELS)))
 
 
 @pytest.fixture(scope="module")
@@ -191,13 +191,13 @@ def test_a_step_of_integers_is_proven_against_the_whole_text(tmp_path: Path) -> 
 
 def test_the_statement_is_that_of_the_format() -> None:
     x = np.array([[0.5, -1.0, 2.5 / 127, 1.5 / 127, 4.0]], np.float32)
-    assert rounded(x, as_states=True).tolist() == [[64, -127, 2, 2, 127]]
-    assert rounded(x, as_states=False).tolist() == [[16, -32, 1, 0, 127]]
-    assert rounded(np.zeros((1, 3), np.float32), as_states=False).tolist() == [[0, 0, 0]]
+    assert round_to_integers(x, as_states=True).tolist() == [[64, -127, 2, 2, 127]]
+    assert round_to_integers(x, as_states=False).tolist() == [[16, -32, 1, 0, 127]]
+    assert round_to_integers(np.zeros((1, 3), np.float32), as_states=False).tolist() == [[0, 0, 0]]
     whole = np.arange(-10, 0, dtype=np.int8).reshape(5, 2)
-    assert in_fours(whole).tolist() == [[[-10, -8, -6, -4], [-9, -7, -5, -3]], [[-2, 0, 0, 0], [-1, 0, 0, 0]]]
+    assert group_rows_by_four(whole).tolist() == [[[-10, -8, -6, -4], [-9, -7, -5, -3]], [[-2, 0, 0, 0], [-1, 0, 0, 0]]]
     weights = integer_products.IntegerWeights(0, whole, np.ones(2, np.float32))
-    assert sums(np.array([[1, 0, 0, 0, 2]]), weights).tolist() == [[-14, -11]]
+    assert sum_products(np.array([[1, 0, 0, 0, 2]]), weights).tolist() == [[-14, -11]]
 
 
 @pytest.mark.slow
@@ -218,11 +218,11 @@ class FarState(Tagger):
 
 def test_a_layer_is_of_integers_only_where_its_states_are_known_to_be_within_bounds() -> None:
     content, graph = graph_of(FarState(both=False, layers=1), VOCABULARY, LABELS)
-    assert with_integers(program_of(content, graph)).matrices == 0
+    assert convert_to_integers(make_program(content, graph)).matrices == 0
     # One that begins among them.
     near = content.replace(np.float32(1.5).tobytes(), np.float32(0.5).tobytes())
     assert near != content
-    assert with_integers(program_of(near, graph)).matrices == 2
+    assert convert_to_integers(make_program(near, graph)).matrices == 2
 
 
 class Projected(Tagger):
@@ -428,12 +428,12 @@ def test_an_engine_with_another_integer_is_no_engine_for_the_file(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def one_off(program: PackedProgram) -> Any:
-        for weights in integer_weights(program):
+        for weights in read_integer_weights(program):
             whole = weights.whole.copy()
             whole[0, 0] += 1 if whole[0, 0] < 127 else -1
             yield replace(weights, whole=whole)
 
-    monkeypatch.setattr(integer_products, "integer_weights", one_off)
+    monkeypatch.setattr(integer_products, "read_integer_weights", one_off)
     with pytest.raises(ParityError, match="weights number"):
         pack(bundle, tmp_path / "no.prnn", arithmetic="int8", allowed=AllowedChange(labels=100))
     assert not (tmp_path / "no.prnn").exists()
@@ -444,7 +444,7 @@ def test_the_interval_of_a_change_is_that_of_pairs() -> None:
     before[:900] = True
     after = before.copy()
     after[:4], after[900:902] = False, True
-    low, high = accuracy_change(before, after)
+    low, high = accuracy_change_interval(before, after)
     assert low < -0.002 < high
     # 7 pairs differ, with the halves: -2 points in a thousand, 1.96 times the root of 7.
     assert low == pytest.approx((-2 - 1.96 * np.sqrt(7 - 4 / 1002)) / 1002, rel=1e-3)

@@ -19,12 +19,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_codes import Layer, Storage
 from pocketrnn_export.forms.packed_file.folded_step_pairs import fold_step_pairs
-from pocketrnn_export.forms.packed_file.integer_program import with_integers
+from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.forms.packed_file.size_values import Size
 from pocketrnn_export.forms.quantized import Storage as Stored
-from pocketrnn_export.forms.quantized import quantized
+from pocketrnn_export.forms.quantized import quantize_graph
 from pocketrnn_native import Packed
 
 WORDS, LABELS = 40, ("a", "b", "c", "d")
@@ -104,7 +104,7 @@ def test_the_engine_answers_as_onnxruntime_does(name: str) -> None:
 
 
 def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> None:
-    program = program_of(*graph_of_case("a window"))
+    program = make_program(*graph_of_case("a window"))
     assert [op.name for op in program.ops] == ["lookup", "recurrent", "recurrent", "reduce", "linear"]
     first, second = layers_of(program)
     assert first.words[0] == second.words[0] == Layer.FORGET
@@ -114,7 +114,7 @@ def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> No
 
 
 def test_the_order_of_the_steps_in_a_window_may_be_either() -> None:
-    (layer,) = layers_of(program_of(*graph_of_case("a window, the step before in front")))
+    (layer,) = layers_of(make_program(*graph_of_case("a window, the step before in front")))
     assert (layer.words[0], layer.words[2]) == (Layer.FORGET, 12)
 
 
@@ -158,7 +158,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
 
 
 def test_reset_gates_that_count_keep_a_gru_and_its_zeros_are_left_out() -> None:
-    program = program_of(*graph_of_case("no window, reset gates"))
+    program = make_program(*graph_of_case("no window, reset gates"))
     (layer,) = layers_of(program)
     assert layer.words[0] == Layer.GRU
     assert weights_of(program, layer) == [(12, 24), None] * 2
@@ -179,8 +179,8 @@ def test_ready_products_and_weights_in_place_change_no_answer(name: str) -> None
 
 def test_halves_of_a_matrix_of_bytes_are_stored_in_bytes() -> None:
     content, graph = graph_of_case("a window")
-    small = quantized(content, Stored("int8", "int8"), {}).content
-    values = np.frombuffer(program_of(small, graph).finished().values, np.uint32).reshape(-1, 13)
+    small = quantize_graph(content, Stored("int8", "int8"), {}).content
+    values = np.frombuffer(make_program(small, graph).finished().values, np.uint32).reshape(-1, 13)
     storages = values[values[:, 1] == NONE][:, 2]
     # Four halves of the first layer, two matrices of the second, the table.
     assert (storages == Storage.BYTES_BY_COLUMN).sum() >= 6
@@ -188,7 +188,7 @@ def test_halves_of_a_matrix_of_bytes_are_stored_in_bytes() -> None:
 
 def test_a_window_is_multiplied_in_integers() -> None:
     content, graph = graph_of_case("a window")
-    form = with_integers(program_of(content, graph))
+    form = convert_to_integers(make_program(content, graph))
     assert form.matrices == 6
     assert "recurrent" not in form.left
     packed = packed_graph(content, graph, vocabulary_of(WORDS), LABELS, integers=True)

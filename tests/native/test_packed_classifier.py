@@ -18,8 +18,8 @@ import pocketrnn_native
 from pocketrnn import Classifier, verify
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, to_bytes
-from pocketrnn.bundle.manifest import read as read_manifest
-from pocketrnn.bundle.output import output_of
+from pocketrnn.bundle.manifest import read_manifest as read_manifest
+from pocketrnn.bundle.output import build_output
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
@@ -104,7 +104,7 @@ def test_thresholds_of_a_bundle_hold_in_a_packed_file_with_and_without_pocketrnn
     answers = replace(Answers.of(read_manifest(words)), activation=activation)
     likeliest = answers.probabilities(Classifier.load(words).logits(texts)).max(axis=1)
     thresholds = (float(np.median(likeliest)) - 1e-3,) * 4
-    changed = replace(read_manifest(words), output=output_of(answers.labels, activation, thresholds))
+    changed = replace(read_manifest(words), output=build_output(answers.labels, activation, thresholds))
     folder.mkdir()
     (folder / "model.onnx").write_bytes((words / "model.onnx").read_bytes())
     (folder / "classifier.json").write_bytes(to_bytes(changed))
@@ -208,14 +208,14 @@ def test_without_the_native_engine_a_packed_file_says_what_is_missing(
     with pytest.raises(MissingExtraError, match="pip install"):
         Classifier.load(news)
     with pytest.raises(MissingExtraError, match="native engine"):
-        native.native_module()
+        native.import_native_module()
 
 
 @pytest.mark.parametrize("other", [None, 0, 4, 6])
 def test_a_native_engine_of_another_version_is_named_as_that(
     news: Path, monkeypatch: pytest.MonkeyPatch, other: int | None
 ) -> None:
-    engine = native.native_module()
+    engine = native.import_native_module()
     if other is None:
         monkeypatch.delattr(engine, "INTERFACE")
     else:

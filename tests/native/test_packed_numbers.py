@@ -26,15 +26,15 @@ from sampling import examples, mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberInput, verify
-from pocketrnn.bundle.manifest import Comparison, Graph, Parity, sha256_of, to_bytes
-from pocketrnn.bundle.packed_file import sums_of, to_packed
+from pocketrnn.bundle.manifest import Comparison, Graph, Parity, file_sha256, to_bytes
+from pocketrnn.bundle.packed_file import packed_bytes, word_sums
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
 from pocketrnn.verdicts import graph_sentence, integer_verdict
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed, _engine
@@ -129,8 +129,8 @@ def gesture() -> number_vectors.MadeOfNumbers:
 
 def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberInput) -> Packed:
     """A file with other rules, which no golden example minds."""
-    program = program_of(made.graph, made.manifest.graph, numbers=rules).finished()
-    return Packed(to_packed(replace(made.manifest, input=rules), program))
+    program = make_program(made.graph, made.manifest.graph, numbers=rules).finished()
+    return Packed(packed_bytes(replace(made.manifest, input=rules), program))
 
 
 @settings(max_examples=examples(15, 150))
@@ -166,7 +166,7 @@ def bundle_of(name: str, folder: Path) -> Path:
     made, graph = number_vectors.made(name), folder / name / "model.onnx"
     graph.parent.mkdir()
     graph.write_bytes(made.graph)
-    entry = Graph(graph.name, sha256_of(graph), 18, ("samples",), padding=False)
+    entry = Graph(graph.name, file_sha256(graph), 18, ("samples",), padding=False)
     line = Comparison("numpy, float64", "onnx, float64", "samples of each type", 1, 1, 0.0, 0)
     stated = replace(made.manifest, graph=entry, stream=None, parity=Parity(1e-5, (line,)))
     (graph.parent / "classifier.json").write_bytes(to_bytes(stated))
@@ -210,7 +210,9 @@ def test_a_bundle_of_numbers_is_packed_and_answers_as_it_did(name: str, tmp_path
     generator = np.random.default_rng(1)
     steps = [before.manifest.numbers.steps or n for n in (2, 17, 130)]
     limits = before.manifest.graph.limits
-    sequences = [generator.normal(0, 2, (n, len(packed.channels))) for n in steps if limits is None or limits.allow(n)]
+    sequences = [
+        generator.normal(0, 2, (n, len(packed.channels))) for n in steps if limits is None or limits.allows_length(n)
+    ]
     np.testing.assert_allclose(packed.logits(sequences), before.logits(sequences), atol=2e-5)
     assert verify(path).files == ("packed.prnn",)
     again = pickle.loads(pickle.dumps(packed))  # noqa: S301 - made here
@@ -510,7 +512,7 @@ def test_a_file_of_integers_that_does_not_say_so_is_refused_for_numbers(swinging
     content = path.read_bytes()
     changed = bytearray(content.replace(b'"int8 arithmetic"', b'"int9 arithmetic"'))
     assert changed != content
-    struct.pack_into("<2Q", changed, 16, *sums_of(changed))
+    struct.pack_into("<2Q", changed, 16, *word_sums(changed))
     path.write_bytes(changed)
     Packed(bytes(changed))
     with pytest.raises(BundleError, match="contradicts itself"):
@@ -561,7 +563,7 @@ def test_a_document_that_says_other_than_the_engine_reads_is_refused(
     for one, other in ((b'"window":16', b'"window":12'), (b'"missing":0.5', b'"missing":0.6'), (b'"ax"', b'"bx"')):
         content = bytearray(gesture.content.replace(one, other, 1))
         assert content != gesture.content
-        struct.pack_into("<2Q", content, 16, *sums_of(content))
+        struct.pack_into("<2Q", content, 16, *word_sums(content))
         path.write_bytes(content)
         Packed(bytes(content))
         with pytest.raises(BundleError):
@@ -586,7 +588,7 @@ def test_an_operator_that_the_engine_does_not_have_is_named(gesture: number_vect
     model.graph.node[-1].output[0] = "before"
     model.graph.node.append(onnx.helper.make_node("Mod", ["before", "bias"], ["logits"], name="odd", fmod=1))
     with pytest.raises(ExportError, match="Mod"):
-        program_of(model.SerializeToString(), gesture.manifest.graph, numbers=gesture.manifest.numbers)
+        make_program(model.SerializeToString(), gesture.manifest.graph, numbers=gesture.manifest.numbers)
 
 
 def test_the_command_packs_inspects_and_classifies_numbers(tmp_path: Path) -> None:
@@ -630,7 +632,7 @@ def test_a_packed_file_knows_the_training_range_in_every_language(
     assert content.count(pair) == 1
     at = content.index(pair)
     content[at : at + 16] = struct.pack("<2d", *reversed(known[1]))
-    struct.pack_into("<2Q", content, 16, *sums_of(content))
+    struct.pack_into("<2Q", content, 16, *word_sums(content))
     with pytest.raises(EngineError):
         Packed(bytes(content))
 

@@ -21,8 +21,8 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
-from pocketrnn_export.forms.packed_file.packed import run_of_packed, run_of_packed_steps
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
+from pocketrnn_export.forms.packed_file.packed import packed_run, packed_step_run
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_native._engine import LARGE, EngineError
 
 VOCABULARY = ("<unk>", "<pad>", *(f"w{i}" for i in range(2, WORDS)))
@@ -32,13 +32,13 @@ VOCABULARY = ("<unk>", "<pad>", *(f"w{i}" for i in range(2, WORDS)))
 def test_what_the_last_digit_of_other_floats_decides_is_refused(kind: type[nn.Module]) -> None:
     content, graph = graph_of(made(kind), VOCABULARY, LABELS)
     with pytest.raises(ExportError, match=r"at node.*(float16|float32|16,777,216).*in whole numbers.*onnxruntime"):
-        program_of(content, graph)
+        make_program(content, graph)
 
 
 def test_a_bound_of_whole_numbers_beyond_32_bits_is_refused() -> None:
     content, graph = graph_of(made(zoo.ClampsFromThreeBillionOn), VOCABULARY, LABELS)
     with pytest.raises(ExportError, match=r"Clip.*2,147,483,647"):
-        program_of(content, graph)
+        make_program(content, graph)
 
 
 @pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 4), ids=lambda kind: kind.__name__)
@@ -121,7 +121,7 @@ def test_a_stream_that_leads_to_no_whole_number_of_32_bits_stays_as_it_was(roots
 
 def test_a_row_of_the_proof_that_a_packed_file_refuses_is_not_answered(roots: Path) -> None:
     ids, lengths = np.array([[2, 2], [2, 3]]), np.array([2, 2])
-    for run in (run_of_packed(roots), run_of_packed_steps(roots, parts=None)):
+    for run in (packed_run(roots), packed_step_run(roots, parts=None)):
         assert run(ids[:1], lengths[:1]).tolist() == [[2, 2]]
         with pytest.raises(ExportError, match=r"32 bits .*clamp.*onnxruntime"):
             run(ids, lengths)

@@ -22,10 +22,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
-from pocketrnn_export.comparing.float64_graph import float64_run_of_onnx
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
-from pocketrnn_export.forms.quantized import Storage, quantized
+from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
+from pocketrnn_export.comparing.float64_graph import float64_onnx_run
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
+from pocketrnn_export.forms.quantized import Storage, quantize_graph
 from pocketrnn_native import Packed
 
 LABELS = ("a", "b", "c", "d")
@@ -80,10 +80,10 @@ def check_packed(content: bytes, graph: Graph, vocabulary: tuple[str, ...]) -> N
 def with_last_layers_input(content: bytes) -> onnxruntime.InferenceSession | None:
     """The graph with the numbers before its last linear layer as a second output; None where it has no such layer."""
     try:
-        name = input_of_last_layer(content, Path("model.onnx"))
+        name = find_last_layer_input(content, Path("model.onnx"))
     except InputError:
         return None
-    return onnxruntime.InferenceSession(with_output(content, name), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(add_output(content, name), providers=["CPUExecutionProvider"])
 
 
 def test_nearly_all_modules_as_people_write_them_can_be_packed() -> None:
@@ -107,7 +107,7 @@ def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool
 def test_what_the_engine_cannot_do_is_refused_by_the_operators_name_and_place(kind: type[nn.Module]) -> None:
     content, graph = graph_of_kind(kind)
     with pytest.raises(ExportError, match=rf"operator {REFUSED[kind]} .*at node_\w+:"):
-        program_of(content, graph)
+        make_program(content, graph)
 
 
 class _CrossedMatrices(nn.Module):
@@ -126,7 +126,7 @@ class _CrossedMatrices(nn.Module):
 def test_matrices_that_do_not_pair_one_by_one_are_refused() -> None:
     content, graph = graph_of_kind(_CrossedMatrices)
     with pytest.raises(ExportError, match=r"MatMul.*one by one"):
-        program_of(content, graph)
+        make_program(content, graph)
 
 
 class _CountsItself(nn.Module):
@@ -256,7 +256,7 @@ IN_DOUBLE = [_Numbers, *(kind for kind in PACKED if kind not in FOLDED)]
 def test_in_double_precision_a_packed_module_agrees_to_1e_10(kind: type[nn.Module], in_double: ctypes.CDLL) -> None:
     size = 50 if kind is _Numbers else user_modules.WORDS
     content, graph = graph_of_kind(kind)
-    exact = float64_run_of_onnx(content)
+    exact = float64_onnx_run(content)
     packed = packed_graph(content, graph, vocabulary_of(size), LABELS)
     for ids in rows_of(graph)[:-1]:
         expected = exact(ids[None], np.array([len(ids)]))[0]
@@ -298,7 +298,7 @@ def test_opened_in_place_small_weights_answer_the_same_whatever_else_reads_them(
         torch.manual_seed(0)
         content, graph = graph_of(LabelTable(kind, reads_table), vocabulary_of(50), LABELS)
     for storage in ("float16", "int8"):
-        small = quantized(content, Storage(storage, storage), {}).content
+        small = quantize_graph(content, Storage(storage, storage), {}).content
         packed = packed_graph(small, graph, vocabulary_of(50), LABELS)
         engines = [Packed(packed), Packed(packed, in_place=True), Packed(packed, 1 << 16, in_place=True)]
         for length in (1, 3, 4, 5, 15, 16, 17, 21, 64, 200):
@@ -360,7 +360,7 @@ def test_an_odd_operator_is_refused_by_its_name_and_place(
     operator: str, opset: int, kind: int, attributes: dict[str, object]
 ) -> None:
     with pytest.raises(ExportError) as raised:
-        program_of(*_asked(operator, opset, kind, **attributes))
+        make_program(*_asked(operator, opset, kind, **attributes))
     # The Cast before it makes numbers that the engine does not have, or onnxruntime has no such operator.
     refused = re.search("The operator (.*) cannot be packed, at |cannot be run", str(raised.value))
     assert refused is not None

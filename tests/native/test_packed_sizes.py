@@ -24,11 +24,11 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, LimitError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.one_text import evaluated, observed
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
+from pocketrnn_export.forms.packed_file.one_text import evaluate_node, observe_graph
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.forms.packed_file.size_values import Counted, Numbers, SizeValues, Span
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof.chosen_cases import ASKED_SIZES, asked_sizes, noted_sizes
+from pocketrnn_export.proof.chosen_cases import ASKED_SIZES, asked_sizes_entry, read_asked_sizes
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, zoo.WORDS))]
 # Beside what the modules ask about, and some on the way.
@@ -58,21 +58,21 @@ def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: ty
 def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"onnxruntime.* max_width"):
-        program_of(content, graph)
+        make_program(content, graph)
 
 
 @pytest.mark.parametrize("kind", mostly_slow(zoo.OTHER_TYPES, 2), ids=lambda kind: kind.__name__)
 def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"operator (Cast|Equal|Floor) .* at node"):
-        program_of(content, graph)
+        make_program(content, graph)
 
 
 @pytest.mark.parametrize("kind", zoo.HELD_TO, ids=lambda kind: kind.__name__)
 def test_a_file_states_how_many_tokens_its_whole_numbers_bear(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
-    assert program_of(content, graph).most == zoo.HELD_TO[kind]
-    assert program_of(content, replace(graph, limits=Limits(max_tokens=3_000))).most is None
+    assert make_program(content, graph).most == zoo.HELD_TO[kind]
+    assert make_program(content, replace(graph, limits=Limits(max_tokens=3_000))).most is None
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_text_rules_that_cut_texts_say_how_many_tokens_a_packed_file_takes(tmp_p
 def test_a_cut_beyond_all_texts_is_none() -> None:
     content, graph = content_and_graph(zoo.CutTo600)
     taken = replace(graph, limits=Limits(max_tokens=600))
-    assert program_of(content, taken).turns <= {598, 599, 600}
+    assert make_program(content, taken).turns <= {598, 599, 600}
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +113,8 @@ def step_at_620(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_proof_of_a_packed_file_asks_what_the_bundle_says_that_its_module_asks(
     step_at_620: Path, tmp_path: Path
 ) -> None:
-    manifest = manifests.read(step_at_620)
-    assert {620, 621, 700} <= {tokens for _, tokens in asked_sizes(manifest.provenance)}
+    manifest = manifests.read_manifest(step_at_620)
+    assert {620, 621, 700} <= {tokens for _, tokens in read_asked_sizes(manifest.provenance)}
     report = pack(step_at_620, tmp_path / "packed.prnn").parity
     assert {line.inputs for line in report.comparisons if line.candidate == "packed"} >= {"bounds", "hazards"}
 
@@ -133,15 +133,15 @@ def test_a_program_that_turns_elsewhere_than_its_graph_is_found_by_the_proof(
 )
 def test_sizes_that_no_export_writes_are_refused_in_a_sentence(stated: object) -> None:
     with pytest.raises(BundleError, match=re.escape(ASKED_SIZES)):
-        asked_sizes({ASKED_SIZES: stated})
+        read_asked_sizes({ASKED_SIZES: stated})
 
 
 def test_sizes_that_are_noted_are_those_that_are_asked_and_few_long_ones() -> None:
-    assert asked_sizes(noted_sizes([(3, 512), (1, 700)]), [90, *range(6_000, 6_010)]) == [
+    assert read_asked_sizes(asked_sizes_entry([(3, 512), (1, 700)]), [90, *range(6_000, 6_010)]) == [
         (3, 512), (1, 700), (1, 90), (1, 6_000), (1, 6_001), (1, 6_002), (1, 6_003),
     ]  # fmt: skip
-    assert noted_sizes([]) == {}
-    assert asked_sizes({}) == []
+    assert asked_sizes_entry([]) == {}
+    assert read_asked_sizes({}) == []
 
 
 # Expressions of the number of tokens in a graph; their known values up to 700 tokens, and up to 600.
@@ -207,7 +207,7 @@ def test_what_follows_from_the_number_of_tokens_is_read_off_the_graph(rule: str)
         graph = Graph(
             "model.onnx", "0" * 64, 17, ("tokens",), embedding_rows=9, padding=False, limits=Limits(max_tokens=most)
         )
-        assert observed(content, graph).size_values.known.get("found") == known, most
+        assert observe_graph(content, graph).size_values.known.get("found") == known, most
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.float16])
@@ -228,7 +228,7 @@ def test_a_number_of_tokens_in_a_type_of_fewer_bits_is_not_that_number(kind: typ
 def test_an_operator_that_may_give_any_number_of_numbers_has_no_known_size(kind: str) -> None:
     content = graph_of_rule([("Range", ["0", "n", "1"]), (kind, [""])] if kind != "HannWindow" else [(kind, ["n"])])
     graph = Graph("model.onnx", "0" * 64, 17, ("tokens",), embedding_rows=9, padding=False)
-    found = observed(content, graph).size_values
+    found = observe_graph(content, graph).size_values
     assert found.sizes("found") is None
     assert kind in found.irregular["found"]
 
@@ -295,7 +295,7 @@ def runs_of(
     found: dict[str, np.ndarray] = {}
     for node in nodes:
         given = {name: found[name] if name in found else values[name][n] for name in node.input}
-        found |= dict(zip(node.output, evaluated(node, 17, given), strict=True))
+        found |= dict(zip(node.output, evaluate_node(node, 17, given), strict=True))
     return found
 
 

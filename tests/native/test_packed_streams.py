@@ -31,12 +31,12 @@ from pocketrnn.errors import BundleError, InputError, LimitError, TextError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.comparing.cases import Widths
-from pocketrnn_export.comparing.comparing import session_of
+from pocketrnn_export.comparing.comparing import open_session
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
+from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.forms.step import STEP
-from pocketrnn_export.intake.exportable import prepare
+from pocketrnn_export.intake.exportable import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NO_STREAM, SAVED, TOO_LONG
@@ -306,12 +306,12 @@ def test_the_step_is_proven_against_the_graphs_and_as_a_stream(packed: Path) -> 
 
 def test_a_step_shares_the_weights_of_the_program(streaming: Path, packed: Path) -> None:
     with_step = len(packed_bundle(streaming))
-    manifest = manifests.read(streaming)
+    manifest = manifests.read_manifest(streaming)
     assert manifest.stream is not None
-    without = program_of((streaming / "model.onnx").read_bytes(), manifest.graph).finished()
+    without = make_program((streaming / "model.onnx").read_bytes(), manifest.graph).finished()
     step = (streaming / "model.step.onnx").read_bytes()
-    both = program_of((streaming / "model.onnx").read_bytes(), manifest.graph).finished(
-        program_of(step, manifest.graph, state_size=manifest.stream.state_size)
+    both = make_program((streaming / "model.onnx").read_bytes(), manifest.graph).finished(
+        make_program(step, manifest.graph, state_size=manifest.stream.state_size)
     )
     assert both.weights == without.weights
     assert both.ops == without.ops
@@ -368,7 +368,7 @@ def test_every_one_directional_configuration_streams(configuration: tuple[str, i
     cell, layers, pooling = configuration
     vocabulary, labels = tuple(family.VOCABULARY), ("a", "b", "c", "d")
     description = Description("one", TextInput(TextRules(padding_id=1), vocabulary), LabelOutput(labels), {})
-    prepared = prepare(
+    prepared = prepare_module(
         family.classifier(cell, layers, False, True, pooling).eval(), lengths=None, ids=description.ids, padding_id=1,
         classes=4, multi_label=False, call=None, gives=None, widths=Widths(),
     )  # fmt: skip
@@ -377,7 +377,7 @@ def test_every_one_directional_configuration_streams(configuration: tuple[str, i
     assert isinstance(whole.entry, Graph)
     assert isinstance(step.entry, StepGraph)
     content = packed_graph(whole.content, whole.entry, vocabulary, labels, (step.content, step.entry))
-    engine, session = Packed(content), session_of(step.content)
+    engine, session = Packed(content), open_session(step.content)
     generator = np.random.default_rng(0)
     for length in (1, 2, 3, 17, 40):
         ids = generator.integers(0, len(vocabulary), length)

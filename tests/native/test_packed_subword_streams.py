@@ -23,9 +23,9 @@ from test_subword_streams import PARTS, RULES
 import pocketrnn_native
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import PackedProgram, to_packed
+from pocketrnn.bundle.packed_file import PackedProgram, packed_bytes
 from pocketrnn.text import SubwordRules
-from pocketrnn.text.subword_cuts import MOST_WAITING, in_the_way
+from pocketrnn.text.subword_cuts import MOST_WAITING, find_stream_obstacle
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import CONTENT, WAITING, Stream
@@ -51,7 +51,7 @@ def packed_with(rules: SubwordRules, tokens: tuple[str, ...]) -> bytes:
     made = packed_manifest(manifest, program)
     # A manifest refuses such rules beside a stream.
     object.__setattr__(made, "input", TextInput(rules, tokens))
-    return to_packed(made, program)
+    return packed_bytes(made, program)
 
 
 @cache
@@ -118,7 +118,7 @@ def test_a_file_has_a_step_where_the_rules_are_followed_and_is_refused_elsewhere
     rules, tokens = made
     rules = replace(rules, cut_side="right", max_width=None, min_width=None)
     content = packed_with(rules, tokens)
-    if in_the_way(rules, tokens):
+    if find_stream_obstacle(rules, tokens):
         # A token of which the steps leave nothing is in the way of Python's streams alone: it is never found.
         if not any(token.after_steps for token in rules.added):
             with pytest.raises(EngineError) as refused:
@@ -133,11 +133,11 @@ def test_a_file_has_a_step_where_the_rules_are_followed_and_is_refused_elsewhere
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("number", [20, pytest.param(5000, marks=pytest.mark.slow)])
 def test_texts_of_the_families_are_answered_as_all_of_them_so_far(name: str, number: int) -> None:
-    from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
+    from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 
-    made = subwords_of_json(FAMILIES[name].to_str(), name)
+    made = read_tokenizer_json(FAMILIES[name].to_str(), name)
     rules, tokens = made.rules, tuple(made.tokens)
-    if in_the_way(rules, tokens):
+    if find_stream_obstacle(rules, tokens):
         with pytest.raises(EngineError) as refused:
             Packed(packed_with(rules, tokens))
         assert refused.value.args[0] == CONTENT
@@ -172,7 +172,7 @@ def test_what_waits_without_a_space_is_bounded() -> None:
 
 
 def test_files_of_the_vectors_of_subwords_have_streams_where_python_has() -> None:
-    followed = {name for name, made in subword_vectors.FILES.items() if not in_the_way(*made)}
+    followed = {name for name, made in subword_vectors.FILES.items() if not find_stream_obstacle(*made)}
     assert followed >= {"subwords-cl100k"}
     for name in followed:
         Stream(Packed(packed_with(*subword_vectors.FILES[name])))

@@ -20,11 +20,11 @@ from sampling import examples, mostly_slow
 from pocketrnn import Classifier
 from pocketrnn.bundle import packed_subwords
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import PackedProgram, to_packed
+from pocketrnn.bundle.packed_file import PackedProgram, packed_bytes
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Part, Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, RunPart, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import Bytes, Fold, LowercaseEach, Normalize, Prepend, Strip, Surround, Table
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.packing import pack
@@ -63,7 +63,7 @@ def engine_of(rules: SubwordRules, tokens: tuple[str, ...]) -> Packed:
     # An embedding may have more rows than there are tokens: one of each power of two is made.
     manifest, program = small(1 << (len(tokens) - 1).bit_length())
     made = replace(packed_manifest(manifest, program), input=TextInput(rules, tokens))
-    return Packed(to_packed(made, program))
+    return Packed(packed_bytes(made, program))
 
 
 @cache
@@ -116,9 +116,9 @@ def test_the_engine_makes_the_ids_of_the_families_on_many_texts(name: str) -> No
 
 
 def compare_on_family(name: str, number: int) -> None:
-    from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
+    from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 
-    compare(subwords_of_json(FAMILIES[name].to_str(), name), number)
+    compare(read_tokenizer_json(FAMILIES[name].to_str(), name), number)
 
 
 def compare(made: Any, number: int, *more: str) -> None:
@@ -130,12 +130,12 @@ def compare(made: Any, number: int, *more: str) -> None:
 @pytest.mark.skipif(not FAMILIES, reason="tokenizers is not installed")
 @pytest.mark.parametrize("number", [40, pytest.param(2000, marks=pytest.mark.slow)])
 def test_the_engine_finds_added_tokens_as_the_rules_do(number: int) -> None:
-    from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
+    from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 
     for seed in range(number):
         tokenizer, asked = with_added_tokens(seed)
         try:
-            made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+            made = read_tokenizer_json(tokenizer.to_str(), "tokenizer.json")
         except InputError:
             continue
         compare(made, 0, *asked)
@@ -153,19 +153,19 @@ def test_the_engine_makes_the_ids_of_sentencepiece_on_many_texts(name: str) -> N
 
 
 def compare_on_model(name: str, number: int) -> None:
-    from pocketrnn_export.vocabularies.sentencepiece_model import subwords_of_model
+    from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
 
-    made = subwords_of_model(trained(**MODELS[name]), name)
+    made = read_sentencepiece(trained(**MODELS[name]), name)
     compare(made, number, " ".join(texts(600, seed=7)))
 
 
 @pytest.mark.parametrize("rule", TABLES)
 @pytest.mark.parametrize("number", [400, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_the_engine_follows_a_table_by_clusters(rule: str, number: int) -> None:
-    from pocketrnn_export.vocabularies.sentencepiece_model import charsmap_of
-    from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
+    from pocketrnn_export.vocabularies.sentencepiece_model import read_charsmap
+    from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 
-    made = subwords_of_json(with_table(charsmap_of(trained(normalization_rule_name=rule))).to_str(), rule)
+    made = read_tokenizer_json(with_table(read_charsmap(trained(normalization_rule_name=rule))).to_str(), rule)
     compare(made, 100, *odd_clusters(number))
 
 
@@ -183,7 +183,9 @@ _PUNCTUATION = ("!/", ":@", "[`", "{~", "\u00a1\u00bf", "\u2010\u2027")
 _FLAGS = st.booleans()
 _MANY = st.sampled_from(((1, None), (1, 1), (1, 3), (2, None), (3, 3), (2, 4)))
 _MAYBE = st.one_of(st.just(()), _SET)
-_PARTS_OF_RUNS = st.lists(st.builds(Part, _SET, st.integers(0, 2), st.sampled_from((None, 2))), max_size=3).map(tuple)
+_PARTS_OF_RUNS = st.lists(st.builds(RunPart, _SET, st.integers(0, 2), st.sampled_from((None, 2))), max_size=3).map(
+    tuple
+)
 _RUNS = st.one_of(
     st.builds(lambda ranges, before, many: Run(ranges, before, *many), _SET, _MAYBE, _MANY),
     st.builds(

@@ -44,7 +44,7 @@ def test_the_engine_answers_the_test_vectors_as_they_say(bundle: Path) -> None:
 @pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="this Python lower-cases by other tables")
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
 def test_the_engine_and_the_python_rules_give_the_same_ids_for_random_texts(bundle: Path) -> None:
-    drawn, manifest = random.Random(5), manifests.read(bundle)
+    drawn, manifest = random.Random(5), manifests.read_manifest(bundle)
     reference, engine = TextEncoder(manifest.text.rules, manifest.text.vocabulary), Packed(packed_bundle(bundle))
     for turn in range(examples(500, 1500)):
         words = [
@@ -60,10 +60,10 @@ def test_the_engine_and_the_python_rules_give_the_same_ids_for_random_texts(bund
 @pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="this Python lower-cases by other tables")
 def test_every_code_point_is_lower_cased_and_split_as_in_python() -> None:
     engine = Packed(packed_bundle(VECTORS / "characters"))
-    manifest = manifests.read(VECTORS / "characters")
+    manifest = manifests.read_manifest(VECTORS / "characters")
     reference = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     whole = Packed(packed_bundle(VECTORS / "trigrams"))
-    trigrams = manifests.read(VECTORS / "trigrams")
+    trigrams = manifests.read_manifest(VECTORS / "trigrams")
     split = TextEncoder(trigrams.text.rules, trigrams.text.vocabulary)
     word = next(word for word in trigrams.text.vocabulary if word.isascii() and word.isalpha())
     for start in range(0, sys.maxunicode + 1, 8):

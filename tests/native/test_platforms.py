@@ -131,8 +131,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Texts drawn from what the rules treat in special ways, from words, and from all of Unicode."""
     drawn, path = random.Random(3), tmp_path_factory.mktemp("texts") / "texts"
     words = (
-        manifests.read(VECTORS / "words").text.vocabulary
-        + manifests.read(bundle_folder("ag_news-small")).text.vocabulary
+        manifests.read_manifest(VECTORS / "words").text.vocabulary
+        + manifests.read_manifest(bundle_folder("ag_news-small")).text.vocabulary
     )
     made = ["", "oil " * 300]
     for turn in range(120):

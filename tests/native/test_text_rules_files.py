@@ -19,7 +19,7 @@ from sampling import examples, mostly_slow
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.packed_file import document_of_packed, mapped, packed_text_rules
+from pocketrnn.bundle.packed_file import map_file, packed_text_rules, read_packed_document
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, OutputError, ParityError
 from pocketrnn.text import AnyTextRules, Lowercase, Replace, TextEncoder, TextRules
@@ -46,7 +46,7 @@ sys.path.append(str(Path(__file__).parents[1] / "web"))
 from web_texts import adversarial, as_utf16, real, vocabulary_of
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-WORDS = manifests.read(VECTORS / "words")
+WORDS = manifests.read_manifest(VECTORS / "words")
 OF_UNICODE_14 = pytest.mark.skipif(
     unicodedata.unidata_version != "14.0.0", reason="this Python lower-cases by other tables"
 )
@@ -164,7 +164,7 @@ def test_ids_that_the_rules_give_to_no_text_are_told_as_python_tells_them() -> N
             ids = TextEncoder(rules, ["a", "b", "c", "d"]).encode(
                 draw.choice(["a b c", "a" * 9, "", "b b b b b b b b"])
             )
-        said = rules.fault_of(ids)
+        said = rules.find_fault(ids)
         expected = next((status for word, status in FAULTS.items() if f" {word} " in said), OK)
         assert engine_of(rules, ["a", "b", "c", "d"]).check_ids(np.array(ids, np.int32)) == expected, (rules, ids)
         seen.add(expected)
@@ -175,10 +175,10 @@ def test_ids_that_the_rules_give_to_no_text_are_told_as_python_tells_them() -> N
 
 def test_a_file_of_rules_makes_ids_and_answers_nothing(tmp_path: Path) -> None:
     path = tmp_path / "text.prnn"
-    path.write_bytes(packed_text_rules(manifests.read(VECTORS / "limits")))
+    path.write_bytes(packed_text_rules(manifests.read_manifest(VECTORS / "limits")))
     engine = Packed(path.read_bytes())
     assert (engine.limits(), engine.examples(), engine.state_size(), engine.embedding_size()) == ((2, 9, 102), [], 0, 0)
-    assert document_of_packed(mapped(path), path)["graph"]["file"] == "model.onnx"
+    assert read_packed_document(map_file(path), path)["graph"]["file"] == "model.onnx"
     for wrong, ask in {NO_PROGRAM: lambda: engine.logits("the cup"), NO_STREAM: lambda: Stream(engine)}.items():
         with pytest.raises(EngineError) as refused:
             ask()
@@ -193,7 +193,7 @@ def test_a_file_of_rules_makes_ids_and_answers_nothing(tmp_path: Path) -> None:
 
 
 def test_where_the_tokenizer_is_external_no_text_is_cut() -> None:
-    engine = Packed(packed_text_rules(manifests.read(VECTORS / "external" / "words")))
+    engine = Packed(packed_text_rules(manifests.read_manifest(VECTORS / "external" / "words")))
     with pytest.raises(EngineError) as refused:
         engine.encode("the team wins")
     assert refused.value.args[0] == INPUT
@@ -233,7 +233,7 @@ def test_pack_writes_the_text_rules_of_a_bundle(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 0, done.output
     assert f"{path}: {path.stat().st_size:,} bytes" in done.output
-    assert path.read_bytes() == packed_text_rules(manifests.read(VECTORS / "cleaned"))
+    assert path.read_bytes() == packed_text_rules(manifests.read_manifest(VECTORS / "cleaned"))
     assert CliRunner().invoke(main, line).exit_code == OutputError.exit_status
     assert pack_text_rules(VECTORS / "external" / "words", path, force=True, progress=False).name == "words"
     for option in ("--streaming", "--arithmetic=int8"):

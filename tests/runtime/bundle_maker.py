@@ -30,7 +30,7 @@ from pocketrnn.bundle.manifest import (
     digest_entry,
     to_bytes,
 )
-from pocketrnn.bundle.output import LabelOutput, TagOutput, output_of
+from pocketrnn.bundle.output import LabelOutput, TagOutput, build_output
 from pocketrnn.text import TextRules
 from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn.text.text_input import PairInput, TextInput
@@ -410,4 +410,4 @@ def with_output(
     manifest: Manifest, activation: str = "softmax", thresholds: tuple[float, ...] | None = None
 ) -> Manifest:
     """`manifest` with what its logits mean changed."""
-    return replace(manifest, output=output_of(manifest.labels, activation, thresholds))
+    return replace(manifest, output=build_output(manifest.labels, activation, thresholds))

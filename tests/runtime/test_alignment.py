@@ -9,7 +9,7 @@ from sampling import examples
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
-from pocketrnn.text.alignment import placed_in_text, placed_tokens
+from pocketrnn.text.alignment import place_split_tokens, place_text_tokens
 from pocketrnn.text.cleaning_steps import NAMED_STEPS
 from pocketrnn.text.subword_models import Unigram, WordPiece
 from pocketrnn.text.subword_rules import SubwordRules
@@ -23,7 +23,7 @@ TEXTS = st.text(st.sampled_from(POINTS) | st.characters(exclude_categories=["Cs"
 
 
 def places(encoder: TextEncoder, text: str) -> list[tuple[str, int]]:
-    return [(token.token, token.start) for token in placed_in_text(encoder, text).tokens]
+    return [(token.token, token.start) for token in place_text_tokens(encoder, text).tokens]
 
 
 @pytest.mark.parametrize("tokenizer", ["basic_english", "whitespace", "space", "characters"])
@@ -34,7 +34,7 @@ def places(encoder: TextEncoder, text: str) -> list[tuple[str, int]]:
 def test_tokens_stand_in_their_order_and_make_the_ids_of_the_text(tokenizer: str, step: str | None, text: str) -> None:
     steps = () if step is None else cleaning(step, ("&amp;", "&"), ("oil", "the oil"))
     encoder = TextEncoder(TextRules(tokenizer, steps=steps, stop_words=("the",), last_id=1), WORDS)
-    placed = placed_in_text(encoder, text)
+    placed = place_text_tokens(encoder, text)
     assert placed.ids == encoder.encode(text)
     assert all(text[token.start : token.end] == token.token for token in placed.tokens)
     assert [token.start for token in placed.tokens] == sorted(token.start for token in placed.tokens)
@@ -45,9 +45,9 @@ def test_tokens_stand_in_their_order_and_make_the_ids_of_the_text(tokenizer: str
 @settings(max_examples=examples(60, 400))
 def test_words_between_white_space_are_the_texts_own(text: str) -> None:
     encoder = TextEncoder(TextRules("whitespace", lowercase=True), WORDS)
-    assert [token.token for token in placed_in_text(encoder, text).tokens] == text.split() or text.lower().split() != [
-        word.lower() for word in text.split()
-    ]
+    assert [
+        token.token for token in place_text_tokens(encoder, text).tokens
+    ] == text.split() or text.lower().split() != [word.lower() for word in text.split()]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,10 @@ def test_a_token_has_the_place_of_what_it_was_made_of(
 )
 def test_the_ids_around_a_text_and_its_cuts_move_the_steps(rules: TextRules, steps: list[int | None]) -> None:
     encoder = TextEncoder(rules, WORDS)
-    for placed in (placed_in_text(encoder, "oil what prices"), placed_tokens(encoder, ["oil", "what", "prices"])):
+    for placed in (
+        place_text_tokens(encoder, "oil what prices"),
+        place_split_tokens(encoder, ["oil", "what", "prices"]),
+    ):
         assert [token.step for token in placed.tokens] == steps
         assert placed.ids == encoder.encode("oil what prices")
         for token, i in zip(placed.tokens, encoder.look_up(["oil", "prices"])[:1], strict=False):
@@ -109,7 +112,7 @@ BERT = SubwordRules(
 def test_a_word_of_subwords_has_the_step_of_its_first_piece() -> None:
     encoder = TextEncoder(BERT, PIECES)
     text = "New  YORK., 😀 york"
-    placed = placed_in_text(encoder, text)
+    placed = place_text_tokens(encoder, text)
     assert placed.ids == encoder.encode(text) == [1, 3, 4, 5, 7, 8, 0, 4, 5, 2]
     assert [(token.token, token.start, token.step) for token in placed.tokens] == [
         ("New", 0, 1), ("YORK", 5, 2), (".", 9, 4), (",", 10, 5), ("😀", 12, 6), ("york", 14, 7),
@@ -118,14 +121,14 @@ def test_a_word_of_subwords_has_the_step_of_its_first_piece() -> None:
 
 def test_words_of_subwords_may_be_given_as_a_list() -> None:
     encoder = TextEncoder(BERT, PIECES)
-    placed = placed_tokens(encoder, ["New", "York."])
+    placed = place_split_tokens(encoder, ["New", "York."])
     assert placed.ids == encoder.encode("New York.")
     assert [(token.token, token.start, token.step) for token in placed.tokens] == [("New", 0, 1), ("York.", 1, 2)]
 
 
 def test_a_word_whose_first_piece_is_cut_off_has_no_step() -> None:
     rules = SubwordRules(WordPiece(), unknown_id=0, splits=BERT.splits, max_tokens=3, cut_side="left")
-    placed = placed_in_text(TextEncoder(rules, PIECES), "york yo york")
+    placed = place_text_tokens(TextEncoder(rules, PIECES), "york yo york")
     assert [token.step for token in placed.tokens] == [None, 0, 1]
 
 
@@ -137,7 +140,7 @@ def test_pieces_after_sentencepieces_way_are_of_words_between_spaces() -> None:
         steps=(Prepend("\u2581"),),
         splits=(SplitAt((" ",), "removed"), PrependTo("\u2581")),
     )
-    placed = placed_in_text(TextEncoder(rules, pieces), "new york.")
+    placed = place_text_tokens(TextEncoder(rules, pieces), "new york.")
     # A mark behind a word would be a word of its own, with other pieces.
     assert [(token.token, token.step) for token in placed.tokens] == [("new", 0), ("york.", 1)]
 
@@ -147,4 +150,4 @@ def test_a_tokenizer_that_joins_words_is_refused() -> None:
     rules = SubwordRules(WordPiece(), unknown_id=0, splits=(SplitAt((".",), "removed"),))
     encoder = TextEncoder(rules, ("[UNK]", "new york", "new", "york", "##york", "## york", " york"))
     with pytest.raises(InputError, match="'new york'"):
-        placed_in_text(encoder, "new york")
+        place_text_tokens(encoder, "new york")

@@ -127,7 +127,7 @@ def test_a_prior_has_a_name(tmp_path: Path) -> None:
         return replace(manifest, output=replace(manifest.output, priors={"web": web}))
 
     named = bundle_maker.make(tmp_path / "named", labels=LABELS, change=change)
-    assert manifests.read(named).output.priors == {"web": web}
+    assert manifests.read_manifest(named).output.priors == {"web": web}
     by_name = Classifier.load(named, prior="web")
     assert by_name.classify("team wins", 4) == Classifier.load(named, prior=web).classify("team wins", 4)
     with pytest.raises(InputError, match=r"'wbe'.*: web\."):

@@ -24,7 +24,7 @@ from sampling import examples
 from pocketrnn import Classifier
 from pocketrnn.commands.classify_file import _Progress
 from pocketrnn.commands.cli import main
-from pocketrnn.installation import installs_extra
+from pocketrnn.installation import extra_install_command
 from pocketrnn.tables import reader as table_reader
 from pocketrnn.tables.rows import BATCH_ROWS, RowBatch, RowSource
 
@@ -334,7 +334,7 @@ def test_without_pyarrow_parquet_names_the_extra_that_brings_it(
     for arguments in (["-i", "in.parquet"], ["-i", "in.csv", "-o", "out.parquet"]):
         result = run("-b", padded, *arguments)
         assert result.exit_code == 1
-        assert result.stderr.rstrip().endswith(f"Install it with: {installs_extra('parquet')}")
+        assert result.stderr.rstrip().endswith(f"Install it with: {extra_install_command('parquet')}")
     assert run("-b", padded, "-i", "in.csv").exit_code == 0
     assert not Path("out.parquet").exists()
 
@@ -557,7 +557,7 @@ def test_memory_does_not_grow_with_the_file(folder: Path, padded: Path) -> None:
 
     stream = Counting()
     source = RowSource("endless", "csv")
-    batches: Iterator[RowBatch] = table_reader.read(stream, source, "text", live=False)  # type: ignore[arg-type]
+    batches: Iterator[RowBatch] = table_reader.read_batches(stream, source, "text", live=False)  # type: ignore[arg-type]
     for number, batch in enumerate(batches):
         held.append(len(batch.texts))
         # A chunk of 1 MiB holds 12 batches of these rows: it is not read before the one before it is answered.

@@ -24,7 +24,7 @@ from sampling import mostly_slow
 import pocketrnn.commands.cli
 from pocketrnn import Classifier, __version__
 from pocketrnn.commands.cli import main
-from pocketrnn.installation import installs_extra
+from pocketrnn.installation import extra_install_command
 
 OURS = ("bench", "classify", "inspect", "verify")
 COMMAND = [sys.executable, "-m", "pocketrnn"]
@@ -315,7 +315,7 @@ def test_a_command_of_an_absent_package_is_not_listed_and_says_what_brings_it(mo
     assert "train" not in run("--help").stdout.split("Use a classifier:")[1].split()
     result = run("train")
     assert result.exit_code == 1
-    assert result.stderr.rstrip().endswith(f"Install it with: {installs_extra('train')}")
+    assert result.stderr.rstrip().endswith(f"Install it with: {extra_install_command('train')}")
 
 
 def test_a_command_of_an_installed_package_is_imported_when_asked_for(
@@ -504,8 +504,9 @@ def test_a_full_stream_is_status_2_and_shows_no_traceback(case: tuple[str, list[
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 def test_what_is_told_keeps_to_its_line_and_never_stops_the_work() -> None:
-    code = r"import sys; sys.argv = ['x']; from pocketrnn.commands.standard_streams import tell; "
-    code += r"tell('a\nb\x1b[31m\ud800\u00e9'); tell('c' * 9000, err=True); tell('d', err=True); tell('end')"
+    code = r"import sys; sys.argv = ['x']; from pocketrnn.commands.standard_streams import print_line; "
+    code += r"print_line('a\nb\x1b[31m\ud800\u00e9'); print_line('c' * 9000, err=True); print_line('d', err=True); "
+    code += "print_line('end')"
     full = "2>/dev/full" if Path("/dev/full").exists() else "2>&-"
     told = subprocess.run(
         ["sh", "-c", f'"$@" {full}', "sh", sys.executable, "-c", code],

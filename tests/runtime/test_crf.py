@@ -17,7 +17,7 @@ from sampling import examples
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.crf import Crf
-from pocketrnn.bundle.output import TagOutput, output_of
+from pocketrnn.bundle.output import TagOutput, build_output
 from pocketrnn.errors import BundleError, InputError
 
 LABELS = ("O", "B-A", "I-A")
@@ -35,7 +35,7 @@ def test_the_best_of_all_orders_is_decoded_and_probabilities_are_their_shares(se
     crf, logits = drawn(seed), np.random.default_rng(seed + 1).normal(size=(tokens, 3)).astype(np.float32)
     orders = [np.array(order) for order in itertools.product(range(3), repeat=tokens)]
     scores = np.array([crf.score(logits, order) for order in orders])
-    assert crf.decoded(logits).tolist() == orders[int(scores.argmax())].tolist()
+    assert crf.decode_labels(logits).tolist() == orders[int(scores.argmax())].tolist()
     weights = np.exp(scores - scores.max())
     shares = np.zeros((tokens, 3))
     for order, weight in zip(orders, weights / weights.sum(), strict=True):
@@ -46,7 +46,7 @@ def test_the_best_of_all_orders_is_decoded_and_probabilities_are_their_shares(se
 def test_labels_that_never_follow_have_no_share() -> None:
     crf = Crf((0.0, -1e4), (0.0, 0.0), ((0.0, 0.0), (-1e4, 0.0)))
     logits = np.array([[0.0, 90.0], [3.0, 2.0], [0.0, 0.0]])
-    assert crf.decoded(logits).tolist() == [0, 0, 0]
+    assert crf.decode_labels(logits).tolist() == [0, 0, 0]
     assert np.isfinite(crf.probabilities(logits)).all()
 
 
@@ -61,7 +61,7 @@ def test_a_bundle_gives_the_decoded_labels(tmp_path: Path) -> None:
     crf = Crf((-9.0, 0.0, -9.0), (0.0,) * 3, ((0.0,) * 3, (-99.0, -99.0, 99.0), (0.0,) * 3))
     folder = bundle_maker.make(tmp_path / "tagger", labels=LABELS, of_tokens=True, change=with_crf(crf))
     assert [tag.label for tag in Classifier.load(folder).tag("oil prices")] == ["B-A", "I-A"]
-    assert manifests.read(folder).output == TagOutput(LABELS, crf)
+    assert manifests.read_manifest(folder).output == TagOutput(LABELS, crf)
     assert set(json.loads((folder / "classifier.json").read_text())["crf"]) == {"start", "end", "transitions"}
 
 
@@ -71,14 +71,20 @@ def test_a_crf_of_other_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="rows of transitions"):
         Crf((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0),))
     members = {"start": [0, 0], "end": [0, 0], "transitions": [[0, 0], [0, 0]]}
-    assert output_of(("a", "b"), labels_of="tokens", crf=members).crf == Crf((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0),) * 2)
+    assert build_output(("a", "b"), labels_of="tokens", crf=members).crf == Crf(
+        (0.0, 0.0), (0.0, 0.0), ((0.0, 0.0),) * 2
+    )
     folder = bundle_maker.make(tmp_path / "tagger", labels=LABELS, of_tokens=True, change=with_crf(drawn(1)))
     document = json.loads((folder / "classifier.json").read_text())
     document["crf"]["start"].pop()
-    (folder / "classifier.json").write_bytes(manifests.digested({k: v for k, v in document.items() if k != "digest"}))
+    (folder / "classifier.json").write_bytes(
+        manifests.encode_with_digest({k: v for k, v in document.items() if k != "digest"})
+    )
     with pytest.raises(BundleError, match="CRF"):
-        manifests.read(folder)
+        manifests.read_manifest(folder)
     document["crf"] = {"start": [0.0, 0.0]}
-    (folder / "classifier.json").write_bytes(manifests.digested({k: v for k, v in document.items() if k != "digest"}))
+    (folder / "classifier.json").write_bytes(
+        manifests.encode_with_digest({k: v for k, v in document.items() if k != "digest"})
+    )
     with pytest.raises(BundleError, match="not valid"):
-        manifests.read(folder)
+        manifests.read_manifest(folder)

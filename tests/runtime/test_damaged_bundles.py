@@ -51,9 +51,9 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 
 def test_a_bundle_reads_back_what_was_written(padded: Path, tmp_path: Path) -> None:
-    manifest = manifests.read(padded)
+    manifest = manifests.read_manifest(padded)
     (tmp_path / "classifier.json").write_bytes(manifests.to_bytes(manifest))
-    assert manifests.read(tmp_path) == manifest
+    assert manifests.read_manifest(tmp_path) == manifest
 
 
 def test_a_digest_made_anew_is_accepted(bundle: Path) -> None:
@@ -79,7 +79,7 @@ def test_no_byte_of_classifier_json_can_be_changed_unseen(
     folder.mkdir(exist_ok=True)
     (folder / "classifier.json").write_bytes(content)
     with pytest.raises(BundleError):
-        manifests.read(folder)
+        manifests.read_manifest(folder)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1, -3, -70])

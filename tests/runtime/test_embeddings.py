@@ -16,7 +16,7 @@ from onnx import helper
 from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
+from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
 from pocketrnn.text import TextRules
 
 TEXTS = ["oil prices", "the team wins the cup game !", "", "NASA's space probe", "oil"]
@@ -96,9 +96,9 @@ node = helper.make_node
 )  # fmt: skip
 def test_the_layer_is_found_behind_what_is_done_to_its_answer(nodes: list[onnx.NodeProto]) -> None:
     content = model(*nodes)
-    assert input_of_last_layer(content, Path("model.onnx")) == "h"
+    assert find_last_layer_input(content, Path("model.onnx")) == "h"
     # The added output is one of the graph for every reader of protobuf.
-    assert [one.name for one in onnx.ModelProto.FromString(with_output(content, "h")).graph.output] == ["logits", "h"]
+    assert [one.name for one in onnx.ModelProto.FromString(add_output(content, "h")).graph.output] == ["logits", "h"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_layer_is_found_behind_what_is_done_to_its_answer(nodes: list[onnx.N
 )
 def test_without_a_last_layer_that_is_said(nodes: list[onnx.NodeProto]) -> None:
     with pytest.raises(InputError, match=r"model\.onnx .*no last linear"):
-        input_of_last_layer(model(*nodes), Path("model.onnx"))
+        find_last_layer_input(model(*nodes), Path("model.onnx"))
 
 
 VECTORS = Path(__file__).parents[1] / "vectors"

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from pocketrnn.bundle import folder
-from pocketrnn.bundle.folder import check_free, file_written_whole, put_back, written_whole
+from pocketrnn.bundle.folder import check_folder_free, repair_interrupted_write, write_whole_file, write_whole_folder
 from pocketrnn.errors import OutputError
 
 MARK = "classifier.json"
 
 
 def write(path: Path, content: str = "new", *, force: bool = False, then: BaseException | None = None) -> None:
-    with written_whole(path, force=force, made_by=MARK) as work:
+    with write_whole_folder(path, force=force, made_by=MARK) as work:
         (work / MARK).write_text(content)
         if then is not None:
             raise then
@@ -54,7 +54,7 @@ def test_the_folder_has_the_rights_of_any_new_folder(tmp_path: Path) -> None:
 def test_a_relative_path_is_kept_when_the_block_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with written_whole(Path("out"), force=False, made_by=MARK) as work:
+    with write_whole_folder(Path("out"), force=False, made_by=MARK) as work:
         (work / MARK).write_text("new")
         os.chdir(tmp_path)
     assert content_of(tmp_path / "here" / "out") == "new"
@@ -115,7 +115,7 @@ def test_a_name_that_no_disk_takes_is_said(tmp_path: Path, path: str) -> None:
 def test_a_parent_without_rights_is_said(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match=f"{tmp_path}.*rights"):
-        check_free(tmp_path / "out", force=False, made_by=MARK)
+        check_folder_free(tmp_path / "out", force=False, made_by=MARK)
     tmp_path.chmod(0o700)
 
 
@@ -143,7 +143,7 @@ def test_a_full_disk_leaves_the_old_and_says_so(old: Path) -> None:
 def test_an_error_of_what_is_read_is_not_laid_on_what_is_written(tmp_path: Path) -> None:
     with (
         pytest.raises(FileNotFoundError),
-        written_whole(tmp_path / "out", force=False, made_by=MARK),
+        write_whole_folder(tmp_path / "out", force=False, made_by=MARK),
     ):
         (Path(__file__).parent / "no such input").read_bytes()
     assert list(tmp_path.iterdir()) == []
@@ -154,7 +154,7 @@ def test_an_error_of_what_is_read_is_not_laid_on_what_is_written(tmp_path: Path)
 def test_a_failure_in_the_exchange_puts_the_old_back(
     old: Path, failing: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "_exchange", lambda *_: False)
+    monkeypatch.setattr(folder, "_exchange_folders", lambda *_: False)
     rename = Path.rename
     calls = 0
 
@@ -175,7 +175,7 @@ def test_a_failure_in_the_exchange_puts_the_old_back(
 def test_an_interruption_after_the_exchange_leaves_the_new_and_no_rest(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "_exchange", lambda *_: False)
+    monkeypatch.setattr(folder, "_exchange_folders", lambda *_: False)
     rename = Path.rename
 
     def interrupted_rename(self: Path, target: Path) -> Path:
@@ -193,7 +193,7 @@ def test_an_interruption_after_the_exchange_leaves_the_new_and_no_rest(
 
 def test_what_comes_up_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    writing = written_whole(out, force=False, made_by=MARK)
+    writing = write_whole_folder(out, force=False, made_by=MARK)
     (writing.__enter__() / MARK).write_text("second")
     write(out, "first")
     with pytest.raises(OutputError, match="exists already"):
@@ -205,7 +205,7 @@ def test_what_comes_up_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 def test_a_block_that_removes_its_folder_leaves_the_old(old: Path) -> None:
     with (
         pytest.raises(OutputError),
-        written_whole(old, force=True, made_by=MARK) as work,
+        write_whole_folder(old, force=True, made_by=MARK) as work,
     ):
         shutil.rmtree(work)
     assert content_of(old) == "old"
@@ -219,18 +219,18 @@ def test_the_folder_that_this_runs_in_is_refused_before_any_work(
     monkeypatch.chdir(here)
     for path in (Path(), here, here.parent):
         with pytest.raises(OutputError, match="this runs in"):
-            check_free(path, force=True, made_by="classifier.json")
-    check_free(here / "inner", force=False, made_by="classifier.json")
+            check_folder_free(path, force=True, made_by="classifier.json")
+    check_folder_free(here / "inner", force=False, made_by="classifier.json")
 
 
 def test_a_mount_point_and_a_name_too_long_are_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(OutputError, match=os.strerror(errno.ENAMETOOLONG)):
-        check_free(tmp_path / ("n" * 250), force=False, made_by="classifier.json")
+        check_folder_free(tmp_path / ("n" * 250), force=False, made_by="classifier.json")
     monkeypatch.setattr(Path, "is_mount", lambda _: True)
     with pytest.raises(OutputError, match=f"{tmp_path} .*mounted"):
-        check_free(tmp_path, force=True, made_by="classifier.json")
+        check_folder_free(tmp_path, force=True, made_by="classifier.json")
     assert not list(tmp_path.iterdir())
 
 
@@ -297,7 +297,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_and_the_next_run_clears_
     seen = [line.split() for line in ended.stdout.splitlines()]
     assert {tuple(rest) for _, _, *rest in seen} == {("out",)}
     assert {later for _, later, *_ in seen} == {"old", "new"}
-    if way == "exchange" and folder._exchange(*two_folders(tmp_path)):
+    if way == "exchange" and folder._exchange_folders(*two_folders(tmp_path)):
         assert {after for after, *_ in seen} == {"old", "new"}
     else:
         assert {after for after, *_ in seen} == {"old", "new", "absent"}
@@ -314,14 +314,14 @@ def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
 ) -> None:
     moment = 0
     if kind == "two renames":
-        monkeypatch.setattr(folder, "_exchange", lambda *_: False)
+        monkeypatch.setattr(folder, "_exchange_folders", lambda *_: False)
     out = tmp_path / "out"
 
     def write_out(content: str) -> None:
         if kind != "file":
             write(out, content, force=True)
             return
-        with file_written_whole(out, force=True) as file:
+        with write_whole_file(out, force=True) as file:
             file.write(content.encode())
 
     files = {folder.__file__, contextlib.__file__, __file__}
@@ -358,10 +358,10 @@ def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "a\udcff"])
 def test_a_name_that_no_system_has_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError):
-        check_free(tmp_path / name, force=True, made_by=MARK)
+        check_folder_free(tmp_path / name, force=True, made_by=MARK)
     # Windows takes halves of surrogate pairs; Linux takes any bytes for a file, which is named in no other.
     if name == "a\0b" or (sys.platform != "win32" and name == "\ud800"):
-        with pytest.raises(OutputError), file_written_whole(tmp_path / name, force=True):
+        with pytest.raises(OutputError), write_whole_file(tmp_path / name, force=True):
             pass
     assert list(tmp_path.iterdir()) == []
 
@@ -372,9 +372,9 @@ def test_links_that_lead_nowhere_are_not_lost(tmp_path: Path) -> None:
     circle.symlink_to(circle)
     dangling.symlink_to(tmp_path / "target")
     for force in (False, True):
-        with pytest.raises(OutputError), file_written_whole(circle, force=force):
+        with pytest.raises(OutputError), write_whole_file(circle, force=force):
             pass
-    with file_written_whole(dangling, force=False) as file:
+    with write_whole_file(dangling, force=False) as file:
         file.write(b"new")
     assert circle.is_symlink()
     assert dangling.is_symlink()
@@ -389,10 +389,10 @@ def two_folders(parent: Path) -> tuple[Path, Path]:
 
 def test_two_folders_are_exchanged_or_left(tmp_path: Path) -> None:
     a, b = two_folders(tmp_path)
-    exchanged = folder._exchange(a, b)
+    exchanged = folder._exchange_folders(a, b)
     assert (b / "was a").exists() == exchanged
     assert (a / "was a").exists() != exchanged
-    assert not folder._exchange(a, tmp_path / "nowhere")
+    assert not folder._exchange_folders(a, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -410,7 +410,7 @@ def test_a_leftover_goes_after_an_hour_without_a_write_in_it(tmp_path: Path, kin
         if kind == "folder":
             write(tmp_path / "out", force=True)
         else:
-            with file_written_whole(tmp_path / "out", force=True) as file:
+            with write_whole_file(tmp_path / "out", force=True) as file:
                 file.write(b"new")
 
     write_out()
@@ -428,7 +428,7 @@ def test_a_folder_that_was_moved_aside_returns_before_its_path_is_asked(old: Pat
     aside.mkdir()
     old.rename(aside / "out")
     with pytest.raises(OutputError, match="exists already"):
-        check_free(old, force=False, made_by=MARK)
+        check_folder_free(old, force=False, made_by=MARK)
     assert content_of(old) == "old"
-    put_back(old)
+    repair_interrupted_write(old)
     assert list(old.parent.iterdir()) == [old]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hub_server import Hub, served_hub
 
-from pocketrnn.bundle.hub import HubAddress, address_of
+from pocketrnn.bundle.hub import HubAddress, parse_address
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.errors import InputError, MissingExtraError
 
@@ -66,8 +66,8 @@ def refusal(said: Said) -> str:
     ],
 )
 def test_an_address_names_a_repository_and_a_revision(given: str, address: HubAddress) -> None:
-    assert address_of(given) == address
-    assert address_of(str(address)) == address
+    assert parse_address(given) == address
+    assert parse_address(str(address)) == address
 
 
 @pytest.mark.parametrize(

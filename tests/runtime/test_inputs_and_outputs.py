@@ -13,8 +13,8 @@ import pytest
 from pocketrnn import LabelOutput, NumberInput, TextInput, ValueOutput
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Manifest, NumberExample, Parity, StepGraph
-from pocketrnn.bundle.output import output_of
-from pocketrnn.engines.engine import Answered, answered
+from pocketrnn.bundle.output import build_output
+from pocketrnn.engines.engine import EngineAnswer, compute_logits
 from pocketrnn.errors import BundleError, InputError, LimitError
 from pocketrnn.text import TextRules
 
@@ -50,7 +50,7 @@ def of_numbers(**members: Any) -> Manifest:
 def test_a_manifest_of_numbers_is_read_as_it_was_written(members: dict[str, Any], tmp_path: Path) -> None:
     written = of_numbers(**members)
     (tmp_path / "classifier.json").write_bytes(manifests.to_bytes(written))
-    assert manifests.read(tmp_path) == written
+    assert manifests.read_manifest(tmp_path) == written
     document = json.loads((tmp_path / "classifier.json").read_bytes())
     assert document["graph"]["limits"] == {"max_tokens": 9}
     assert not {"text", "vocabulary", "torchscript"} & document.keys()
@@ -58,7 +58,7 @@ def test_a_manifest_of_numbers_is_read_as_it_was_written(members: dict[str, Any]
 
 
 def test_a_manifest_says_which_kind_of_input_it_has(padded: Path) -> None:
-    of_texts = manifests.read(padded)
+    of_texts = manifests.read_manifest(padded)
     assert (of_texts.text.vocabulary, of_texts.texts) == (bundle_maker.WORDS, of_texts.examples)
     assert not of_texts.sequences
     assert list(manifests.digest_entry(of_texts.labels, of_texts.input)) == ["pocketrnn.text_digest"]
@@ -85,16 +85,16 @@ def test_parts_that_do_not_fit_each_other_are_refused(members: dict[str, Any], s
 
 
 def test_outputs_that_do_not_fit_are_refused() -> None:
-    assert output_of(("a", "b"), "sigmoid", (0.1, 0.2)) == LabelOutput(("a", "b"), "sigmoid", (0.1, 0.2))
-    assert output_of(("m",), "values", value_units=("kg",)).labels == ("m",)
+    assert build_output(("a", "b"), "sigmoid", (0.1, 0.2)) == LabelOutput(("a", "b"), "sigmoid", (0.1, 0.2))
+    assert build_output(("m",), "values", value_units=("kg",)).labels == ("m",)
     for ask, said in (
         (lambda: LabelOutput(("a",)), "one label"),
         (lambda: LabelOutput(("a", "b"), thresholds=(0.5,)), r"\b1 thresholds.*\b2"),
         (lambda: ValueOutput(()), "no value"),
         (lambda: ValueOutput(("m",), ("kg", "s")), r"\b2 units.*\b1"),
-        (lambda: output_of(("m",), "values", (0.5,)), "thresholds"),
-        (lambda: output_of(("a", "b"), value_units=("kg", "s")), "units"),
-        (lambda: output_of(("a", "b"), "tanh"), "tanh"),
+        (lambda: build_output(("m",), "values", (0.5,)), "thresholds"),
+        (lambda: build_output(("a", "b"), value_units=("kg", "s")), "units"),
+        (lambda: build_output(("a", "b"), "tanh"), "tanh"),
     ):
         with pytest.raises(InputError, match=said):
             ask()
@@ -108,9 +108,9 @@ def test_a_text_input_encodes_by_its_rules() -> None:
 
 def test_a_sequence_that_is_refused_among_others_is_refused_with_its_own_reason() -> None:
     class Refusing:
-        def logits(self, steps: np.ndarray, lengths: np.ndarray) -> Answered:
+        def logits(self, steps: np.ndarray, lengths: np.ndarray) -> EngineAnswer:
             assert (steps.shape, lengths.tolist()) == ((5, 2), [2, 3])
-            return Answered(np.zeros((2, 4), np.float32), [1])
+            return EngineAnswer(np.zeros((2, 4), np.float32), [1])
 
         def logits_of_one(self, steps: np.ndarray) -> list[float]:
             assert steps.shape == (1, 3, 2)
@@ -118,4 +118,4 @@ def test_a_sequence_that_is_refused_among_others_is_refused_with_its_own_reason(
 
     engine: Any = Refusing()
     with pytest.raises(LimitError, match="32 bits"):
-        answered(engine, "load", [np.zeros((2, 2), np.float32), np.zeros((3, 2), np.float32)])
+        compute_logits(engine, "load", [np.zeros((2, 2), np.float32), np.zeros((3, 2), np.float32)])

@@ -324,7 +324,7 @@ def test_the_threads_of_a_classifier_are_started_once_and_end_with_it(padded: Pa
 
 def test_an_iteration_that_is_left_early_leaves_no_work_behind(padded: Path) -> None:
     begun: list[int] = []
-    mapped = Workers(2).mapped(begun.append, iter(range(100)))
+    mapped = Workers(2).map_in_order(begun.append, iter(range(100)))
     next(mapped)
     mapped.close()  # type: ignore[attr-defined]
     count = len(begun)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pocketrnn import installation
-from pocketrnn.errors import MissingExtraError, require
+from pocketrnn.errors import MissingExtraError, require_module
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -41,7 +41,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 def said() -> list[list[str]]:
-    commands = (installation.installs_extra("train"), installation.installs_native_engine())
+    commands = (installation.extra_install_command("train"), installation.native_install_command())
     return [shlex.split(command) for command in commands]
 
 
@@ -100,5 +100,5 @@ def test_imported_from_its_sources_without_installing_the_sources_are_named(monk
 def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch, sources: Path) -> None:
     installed(monkeypatch, {"url": sources.as_uri(), "dir_info": {}})
     with pytest.raises(MissingExtraError) as raised:
-        require("pocketrnn_is_not_this", "train")
+        require_module("pocketrnn_is_not_this", "train")
     assert shlex.quote(f"{sources}[train]") in raised.value.remedy

@@ -169,7 +169,7 @@ def test_limits_that_cannot_be_are_refused(limited: Path, tmp_path: Path, limits
     changed["graph"]["limits"] = limits
     (tmp_path / "classifier.json").write_bytes(redigested(changed))
     with pytest.raises(BundleError) as caught:
-        manifest.read(tmp_path)
+        manifest.read_manifest(tmp_path)
     assert said in str(caught.value)
 
 
@@ -177,7 +177,7 @@ def test_limits_may_be_written_as_floats_that_are_whole(limited: Path, tmp_path:
     changed = json.loads((limited / "classifier.json").read_bytes())
     changed["graph"]["limits"] = {"max_tokens": 9.0}
     (tmp_path / "classifier.json").write_bytes(redigested(changed))
-    assert repr(manifest.read(tmp_path).graph.limits) == repr(Limits(max_tokens=9))
+    assert repr(manifest.read_manifest(tmp_path).graph.limits) == repr(Limits(max_tokens=9))
 
 
 def test_a_stream_counts_over_the_whole_text(tmp_path: Path) -> None:
@@ -202,14 +202,14 @@ def test_a_stream_beside_a_fewest_number_of_tokens_is_refused(tmp_path: Path) ->
 
 def test_rows_of_a_data_set_get_null(limited: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
-    from pocketrnn.ray_data import with_answers
+    from pocketrnn.ray_data import add_answer_columns
 
     columns = ("text", "label", "probability")
     table = arrow.table({"text": [TEXTS[0], LONG, TEXTS[1]]})
-    answered = with_answers(table, Classifier.load(limited), columns, "skip")
+    answered = add_answer_columns(table, Classifier.load(limited), columns, "skip")
     assert [label is None for label in answered.column("label").to_pylist()] == [False, True, False]
     with pytest.raises(LimitError, match="position 1 "):
-        with_answers(table, Classifier.load(limited), columns, "raise")
+        add_answer_columns(table, Classifier.load(limited), columns, "raise")
 
 
 def test_the_sentence_can_be_sent_to_another_process(limited: Path) -> None:
@@ -279,7 +279,7 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_need_of_a_real_token_is_written_and_read(counting: Path) -> None:
     document = json.loads((counting / "classifier.json").read_bytes())
     assert document["graph"]["limits"] == {"real_token": True}
-    assert manifest.read(counting).graph.limits == Limits(real_token=True)
+    assert manifest.read_manifest(counting).graph.limits == Limits(real_token=True)
     assert verify(counting).name == "small"
 
 
@@ -359,7 +359,7 @@ def test_a_need_of_a_real_token_is_true_or_missing(counting: Path, tmp_path: Pat
     changed["graph"]["limits"] = {"real_token": value}
     (tmp_path / "classifier.json").write_bytes(redigested(changed))
     with pytest.raises(BundleError, match="real_token"):
-        manifest.read(tmp_path)
+        manifest.read_manifest(tmp_path)
 
 
 def test_a_golden_example_of_padding_only_is_refused(tmp_path: Path) -> None:

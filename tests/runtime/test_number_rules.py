@@ -16,7 +16,7 @@ from sampling import examples
 
 from pocketrnn.errors import DataError, InputError, SequenceError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tables.recordings import columns_of, recording_of
+from pocketrnn.tables.recordings import read_columns, stack_channels
 
 TWO = ("x", "y")
 TWO_AXES = ("ax", "ay")
@@ -155,13 +155,13 @@ def test_rules_are_read_as_they_were_written(**members: Any) -> None:
 )
 def test_recordings_of_any_countrys_spreadsheet_are_read(content: str, expected: list[Any], tmp_path: Path) -> None:
     (tmp_path / "walk.csv").write_text(content, encoding="utf-8")
-    columns = columns_of(str(tmp_path / "walk.csv"), "csv", TWO_AXES)
-    assert np.array_equal(recording_of(columns, TWO_AXES, "walk.csv"), np.array(expected), equal_nan=True)
+    columns = read_columns(str(tmp_path / "walk.csv"), "csv", TWO_AXES)
+    assert np.array_equal(stack_channels(columns, TWO_AXES, "walk.csv"), np.array(expected), equal_nan=True)
 
 
 @pytest.mark.parametrize("field", ["1.234,5", "1,2,3", "a,b"])
 def test_a_field_that_is_no_number_is_refused_with_semicolons_too(field: str, tmp_path: Path) -> None:
     (tmp_path / "walk.csv").write_text(f"ax;ay\n{field};1\n", encoding="utf-8")
-    columns = columns_of(str(tmp_path / "walk.csv"), "csv", TWO_AXES)
+    columns = read_columns(str(tmp_path / "walk.csv"), "csv", TWO_AXES)
     with pytest.raises(DataError, match="'ax', row 1"):
-        recording_of(columns, TWO_AXES, "walk.csv")
+        stack_channels(columns, TWO_AXES, "walk.csv")

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pocketrnn import Classifier, verify
-from pocketrnn.bundle.hub import address_of
-from pocketrnn.bundle.manifest import Limits, Manifest, read
-from pocketrnn.bundle.refused_texts import outside
+from pocketrnn.bundle.hub import parse_address
+from pocketrnn.bundle.manifest import Limits, Manifest, read_manifest
+from pocketrnn.bundle.refused_texts import beyond_limits_mask
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
-from pocketrnn.publishing import _card
+from pocketrnn.publishing import _card_lines
 from pocketrnn.text import TextRules
 from pocketrnn.text.pairs import pair_inputs
 from pocketrnn.text.text_input import TextInput
@@ -131,7 +131,7 @@ def test_a_graph_that_needs_a_known_word_needs_it_in_both_texts(tmp_path: Path) 
             classifier.classify(pair)
         assert classifier.predict([("oil", "oil"), pair], on_error="skip")[1] is None
     ids = np.array([5, -2, 1, 5, -2, 7])
-    assert outside(limits, ids, np.array([3, 3]), 1).tolist() == [True, False]
+    assert beyond_limits_mask(limits, ids, np.array([3, 3]), 1).tolist() == [True, False]
 
 
 def changed_input(manifest: Manifest) -> Manifest:
@@ -143,7 +143,7 @@ def test_a_bundle_of_two_texts_says_so_and_the_parts_must_agree(bundle: Path) ->
     assert document["texts"] == 2
     assert document["examples"][0]["text"] == list(PAIRS[0])
     assert [len(ids) for ids in document["examples"][0]["ids"]] == [4, 1]
-    manifest = read(bundle)
+    manifest = read_manifest(bundle)
     assert manifest.texts[0].text == PAIRS[0]
     assert repr(Classifier.load(bundle)).count("two texts") == 1
     with pytest.raises(BundleError, match="second_tokens"):
@@ -212,7 +212,9 @@ def test_inspect_verify_and_the_page_know_pairs(tmp_path: Path, bundle: Path) ->
     run("verify", "--html", str(tmp_path / "proof.html"), str(bundle))
     assert "Wall St. Bears | oil" in (tmp_path / "proof.html").read_text()
     assert "two texts" in run("bench", str(bundle), exit_code=2).stderr
-    assert '("a text", "another text")' in "\n".join(_card(read(bundle), address_of("hf://me/nli"), []))
+    assert '("a text", "another text")' in "\n".join(
+        _card_lines(read_manifest(bundle), parse_address("hf://me/nli"), [])
+    )
 
 
 def test_a_column_of_second_texts_is_for_two_texts(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from pocketrnn import Classifier
 from pocketrnn.errors import InputError, MissingExtraError, TextError
-from pocketrnn.ray_data import _classifier, _files, classify_dataset, with_answers
+from pocketrnn.ray_data import _load_classifier, _read_bundle_files, add_answer_columns, classify_dataset
 
 COLUMNS = ("text", "label", "probability")
 TEXTS = [f"{'the ' * (i % 9)}{bundle_maker.WORDS[i % 30]} {bundle_maker.WORDS[i % 7]}" for i in range(60_000)]
@@ -26,20 +26,20 @@ TEXTS = [f"{'the ' * (i % 9)}{bundle_maker.WORDS[i % 30]} {bundle_maker.WORDS[i 
 def test_a_table_keeps_its_columns_and_gets_the_answers(classifier: Classifier) -> None:
     arrow = pytest.importorskip("pyarrow")
     table = arrow.table({"id": arrow.array(range(100), arrow.int8()), "text": TEXTS[:100]})
-    answered = with_answers(table, classifier, COLUMNS, "raise")
+    answered = add_answer_columns(table, classifier, COLUMNS, "raise")
     assert answered.select(["id", "text"]).equals(table)
     assert answered.column("label").to_pylist() == classifier.predict(TEXTS[:100])
     expected = classifier.predict_proba(TEXTS[:100]).max(1)
     np.testing.assert_allclose(answered.column("probability").to_numpy(), expected, atol=1e-6)
-    assert with_answers(table.slice(0, 0), classifier, COLUMNS, "raise").schema == answered.schema
+    assert add_answer_columns(table.slice(0, 0), classifier, COLUMNS, "raise").schema == answered.schema
 
 
 def test_a_row_without_a_text_is_refused_or_gets_null(classifier: Classifier) -> None:
     arrow = pytest.importorskip("pyarrow")
     table = arrow.table({"text": ["the oil", None, ""]})
     with pytest.raises(TextError, match="position 1 "):
-        with_answers(table, classifier, COLUMNS, "raise")
-    answered = with_answers(table, classifier, COLUMNS, "skip")
+        add_answer_columns(table, classifier, COLUMNS, "raise")
+    answered = add_answer_columns(table, classifier, COLUMNS, "skip")
     assert answered.column("label").is_null().to_pylist() == [False, True, False]
     assert answered.column("probability").is_null().to_pylist() == [False, True, False]
 
@@ -47,18 +47,18 @@ def test_a_row_without_a_text_is_refused_or_gets_null(classifier: Classifier) ->
 def test_columns_that_are_missing_or_taken_are_named(classifier: Classifier) -> None:
     arrow = pytest.importorskip("pyarrow")
     with pytest.raises(InputError, match=r"'text'.*words"):
-        with_answers(arrow.table({"words": ["a"]}), classifier, COLUMNS, "raise")
+        add_answer_columns(arrow.table({"words": ["a"]}), classifier, COLUMNS, "raise")
     with pytest.raises(InputError, match="'label'"):
-        with_answers(arrow.table({"text": ["a"], "label": [1]}), classifier, COLUMNS, "raise")
+        add_answer_columns(arrow.table({"text": ["a"], "label": [1]}), classifier, COLUMNS, "raise")
 
 
 def test_a_classifier_is_made_from_what_is_sent_and_needs_no_file_then(
     padded: Path, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    sent = _files(padded)
+    sent = _read_bundle_files(padded)
     assert sorted(sent) == ["classifier.json", "model.onnx"]
-    assert _classifier(sent, 1).predict(TEXTS[:100]) == classifier.predict(TEXTS[:100])
+    assert _load_classifier(sent, 1).predict(TEXTS[:100]) == classifier.predict(TEXTS[:100])
     assert list(tmp_path.iterdir()) == []
 
 

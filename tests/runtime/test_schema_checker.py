@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sampling import examples
 
 from pocketrnn.bundle.json_schema import first_fault
-from pocketrnn.bundle.manifest import json_schema
+from pocketrnn.bundle.manifest import load_manifest_schema
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -87,23 +87,23 @@ def altered(document: dict[str, Any], data: st.DataObject) -> Any:
 @given(data=st.data())
 def test_the_checker_and_the_jsonschema_library_agree(document: dict[str, Any], data: st.DataObject) -> None:
     changed = altered(document, data)
-    library = jsonschema.Draft202012Validator(json_schema())
-    assert (first_fault(changed, json_schema()) is None) == library.is_valid(changed)
+    library = jsonschema.Draft202012Validator(load_manifest_schema())
+    assert (first_fault(changed, load_manifest_schema()) is None) == library.is_valid(changed)
 
 
 def test_the_schema_itself_is_a_valid_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(json_schema())
+    jsonschema.Draft202012Validator.check_schema(load_manifest_schema())
 
 
 def test_a_whole_document_is_valid(document: dict[str, Any]) -> None:
-    assert first_fault(document, json_schema()) is None
+    assert first_fault(document, load_manifest_schema()) is None
 
 
 @pytest.mark.parametrize("member", ["text", "numbers"])
 def test_a_member_of_the_other_kind_of_input_is_refused(member: str, document: dict[str, Any]) -> None:
     whole = {"tokenizer": "external"} if member == "text" else {"channels": ["x"]}
     added = document if member in document else {**document, member: whole}
-    assert (first_fault(added, json_schema()) is None) == (member in document)
+    assert (first_fault(added, load_manifest_schema()) is None) == (member in document)
 
 
 def test_a_line_break_does_not_slip_past_the_end_of_a_pattern() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketrnn.commands.termination import ended_by_signals
+from pocketrnn.commands.termination import raise_on_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals of Unix")
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -34,14 +34,14 @@ main()
 WRITING = """
 import sys, time
 from pathlib import Path
-from pocketrnn.commands.termination import ended_by_signals
-from pocketrnn.bundle.folder import file_written_whole, written_whole
+from pocketrnn.commands.termination import raise_on_signals
+from pocketrnn.bundle.folder import write_whole_file, write_whole_folder
 
 here = Path(sys.argv[1])
 with (
-    ended_by_signals(),
-    written_whole(here / "out", force=False, made_by="classifier.json") as work,
-    file_written_whole(here / "out.csv", force=False) as file,
+    raise_on_signals(),
+    write_whole_folder(here / "out", force=False, made_by="classifier.json") as work,
+    write_whole_file(here / "out.csv", force=False) as file,
 ):
     file.write(b"half")
     print("writing", flush=True)
@@ -107,7 +107,7 @@ def test_a_signal_is_not_lost_whatever_code_makes_of_its_exception(
 ) -> None:
     number = getattr(signal, name)
     before = [signal.getsignal(getattr(signal, each)) for each in ENDING], sys.unraisablehook
-    with pytest.raises((SystemExit, KeyboardInterrupt)) as raised, ended_by_signals():
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as raised, raise_on_signals():
         code(number)
     assert name == "SIGINT" or raised.value.args == (128 + number,)
     assert ([signal.getsignal(getattr(signal, each)) for each in ENDING], sys.unraisablehook) == before
@@ -118,7 +118,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     # As nohup does it.
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with ended_by_signals():
+        with raise_on_signals():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)

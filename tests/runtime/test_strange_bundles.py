@@ -28,7 +28,7 @@ from sampling import examples
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError
-from pocketrnn.graph_check.allow_list import LARGEST_ALLOCATION, OPERATORS, Found
+from pocketrnn.graph_check.allow_list import LARGEST_ALLOCATION, OPERATORS, GraphContents
 from pocketrnn.graph_check.graph_file import check_graph
 from pocketrnn.graph_check.onnx_wire import MESSAGES, walk_onnx
 from pocketrnn.graph_check.ort_flatbuffer import walk_ort
@@ -123,7 +123,7 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read_is_refused(
 
     monkeypatch.setattr(os, "fstat", then_changed)
     with pytest.raises(BundleError, match=r"model\.onnx .*written to"):
-        manifests.file_content(path, manifests.LARGEST_FILE)
+        manifests.read_regular_file(path, manifests.LARGEST_FILE)
 
 
 # --------------------------------------------------------------------------------------------------- classifier.json
@@ -142,7 +142,7 @@ def test_only_utf8_without_a_mark_is_read(bundle: Path, encoded: Callable[[str],
     path = bundle / "classifier.json"
     path.write_bytes(encoded(path.read_text(encoding="utf-8")))
     with pytest.raises(BundleError, match=r"classifier\.json .*not JSON"):
-        manifests.read(bundle)
+        manifests.read_manifest(bundle)
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_what_is_let_through_is_what_onnx_reads(both_formats: dict[str, bytes], 
     content = bytearray(both_formats["model.onnx"])
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] = data.draw(st.integers(0, 255))
-    found = Found(ONNX, trusted=True)
+    found = GraphContents(ONNX, trusted=True)
     try:
         walk_onnx(bytes(content), found)
     except BundleError:
@@ -485,7 +485,7 @@ def test_valid_graphs_are_read_as_onnx_reads_them(values: list[int], raw: bool, 
     )
     nodes = [helper.make_node(name, ["n"], [f"o{i}"], pads=values) for i, name in enumerate(operators)]
     made = helper.make_model(helper.make_graph(nodes, "g", [], [], [tensor]))
-    found = Found(ONNX, trusted=False)
+    found = GraphContents(ONNX, trusted=False)
     walk_onnx(made.SerializeToString(), found)
     assert [node.operator for node in found.nodes] == operators
     assert all(node.attributes == {"pads": tuple(values)} for node in found.nodes)
@@ -493,7 +493,7 @@ def test_valid_graphs_are_read_as_onnx_reads_them(values: list[int], raw: bool, 
 
 
 def test_both_formats_of_a_graph_are_found_to_hold_the_same(both_formats: dict[str, bytes]) -> None:
-    one, other = Found(ONNX, trusted=False), Found(Path("model.ort"), trusted=False)
+    one, other = GraphContents(ONNX, trusted=False), GraphContents(Path("model.ort"), trusted=False)
     walk_onnx(both_formats["model.onnx"], one)
     walk_ort(both_formats["model.ort"], other)
     assert sorted(node.operator for node in one.nodes) == sorted(node.operator for node in other.nodes)

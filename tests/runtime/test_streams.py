@@ -23,7 +23,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, TextError
-from pocketrnn.stream import Arriving, read_on
+from pocketrnn.stream import StreamPosition, read_fragment
 from pocketrnn.text import TextEncoder, TextRules
 
 # Parts of texts whose pieces depend on each other: each tokenizer's patterns in parts, letters whose lower case depends
@@ -65,11 +65,11 @@ def texts_in_pieces(draw: st.DrawFn) -> list[str]:
 @example(["Α", "\u00ad", "Σ"], TextRules(tokenizer="characters"))
 @example(["aʰ", "Σ b"], TextRules())
 def test_tokens_read_on_are_those_of_the_text_so_far(pieces: list[str], rules: TextRules) -> None:
-    at, read, so_far = Arriving(), [], ""
+    at, read, so_far = StreamPosition(), [], ""
     whole = TextEncoder(rules, ())
     for piece in pieces:
         so_far += piece
-        at, settled, open_ = read_on(at, piece, rules)
+        at, settled, open_ = read_fragment(at, piece, rules)
         read += settled
         assert read + open_ == whole.tokens(so_far)
         assert at.tokens == len(read)
@@ -84,36 +84,36 @@ def test_every_character_may_stand_at_the_end_of_a_piece(tokenizer: str) -> None
         # Unassigned characters have no properties, and are two thirds of all.
         if unicodedata.category(character) in ("Cn", "Co"):
             continue
-        at, first, _ = read_on(Arriving(), f"aΣ{character}", rules)
-        _, settled, open_ = read_on(at, "Σb", rules)
+        at, first, _ = read_fragment(StreamPosition(), f"aΣ{character}", rules)
+        _, settled, open_ = read_fragment(at, "Σb", rules)
         assert first + settled + open_ == whole.tokens(f"aΣ{character}Σb"), hex(ord(character))
 
 
 def test_only_the_last_word_waits() -> None:
     rules = TextRules()
-    at, settled, open_ = read_on(Arriving(), "Wall St. bears cl", rules)
+    at, settled, open_ = read_fragment(StreamPosition(), "Wall St. bears cl", rules)
     assert (settled, open_, at.tail) == (["wall", "st", ".", "bears"], ["cl"], "cl")
-    at, settled, open_ = read_on(at, "aw back ", rules)
+    at, settled, open_ = read_fragment(at, "aw back ", rules)
     assert (settled, open_, at.tail) == (["claw", "back"], [], "")
 
 
 def test_what_is_kept_does_not_grow_with_the_text_nor_beyond_the_last_token_that_is_read() -> None:
-    at = Arriving()
+    at = StreamPosition()
     for _ in range(100):
-        at, _, _ = read_on(at, "the bears claw (back) <br />ΟΔΟΣ ", TextRules())
+        at, _, _ = read_fragment(at, "the bears claw (back) <br />ΟΔΟΣ ", TextRules())
     assert (at.tail, at.undecided) == ("", "")
     limited = TextRules(max_tokens=2)
-    at, _, _ = read_on(Arriving(), "one two thr", limited)
+    at, _, _ = read_fragment(StreamPosition(), "one two thr", limited)
     for _ in range(3):
-        at, settled, open_ = read_on(at, "eeeeeeee", limited)
+        at, settled, open_ = read_fragment(at, "eeeeeeee", limited)
         assert (settled, open_, at.tail) == ([], [], "")
 
 
 @pytest.mark.parametrize("tokenizer", ["basic_english", "whitespace"])
 def test_a_word_without_end_is_kept_short_and_still_unknown(tokenizer: str) -> None:
-    at, rules = Arriving(), TextRules(tokenizer=tokenizer)
+    at, rules = StreamPosition(), TextRules(tokenizer=tokenizer)
     for _ in range(1000):
-        at, settled, open_ = read_on(at, 'a"', rules, longest=20)
+        at, settled, open_ = read_fragment(at, 'a"', rules, longest=20)
         assert settled == []
         assert len(at.tail) < 30
     assert len(open_[0]) > 20
@@ -130,10 +130,10 @@ def test_tokens_of_a_vocabulary_are_found_however_long_the_words_around_them(giv
     def known(tokens: list[str]) -> list[str]:
         return [token if len(token) <= longest else "unknown" for token in tokens]
 
-    at, read, so_far = Arriving(), [], ""
+    at, read, so_far = StreamPosition(), [], ""
     for fragment in given_:
         so_far += fragment
-        at, settled, open_ = read_on(at, fragment, rules, longest)
+        at, settled, open_ = read_fragment(at, fragment, rules, longest)
         read += settled
         assert known(read + open_) == known(TextEncoder(rules, ()).tokens(so_far))
 

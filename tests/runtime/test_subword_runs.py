@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from sampling import examples
 
 from pocketrnn.errors import InputError
-from pocketrnn.text.subword_splits import Part, Run, SplitAtRuns, split_documents, split_function, splits_of
+from pocketrnn.text.subword_splits import Run, RunPart, SplitAtRuns, split_documents, split_function, splits_of
 
 _SET = st.sampled_from((("a",), ("ab",), ("b", "x"), (" ",), ("\n", " "), ("ax",)))
 _MAYBE = st.one_of(st.just(()), _SET)
 _PARTS = st.lists(
     st.sampled_from((0, 1, 2)).flatmap(
-        lambda least: st.builds(Part, _SET, st.just(least), st.sampled_from((None, max(least, 1), 3)))
+        lambda least: st.builds(RunPart, _SET, st.just(least), st.sampled_from((None, max(least, 1), 3)))
     ),
     max_size=3,
 ).map(tuple)
@@ -78,10 +78,10 @@ def test_a_word_is_cut_where_the_first_run_stands(runs: tuple[Run, ...], word: s
 @pytest.mark.parametrize(
     ("run", "word"),
     [
-        (Run(("<",), most=1, then=(Part(("\0=", "?\uffff"), 1, None), Part((">",)))), "<"),
-        (Run(("ab",), then=(Part(("c",)),)), "ab"),
+        (Run(("<",), most=1, then=(RunPart(("\0=", "?\uffff"), 1, None), RunPart((">",)))), "<"),
+        (Run(("ab",), then=(RunPart(("c",)),)), "ab"),
         (Run((" ", "\n"), ends_at=("\n",)), " "),
-        (Run(("a",), ("a",), then=(Part(("a",), 0, None), Part(("b",)))), "a"),
+        (Run(("a",), ("a",), then=(RunPart(("a",), 0, None), RunPart(("b",)))), "a"),
     ],
 )
 def test_a_long_run_that_stands_in_vain_takes_linear_time(run: Run, word: str) -> None:
@@ -95,11 +95,11 @@ def test_a_long_run_that_stands_in_vain_takes_linear_time(run: Run, word: str) -
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Part(("a",), -1),
-        lambda: Part(("a",), 0, 0),
-        lambda: Part((), 1),
+        lambda: RunPart(("a",), -1),
+        lambda: RunPart(("a",), 0, 0),
+        lambda: RunPart((), 1),
         lambda: Run(("a",), then=("a",)),  # type: ignore[arg-type]
-        lambda: Run(("a",), then=32 * (Part(("a",)),)),
+        lambda: Run(("a",), then=32 * (RunPart(("a",)),)),
         lambda: Run(("a",), ends_at=("ba",)),
         lambda: Run(("a",), least=0),
         lambda: splits_of([{"at_runs": [{"ranges": ["a"], "then": [{"ranges": ["a"]}]}], "how": "removed"}]),

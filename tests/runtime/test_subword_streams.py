@@ -17,7 +17,7 @@ from sampling import examples
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import BundleError, InputError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
-from pocketrnn.text.subword_cuts import MOST_WAITING, in_the_way
+from pocketrnn.text.subword_cuts import MOST_WAITING, find_stream_obstacle
 from pocketrnn.text.subword_models import Bpe, Unigram, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
@@ -168,7 +168,7 @@ def test_what_waits_without_a_space_is_bounded(classifiers: dict[str, Classifier
 def test_what_a_stream_cannot_follow_is_refused_by_its_name(rules: SubwordRules, named: str, tmp_path: Path) -> None:
     tokens: tuple[str, ...] = WORDS if isinstance(rules.model, WordPiece) else PIECES
     tokens = LLAMA_PIECES if rules.empty_id == 0 and tokens == PIECES else tokens
-    assert named in in_the_way(rules, tokens)
+    assert named in find_stream_obstacle(rules, tokens)
     with pytest.raises(BundleError, match=re.escape(named)):
         bundle_maker.make(tmp_path / "made", rules=rules, vocabulary=tokens, stream=True, torchscript=False)
 
@@ -176,5 +176,5 @@ def test_what_a_stream_cannot_follow_is_refused_by_its_name(rules: SubwordRules,
 def test_scores_summed_over_a_whole_text_are_refused() -> None:
     """Their sums are rounded: which of two ways to cut a word is better may depend on all that stands before it."""
     rules: Any = SubwordRules(Unigram((0.0, -1.0, -2.0)), unknown_id=0, steps=(Replace(" ", MARK),))
-    assert "whole text" in in_the_way(rules, ["<unk>", MARK, f"{MARK}a"])
+    assert "whole text" in find_stream_obstacle(rules, ["<unk>", MARK, f"{MARK}a"])
     assert TextEncoder(rules, ["<unk>", MARK, f"{MARK}a"]).encode(" a") == [2]

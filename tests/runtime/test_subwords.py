@@ -24,7 +24,7 @@ from sampling import examples, mostly_slow
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.errors import BundleError, InputError, shown
+from pocketrnn.errors import BundleError, InputError, short_repr
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder, TextRules, rules_document, rules_of
 from pocketrnn.text.subword_models import Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
@@ -38,7 +38,7 @@ from pocketrnn.text.subword_steps import (
     Strip,
     Surround,
     Table,
-    subword_steps_applied,
+    subword_steps_function,
 )
 
 SPACES = SplitAt((" ",), "removed")
@@ -122,7 +122,7 @@ def test_the_best_sum_of_scores_wins_and_of_equal_ones_the_first() -> None:
     ],
 )
 def test_a_step_does_what_it_says(step: Any, text: str, expected: str) -> None:
-    assert subword_steps_applied([step])(text) == expected
+    assert subword_steps_function([step])(text) == expected
     rules = SubwordRules(WholeWords(), 0, steps=(step,))
     assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
 
@@ -153,11 +153,11 @@ def charsmap(pairs: dict[str, str]) -> bytes:
 
 def test_a_table_replaces_the_longest_key_or_goes_by_clusters() -> None:
     table = charsmap({"ab": "1", "a": "2", "abc": "3", "\u00e9": "e", "a\u0301": "4", "\r\n": "5"})
-    longest = subword_steps_applied([Table(table)])
+    longest = subword_steps_function([Table(table)])
     assert [longest(text) for text in ("abcabax", "a\u0301\u00e9", "\r\n\r", "")] == ["312x", "4e", "5\r", ""]
     nothing = ("\U0010ffff",)
     sets = (("\u0300\u036f",), nothing, ("\n", "\r"), *[nothing] * 5)
-    clusters = subword_steps_applied([Table(table, sets)])
+    clusters = subword_steps_function([Table(table, sets)])
     # The shortest key that a cluster begins with stands for all of it.
     assert clusters("abc a\u0301 b\u0301") == "2bc 2 b\u0301"
     assert clusters("\u00e9\u0301\u0301\u0301 \r\n") == "e\u0301\u0301\u0301 5"
@@ -196,7 +196,7 @@ def test_ids_are_cut_before_the_frame_and_filled_up() -> None:
     assert ids(replace(RULES, max_tokens=1), BERT, "a b") == [1, 7, 2]
     assert ids(replace(RULES, max_tokens=1, cut_side="left"), BERT, "a b") == [1, 8, 2]
     assert ids(replace(RULES, min_width=5, padding_id=9, pad_side="left"), BERT, "a") == [9, 9, 1, 7, 2]
-    assert [bool(RULES.fault_of(some)) for some in ([7, 2], [1, 7], [1, 7, 2])] == [True, True, False]
+    assert [bool(RULES.find_fault(some)) for some in ([7, 2], [1, 7], [1, 7, 2])] == [True, True, False]
     assert replace(RULES, max_tokens=4).sizes == (1, 6)
 
 
@@ -244,7 +244,7 @@ def rewritten(bundle: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     change(document["text"])
     document["digest"] = "0" * 64
     content = json.dumps(document).encode()
-    digest = manifests._digest_of(content)
+    digest = manifests._hex_sha256(content)
     (bundle / "classifier.json").write_bytes(content.replace(b"0" * 64, digest.encode()))
     return bundle
 
@@ -340,7 +340,7 @@ def test_other_values_are_refused_in_python_too() -> None:
 def test_what_is_no_list_is_refused_where_a_list_is_wanted(
     member: str, document: Callable[[object], dict[str, Any]], value: object
 ) -> None:
-    with pytest.raises(InputError, match=re.escape(shown(value))):
+    with pytest.raises(InputError, match=re.escape(short_repr(value))):
         rules_of({**rules_document(RULES), member: [document(value)]})
 
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pocketrnn import Classifier, Tag, spans_of, verify
-from pocketrnn.bundle.output import TagOutput, output_of
+from pocketrnn.bundle.output import TagOutput, build_output
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
 from pocketrnn.text import TextRules
@@ -222,10 +222,10 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def test_outputs_of_tokens_have_no_thresholds() -> None:
-    assert output_of(("a", "b"), labels_of="tokens") == TagOutput(("a", "b"))
+    assert build_output(("a", "b"), labels_of="tokens") == TagOutput(("a", "b"))
     for members in ({"activation": "sigmoid"}, {"thresholds": (0.5, 0.5)}):
         with pytest.raises(InputError, match="thresholds"):
-            output_of(("a", "b"), labels_of="tokens", **members)
+            build_output(("a", "b"), labels_of="tokens", **members)
     with pytest.raises(InputError, match="one label"):
         TagOutput(("a",))
 

@@ -23,9 +23,9 @@ from pocketrnn.text.cleaning_steps import (
     Keep,
     Lowercase,
     Replace,
-    applied,
     check_growth,
     cleaning,
+    cleaning_function,
     step_documents,
     steps_of,
 )
@@ -165,7 +165,7 @@ def is_refused(steps: list[CleaningStep]) -> bool:
 @given(steps=STEPS, text=st.text(st.one_of(st.sampled_from("ab,A İΣ😀"), CHARACTERS), max_size=40))
 def test_steps_that_are_allowed_make_no_text_more_than_64_times_as_long(steps: list[CleaningStep], text: str) -> None:
     if not is_refused(steps):
-        assert len(applied(steps)(text)) <= MOST_GROWTH * len(text)
+        assert len(cleaning_function(steps)(text)) <= MOST_GROWTH * len(text)
 
 
 @settings(max_examples=examples(50, 1000), deadline=None)
@@ -178,7 +178,7 @@ def test_steps_survive_the_file(steps: list[CleaningStep]) -> None:
 @given(ranges=RANGES, text=st.text(max_size=40))
 def test_what_is_kept_is_within_a_range(ranges: list[str], text: str) -> None:
     expected = "".join(point if any(r[0] <= point <= r[-1] for r in ranges) else "-" for point in text)
-    assert applied([Keep(tuple(ranges), "-")])(text) == expected
+    assert cleaning_function([Keep(tuple(ranges), "-")])(text) == expected
 
 
 def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:

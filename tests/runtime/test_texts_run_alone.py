@@ -21,10 +21,10 @@ from sampling import examples, mostly_slow
 
 from pocketrnn import Classifier, verify
 from pocketrnn.benchmark import bench
-from pocketrnn.bundle.manifest import Manifest, padding_told
+from pocketrnn.bundle.manifest import Manifest, describe_padding_effect
 from pocketrnn.classifier import logits_of_batches, logits_of_steps
 from pocketrnn.commands.cli import main
-from pocketrnn.engines.batching import holding, runs
+from pocketrnn.engines.batching import divide_into_runs, texts_holding_ids
 from pocketrnn.text import TextRules
 
 WORDS = ("<unk>", "<pad>", *bundle_maker.WORDS[1:10])
@@ -121,10 +121,10 @@ def test_every_way_to_ask_gives_the_answer_to_the_text_alone(counting: Path, tmp
 
 def test_rows_of_a_data_set_are_answered_as_alone(counting: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
-    from pocketrnn.ray_data import with_answers
+    from pocketrnn.ray_data import add_answer_columns
 
     classifier, texts = Classifier.load(counting), ["the <pad> wall", "the wall st", "unheard", "<pad>"]
-    answered = with_answers(arrow.table({"text": texts}), classifier, ("text", "label", "probability"), "raise")
+    answered = add_answer_columns(arrow.table({"text": texts}), classifier, ("text", "label", "probability"), "raise")
     expected = [classifier.classify(text) for text in texts]
     assert answered.column("label").to_pylist() == [one.label for one in expected]
     np.testing.assert_allclose(answered.column("probability").to_numpy(), [one.probability for one in expected], 1e-6)
@@ -159,11 +159,11 @@ def test_texts_that_are_said_to_run_alone_do_and_the_rest_as_without_them(
     texts: list[tuple[int, bool]], padding: bool, most: int
 ) -> None:
     lengths, by_themselves = np.array([n for n, _ in texts], np.int64), np.array([one for _, one in texts], bool)
-    made = [run.tolist() for run in runs(lengths, padding=padding, max_tokens=most, alone=by_themselves)]
+    made = [run.tolist() for run in divide_into_runs(lengths, padding=padding, max_tokens=most, alone=by_themselves)]
     assert sorted(place for run in made for place in run) == list(range(len(texts)))
     assert all(len(run) == 1 for run in made if by_themselves[run].any())
     rest = np.flatnonzero(~by_themselves)
-    expected = [rest[run].tolist() for run in runs(lengths[rest], padding=padding, max_tokens=most)]
+    expected = [rest[run].tolist() for run in divide_into_runs(lengths[rest], padding=padding, max_tokens=most)]
     assert [run for run in made if not by_themselves[run].any()] == expected
 
 
@@ -174,7 +174,7 @@ def test_texts_that_are_said_to_run_alone_do_and_the_rest_as_without_them(
 )
 def test_the_texts_that_hold_an_id_are_found(texts: list[list[int]], wanted: list[int]) -> None:
     ids, lengths = np.array([i for text in texts for i in text]), np.array(list(map(len, texts)))
-    found = holding(ids, lengths, wanted)
+    found = texts_holding_ids(ids, lengths, wanted)
     expected = [bool(set(text) & set(wanted)) for text in texts]
     assert (found is None and not any(expected)) or (found is not None and found.tolist() == expected)
 
@@ -214,15 +214,15 @@ def test_what_padding_would_change_is_shown(tmp_path: Path) -> None:
     [None, 3, [], {}, {"ids": "x"}, {**PADDING, "ids": 1.5}, {**PADDING, "probability_after": "<b>"}, "\x1b[31m"],
 )
 def test_a_provenance_that_says_something_else_of_padding_is_passed_over(padding: object) -> None:
-    assert padding_told({"padding": padding}) is None
+    assert describe_padding_effect({"padding": padding}) is None
 
 
 def test_a_figure_that_is_none_is_left_out() -> None:
-    told = padding_told({"padding": {**PADDING, "probability_before": None}})
+    told = describe_padding_effect({"padding": {**PADDING, "probability_before": None}})
     assert told is not None
     assert re.findall(r"\d[\d.]*", told) == ["10", "0.071"]
-    told = padding_told({"padding": {**PADDING, "ids": 300, "ids_before": 9}})
+    told = describe_padding_effect({"padding": {**PADDING, "ids": 300, "ids_before": 9}})
     assert told is not None
     assert re.findall(r"\d[\d.]*", told) == ["300", "0.071", "9", "0.12"]
-    odd = padding_told({"padding": {**PADDING, "ids_before": "<b>"}})
-    assert odd == padding_told({"padding": PADDING})
+    odd = describe_padding_effect({"padding": {**PADDING, "ids_before": "<b>"}})
+    assert odd == describe_padding_effect({"padding": PADDING})

@@ -46,10 +46,10 @@ def tags(tmp_path: Path) -> Path:
 
 
 def test_a_bundle_keeps_them(tags: Path, tmp_path: Path) -> None:
-    assert Classifier.load(tags).thresholds == manifests.read(tags).output.thresholds
+    assert Classifier.load(tags).thresholds == manifests.read_manifest(tags).output.thresholds
     assert Classifier.load(tmp_path / "before").thresholds is None
     with pytest.raises(InputError, match=r"\b2 thresholds.*\b4 labels"):
-        bundle_maker.with_output(manifests.read(tags), "sigmoid", (0.5, 0.5))
+        bundle_maker.with_output(manifests.read_manifest(tags), "sigmoid", (0.5, 0.5))
 
 
 def test_every_label_that_reaches_its_own_threshold_is_given(tags: Path) -> None:

@@ -61,7 +61,7 @@ def no_shipped_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     language."""
     if importlib.util.find_spec("torch") is not None:
         found = importlib.import_module("pocketrnn_training.texts.shipped")
-        monkeypatch.setattr(found, "vectors_for", lambda _texts, _report: None)
+        monkeypatch.setattr(found, "find_installed_vectors", lambda _texts, _report: None)
 
 
 @pytest.fixture(autouse=True)

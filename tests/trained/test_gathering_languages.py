@@ -202,14 +202,14 @@ def test_the_prior_of_the_web_is_written_into_a_bundle(train: dict[str, Any], tm
     bundle = tmp_path / "languages"
     shutil.copytree(bundle_folder("languages"), bundle)
     train["name_prior"](bundle)
-    prior = manifests.read(bundle).output.priors["web"]
+    prior = manifests.read_manifest(bundle).output.priors["web"]
     assert prior["en"] > prior["es"] > prior["bs"] > prior["und"]
     assert Classifier.load(bundle, prior="web").classify("Hello").label == "en"
 
 
 def test_a_training_goes_on_from_the_weights_of_the_bundle(train: dict[str, Any]) -> None:
     folder = bundle_folder("languages")
-    manifest = manifests.read(folder)
+    manifest = manifests.read_manifest(folder)
     module = train["checkpoint_of"](folder).module
     for example in manifest.examples[::8]:
         with torch.inference_mode():

@@ -28,7 +28,7 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.commands.evaluate import evaluate
 from pocketrnn_training.commands.train import train
 from pocketrnn_training.loop import metrics
-from pocketrnn_training.measures.evaluation import score
+from pocketrnn_training.measures.evaluation import score_classes
 from pocketrnn_training.progress import Epoch, FewLines, Progress, Step
 from pocketrnn_training.settings.text_settings import TextSettings
 
@@ -107,11 +107,11 @@ def test_of_many_epochs_about_twenty_have_a_line() -> None:
     shown: list[str] = []
     lines = FewLines(shown.append)
     for epoch in range(1, 61):
-        lines.event(Progress(epoch, 120, 10, 10, 0.5, 0.5, 100.0))
-        lines.event(Epoch(epoch, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, best=False))
+        lines.show_event(Progress(epoch, 120, 10, 10, 0.5, 0.5, 100.0))
+        lines.show_event(Epoch(epoch, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, best=False))
     for epoch in range(61, 121):
-        lines.event(Progress(epoch, 120, 10, 10, 0.5, 0.5, 100.0))
-    lines.event(Step("It is over."))
+        lines.show_event(Progress(epoch, 120, 10, 10, 0.5, 0.5, 100.0))
+    lines.show_event(Step("It is over."))
     assert len(shown) == 21
     assert [line[:9] for line in (shown[0], shown[9], shown[19])] == ["epoch 6  ", "epoch 60 ", "epoch 120"]
 
@@ -418,7 +418,7 @@ def chunks_of(terminal: int) -> Iterator[bytes]:
 
 
 def test_scores_are_scikit_learns_and_safe_where_a_class_is_missing() -> None:
-    result = score(("a", "b", "c"), np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))
+    result = score_classes(("a", "b", "c"), np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]))
     assert result.accuracy == 0.75
     assert [c.precision for c in result.classes] == [1.0, pytest.approx(2 / 3), 0.0]
     assert [c.recall for c in result.classes] == [0.5, 1.0, 0.0]

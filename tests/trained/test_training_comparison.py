@@ -12,16 +12,16 @@ from training_data import QUICK, easy_texts, write_csv
 
 from pocketrnn.commands.cli import main
 from pocketrnn_training.candidates import comparison
-from pocketrnn_training.candidates.candidate import Candidate, candidates_of, document_of
+from pocketrnn_training.candidates.candidate import Candidate, candidates_document, read_candidates
 from pocketrnn_training.candidates.comparison import may_compare, may_measure
 from pocketrnn_training.classifiers.linear import LinearClassifier
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.preparation.task import Beside
+from pocketrnn_training.preparation.task import OtherSources
 from pocketrnn_training.progress import Progress
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.part_weights import fitted_weights
+from pocketrnn_training.texts.part_weights import fit_weights
 from pocketrnn_training.training import train
 
 COMPARED = replace(QUICK, compare=None, epochs=2, vocabulary_size=None)
@@ -36,18 +36,18 @@ def drawn_logits(rows: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_a_part_that_knows_nothing_weighs_nothing() -> None:
     knows, noise, targets = drawn_logits()
-    found = fitted_weights(knows, noise, targets)
+    found = fit_weights(knows, noise, targets)
     assert found.recurrent == pytest.approx(1.0, abs=0.2)
     assert abs(found.linear) < 0.1
-    other = fitted_weights(noise, knows, targets)
+    other = fit_weights(noise, knows, targets)
     assert (other.linear, other.recurrent) == pytest.approx((found.recurrent, found.linear), abs=1e-3)
     misled = np.random.default_rng(1).standard_normal(knows.shape) - np.eye(3)[targets]
-    assert fitted_weights(knows, misled, targets).linear == 0
+    assert fit_weights(knows, misled, targets).linear == 0
 
 
 def test_parts_that_are_always_right_have_weights_too() -> None:
     targets = np.arange(30) % 3
-    found = fitted_weights(np.eye(3)[targets], np.eye(3)[targets], targets)
+    found = fit_weights(np.eye(3)[targets], np.eye(3)[targets], targets)
     assert 0 < found.recurrent + found.linear <= 100
 
 
@@ -66,9 +66,9 @@ def test_parts_that_are_always_right_have_weights_too() -> None:
 def test_nothing_is_compared_where_nothing_is_to_be_chosen_or_the_rows_do_not_suit(
     settings: TextSettings, rows: int
 ) -> None:
-    assert not may_compare(easy_texts(rows), settings, Beside())
-    assert may_compare(easy_texts(200), COMPARED, Beside())
-    assert may_compare(easy_texts(200), COMPARED, Beside(word_vectors=Path("vectors.txt")))
+    assert not may_compare(easy_texts(rows), settings, OtherSources())
+    assert may_compare(easy_texts(200), COMPARED, OtherSources())
+    assert may_compare(easy_texts(200), COMPARED, OtherSources(word_vectors=Path("vectors.txt")))
 
 
 def inflected(rows: int) -> LabelledTexts:
@@ -95,7 +95,7 @@ def ordered(rows: int) -> LabelledTexts:
 def test_the_way_that_knows_the_rows_is_taken_and_the_checkpoint_tells_of_all() -> None:
     said: list[str] = []
     made = train(inflected(160), COMPARED, report=lambda event: said.append(getattr(event, "text", "")))
-    best, *others = candidates_of(made.data)
+    best, *others = read_candidates(made.data)
     assert (best.tokenizer, {other.tokenizer for other in others}) == ("bpe", {"bpe", "basic_english"})
     assert made.training["tokenizer"] == "bpe"
     assert all(best.loss < other.loss for other in others if other.tokenizer != "bpe")
@@ -106,7 +106,7 @@ def test_the_way_that_knows_the_rows_is_taken_and_the_checkpoint_tells_of_all() 
 def test_where_a_recurrent_part_brings_nothing_the_linear_part_is_the_classifier() -> None:
     events: list[object] = []
     made = train(inflected(160), COMPARED, report=events.append)
-    assert candidates_of(made.data)[0].is_linear
+    assert read_candidates(made.data)[0].is_linear
     assert made.is_linear
     assert isinstance(made.module, LinearClassifier)
     assert {name.split(".")[0] for name in made.module.state_dict()} == {"linear"}
@@ -119,7 +119,7 @@ def test_a_recurrent_part_that_is_needed_stays_and_all_rows_are_fitted_once() ->
     settings = replace(COMPARED, tokenizer="basic_english", epochs=12, hidden_dim=16)
     events: list[object] = []
     made = train(ordered(200), settings, report=events.append)
-    best = candidates_of(made.data)[0]
+    best = read_candidates(made.data)[0]
     assert not best.is_linear
     assert best.recurrent_weight > 0
     assert best.recurrent_accuracy is not None
@@ -134,7 +134,7 @@ def test_a_recurrent_part_that_is_needed_stays_and_all_rows_are_fitted_once() ->
 @pytest.mark.parametrize("rows", [inflected(160), ordered(200)], ids=["linear", "both parts"])
 def test_few_rows_are_measured_by_the_folds_that_chose(rows: LabelledTexts) -> None:
     made = train(rows, replace(COMPARED, tokenizer="basic_english", hidden_dim=16, epochs=12))
-    best = candidates_of(made.data)[0]
+    best = read_candidates(made.data)[0]
     assert made.measured_by_folds
     assert made.data["rows"] == made.data["validation_rows"] == len(rows)
     assert made.metrics["folds"] == best.folds == 4
@@ -146,9 +146,9 @@ def test_few_rows_are_measured_by_the_folds_that_chose(rows: LabelledTexts) -> N
 def test_more_rows_are_held_out_and_so_they_are_where_they_are_to_end_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert may_measure(easy_texts(1990), COMPARED, Beside())
-    assert not may_measure(easy_texts(2010), COMPARED, Beside())
-    assert not may_measure(easy_texts(200), replace(COMPARED, patience=3), Beside())
+    assert may_measure(easy_texts(1990), COMPARED, OtherSources())
+    assert not may_measure(easy_texts(2010), COMPARED, OtherSources())
+    assert not may_measure(easy_texts(200), replace(COMPARED, patience=3), OtherSources())
     monkeypatch.setattr(comparison, "FEW_VALIDATION_ROWS", 1)
     made = train(inflected(160), COMPARED)
     assert not made.measured_by_folds
@@ -158,10 +158,10 @@ def test_more_rows_are_held_out_and_so_they_are_where_they_are_to_end_the_traini
 
 def test_a_named_way_is_weighed_alone_and_one_that_cannot_be_trained_is_left_out() -> None:
     named = replace(COMPARED, tokenizer="whitespace", epochs=1)
-    assert {one.tokenizer for one in candidates_of(train(easy_texts(100), named).data)} == {"whitespace"}
+    assert {one.tokenizer for one in read_candidates(train(easy_texts(100), named).data)} == {"whitespace"}
     whole = inflected(100)
     unspaced = replace(whole, texts=[text.replace(" ", "") for text in whole.texts])
-    found = candidates_of(train(unspaced, replace(COMPARED, epochs=1, min_freq=2)).data)
+    found = read_candidates(train(unspaced, replace(COMPARED, epochs=1, min_freq=2)).data)
     assert {one.tokenizer for one in found} == {"bpe"}
 
 
@@ -171,7 +171,7 @@ def test_a_resumed_run_compares_nothing_anew_and_ends_as_it_would_have(monkeypat
     settings, states = replace(chosen, final_fit=True), list[TrainingState]()
     whole = train(ordered(200), settings, keep=states.append)
     assert not whole.is_linear
-    monkeypatch.setattr("pocketrnn_training.training.compared", None)
+    monkeypatch.setattr("pocketrnn_training.training.compare_candidates", None)
     resumed = train(ordered(200), settings, resume=states[0])
     assert resumed.metrics == whole.metrics
     for name, tensor in whole.module.state_dict().items():
@@ -200,4 +200,4 @@ def test_a_candidate_is_read_as_it_was_written() -> None:
     one = Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69)
     assert one.weights.total(1.0, 10.0) == pytest.approx(19.4)
     assert not one.is_linear
-    assert candidates_of(document_of([one])) == (one,)
+    assert read_candidates(candidates_document([one])) == (one,)

@@ -20,7 +20,7 @@ from pocketrnn.errors import DataError
 from pocketrnn_training.rows import ag_news_files, column_files
 from pocketrnn_training.rows.ag_news_files import AG_NEWS_LABELS, ag_news
 from pocketrnn_training.rows.data import LabelledTexts, read_files
-from pocketrnn_training.rows.labelled_rows import split
+from pocketrnn_training.rows.labelled_rows import split_rows
 from pocketrnn_training.rows.stored import StoredTexts
 from pocketrnn_training.texts import vectors
 
@@ -226,9 +226,9 @@ def test_labels_outside_the_given_ones_are_refused(tmp_path: Path) -> None:
 def test_a_split_parts_every_class_by_the_share(sizes: list[int], share: float, seed: int) -> None:
     targets = np.repeat(np.arange(len(sizes)), sizes)
     data = LabelledTexts([""] * len(targets), targets, tuple(map(str, range(len(sizes)))), "rows")
-    first, second = split(data, share, np.random.default_rng(seed))
+    first, second = split_rows(data, share, np.random.default_rng(seed))
     assert sorted([*first, *second]) == list(range(len(data)))
-    assert np.array_equal(split(data, share, np.random.default_rng(seed))[1], second)
+    assert np.array_equal(split_rows(data, share, np.random.default_rng(seed))[1], second)
     for target, size in enumerate(sizes):
         held_out = int((targets[second] == target).sum())
         assert 1 <= held_out <= size - 1
@@ -239,17 +239,17 @@ def test_the_same_rows_are_held_out_in_whatever_order_the_labels_stand() -> None
     targets = np.random.default_rng(0).integers(0, 3, 60)
     one = LabelledTexts([""] * 60, targets, ("a", "b", "c"), "rows")
     other = LabelledTexts([""] * 60, np.array([2, 0, 1])[targets], ("b", "c", "a"), "rows")
-    first, second = (split(data, 0.2, np.random.default_rng(4))[1] for data in (one, other))
+    first, second = (split_rows(data, 0.2, np.random.default_rng(4))[1] for data in (one, other))
     assert np.array_equal(first, second)
 
 
 def test_the_only_row_of_a_class_is_trained_on_and_something_has_to_be_held_out() -> None:
     data = LabelledTexts(["a", "b", "c"], np.array([0, 0, 1]), ("x", "y"), "rows")
-    first, second = split(data, 0.5, np.random.default_rng(0))
+    first, second = split_rows(data, 0.5, np.random.default_rng(0))
     assert 2 in first
     assert len(second) == 1
     with pytest.raises(DataError, match="Every class has 1 row"):
-        split(data.rows(np.array([0, 2])), 0.5, np.random.default_rng(0))
+        split_rows(data.rows(np.array([0, 2])), 0.5, np.random.default_rng(0))
 
 
 AG_ROWS = b'"3","Wall St. Bears","Short-sellers, \\again"\n"4","Moon","A ""new"" moon"\n'
@@ -401,14 +401,14 @@ def test_files_without_an_end_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
             (tmp_path / name).symlink_to("/dev/zero")
             assert name in refusal(tmp_path / name)
         with pytest.raises(DataError):
-            vectors.read(Path("/dev/zero"), ["a"])
+            vectors.read_vectors(Path("/dev/zero"), ["a"])
     monkeypatch.setattr(column_files, "_LONGEST_LINE", 40)
     monkeypatch.setattr(vectors, "_LONGEST_LINE", 40)
     rows = '{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}\n'
     assert len(read_files([write(tmp_path, "rows.jsonl", rows)])) == 2
     assert "Line 3 " in refusal(write(tmp_path, "endless.jsonl", rows + '{"text": "' + "a" * 100))
     with pytest.raises(DataError, match="Line 2 "):
-        vectors.read(write(tmp_path, "vectors.txt", "a 1 2\nb" + " 1" * 100), ["a"])
+        vectors.read_vectors(write(tmp_path, "vectors.txt", "a 1 2\nb" + " 1" * 100), ["a"])
 
 
 # fastText's files

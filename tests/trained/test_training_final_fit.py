@@ -42,7 +42,7 @@ def test_a_run_resumed_in_either_fit_gives_the_weights_of_an_unbroken_one(
     unbroken = states_of(settings)
     assert [(len(state.history), state.fitted) for state in unbroken] == [(1, 0), (2, 0), (2, 1), (2, 2)]
     for after, state in enumerate(unbroken):
-        run_folder.keep(state, tmp_path / str(after), force=False)
+        run_folder.write_epoch(state, tmp_path / str(after), force=False)
         resumed: list[TrainingState] = []
         made = train(easy_texts(60), settings, resume=run_folder.read_state(tmp_path / str(after)), keep=resumed.append)
         assert len(resumed) == len(unbroken) - after - 1
@@ -79,7 +79,7 @@ def test_after_patience_it_reads_as_many_epochs_as_were_kept(tmp_path: Path) -> 
     assert progress[first:] == [(first + epoch, first + kept) for epoch in range(1, kept + 1)]
     assert any("as many as were kept" in event.text for event in events if isinstance(event, Notice))
     # Interrupted between the fits, it goes on with the same number of epochs.
-    run_folder.keep(states[first - 1], tmp_path / "between", force=False)
+    run_folder.write_epoch(states[first - 1], tmp_path / "between", force=False)
     made = train(easy_texts(60), settings, resume=run_folder.read_state(tmp_path / "between"))
     for name, tensor in states[-1].best.module.state_dict().items():
         assert torch.equal(made.module.state_dict()[name], tensor), name

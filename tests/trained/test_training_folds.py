@@ -17,7 +17,7 @@ from pocketrnn.errors import DataError, InputError
 from pocketrnn_training import cross_validate, fit, folds
 from pocketrnn_training import run as runs
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.folds import CrossValidation, Fold, cross_validated, fold_of_rows
+from pocketrnn_training.folds import CrossValidation, Fold, assign_folds, cross_validate_rows
 from pocketrnn_training.rows.data import LabelledTexts, read_files
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
@@ -32,9 +32,9 @@ def test_classes_are_spread_evenly_and_equal_texts_stay_together(rows: list[tupl
     data = LabelledTexts(texts, np.array([label for label, _ in rows]), ("a", "b", "c", "d"), "rows")
     if len(set(texts)) < count:
         with pytest.raises(DataError, match="cannot be divided"):
-            fold_of_rows(data, count, np.random.default_rng(0))
+            assign_folds(data, count, np.random.default_rng(0))
         return
-    found = fold_of_rows(data, count, np.random.default_rng(0))
+    found = assign_folds(data, count, np.random.default_rng(0))
     assert found.min() >= 0
     assert {len({fold for text, fold in zip(texts, found, strict=True) if text == one}) for one in texts} == {1}
     for label in range(4):
@@ -46,7 +46,7 @@ def test_classes_are_spread_evenly_and_equal_texts_stay_together(rows: list[tupl
 def test_labels_of_several_are_spread_too() -> None:
     marks = np.random.default_rng(0).random((200, 4)) < np.array([0.5, 0.3, 0.1, 0.05])
     data = LabelledTexts([f"t{i}" for i in range(200)], marks, tuple("abcd"), "rows")
-    found = fold_of_rows(data, 5, np.random.default_rng(0))
+    found = assign_folds(data, 5, np.random.default_rng(0))
     for label in range(4):
         sizes = np.bincount(found[marks[:, label]], minlength=5)
         assert sizes.max() - sizes.min() <= max(2, marks[:, label].sum() / 10)
@@ -61,7 +61,7 @@ def test_each_row_is_measured_by_a_classifier_that_was_trained_on_the_others(mon
         return real(others, *arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(folds, "train", watched)
-    result = cross_validated(data, replace(QUICK, epochs=1), 3)
+    result = cross_validate_rows(data, replace(QUICK, epochs=1), 3)
     assert [fold.rows for fold in result.folds] == [20, 20, 20]
     assert all(any(text not in others for others in seen) for text in data.texts)
     assert {sum(text in others for others in seen) for text in data.texts} == {2}
@@ -118,7 +118,7 @@ def test_folds_that_are_interrupted_begin_anew_and_the_classifier_stays(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(runs, "cross_validated", interrupted)
+        patched.setattr(runs, "cross_validate_rows", interrupted)
         stopped = run(*arguments)
     assert stopped.exit_code != 0
     assert "same command and --resume." in stopped.stderr

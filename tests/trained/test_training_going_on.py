@@ -20,7 +20,7 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.preparation.going_on import Start, settings_of, with_labels_of
+from pocketrnn_training.preparation.going_on import Start, add_checkpoint_labels, settings_from_checkpoint
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
@@ -49,7 +49,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_words_and_labels_that_are_new_get_rows_and_the_others_stay(before: Checkpoint) -> None:
-    data = with_labels_of(before, newer_texts())
+    data = add_checkpoint_labels(before, newer_texts())
     assert data.labels == (*LABELS, "fox")
     assert [data.labels[target] for target in data.targets] == [
         newer_texts().labels[target] for target in newer_texts().targets
@@ -95,7 +95,7 @@ def test_it_learns_the_new_label_and_with_the_old_rows_keeps_the_old_ones(before
     )
     assert any("4 new words and 1 new labels ('fox')" in text for text in said), said
     assert after.data["from"]["name"] == "animals"
-    fresh = with_labels_of(after, newer_texts(120, seed=9))
+    fresh = add_checkpoint_labels(after, newer_texts(120, seed=9))
     assert evaluate(after, fresh).accuracy > 0.9
     assert evaluate(after, replace(older, labels=after.labels)).accuracy > 0.9
 
@@ -120,7 +120,7 @@ def test_a_run_that_goes_on_is_resumed_to_the_same_weights(tmp_path: Path, chang
     settings = replace(QUICK, epochs=2, **{n: v for n, v in change.items() if n != "vocabulary_size"})
     states: list[TrainingState] = []
     whole = train(newer_texts(90), settings, before=first, keep=states.append)
-    run_folder.keep(states[0], tmp_path / "c", force=False)
+    run_folder.write_epoch(states[0], tmp_path / "c", force=False)
     resumed = train(newer_texts(90), settings, before=first, resume=run_folder.read_state(tmp_path / "c"))
     for name, tensor in whole.module.state_dict().items():
         assert tensor.equal(resumed.module.state_dict()[name]), name
@@ -133,8 +133,8 @@ def test_a_run_that_goes_on_is_resumed_to_the_same_weights(tmp_path: Path, chang
 )
 def test_another_shape_or_tokenizer_is_refused(before: Checkpoint, change: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(change))):
-        settings_of(before, replace(QUICK, **change))
-    assert settings_of(before, TextSettings()).hidden_dim == 8
+        settings_from_checkpoint(before, replace(QUICK, **change))
+    assert settings_from_checkpoint(before, TextSettings()).hidden_dim == 8
 
 
 def test_word_vectors_and_several_labels_beside_one_are_refused(before: Checkpoint, tmp_path: Path) -> None:

@@ -18,17 +18,17 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export_trained
-from pocketrnn_export.numbers.number_step import step_graph
+from pocketrnn_export.numbers.number_step import make_step_graph
 from pocketrnn_export.packing import pack
-from pocketrnn_training.baselines.statistics_baseline import statistics_baseline
-from pocketrnn_training.candidates.kernel_fit import ridge
+from pocketrnn_training.baselines.statistics_baseline import fit_statistics_baseline
+from pocketrnn_training.candidates.kernel_fit import fit_ridge
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.kernels import (
     KernelArchitecture,
     KernelClassifier,
-    at_own_scale,
     kernel_dilations,
+    scale_by_deviation,
 )
 from pocketrnn_training.fitting import fit
 from pocketrnn_training.measures.evaluation import evaluate
@@ -88,18 +88,18 @@ def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row(own_scale: boo
     module = KernelClassifier(shape).eval()
     rng = np.random.default_rng(0)
     rows = EncodedSequences.of([rng.normal(size=(n, 2)) for n in (1, 2, 9, 30, 4)], NumberInput(("a", "b")))
-    together = logits_of(module, rows, 16)
+    together = compute_logits(module, rows, 16)
     for row in range(5):
         samples, lengths = rows.batch(np.array([row]), 7.0)
         assert torch.allclose(module(torch.from_numpy(samples), torch.from_numpy(lengths))[0], together[row], atol=1e-6)
-    assert torch.equal(logits_of(module, rows.chosen(np.array([3, 0])), 16), together[[3, 0]])
+    assert torch.equal(compute_logits(module, rows.select_rows(np.array([3, 0])), 16), together[[3, 0]])
 
 
 @pytest.mark.parametrize("kernels", [6, 60])
 def test_the_scores_of_rows_that_a_ridge_did_not_see_are_those_of_a_fit_without_them(kernels: int) -> None:
     rng = np.random.default_rng(0)
     shares, targets, weights = rng.random((40, kernels)), np.arange(40) % 3, rng.random(40) + 0.5
-    found = ridge(shares, targets, 3, weights, np.arange(40))
+    found = fit_ridge(shares, targets, 3, weights, np.arange(40))
     # Rows 0 and 20 are of one part. With the mean, the deviation and the strength of all rows:
     x = (shares - np.average(shares, axis=0, weights=weights)) / shares.std(axis=0)
     y = np.where(targets[:, None] == np.arange(3), 1.0, -1.0)
@@ -176,7 +176,7 @@ def test_rows_of_one_size_are_read_as_they_are_and_a_row_that_never_changes_has_
     assert isinstance(made.architecture, KernelArchitecture)
     assert not made.architecture.own_scale
     still = torch.full((1, 1, 7), 1234.567)
-    scaled, sizes = at_own_scale(still, torch.zeros(1, 1, 7, dtype=torch.bool), torch.tensor([7]))
+    scaled, sizes = scale_by_deviation(still, torch.zeros(1, 1, 7, dtype=torch.bool), torch.tensor([7]))
     assert not scaled.any()
     assert sizes.tolist() == [[pytest.approx(1e-3), pytest.approx(1234.567)]]
 
@@ -197,10 +197,10 @@ def test_the_command_says_the_accuracy_of_the_folds_with_its_spread(tmp_path: Pa
 
 def test_a_forest_of_statistics_is_measured_by_the_folds() -> None:
     data = easy_sequences()
-    found = statistics_baseline(data.sequences, data.targets, np.arange(40) % 4)
+    found = fit_statistics_baseline(data.sequences, data.targets, np.arange(40) % 4)
     assert found is not None
     assert found.accuracy > 0.8
-    assert statistics_baseline(data.sequences, np.zeros(40, np.int64), np.arange(40) % 4) is None
+    assert fit_statistics_baseline(data.sequences, np.zeros(40, np.int64), np.arange(40) % 4) is None
 
 
 def test_kernels_are_exported_proven_and_packed_and_say_how_a_state_is_carried(tmp_path: Path) -> None:
@@ -213,5 +213,5 @@ def test_kernels_are_exported_proven_and_packed_and_say_how_a_state_is_carried(t
     for path in ("b", "b.prnn"):
         assert [label for (label,) in Classifier.load(tmp_path / path).predict_labels(more)] == fitted.predict(more)
     with pytest.raises(ExportError) as refused:
-        step_graph((tmp_path / "b" / "model.onnx").read_bytes(), most=None)
+        make_step_graph((tmp_path / "b" / "model.onnx").read_bytes(), most=None)
     assert "--convolution 0 --one-direction --pooling last" in refused.value.remedy

@@ -15,10 +15,10 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.bundle import export
 from pocketrnn_export.packing import pack
-from pocketrnn_export.trained import arguments_of, export_trained
+from pocketrnn_export.trained import checkpoint_arguments, export_trained
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import RecurrentClassifier
-from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
+from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.classifiers.linear import LINEAR, LinearArchitecture, LinearScores
 from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.measures.evaluation import evaluate
@@ -26,8 +26,8 @@ from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.linear_part import Counted, LinearPart, pair_codes, pairs_for
-from pocketrnn_training.texts.token_choice import counted_in
+from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, find_pair_rows, pair_codes
+from pocketrnn_training.texts.token_choice import make_feature_counter
 from pocketrnn_training.training import train
 
 ONE = replace(QUICK, epochs=1)
@@ -39,8 +39,8 @@ def drawn_rows(rows: int = 30, vocabulary_size: int = 11) -> EncodedTexts:
     return EncodedTexts.from_lengths(rng.integers(2, vocabulary_size, lengths.sum()).astype(np.int32), lengths)
 
 
-def counted(*spelled: str, pairs: int = 16, pieces: bool = False) -> Counted:
-    return Counted(("", "", *spelled), pairs, 1, pieces)
+def counted(*spelled: str, pairs: int = 16, pieces: bool = False) -> FeatureCounter:
+    return FeatureCounter(("", "", *spelled), pairs, 1, pieces)
 
 
 @pytest.mark.parametrize("pieces", [False, True])
@@ -60,7 +60,7 @@ def test_a_module_says_what_the_fit_says_however_its_rows_are_padded(pieces: boo
 def test_the_order_of_words_tells_and_a_class_without_rows_is_not_likely() -> None:
     rows = EncodedTexts(np.array([2, 3, 3, 2] * 4, np.int32), np.arange(0, 17, 2))
     targets = np.array([0, 2] * 4)
-    part = LinearPart.fitted(counted("a", "b", "c", pairs=pairs_for(5, 3)), rows, targets, classes=3)
+    part = LinearPart.fitted(counted("a", "b", "c", pairs=find_pair_rows(5, 3)), rows, targets, classes=3)
     assert part.logits(rows).argmax(axis=1).tolist() == targets.tolist()
 
 
@@ -82,7 +82,7 @@ def test_a_word_that_no_row_has_is_known_by_its_vector() -> None:
     assert part.logits(new).argmax(axis=1).tolist() == [0, 1]
     without = LinearPart.fitted(replace(known, vectors=None), rows, np.array([0, 1, 0, 1]), classes=2)
     assert not without.words[4:].any()
-    refitted = part.refitted(rows, np.array([1, 0, 1, 0]))
+    refitted = part.refit(rows, np.array([1, 0, 1, 0]))
     assert refitted.logits(new).argmax(axis=1).tolist() == [1, 0]
 
 
@@ -117,7 +117,7 @@ def test_numbers_of_pairs_stay_below_their_count(size: int, pairs: int) -> None:
 def test_pieces_of_words_have_one_too() -> None:
     best = train(easy_texts(60), replace(ONE, tokenizer="bpe", vocabulary_size=60))
     assert best.training["linear"]
-    assert best.architecture.pairs == pairs_for(60, len(LABELS))
+    assert best.architecture.pairs == find_pair_rows(60, len(LABELS))
     assert best.architecture.joints
 
 
@@ -128,12 +128,12 @@ def test_a_run_has_one_by_default_and_its_checkpoint_is_read_as_it_was_written(t
     checkpoints.write(best, tmp_path / "c")
     read = checkpoints.read(tmp_path / "c")
     assert read.architecture == best.architecture
-    encoded = encoded_rows(data.texts, best.rules, best.vocabulary)
-    assert torch.equal(logits_of(read.module, encoded, 16), logits_of(best.module, encoded, 16))
+    encoded = encode_rows(data.texts, best.rules, best.vocabulary)
+    assert torch.equal(compute_logits(read.module, encoded, 16), compute_logits(best.module, encoded, 16))
     # The final fit fits it on all rows, too.
     assert isinstance(best.module, RecurrentClassifier)
     assert best.module.linear is not None
-    known = counted_in(best.vocabulary, best.text_rules, best.architecture.pairs)
+    known = make_feature_counter(best.vocabulary, best.text_rules, best.architecture.pairs)
     refitted = LinearPart.fitted(known, encoded, data.targets, classes=len(LABELS))
     words = best.module.linear.words.detach() * best.metrics["temperature"]
     order = torch.from_numpy(refitted.words)
@@ -199,8 +199,8 @@ def test_going_on_fits_it_anew_with_the_new_words() -> None:
 
 
 def test_too_many_classes_have_none() -> None:
-    assert pairs_for(15_000, 1000) == 0
-    assert pairs_for(2000, 77) * 77 * 4 <= 2**21
+    assert find_pair_rows(15_000, 1000) == 0
+    assert find_pair_rows(2000, 77) * 77 * 4 <= 2**21
 
 
 def test_as_the_whole_classifier_it_is_read_exported_and_packed(tmp_path: Path) -> None:
@@ -214,13 +214,13 @@ def test_as_the_whole_classifier_it_is_read_exported_and_packed(tmp_path: Path) 
     expected = evaluate(best, data)
     for made in (tmp_path / "b", tmp_path / "c.prnn"):
         assert evaluate(Classifier.load(made), data).confusion == expected.confusion
-    module, described = arguments_of(best)
+    module, described = checkpoint_arguments(best)
     with pytest.raises(ExportError, match="--no-linear"):
         export(module, tmp_path / "s", **described, streaming=True)
 
 
 def test_it_is_not_exported_for_streaming(tmp_path: Path) -> None:
     best = train(easy_texts(60), replace(ONE, bidirectional=False, linear=True))
-    module, described = arguments_of(best)
+    module, described = checkpoint_arguments(best)
     with pytest.raises(ExportError, match="linear part"):
         export(module, tmp_path / "b", **described, streaming=True)

@@ -14,9 +14,9 @@ from training_data import LABELS, QUICK, easy_texts
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.preparation.task import Beside
+from pocketrnn_training.preparation.task import OtherSources
 from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.batches import EncodedTexts
@@ -167,7 +167,7 @@ def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
     torch.testing.assert_close(checkpoint.module.embedding.weight[index("far")], torch.tensor([2.0, 2.0]))
     assert len(set(checkpoint.vocabulary)) == len(checkpoint.vocabulary) == checkpoint.architecture.vocabulary_size
     # A word too rare for the data's vocabulary is read as itself.
-    task = prepare(data, None, chosen, lambda _: None, beside=Beside(word_vectors=path))[0]
+    task = prepare(data, None, chosen, lambda _: None, beside=OtherSources(word_vectors=path))[0]
     encoder = TextEncoder(task.rules, task.vocabulary)
     again = [i for text in data.parts(None, chosen)[0].texts for i in encoder.encode(text)]
     assert task.rows.values.tolist() == again
@@ -284,7 +284,7 @@ def test_the_second_lesson_the_mean_over_padded_states_is_mostly_padding() -> No
 def test_logits_are_in_the_order_of_the_rows(packed: bool) -> None:
     checkpoint = train(easy_texts(60), replace(QUICK, packed=packed, epochs=1))
     texts = EncodedTexts.of(easy_texts(50, seed=2).texts, TextEncoder(checkpoint.rules, checkpoint.vocabulary))
-    logits = logits_of(checkpoint.module, texts, 16)
+    logits = compute_logits(checkpoint.module, texts, 16)
     for start in range(0, 50, 16):
         tokens, lengths = texts.batch(np.arange(start, min(start + 16, 50)), 1)
         arguments = (torch.from_numpy(tokens), torch.from_numpy(lengths))[: 2 if packed else 1]

@@ -21,8 +21,8 @@ from pocketrnn.errors import DataError, InputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.fitting import FittedClassifier, fit
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.measures.thresholds import parted_from, reached_by
-from pocketrnn_training.rows.data import LabelledTexts, without_outside
+from pocketrnn_training.measures.thresholds import separating_threshold, threshold_for_share
+from pocketrnn_training.rows.data import LabelledTexts, separate_outside
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 
@@ -35,7 +35,7 @@ def test_the_share_of_right_answers_reaches_it_and_no_more_than_needed(
     probabilities = np.c_[likeliest, 1 - likeliest]
     targets = np.array([0 if is_right else 1 for _, is_right in answers])
     right = likeliest[probabilities.argmax(axis=1) == targets]
-    threshold = reached_by(share, probabilities, targets)
+    threshold = threshold_for_share(share, probabilities, targets)
     if not len(right):
         assert threshold == 0
         return
@@ -63,7 +63,7 @@ def test_texts_of_a_class_that_was_left_out_are_given_no_label_more_often() -> N
 
 def test_rows_that_are_outside_choose_the_threshold_and_are_not_trained_on(tmp_path: Path) -> None:
     data = easy_texts(180)
-    reading = without_outside(data, "elk")
+    reading = separate_outside(data, "elk")
     assert (reading.labels, len(reading), len(reading.outside)) == (("cat", "dog"), 120, 60)
     settings = replace(QUICK, epochs=6)
     best = train(reading, settings)
@@ -74,7 +74,7 @@ def test_rows_that_are_outside_choose_the_threshold_and_are_not_trained_on(tmp_p
     assert best.metrics["right_above_threshold"] > 0.8
     assert best.metrics["outside_above_threshold"] < 0.3
     # Rows that were not seen are parted as well.
-    fresh = without_outside(easy_texts(200, seed=3), "elk")
+    fresh = separate_outside(easy_texts(200, seed=3), "elk")
     found = evaluate(best, fresh)
     assert found.outside is not None
     assert found.outside.rows == 66
@@ -106,7 +106,7 @@ def test_no_other_threshold_parts_them_better(outside: list[int], answers: list[
     def worth(threshold: float) -> float:
         return float((right >= max(threshold, 1e-9)).mean() + (others.max(axis=1) < threshold).mean())
 
-    found = worth(parted_from(others, probabilities, targets))
+    found = worth(separating_threshold(others, probabilities, targets))
     assert all(found >= worth(threshold) - 1e-9 for threshold in (step / 400 for step in range(401)))
 
 

@@ -21,13 +21,13 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.text import SubwordRules, TextEncoder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.preparation.task import Beside
+from pocketrnn_training.preparation.task import OtherSources
 from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.pieces import WordsOfRows, learn_pieces
+from pocketrnn_training.texts.pieces import RowWords, learn_pieces
 from pocketrnn_training.training import train
 
 TEXTS = ["Lower, lowest!", "low slow  lowly", "новый новее", "新しい本 新しい", "", " \n", "<unk> <pad> \ud800", "☃"]
@@ -54,7 +54,7 @@ def test_pieces_are_the_merges_of_the_texts_and_the_same_ones_each_time() -> Non
 
 @given(ANY_TEXTS)
 def test_rows_without_dropout_are_those_of_the_text_rules(texts: list[str]) -> None:
-    made = WordsOfRows.of(texts, RULES, PIECES).encoded()
+    made = RowWords.of(texts, RULES, PIECES).encoded()
     asked = EncodedTexts.of(texts, TextEncoder(RULES, PIECES))
     assert rows_of(made) == rows_of(asked)
     assert made.ids.dtype == asked.ids.dtype
@@ -63,14 +63,14 @@ def test_rows_without_dropout_are_those_of_the_text_rules(texts: list[str]) -> N
 @given(ANY_TEXTS, st.integers(0, 99))
 def test_drawn_pieces_spell_the_same_text_and_follow_from_the_seed(texts: list[str], seed: int) -> None:
     rules = replace(RULES, max_tokens=None)
-    words = WordsOfRows.of(texts, rules, PIECES)
+    words = RowWords.of(texts, rules, PIECES)
     drawn = rows_of(words.drawn(0.5, seed)[0])
     assert list(map(spelt, drawn)) == list(map(spelt, rows_of(words.encoded())))
     assert drawn == rows_of(words.drawn(0.5, seed)[0])
 
 
 def test_pieces_differ_from_epoch_to_epoch_and_are_cut_to_the_most_that_are_read() -> None:
-    words = WordsOfRows.of(["lower lowest slow", ""] * 20, RULES, PIECES)
+    words = RowWords.of(["lower lowest slow", ""] * 20, RULES, PIECES)
     drawn = [words.drawn(0.5, seed)[0] for seed in range(3)]
     assert len({tuple(texts.ids.tolist()) for texts in drawn}) == 3
     assert max(texts.lengths.max() for texts in drawn) == RULES.max_tokens
@@ -88,7 +88,7 @@ def test_of_a_large_alphabet_the_most_frequent_half_of_the_vocabulary_is_kept() 
 @pytest.mark.slow
 def test_a_text_of_a_megabyte_without_spaces_is_learnt_from_its_beginning() -> None:
     rules, pieces = learn_pieces(["ab" * 500_000, "abc"], 20, min_freq=1, max_tokens=8)
-    words = WordsOfRows.of(["ab" * 500_000], rules, pieces)
+    words = RowWords.of(["ab" * 500_000], rules, pieces)
     assert words.drawn(0.1, 0)[0].lengths.tolist() == [8]
 
 
@@ -125,7 +125,9 @@ def test_a_piece_that_is_a_word_starts_from_its_vector(tmp_path: Path) -> None:
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("low 1 2\nest 3 4\nlower 5 6\n")
     data = LabelledTexts(["low lower", "lowest low"] * 4, np.array([0, 1] * 4), ("a", "b"), "rows")
-    task = prepare(data, None, replace(BPE, embedding_dim=None), lambda _: None, beside=Beside(word_vectors=vectors))[0]
+    task = prepare(
+        data, None, replace(BPE, embedding_dim=None), lambda _: None, beside=OtherSources(word_vectors=vectors)
+    )[0]
     assert task.vectors is not None
     found = {task.vocabulary[i]: row.tolist() for i, row in zip(task.vectors.ids, task.vectors.values, strict=True)}
     assert found == {"▁low": [1, 2], "▁lower": [5, 6]}

@@ -18,7 +18,7 @@ from pocketrnn_training import Checkpoint, NumberSettings, TeacherAnswers, TextS
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import is_recurrent_weight
 from pocketrnn_training.loop.training_loop import TrainingState
-from pocketrnn_training.rows.sequences import Recording, labelled_sequences
+from pocketrnn_training.rows.sequences import Recording, make_labelled_sequences
 
 SETTINGS = replace(QUICK, cell="qrnn", epochs=1)
 ROWS = easy_texts(60)
@@ -46,7 +46,7 @@ def resumed() -> Checkpoint:
 def of_numbers() -> Checkpoint:
     rng = np.random.default_rng(0)
     recordings = [Recording(str(i), rng.normal(size=(9, 2)).astype(np.float32), f"{i % 2}") for i in range(20)]
-    data = labelled_sequences(recordings, NumberInput(("x", "y")), None, "drawn")
+    data = make_labelled_sequences(recordings, NumberInput(("x", "y")), None, "drawn")
     return train(data, NumberSettings(cell="qrnn", epochs=1, epoch_size=32, hidden_dim=4, filters=3, device="cpu"))
 
 

@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from sampling import mostly_slow
 from training_data import LABELS, QUICK, easy_texts, noting, write_csv
 
-from pocketrnn.bundle.folder import put_back
-from pocketrnn.bundle.manifest import read as read_manifest
+from pocketrnn.bundle.folder import repair_interrupted_write
+from pocketrnn.bundle.manifest import read_manifest as read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, InputError
 from pocketrnn_training import run_folder, training
@@ -33,11 +33,11 @@ from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.checkpoint_folder import RESUME, is_unfinished
 from pocketrnn_training.loop import metrics
 from pocketrnn_training.loop.processes import ProcessError
-from pocketrnn_training.measures.calibration import calibration_error, fitted_temperature
+from pocketrnn_training.measures.calibration import calibration_error, fit_temperature
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.report import run_report as report
-from pocketrnn_training.report.report_page import report_page
-from pocketrnn_training.rows.batches import rows_of_epoch
+from pocketrnn_training.report.report_page import render_page
+from pocketrnn_training.rows.batches import draw_epoch_rows
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.training import TrainingState, train
 
@@ -89,7 +89,7 @@ def test_a_run_resumed_after_any_epoch_gives_the_weights_of_an_unbroken_one(
     unbroken = states_of(data, settings)
     for after, state in enumerate(unbroken[:-1], start=1):
         folder = tmp_path / str(after)
-        run_folder.keep(state, folder, force=False)
+        run_folder.write_epoch(state, folder, force=False)
         resumed: list[TrainingState] = []
         torch.rand(3)
         best = train(data, settings, resume=run_folder.read_state(folder), keep=resumed.append)
@@ -178,7 +178,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
 @pytest.mark.parametrize("content", mostly_slow([b"", b"\x00" * 64, b"not a tensor file at all"], 3))
 def test_a_damaged_state_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = tmp_path / "c"
-    run_folder.keep(states_of(easy_texts(60), replace(QUICK, epochs=1))[0], folder, force=False)
+    run_folder.write_epoch(states_of(easy_texts(60), replace(QUICK, epochs=1))[0], folder, force=False)
     whole = (folder / RESUME).read_bytes()
     other_loss = re.sub(rb'training_loss\\": \d', lambda m: m[0][:-1] + (b"7" if m[0][-1:] != b"7" else b"8"), whole)
     renamed = whole.replace(b"module.fc.bias", b"module.fc.bjas", 1)
@@ -202,14 +202,14 @@ def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
     for name in (*left_behind, *others[:2]):
         for path in (tmp_path / name / "c.2", tmp_path / name):
             os.utime(path, (0, 0))
-    put_back(tmp_path / "c")
+    repair_interrupted_write(tmp_path / "c")
     assert sorted(path.name for path in tmp_path.iterdir()) == [*others, "c"]
     assert (tmp_path / "c/config.json").read_text() == "{}"
 
 
 @given(rows=st.integers(1, 30), size=st.integers(1, 70), seed=st.integers(0, 5), epochs=st.integers(1, 6))
 def test_every_row_is_drawn_once_before_any_is_drawn_again(rows: int, size: int, seed: int, epochs: int) -> None:
-    drawn = np.concatenate([rows_of_epoch(rows, size, epoch, seed) for epoch in range(1, epochs + 1)])
+    drawn = np.concatenate([draw_epoch_rows(rows, size, epoch, seed) for epoch in range(1, epochs + 1)])
     assert len(drawn) == size * epochs
     for start in range(0, len(drawn), rows):
         part = drawn[start : start + rows]
@@ -363,7 +363,7 @@ def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> Non
     states = states_of(data, replace(QUICK, epochs=1, learning_rate=1e-4, linear=False))
     validation = LabelledTexts(hostile, np.array([0, 1, 2, 0, 1, 2]), labels, "hostile")
     others = report.OtherResults([Notice("a <b>notice</b>")])
-    report.write(tmp_path, states[-1].best, states[-1].history, validation, other_results=others)
+    report.write_report(tmp_path, states[-1].best, states[-1].history, validation, other_results=others)
     written = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "日本" in written
     assert "<" not in written.replace("\\<", "")
@@ -378,7 +378,7 @@ def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> Non
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
     assert (tmp_path / "confusion.png").stat().st_size > 1000
     page = Page.of((tmp_path / "report.html").read_text(encoding="ascii"))
-    wrong = [text for text in hostile[:3] if report._plain(text) in mistakes]
+    wrong = [text for text in hostile[:3] if report._escape(text) in mistakes]
     assert wrong
     assert {*wrong, "Sci/Tech", "日本"} <= set(page.cells)
     assert "script" not in page.tags
@@ -415,18 +415,18 @@ class Page(HTMLParser):
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Zs", "Co", "Cn"])))
 def test_the_page_shows_what_the_markdown_shows(text: str) -> None:
-    lines = ["# a", "", "| | |", "|---|---:|", f"| {report._plain(text)} | {report._plain(text)} |"]
-    assert Page.of(report_page(lines, {})).cells == [text] * 2
-    assert "<p><strong>9.50 %</strong> &amp; <code>--a</code>" in report_page(["# a", "", "**9.50 %** & `--a`"], {})
+    lines = ["# a", "", "| | |", "|---|---:|", f"| {report._escape(text)} | {report._escape(text)} |"]
+    assert Page.of(render_page(lines, {})).cells == [text] * 2
+    assert "<p><strong>9.50 %</strong> &amp; <code>--a</code>" in render_page(["# a", "", "**9.50 %** & `--a`"], {})
 
 
 def test_classes_are_named_in_the_picture_and_those_confused_most_are_drawn() -> None:
-    assert [report._tick(0, name) for name in ("so good", "日本", "a\nb", " ", "x" * 31)] == [
+    assert [report._tick_label(0, name) for name in ("so good", "日本", "a\nb", " ", "x" * 31)] == [
         *("so good", "1", "1", "1", f"{'x' * 30}... (1)"),
     ]
     counts = np.eye(200, dtype=np.int64)
     counts[150, 160] = counts[7, 199] = 3
-    drawn = report._most_confused(counts).tolist()
+    drawn = report._find_most_confused(counts).tolist()
     assert len(drawn) == 80
     assert {7, 150, 160, 199} <= set(drawn)
     assert drawn == sorted(drawn)
@@ -442,7 +442,7 @@ def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classe
     states = states_of(data, replace(QUICK, epochs=1))
     # One row is wrong, whatever is learnt of it: its text has the other class elsewhere.
     wrong = replace(data, targets=np.append(1, targets[1:]))
-    report.write(tmp_path, states[-1].best, states[-1].history, wrong)
+    report.write_report(tmp_path, states[-1].best, states[-1].history, wrong)
     written = (tmp_path / "report.md").read_text()
     assert f"| {classes} | class {classes - 1} |" in written
     assert ("The picture has the 80 of" in written) == (classes > 80)
@@ -472,14 +472,14 @@ def test_the_temperature_that_was_put_in_is_found(temperature: float, seed: int)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     targets = (probabilities.cumsum(axis=1) > rng.random((4000, 1))).argmax(axis=1)
     sharpened = torch.tensor(logits * temperature, dtype=torch.float32)
-    found = fitted_temperature(sharpened, torch.from_numpy(targets))
+    found = fit_temperature(sharpened, torch.from_numpy(targets))
     assert found == pytest.approx(temperature, rel=0.12)
     assert calibration_error(sharpened / found, torch.from_numpy(targets)) < 0.035
 
 
 def test_a_few_rows_that_are_all_right_do_not_make_every_answer_certain() -> None:
     logits = torch.eye(3).repeat(4, 1)
-    assert fitted_temperature(logits, torch.arange(3).repeat(4)) > 0.2
+    assert fit_temperature(logits, torch.arange(3).repeat(4)) > 0.2
 
 
 def test_the_calibration_error_is_the_distance_of_probability_and_accuracy() -> None:
@@ -571,18 +571,18 @@ def test_no_row_is_lost_where_a_class_has_one_row_only() -> None:
 
 def test_a_kept_state_holds_plain_tensors(tmp_path: Path) -> None:
     state = states_of(easy_texts(60), replace(QUICK, epochs=1))[0]
-    run_folder.keep(state, tmp_path / "c", force=False)
+    run_folder.write_epoch(state, tmp_path / "c", force=False)
     assert set(load_file(tmp_path / "c" / RESUME)) == set(state.tensors)
 
 
 def test_a_second_run_into_a_folder_is_told_before_it_reads_the_data(reviews: Path) -> None:
     Path("unread.csv").write_text("label,text\nx,a\n,b\n")
-    with run_folder.claimed(Path("c")):
+    with run_folder.lock_folder(Path("c")):
         for more in ((), ("--force",)):
             second = run("train", "unread.csv", "-o", "c", *OPTIONS, *more)
             assert second.exit_code == 2
             assert "Another run is writing c." in second.stderr
-        with run_folder.claimed(Path("d")):
+        with run_folder.lock_folder(Path("d")):
             pass
     assert not list(Path().glob(".*.lock"))
     assert run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "1").exit_code == 0
@@ -600,7 +600,7 @@ def test_the_claim_of_a_run_that_was_killed_is_void(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert (tmp_path / ".c.lock").exists()
-    with run_folder.claimed(folder):
+    with run_folder.lock_folder(folder):
         pass
     assert not (tmp_path / ".c.lock").exists()
 
@@ -618,12 +618,12 @@ def test_the_report_does_not_read_the_validation_rows_again(reviews: Path, monke
         raise AssertionError("the rows are read again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(report, "logits_of", refused)
+        patched.setattr(report, "compute_logits", refused)
         assert run("train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "2").exit_code == 0
     checkpoint = checkpoints.read(Path("c"))
     validation = easy_texts(40, seed=2)
     state = states_of(easy_texts(), replace(QUICK, epochs=2))[-1]
-    read, known = report.ValidationAnswers.of(state.best, validation), report.ValidationAnswers.of_state(state)
+    read, known = report.ValidationAnswers.of(state.best, validation), report.ValidationAnswers.from_state(state)
     assert read.probabilities.shape[1] == known.probabilities.shape[1] == len(checkpoint.labels)
     _, held_out = easy_texts().parts(None, QUICK)
     again = report.ValidationAnswers.of(state.best, held_out)

@@ -17,21 +17,21 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_training.baselines.convolution_baseline import convolution_baseline
+from pocketrnn_training.baselines.convolution_baseline import fit_convolution_baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture, SequenceClassifier
-from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.fitting import fit
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.augmentation import Augmentation
-from pocketrnn_training.preparation.going_on import settings_of
+from pocketrnn_training.preparation.going_on import settings_from_checkpoint
 from pocketrnn_training.progress import Epoch
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.data_source import DataSource
-from pocketrnn_training.rows.sequences import LabelledSequences, Recording, labelled_sequences
+from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.run import TrainingRun
-from pocketrnn_training.settings.choices import default_of, settings_of_choices
+from pocketrnn_training.settings.choices import find_default, make_settings
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
@@ -71,7 +71,7 @@ def easy_arrays(rows: int = 40, seed: int = 0) -> tuple[list[np.ndarray], list[s
 def easy_sequences(rows: int = 40, seed: int = 0) -> LabelledSequences:
     arrays, labels = easy_arrays(rows, seed)
     recordings = [Recording(f"{i}", a, label) for i, (a, label) in enumerate(zip(arrays, labels, strict=True))]
-    return labelled_sequences(recordings, NumberInput(("noise", "height")), None, "easy")
+    return make_labelled_sequences(recordings, NumberInput(("noise", "height")), None, "easy")
 
 
 def test_validation_sequences_that_are_read_otherwise_are_refused_by_what_differs() -> None:
@@ -131,7 +131,7 @@ def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row() -> None:
     module = SequenceClassifier(SHAPE).eval()
     rng = np.random.default_rng(0)
     rows = EncodedSequences.of([rng.normal(size=(n, 2)) for n in (1, 2, 9, 30, 4)], NumberInput(("a", "b")))
-    together = logits_of(module, rows, 16)
+    together = compute_logits(module, rows, 16)
     for row in range(5):
         samples, lengths = rows.batch(np.array([row]), 0.0)
         alone = module(torch.from_numpy(samples), torch.from_numpy(lengths))
@@ -158,7 +158,7 @@ def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> No
     steps = np.arange(40.0)[:, None]
     labels = ["a"] * 11 + ["b"] * 3 + ["a"] * 10 + ["b"] * 16
     rules = NumberInput(("x",), window=4, hop=2)
-    data = labelled_sequences([Recording("walk", steps, labels), Recording("run", steps, "b")], rules, None, "two")
+    data = make_labelled_sequences([Recording("walk", steps, labels), Recording("run", steps, "b")], rules, None, "two")
     assert [int(s[0, 0]) for s in data.sequences[:8]] == [0, 2, 4, 6, 14, 16, 18, 20]
     (note,) = data.notes
     assert note.startswith("1 of 5 stretches")
@@ -166,7 +166,7 @@ def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> No
     assert len(training) + len(held_out) == len(data)
     assert not set(training.recordings.tolist()) & set(held_out.recordings.tolist())
     with pytest.raises(DataError, match=r"\bwalk .*'a', .*'b' .*step 11\b"):
-        labelled_sequences([Recording("walk", steps, labels)], replace(rules, window=None, hop=None), None, "two")
+        make_labelled_sequences([Recording("walk", steps, labels)], replace(rules, window=None, hop=None), None, "two")
     with pytest.raises(DataError, match="Every class has 1 stretch"):
         data.rows(np.flatnonzero(np.isin(data.recordings, [0, 3]))).parts(None, QUICK)
 
@@ -180,7 +180,7 @@ def test_samples_that_cannot_be_learnt_from_are_refused_by_their_sequence(
 ) -> None:
     rules = NumberInput(("x",), missing=missing)
     with pytest.raises(DataError, match=f"walk.*{said}"):
-        labelled_sequences([Recording("walk", np.array(samples), "a")], rules, ("a", "b"), "one")
+        make_labelled_sequences([Recording("walk", np.array(samples), "a")], rules, ("a", "b"), "one")
 
 
 def test_a_missing_sample_is_filled_by_the_value_that_is_said_and_does_not_move_the_scale() -> None:
@@ -197,15 +197,15 @@ def test_a_missing_sample_is_filled_by_the_value_that_is_said_and_does_not_move_
 def test_choices_of_texts_are_refused_for_numbers(choice: dict[str, object]) -> None:
     (name,) = choice
     with pytest.raises(InputError, match=f"^{name} is .* for texts"):
-        settings_of_choices(NumberSettings, choice)
+        make_settings(NumberSettings, choice)
 
 
 def test_choices_of_the_other_kind_may_be_at_their_defaults_and_none_is_for_that_of_the_kind() -> None:
-    given = {name: default_of(name) for name in asdict(TextSettings()) | asdict(NumberSettings())}
-    assert settings_of_choices(NumberSettings, given) == NumberSettings()
-    assert settings_of_choices(TextSettings, given) == TextSettings()
+    given = {name: find_default(name) for name in asdict(TextSettings()) | asdict(NumberSettings())}
+    assert make_settings(NumberSettings, given) == NumberSettings()
+    assert make_settings(TextSettings, given) == TextSettings()
     with pytest.raises(InputError, match="no choice 'epoch'") as refused:
-        settings_of_choices(NumberSettings, {"epoch": 3})
+        make_settings(NumberSettings, {"epoch": 3})
     assert "epochs" in refused.value.remedy
     with pytest.raises(InputError, match="device is None"):
         NumberSettings(device=None)  # type: ignore[arg-type]
@@ -224,7 +224,7 @@ def test_choices_of_numbers_are_refused_for_texts_and_what_is_for_texts_for_numb
         train(easy_sequences(), QUICK, word_vectors=tmp_path)
     made = train(easy_sequences(), replace(QUICK, epochs=1))
     with pytest.raises(InputError, match=f"{made.name} .*Train anew"):
-        settings_of(made, TextSettings())
+        settings_from_checkpoint(made, TextSettings())
     with pytest.raises(DataError, match=f"{made.name} takes sequences"):
         evaluate(made, easy_texts(30))
     with pytest.raises(DataError, match=r"ag_news takes texts, .*sequences"):
@@ -264,10 +264,10 @@ def test_a_linear_model_of_random_convolutions_learns_too() -> None:
     data, more = easy_sequences(), easy_sequences(seed=1)
     rules = replace(data.rules, mean=(0.0, 30.0))
     of_data, of_more = (EncodedSequences.of(d.sequences, rules) for d in (data, more))
-    found = convolution_baseline(of_data, data.targets, of_more, more.targets)
+    found = fit_convolution_baseline(of_data, data.targets, of_more, more.targets)
     assert found is not None
     assert found.accuracy > 0.8
-    assert convolution_baseline(of_data, np.zeros(40, np.int64), of_more, more.targets) is None
+    assert fit_convolution_baseline(of_data, np.zeros(40, np.int64), of_more, more.targets) is None
 
 
 def write_npz(path: Path, seed: int = 0) -> Path:

@@ -24,14 +24,14 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn_training import fit, run_folder
-from pocketrnn_training.baselines.linear_baseline import linear_baseline
+from pocketrnn_training.baselines.linear_baseline import fit_linear_baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.fitting import FittedClassifier
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.measures.logit_measures import best_threshold, f1_of, mean_loss, right_rows
-from pocketrnn_training.measures.thresholds import chosen_thresholds, cross_fitted
-from pocketrnn_training.rows.data import LabelledTexts, labels_of, read_files
-from pocketrnn_training.rows.labelled_rows import split
+from pocketrnn_training.measures.logit_measures import best_threshold, f1_from_logits, find_right_rows, mean_loss
+from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted
+from pocketrnn_training.rows.data import LabelledTexts, parse_labels, read_files
+from pocketrnn_training.rows.labelled_rows import split_rows
 from pocketrnn_training.training import TrainingState, train
 
 LABELS = ("long", "loud", "sad")
@@ -116,7 +116,7 @@ def test_lists_and_separated_strings_are_read_alike(tmp_path: Path, ending: str)
     ],
 )
 def test_what_a_value_says_of_labels(value: Any, labels: list[str] | None) -> None:
-    assert labels_of(value) == labels
+    assert parse_labels(value) == labels
 
 
 def test_another_separator_is_taken(tmp_path: Path) -> None:
@@ -169,14 +169,14 @@ def test_each_part_has_a_row_of_every_label_that_has_two(marks: list[list[bool]]
     targets = np.array(marks)
     data = LabelledTexts([f"t{i}" for i in range(len(marks))], targets, ("a", "b", "c", "d"), "drawn")
     try:
-        first, second = split(data, share, np.random.default_rng(seed))
+        first, second = split_rows(data, share, np.random.default_rng(seed))
     except DataError:
         assert not (targets.sum(axis=0) > 1).any() or len(marks) < 4
         return
     assert sorted([*first, *second]) == list(range(len(marks)))
     of_all = data.counts()
     assert (data.counts(first)[of_all > 0] > 0).all()
-    again = split(data, share, np.random.default_rng(seed))
+    again = split_rows(data, share, np.random.default_rng(seed))
     assert (again[0] == first).all()
 
 
@@ -190,7 +190,7 @@ def test_validation_rows_of_one_label_each_are_refused_beside_rows_of_several() 
 
 def test_the_share_of_each_label_is_about_what_was_asked_for() -> None:
     data = tagged_texts(1000)
-    _, second = split(data, 0.2, np.random.default_rng(0))
+    _, second = split_rows(data, 0.2, np.random.default_rng(0))
     assert len(second) == pytest.approx(200, abs=40)
     assert data.counts(second) / data.counts() == pytest.approx(np.full(3, 0.2), abs=0.04)
 
@@ -212,12 +212,12 @@ def test_measures_are_those_of_scikit_learn_and_torch() -> None:
     assert mean_loss(logits, targets) == pytest.approx(
         4 * torch.nn.BCEWithLogitsLoss()(logits, targets.float()).item(), rel=1e-5
     )
-    assert right_rows(logits, targets).tolist() == ((logits > 0) == targets).all(dim=1).tolist()
+    assert find_right_rows(logits, targets).tolist() == ((logits > 0) == targets).all(dim=1).tolist()
     probabilities = torch.sigmoid(logits).numpy().astype(float)
     best = max(f1_score(targets, probabilities >= t, average="micro") for t in np.unique(probabilities))
-    assert f1_of(logits, targets) == pytest.approx(best)
+    assert f1_from_logits(logits, targets) == pytest.approx(best)
     classes = torch.from_numpy(rng.integers(0, 4, 50))
-    assert f1_of(logits, classes) == pytest.approx(
+    assert f1_from_logits(logits, classes) == pytest.approx(
         f1_score(classes, logits.argmax(dim=1), average="macro", labels=range(4), zero_division=0)
     )
 
@@ -242,15 +242,15 @@ def test_a_rare_label_is_given_from_near_the_threshold_of_all_on() -> None:
     targets[:200, 0], targets[200:202, 1] = True, True
     probabilities = np.where(targets, 0.6, 0.2) + rng.normal(0, 0.01, targets.shape)
     probabilities[200:202, 1] = 0.95
-    often, rarely = chosen_thresholds(probabilities, targets)
+    often, rarely = choose_thresholds(probabilities, targets)
     of_all, _ = best_threshold(probabilities.ravel(), targets.ravel())
     assert abs(rarely - of_all) < 0.1
     assert 0.2 < often < 0.6
-    assert (cross_fitted(probabilities, targets) == targets).mean() > 0.99
+    assert (predict_cross_fitted(probabilities, targets) == targets).mean() > 0.99
 
 
 def test_thresholds_without_any_label_are_a_half() -> None:
-    assert chosen_thresholds(np.full((3, 2), 0.1), np.zeros((3, 2), dtype=bool)) == (0.5, 0.5)
+    assert choose_thresholds(np.full((3, 2), 0.1), np.zeros((3, 2), dtype=bool)) == (0.5, 0.5)
 
 
 # Training
@@ -279,7 +279,7 @@ def test_each_label_is_learnt_and_has_a_threshold(fitted: FittedClassifier) -> N
 def test_a_run_of_several_labels_is_resumed_to_the_same_weights(tmp_path: Path) -> None:
     states: list[TrainingState] = []
     train(tagged_texts(240), LONGER, keep=states.append)
-    run_folder.keep(states[2], tmp_path / "c", force=False)
+    run_folder.write_epoch(states[2], tmp_path / "c", force=False)
     best = train(tagged_texts(240), LONGER, resume=run_folder.read_state(tmp_path / "c"))
     for name, tensor in states[-1].best.module.state_dict().items():
         assert tensor.equal(best.module.state_dict()[name]), name
@@ -343,7 +343,7 @@ def test_class_weights_and_teachers_are_refused_with_a_way_out(tmp_path: Path) -
 
 
 def test_the_linear_model_is_one_for_each_label() -> None:
-    found = linear_baseline(tagged_texts(), tagged_texts(60, seed=1))
+    found = fit_linear_baseline(tagged_texts(), tagged_texts(60, seed=1))
     assert found is not None
     assert found.micro_f1 is not None
     assert found.micro_f1 > 0.8

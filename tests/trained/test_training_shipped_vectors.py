@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from training_data import QUICK, write_csv
 
 from pocketrnn.commands.cli import main
-from pocketrnn_training.candidates.candidate import candidates_of
+from pocketrnn_training.candidates.candidate import read_candidates
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.texts import shipped
-from pocketrnn_training.texts.vectors import read, write_table
+from pocketrnn_training.texts.vectors import read_vectors, write_table
 from pocketrnn_training.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ COMPARED = replace(QUICK, compare=None, epochs=1, vocabulary_size=None, embeddin
 ENGLISH = ["Where is the nearest station?", "It was the best film of the year.", "My parcel has not come yet."]
 GERMAN = ["Wo ist der nächste Bahnhof?", "Das war der beste Film des Jahres.", "Mein Paket ist noch nicht da."]
 # As they were imported: the tests of training go without (conftest.py).
-vectors_for = shipped.vectors_for
+vectors_for = shipped.find_installed_vectors
 
 
 # Their letters say nothing of their places.
@@ -48,7 +48,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     values = np.random.default_rng(1).standard_normal((600, 6)) * 0.3
     values[:, 0] = np.where(np.arange(600) % 2, 1, -1)
     write_table(tmp_path / "en.npz", NAMES, values)
-    monkeypatch.setattr(shipped, "vectors_for", lambda _texts, _report: tmp_path / "en.npz")
+    monkeypatch.setattr(shipped, "find_installed_vectors", lambda _texts, _report: tmp_path / "en.npz")
     return tmp_path / "en.npz"
 
 
@@ -63,19 +63,19 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_the_language_is_that_of_four_fifths_of_the_rows(texts: list[str], language: str | None) -> None:
-    assert shipped.language_of(texts) == language
+    assert shipped.detect_language(texts) == language
 
 
 def test_vectors_are_for_rows_of_their_language_and_where_they_are_missing_a_notice_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[Notice] = []
-    monkeypatch.setattr(shipped, "tables", lambda: {"en": Path("en.npz")})
+    monkeypatch.setattr(shipped, "installed_tables", lambda: {"en": Path("en.npz")})
     assert vectors_for(GERMAN, said.append) is None
     assert said == []
     assert vectors_for(ENGLISH, said.append) == Path("en.npz")
     assert "--no-vectors" in said[0].text
-    monkeypatch.setattr(shipped, "tables", dict)
+    monkeypatch.setattr(shipped, "installed_tables", dict)
     assert vectors_for(ENGLISH, said.append) is None
     assert "trained/words" in said[1].text
     assert not isinstance(said[1], Step)
@@ -83,9 +83,9 @@ def test_vectors_are_for_rows_of_their_language_and_where_they_are_missing_a_not
 
 def test_the_distribution_holds_a_small_table_of_english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(WORDS)
-    found = shipped.tables()
+    found = shipped.installed_tables()
     assert list(found) == ["en"]
-    vectors = read(found["en"], ("the", "station"), 100_000)
+    vectors = read_vectors(found["en"], ("the", "station"), 100_000)
     assert vectors.values.shape == (30_000, 64)
     near = vectors.of_tokens(30_000)
     near /= np.linalg.norm(near, axis=1, keepdims=True)
@@ -97,25 +97,25 @@ def test_the_distribution_holds_a_small_table_of_english(monkeypatch: pytest.Mon
 
 def test_nothing_is_found_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "find_spec", lambda _name: None)
-    assert shipped.tables() == {}
+    assert shipped.installed_tables() == {}
 
 
 def test_folds_take_vectors_that_help_and_words_that_no_row_has_are_known(table: Path) -> None:
     made = train(drawn_words(160), COMPARED)
-    best, *others = candidates_of(made.data)
+    best, *others = read_candidates(made.data)
     assert best.vectors == "en.npz"
     assert {other.vectors for other in others} == {"en.npz", None}
     assert all(best.accuracy > 0.9 > other.accuracy for other in others if other.vectors is None)
     assert made.data["word_vectors"]["source"] == "en.npz"
     assert len(made.vocabulary) == 602
     assert evaluate(made, drawn_words(200, seed=5)).accuracy > 0.95
-    assert read(table, made.vocabulary).values.shape == (600, 6)
+    assert read_vectors(table, made.vocabulary).values.shape == (600, 6)
 
 
 @pytest.mark.parametrize("change", [{"shipped_vectors": False}, {"embedding_dim": 8}, {"compare": False}])
 def test_vectors_are_not_tried_where_they_are_left_out_or_do_not_suit(table: Path, change: dict[str, object]) -> None:
     made = train(drawn_words(120), replace(COMPARED, **change))  # type: ignore[arg-type]
-    assert {one.vectors for one in candidates_of(made.data)} <= {None}
+    assert {one.vectors for one in read_candidates(made.data)} <= {None}
     assert made.data["word_vectors"] is None
 
 
@@ -126,16 +126,16 @@ def test_vectors_that_say_nothing_of_the_rows_are_not_taken(table: Path) -> None
     data = drawn_words(160)
     known = replace(data, texts=[f"{word} {text}" for word, text in zip(words, data.texts, strict=True)])
     made = train(known, COMPARED)
-    assert candidates_of(made.data)[0].vectors is None
+    assert read_candidates(made.data)[0].vectors is None
     assert made.data["word_vectors"] is None
 
 
 def test_a_file_that_is_given_is_the_only_one_that_is_tried(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = table.with_name("given.npz")
     given.write_bytes(table.read_bytes())
-    monkeypatch.setattr(shipped, "vectors_for", None)
+    monkeypatch.setattr(shipped, "find_installed_vectors", None)
     made = train(drawn_words(120), COMPARED, word_vectors=given)
-    assert {one.vectors for one in candidates_of(made.data)} == {"given.npz"}
+    assert {one.vectors for one in read_candidates(made.data)} == {"given.npz"}
 
 
 def test_the_command_leaves_them_out_and_its_report_names_them(table: Path, tmp_path: Path) -> None:

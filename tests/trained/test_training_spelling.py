@@ -38,19 +38,19 @@ def test_words_that_share_nothing_have_no_fragments(vocabulary: list[str]) -> No
 def test_the_folded_embedding_gives_the_same_rows() -> None:
     spelled = embedding()
     ids = torch.tensor([[2, 3, 1], [5, 0, 2]])
-    assert torch.equal(spelled(ids), spelled.folded()[ids])
+    assert torch.equal(spelled(ids), spelled.fold_embedding()[ids])
     assert torch.equal(spelled(torch.tensor([0, 1])), spelled.weight[:2])
 
 
 def test_a_word_learns_from_another_that_is_spelt_alike() -> None:
     spelled = embedding()
-    before = spelled.folded()
+    before = spelled.fold_embedding()
     spelled(torch.tensor([2])).sum().backward()
     assert spelled.fragments.grad is not None
     assert spelled.fragments.grad.is_sparse
     with torch.no_grad():
         spelled.fragments -= spelled.fragments.grad.to_dense()
-    moved = (spelled.folded() != before).any(dim=1)
+    moved = (spelled.fold_embedding() != before).any(dim=1)
     assert moved.tolist() == [False, False, True, True, False, False]
 
 

@@ -16,15 +16,15 @@ from pocketrnn.errors import DataError
 from pocketrnn_export import export_trained
 from pocketrnn_export.packing import pack
 from pocketrnn_training import evaluate, fit, read_checkpoint, train
-from pocketrnn_training.measures.evaluation import tags_of
+from pocketrnn_training.measures.evaluation import predict_tag_targets
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.preparation.tag_preparation import prepare_tags
-from pocketrnn_training.preparation.task import IGNORED, Beside
+from pocketrnn_training.preparation.task import IGNORED, OtherSources
 from pocketrnn_training.rows.conll_files import read_tagged
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.texts.pieces import MARK
-from pocketrnn_training.texts.tagged_pieces import encoded_sentences
+from pocketrnn_training.texts.tagged_pieces import encode_sentences
 from pocketrnn_training.training import TrainingState
 
 CONLLU = """\
@@ -181,10 +181,10 @@ def test_the_bundle_and_the_packed_file_tag_as_the_checkpoint_does(trained: Path
     data = read_tagged((trained / "people.conll",))
     unseen = [("Zoë", "😀", "Adas", "lives-in", "Ko\u0308ln", "don't"), ("漢字",)]
     asked = TaggedSentences([*data.sentences, *unseen], np.zeros(len(data.targets) + 7, np.int64), data.labels, "all")
-    own = tags_of(checkpoint, asked).tolist()
+    own = predict_tag_targets(checkpoint, asked).tolist()
     for name in ("people", "people.prnn"):
         classifier = Classifier.load(tmp_path / name)
-        assert tags_of(classifier, asked).tolist() == own
+        assert predict_tag_targets(classifier, asked).tolist() == own
         # Running text: marks of punctuation are words of their own, and places are those of the text as it is.
         text = "😀 Ada lives in New York."
         tags = classifier.tag(text)
@@ -198,7 +198,7 @@ def test_the_bundle_and_the_packed_file_tag_as_the_checkpoint_does(trained: Path
 def test_words_that_the_rules_cut_have_their_label_at_the_first_piece(tmp_path: Path) -> None:
     data = read_tagged(written(tmp_path, "can't A\nx B\n\nx B\nx-y-z A\n\n" * 4))
     settings = TagSettings(vocabulary_size=12, piece_dropout=0.5)
-    task, _ = prepare_tags(data, data, settings, lambda _: None, beside=Beside())
+    task, _ = prepare_tags(data, data, settings, lambda _: None, beside=OtherSources())
     for drawn in (task, task.drawn(np.random.SeedSequence(1))):
         assert drawn.step_targets is not None
         assert drawn.step_targets.offsets.tolist() == drawn.rows.offsets.tolist()
@@ -207,7 +207,7 @@ def test_words_that_the_rules_cut_have_their_label_at_the_first_piece(tmp_path: 
         firsts = [task.vocabulary[i] for i in drawn.rows.values[asked]]
         assert {piece[0] for piece in firsts} == {MARK}
     # The runtime makes the same ids of a list of words.
-    encoded, steps = encoded_sentences(data.sentences, task.rules, task.vocabulary)
+    encoded, steps = encode_sentences(data.sentences, task.rules, task.vocabulary)
     assert encoded.ids.tolist() == task.rows.values.tolist()
     assert steps.tolist() == np.flatnonzero(task.step_targets.ids != IGNORED).tolist()
 

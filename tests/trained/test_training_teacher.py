@@ -22,13 +22,13 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, DataError, InputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.preparation.distillation import Lesson, Teaching, summed_loss, teaching_of
+from pocketrnn_training.preparation.distillation import Lesson, Teaching, make_teaching, summed_student_loss
 from pocketrnn_training.preparation.teacher import read_teacher
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.data import LabelledTexts, read_files, with_unlabelled
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
-from pocketrnn_training.rows.teacher_answers import TeacherAnswers, mean_of
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers
 from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
@@ -226,7 +226,7 @@ def test_what_is_answered_is_one_truth_a_row() -> None:
 def test_the_mean_of_teachers_is_of_those_that_answer_a_row() -> None:
     one = TeacherAnswers.of([[0.9, 0.1], [0.5, 0.5], [0, 0]], answered=[True, True, False], sources=("one",))
     two = TeacherAnswers.of([[0, 0], [0.1, 0.9], [0, 0]], answered=[False, True, False], sources=("two",))
-    mean = mean_of([one, two])
+    mean = average_teachers([one, two])
     np.testing.assert_allclose(mean.probabilities(np.arange(3)), [[0.9, 0.1], [0.3, 0.7], [0, 0]], atol=1e-7)
     assert mean.answered.tolist() == [True, True, False]
     assert mean.sources == ("one", "two")
@@ -258,7 +258,7 @@ def test_the_loss_by_hand() -> None:
     of_answer = 4 * sum(w * q * math.log(q / p) for w, q, p in zip(weights, soft, student, strict=True))
     of_label = -math.log(softmax(logits)[1]) * weights[1]
     for row, expected in enumerate([0.75 * of_label + 0.25 * of_answer, of_answer, of_label]):
-        loss = summed_loss(
+        loss = summed_student_loss(
             torch.tensor([logits]),
             torch.tensor([1]),
             teaching.lesson(np.array([row]), torch.device("cpu")),
@@ -273,14 +273,14 @@ def test_the_loss_by_hand() -> None:
 def test_the_loss_is_0_where_the_student_answers_as_the_teacher() -> None:
     logits = torch.tensor([[0.3, -1.0, 2.0]])
     lesson = Lesson((logits / 3).softmax(dim=1), torch.zeros(1), 3.0)
-    assert summed_loss(logits, torch.tensor([0]), lesson, torch.ones(3)).item() == pytest.approx(0, abs=1e-5)
+    assert summed_student_loss(logits, torch.tensor([0]), lesson, torch.ones(3)).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_a_sure_teacher_at_temperature_1_is_the_labels() -> None:
     logits, targets, weights = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0]), torch.tensor([1.0, 2.0, 3.0])
     lesson = Lesson(torch.nn.functional.one_hot(targets, 3).float(), torch.full((5,), 0.4), 1.0)
     torch.testing.assert_close(
-        summed_loss(logits, targets, lesson, weights), summed_loss(logits, targets, None, weights)
+        summed_student_loss(logits, targets, lesson, weights), summed_student_loss(logits, targets, None, weights)
     )
 
 
@@ -389,7 +389,7 @@ def test_files_of_texts_follow_the_rows(tmp_path: Path) -> None:
 
 
 def test_without_a_teacher_nothing_is_different() -> None:
-    assert teaching_of(DATA, 0.5, 2.0) is None
+    assert make_teaching(DATA, 0.5, 2.0) is None
     checkpoint = train(easy_texts(60), replace(QUICK, epochs=1))
     other = train(easy_texts(60), replace(QUICK, epochs=1, teacher_weight=0.1, teacher_temperature=5.0))
     assert "teacher" not in checkpoint.data

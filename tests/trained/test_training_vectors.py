@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.texts.vectors import read, write_table
+from pocketrnn_training.texts.vectors import read_vectors, write_table
 
 VOCABULARY = ("<unk>", "<pad>", "the", "cat", "zebra")
 PLAIN = "the 0.1 -0.2 3e-1\nof 1 2 3\ncat 4 5 6\n"
@@ -24,7 +24,7 @@ def write(folder: Path, content: str | bytes, name: str = "vectors.txt") -> Path
 
 def refusal(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        read(path, VOCABULARY)
+        read_vectors(path, VOCABULARY)
     return str(caught.value)
 
 
@@ -42,7 +42,7 @@ def refusal(path: Path) -> str:
     ],
 )
 def test_the_words_of_the_vocabulary_are_found(tmp_path: Path, name: str, content: str) -> None:
-    vectors = read(write(tmp_path, content, name), VOCABULARY)
+    vectors = read_vectors(write(tmp_path, content, name), VOCABULARY)
     assert vectors.ids.tolist() == [2, 3]
     np.testing.assert_array_equal(vectors.values, np.array([[0.1, -0.2, 0.3], [4, 5, 6]], dtype=np.float32))
     assert vectors.values.dtype == np.float32
@@ -67,7 +67,7 @@ def test_the_words_of_the_vocabulary_are_found(tmp_path: Path, name: str, conten
 )
 def test_bad_lines_are_refused_by_number(tmp_path: Path, content: str, says: str) -> None:
     with pytest.raises(DataError, match=says):
-        read(write(tmp_path, content), VOCABULARY)
+        read_vectors(write(tmp_path, content), VOCABULARY)
 
 
 def test_bad_files_are_refused(tmp_path: Path) -> None:
@@ -85,21 +85,21 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
 def test_a_table_is_read_as_a_file_is_and_each_number_is_near(tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal((4, 8)) * [[1], [30], [0.01], [0]]
     write_table(tmp_path / "t.npz", ["the", "of", "cat", "b\u2028c"], values)
-    found = read(tmp_path / "t.npz", VOCABULARY, 2)
+    found = read_vectors(tmp_path / "t.npz", VOCABULARY, 2)
     assert found.ids.tolist() == [2, 5, 3, 6]
     assert found.added == ("of", "b\u2028c")
     steps = np.abs(values).max(axis=1, keepdims=True) / 127
     assert (np.abs(found.values - values) <= steps / 2 + 1e-6).all()
     assert found.of_tokens(7)[[0, 1, 4]].tolist() == [[0.0] * 8] * 3
     np.testing.assert_array_equal(found.of_tokens(7)[3], found.values[2])
-    assert read(tmp_path / "t.npz", (), 2).added == ("the", "of")
+    assert read_vectors(tmp_path / "t.npz", (), 2).added == ("the", "of")
 
 
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.npz"
     write_table(path, ["the", "of"], np.ones((2, 3)))
     with pytest.raises(DataError, match="no word"):
-        read(path, ("<unk>", "<pad>", "zebra"))
+        read_vectors(path, ("<unk>", "<pad>", "zebra"))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert "t.npz cannot be read" in refusal(path)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn_training.rows.batches import EncodedTexts, random_batches, similar_length_batches
+from pocketrnn_training.rows.batches import EncodedTexts, make_similar_length_batches, random_batches
 from pocketrnn_training.texts.vocabulary import SPECIALS, build
 
 RULES = TextRules(tokenizer="whitespace", padding_id=1)
@@ -93,7 +93,7 @@ def test_batches_hold_every_row_once(rows: list[list[int]], batch_size: int, see
     lengths = encoded_of(rows).lengths
     for batches in (
         random_batches(order, batch_size),
-        similar_length_batches(order, lengths, batch_size, np.random.default_rng(seed)),
+        make_similar_length_batches(order, lengths, batch_size, np.random.default_rng(seed)),
     ):
         assert sorted(np.concatenate(batches).tolist()) == list(range(len(rows)))
         assert max(map(len, batches)) <= batch_size
@@ -103,7 +103,7 @@ def test_batches_hold_every_row_once(rows: list[list[int]], batch_size: int, see
 def test_batches_of_similar_length_have_little_padding_and_no_order() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 100, 2048)
-    batches = similar_length_batches(rng.permutation(2048), lengths, 16, rng)
+    batches = make_similar_length_batches(rng.permutation(2048), lengths, 16, rng)
     widths = [lengths[batch].max() for batch in batches]
     assert sum(width * 16 for width in widths) < 1.1 * lengths.sum()
     assert abs(np.corrcoef(widths, np.arange(len(widths)))[0, 1]) < 0.3

@@ -29,7 +29,7 @@ LIBRARIES = ("libonnxruntime", "nlohmann_json", "libcrypto")
 def has_text_rules(folder: Path) -> bool:
     """Whether there is something to pack: where classifier.json is refused, there is not."""
     try:
-        manifests.read(folder)
+        manifests.read_manifest(folder)
     except BundleError:
         return False
     return True
@@ -67,7 +67,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
 
     @cache
     def made(bundle: Path) -> Path:
-        manifest = manifests.read(bundle)
+        manifest = manifests.read_manifest(bundle)
         folder = tmp_path_factory.mktemp("site")
         (folder / "text.prnn").write_bytes(packed_text_rules(manifest))
         shutil.copy(bundle / manifest.graph.file, folder)

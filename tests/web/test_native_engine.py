@@ -18,7 +18,7 @@ from web_node import Node
 from web_texts import adversarial, real
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.packed_file import is_packed_file
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "runtime" / "web"
@@ -201,7 +201,7 @@ def hostile_answer(
 def test_a_file_that_was_cut_or_changed_is_refused_in_a_sentence(node: Node, wasm: Path, packed: Path) -> None:
     good = packed / "words.prnn"
     content = good.read_bytes()
-    assert is_packed(good)
+    assert is_packed_file(good)
     lengths = [0, 1, 3, 4, 255, 256, 257, len(content) // 2 // 4 * 4, len(content) - 64, len(content) - 1]
     cut = [content[:length] for length in lengths]
     changed = []

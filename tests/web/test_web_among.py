@@ -20,7 +20,7 @@ TEXTS = ["the cup game", "The team wins the cup game!", "", "NASA's space probe"
 def test_the_answers_are_those_of_the_chosen_labels_alone(node: Node, wasm: Path, tmp_path: Path) -> None:
     path, bundle = tmp_path / "words.prnn", tmp_path / "words"
     shutil.copytree(WORDS, bundle)
-    manifest = manifests.read(bundle)
+    manifest = manifests.read_manifest(bundle)
     web = {manifest.labels[0]: 1, manifest.labels[1]: 40}
     named = replace(manifest, output=replace(manifest.output, priors={"web": web}))
     (bundle / manifests.CLASSIFIER_JSON).write_bytes(manifests.to_bytes(named))

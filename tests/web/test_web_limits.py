@@ -69,7 +69,7 @@ def test_a_text_of_padding_only_is_refused_where_the_graph_needs_a_real_token(no
 
 
 def test_the_text_that_loading_asks_for_is_within_the_limits(node: Node) -> None:
-    manifest = manifests.read(VECTORS / "real-token")
+    manifest = manifests.read_manifest(VECTORS / "real-token")
     rows = manifest.graph.embedding_rows
     # The padding's id is the highest one here.
     given = manifest.text

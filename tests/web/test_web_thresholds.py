@@ -12,7 +12,7 @@ from web_node import Node, bundle_files, in_base64
 from pocketrnn import Classifier
 from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.output import output_of
+from pocketrnn.bundle.output import build_output
 
 WORDS = Path(__file__).parents[1] / "vectors" / "words"
 TEXTS = ["the cup game", "The team wins the cup game!", "", "unheard-of", "NASA's space probe"]
@@ -24,11 +24,11 @@ def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "model.onnx").write_bytes((WORDS / "model.onnx").read_bytes())
     # Some of the texts reach them, and some do not.
-    answers = replace(Answers.of(manifests.read(WORDS)), activation=request.param)
+    answers = replace(Answers.of(manifests.read_manifest(WORDS)), activation=request.param)
     probabilities = answers.probabilities(Classifier.load(WORDS).logits(TEXTS))
     largest = probabilities.max(1) if request.param == "softmax" else probabilities
     thresholds = tuple(np.broadcast_to(np.median(largest, axis=0), 4).round(4).tolist())
-    changed = replace(manifests.read(WORDS), output=output_of(answers.labels, request.param, thresholds))
+    changed = replace(manifests.read_manifest(WORDS), output=build_output(answers.labels, request.param, thresholds))
     (folder / "classifier.json").write_bytes(manifests.to_bytes(changed))
     return folder
 

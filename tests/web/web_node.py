@@ -45,7 +45,7 @@ class Node:
 
 def bundle_files(folder: Path) -> dict[str, bytes]:
     """The files of a bundle that pocketrnn.js reads, by name: its text rules, packed, and its graph."""
-    manifest = manifests.read(folder)
+    manifest = manifests.read_manifest(folder)
     return {
         "text.prnn": packed_text_rules(manifest),
         manifest.graph.file: (folder / manifest.graph.file).read_bytes(),

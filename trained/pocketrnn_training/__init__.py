@@ -20,7 +20,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pocketrnn.errors import require
+from pocketrnn.errors import require_module
 
 if TYPE_CHECKING:
     from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
@@ -110,7 +110,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute, packages = _HOMES[name]
     for package in packages:
-        require(package, "train")
+        require_module(package, "train")
     return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
 
 

@@ -1,4 +1,4 @@
-"""Train from Python, on texts or sequences of numbers and labels that are there already, as scikit-learn's users do."""
+"""Train from Python, on texts or sequences of numbers and labels in memory, as scikit-learn's users do."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pocketrnn.errors import DataError, InputError, SequenceError, shown
+from pocketrnn.errors import DataError, InputError, SequenceError, short_repr
 from pocketrnn.estimator import TrainedEstimator
-from pocketrnn.numbers.number_input import NumberInput, array_of
-from pocketrnn.tables.checks import listed
+from pocketrnn.numbers.number_input import NumberInput, sequence_as_array
+from pocketrnn.tables.checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.folds import CrossValidation, cross_validated
-from pocketrnn_training.loop.threads import limited
-from pocketrnn_training.measures.evaluation import Evaluation, evaluate, logits_by_checkpoint
-from pocketrnn_training.preparation.going_on import with_labels_of
+from pocketrnn_training.folds import CrossValidation, cross_validate_rows
+from pocketrnn_training.loop.threads import limit_threads
+from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
+from pocketrnn_training.preparation.going_on import add_checkpoint_labels
 from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, Step
-from pocketrnn_training.rows.data import LabelledTexts, class_targets, classes_of, several_labelled, without_outside
+from pocketrnn_training.rows.data import (
+    LabelledTexts,
+    class_targets,
+    make_multi_label_texts,
+    separate_outside,
+    sort_classes,
+)
 from pocketrnn_training.rows.labelled_rows import LabelledRows
-from pocketrnn_training.rows.sequences import LabelledSequences, Recording, labelled_sequences
-from pocketrnn_training.settings.choices import settings_of_choices
+from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
+from pocketrnn_training.settings.choices import make_settings
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.sequence_options import SequenceOptions
 from pocketrnn_training.settings.text_settings import TextSettings
@@ -37,22 +43,22 @@ __all__ = ["FittedClassifier", "cross_validate", "fit"]
 
 _log: Final = logging.getLogger(__name__)
 _SOURCE: Final = "texts given in Python"
-# A shorter run says nothing.
+# A shorter run shows no progress.
 _SHORT: Final = 2.0
 _LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
 
 
 @dataclass(frozen=True)
 class FittedClassifier(TrainedEstimator):
-    """The result of `fit`: a trained classifier, answered by PyTorch. scikit-learn's tools take it as an estimator.
+    """The result of `fit`: a trained classifier that PyTorch runs. scikit-learn's tools take it as an estimator.
 
     `pocketrnn_export.export_trained` makes a bundle of it, which needs no PyTorch.
 
     Attributes:
-        checkpoint: the classifier and all that is known of it; `checkpoint.metrics` has the figures of validation.
-        given: the labels as they were given, by the names that they have in the checkpoint: the number 1 is named "1".
+        checkpoint: the classifier and all that is known of it; `checkpoint.metrics` has the validation figures.
+        given: the labels as they were given, by their names in the checkpoint: the number 1 has the name "1".
 
-    Where texts were given lists of labels, `predict_labels` gives the labels that reach their thresholds, and `predict`
+    Where each text had a list of labels, `predict_labels` gives the labels that reach their thresholds, and `predict`
     the likeliest one.
 
     Example:
@@ -91,8 +97,8 @@ class FittedClassifier(TrainedEstimator):
             texts: a list, a column of numpy or pandas, or any other iterable of strings; or of sequences of numbers.
 
         Raises:
-            DataError: `texts` is one string, or holds what is no text.
-            SequenceError: an item is no sequence that the classifier takes.
+            DataError: `texts` is one string, or an item is not a text.
+            SequenceError: an item is not a sequence that the classifier takes.
 
         Example:
             >>> fitted.predict(["so good"])
@@ -101,14 +107,14 @@ class FittedClassifier(TrainedEstimator):
         return [self.given[self.labels[i]] for i in self._logits(texts).argmax(dim=1).tolist()]
 
     def predict_labels(self, texts: Iterable[Any], threshold: float | None = None) -> list[tuple[Any, ...]]:
-        """The labels of every text that reach their threshold; where each text has one label, the likeliest or none.
+        """The labels of every text that reach their thresholds; where each text has one label, the likeliest or none.
 
         Args:
             texts: as in `predict`.
-            threshold: a probability, for all labels; None for the thresholds that validation chose, or else 0.5.
+            threshold: one probability for all labels; None for the thresholds that validation chose, or else 0.5.
 
         Raises:
-            DataError: `texts` is one string, or holds what is no text.
+            DataError: `texts` is one string, or an item is not a text.
 
         Example:
             >>> fitted.predict_labels(["so good", "so so"], 0.9)
@@ -121,7 +127,7 @@ class FittedClassifier(TrainedEstimator):
         """float32 [texts, labels], in the order of `labels`; each row adds up to 1, unless texts have several labels.
 
         Raises:
-            DataError: `texts` is one string, or holds what is no text.
+            DataError: `texts` is one string, or an item is not a text.
 
         Example:
             >>> fitted.predict_proba(["so good"]).shape
@@ -130,7 +136,7 @@ class FittedClassifier(TrainedEstimator):
         return self.checkpoint.answers.probabilities(self._logits(texts).numpy())
 
     def score(self, texts: Iterable[Any], labels: Iterable[Any]) -> float:
-        """The share of texts that are given the right label; of several, all of the right ones.
+        """The share of texts that are given the right label, or all of their right labels where they have several.
 
         Raises:
             DataError: see `evaluate`.
@@ -145,19 +151,19 @@ class FittedClassifier(TrainedEstimator):
         """Accuracy, the precision, recall and F1 of each class, and which are confused.
 
         Raises:
-            DataError: the texts or the labels cannot be used, or a label is none of the classifier's.
+            DataError: the texts or the labels cannot be used, or a label is not one of the classifier's.
 
         Example:
             >>> fitted.evaluate(["so good", "so bad"], ["good", "bad"]).rows
             2
         """
-        with limited(self._threads):
+        with limit_threads(self._threads):
             rules = self.checkpoint.rules
             if isinstance(rules, NumberInput):
                 plain = replace(rules, mean=None, scale=None)
-                return evaluate(self.checkpoint, _labelled_numbers(texts, labels, plain, self.labels)[0])
+                return evaluate(self.checkpoint, _label_numbers(texts, labels, plain, self.labels)[0])
             several = self.checkpoint.activation == "sigmoid"
-            return evaluate(self.checkpoint, labelled_texts(texts, labels, self.labels, several_labels=several)[0])
+            return evaluate(self.checkpoint, label_texts(texts, labels, self.labels, several_labels=several)[0])
 
     def save(self, folder: str | Path, *, force: bool = False) -> None:
         """Write the checkpoint, for `read_checkpoint`, `pocketrnn export` and `pocketrnn evaluate`.
@@ -179,10 +185,10 @@ class FittedClassifier(TrainedEstimator):
         return int(self.checkpoint.training["threads"])
 
     def _logits(self, texts: Iterable[Any]) -> torch.Tensor:
-        with limited(self._threads):
+        with limit_threads(self._threads):
             # A value that is not a sequence is refused where it is brought to scale.
             of_numbers = isinstance(self.checkpoint.rules, NumberInput)
-            return logits_by_checkpoint(self.checkpoint, list(texts) if of_numbers else _checked_texts(texts))
+            return compute_checkpoint_logits(self.checkpoint, list(texts) if of_numbers else _check_texts(texts))
 
 
 def fit(
@@ -206,10 +212,10 @@ def fit(
     Args:
         texts: a list, a column of numpy or pandas, or any other iterable of strings. With `channels`: sequences of
             numbers, a list of arrays [time, channels], or one array [sequences, time, channels].
-        labels: as many; strings, whole numbers or booleans, which `predict` gives back. Or lists of these, where a text
-            can have several labels, or none; or a table of 0 and 1 [texts, labels], whose columns are the labels.
-        channels: of sequences of numbers, the names of the channels, or how many there are.
-        numbers: what else is known of them: `missing`, `integer_scale`, `units`, `window`, `hop` and `rate`, as
+        labels: one for each text: strings, whole numbers or booleans, which `predict` gives back. Or a list for each,
+            where a text can have several labels, or none; or a table of 0 and 1 [texts, labels], a column a label.
+        channels: for sequences of numbers, the names of the channels, or how many there are.
+        numbers: more options of the sequences: `missing`, `integer_scale`, `units`, `window`, `hop` and `rate`, as
             `pocketrnn train` takes them.
         validation: texts and labels to validate with. Without them a tenth of each class is held out, and where there
             are fewer than 20,000 rows, the classifier is fitted once more in the end, on all of them.
@@ -222,20 +228,20 @@ def fit(
             words of the vocabulary are kept.
         before: a classifier to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
             get rows. The classifier forgets what the texts do not show: give the old ones, too.
-        report: called with the progress. Without it, what is odd about the texts is logged as a warning, and all else
+        report: called with the progress. Without it, problems of the texts are logged as warnings, and all else
             as `progress` says.
-        progress: say on standard error how far it is, once it has taken two seconds. Where your program sets logging
+        progress: show on standard error how far it is, once it has taken two seconds. Where your program sets logging
             up, its handlers get that instead, at the level INFO.
-        choices: the choices of `TextSettings`, or with `channels` of `NumberSettings`, that are not to be the defaults,
+        choices: settings of `TextSettings`, or with `channels` of `NumberSettings`, that differ from the defaults,
             by their names: `epochs=3`, `seed=1`.
 
     Returns:
         the classifier, with `predict`, `predict_proba`, `score`, `evaluate` and `save`.
 
     Raises:
-        InputError: there is no such choice, or a value of one is out of its range.
-        DataError: the texts or the labels cannot be used: a number of labels that is not that of the texts, an item
-            that is no text, a label that is missing, one class only, no class with two texts.
+        InputError: a choice is unknown, or its value is out of its range.
+        DataError: the texts or the labels cannot be used: their numbers differ, an item is not a text, a label is
+            missing, there is only one class, or not one class has two texts.
         TrainingError: the loss is no longer a number.
 
     Example:
@@ -243,17 +249,17 @@ def fit(
         >>> fitted.predict(["so good"]) in (["good"], ["bad"])
         True
     """
-    settings = settings_of_choices(TextSettings if channels is None else NumberSettings, choices)
+    settings = make_settings(TextSettings if channels is None else NumberSettings, choices)
     settings.check_beside(word_vectors=word_vectors, before=before, outside=outside)
     data: LabelledRows
     held_out: LabelledRows | None
     if channels is not None:
-        rules = _rules(channels, numbers or {})
-        data, given = _labelled_numbers(texts, labels, rules)
-        held_out = None if validation is None else _labelled_numbers(*validation, rules, data.labels)[0]
+        rules = _make_number_rules(channels, numbers or {})
+        data, given = _label_numbers(texts, labels, rules)
+        held_out = None if validation is None else _label_numbers(*validation, rules, data.labels)[0]
     else:
-        _check_no_numbers(numbers)
-        data, held_out, given = _labelled_parts(texts, labels, validation, outside, before)
+        _check_numbers_absent(numbers)
+        data, held_out, given = _label_both_parts(texts, labels, validation, outside, before)
     checkpoint = train(
         data,
         settings,
@@ -261,7 +267,7 @@ def fit(
         validation=held_out,
         word_vectors=None if word_vectors is None else Path(word_vectors),
         examples=None if examples else (),
-        report=_told(progress) if report is None else report,
+        report=_default_report(progress) if report is None else report,
         before=before.checkpoint if isinstance(before, FittedClassifier) else before,
     )
     return FittedClassifier(checkpoint, given)
@@ -279,14 +285,14 @@ def cross_validate(
     progress: bool = True,
     **choices: Any,
 ) -> CrossValidation:
-    """Measure what `fit` reaches: every row by a classifier that was fitted on the rows of the other folds.
+    """Measure the accuracy of `fit` by folds: a classifier that was fitted on the other folds answers each row.
 
     As scikit-learn's `cross_val_score`, it keeps no classifier; `fit` makes one of all rows.
 
     Args:
         texts: as in `fit`.
         labels: as in `fit`.
-        folds: how many parts the rows are divided into, by classes; rows with the same text are of one.
+        folds: the number of folds, stratified by class; rows with the same text are in the same fold.
         channels: as in `fit`.
         numbers: as in `fit`.
         word_vectors: as in `fit`.
@@ -306,94 +312,95 @@ def cross_validate(
         >>> len(result.scores)
         2
     """
-    settings = settings_of_choices(TextSettings if channels is None else NumberSettings, choices)
+    settings = make_settings(TextSettings if channels is None else NumberSettings, choices)
     data: LabelledRows
     if channels is not None:
-        data = _labelled_numbers(texts, labels, _rules(channels, numbers or {}))[0]
+        data = _label_numbers(texts, labels, _make_number_rules(channels, numbers or {}))[0]
     else:
-        _check_no_numbers(numbers)
-        data = labelled_texts(texts, labels)[0]
-    return cross_validated(
+        _check_numbers_absent(numbers)
+        data = label_texts(texts, labels)[0]
+    return cross_validate_rows(
         data,
         settings,
         folds,
-        report=_told(progress) if report is None else report,
+        report=_default_report(progress) if report is None else report,
         word_vectors=None if word_vectors is None else Path(word_vectors),
     )
 
 
-def _check_no_numbers(numbers: Mapping[str, Any] | None) -> None:
+def _check_numbers_absent(numbers: Mapping[str, Any] | None) -> None:
     if numbers is not None:
         raise InputError("numbers is given, and no channels.", "Say the channels, too: channels=['ax', 'ay'].")
 
 
-def _outside_name(outside: Any, given: Mapping[str, Any]) -> str:
-    """The name of the label that is outside.
+def _find_outside_name(outside: Any, given: Mapping[str, Any]) -> str:
+    """Find the name of the label `outside`.
 
     Raises:
-        InputError: no text has it.
+        InputError: not one text has it.
     """
     name = next((name for name, label in given.items() if label == outside and type(label) is type(outside)), None)
     if name is None:
         raise InputError(
-            f"outside is {shown(outside, 40)}, and no text has that label; there are {listed(sorted(given))}.",
+            f"outside is {short_repr(outside, 40)}, and no text has that label; there are "
+            f"{list_first_names(sorted(given))}.",
             "Give the label of the texts that are of none of the classes.",
         )
     return name
 
 
-def _labelled_parts(
+def _label_both_parts(
     texts: Iterable[Any],
     labels: Iterable[Any],
     validation: tuple[Iterable[Any], Iterable[Any]] | None,
     outside: Any,
     before: FittedClassifier | Checkpoint | None,
 ) -> tuple[LabelledTexts, LabelledTexts | None, dict[str, Any]]:
-    """Texts and labels of `fit` as rows, those to validate with, and the labels as they were given, by their names."""
-    data, given = labelled_texts(texts, labels)
+    """Make the training and the validation rows of `fit`, and the given labels by their names."""
+    data, given = label_texts(texts, labels)
     known = None
     if outside is not None:
-        known = _outside_name(outside, given)
-        data = without_outside(data, known)
+        known = _find_outside_name(outside, given)
+        data = separate_outside(data, known)
         del given[known]
     if isinstance(before, FittedClassifier):
-        data, given = with_labels_of(before.checkpoint, data), {**before.given, **given}
+        data, given = add_checkpoint_labels(before.checkpoint, data), {**before.given, **given}
     elif before is not None:
-        data, given = with_labels_of(before, data), {label: label for label in before.labels} | given
+        data, given = add_checkpoint_labels(before, data), {label: label for label in before.labels} | given
     if validation is None:
         return data, None, given
-    # They may have the label that is outside, too.
+    # Validation rows may have the label `outside`, too.
     also = data.labels if known is None else (*data.labels, known)
-    held_out = labelled_texts(*validation, also, several_labels=data.several_labels)[0]
-    return data, held_out if known is None else without_outside(held_out, known), given
+    held_out = label_texts(*validation, also, several_labels=data.several_labels)[0]
+    return data, held_out if known is None else separate_outside(held_out, known), given
 
 
-def labelled_texts(
+def label_texts(
     texts: Iterable[str],
     labels: Iterable[Any],
     known: tuple[str, ...] | None = None,
     *,
     several_labels: bool | None = None,
 ) -> tuple[LabelledTexts, dict[str, Any]]:
-    """Texts and labels of Python as rows, and the labels as they were given, by their names.
+    """Make rows of texts and labels in memory, and return them with the given labels by their names.
 
     Args:
         texts: the texts.
-        labels: as many labels.
-        known: the classes and their order; without them, those that occur, sorted by their names.
-        several_labels: whether each text has a list of labels; None: if the first has.
+        labels: one label for each text.
+        known: the classes and their order; without them, the labels that occur, sorted by their names.
+        several_labels: whether each text has a list of labels; None to take it from the first text.
 
     Raises:
         DataError: they cannot be used; see `fit`. A label is not one of `known`.
 
     Example:
-        >>> data, given = labelled_texts(["good", "bad"], [1, 0])
+        >>> data, given = label_texts(["good", "bad"], [1, 0])
         >>> data.labels, given
         (('0', '1'), {'1': 1, '0': 0})
     """
-    checked = _checked_texts(texts)
+    checked = _check_texts(texts)
     given: dict[str, Any] = {}
-    values = list(_of_indicators(labels) or _items(labels, "labels"))
+    values = list(_labels_from_indicators(labels) or _to_items(labels, "labels"))
     if len(values) != len(checked):
         raise DataError(f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one for each text.")
     if not checked:
@@ -401,16 +408,16 @@ def labelled_texts(
     if several_labels is None:
         several_labels = isinstance(values[0], _LISTS)
     if several_labels:
-        return _several(checked, values, known, given), given
-    names = [_name(label, row, given) for row, label in enumerate(values)]
+        return _label_with_several(checked, values, known, given), given
+    names = [_note_label(label, row, given) for row, label in enumerate(values)]
     if known is None:
-        known = classes_of(given, f"{len(checked):,} texts", "texts")
+        known = sort_classes(given, f"{len(checked):,} texts", "texts")
     code_of = {name: code for code, name in enumerate(given)}
     codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
     return LabelledTexts(checked, class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given
 
 
-def _rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberInput:
+def _make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberInput:
     known = ("missing", "integer_scale", "units", "window", "hop", "rate")
     if unknown := sorted(numbers.keys() - set(known)):
         raise InputError(f"numbers has the member {unknown[0]!r}.", f"Use {', '.join(known)}.")
@@ -419,7 +426,7 @@ def _rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberI
         if (given := numbers.get(name)) is not None:
             if not isinstance(given, list | tuple):
                 raise InputError(
-                    f"numbers[{name!r}] is {shown(given)}.", "Give a list, with one value for each channel."
+                    f"numbers[{name!r}] is {short_repr(given)}.", "Give a list, with one value for each channel."
                 )
             numbers[name] = tuple(given)
     if isinstance(channels, int):
@@ -427,13 +434,13 @@ def _rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberI
     return SequenceOptions(tuple(channels), None, **numbers).rules(len(channels))
 
 
-def _labelled_numbers(
+def _label_numbers(
     sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, known: tuple[str, ...] | None = None
 ) -> tuple[LabelledSequences, dict[str, Any]]:
-    """Sequences and labels of Python as rows, and the labels as they were given, by their names."""
+    """Make rows of sequences and labels in memory, and return them with the given labels by their names."""
     if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
-        raise DataError(f"The sequences are {shown(sequences, 40)}.", "Give a list of arrays [time, channels].")
-    arrays, values = list(sequences), list(_items(labels, "labels"))
+        raise DataError(f"The sequences are {short_repr(sequences, 40)}.", "Give a list of arrays [time, channels].")
+    arrays, values = list(sequences), list(_to_items(labels, "labels"))
     if len(arrays) != len(values):
         raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one for each.")
     given: dict[str, Any] = {}
@@ -441,34 +448,34 @@ def _labelled_numbers(
     for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
         name = f"the sequence at position {row} (counted from 0)"
         try:
-            samples = array_of(array, rules.channels)
+            samples = sequence_as_array(array, rules.channels)
         except SequenceError as error:
             raise DataError(f"{name}: {error.problem}", error.remedy) from None
-        recordings.append(Recording(name, samples, _name(label, row, given)))
-    return labelled_sequences(recordings, rules, known, "sequences given in Python"), given
+        recordings.append(Recording(name, samples, _note_label(label, row, given)))
+    return make_labelled_sequences(recordings, rules, known, "sequences given in Python"), given
 
 
-def _several(
+def _label_with_several(
     texts: list[str], values: Sequence[Any], known: tuple[str, ...] | None, given: dict[str, Any]
 ) -> LabelledTexts:
-    """Texts with any number of labels as rows; the labels as they were given are noted in `given`."""
+    """Make rows of texts with any number of labels, and add the given labels to `given`."""
     names: list[list[str]] = []
     for row, value in enumerate(values):
         if not isinstance(value, _LISTS):
             raise DataError(
-                f"The labels at position {row} (counted from 0) are {shown(value, 40)}, not a list.",
+                f"The labels at position {row} (counted from 0) are {short_repr(value, 40)}, not a list.",
                 "Give a list for each text; an empty one for a text without a label.",
             )
-        names.append([_name(label, row, given) for label in value])
+        names.append([_note_label(label, row, given) for label in value])
     code_of = {name: code for code, name in enumerate(given)}
     codes = np.fromiter((code_of[name] for some in names for name in some), np.int64)
     counts = np.fromiter(map(len, names), np.int64, len(names))
-    return several_labelled(texts, codes, counts, tuple(given), known, _SOURCE)
+    return make_multi_label_texts(texts, codes, counts, tuple(given), known, _SOURCE)
 
 
-def _of_indicators(labels: Any) -> list[list[Any]] | None:
-    """The labels of a table of indicators [texts, labels], as scikit-learn has them: the names of its columns, or their
-    numbers. None of what is no table."""
+def _labels_from_indicators(labels: Any) -> list[list[Any]] | None:
+    """The labels of each row of an indicator matrix [texts, labels], as scikit-learn has them: the names of its
+    columns, or their numbers. None for anything else."""
     if getattr(labels, "ndim", 1) != 2:
         return None
     marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
@@ -478,37 +485,37 @@ def _of_indicators(labels: Any) -> list[list[Any]] | None:
     return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
 
 
-def _items(values: Iterable[Any], what: str) -> Iterable[Any]:
-    """The values one by one; those of numpy and pandas as Python's own, where they say how."""
+def _to_items(values: Iterable[Any], what: str) -> Iterable[Any]:
+    """Iterate over the values; values of numpy, pandas and pyarrow become Python's own."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise DataError(f"{what} is {shown(values, 40)}.", f"Give {what} as a list, or as a column of a table.")
+        raise DataError(f"{what} is {short_repr(values, 40)}.", f"Give {what} as a list, or as a column of a table.")
     if getattr(values, "ndim", 1) != 1:
         raise DataError(f"{what} has {values.ndim} dimensions.", "Give one column of it.")  # type: ignore[attr-defined]
-    # For numpy and pandas; for pyarrow.
+    # The method of numpy and pandas; the method of pyarrow.
     as_list = getattr(values, "tolist", getattr(values, "to_pylist", None))
     return values if as_list is None else as_list()
 
 
-def _checked_texts(texts: Iterable[str]) -> list[str]:
-    found = list(_items(texts, "texts"))
+def _check_texts(texts: Iterable[str]) -> list[str]:
+    found = list(_to_items(texts, "texts"))
     for row, text in enumerate(found):
         if not isinstance(text, str):
             raise DataError(
-                f"The text at position {row} (counted from 0) is {shown(text, 40)}, not a string.",
+                f"The text at position {row} (counted from 0) is {short_repr(text, 40)}, not a string.",
                 "If it is a sequence of numbers, say its channels: fit(..., channels=3)."
                 if isinstance(text, np.ndarray | list | tuple)
                 else "Fill it, or leave it out with its label.",
             )
-    # A string of a class of its own, such as numpy's, as one of Python's.
+    # A subclass of str, such as numpy's, becomes a plain str.
     return [text if type(text) is str else str(text) for text in found]
 
 
-def _name(label: Any, row: int, given: dict[str, Any]) -> str:
-    """The name of a label, which is noted with it in `given`."""
+def _note_label(label: Any, row: int, given: dict[str, Any]) -> str:
+    """Add a label to `given`, by its name, and return the name."""
     label = label.item() if isinstance(label, np.generic) else label
     if not isinstance(label, str | int) or label == "":
         raise DataError(
-            f"The label at position {row} (counted from 0) is {shown(label, 40)}.",
+            f"The label at position {row} (counted from 0) is {short_repr(label, 40)}.",
             "If a text can have several labels, give a list for each; else one label."
             if isinstance(label, _LISTS)
             else "Give a string that is not empty, a whole number or a boolean.",
@@ -517,32 +524,33 @@ def _name(label: Any, row: int, given: dict[str, Any]) -> str:
     before = given.setdefault(name, label)
     if type(before) is not type(label):
         raise DataError(
-            f"The labels {shown(before)} and {shown(label)} have the same name.", "Give all of them as strings."
+            f"The labels {short_repr(before)} and {short_repr(label)} have the same name.",
+            "Give all of them as strings.",
         )
     return name
 
 
-def _told(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
-    """The default use of the events: as `pocketrnn_export.export` does it."""
+def _default_report(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
+    """The default `report`, which shows events as `pocketrnn_export.export` does."""
     if not progress or _log.hasHandlers():
-        return _logged
-    lines = FewLines(_to_stderr, _SHORT)
+        return _log_event
+    lines = FewLines(_print_to_stderr, _SHORT)
 
     def told(event: Progress | Epoch | Notice) -> None:
-        # A warning is shown by logging, where nothing is set up.
+        # Without handlers, logging itself shows a warning.
         if isinstance(event, Notice) and not isinstance(event, Step):
-            _logged(event)
+            _log_event(event)
         else:
-            lines.event(event)
+            lines.show_event(event)
 
     return told
 
 
-def _to_stderr(line: str) -> None:
+def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - what is asked for
 
 
-def _logged(event: Progress | Epoch | Notice) -> None:
+def _log_event(event: Progress | Epoch | Notice) -> None:
     if isinstance(event, Notice):
         _log.log(logging.INFO if isinstance(event, Step) else logging.WARNING, "%s", event.text)
     elif isinstance(event, Epoch):

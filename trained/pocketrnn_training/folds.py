@@ -1,4 +1,4 @@
-"""Cross-validation: the rows in parts, each measured by a classifier that is trained on all the others."""
+"""Cross-validation: the rows in folds, each measured with a classifier that is trained on all others."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.kinds import kind_of
+from pocketrnn_training.kinds import find_kind
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
-from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled, fold_of_rows
+from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds, check_labelled
 from pocketrnn_training.settings.every_run import Settings
 from pocketrnn_training.training import train
 
-__all__ = ["CrossValidation", "Fold", "cross_validated"]
+__all__ = ["CrossValidation", "Fold", "cross_validate_rows"]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One part of the rows, measured.
+    """The scores of one fold.
 
     Attributes:
-        rows: how many there are.
-        accuracy: the share that is given the right label; where a text can have several, all of the right ones.
+        rows: how many rows it has.
+        accuracy: the share of rows with the right label; where a text can have several, with all of them right.
         micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
         macro_f1: the mean of the F1 of all classes.
-        linear: what the linear model reaches on the same rows, trained on the same others: the share that it is right
-            of, or its micro F1 where a text can have several labels. None where there is no such model.
+        linear: the accuracy of the linear model on this fold, trained on the same other rows, or its micro F1 where
+            a text can have several labels. None where there is no such model.
     """
 
     rows: int
@@ -60,7 +60,7 @@ class CrossValidation:
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:
-        """float64 [folds]: the accuracy of each; of several labels, micro F1.
+        """float64 [folds]: the accuracy of each fold, or its micro F1 where a text can have several labels.
 
         Example:
             >>> cross_validation.scores.tolist()
@@ -70,7 +70,7 @@ class CrossValidation:
 
     @property
     def linear_scores(self) -> npt.NDArray[np.float64] | None:
-        """float64 [folds]: the same of the linear model; None where there is none.
+        """float64 [folds]: the scores of the linear model; None without one.
 
         Example:
             >>> cross_validation.linear_scores.tolist()
@@ -129,7 +129,7 @@ class CrossValidation:
         return self.spread.metrics
 
 
-def cross_validated(
+def cross_validate_rows(
     data: LabelledRows,
     settings: Settings,
     folds: int,
@@ -140,29 +140,29 @@ def cross_validated(
 ) -> CrossValidation:
     """Train a classifier for each fold, as `train` does, on the rows of the others, and measure it on the fold.
 
-    Each run holds out a part of its rows to validate with and may fit once more on all of them, as any run: nothing of
-    a fold is used to choose anything of the classifier that it measures.
+    Each run holds out a part of its rows for validation and may fit once more on all of them, as any run does. The
+    rows of a fold decide nothing about the classifier that they measure.
 
     Args:
         data: the rows, all of which have a label.
         settings: the choices; the seed decides the folds, too.
         folds: how many, from 2.
-        report: called with how far it is: a `Step` after each fold, and a `Progress` whose epochs are those of all
+        report: called with the progress: a `Step` after each fold, and a `Progress` whose epochs are counted over all
             folds.
         word_vectors: as in `train`.
         before: as in `train`.
 
     Raises:
-        InputError, DataError, TrainingError, ProcessError: see `train` and `fold_of_rows`.
+        InputError, DataError, TrainingError, ProcessError: see `train` and `assign_folds`.
 
     Example:
-        >>> result = cross_validated(read_files([Path("reviews.csv")]), TextSettings(epochs=1), 2)
+        >>> result = cross_validate_rows(read_files([Path("reviews.csv")]), TextSettings(epochs=1), 2)
         >>> len(result.folds), 0 <= result.mean <= 1
         (2, True)
     """
     check_labelled(data, "row", "Leave them out: a fold is measured by its labels.")
-    baseline_of = kind_of(data).baseline
-    fold_of = fold_of_rows(data, folds, np.random.default_rng(settings.seed))
+    baseline_of = find_kind(data).baseline
+    fold_of = assign_folds(data, folds, np.random.default_rng(settings.seed))
     measured: list[Fold] = []
 
     def counted(event: Progress | Epoch | Notice) -> None:

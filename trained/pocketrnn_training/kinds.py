@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pocketrnn_training.baselines.baseline import Baseline
-from pocketrnn_training.baselines.convolution_baseline import sequence_baseline
-from pocketrnn_training.baselines.linear_baseline import text_baseline
-from pocketrnn_training.baselines.tag_baseline import tag_baseline
+from pocketrnn_training.baselines.convolution_baseline import fit_sequence_baseline
+from pocketrnn_training.baselines.linear_baseline import fit_text_baseline
+from pocketrnn_training.baselines.tag_baseline import fit_tag_baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.preparation.sequence_preparation import prepare_sequences
 from pocketrnn_training.preparation.tag_preparation import prepare_tags
@@ -24,7 +24,7 @@ from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 
-__all__ = ["Kind", "kind_of"]
+__all__ = ["Kind", "find_kind"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Kind:
     Attributes:
         rows: the class of the rows.
         settings: the class of the choices of a run on them.
-        prepare: `preparation.prepare`, or what does the same for other rows.
-        baseline: called with the training rows, the validation rows and the trained classifier: what a linear model
-            reaches on them; None where there is no such model.
+        prepare: `preparation.prepare`, or the function that does the same for other rows.
+        baseline: measures a simple model; called with the training rows, the validation rows and the trained
+            classifier; None where there is no such model.
     """
 
     rows: type[LabelledRows]
@@ -46,17 +46,17 @@ class Kind:
 
 
 _KINDS: Final = (
-    Kind(LabelledTexts, TextSettings, prepare, text_baseline),
-    Kind(LabelledSequences, NumberSettings, prepare_sequences, sequence_baseline),
-    Kind(TaggedSentences, TagSettings, prepare_tags, tag_baseline),
+    Kind(LabelledTexts, TextSettings, prepare, fit_text_baseline),
+    Kind(LabelledSequences, NumberSettings, prepare_sequences, fit_sequence_baseline),
+    Kind(TaggedSentences, TagSettings, prepare_tags, fit_tag_baseline),
 )
 
 
-def kind_of(data: LabelledRows) -> Kind:
-    """The kind of some rows.
+def find_kind(data: LabelledRows) -> Kind:
+    """Find the kind of the given rows.
 
     Example:
-        >>> kind_of(LabelledTexts(["good"], np.array([0]), ("yes",), "a row")).settings.__name__
+        >>> find_kind(LabelledTexts(["good"], np.array([0]), ("yes",), "a row")).settings.__name__
         'TextSettings'
     """
     return next(kind for kind in _KINDS if isinstance(data, kind.rows))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-__all__ = ["Epoch", "FewLines", "Notice", "Progress", "Step", "figures_of", "line_of"]
+__all__ = ["Epoch", "FewLines", "Notice", "Progress", "Step", "event_line", "training_figures"]
 
-# Seconds after which a line is shown, whatever it says.
+# Seconds after which the next line is shown in any case.
 _EVERY: Final = 30.0
-# So many of a longer run's epochs have a line.
+# About this many epochs of a longer run have a line.
 _LINES: Final = 20
 
 
@@ -25,7 +25,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Step(Notice):
-    """One sentence about what the run does from here on; it is not about the data."""
+    """One sentence about what the run does next; it is not about the data."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,9 @@ class Epoch:
         training_loss: the mean loss of the training rows.
         training_accuracy: the share of training rows with the right class.
         validation_loss: the mean loss of the validation rows.
-        validation_accuracy: the share of validation rows with the right class; of several labels, with all of them
-            right from a probability of 0.5 on.
-        validation_f1: the mean F1 of all classes; of several labels, F1 of all answers together, at the one threshold
-            that is best.
+        validation_accuracy: the share of validation rows with the right class; with several labels, with all of them
+            right at a threshold of 0.5.
+        validation_f1: the mean F1 of all classes; with several labels, micro F1 at the best single threshold.
         seconds: the duration of the training, without the validation.
         best: whether the validation is the best so far.
     """
@@ -81,11 +80,11 @@ class Epoch:
     best: bool
 
 
-def line_of(event: Progress | Epoch | Notice) -> str:
-    """One event as a line of text.
+def event_line(event: Progress | Epoch | Notice) -> str:
+    """Format one event as a line of text.
 
     Example:
-        >>> line_of(Step("The linear model has an accuracy of 88.6% on the same validation rows."))
+        >>> event_line(Step("The linear model has an accuracy of 88.6% on the same validation rows."))
         'Note: The linear model has an accuracy of 88.6% on the same validation rows.'
     """
     if isinstance(event, Notice):
@@ -99,26 +98,26 @@ def line_of(event: Progress | Epoch | Notice) -> str:
     rows_left = (event.epochs - event.epoch + 1) * event.rows - event.row
     time_left = timedelta(seconds=round(rows_left / event.rows_per_second))
     position = f"epoch {event.epoch}/{event.epochs}  row {event.row:,}/{event.rows:,}"
-    return f"{position}  {figures_of(event)}  at most {time_left} left"
+    return f"{position}  {training_figures(event)}  at most {time_left} left"
 
 
-def figures_of(event: Progress) -> str:
-    """The figures of the training rows, since the last report.
+def training_figures(event: Progress) -> str:
+    """Format the figures of the training rows since the last report.
 
     Example:
-        >>> figures_of(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
+        >>> training_figures(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
         'training loss 0.8000  accuracy 75.0%  4,018 rows/s'
     """
     return f"training loss {event.loss:.4f}  accuracy {event.accuracy:.1%}  {event.rows_per_second:,.0f} rows/s"
 
 
 class FewLines:
-    """Lines for a file or a pipe: all notes, one for each epoch, or for about 20 of more epochs; at least one in half a
-    minute.
+    """Shows events in few lines, for a file or a pipe: all notices, and a line an epoch, or for about 20 of the epochs;
+    at least one in half a minute.
 
     Args:
         show: called with a line.
-        silent: for so many seconds nothing is shown. Lines that were held back are shown after them.
+        silent: nothing is shown for this many seconds; the lines are held back until then.
     """
 
     def __init__(self, show: Callable[[str], None], silent: float = 0.0) -> None:
@@ -129,16 +128,16 @@ class FewLines:
         self._ended: Progress | None = None
         self._epochs = 1
 
-    def event(self, event: Progress | Epoch | Notice) -> None:
-        """Show an event, or not."""
-        # The end of an epoch has its own line, with the validation; a final fit has none.
+    def show_event(self, event: Progress | Epoch | Notice) -> None:
+        """Show an event if a line for it is due."""
+        # An epoch ends with a line of its own, with the validation figures; an epoch of a final fit has none.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):
-            self._of_epoch(ended, ended.epoch)
+            self._show_epoch(ended, ended.epoch)
         if isinstance(event, Notice):
             self._line(event)
         elif isinstance(event, Epoch):
-            self._of_epoch(event, event.epoch)
+            self._show_epoch(event, event.epoch)
         else:
             self._epochs = event.epochs
             if event.row == event.rows:
@@ -146,7 +145,7 @@ class FewLines:
             elif self._is_late():
                 self._line(event)
 
-    def _of_epoch(self, event: Progress | Epoch, epoch: int) -> None:
+    def _show_epoch(self, event: Progress | Epoch, epoch: int) -> None:
         one_of = -(-self._epochs // _LINES)
         if epoch % one_of == 0 or self._is_late():
             self._line(event)
@@ -155,7 +154,7 @@ class FewLines:
         return time.monotonic() - self._shown >= _EVERY
 
     def _line(self, event: Progress | Epoch | Notice) -> None:
-        self._held.append(line_of(event))
+        self._held.append(event_line(event))
         if time.monotonic() < self._from:
             return
         self._shown = time.monotonic()

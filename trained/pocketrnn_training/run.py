@@ -1,4 +1,4 @@
-"""A run as a user starts it: read the data, train, keep every epoch in a folder, and write the report."""
+"""A run as a user starts it: read the data, train, save every epoch in a folder, and write the report."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.folder import name_of
+from pocketrnn.bundle.folder import classifier_name
 from pocketrnn.errors import InputError
 from pocketrnn_training import run_folder
 from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.checkpoint_folder import check_output
-from pocketrnn_training.folds import CrossValidation, cross_validated
-from pocketrnn_training.kinds import kind_of
-from pocketrnn_training.preparation.going_on import settings_of, with_labels_of
+from pocketrnn_training.folds import CrossValidation, cross_validate_rows
+from pocketrnn_training.kinds import find_kind
+from pocketrnn_training.preparation.going_on import add_checkpoint_labels, settings_from_checkpoint
 from pocketrnn_training.preparation.teacher import read_teacher
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.report import run_report as reports
 from pocketrnn_training.rows.data import with_unlabelled
 from pocketrnn_training.rows.data_source import DataSource
-from pocketrnn_training.rows.labelled_rows import LabelledRows, fold_of_rows
+from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds
 from pocketrnn_training.settings.every_run import Settings
 from pocketrnn_training.training import TrainingState, train
 
@@ -45,26 +45,26 @@ class TrainingRun:
     Attributes:
         source: the rows; a part of them is held out for validation where no validation files are given.
         output: the folder to write.
-        settings: the choices, of the kind of the rows (`DataSource.settings`).
-        name: the name of the classifier; without it, that of the output folder, without an end such as `.ckpt`.
+        settings: the settings, of the class that fits the rows (`DataSource.settings`).
+        name: the name of the classifier; without it, that of the output folder, without a suffix such as `.ckpt`.
         validation: files of validation rows.
-        word_vectors: a file of word vectors to start from (`texts.vectors.read`).
-        teachers: files of probabilities, or checkpoints and bundles, that are learnt from; their mean, of several.
+        word_vectors: a file of word vectors to start from (`texts.vectors.read_vectors`).
+        teachers: files of probabilities, checkpoints or bundles to learn from; of several, their mean.
         teacher_logits: the files of teachers hold logits.
         unlabelled: files of texts without labels, which the teachers answer, too, after the rows of `source`.
-        before: the folder of a checkpoint to go on from.
-        folds: cross-validate with so many folds, too, after the training; None for no folds.
+        before: the folder of a checkpoint to continue from.
+        folds: also cross-validate with this many folds after the training; None for no folds.
         force: replace a checkpoint in the output folder.
         resume: go on with the interrupted run in the output folder.
-        state: the state of the last epoch: read from the folder to resume from, then kept by this run.
+        state: the state of the last epoch: read from the folder to resume from, then updated by this run.
         has_kept: whether this run has written the folder.
-        cross_validation: what the folds reached.
+        cross_validation: the result of the folds.
 
     Raises:
         OutputError: the output folder is taken or cannot be written.
-        InputError: there is no run to resume in the output folder, or it has other settings; the checkpoint to go on
-            from has another tokenizer or shape than is asked for.
-        CheckpointError: the run to resume, or the checkpoint to go on from, is damaged.
+        InputError: there is no run to resume in the output folder, or it has other settings; the checkpoint to continue
+            from has another tokenizer or architecture than is asked for.
+        CheckpointError: the run to resume, or the checkpoint to continue from, is damaged.
 
     Example:
         >>> run = TrainingRun(DataSource(("reviews.csv",)), Path("reviews.checkpoint"), TextSettings(epochs=1))
@@ -96,7 +96,7 @@ class TrainingRun:
         self.settings.check_beside(teacher=self.teachers, word_vectors=self.word_vectors, before=self.before)
         if self.before is not None:
             self._start = checkpoints.read(self.before)
-            self.settings = settings_of(self._start, self.settings)
+            self.settings = settings_from_checkpoint(self._start, self.settings)
         if self.unlabelled and not self.teachers:
             raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
         if self.teachers and self.source.multi_label:
@@ -105,7 +105,7 @@ class TrainingRun:
                 "Leave out --teacher, or --multi-label.",
             )
         if self.folds is not None and self.source.of_tokens:
-            raise InputError("Folds are of rows with one label each, and words have theirs.", "Leave --folds out.")
+            raise InputError("Folds are for rows that have labels, and here words have them.", "Leave --folds out.")
         if self.folds is not None and (self.validation or self.teachers):
             raise InputError(
                 "With folds, every row of DATA is measured by a classifier that has not seen it: there are no other "
@@ -119,7 +119,7 @@ class TrainingRun:
             )
         check_output(self.output, force=self.force, resume=self.resume)
         if self.resume:
-            self.state = _state_to_resume(self.output, self.settings)
+            self.state = _read_resume_state(self.output, self.settings)
             if ("examples" in self.state.best.data) == self.examples:
                 raise InputError(
                     f"The run in {self.output} was made {'without' if self.examples else 'with'} texts of the rows as "
@@ -139,15 +139,15 @@ class TrainingRun:
             InputError, DataError, TrainingError, ProcessError: see `pocketrnn_training.train`.
             OutputError: the folder cannot be written, or another run writes it.
         """
-        with run_folder.claimed(self.output):
-            return self._train(report)
+        with run_folder.lock_folder(self.output):
+            return self._train_and_report(report)
 
-    def _train(self, report: Callable[[Progress | Epoch | Notice], None]) -> Checkpoint:
-        data = self._all_rows()
+    def _train_and_report(self, report: Callable[[Progress | Epoch | Notice], None]) -> Checkpoint:
+        data = self._read_all_rows()
         given = self.source.read_more(self.validation, data) if self.validation else None
         if self.folds is not None:
-            # Before the training, which may take long: whether there can be such folds.
-            fold_of_rows(data, self.folds, np.random.default_rng(0))
+            # Checked before the training, which may take long: whether the rows can be divided into these folds.
+            assign_folds(data, self.folds, np.random.default_rng(0))
             times = "as long" if self.folds <= _FEWEST_FOLDS else f"{self.folds - 1} times as long"
             report(Step(f"After the training, {self.folds} folds take about {times} again."))
         notices: list[Notice] = []
@@ -158,11 +158,11 @@ class TrainingRun:
             report(event)
 
         start = time.monotonic()
-        best = self._remembering(
+        best = self._add_columns(
             train(
                 data,
                 self.settings,
-                name=(self.name or name_of(self.output) or "classifier")[:_NAME_CHARACTERS],
+                name=(self.name or classifier_name(self.output) or "classifier")[:_NAME_CHARACTERS],
                 validation=given,
                 word_vectors=self.word_vectors,
                 examples=None if self.examples else (),
@@ -174,23 +174,23 @@ class TrainingRun:
         )
         state = self.state
         assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
-        answers = reports.ValidationAnswers.of_state(state)
-        # The same parts as the training had.
+        answers = reports.ValidationAnswers.from_state(state)
+        # The same split as in the training.
         of_folds = best.measured_by_folds
         training_data, validation_data = (data, data) if of_folds else data.parts(given, self.settings)
-        baseline = _compared(training_data, validation_data, best, report)
+        baseline = _measure_baseline(training_data, validation_data, best, report)
         if self.folds is not None:
-            best = self._in_folds(best, data, self.folds, time.monotonic() - start, report)
+            best = self._cross_validate(best, data, self.folds, time.monotonic() - start, report)
             state = self.state = replace(state, best=best)
         others = reports.OtherResults(notices, baseline, self.cross_validation)
-        run_folder.finish(
+        run_folder.write_finished(
             state,
             self.output,
-            lambda folder: reports.write(folder, best, state.history, validation_data, answers, others),
+            lambda folder: reports.write_report(folder, best, state.history, validation_data, answers, others),
         )
         return best
 
-    def _in_folds(
+    def _cross_validate(
         self,
         best: Checkpoint,
         data: LabelledRows,
@@ -198,8 +198,8 @@ class TrainingRun:
         seconds: float,
         report: Callable[[Progress | Epoch | Notice], None],
     ) -> Checkpoint:
-        """The checkpoint with what a cross-validation of the same settings reaches."""
-        # The time of a resumed run says little of how long a whole run takes.
+        """Cross-validate with the same settings, and add the result to the metrics of the checkpoint."""
+        # The time of a resumed run does not say how long a whole run takes.
         about = "" if self.resume else f", about {timedelta(seconds=max(1, round(seconds * (folds - 1))))}"
         report(
             Step(
@@ -208,18 +208,18 @@ class TrainingRun:
             )
         )
         vectors = self.word_vectors
-        found = cross_validated(data, self.settings, folds, report=report, word_vectors=vectors, before=self._start)
+        found = cross_validate_rows(data, self.settings, folds, report=report, word_vectors=vectors, before=self._start)
         self.cross_validation = found
         return replace(best, metrics={**best.metrics, **found.metrics})
 
-    def _all_rows(self) -> LabelledRows:
-        """The rows of the source, those too that are to be held out."""
+    def _read_all_rows(self) -> LabelledRows:
+        """Read all rows of the source, including those that will be held out."""
         if self._start is None and not self.teachers:
             return self.source.read()
         columns = {"text_column": self.source.text_column}
         data = self.source.read_texts("train", blank_labels=bool(self.teachers))
         if self._start is not None:
-            data = with_labels_of(self._start, data)
+            data = add_checkpoint_labels(self._start, data)
         if self.unlabelled:
             data = with_unlabelled(data, self.unlabelled, encoding=self.source.encoding, **columns)
         if not self.teachers:
@@ -227,24 +227,24 @@ class TrainingRun:
         columns["label_column"] = self.source.label_column
         return data.with_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
-    def _remembering(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint with how its rows were read, by which `evaluate` reads others."""
+    def _add_columns(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Add to the checkpoint the options that its rows were read with, which `evaluate` uses for other rows."""
         columns = self.source.columns
         return replace(checkpoint, data={**checkpoint.data, "columns": columns}) if columns else checkpoint
 
     def _keep(self, state: TrainingState) -> None:
-        state = replace(state, best=self._remembering(state.best))
+        state = replace(state, best=self._add_columns(state.best))
         # From its second epoch on, a run replaces its own folder.
-        run_folder.keep(state, self.output, force=self.force or self.resume or self.has_kept)
+        run_folder.write_epoch(state, self.output, force=self.force or self.resume or self.has_kept)
         self.state, self.has_kept = state, True
 
 
-def _compared(
+def _measure_baseline(
     training: LabelledRows, validation: LabelledRows, best: Checkpoint, report: Callable[[Notice], None]
 ) -> Baseline | None:
-    """The baseline: a simple model, fitted and measured on the same rows."""
+    """Fit the baseline, a simple model, and measure it on the same rows."""
     report(Step("A simple model is fitted on the same rows, to compare with."))
-    baseline = kind_of(training).baseline(training, validation, best)
+    baseline = find_kind(training).baseline(training, validation, best)
     if baseline is not None:
         report(Step(f"The {baseline.NAME} {baseline.said}."))
     else:
@@ -252,7 +252,7 @@ def _compared(
     return baseline
 
 
-def _state_to_resume(output: Path, settings: Settings) -> TrainingState:
+def _read_resume_state(output: Path, settings: Settings) -> TrainingState:
     state = run_folder.read_state(output)
     if other := settings.other_than(state.best.training):
         raise InputError(f"The run in {output} was made with {other}.", "Give the settings that it was started with.")

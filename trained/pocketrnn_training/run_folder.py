@@ -1,4 +1,4 @@
-"""The folder of a run: its best checkpoint, its history, the state to resume from, and at the end its report.
+"""Write the folder of a run: its best checkpoint, its history, the state to resume from, and at the end its report.
 
 It is the folder of a checkpoint (`config.json`, `weights.safetensors`) that also holds
 
@@ -6,8 +6,8 @@ It is the folder of a checkpoint (`config.json`, `weights.safetensors`) that als
 - `resume.safetensors`: until the run is over, the weights and the optimizers' tensors after the last epoch,
 - `report.md` and its pictures, and `report.html`: once the run is over.
 
-After every epoch the whole folder is written again and replaces the one before, so that all its files are of the same
-epoch.
+After every epoch the whole folder is written again and replaces the one before, so that all its files belong to the
+same epoch.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from pocketrnn.bundle.folder import written_whole
+from pocketrnn.bundle.folder import write_whole_folder
 from pocketrnn.errors import CheckpointError, OutputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, RESUME
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.progress import Epoch
 
-__all__ = ["HISTORY", "claimed", "finish", "keep", "read_state"]
+__all__ = ["HISTORY", "lock_folder", "read_state", "write_epoch", "write_finished"]
 
 HISTORY: Final = "history.csv"
 _TRAIN_ANEW: Final = "Train anew, with --force to replace it."
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other runs from writing the folder within the block, by a lock on the file `.NAME.lock` beside it.
 
-    The system releases the lock of a process that dies. Where a disk has no locks, nothing is claimed.
+    The system releases the lock of a process that dies. Where a file system has no locks, the folder is not locked.
 
     Raises:
-        OutputError: another run has claimed the folder, or its parent cannot be written.
+        OutputError: another run has locked the folder, or its parent cannot be written.
     """
     path = folder.absolute()
     path = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = _locked(path)
+        file = _open_locked(path)
     except BlockingIOError:
         raise OutputError(
             f"Another run is writing {folder}.", "Choose another output folder, or wait until it is over."
@@ -67,7 +67,7 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before it is unlocked: who locks the file afterwards finds that it is no longer the one at `path`.
+        # Deleted before it is unlocked: a process that locks it later sees that it is no longer the file at `path`.
         if os.name == "posix":
             with suppress(OSError):
                 path.unlink()
@@ -77,22 +77,22 @@ def claimed(folder: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def _locked(path: Path) -> int:
-    """The descriptor of the file at `path`, made and locked; BlockingIOError if another process has it locked."""
+def _open_locked(path: Path) -> int:
+    """Create and lock the file at `path`; return its descriptor. BlockingIOError if another process has the lock."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(file)
+            _lock_file(file)
             if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
                 return file
         except BaseException:
             os.close(file)
             raise
-        # Its last owner deleted it between our two calls.
+        # The last owner deleted the file between our two calls.
         os.close(file)
 
 
-def _lock(file: int) -> None:
+def _lock_file(file: int) -> None:
     if sys.platform == "win32":
         import msvcrt
 
@@ -112,7 +112,7 @@ def _lock(file: int) -> None:
                 raise
 
 
-def keep(state: TrainingState, folder: Path, *, force: bool) -> None:
+def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
     """Write the folder after an epoch.
 
     Args:
@@ -121,21 +121,21 @@ def keep(state: TrainingState, folder: Path, *, force: bool) -> None:
         force: replace a checkpoint that is there.
 
     Raises:
-        CheckpointError: the checkpoint holds what a reader would refuse.
+        CheckpointError: the checkpoint holds a value that a reader would refuse.
         OutputError: the folder is taken or cannot be written.
     """
-    with written_whole(folder, force=force, made_by=CONFIG_JSON) as work:
-        _write(state, work)
+    with write_whole_folder(folder, force=force, made_by=CONFIG_JSON) as work:
+        _write_files(state, work)
         metadata = {
             "task": state.task,
             "fitted": str(state.fitted),
             "history": json.dumps([dataclasses.asdict(epoch) for epoch in state.history]),
         }
-        digest = _digest(metadata, state.tensors)
+        digest = _compute_digest(metadata, state.tensors)
         safetensors.save_file(dict(state.tensors), work / RESUME, metadata=metadata | {"sha256": digest})
 
 
-def finish(state: TrainingState, folder: Path, report: Callable[[Path], None]) -> None:
+def write_finished(state: TrainingState, folder: Path, report: Callable[[Path], None]) -> None:
     """Write the folder of a run that is over.
 
     Args:
@@ -146,13 +146,13 @@ def finish(state: TrainingState, folder: Path, report: Callable[[Path], None]) -
     Raises:
         OutputError: the folder cannot be written.
     """
-    with written_whole(folder, force=True, made_by=CONFIG_JSON) as work:
-        _write(state, work)
+    with write_whole_folder(folder, force=True, made_by=CONFIG_JSON) as work:
+        _write_files(state, work)
         report(work)
 
 
 def read_state(folder: Path) -> TrainingState:
-    """Read the state that `keep` wrote last.
+    """Read the state that `write_epoch` wrote last.
 
     Raises:
         CheckpointError: the folder holds no interrupted run, or its files are damaged.
@@ -163,7 +163,7 @@ def read_state(folder: Path) -> TrainingState:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dictionary
-        if metadata.pop("sha256") != _digest(metadata, tensors):
+        if metadata.pop("sha256") != _compute_digest(metadata, tensors):
             raise ValueError("its sha256 is not the one it states")
         history = tuple(Epoch(**epoch) for epoch in json.loads(metadata["history"]))
         return TrainingState(metadata["task"], history, best, tensors, int(metadata["fitted"]))
@@ -171,7 +171,7 @@ def read_state(folder: Path) -> TrainingState:
         raise CheckpointError(f"{path} is missing or damaged: {error}.", _TRAIN_ANEW) from None
 
 
-def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+def _compute_digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -179,7 +179,7 @@ def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _write(state: TrainingState, work: Path) -> None:
+def _write_files(state: TrainingState, work: Path) -> None:
     checkpoints.write_files(state.best, work)
     table = io.StringIO()
     rows: list[dict[str, Any]] = [dataclasses.asdict(epoch) for epoch in state.history]

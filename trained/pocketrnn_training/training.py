@@ -1,4 +1,4 @@
-"""Train a classifier of texts or of numbers, or a tagger, on a CPU, a GPU, or in processes that share a batch."""
+"""Train a classifier of texts or numbers, or a tagger, on a CPU, a GPU, or in several processes that share a batch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lightning_fabric import Fabric
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.candidates.at_once import fit_at_once, is_fitted_at_once
-from pocketrnn_training.candidates.candidate import candidates_of
-from pocketrnn_training.candidates.comparison import Comparison, compared, may_compare, may_measure
-from pocketrnn_training.classifiers.checkpoint import Checkpoint, rules_documents
-from pocketrnn_training.kinds import kind_of
-from pocketrnn_training.loop.duration import about_duration
+from pocketrnn_training.candidates.candidate import read_candidates
+from pocketrnn_training.candidates.comparison import Comparison, compare_candidates, may_compare, may_measure
+from pocketrnn_training.classifiers.checkpoint import Checkpoint, rules_member
+from pocketrnn_training.kinds import find_kind
+from pocketrnn_training.loop.duration import estimate_duration
 from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
-from pocketrnn_training.loop.processes import Loop, fabric_quiet, in_processes
+from pocketrnn_training.loop.processes import Loop, quiet_fabric, run_in_processes
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
-from pocketrnn_training.preparation.task import Beside, Task
+from pocketrnn_training.preparation.task import OtherSources, Task
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.labelled_rows import LabelledRows
@@ -35,7 +35,7 @@ from pocketrnn_training.texts import shipped
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 
-# The linear part knows the training rows by heart, so that figures of both parts on them would say nothing.
+# The linear part has memorized the training rows, so that training figures of both parts would say nothing.
 _OF_BOTH_PARTS: Final = "A linear part is fitted already: training figures are of the recurrent part alone{}."
 
 
@@ -56,7 +56,7 @@ def train(
     """Train a classifier and return its checkpoint: of the final fit, or of the best epoch by validation.
 
     The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.measures.calibration`).
-    Where a text can have several labels, they choose the threshold of each label, too
+    Where a text can have several labels, these rows choose the threshold of each label, too
     (`pocketrnn_training.measures.thresholds`).
 
     Two runs with the same arguments on the same CPU, torch and number of threads give the same weights, bit for bit.
@@ -66,28 +66,28 @@ def train(
     that a script must call this under `if __name__ == "__main__":`.
 
     Args:
-        data: the training rows: texts, or sequences of numbers or sentences with a label for each word, of which there
-            is no teacher, no word vectors and no going on from a checkpoint.
-        settings: the choices: `TextSettings` for texts, `NumberSettings` for sequences of numbers, `TagSettings` for
+        data: the training rows: texts, sequences of numbers, or sentences with a label for each word. A teacher, word
+            vectors and `before` are for texts only.
+        settings: `TextSettings` for texts, `NumberSettings` for sequences of numbers, `TagSettings` for
             sentences.
         name: the name of the classifier.
         validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
         teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`); rows that it answers
             need no label.
         word_vectors: a file of word vectors to start from, in GloVe's format or a table (`texts.vectors.write_table`).
-            Words that it lacks start at random. Without one, those that are installed are tried where they are of the
-            language of the rows.
+            Words that it lacks start at random. Without one, the installed word vectors for the language of the rows
+            are tried, if there are any.
         examples: texts to put into the checkpoint; without them, up to 32 texts of the validation rows, which whoever
             has the checkpoint can read. An empty list puts in texts made of the vocabulary's words.
         report: called with the progress of the run, for display.
         keep: called after each epoch with the state that an interrupted run is resumed from.
         resume: the state that `keep` was last called with.
-        before: a checkpoint to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
-            get rows. It forgets what `data` does not show.
+        before: a checkpoint to continue from, with its tokenizer, architecture and labels; words and labels that it
+            lacks get rows. The classifier forgets what `data` does not show.
 
     Raises:
-        InputError: the settings are of other rows, the device is missing, the run to resume was another one, or the
-            checkpoint to go on from has another tokenizer or shape than is asked for.
+        InputError: the settings are for other rows, the device is missing, the run to resume was another one, or the
+            checkpoint to continue from has another tokenizer or architecture than is asked for.
         DataError: the data or the word vectors cannot be used.
         TrainingError: the loss is no longer a number.
         ProcessError: one of several processes ended before its work was done.
@@ -97,7 +97,7 @@ def train(
         >>> checkpoint.labels
         ('bad', 'good')
     """
-    kind = kind_of(data)
+    kind = find_kind(data)
     if not isinstance(validation, kind.rows | None):
         raise InputError("Only one of training and validation rows has numbers.", "Give both of one kind.")
     if not isinstance(settings, kind.settings):
@@ -106,33 +106,33 @@ def train(
             f"Give {kind.settings.__name__}.",
         )
     settings.check_beside(teacher=teacher, word_vectors=word_vectors, before=before)
-    fabric = _fabric(settings)
-    beside = Beside(teacher, word_vectors, before)
+    fabric = _make_fabric(settings)
+    beside = OtherSources(teacher, word_vectors, before)
     of_same_data = validation is None
     _check_final_fit(settings, may=of_same_data)
-    sources = _sources(data, settings, beside, report)
-    found = _compared(data, validation, settings, beside, sources, resume, report)
+    sources = _find_vector_sources(data, settings, beside, report)
+    found = _compare_by_folds(data, validation, settings, beside, sources, resume, report)
     if found is not None:
         settings = replace(settings, tokenizer=found.taken.tokenizer)  # type: ignore[call-arg]
         beside = replace(beside, word_vectors=next(s for s in sources if (s and s.name) == found.taken.vectors))
         validation = validation if found.folds is None else data
     task, decided = kind.prepare(data, validation, settings, report, examples=examples, beside=beside)
     if found is not None:
-        task = found.applied(task)
+        task = found.apply_to(task)
     may_fit_all = of_same_data and task.teaching is None
     _check_final_fit(settings, may=may_fit_all)
     settings = replace(decided, final_fit=decided.final_fit and may_fit_all)
-    loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
+    loop = TrainingLoop(task, settings, name, _compute_digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
-        raise _another_run(resume, settings)
+        raise _different_run_error(resume, settings)
     if is_fitted_at_once(task):
         return fit_at_once(loop, report, keep)
-    with fabric_quiet(), _generators_restored():
-        alone = fabric if settings.processes == 1 else _fabric(replace(settings, processes=1))
-        report(Step(about_duration(loop, alone)))
+    with quiet_fabric(), _restore_generators():
+        alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
+        report(Step(estimate_duration(loop, alone)))
     if task.linear is not None:
         report(Step(_OF_BOTH_PARTS.format(", validation figures of both" if task.folds is None else "")))
-    return _best_of(loop, report, keep)
+    return _train_to_end(loop, report, keep)
 
 
 def _check_final_fit(settings: Settings, *, may: bool) -> None:
@@ -143,10 +143,11 @@ def _check_final_fit(settings: Settings, *, may: bool) -> None:
         )
 
 
-def _sources(
-    data: LabelledRows, settings: Settings, beside: Beside, report: Callable[[Notice], None]
+def _find_vector_sources(
+    data: LabelledRows, settings: Settings, beside: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
-    """The files of word vectors to try, None for none: the one that is given, or those that are installed, too."""
+    """Find the files of word vectors to try: the given file; or None, for a start without any, and the installed
+    one."""
     if beside.word_vectors is not None:
         return (beside.word_vectors,)
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
@@ -154,36 +155,36 @@ def _sources(
     wanted = settings.shipped_vectors and settings.embedding_dim is None
     if not wanted or not may_compare(data, settings, beside):
         return (None,)
-    found = shipped.vectors_for(data.texts, report)
+    found = shipped.find_installed_vectors(data.texts, report)
     return (None,) if found is None else (None, found)
 
 
-def _compared(
+def _compare_by_folds(
     data: LabelledRows,
     validation: LabelledRows | None,
     settings: Settings,
-    beside: Beside,
+    beside: OtherSources,
     sources: Sequence[Path | None],
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
 ) -> Comparison | None:
-    """The choice of folds, as it is or was made of the run to resume; None where nothing is compared."""
+    """Compare the candidates by folds, or read the comparison of the run to resume; None where nothing is compared."""
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
     if not may_compare(data, settings, beside):
         return None
     if validation is None and may_measure(data, settings, beside):
-        # Measures by folds are kept at the end only: there is nothing to resume but a run that is over.
-        return compared(data, settings, _run, report, sources=sources, measure=True)
+        # A run that is measured by folds is saved only at its end: it cannot be resumed before.
+        return compare_candidates(data, settings, _run_work, report, sources=sources, measure=True)
     if resume is not None:
-        candidates = candidates_of(resume.best.data)
+        candidates = read_candidates(resume.best.data)
         return Comparison(candidates) if candidates else None
-    return compared(data.parts(validation, settings)[0], settings, _run, report, sources=sources)
+    return compare_candidates(data.parts(validation, settings)[0], settings, _run_work, report, sources=sources)
 
 
-def _another_run(state: TrainingState, settings: Settings) -> InputError:
-    """The error for a run that is not the one to resume; it names the first setting that is another, or else the
+def _different_run_error(state: TrainingState, settings: Settings) -> InputError:
+    """The error for a run that is not the one to resume; it names the first setting that differs, or else the
     data."""
     other = settings.other_than(state.best.training)
     return InputError(
@@ -192,12 +193,12 @@ def _another_run(state: TrainingState, settings: Settings) -> InputError:
     )
 
 
-def _best_of(
+def _train_to_end(
     loop: TrainingLoop,
     report: Callable[[Progress | Epoch | Notice], None],
     keep: Callable[[TrainingState], None],
 ) -> Checkpoint:
-    """Run the loop, in this process or in several, then the final fit, and return the checkpoint that comes of it."""
+    """Run the loop, in this process or in several, then the final fit, and return the resulting checkpoint."""
     state = loop.resume
     work: Loop = loop if loop.task.folds is None else OnlyFit(loop)
 
@@ -210,30 +211,30 @@ def _best_of(
             report(event)
 
     if state is None or not state.fitted:
-        _run(work, loop.settings, emit)
+        _run_work(work, loop.settings, emit)
     assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
     if loop.task.folds is not None:
         return state.best
     epochs = loop.epochs if loop.keeps_last else int(state.best.metrics["epoch"])
     if loop.settings.final_fit and state.fitted < epochs:
-        whole = loop.with_task(loop.task.with_validation_rows()).with_epochs(epochs)
+        whole = loop.with_task(loop.task.add_validation_rows()).with_epochs(epochs)
         as_many = "" if loop.keeps_last else f", for {epochs} epoch{'' if epochs == 1 else 's'}, as many as were kept"
         report(Step(f"It is fitted once more, on all {whole.task.size:,} rows{as_many}."))
-        _run(FinalFit(whole, state), loop.settings, emit)
+        _run_work(FinalFit(whole, state), loop.settings, emit)
     return state.best
 
 
-def _run(work: Loop, settings: Settings, emit: Callable[[Any], None]) -> None:
-    with fabric_quiet():
-        fabric = _fabric(settings)
+def _run_work(work: Loop, settings: Settings, emit: Callable[[Any], None]) -> None:
+    with quiet_fabric():
+        fabric = _make_fabric(settings)
         if settings.processes > 1:
-            in_processes(fabric, work, emit)
+            run_in_processes(fabric, work, emit)
         else:
-            with _generators_restored():
+            with _restore_generators():
                 work.fit(fabric, emit, lambda: False)
 
 
-def _fabric(settings: Settings) -> Fabric:
+def _make_fabric(settings: Settings) -> Fabric:
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
         raise InputError("This torch finds no CUDA device.", "Use --device cpu, or install a torch built for CUDA.")
@@ -243,7 +244,7 @@ def _fabric(settings: Settings) -> Fabric:
             f"{settings.processes} processes need as many CUDA devices, and there are {torch.cuda.device_count()}.",
             "Use fewer processes, or --device cpu.",
         )
-    with fabric_quiet():
+    with quiet_fabric():
         return Fabric(
             accelerator=accelerator,
             devices=settings.processes,
@@ -252,9 +253,8 @@ def _fabric(settings: Settings) -> Fabric:
         )
 
 
-def _digest(task: Task, settings: Settings) -> str:
-    """A digest of all that decides the weights: the rows as the module reads them, and the settings that may not
-    change."""
+def _compute_digest(task: Task, settings: Settings) -> str:
+    """Compute a digest of all that decides the weights: the encoded rows, and the settings that must not change."""
     digest = hashlib.sha256()
     if task.teaching is not None:
         for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):
@@ -275,12 +275,12 @@ def _digest(task: Task, settings: Settings) -> str:
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().data)
     names = [task.vocabulary, task.labels, start, parts]
-    digest.update(json.dumps([decisive, rules_documents(task.rules), *names]).encode())
+    digest.update(json.dumps([decisive, rules_member(task.rules), *names]).encode())
     return digest.hexdigest()
 
 
 @contextmanager
-def _generators_restored() -> Iterator[None]:
+def _restore_generators() -> Iterator[None]:
     """Restore the state of torch's generators after the block."""
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield

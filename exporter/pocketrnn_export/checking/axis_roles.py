@@ -1,4 +1,4 @@
-"""How a module is called with the inputs that a file declares: what each of their axes may mean."""
+"""Find how to call a module with the inputs that a file declares: which axis is the batch and which the sequence."""
 
 from __future__ import annotations
 
@@ -14,28 +14,35 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.checking.exchange import SIZES, Called, case_of, exchange, runs, that_runs
-from pocketrnn_export.checking.other_file import OtherFile, Port
-from pocketrnn_export.intake.call_discovery.module_facts import parameters_of
-from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, sample_table
+from pocketrnn_export.checking.exchange import (
+    SIZES,
+    ModuleCall,
+    draw_case,
+    keep_running_sizes,
+    record_call,
+    runs_on_size,
+)
+from pocketrnn_export.checking.other_file import CheckedFile, Port
+from pocketrnn_export.intake.call_discovery.module_facts import forward_parameters
+from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
-__all__ = ["UncallableError", "called_by_axes"]
+__all__ = ["UncallableError", "find_call_by_axes"]
 
-# So many ways to give the file's inputs sizes are tried, within so much processor time.
+# The most ways that are tried to give the file's inputs sizes, and the processor time for all of them.
 _MOST_WAYS: Final = 400
 _SECONDS: Final = 30.0
-# And so many are put into an order.
+# The most ways that are sorted.
 _MOST_ROLES: Final = 10_000
-# So many sizes of layers are taken for those of a file's axes.
+# The most layer sizes that are tried as the size of a file's axis.
 _MOST_SIZES: Final = 6
-# A table of rows larger than this has no more numbers than that.
+# If a row is larger than _LARGE, the table holds at most _MOST_NUMBERS numbers.
 _LARGE: Final = 4_096
 _MOST_NUMBERS: Final = 1 << 24
 _LENGTHS: Final = ("len", "size")
 
 
 class UncallableError(InputError):
-    """A module runs in no way that was tried."""
+    """The module does not run in any way that was tried."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
@@ -44,37 +51,37 @@ class UncallableError(InputError):
         )
 
 
-def called_by_axes(module: nn.Module, file: OtherFile, ids: int, padding_id: int) -> Called:
-    """A module called with what the file declares: each axis that may change is the batch's or the sequence's."""
-    names = [parameter.name for parameter in parameters_of(module)]
+def find_call_by_axes(module: nn.Module, file: CheckedFile, ids: int, padding_id: int) -> ModuleCall:
+    """Find a call with the declared inputs: each axis of variable size is the batch's or the sequence's."""
+    names = [parameter.name for parameter in forward_parameters(module)]
     ports = sorted(file.inputs, key=lambda port: names.index(port.name)) if {
         port.name for port in file.inputs
     } <= set(names) else file.inputs  # fmt: skip
     if not any(isinstance(layer, nn.Embedding) for layer in module.modules()):
         ports = [replace(port, kind=port.kind or "float32") for port in ports]
-    # The size of what the first layers take is the second of their weights'.
+    # The input size of a layer is the second axis of its weight matrix.
     taken = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
-    ways = _ways(ports, taken[:_MOST_SIZES])
-    # First those that run whatever the sizes; a module may take none but those that its file declares.
+    ways = _possible_ways(ports, taken[:_MOST_SIZES])
+    # First try any sizes, then the declared ones: a module may accept only those.
     started = time.process_time()
     of_any, of_declared = (itertools.product([sizes], ways[:_MOST_WAYS]) for sizes in (SIZES[:2], ()))
-    for sizes, way in itertools.chain(of_any, (((), way) for way in _fixed(ports)), of_declared):
+    for sizes, way in itertools.chain(of_any, (((), way) for way in _declared_way(ports)), of_declared):
         if "b" in itertools.chain(*way) and time.process_time() - started > _SECONDS:
             continue
         for kind in (EVERYWHERE, NEAR, POSITIVE):
-            made = _called_in(module, ports, way, ids, padding_id, kind)
-            if not all(runs(made, *size) for size in sizes):
+            made = _make_call(module, ports, way, ids, padding_id, kind)
+            if not all(runs_on_size(made, *size) for size in sizes):
                 break
-            if (called := that_runs(made, _tried_sizes(ports, way))) is None:
+            if (called := keep_running_sizes(made, _list_trial_sizes(ports, way))) is None:
                 break
-            if _answers_in_numbers(called):
+            if _gives_finite_answers(called):
                 return called
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableError(f"The module does not run on what the file takes ({shapes})")
 
 
-def _tried_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tuple[int, int]]:
-    """The sizes of first calls, with those that the file declares: a module may take no others."""
+def _list_trial_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tuple[int, int]]:
+    """Return the sizes for the first calls and those that the file declares: a module may accept only these."""
     if "b" not in itertools.chain(*way):
         return [(1, SIZES[0][1])]
     declared: dict[str | int, int] = {}
@@ -90,9 +97,9 @@ def _tried_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tuple[int
 _Roles = tuple[str | int, ...]
 
 
-def _roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
-    """The meanings that the axes of an input may have; `sizes` are those of the module's layers, for a file that says
-    nothing of its axes."""
+def _possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
+    """Yield the roles that the axes of an input may have; `sizes` are the module's layer sizes, used where the file
+    declares no axes."""
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",))
         for size in sizes if _is_float(port) else ():
@@ -104,27 +111,27 @@ def _roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
             yield roles
 
 
-def _ways(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[_Roles, ...]]:
-    """The meanings that the axes of all inputs may have, the likeliest first: inputs with the same axes, as states have
-    them, have the same."""
+def _possible_ways(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[_Roles, ...]]:
+    """Return the roles that the axes of all inputs may have, the likeliest first. Inputs with equal axes, such as two
+    states, get equal roles."""
     alike = {(port.axes, _is_float(port)): port for port in ports}
-    every = itertools.product(*(list(_roles(port, sizes)) for port in alike.values()))
+    every = itertools.product(*(list(_possible_roles(port, sizes)) for port in alike.values()))
     chosen = (dict(zip(alike, roles, strict=True)) for roles in itertools.islice(every, _MOST_ROLES))
     same = [tuple(way[port.axes, _is_float(port)] for port in ports) for way in chosen]
-    others = itertools.islice(itertools.product(*(list(_roles(port, sizes)) for port in ports)), _MOST_ROLES)
-    in_order = (sorted(ways, key=lambda way: _likely(ports, way)) for ways in (same, others))
+    others = itertools.islice(itertools.product(*(list(_possible_roles(port, sizes)) for port in ports)), _MOST_ROLES)
+    in_order = (sorted(ways, key=lambda way: _rank_way(ports, way)) for ways in (same, others))
     return [way for way in dict.fromkeys(itertools.chain(*in_order)) if "b" in itertools.chain(*way)]
 
 
-def _fixed(ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
-    """The way in which each axis has the size that the file declares, where it declares all."""
+def _declared_way(ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
+    """Return the way in which each axis has its declared size; empty where the file leaves a size open."""
     declared = [(None,) if port.axes is None else port.axes for port in ports]
     return [tuple(declared)] if all(isinstance(n, int) for axes in declared for n in axes) else []  # type: ignore[arg-type]
 
 
-def _likely(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
-    """A place in the order of ways: first those whose axes are called so, then those whose sizes may change in more
-    axes, with the batch before the rest."""
+def _rank_way(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
+    """Return the sort key of a way: first ways that agree with the names of the axes, then those with more variable
+    axes, then those with the batch first."""
     changing = sum(role in ("b", "s") for roles in way for role in roles)
     late = sum(roles.index("b") for roles in way if "b" in roles)
     misplaced = sum(roles.index("s") for roles in way if "s" in roles)
@@ -138,11 +145,11 @@ def _likely(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
     return called_otherwise, -changing, late, misplaced
 
 
-def _called_in(
+def _make_call(
     module: nn.Module, ports: Sequence[Port], way: Sequence[_Roles], ids: int, padding_id: int, kind: str
-) -> Called:
-    sizes = {_inner(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
-    tables = {size: _table(size, kind) for size in sizes}
+) -> ModuleCall:
+    sizes = {_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
+    tables = {size: _sample_rows(size, kind) for size in sizes}
     most = min((len(table) for table in tables.values()), default=ids)
     has_steps = any("s" in roles for roles in way)
 
@@ -151,7 +158,7 @@ def _called_in(
         drawn = tokens if of_steps else tokens[:, :1]
         drawn = drawn if of_batch else drawn[:1]
         if _is_float(port):
-            value = tables[_inner(roles)][drawn % most]
+            value = tables[_inner_size(roles)][drawn % most]
         elif not of_steps and has_steps and _is_length(port, roles):
             value = lengths[:, None]
         elif port.kind == "bool" or "mask" in port.name.lower():
@@ -159,7 +166,7 @@ def _called_in(
         else:
             value = drawn
         if not _is_float(port):
-            value = value[..., None].expand(*value.shape, _inner(roles))
+            value = value[..., None].expand(*value.shape, _inner_size(roles))
         inner = [role for role in roles if isinstance(role, int)]
         value = value.reshape(value.shape[0], value.shape[1], *inner)
         axes = ["b", "s", *range(len(inner))]
@@ -173,30 +180,30 @@ def _called_in(
     def function(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return module(*(given(port, roles, tokens, lengths) for port, roles in zip(ports, way, strict=True)))
 
-    shapes = (f"{port.name} [{', '.join(map(_axis_named, roles))}]" for port, roles in zip(ports, way, strict=True))
+    shapes = (f"{port.name} [{', '.join(map(_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
     ragged = any(_is_length(port, roles) for port, roles in zip(ports, way, strict=True))
     unit = "steps" if tables else "tokens"
-    return Called(
+    return ModuleCall(
         module, f"module({', '.join(shapes)})", function, most, 0 if tables else padding_id, ragged, samples,
         unit=unit if has_steps else "", one_row="b" not in itertools.chain(*way),
     )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=16)
-def _table(size: int, kind: str) -> Tensor:
-    """Rows of so many numbers; few, of repeated ones, where these are as many as a picture has."""
-    rows = sample_table(min(size, _LARGE), kind=kind).rows
+def _sample_rows(size: int, kind: str) -> Tensor:
+    """Return rows of `size` numbers; for sizes as large as a picture's, fewer rows with repeated numbers."""
+    rows = make_sample_table(min(size, _LARGE), kind=kind).rows
     if size > _LARGE:
         rows = np.stack([np.resize(row, size) for row in rows[:: -(-len(rows) * size // _MOST_NUMBERS)]])
     return torch.from_numpy(rows)
 
 
-def _axis_named(role: str | int) -> str:
+def _axis_name(role: str | int) -> str:
     return {"b": "batch", "s": "sequence"}.get(str(role), str(role))
 
 
-def _inner(roles: _Roles) -> int:
+def _inner_size(roles: _Roles) -> int:
     return int(np.prod([role for role in roles if isinstance(role, int)], dtype=int))
 
 
@@ -209,12 +216,12 @@ def _is_length(port: Port, roles: _Roles) -> bool:
     return roles == ("b",) and not _is_float(port) and (named or port.kind in ("int64", "int32"))
 
 
-def _answers_in_numbers(called: Called) -> bool:
-    """Whether a module gives finite numbers for what is in the table."""
+def _gives_finite_answers(called: ModuleCall) -> bool:
+    """Whether the module answers the rows of the table with finite numbers only."""
     answered: list[bool] = []
     for rows, steps in called.sizes[:2] if called.samples is None else (*called.sizes[:2], (32, called.sizes[-1][1])):
         try:
-            outputs: Iterable[Any] = exchange(called, case_of(called, rows, steps)).outputs.values()
+            outputs: Iterable[Any] = record_call(called, draw_case(called, rows, steps)).outputs.values()
         except (Exception, SystemExit):  # noqa: S112 - it may take no such size
             continue
         answered.append(all(np.isfinite(value).all() for value in outputs if value.dtype.kind == "f"))

@@ -1,4 +1,4 @@
-"""How a module is called that is beside a file: as `export` finds it out, else as the inputs of the file say."""
+"""Find how to call the module that a file is compared with: as `export` does, else by the file's declared inputs."""
 
 from __future__ import annotations
 
@@ -12,68 +12,77 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import PocketRNNError
-from pocketrnn_export.checking.axis_roles import UncallableError, called_by_axes
-from pocketrnn_export.checking.exchange import SIZES, Called, case_of, exchange, runs, that_runs
-from pocketrnn_export.checking.other_file import OtherFile, rows_looked_up
+from pocketrnn_export.checking.axis_roles import UncallableError, find_call_by_axes
+from pocketrnn_export.checking.exchange import (
+    SIZES,
+    ModuleCall,
+    draw_case,
+    keep_running_sizes,
+    record_call,
+    runs_on_size,
+)
+from pocketrnn_export.checking.other_file import CheckedFile, count_table_rows
 from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.search import asked_convention
-from pocketrnn_export.intake.convention import Call, compiled
-from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, sample_table
-from pocketrnn_export.progress import records_filtered
+from pocketrnn_export.intake.call_discovery.search import find_convention
+from pocketrnn_export.intake.convention import Call, compile_call
+from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
+from pocketrnn_export.progress import filter_records
 
-__all__ = ["called_for"]
+__all__ = ["find_call"]
 
 _log = logging.getLogger(__name__)
 _USUAL_IDS: Final = 100
 
 
-def called_for(
+def find_call(
     module: nn.Module,
-    file: OtherFile,
+    file: CheckedFile,
     *,
     call: str | Call | None,
     ids: int | None,
     padding_id: int | None,
     channels: int | None,
-) -> Called:
-    """Find how a module is called with what a file takes.
+) -> ModuleCall:
+    """Find how to call a module with the inputs of a file.
 
     Args:
         module: in float32 and eval mode, on the CPU.
-        file: what was made of it.
+        file: the file that was exported from it.
         call: how its owner calls it: a line of `module`, `tokens` (or `samples`) and `lengths`, or a function of these.
         ids: how many token ids there are; None to find out.
         padding_id: the id past a row's length; None for that of the module's table.
         channels: the numbers of a step, where `call` takes samples.
 
     Raises:
-        InputError: it can be called in no such way.
+        InputError: no call was found that runs.
     """
     table = next((layer for layer in module.modules() if isinstance(layer, nn.Embedding)), None)
     if padding_id is None:
         padding_id = 0 if table is None or table.padding_idx is None else table.padding_idx
-    # A call may make numbers of the ids itself.
+    # The owner's call may turn ids into numbers itself.
     numbers = channels is not None or ((call is None or ids is None) and _takes_numbers(file, table))
-    known = ids or _ids_of(file, module)
+    known = ids or _count_ids(file, module)
     if call is not None:
-        return _as_told(module, call, known, padding_id, (channels or _channels_of(file)) if numbers else None)
+        return _make_owners_call(
+            module, call, known, padding_id, (channels or _count_channels(file)) if numbers else None
+        )
     if not numbers:
-        for classes, of_tokens in itertools.product(_classes(file, module), (False, True)):
+        for classes, of_tokens in itertools.product(_likely_class_counts(file, module), (False, True)):
             asked = ModuleFacts(module, known, padding_id, classes, values=True, of_tokens=of_tokens)
             try:
-                with records_filtered(lambda _record: False):
-                    found = asked_convention(asked)
+                with filter_records(lambda _record: False):
+                    found = find_convention(asked)
             except PocketRNNError as error:
                 _log.debug("Not called with %d numbers: %s", classes, error.problem)
                 continue
-            called = Called(module, found.line, found.function, known, padding_id, found.takes_lengths)
-            if (running := that_runs(called, SIZES)) is not None:
+            called = ModuleCall(module, found.line, found.function, known, padding_id, found.takes_lengths)
+            if (running := keep_running_sizes(called, SIZES)) is not None:
                 return running
-    return called_by_axes(module, file, known, padding_id)
+    return find_call_by_axes(module, file, known, padding_id)
 
 
-def _takes_numbers(file: OtherFile, table: nn.Embedding | None) -> bool:
+def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
     kinds = [port.kind for port in file.inputs if port.axes is None or len(port.axes) > 1]
     if any(kind is None for kind in kinds):
         return table is None
@@ -82,8 +91,8 @@ def _takes_numbers(file: OtherFile, table: nn.Embedding | None) -> bool:
     return not whole and (table is None or any(port.axes is not None and len(port.axes) > 2 for port in file.inputs))
 
 
-def _ids_of(file: OtherFile, module: nn.Module) -> int:
-    found = [rows_looked_up(file, port.name) for port in file.inputs]
+def _count_ids(file: CheckedFile, module: nn.Module) -> int:
+    found = [count_table_rows(file, port.name) for port in file.inputs]
     rows = [count for count in found if count is not None]
     tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)]
     # One-hot vectors are as long as a recurrent layer is wide.
@@ -91,44 +100,46 @@ def _ids_of(file: OtherFile, module: nn.Module) -> int:
     return min(rows, default=max(tables, default=wide))
 
 
-def _classes(file: OtherFile, module: nn.Module) -> list[int]:
-    """How many numbers a module may give a text or a token, the likeliest first."""
+def _likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]:
+    """Return how many numbers the module may give for a text or a token, the likeliest count first."""
     last = [port.axes[-1] for port in file.outputs if port.axes]
     layers = [layer.out_features for layer in module.modules() if isinstance(layer, nn.Linear)]
     return list(dict.fromkeys([*(size for size in last if isinstance(size, int)), *layers[-1:]]))
 
 
-def _as_told(module: nn.Module, call: str | Call, ids: int, padding_id: int, channels: int | None) -> Called:
+def _make_owners_call(
+    module: nn.Module, call: str | Call, ids: int, padding_id: int, channels: int | None
+) -> ModuleCall:
     line = call.strip() if isinstance(call, str) else getattr(call, "__name__", "call")
     tables: list[Any] = [None]
     if channels is not None:
-        tables = [sample_table(channels, kind=kind).rows for kind in (EVERYWHERE, NEAR, POSITIVE)]
+        tables = [make_sample_table(channels, kind=kind).rows for kind in (EVERYWHERE, NEAR, POSITIVE)]
         call = f"samples = x = tokens; {call}" if isinstance(call, str) else call
-    function = compiled(call) if isinstance(call, str) else call
+    function = compile_call(call) if isinstance(call, str) else call
     for rows in tables:
-        looked_up = function if rows is None else _on_samples(function, rows)
+        looked_up = function if rows is None else _look_up_samples(function, rows)
         count, unit = (ids, "tokens") if rows is None else (len(rows), "steps")
-        made = Called(module, line, looked_up, count, padding_id, samples=rows, unit=unit)
-        if (called := that_runs(made, SIZES)) is not None:
-            ragged = any(runs(called, *size, ragged=True) for size in called.sizes) and _reads_lengths(called)
+        made = ModuleCall(module, line, looked_up, count, padding_id, samples=rows, unit=unit)
+        if (called := keep_running_sizes(made, SIZES)) is not None:
+            ragged = any(runs_on_size(called, *size, ragged=True) for size in called.sizes) and _reads_lengths(called)
             return replace(called, ragged=ragged)
     raise UncallableError(f"The module does not run as {line}")
 
 
-def _channels_of(file: OtherFile) -> int:
+def _count_channels(file: CheckedFile) -> int:
     last = next((port.axes[-1] for port in file.inputs if port.axes and len(port.axes) > 2), 1)
     return last if isinstance(last, int) else 1
 
 
-def _reads_lengths(called: Called) -> bool:
-    """Whether the lengths that a call is given reach forward's inputs or answer."""
+def _reads_lengths(called: ModuleCall) -> bool:
+    """Whether forward's inputs change with the lengths that a call is given."""
     for size in called.sizes:
-        full = case_of(called, *size, ragged=False)
-        short = Case(full.name, full.tokens, case_of(called, *size, ragged=True).lengths)
+        full = draw_case(called, *size, ragged=False)
+        short = Case(full.name, full.tokens, draw_case(called, *size, ragged=True).lengths)
         if (full.lengths == short.lengths).all():
             continue
         try:
-            one, other = exchange(called, full), exchange(called, short)
+            one, other = record_call(called, full), record_call(called, short)
         except (Exception, SystemExit):  # noqa: S112 - a module may not take such sizes
             continue
         return any(
@@ -138,6 +149,6 @@ def _reads_lengths(called: Called) -> bool:
     return False
 
 
-def _on_samples(function: Call, rows: Any) -> Call:
+def _look_up_samples(function: Call, rows: Any) -> Call:
     table = torch.from_numpy(rows)
     return lambda module, tokens, lengths: function(module, table[tokens], lengths)

@@ -1,4 +1,4 @@
-"""`check`: whether a file that somebody exported answers as its module does."""
+"""`check`: find out whether an exported file gives the same answers as its module."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from pocketrnn.bundle.manifest import Comparison, Limits
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export.checking.axis_roles import UncallableError
-from pocketrnn_export.checking.beside import Beside, Outcome
-from pocketrnn_export.checking.calls import called_for
-from pocketrnn_export.checking.exchange import Called, Exchange, Signed, case_of, exchange
-from pocketrnn_export.checking.mapping import mapped_inputs, mapped_outputs
-from pocketrnn_export.checking.other_file import Array, OtherFile, lacking_matrices, open_file
-from pocketrnn_export.checking.shortest import shown_by
-from pocketrnn_export.checking.sizes import ANY, Bounds, Looked, right_sizes
+from pocketrnn_export.checking.beside import ComparedFile, Outcome
+from pocketrnn_export.checking.calls import find_call
+from pocketrnn_export.checking.exchange import ModuleCall, ModuleWithSignature, RecordedCall, draw_case, record_call
+from pocketrnn_export.checking.mapping import match_inputs, match_outputs
+from pocketrnn_export.checking.other_file import Array, CheckedFile, missing_matrices, open_file
+from pocketrnn_export.checking.shortest import find_shortest_input
+from pocketrnn_export.checking.sizes import ANY, Bounds, ComparedSize, find_right_sizes
 from pocketrnn_export.checking.verdict import Verdict
-from pocketrnn_export.comparing.cases import Case, bound_cases, each_row
-from pocketrnn_export.comparing.comparing import summary
-from pocketrnn_export.forms.onnx.onnx_graph import whole_numbers_of
-from pocketrnn_export.intake.call_discovery.module_facts import parameters_of
+from pocketrnn_export.comparing.cases import Case, boundary_cases, one_row_cases
+from pocketrnn_export.comparing.comparing import summarize_differences
+from pocketrnn_export.forms.onnx.onnx_graph import find_small_integers
+from pocketrnn_export.intake.call_discovery.module_facts import forward_parameters
 from pocketrnn_export.intake.convention import Call
-from pocketrnn_export.intake.export_copy import copied_for_export
-from pocketrnn_export.intake.random_draws import drawing_line
-from pocketrnn_export.module_runs.untouched import random_state_kept
-from pocketrnn_export.one_export import one_export_at_a_time
-from pocketrnn_export.progress import each, told_on_stderr
+from pocketrnn_export.intake.export_copy import copy_for_export
+from pocketrnn_export.intake.random_draws import find_drawing_line
+from pocketrnn_export.module_runs.untouched import restore_random_state
+from pocketrnn_export.one_export import lock_exports
+from pocketrnn_export.progress import log_each, show_progress
 from pocketrnn_export.proof import every_size
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.loud_ids import loud_ids
+from pocketrnn_export.proof.loud_ids import find_loud_ids
 
 __all__ = ["check", "check_files"]
 
 _log = logging.getLogger(__name__)
-# Batches and lengths that are all looked at; and numbers of the module and the file, on both sides of each.
+# Every batch and every length up to these is compared; then sizes around the whole numbers in module and file.
 _EVERY_BATCH: Final = 16
 _EVERY_LENGTH: Final = 48
 _MOST_ASKED: Final = 1_100
 _MOST_BOUNDS: Final = 60
-# Processor time for the cases, after which no further ones are looked at.
+# The processor time for the cases: after it, no further case is compared.
 SECONDS: Final = 120.0
 _ALONE: Final = 2
 _FIX_SIZES: Final = (
@@ -92,10 +92,10 @@ def check(
         >>> check(module, "theirs.onnx").lines[0]
         'Right for every size looked at: theirs.onnx answers as Net does.'
     """
-    told = _Told(inputs or {}, call, ids, padding_id, channels)
-    with one_export_at_a_time(), told_on_stderr(progress), random_state_kept():
+    told = _CallOptions(inputs or {}, call, ids, padding_id, channels)
+    with lock_exports(), show_progress(progress), restore_random_state():
         try:
-            return _checked(module, open_file(file), told)
+            return _compare_with_module(module, open_file(file), told)
         except PocketRNNError as error:
             return Verdict(str(file), "not comparable", f"{error.problem} {error.remedy}")
 
@@ -124,9 +124,11 @@ def check_files(
         >>> check_files("model.onnx", "model.int8.onnx", max_changed=0.01).labels_changed
         0.0023
     """
-    with one_export_at_a_time(), told_on_stderr(progress), random_state_kept():
+    with lock_exports(), show_progress(progress), restore_random_state():
         try:
-            verdict = _checked(_as_module(open_file(before)), open_file(after), _Told(inputs or {}, ids=ids))
+            verdict = _compare_with_module(
+                _wrap_file(open_file(before)), open_file(after), _CallOptions(inputs or {}, ids=ids)
+            )
         except UncallableError:
             said = f"{before} runs on none of the sizes that were tried. {_FIX_SIZES}"
             return Verdict(str(after), "not comparable", said)
@@ -143,9 +145,9 @@ def check_files(
 
 
 class _RunOfFile:
-    """A run of a file on tensors, which is not copied with the module that it is in."""
+    """Runs a file on tensors; deepcopy of the module that holds it does not copy it."""
 
-    def __init__(self, file: OtherFile) -> None:
+    def __init__(self, file: CheckedFile) -> None:
         self.file = file
 
     def __call__(self, *tensors: Tensor) -> dict[str, Tensor]:
@@ -157,21 +159,21 @@ class _RunOfFile:
         return self
 
 
-def _as_module(file: OtherFile) -> Signed:
-    """A file as a module whose forward takes what the file does.
+def _wrap_file(file: CheckedFile) -> ModuleWithSignature:
+    """Return a file as a module whose forward takes the file's inputs.
 
     Raises:
-        InputError: the file does not say what it takes.
+        InputError: the file does not declare the axes of its inputs.
     """
     if any(port.axes is None for port in file.inputs):
         raise InputError(
             f"{file.path} does not say what it takes.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
         )
-    return Signed(_RunOfFile(file), [port.name for port in file.inputs])
+    return ModuleWithSignature(_RunOfFile(file), [port.name for port in file.inputs])
 
 
 @dataclass(frozen=True)
-class _Told:
+class _CallOptions:
     """The arguments of `check` about how the module is called."""
 
     inputs: Mapping[str, str]
@@ -181,64 +183,66 @@ class _Told:
     channels: int | None = None
 
 
-def _checked(module: nn.Module, file: OtherFile, told: _Told) -> Verdict:
+def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOptions) -> Verdict:
     _log.info("Finding out how the module is called")
-    own, name = _prepared(module)
-    first = module.run.file if isinstance(module, Signed) else file
-    called = called_for(own, first, call=told.call, ids=told.ids, padding_id=told.padding_id, channels=told.channels)
-    called = replace(called, in_doubles=not isinstance(own, Signed), name=name)
-    cases = [case_of(called, *size) for size in called.sizes]
-    calls = [exchange(called, case) for case in cases]
+    own, name = _prepare_module(module)
+    first = module.run.file if isinstance(module, ModuleWithSignature) else file
+    called = find_call(own, first, call=told.call, ids=told.ids, padding_id=told.padding_id, channels=told.channels)
+    called = replace(called, in_doubles=not isinstance(own, ModuleWithSignature), name=name)
+    cases = [draw_case(called, *size) for size in called.sizes]
+    calls = [record_call(called, case) for case in cases]
     if not calls[0].outputs:
         raise InputError("The module's answer holds no tensor.", "Give a module whose forward returns tensors.")
-    fed = mapped_inputs(file, calls, told.inputs)
-    beside = Beside(called, file, fed, ())
-    outputs = mapped_outputs(file, beside.answers_of_file(calls[0]), calls[0].outputs)
+    fed = match_inputs(file, calls, told.inputs)
+    beside = ComparedFile(called, file, fed, ())
+    outputs = match_outputs(file, beside.file_answers(calls[0]), calls[0].outputs)
     beside = replace(beside, outputs=outputs)
-    _refuse_random(called, beside, cases[0], calls[0])
+    _refuse_random_answers(called, beside, cases[0], calls[0])
     fixed = _declared_sizes(beside, calls)
-    outcomes = _looked_at(beside, _cases(called, file, fixed))
+    outcomes = _compare_cases(beside, _collect_cases(called, file, fixed))
     if not outcomes:
         raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
-    bounds = _right_sizes(beside, outcomes)
+    bounds = _bounds_of_right_sizes(beside, outcomes)
     if bounds is not None and bounds != fixed:
         # Is it right for all ids of these sizes, too?
-        inside = _outcomes(beside, _inside(called, bounds)["these sizes"])
+        inside = _list_outcomes(beside, _cases_inside(called, bounds)["these sizes"])
         outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
         bounds = bounds if all(outcome.is_same for outcome in inside) else None
-    verdict = _verdict(beside, outcomes, bounds)
-    return replace(verdict, called="" if isinstance(module, Signed) else called.line)
+    verdict = _make_verdict(beside, outcomes, bounds)
+    return replace(verdict, called="" if isinstance(module, ModuleWithSignature) else called.line)
 
 
-def _prepared(module: nn.Module) -> tuple[nn.Module, str]:
-    """A module that is called with hooks, and its name."""
-    if isinstance(module, Signed):
+def _prepare_module(module: nn.Module) -> tuple[nn.Module, str]:
+    """Return a module that can have hooks, and its name."""
+    if isinstance(module, ModuleWithSignature):
         return module, module.run.file.path.name
-    own = copied_for_export(module)
+    own = copy_for_export(module)
     if isinstance(own, torch.jit.ScriptModule):
-        return Signed(own, [parameter.name for parameter in parameters_of(own)]), str(own.original_name)
+        return ModuleWithSignature(own, [parameter.name for parameter in forward_parameters(own)]), str(
+            own.original_name
+        )
     return own, type(own).__name__
 
 
-def _refuse_random(called: Called, beside: Beside, case: Case, first: Exchange) -> None:
-    again = exchange(called, case)
-    if not _equal(list(first.outputs.values()), list(again.outputs.values())):
-        line = drawing_line(called.module, lambda: exchange(called, case))
+def _refuse_random_answers(called: ModuleCall, beside: ComparedFile, case: Case, first: RecordedCall) -> None:
+    again = record_call(called, case)
+    if not _are_equal(list(first.outputs.values()), list(again.outputs.values())):
+        line = find_drawing_line(called.module, lambda: record_call(called, case))
         raise InputError(
             f"The module answers otherwise each time{': ' * bool(line)}{line}.",
             "Take the random numbers out of forward, as eval() does with dropout.",
         )
-    one, other = beside.answers_of_file(first), beside.answers_of_file(first)
-    if one is not None and other is not None and not _equal(one, other):
+    one, other = beside.file_answers(first), beside.file_answers(first)
+    if one is not None and other is not None and not _are_equal(one, other):
         raise InputError(f"{beside.file.path} answers otherwise each time.", "Export it in eval mode.")
 
 
-def _equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
+def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
     return all(np.allclose(a, b, atol=1e-5, equal_nan=True) for a, b in zip(one, other, strict=True) if a.dtype != bool)
 
 
-def _declared_sizes(beside: Beside, calls: Sequence[Exchange]) -> Bounds:
-    """The sizes that a file declares as fixed: of the batch and of the sequence."""
+def _declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
+    """Return the sizes of the batch and the sequence that the file declares as fixed."""
     sizes = beside.called.sizes
     if beside.called.one_row:
         ((rows, steps),) = sizes
@@ -254,45 +258,48 @@ def _declared_sizes(beside: Beside, calls: Sequence[Exchange]) -> Bounds:
     return Bounds(found.get("rows", ANY), found.get("steps", ANY))
 
 
-def _cases(called: Called, file: OtherFile, fixed: Bounds) -> dict[str, list[Case]]:
-    """The cases by kind: those of a proof, and every small batch and length."""
+def _collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[str, list[Case]]:
+    """Return the cases by kind: those of the proof of `export`, and every small batch and length."""
     if called.one_row:
-        return _inside(called, fixed)
+        return _cases_inside(called, fixed)
     ids, padding_id, ragged = called.ids, called.padding_id, called.ragged
     steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size.MOST_TOKENS) + 1)]
     rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size.MOST_TEXTS) + 1)]
     sweep = [*steps, *((1, n) for n in range(1, 13)), *rows]
-    cases = {"every small size": bound_cases(sweep, ids, padding_id, ragged=False)}
+    cases = {"every small size": boundary_cases(sweep, ids, padding_id, ragged=False)}
     if ragged:
-        cases["uneven rows"] = bound_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
+        cases["uneven rows"] = boundary_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
     if fixed != Bounds():
-        return {**_inside(called, fixed), **cases}
-    proof = _proof_cases(called, None, _asked_sizes(called.module, file))
+        return {**_cases_inside(called, fixed), **cases}
+    proof = _proof_cases(called, None, _boundary_sizes(called.module, file))
     few = [
-        row for some in (proof["shapes"], proof["drawn shapes"]) for case in some for row in each_row([case])[:_ALONE]
+        row
+        for some in (proof["shapes"], proof["drawn shapes"])
+        for case in some
+        for row in one_row_cases([case])[:_ALONE]
     ]
     return {**cases, **proof, "rows alone": few}
 
 
 def _proof_cases(
-    called: Called, limits: Limits | None, bounds: Iterable[tuple[int, int]] = ()
+    called: ModuleCall, limits: Limits | None, bounds: Iterable[tuple[int, int]] = ()
 ) -> dict[str, list[Case]]:
     most = called.ids - 1
     rules = TextRules("external", unknown_id=min(1, most), empty_id=min(1, most), padding_id=called.padding_id)
     one_row = limits is not None and limits.max_batch == 1
-    loud = [] if called.samples is not None else loud_ids(called.module, called.ids)
+    loud = [] if called.samples is not None else find_loud_ids(called.module, called.ids)
     return cases_for(
         rules, ids=called.ids, ragged=called.ragged, limits=limits, bounds=bounds, one_row=one_row, loud=loud[:12]
     )
 
 
-def _inside(called: Called, bounds: Bounds) -> dict[str, list[Case]]:
-    """The cases of a proof, brought to some sizes."""
+def _cases_inside(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
+    """Return the proof's cases with sizes inside the bounds."""
     (least_rows, most_rows), (least, most) = bounds.rows, bounds.steps
     limits = Limits(max_batch=most_rows, min_tokens=least, max_tokens=most)
     found = [case for some in _proof_cases(called, limits).values() for case in some]
     if least_rows > 1:
-        found = [_of_rows(case, least_rows) for case in found if len(case.lengths) < least_rows] + [
+        found = [_repeat_rows(case, least_rows) for case in found if len(case.lengths) < least_rows] + [
             case for case in found if len(case.lengths) >= least_rows
         ]
     if bounds.even:
@@ -300,14 +307,14 @@ def _inside(called: Called, bounds: Bounds) -> dict[str, list[Case]]:
     return {"these sizes": found}
 
 
-def _of_rows(case: Case, rows: int) -> Case:
+def _repeat_rows(case: Case, rows: int) -> Case:
     places = np.arange(rows) % len(case.lengths)
     return Case(f"{case.name}, {rows} rows", case.tokens[places], case.lengths[places])
 
 
-def _asked_sizes(module: nn.Module, file: OtherFile) -> list[tuple[int, int]]:
-    """Sizes on both sides of the whole numbers that a module's layers and code, and the file, hold."""
-    numbers = [] if file.model is None else whole_numbers_of(file.model.SerializeToString())
+def _boundary_sizes(module: nn.Module, file: CheckedFile) -> list[tuple[int, int]]:
+    """Return the sizes just below, at and above each whole number in the module's layers, its code and the file."""
+    numbers = [] if file.model is None else find_small_integers(file.model.SerializeToString())
     for layer in module.modules():
         held = [value for value in vars(layer).values() if type(value) is int]
         code = getattr(getattr(type(layer), "forward", None), "__code__", None)
@@ -319,37 +326,39 @@ def _asked_sizes(module: nn.Module, file: OtherFile) -> list[tuple[int, int]]:
     return [(2, number) for number in asked[::step]]
 
 
-def _looked_at(beside: Beside, cases: Mapping[str, Sequence[Case]]) -> dict[str, list[Outcome]]:
+def _compare_cases(beside: ComparedFile, cases: Mapping[str, Sequence[Case]]) -> dict[str, list[Outcome]]:
     found: dict[str, list[Outcome]] = {}
     started = time.process_time()
     for inputs, some in cases.items():
         found[inputs] = []
-        for case in each(some, f"Comparing {beside.file.path.name} on {inputs}"):
+        for case in log_each(some, f"Comparing {beside.file.path.name} on {inputs}"):
             if time.process_time() - started > SECONDS:
                 break
-            found[inputs] += _outcomes(beside, [case])
+            found[inputs] += _list_outcomes(beside, [case])
     return {inputs: some for inputs, some in found.items() if some}
 
 
-def _outcomes(beside: Beside, cases: Iterable[Case]) -> Iterable[Outcome]:
-    return [outcome for case in cases if (outcome := beside.outcome(case)) is not None]
+def _list_outcomes(beside: ComparedFile, cases: Iterable[Case]) -> Iterable[Outcome]:
+    return [outcome for case in cases if (outcome := beside.compare_case(case)) is not None]
 
 
-def _right_sizes(beside: Beside, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
+def _bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
     looked = [
-        Looked(len(one.case.lengths), one.case.tokens.shape[1], len(set(one.case.lengths.tolist())) > 1, one.is_same)
+        ComparedSize(
+            len(one.case.lengths), one.case.tokens.shape[1], len(set(one.case.lengths.tolist())) > 1, one.is_same
+        )
         for some in outcomes.values()
         for one in some
     ]
 
     def asked(rows: int, steps: int) -> bool:
-        outcome = beside.outcome(case_of(beside.called, rows, steps, ragged=False))
+        outcome = beside.compare_case(draw_case(beside.called, rows, steps, ragged=False))
         return outcome is not None and outcome.is_same
 
-    return right_sizes(looked, asked)
+    return find_right_sizes(looked, asked)
 
 
-def _verdict(beside: Beside, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
+def _make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
     every = [outcome for some in outcomes.values() for outcome in some]
     file, name, unit = beside.file, beside.called.name, beside.called.unit
     verdict = Verdict(
@@ -357,31 +366,33 @@ def _verdict(beside: Beside, outcomes: Mapping[str, Sequence[Outcome]], bounds: 
         name=name,
         inputs={fed.port.name: fed.name for fed in beside.fed},
         outputs={_output_name(file, number): own for number, own in beside.outputs},
-        comparisons=_comparisons(name, outcomes),
-        looked_at=_looked_at_sizes(every, unit),
-        notes=(*_not_compared(beside), *_other_shapes(every)),
+        comparisons=_summarize_outcomes(name, outcomes),
+        looked_at=_describe_sizes(every, unit),
+        notes=(*_note_uncompared_outputs(beside), *_note_other_shapes(every)),
     )  # fmt: skip
     wrong = [outcome for outcome in every if not outcome.is_same]
     if not wrong:
-        exact, reason, off = beside.in_double_precision(every)
+        exact, reason, off = beside.compare_in_doubles(every)
         verdict = replace(verdict, float64_difference=exact, notes=(*verdict.notes, *filter(None, [reason])))
         if off is None:
             return verdict
         wrong = [off]
     differing = [outcome for outcome in wrong if not outcome.error]
-    shown, case = shown_by(beside, differing or wrong)
+    shown, case = find_shortest_input(beside, differing or wrong)
     verdict = replace(verdict, sizes="" if bounds is None else bounds.said(unit or "tokens"), shown=shown)
     if not differing:
         reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
         return replace(verdict, kind="some sizes", reason=reason)
     verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
-    notes, has_weights = _weights_said(beside)
-    return replace(verdict, notes=(*notes, *verdict.notes), departs=_departs(beside, case) if has_weights else "")
+    notes, has_weights = _describe_weights(beside)
+    return replace(
+        verdict, notes=(*notes, *verdict.notes), departs=_find_departure(beside, case) if has_weights else ""
+    )
 
 
-def _comparisons(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
+def _summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
     return tuple(
-        summary(
+        summarize_differences(
             [one.difference for one in some],
             reference=name,
             inputs=inputs,
@@ -391,10 +402,10 @@ def _comparisons(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[
     )
 
 
-def _weights_said(beside: Beside) -> tuple[list[str], bool]:
-    """A note where a file lacks some of the module's matrices; and whether it holds one, or may."""
+def _describe_weights(beside: ComparedFile) -> tuple[list[str], bool]:
+    """Return a note where the file lacks matrices of the module, and whether it may hold at least one of them."""
     matrices = {name: w.numpy() for name, w in beside.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1}
-    lacking = lacking_matrices(beside.file, matrices)
+    lacking = missing_matrices(beside.file, matrices)
     if not lacking:
         return [], True
     if len(lacking) == len(matrices):
@@ -404,39 +415,39 @@ def _weights_said(beside: Beside) -> tuple[list[str], bool]:
     return [f"{held}, and {lacking[0]} is not among them: it may be made with other weights."], True
 
 
-def _looked_at_sizes(outcomes: Sequence[Outcome], unit: str) -> str:
+def _describe_sizes(outcomes: Sequence[Outcome], unit: str) -> str:
     shapes = np.array([outcome.case.tokens.shape for outcome in outcomes])
     (least_rows, least), (most_rows, most) = shapes.min(0), shapes.max(0)
-    rows = _counted(least_rows, most_rows, "rows")
+    rows = _format_range(least_rows, most_rows, "rows")
     if not unit:
         return f"Looked at {len(outcomes)} batches, of {rows}."
-    return f"Looked at {len(outcomes)} batches, of {rows} and of {_counted(least, most, unit)} a row."
+    return f"Looked at {len(outcomes)} batches, of {rows} and of {_format_range(least, most, unit)} a row."
 
 
-def _counted(least: int, most: int, unit: str) -> str:
+def _format_range(least: int, most: int, unit: str) -> str:
     if least < most:
         return f"{least:,} to {most:,} {unit}"
     return f"{most:,} {unit if most > 1 else unit.removesuffix('s')}"
 
 
-def _departs(beside: Beside, shown: Case) -> str:
-    """Where the two part: on an ordinary batch if they do there, since one token is its own mean, sum and last one."""
-    ordinary = beside.outcome(case_of(beside.called, *beside.called.sizes[0]))
+def _find_departure(beside: ComparedFile, shown: Case) -> str:
+    """Find where file and module depart: on an ordinary batch if possible, as a mean of one token is also its sum."""
+    ordinary = beside.compare_case(draw_case(beside.called, *beside.called.sizes[0]))
     return beside.departs(shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case)
 
 
-def _output_name(file: OtherFile, number: int) -> str:
+def _output_name(file: CheckedFile, number: int) -> str:
     return file.outputs[number].name if number < len(file.outputs) else str(number)
 
 
-def _other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
+def _note_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
     odd = next((outcome for outcome in outcomes if outcome.shapes), None)
     if odd is None:
         return []
     return [f"To a batch of {len(odd.case.lengths)} the file gives {odd.shapes}: the numbers are compared."]
 
 
-def _not_compared(beside: Beside) -> tuple[str, ...]:
+def _note_uncompared_outputs(beside: ComparedFile) -> tuple[str, ...]:
     compared = {number for number, _ in beside.outputs}
     left = [port.name for number, port in enumerate(beside.file.outputs) if number not in compared]
     return (f"Not compared: the outputs {', '.join(left)} of the file.",) if left else ()

@@ -1,4 +1,4 @@
-"""The tensors that a module's forward takes in a call, and those of its answer."""
+"""Record a call of a module: the tensors that its forward takes, and those that it returns."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from torch import Tensor, nn
 
 from pocketrnn_export.checking.other_file import Array
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.intake.convention import Call, left_as_it_was
-from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.intake.convention import Call, undo_assignments
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 
 __all__ = [
     "SIZES",
-    "Called",
-    "Exchange",
-    "InOneTable",
-    "Signed",
-    "case_of",
-    "exchange",
-    "in_one_table",
+    "ModuleCall",
+    "ModuleWithSignature",
+    "RecordedCall",
+    "TableModule",
+    "draw_case",
+    "join_outputs",
+    "keep_running_sizes",
     "named_inputs",
-    "runs",
-    "that_runs",
+    "record_call",
+    "runs_on_size",
 ]
 
 
-# Sizes of the first calls, (batch, tokens): two that differ in both, and others for who takes no such.
+# Sizes of the first calls, (batch, tokens): two that differ in both, then others for modules that refuse these.
 SIZES: Final = ((3, 7), (2, 11), (1, 7), (2, 29), (5, 64))
 
 
 @dataclass(frozen=True)
-class Called:
-    """How a module is called.
+class ModuleCall:
+    """A module, and how it is called.
 
     Attributes:
         module: in float32 and eval mode, on the CPU.
         line: how it is called, in words.
         function: the same, as a function of the module, ids int64 [batch, sequence] and their lengths.
         ids: how many ids there are.
-        padding_id: what stands past a row's length.
+        padding_id: the id that pads a row after its length.
         ragged: whether rows have lengths of their own.
-        samples: the rows of numbers that the ids stand for, if they do.
-        in_doubles: whether it can be run in double precision, as code of Python can.
+        samples: the rows of numbers that the ids stand for; None where they are ids of tokens.
+        in_doubles: whether it can run in double precision, as Python code can and a file cannot.
         sizes: the sizes of first calls on which it runs, (batch, sequence).
         unit: what a row consists of: `tokens` or `steps`; empty where no input has a sequence.
-        one_row: whether no axis of its inputs is the batch's, so that each case is its first row.
+        one_row: whether its inputs have no batch axis: each case is then only its first row.
         name: what the module is called in sentences.
     """
 
@@ -70,23 +70,23 @@ class Called:
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """One call of forward: what it was given by the names of its parameters, and what it gave, by names or numbers."""
+class RecordedCall:
+    """One call of forward: its inputs by the names of the parameters, and its outputs by names or numbers."""
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
 
-def exchange(called: Called, case: Case) -> Exchange:
-    """Call a module, and note what its forward takes and gives; raises whatever it raises."""
+def record_call(called: ModuleCall, case: Case) -> RecordedCall:
+    """Call a module, and record the inputs and outputs of its forward; raises whatever the module raises."""
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
-    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(called.module):
-        inputs, outputs = _noted(called.module, called.function, *tensors)
-    return Exchange(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
+        inputs, outputs = _record_forward(called.module, called.function, *tensors)
+    return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
 
 
-def case_of(called: Called, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
-    """A case of drawn ids, with falling lengths where the module takes lengths."""
+def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
+    """Draw a case of random ids, with decreasing lengths where the module takes lengths."""
     generator = np.random.default_rng(rows * 1_000 + steps)
     low = 8 if called.samples is not None else min(2, called.ids - 1)
     tokens = generator.integers(low, called.ids, (rows, steps), dtype=np.int64)
@@ -97,26 +97,26 @@ def case_of(called: Called, rows: int, steps: int, *, ragged: bool | None = None
     return Case(f"batch {rows} x sequence {steps}", tokens, lengths)
 
 
-def that_runs(called: Called, sizes: Iterable[tuple[int, int]]) -> Called | None:
-    """The same call with those of some sizes on which it runs; None where it runs on none."""
-    running = tuple(size for size in sizes if runs(called, *size))
+def keep_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -> ModuleCall | None:
+    """Return the call with those sizes on which it runs; None where it runs on none of them."""
+    running = tuple(size for size in sizes if runs_on_size(called, *size))
     return replace(called, sizes=running) if running else None
 
 
-def runs(called: Called, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
-    """Whether a module runs on a batch of so many rows and steps."""
+def runs_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
+    """Whether a module runs on a batch of this many rows and steps."""
     try:
-        exchange(called, case_of(called, rows, steps, ragged=ragged))
+        record_call(called, draw_case(called, rows, steps, ragged=ragged))
     # Whatever a user's module raises.
     except (Exception, SystemExit):
         return False
     return True
 
 
-def _noted(
+def _record_forward(
     module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The inputs and the outputs of the last call of a module's forward."""
+    """Return the inputs and outputs of the last call of forward."""
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
 
@@ -127,30 +127,30 @@ def _noted(
 
     def after(_layer: nn.Module, _args: Any, answer: Any) -> None:
         outputs.clear()
-        outputs.update(_named("", answer))
+        outputs.update(_named_tensors("", answer))
 
     hooks = [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
     try:
-        answer = called_as(function, module, tokens, lengths)
+        answer = run_user_call(function, module, tokens, lengths)
     finally:
         for hook in hooks:
             hook.remove()
-    return inputs, outputs or dict(_named("", answer))
+    return inputs, outputs or dict(_named_tensors("", answer))
 
 
 def named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors among a module's arguments, each by the name of its parameter and its place in that.
+    """Yield the tensors in a module's arguments, each with the name of its parameter and its place inside.
 
     Example:
         >>> [name for name, _ in named_inputs(module, ((tokens, lengths),), {})]
         ['x.0', 'x.1']
     """
     for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
-        yield from _named(name, value)
+        yield from _named_tensors(name, value)
 
 
-def _named(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """The tensors in a value, each by the name of what holds it and its own."""
+def _named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in a value, each named by the path that leads to it."""
     if isinstance(value, Tensor):
         yield name or "0", value
         return
@@ -162,19 +162,19 @@ def _named(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     elif hasattr(value, "__dict__"):
         parts = vars(value).items()
     for key, part in parts:
-        yield from _named(f"{name}.{key}" if name else str(key), part)
+        yield from _named_tensors(f"{name}.{key}" if name else str(key), part)
 
 
-class Signed(nn.Module):
-    """A function of tensors as a module whose forward has parameters, where TorchScript or a file has none that Python
-    can be asked for.
+class ModuleWithSignature(nn.Module):
+    """A function of tensors as a module whose forward has named parameters: Python cannot inspect those of TorchScript
+    or of a file.
 
     Args:
         run: the function: a ScriptModule, or what runs a file.
-        names: those of its inputs.
+        names: the names of its inputs.
 
     Example:
-        >>> Signed(script, ["tokens"])(tokens).shape
+        >>> ModuleWithSignature(script, ["tokens"])(tokens).shape
         torch.Size([3, 4])
     """
 
@@ -183,15 +183,15 @@ class Signed(nn.Module):
         self.run = run
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         if all(name.isidentifier() for name in names):
-            # As the intake asks for it.
-            vars(self)["forward"] = _with_parameters(run, [inspect.Parameter(name, kind) for name in names])
+            # The intake reads this signature.
+            vars(self)["forward"] = _add_signature(run, [inspect.Parameter(name, kind) for name in names])
 
     def forward(self, *tensors: Tensor) -> Any:
         """The outputs."""
         return self.run(*tensors)
 
 
-def _with_parameters(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
+def _add_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
     def forward(*args: Any, **kwargs: Any) -> Any:
         return run(*args, **kwargs)
 
@@ -199,30 +199,30 @@ def _with_parameters(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
     return forward
 
 
-class InOneTable(nn.Module):
-    """A module that gives some of its outputs as one table, [batch, numbers], so that two answers are compared as those
-    of a classifier are.
+class TableModule(nn.Module):
+    """A module that returns some of its outputs as one table, [batch, numbers], so that they compare as a classifier's
+    logits do.
 
     Args:
         called: how the module is called.
         outputs: which of its outputs.
     """
 
-    def __init__(self, called: Called, outputs: tuple[str, ...]) -> None:
+    def __init__(self, called: ModuleCall, outputs: tuple[str, ...]) -> None:
         super().__init__()
         self.module = called.module
-        self.function, self.outputs = _Kept(called.function), outputs
+        self.function, self.outputs = _UncopiedFunction(called.function), outputs
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The table for a batch."""
-        with left_as_it_was(self.module):
-            _, outputs = _noted(self.module, self.function, tokens, lengths)
-        table: Tensor = in_one_table([outputs[name] for name in self.outputs], len(tokens), torch)
+        with undo_assignments(self.module):
+            _, outputs = _record_forward(self.module, self.function, tokens, lengths)
+        table: Tensor = join_outputs([outputs[name] for name in self.outputs], len(tokens), torch)
         return table
 
 
-class _Kept:
-    """A user's function, which may hold anything: it is not copied with the module."""
+class _UncopiedFunction:
+    """A user's function that deepcopy of the module does not copy, as it may hold anything."""
 
     def __init__(self, function: Call) -> None:
         self.function = function
@@ -230,15 +230,15 @@ class _Kept:
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return self.function(module, tokens, lengths)
 
-    def __deepcopy__(self, _memory: dict[int, Any]) -> _Kept:
+    def __deepcopy__(self, _memory: dict[int, Any]) -> _UncopiedFunction:
         return self
 
 
-def in_one_table(outputs: list[Any], rows: int, library: Any = np) -> Any:
-    """Arrays, or tensors, as one table of so many rows; each with its axis of the batch first, if it has one.
+def join_outputs(outputs: list[Any], rows: int, library: Any = np) -> Any:
+    """Join arrays or tensors into one table of `rows` rows; the batch axis of each is moved to the front.
 
     Example:
-        >>> in_one_table([np.zeros((3, 4)), np.zeros((2, 3, 5))], 3).shape
+        >>> join_outputs([np.zeros((3, 4)), np.zeros((2, 3, 5))], 3).shape
         (3, 14)
     """
     parts = []

@@ -1,4 +1,4 @@
-"""Which input of a file is which of a module's, and the same of their outputs: by names, types and axes."""
+"""Match the inputs and outputs of a file with those of a module: by names, types and axes."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import InputError, did_you_mean
-from pocketrnn_export.checking.exchange import Exchange
-from pocketrnn_export.checking.other_file import Array, OtherFile, Port
+from pocketrnn_export.checking.exchange import RecordedCall
+from pocketrnn_export.checking.other_file import Array, CheckedFile, Port
 
-__all__ = ["Fed", "feeds", "mapped_inputs", "mapped_outputs", "without_ones"]
+__all__ = ["FedInput", "make_feeds", "match_inputs", "match_outputs", "shape_without_ones"]
 
-# More axes are not put into another order.
+# An array with more axes than this is not transposed.
 _MOST_AXES: Final = 4
 
 
 @dataclass(frozen=True)
-class Fed:
-    """An input of a file, and what it is fed: which of the module's inputs, and in which order of its axes."""
+class FedInput:
+    """An input of a file, the module's input that it takes, and the order of that input's axes."""
 
     port: Port
     name: str
     order: tuple[int, ...] | None = None
 
 
-def mapped_inputs(file: OtherFile, calls: Sequence[Exchange], told: Mapping[str, str]) -> tuple[Fed, ...]:
-    """Find what each input of a file is fed with.
+def match_inputs(file: CheckedFile, calls: Sequence[RecordedCall], told: Mapping[str, str]) -> tuple[FedInput, ...]:
+    """Find the module's input for each input of a file.
 
     Args:
         file: the file.
-        calls: of the module, of other sizes: an axis that has another size in another call may have any.
-        told: a module's input by its name, to the file's.
+        calls: calls of the module with different sizes: an axis whose size differs between them may have any size.
+        told: the owner's pairs: the name of a module's input, and of the file's.
 
     Raises:
         InputError: an input of the file has no counterpart, or several.
@@ -51,7 +51,7 @@ def mapped_inputs(file: OtherFile, calls: Sequence[Exchange], told: Mapping[str,
                 raise InputError(f"{whose} has no input {one}, only {known_names}.", advice)
         fed[of_file] = name
     left = [name for name in given if name not in fed.values()]
-    for same in (_by_name, _by_order):
+    for same in (_match_by_name, _match_by_order):
         for port in file.inputs:
             found = None if port.name in fed else same(port, left, calls)
             if found is not None:
@@ -62,32 +62,32 @@ def mapped_inputs(file: OtherFile, calls: Sequence[Exchange], told: Mapping[str,
             f"The input {lost[0]} of {file.path} is none of the module's: {', '.join(left) or 'none is left'}.",
             "Say which: --input parameter=input, or inputs={'parameter': 'input'}.",
         )
-    return tuple(Fed(port, fed[port.name], _order(port, fed[port.name], calls)) for port in file.inputs)
+    return tuple(FedInput(port, fed[port.name], _find_axis_order(port, fed[port.name], calls)) for port in file.inputs)
 
 
-def _by_name(port: Port, left: Sequence[str], _calls: Sequence[Exchange]) -> str | None:
-    return next((name for name in left if _plain(name) == _plain(port.name)), None)
+def _match_by_name(port: Port, left: Sequence[str], _calls: Sequence[RecordedCall]) -> str | None:
+    return next((name for name in left if _plain_name(name) == _plain_name(port.name)), None)
 
 
-def _by_order(port: Port, left: Sequence[str], calls: Sequence[Exchange]) -> str | None:
-    """The first input that is left and fits: exporters keep the order."""
-    fits = [name for name in left if _fits(port, calls[0].inputs[name])]
+def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+    """Return the first unmatched input that fits: exporters keep the order of inputs."""
+    fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
     same_type = [name for name in fits if port.kind == str(calls[0].inputs[name].dtype)]
     return next(iter(same_type or fits), None)
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _fits(port: Port, array: Array) -> bool:
+def _fits_port(port: Port, array: Array) -> bool:
     if port.axes is not None and len(port.axes) != array.ndim:
         return False
     return port.kind is None or np.dtype(port.kind).kind == array.dtype.kind or array.dtype.kind in "ib"
 
 
-def _order(port: Port, name: str, calls: Sequence[Exchange]) -> tuple[int, ...] | None:
-    """The order of the axes in which an array fits what a file declares; None where that is its own."""
+def _find_axis_order(port: Port, name: str, calls: Sequence[RecordedCall]) -> tuple[int, ...] | None:
+    """Return the order of axes in which an array fits the declared axes; None where it needs no transpose."""
     shapes = [call.inputs[name].shape for call in calls]
     if port.axes is None or len(port.axes) != len(shapes[0]) or len(port.axes) > _MOST_AXES:
         return None
@@ -100,8 +100,8 @@ def _order(port: Port, name: str, calls: Sequence[Exchange]) -> tuple[int, ...] 
     return None
 
 
-def feeds(fed: Sequence[Fed], given: Mapping[str, Array]) -> list[Array]:
-    """The arrays for a file's inputs, of those that the module was given."""
+def make_feeds(fed: Sequence[FedInput], given: Mapping[str, Array]) -> list[Array]:
+    """Return the arrays for a file's inputs, made from the module's inputs."""
     made = []
     for one in fed:
         array = given[one.name] if one.order is None else given[one.name].transpose(one.order)
@@ -109,23 +109,25 @@ def feeds(fed: Sequence[Fed], given: Mapping[str, Array]) -> list[Array]:
     return made
 
 
-def mapped_outputs(
-    file: OtherFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
+def match_outputs(
+    file: CheckedFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
 ) -> tuple[tuple[int, str], ...]:
-    """The pairs of an output of a file, by its number, and one of the module's, by its name.
+    """Return the matching outputs: pairs of the number of a file's output and the name of a module's.
 
     Args:
         file: the file.
-        answers: its own in a call; None where it has none.
-        outputs: the module's in the same call.
+        answers: its outputs in a call; None where it failed.
+        outputs: the module's outputs in the same call.
 
     Raises:
-        InputError: there is no pair.
+        InputError: no outputs match.
     """
     names, count = list(outputs), len(file.outputs) if answers is None else len(answers)
-    by_name = {_plain(name): name for name in names}
+    by_name = {_plain_name(name): name for name in names}
     pairs = [
-        (number, by_name[_plain(port.name)]) for number, port in enumerate(file.outputs) if _plain(port.name) in by_name
+        (number, by_name[_plain_name(port.name)])
+        for number, port in enumerate(file.outputs)
+        if _plain_name(port.name) in by_name
     ]
     if not pairs and count == len(names):
         pairs = list(enumerate(names))
@@ -133,9 +135,9 @@ def mapped_outputs(
         for number in range(count if answers is not None else 0):
             assert answers is not None  # noqa: S101 - the line above
             left = [name for name in names if name not in {name for _, name in pairs}]
-            alike = [name for name in left if without_ones(outputs[name]) == without_ones(answers[number])]
+            alike = [name for name in left if shape_without_ones(outputs[name]) == shape_without_ones(answers[number])]
             if alike:
-                pairs.append((number, min(alike, key=lambda name: _apart(outputs[name], answers[number]))))
+                pairs.append((number, min(alike, key=lambda name: _sum_differences(outputs[name], answers[number]))))
     numbers = [pair for pair in pairs if outputs[pair[1]].dtype.kind == "f"]
     if not pairs:
         shapes = [list(answer.shape) for answer in answers or ()]
@@ -147,10 +149,10 @@ def mapped_outputs(
     return tuple(numbers or pairs)
 
 
-def without_ones(array: Array) -> tuple[int, ...]:
-    """The shape of an array without its axes of one: a squeeze of a batch of one takes an axis away."""
+def shape_without_ones(array: Array) -> tuple[int, ...]:
+    """Return the shape of an array without axes of size 1: squeeze() drops the batch axis for one row."""
     return tuple(size for size in array.shape if size != 1)
 
 
-def _apart(one: Array, other: Array) -> float:
+def _sum_differences(one: Array, other: Array) -> float:
     return float(np.nan_to_num(np.abs(one.reshape(-1).astype(float) - other.reshape(-1).astype(float))).sum())

@@ -1,4 +1,4 @@
-"""The file that is checked: one of ONNX, of TorchScript or of torch.export, as a function of arrays."""
+"""Open the file that is checked (ONNX, TorchScript or torch.export) as a function of arrays."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
-from pocketrnn_export.comparing.comparing import session_of
+from pocketrnn_export.comparing.comparing import open_session
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
 from pocketrnn_export.module_runs.cpu_run import tensors_in
 
-__all__ = ["Array", "OtherFile", "Port", "lacking_matrices", "open_file", "rows_looked_up"]
+__all__ = ["Array", "CheckedFile", "Port", "count_table_rows", "missing_matrices", "open_file"]
 
 Array = npt.NDArray[Any]
-# onnxruntime and protobuf take no larger model in one piece.
+# The largest model that onnxruntime and protobuf read in one piece.
 _LARGEST: Final = 2**31 - 1
-# A number in a file takes a sixteenth of its size at least: a whole number of one byte stands for eight.
+# Declared weights may have at most this many times the bytes of the file: an int64 can take one byte.
 _DENSEST: Final = 16
-# Operators that an id may pass through on its way to a table.
+# Operators that leave ids unchanged between the input and a table.
 _SAME_IDS: Final = frozenset({"Cast", "Transpose", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Concat"})
-# Two large matrices of one distribution have sorted numbers that differ by little.
+# Sorted numbers that differ by more are other weights: large matrices of one distribution differ by little.
 _SAME_WEIGHT: Final = 1e-6
 _TYPES_OF_TORCH: Final = {
     torch.int64: "int64", torch.int32: "int32", torch.float32: "float32", torch.float64: "float64",
@@ -55,14 +55,14 @@ class Port:
 
 
 @dataclass(frozen=True)
-class OtherFile:
-    """A file that was opened.
+class CheckedFile:
+    """An opened file.
 
     Attributes:
         path: where it is.
-        inputs, outputs: in the file's order. TorchScript says nothing of its outputs.
-        run: gives its outputs for an array for each input; raises whatever its engine raises.
-        model: of ONNX, with its weights inside; None of other formats.
+        inputs, outputs: in the file's order. TorchScript does not declare its outputs.
+        run: returns the outputs for one array an input; raises whatever its engine raises.
+        model: the ONNX model with its weights inside; None for other formats.
     """
 
     path: Path
@@ -72,7 +72,7 @@ class OtherFile:
     model: ModelProto | None = field(default=None, repr=False)
 
 
-def open_file(path: str | Path) -> OtherFile:
+def open_file(path: str | Path) -> CheckedFile:
     """Open a file of any of the three formats.
 
     Raises:
@@ -87,8 +87,8 @@ def open_file(path: str | Path) -> OtherFile:
         raise InputError(f"{path} is not a file.", "Give an ONNX file, a TorchScript file or a .pt2 of torch.export.")
     try:
         if not zipfile.is_zipfile(path):
-            return _of_onnx(path)
-        return _of_torchscript(path) if is_torchscript(path) else _of_torch_export(path)
+            return _open_onnx(path)
+        return _open_torchscript(path) if is_torchscript(path) else _open_torch_export(path)
     except PocketRNNError as error:
         raise InputError(f"{path} cannot be opened: {error.problem}", _MAKE_AGAIN) from error
     # Engines and protobuf raise errors of many classes.
@@ -100,32 +100,32 @@ def open_file(path: str | Path) -> OtherFile:
 _MAKE_AGAIN: Final = "Export it again, and give the file with all that lies beside it."
 
 
-def _of_onnx(path: Path) -> OtherFile:
+def _open_onnx(path: Path) -> CheckedFile:
     size = path.stat().st_size
     model = onnx.load(path, load_external_data=False)
     if not model.graph.node and not model.graph.output:
         raise InputError("It holds no graph of ONNX.", _MAKE_AGAIN)
-    tensors = list(_tensors_of(model.graph))
+    tensors = list(_graph_tensors(model.graph))
     for tensor in tensors:
-        size += _checked_external(tensor, path.parent)
+        size += _check_external_size(tensor, path.parent)
     declared = sum(map(_declared_bytes, tensors))
     if declared > max(1 << 20, _DENSEST * size):
         raise InputError(f"Its weights are declared to have {declared:,} bytes, and it holds {size:,}.", _MAKE_AGAIN)
     if size > _LARGEST:
         raise InputError(f"Its weights have {size:,} bytes, and 2 GB is the most.", _MAKE_AGAIN)
     load_external_data_for_model(model, str(path.parent))
-    session = session_of(model.SerializeToString())
+    session = open_session(model.SerializeToString())
     weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = tuple(_port(value) for value in model.graph.input if value.name not in weights)
+    inputs = tuple(_read_port(value) for value in model.graph.input if value.name not in weights)
     names = [port.name for port in inputs]
 
     def run(arrays: Sequence[Array]) -> list[Array]:
         return list(session.run(None, dict(zip(names, arrays, strict=True))))
 
-    return OtherFile(path, inputs, tuple(map(_port, model.graph.output)), run, model)
+    return CheckedFile(path, inputs, tuple(map(_read_port, model.graph.output)), run, model)
 
 
-def _port(value: ValueInfoProto) -> Port:
+def _read_port(value: ValueInfoProto) -> Port:
     if value.type.WhichOneof("value") != "tensor_type":
         raise InputError(f"{value.name} is not a tensor, but a sequence or the like.", "Let the graph take tensors.")
     kind = value.type.tensor_type
@@ -136,18 +136,18 @@ def _port(value: ValueInfoProto) -> Port:
     return Port(value.name, named, tuple(axes))
 
 
-def _tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
-    """The weights and constants of a graph, and of the graphs in it."""
+def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """Yield the weights and constants of a graph and its subgraphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors_of(inner)
+                yield from _graph_tensors(inner)
 
 
-def _checked_external(tensor: TensorProto, folder: Path) -> int:
-    """The bytes that a tensor has in a file beside the graph's."""
+def _check_external_size(tensor: TensorProto, folder: Path) -> int:
+    """Check a tensor's external data, and return its number of bytes."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return 0
     said = {entry.key: entry.value for entry in tensor.external_data}
@@ -169,14 +169,14 @@ def _declared_bytes(tensor: TensorProto) -> int:
     return int(math.prod(tensor.dims)) * size
 
 
-def _of_torchscript(path: Path) -> OtherFile:
+def _open_torchscript(path: Path) -> CheckedFile:
     script = load_torchscript(path).eval()
     arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
     inputs = tuple(Port(argument.name) for argument in arguments if not argument.has_default_value())
-    return OtherFile(path, inputs, (), _run_of(script))
+    return CheckedFile(path, inputs, (), _make_run(script))
 
 
-def _of_torch_export(path: Path) -> OtherFile:
+def _open_torch_export(path: Path) -> CheckedFile:
     program = torch.export.load(path)
     made = {node.name: node.meta.get("val") for node in program.graph.nodes}
 
@@ -189,10 +189,10 @@ def _of_torch_export(path: Path) -> OtherFile:
 
     signature = program.graph_signature
     inputs, outputs = (tuple(port(str(n)) for n in names) for names in (signature.user_inputs, signature.user_outputs))
-    return OtherFile(path, inputs, outputs, _run_of(program.module()))
+    return CheckedFile(path, inputs, outputs, _make_run(program.module()))
 
 
-def _run_of(module: Callable[..., Any]) -> Callable[[Sequence[Array]], list[Array]]:
+def _make_run(module: Callable[..., Any]) -> Callable[[Sequence[Array]], list[Array]]:
     def run(arrays: Sequence[Array]) -> list[Array]:
         with torch.no_grad():
             answer = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
@@ -201,21 +201,21 @@ def _run_of(module: Callable[..., Any]) -> Callable[[Sequence[Array]], list[Arra
     return run
 
 
-def lacking_matrices(file: OtherFile, matrices: Mapping[str, Array]) -> list[str]:
-    """The names of matrices that a file does not hold, in whatever order its format has their rows; none where that
-    cannot be seen.
+def missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
+    """Return the names of matrices that a file does not hold, in any order of their numbers; empty where this cannot be
+    seen.
 
     Example:
-        >>> lacking_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
+        >>> missing_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
         ['fc.weight']
     """
     if file.model is None:
         return []
     held: dict[int, list[Array]] = {}
-    for tensor in _tensors_of(file.model.graph):
+    for tensor in _graph_tensors(file.model.graph):
         if tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
             array = onnx.numpy_helper.to_array(tensor)
-            # A recurrent layer of two directions has both in one tensor.
+            # A bidirectional layer has both directions in one tensor.
             for part in (array, *(array if array.ndim == 3 and len(array) == 2 else ())):
                 held.setdefault(part.size, []).append(np.sort(part, axis=None))
     return [
@@ -228,12 +228,12 @@ def lacking_matrices(file: OtherFile, matrices: Mapping[str, Array]) -> list[str
     ]
 
 
-def rows_looked_up(file: OtherFile, port: str) -> int | None:
-    """How many rows the smallest table has in which a file looks the numbers of an input up; None where it looks none
-    up, or where that cannot be seen.
+def count_table_rows(file: CheckedFile, port: str) -> int | None:
+    """Return the rows of the smallest table in which a file looks up the ids of an input; None where there is none, or
+    where it cannot be seen.
 
     Example:
-        >>> rows_looked_up(open_file("theirs.onnx"), "tokens")
+        >>> count_table_rows(open_file("theirs.onnx"), "tokens")
         8000
     """
     if file.model is None:
@@ -245,11 +245,11 @@ def rows_looked_up(file: OtherFile, port: str) -> int | None:
     same, rows = {port}, []
     for node in graph.node:
         if node.op_type == "Gather" and node.input[1] in same and len(dims := tables.get(node.input[0], ())) == 2:
-            rows.append(dims[_axis_of(node)])
+            rows.append(dims[_gather_axis(node)])
         if node.op_type in _SAME_IDS and node.input[0] in same:
             same |= set(node.output)
     return min(rows, default=None)
 
 
-def _axis_of(node: NodeProto) -> int:
+def _gather_axis(node: NodeProto) -> int:
     return next((int(attribute.i) for attribute in node.attribute if attribute.name == "axis"), 0)

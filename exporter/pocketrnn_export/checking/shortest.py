@@ -1,4 +1,4 @@
-"""The shortest input that shows a difference: rows and tokens are left out as long as it stays."""
+"""Find the shortest input that shows a difference, by leaving out rows and tokens."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn_export.checking.beside import Beside, Outcome
+from pocketrnn_export.checking.beside import ComparedFile, Outcome
 from pocketrnn_export.checking.verdict import Shown
-from pocketrnn_export.comparing.cases import Case, each_row
+from pocketrnn_export.comparing.cases import Case, one_row_cases
 
-__all__ = ["shown_by"]
+__all__ = ["find_shortest_input"]
 
-# So many shorter inputs are tried.
+# The most shorter inputs that are tried.
 _TRIED: Final = 80
 _ROWS: Final = 8
-# A shorter input is to show this part of a difference at least.
+# A shorter input must show at least this part of the difference.
 _PART: Final = 1e-2
 _NUMBERS: Final = 8
-# Rows of more ids, or numbers, are told by their shape.
+# A row of more ids, or numbers, is described by its shape.
 _SHOWN: Final = 96
 _SHOWN_NUMBERS: Final = 24
 
 
-def shown_by(beside: Beside, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
-    """The shortest input found, with both answers; and its case.
+def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
+    """Return the shortest input found, with both answers, and its case.
 
     Args:
         beside: the file beside its module.
@@ -36,7 +36,7 @@ def shown_by(beside: Beside, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
     least = worst.difference.largest * _PART if math.isfinite(worst.difference.largest) else 0.0
 
     def still(case: Case) -> bool:
-        found = beside.outcome(case)
+        found = beside.compare_case(case)
         same_way = found is not None and not found.is_same and bool(found.error) == bool(worst.error)
         return same_way and found is not None and found.difference.largest >= least
 
@@ -44,21 +44,21 @@ def shown_by(beside: Beside, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
     shrinks = True
     while shrinks:
         shrinks = False
-        for shorter in _shorter(case):
+        for shorter in _shorten_case(case):
             tried += 1
             if tried > _TRIED:
                 break
             if still(shorter):
                 case, shrinks = shorter, True
                 break
-    return _shown(beside, case), case
+    return _describe_input(beside, case), case
 
 
-def _shorter(case: Case) -> Iterator[Case]:
-    """The case with fewer rows, and then with fewer tokens."""
+def _shorten_case(case: Case) -> Iterator[Case]:
+    """Yield the case with fewer rows, then with fewer tokens."""
     rows, steps = case.tokens.shape
     if rows > 1:
-        yield from each_row([case])[:_ROWS]
+        yield from one_row_cases([case])[:_ROWS]
         for kept in {max(1, rows // 2), rows - 1} - {rows}:
             lengths = case.lengths[:kept]
             yield Case(case.name, case.tokens[:kept, : lengths.max()], lengths)
@@ -69,7 +69,7 @@ def _shorter(case: Case) -> Iterator[Case]:
                 yield Case(case.name, tokens, np.full(rows, steps - taken, np.int64))
 
 
-def _shown(beside: Beside, case: Case) -> Shown:
+def _describe_input(beside: ComparedFile, case: Case) -> Shown:
     expected, given = beside.answers(case)
     most = _SHOWN if beside.called.samples is None else _SHOWN_NUMBERS
     rows: list[Any] = [row[:length] for row, length in zip(case.tokens, case.lengths, strict=True)]
@@ -78,14 +78,16 @@ def _shown(beside: Beside, case: Case) -> Shown:
     shown = tuple(tuple(row.tolist()) if row.size <= most else (f"{list(row.shape)} numbers",) for row in rows[:3])
     more = (f"and {len(rows) - 3} rows more",) if len(rows) > 3 else ()
     if isinstance(given, str):
-        return Shown((*shown, *more), _numbers(expected[0]), given, math.inf)
+        return Shown((*shown, *more), _first_numbers(expected[0]), given, math.inf)
     if given.shape != expected.shape:
-        return Shown((*shown, *more), _numbers(expected[0]), _numbers(given[0]), math.inf)
+        return Shown((*shown, *more), _first_numbers(expected[0]), _first_numbers(given[0]), math.inf)
     apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
     row = int(apart.max(1).argmax())
     first = max(0, int(apart[row].argmax()) - _NUMBERS + 1)
-    return Shown((*shown, *more), _numbers(expected[row][first:]), _numbers(given[row][first:]), float(apart.max()))
+    return Shown(
+        (*shown, *more), _first_numbers(expected[row][first:]), _first_numbers(given[row][first:]), float(apart.max())
+    )
 
 
-def _numbers(row: Any) -> tuple[float, ...]:
+def _first_numbers(row: Any) -> tuple[float, ...]:
     return tuple(float(f"{number:.6g}") for number in row[:_NUMBERS])

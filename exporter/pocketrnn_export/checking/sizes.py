@@ -1,4 +1,4 @@
-"""For which sizes a file is right: the plainest rule that parts the cases where it is from those where it is not."""
+"""Find the sizes for which a file is right: the simplest rule that separates the right cases from the wrong."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ANY", "Bounds", "Looked", "right_sizes"]
+__all__ = ["ANY", "Bounds", "ComparedSize", "find_right_sizes"]
 
-# Sizes without a bound: the least, and the largest.
+# A size without bounds: (least, largest).
 ANY: Final = (1, None)
 
 
 @dataclass(frozen=True)
-class Looked:
-    """A case as a rule about sizes sees it: rows, steps, whether the rows have lengths of their own, and whether the
-    file was right."""
+class ComparedSize:
+    """The size of a compared case: its rows, its steps, whether the rows have different lengths, and whether the file
+    was right."""
 
     rows: int
     steps: int
@@ -43,22 +43,24 @@ class Bounds:
     even: bool = False
 
     def hold(self, rows: int, steps: int, *, uneven: bool) -> bool:
-        """Whether sizes are among these."""
-        return _inside(self.rows, rows) and _inside(self.steps, steps) and not (self.even and uneven)
+        """Whether a size is inside the bounds."""
+        return _is_inside(self.rows, rows) and _is_inside(self.steps, steps) and not (self.even and uneven)
 
     def said(self, steps: str) -> str:
-        """The bounds in words; `steps` is what a row consists of: tokens, or steps."""
-        parts = [_said(self.rows, "batch {0} only", "batches of up to {0}", "batches of {0} or more")]
-        parts.append(_said(self.steps, f"rows of {{0}} {steps} only", f"up to {{0}} {steps}", f"{{0}} {steps} or more"))
+        """Return the bounds in words; `steps` is the unit of a row: tokens, or steps."""
+        parts = [_describe_range(self.rows, "batch {0} only", "batches of up to {0}", "batches of {0} or more")]
+        parts.append(
+            _describe_range(self.steps, f"rows of {{0}} {steps} only", f"up to {{0}} {steps}", f"{{0}} {steps} or more")
+        )
         parts += ["rows of one length"] if self.even else []
         return " and ".join(filter(None, parts))
 
 
-def _inside(bounds: tuple[int, int | None], size: int) -> bool:
+def _is_inside(bounds: tuple[int, int | None], size: int) -> bool:
     return bounds[0] <= size and (bounds[1] is None or size <= bounds[1])
 
 
-def _said(bounds: tuple[int, int | None], only: str, most: str, least: str) -> str:
+def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least: str) -> str:
     if bounds[0] == bounds[1]:
         said = only.format(bounds[0])
         return said.replace("s only", " only") if bounds[0] == 1 else said
@@ -67,36 +69,36 @@ def _said(bounds: tuple[int, int | None], only: str, most: str, least: str) -> s
     )
 
 
-def right_sizes(looked: Sequence[Looked], asked: Callable[[int, int], bool]) -> Bounds | None:
-    """The plainest bounds inside of which every case is right and outside of which none is; None where there are none.
+def find_right_sizes(looked: Sequence[ComparedSize], asked: Callable[[int, int], bool]) -> Bounds | None:
+    """Return the simplest bounds with all right cases inside and all wrong ones outside; None where there are none.
 
     Args:
         looked: the cases.
-        asked: whether the file is right for a batch of so many rows and steps: the bound of the steps is looked for.
+        asked: whether the file is right for a batch of these rows and steps; it is asked to find the most steps.
     """
     right = [one for one in looked if one.right]
     if not right or len(right) == len(looked):
         return None
-    for bounds in _candidates(right):
+    for bounds in _candidate_bounds(right):
         if all(bounds.hold(one.rows, one.steps, uneven=one.uneven) == one.right for one in looked):
-            return _exact(bounds, looked, asked)
+            return _find_most_steps(bounds, looked, asked)
     return None
 
 
-def _candidates(right: Sequence[Looked]) -> Iterator[Bounds]:
+def _candidate_bounds(right: Sequence[ComparedSize]) -> Iterator[Bounds]:
     of_rows, of_steps = ([getattr(one, name) for one in right] for name in ("rows", "steps"))
-    every = itertools.product(_ranges(of_rows), _ranges(of_steps), (False, True))
+    every = itertools.product(_possible_ranges(of_rows), _possible_ranges(of_steps), (False, True))
     found = [Bounds(rows, steps, even) for rows, steps, even in every]
     yield from sorted(found, key=lambda b: (b.rows != ANY) + (b.steps != ANY) + b.even)
 
 
-def _ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
+def _possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
     least, most = min(sizes), max(sizes)
     return [ANY, (least, most)] if least == most else [ANY, (1, most), (least, None), (least, most)]
 
 
-def _exact(bounds: Bounds, looked: Sequence[Looked], asked: Callable[[int, int], bool]) -> Bounds:
-    """The bounds with the most steps found to one: between two cases that were looked at, it is not known."""
+def _find_most_steps(bounds: Bounds, looked: Sequence[ComparedSize], asked: Callable[[int, int], bool]) -> Bounds:
+    """Return the bounds with the exact most steps, by bisection between the longest right case and the next wrong."""
     least, most = bounds.steps
     if most is None or least == most:
         return bounds

@@ -1,4 +1,4 @@
-"""The verdict on a file: its kind, what shows it, and the same as text, as JSON and as a page."""
+"""The verdict on a file: its kind and the input that shows it, written as text, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from pocketrnn.bundle.manifest import Comparison
-from pocketrnn.tables.writer import without_nan
+from pocketrnn.tables.writer import replace_nan_by_none
 
 __all__ = ["Kind", "Shown", "Verdict", "verdict_page"]
 
@@ -106,10 +106,14 @@ class Verdict:
         if self.sizes:
             said.append(f"It is right for {self.sizes}.")
         if self.shown is not None:
-            said += [f"Shown by {_short(self.shown.given)}", f"  {self.name} answers {_short(self.shown.expected)}"]
+            said += [
+                f"Shown by {_format_values(self.shown.given)}",
+                f"  {self.name} answers {_format_values(self.shown.expected)}",
+            ]
             of_file = self.shown.answer
             said.append(
-                f"  the file {f'fails: {of_file}' if isinstance(of_file, str) else f'answers {_short(of_file)}'}"
+                "  the file "
+                f"{f'fails: {of_file}' if isinstance(of_file, str) else f'answers {_format_values(of_file)}'}"
             )
         if self.departs:
             said.append(f"The first operation whose numbers the file has not is {self.departs}.")
@@ -123,14 +127,14 @@ class Verdict:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The verdict as JSON has it."""
+        """The verdict as a JSON object."""
         added = {"exit_status": self.exit_status, "labels_changed": self.labels_changed}
-        found: dict[str, Any] = without_nan({**asdict(self), **added})
+        found: dict[str, Any] = replace_nan_by_none({**asdict(self), **added})
         return found
 
     @property
     def table(self) -> list[tuple[str, ...]]:
-        """The comparisons as rows of text, a head first."""
+        """The comparisons as rows of text, with a header row."""
         return [
             ("compared on", "batches", "rows", "largest difference", "labels differing"),
             *(
@@ -140,18 +144,18 @@ class Verdict:
         ]
 
 
-def _short(values: tuple[Any, ...]) -> str:
-    return "[" + ", ".join(_number(value) for value in values) + "]"
+def _format_values(values: tuple[Any, ...]) -> str:
+    return "[" + ", ".join(_format_number(value) for value in values) + "]"
 
 
-def _number(value: Any) -> str:
+def _format_number(value: Any) -> str:
     if isinstance(value, tuple | list):
-        return _short(tuple(value))
+        return _format_values(tuple(value))
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def verdict_page(verdict: Verdict) -> str:
-    """A verdict as a page of its own, without scripts.
+    """Return a verdict as an HTML page, without scripts.
 
     Example:
         >>> verdict_page(verdict).startswith("<!doctype html>")

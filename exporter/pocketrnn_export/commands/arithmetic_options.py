@@ -1,4 +1,4 @@
-"""The options of `pack` and `export` for products of integers, and what they measure them with."""
+"""The options of `pack` and `export` for integer arithmetic, and the data to measure its effect on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.commands.standard_streams import tell
-from pocketrnn.errors import require
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.errors import require_module
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "arithmetic_options",
-    "check_measured",
-    "integer_arguments",
-    "lines_of_integers",
+    "check_measure_options",
+    "integer_warning_lines",
+    "read_integer_arguments",
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -33,7 +33,7 @@ _MEASURES: Final = ("data", "max_loss", "max_changed")
 
 
 def arithmetic_options(command: _Command) -> _Command:
-    """The options that choose what a packed file multiplies, and how many labels that may change."""
+    """Add the options for the arithmetic of a packed file, and for how many labels it may change."""
     for option in reversed(
         (
             click.option("--arithmetic", type=click.Choice(["float32", "int8"]), default="float32", show_default=True,
@@ -47,20 +47,20 @@ def arithmetic_options(command: _Command) -> _Command:
     return command
 
 
-def check_measured(arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES) -> None:
-    """Refuse options that measure what integers change, where there are none.
+def check_measure_options(arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES) -> None:
+    """Refuse options that measure the effect of integers, where the arithmetic is float32.
 
     Args:
         arithmetic: `--arithmetic`.
         given: all options by name.
-        among: those of them that measure.
+        among: the names of the options that measure.
     """
     stated = [f"--{name.replace('_', '-')}" for name in among if given[name] is not None]
     if arithmetic == "float32" and stated:
         raise click.UsageError(f"{stated[0]} says what int8 may change: it needs --arithmetic int8.")
 
 
-def integer_arguments(
+def read_integer_arguments(
     labels: tuple[str, ...],
     *,
     data: Path | None,
@@ -72,10 +72,10 @@ def integer_arguments(
     several_labels: bool = False,
     numbers: NumberInput | None = None,
 ) -> tuple[LabelledTexts | LabelledSequences | None, AllowedChange]:
-    """The rows that the options name, and what may change on them: texts, or sequences of `numbers`, whose windows are
-    those of the classifier.
+    """Read the data that the options name, texts or sequences of `numbers`, and how many answers may change on it.
+    Sequences have the classifier's windows.
 
-    A file without the column `label` holds texts only, which is told; a column that is named must be there.
+    A file without the column `label` holds texts only, which is printed; a column that is named must be there.
     """
     for option, is_given in (
         ("--text-column", text_column != _TEXT_COLUMN),
@@ -83,10 +83,10 @@ def integer_arguments(
     ):
         if numbers is not None and is_given:
             raise click.UsageError(f"{option} is of texts, and the bundle takes sequences of numbers.")
-    allowed = _allowed(data, max_loss, max_changed)
+    allowed = _allowed_change(data, max_loss, max_changed)
     if data is None:
         return None, allowed
-    require("pyarrow", "train")
+    require_module("pyarrow", "train")
     from pocketrnn_training.rows.column_files import column_names
     from pocketrnn_training.rows.data import read_files, read_texts
     from pocketrnn_training.rows.sequence_files import read_sequences
@@ -109,14 +109,14 @@ def integer_arguments(
         raise click.UsageError(
             f"--max-loss needs labels: {data} has no column {_LABEL_COLUMN!r}. Name it: --label-column"
         )
-    tell(
+    print_line(
         f"{data} has no column {_LABEL_COLUMN!r}: labels are compared, and no accuracy is measured. If another column "
         "holds the labels, name it: --label-column"
     )
     return read_texts([data], labels, text_column=text_column), allowed
 
 
-def _allowed(data: Path | None, max_loss: float | None, max_changed: float | None) -> AllowedChange:
+def _allowed_change(data: Path | None, max_loss: float | None, max_changed: float | None) -> AllowedChange:
     from pocketrnn_export.integer_accuracy import MOST_CHANGED, MOST_LOST, AllowedChange
 
     if max_loss is not None and data is None:
@@ -126,11 +126,11 @@ def _allowed(data: Path | None, max_loss: float | None, max_changed: float | Non
     )
 
 
-def lines_of_integers(manifest: Manifest) -> list[str]:
-    """The warning about a file of integers that was measured on golden examples only; no lines for another file.
+def integer_warning_lines(manifest: Manifest) -> list[str]:
+    """The warning about a file of integers that was measured on golden examples only; no lines for other files.
 
     Example:
-        >>> lines_of_integers(manifest)
+        >>> integer_warning_lines(manifest)
         []
     """
     from pocketrnn.verdicts import integer_verdict

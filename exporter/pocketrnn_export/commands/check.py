@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import json_line, said_if_slow, say
-from pocketrnn.commands.terminal import aligned, one_line
-from pocketrnn.errors import InputError, require
-from pocketrnn_export.commands.export import module_and_call, named_source
-from pocketrnn_export.commands.stages import stages_on_stderr
+from pocketrnn.commands.standard_streams import json_line, print_if_slow, print_text
+from pocketrnn.commands.terminal import align_columns, escape_line
+from pocketrnn.errors import InputError, require_module
+from pocketrnn_export.commands.export import load_module_and_call, parse_source
+from pocketrnn_export.commands.stages import print_stages
 
 if TYPE_CHECKING:
     from pocketrnn_export.checking.verdict import Verdict
@@ -80,41 +80,47 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
         from pocketrnn.bundle.folder import check_file_free
 
         check_file_free(page, force=options["force"])
-    with said_if_slow("Loading PyTorch ..."):
+    with print_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript"):
-            require(package, "export")
-    with stages_on_stderr():
-        found = _of_module(source, onnx, options) if onnx is not None else _of_files(source, after, options)
+            require_module(package, "export")
+    with print_stages():
+        found = (
+            _check_module_file(source, onnx, options) if onnx is not None else _check_two_files(source, after, options)
+        )
     if page is not None:
-        from pocketrnn.bundle.folder import file_written_whole
+        from pocketrnn.bundle.folder import write_whole_file
         from pocketrnn_export.checking.verdict import verdict_page
 
-        with file_written_whole(page, force=options["force"]) as file:
+        with write_whole_file(page, force=options["force"]) as file:
             file.write(verdict_page(found).encode("utf-8"))
-    say(json_line(found.document) if options["as_json"] else "\n".join(_lines(found)))
+    print_text(json_line(found.document) if options["as_json"] else "\n".join(_verdict_lines(found)))
     raise click.exceptions.Exit(found.exit_status)
 
 
-def _of_module(source: str, onnx: Path, options: dict[str, Any]) -> Verdict:
+def _check_module_file(source: str, onnx: Path, options: dict[str, Any]) -> Verdict:
     from pocketrnn_export.checking.check import check as check_module
 
-    named = named_source(source, options)
-    module, call = module_and_call(source, named, {**options, "run_notebook": None})
+    named = parse_source(source, options)
+    module, call = load_module_and_call(source, named, {**options, "run_notebook": None})
     told = {name: options[name] for name in ("ids", "padding_id", "channels")}
-    return check_module(module, onnx, inputs=_pairs(options["inputs"]), call=call, **told)
+    return check_module(module, onnx, inputs=_parse_inputs(options["inputs"]), call=call, **told)
 
 
-def _of_files(source: str, after: Path | None, options: dict[str, Any]) -> Verdict:
+def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -> Verdict:
     from pocketrnn_export.checking.check import check_files
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:
         raise click.UsageError(f"{given[0]} is of a module, and {source} is compared with a file: name it with --onnx.")
     return check_files(
-        source, str(after), inputs=_pairs(options["inputs"]), ids=options["ids"], max_changed=options["max_changed"]
+        source,
+        str(after),
+        inputs=_parse_inputs(options["inputs"]),
+        ids=options["ids"],
+        max_changed=options["max_changed"],
     )
 
 
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+def _parse_inputs(given: tuple[str, ...]) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
     if wrong := [name for name, equals, value in pairs if not (name and equals and value)]:
         raise InputError(
@@ -123,5 +129,5 @@ def _pairs(given: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _lines(verdict: Verdict) -> list[str]:
-    return [*map(one_line, verdict.lines), *(aligned(verdict.table) if verdict.comparisons else [])]
+def _verdict_lines(verdict: Verdict) -> list[str]:
+    return [*map(escape_line, verdict.lines), *(align_columns(verdict.table) if verdict.comparisons else [])]

@@ -10,9 +10,9 @@ from typing import Any, Final
 import click
 
 from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import said_if_slow, tell
-from pocketrnn.errors import require
-from pocketrnn_export.commands.from_checkpoint import from_checkpoint
+from pocketrnn.commands.standard_streams import print_if_slow, print_line
+from pocketrnn.errors import require_module
+from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments
 from pocketrnn_export.commands.smaller_bundle import (
     COLUMNS,
     check_is_bundle,
@@ -20,8 +20,8 @@ from pocketrnn_export.commands.smaller_bundle import (
     rows_to_measure,
     write_compressed,
 )
-from pocketrnn_export.commands.stages import stages_on_stderr
-from pocketrnn_export.commands.verdict_lines import lines_of_examples, tell_verdicts
+from pocketrnn_export.commands.stages import print_stages
+from pocketrnn_export.commands.verdict_lines import example_note_lines, print_verdicts
 
 __all__ = ["compress"]
 
@@ -79,42 +79,42 @@ def compress(
     """
     if not (Path(source) / "config.json").is_file():
         check_is_bundle(source)
-    with said_if_slow("Loading PyTorch ..."):
+    with print_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
-            require(package, "export")
+            require_module(package, "export")
         from pocketrnn.bundle import manifest as manifests
-        from pocketrnn.bundle.folder import check_free
+        from pocketrnn.bundle.folder import check_folder_free
         from pocketrnn.bundle.zoo import bundle_folder
         from pocketrnn_export.compression import check_words
         from pocketrnn_export.forms.quantized import Storage
         from pocketrnn_training.classifiers import checkpoint
 
     storage = Storage(embedding, weights, words)
-    check_free(output, force=options["force"], made_by="classifier.json")
+    check_folder_free(output, force=options["force"], made_by="classifier.json")
     measure = {option: options[option] for option in ("data", "max_loss", *COLUMNS)}
     how = {"name": name, "force": options["force"], "max_loss": options["max_loss"]}
     if (Path(source) / checkpoint.CONFIG_JSON).is_file():
         from pocketrnn_export.bundle import export
 
-        module, description = from_checkpoint(Path(source))
+        module, description = read_checkpoint_arguments(Path(source))
         if words is not None and "vocabulary" in description:
             check_words(words, len(description["vocabulary"]))
         if "channels" in description:
             raise click.UsageError(f"{source} takes sequences of numbers: only classifiers of texts are compressed.")
         rows = rows_to_measure(description["labels"], several_labels=description.get("multi_label", False), **measure)
         with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
-            with stages_on_stderr():
+            with print_stages():
                 export(module, Path(folder) / "bundle", **description, torchscript=False, examples=not no_examples)
             manifest = write_compressed(Path(folder) / "bundle", output, storage, rows=rows, **how)
-        told = lines_of_examples(manifest)
+        told = example_note_lines(manifest)
     else:
         if no_examples:
             raise click.UsageError(f"The examples of {source} stay: export it again with --no-examples.")
-        before = manifests.read(bundle_folder(source))
+        before = manifests.read_manifest(bundle_folder(source))
         rows = rows_to_measure(before.labels, several_labels=before.output.activation == "sigmoid", **measure)
         manifest, told = write_compressed(source, output, storage, rows=rows, **how), []
-    tell_verdicts(manifest)
+    print_verdicts(manifest)
     for line in told:
-        tell(line)
-    tell(f"Wrote {output}.")
-    tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')
+        print_line(line)
+    print_line(f"Wrote {output}.")
+    print_line(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')

@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.bundle.folder import check_file_free, check_free, near_file
+from pocketrnn.bundle.folder import check_file_free, check_folder_free, suggest_near_file
 from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import said_if_slow, tell
-from pocketrnn.errors import InputError, require, shown
+from pocketrnn.commands.standard_streams import print_if_slow, print_line
+from pocketrnn.errors import InputError, require_module, short_repr
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
-    check_measured,
-    integer_arguments,
-    lines_of_integers,
+    check_measure_options,
+    integer_warning_lines,
+    read_integer_arguments,
 )
-from pocketrnn_export.commands.from_checkpoint import from_checkpoint
+from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
     NumberOptions,
-    described_with_numbers,
-    given_of_checkpoint,
-    lines_of_numbers,
+    checkpoint_overrides,
     number_options,
-    refuse_options_of_texts,
+    number_summary_lines,
+    read_number_arguments,
+    refuse_text_options,
 )
 from pocketrnn_export.commands.smaller_bundle import COLUMNS, data_options, rows_to_measure, write_compressed
-from pocketrnn_export.commands.stages import stages_on_stderr
-from pocketrnn_export.commands.verdict_lines import lines_of_examples, proof_table, tell_verdicts
-from pocketrnn_export.intake.module_name import ModuleName, module_name
+from pocketrnn_export.commands.stages import print_stages
+from pocketrnn_export.commands.verdict_lines import example_note_lines, print_verdicts, proof_table
+from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
-__all__ = ["export", "module_and_call", "named_source"]
+__all__ = ["export", "load_module_and_call", "parse_source"]
 
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
@@ -205,89 +205,89 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --scaler scaler.joblib --labels walking,standing -o steps
     """
     # Checks that run before PyTorch is imported answer at once.
-    _check_what_is_measured(options)
+    _check_measured_options(options)
     _check_labels_of(options)
-    named = named_source(source, options)
+    named = parse_source(source, options)
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
-    with said_if_slow("Loading PyTorch ..."):
+    with print_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
-            require(package, "export")
+            require_module(package, "export")
         import torch
 
         from pocketrnn_export.bundle import export as export_module
 
     # The code in the file of a module is small, too.
     torch.set_num_threads(1)
-    with stages_on_stderr():
+    with print_stages():
         if numbers.are_given:
-            module, call = _module_alone(source, named, options)
-            description = described_with_numbers(numbers, {**options, "call": call})
+            module, call = _load_number_module(source, named, options)
+            description = read_number_arguments(numbers, {**options, "call": call})
         else:
-            module, description = _described(source, named, options)
+            module, description = _read_arguments(source, named, options)
     profile = options["profile"]
     if "channels" not in description:
-        _check_options_of_texts(source, description, numbers, options)
+        _check_text_options(source, description, numbers, options)
         copied = options["torchscript"] if profile is None else False
         description |= {"torchscript": copied, "edge": profile == "edge"}
     elif not numbers.are_given:
-        refuse_options_of_texts(options, source)
-        description |= given_of_checkpoint(numbers, len(description["channels"]))
+        refuse_text_options(options, source)
+        description |= checkpoint_overrides(numbers, len(description["channels"]))
     if options["name"] is not None:
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     if options["compress"] or profile in ("mobile", "packed"):
-        manifest = _exported_in_stages(module, output, description, options)
+        manifest = _export_in_stages(module, output, description, options)
     else:
-        with stages_on_stderr():
+        with print_stages():
             manifest = export_module(module, output, **description, force=options["force"])
     if "channels" in description:
-        for line in lines_of_numbers(manifest, output):
-            tell(line)
+        for line in number_summary_lines(manifest, output):
+            print_line(line)
         return
     for line in proof_table(manifest.parity, "texts"):
-        tell(line)
-    tell_verdicts(manifest)
-    for line in [*lines_of_integers(manifest), *lines_of_examples(manifest)]:
-        tell(line)
+        print_line(line)
+    print_verdicts(manifest)
+    for line in [*integer_warning_lines(manifest), *example_note_lines(manifest)]:
+        print_line(line)
     what = "labels of tokens" if manifest.output.of_tokens else "labels"
-    tell(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
+    print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
-    tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
+    print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
 
-def _check_options_of_texts(
+def _check_text_options(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
-    """Refuse options that a module of texts has no use for, and read the texts for the proof."""
+    """Refuse options that a module of texts does not take, and read the texts for the proof."""
     from pocketrnn_export.packing import check_packable
-    from pocketrnn_export.vocabularies.labels import lines_of_file
+    from pocketrnn_export.vocabularies.labels import read_lines
 
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
     if options["texts"] is not None:
-        lines = lines_of_file(options["texts"])
-        description["example_texts"] = _pairs_of_lines(lines, options["texts"]) if options["two_texts"] else lines
+        lines = read_lines(options["texts"])
+        description["example_texts"] = _split_pairs(lines, options["texts"]) if options["two_texts"] else lines
     if options["profile"] == "packed":
         check_packable(getattr(description["rules"], "rules", description["rules"]), source)
 
 
-def _check_what_is_measured(options: dict[str, Any]) -> None:
-    """Refuse options that measure what is lost, where nothing can be."""
+def _check_measured_options(options: dict[str, Any]) -> None:
+    """Refuse options that measure a loss, where nothing can be lost."""
     if options["arithmetic"] == "int8" and options["profile"] != "packed":
         raise click.UsageError("--arithmetic int8 is of packed files: it needs --profile packed.")
-    check_measured(options["arithmetic"], options, ["max_changed"])
+    check_measure_options(options["arithmetic"], options, ["max_changed"])
     changes = options["compress"] or options["arithmetic"] == "int8"
     if not changes and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError("--data and --max-loss measure what is lost: they need --compress or --arithmetic int8.")
 
 
-def _pairs_of_lines(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
-    """Lines of a file as pairs of texts, with a tab between the two.
+def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
+    """Split the lines of a file at the tab into pairs of texts.
 
     Raises:
-        InputError: a line has none, or several.
+        InputError: a line has no tab, or several.
     """
     pairs = []
     for number, line in enumerate(lines, 1):
@@ -299,7 +299,7 @@ def _pairs_of_lines(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
 
 
 def _check_labels_of(options: dict[str, Any]) -> None:
-    """Refuse forms that no bundle has whose labels are of tokens."""
+    """Refuse forms that a bundle with labels of tokens cannot have."""
     forms = {
         "--compress": options["compress"],
         "--streaming": options["streaming"],
@@ -312,19 +312,19 @@ def _check_labels_of(options: dict[str, Any]) -> None:
         )
 
 
-def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
-    """Export to a temporary folder, and write what is made from it: compressed, for mobile or packed, or both."""
+def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
+    """Export to a temporary folder, then compress the bundle, convert it for mobile or pack it, and write that."""
     from pocketrnn.bundle import manifest
-    from pocketrnn.bundle.folder import name_of
+    from pocketrnn.bundle.folder import classifier_name
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.forms.quantized import Storage
-    from pocketrnn_export.mobile import mobile
+    from pocketrnn_export.mobile import write_mobile_bundle
     from pocketrnn_export.packing import pack
 
     profile = options["profile"]
-    description.setdefault("name", output.absolute().stem if profile == "packed" else name_of(output))
+    description.setdefault("name", output.absolute().stem if profile == "packed" else classifier_name(output))
     description["torchscript"] = False
-    # Before the work, which takes a while: a file that cannot be used is told at once.
+    # The data is read before the export, which takes a while: an unusable file is refused at once.
     labels, several = tuple(description["labels"]), bool(description.get("multi_label"))
     names = ("data", "max_loss", *COLUMNS)
     measure = {name: options[name] for name in names}
@@ -332,12 +332,12 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
     if options["compress"]:
         rows = rows_to_measure(labels, several_labels=several, **measure)
     if options["arithmetic"] == "int8":
-        texts, allowed = integer_arguments(
+        texts, allowed = read_integer_arguments(
             labels, several_labels=several, max_changed=options["max_changed"], **measure
         )
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         made, last = Path(folder) / "bundle", profile not in ("mobile", "packed")
-        with stages_on_stderr():
+        with print_stages():
             export_module(module, made, **description)
         if options["compress"]:
             smaller = output if last else Path(folder) / "small"
@@ -346,38 +346,38 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
             )
             made = smaller
         if last:
-            return manifest.read(made)
-        with stages_on_stderr():
+            return manifest.read_manifest(made)
+        with print_stages():
             if profile == "mobile":
-                return mobile(made, output, force=options["force"])
+                return write_mobile_bundle(made, output, force=options["force"])
             return pack(
                 made, output, arithmetic=options["arithmetic"], data=texts, allowed=allowed, force=options["force"]
             )
 
 
 def _check_output(output: Path, *, packed: bool, force: bool) -> None:
-    """Refuse what cannot be written, and a packed file where the engine is missing that would prove it."""
+    """Refuse an output that cannot be written, and a packed file if the engine to prove it is missing."""
     if packed:
-        from pocketrnn.engines.native import native_module
+        from pocketrnn.engines.native import import_native_module
 
-        native_module()
+        import_native_module()
         check_file_free(output, force=force)
     else:
-        check_free(output, force=force, made_by="classifier.json")
+        check_folder_free(output, force=force, made_by="classifier.json")
 
 
-def named_source(source: str, options: dict[str, Any]) -> ModuleName | None:
-    """The name in SOURCE of the form file.py:name; None for a folder or another file that exists."""
-    named = module_name(source, options["set"])
+def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
+    """Parse a SOURCE of the form file.py:name; None for a folder or another file that exists."""
+    named = parse_module_name(source, options["set"])
     if named is None and not Path(source).is_dir():
         _check_source(Path(source))
     return named
 
 
 def _check_source(path: Path) -> None:
-    """Refuse what is not a file at all, and a file of Python in which no module is named."""
+    """Refuse a path that is not a file, and a file of Python without the name of a module."""
     if not path.is_file():
-        near = near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
+        near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
             f"{path} does not exist.", near or "Give a checkpoint's folder, file.py:name, or a TorchScript file."
         )
@@ -385,8 +385,8 @@ def _check_source(path: Path) -> None:
         raise InputError(f"{path} may define many modules.", f"Name one of them, such as {path}:Classifier.")
 
 
-def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The module that SOURCE names, and the other arguments of `export`."""
+def _read_arguments(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Load the module that SOURCE names, and read the other arguments of `export`."""
     of_a_module = (
         "vocabulary",
         "labels",
@@ -409,17 +409,17 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
-        return from_checkpoint(Path(source))
+        return read_checkpoint_arguments(Path(source))
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
     needed = ("labels",) if subwords else ("vocabulary", "labels")
     if missing := [f"--{option}" for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "--vocabulary" in missing else ""
         raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
-    module, call = module_and_call(source, named, options)
+    module, call = load_module_and_call(source, named, options)
     from pocketrnn_export.vocabularies.labels import read_labels
     from pocketrnn_export.vocabularies.owners_texts import read_pairs
 
-    tokens, rules = _tokens_and_rules(options, subwords=subwords)
+    tokens, rules = _read_tokens_and_rules(options, subwords=subwords)
     return module, {
         "vocabulary": tokens,
         "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
@@ -435,21 +435,21 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
     }
 
 
-def _module_alone(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """The module that SOURCE names, and how it is called; a checkpoint holds one of texts."""
+def _load_number_module(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Load the module of numbers that SOURCE names, and how it is called; refuse a checkpoint."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(
             f"{source} is a checkpoint, which says itself whether it has channels: leave --channels out."
         )
-    return module_and_call(source, named, options)
+    return load_module_and_call(source, named, options)
 
 
-def module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """The module of a file of Python, a notebook or TorchScript, and how its owner says that it is called."""
+def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Load the module of a Python file, a notebook or a TorchScript file, with the owner's way to call it, if given."""
     from pocketrnn_export.intake import torchscript_file
 
     if named is not None:
-        module, function = _module_of(named, options)
+        module, function = _load_named_module(named, options)
         return module, options["call"] if function is None else function
     if given := [
         f"--{option.replace('_', '-')}"
@@ -466,19 +466,19 @@ def module_and_call(source: str, named: ModuleName | None, options: dict[str, An
     )
 
 
-def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules | Subwords]:
-    """The vocabulary and the text rules, which a tokenizer of subwords holds both."""
+def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules | Subwords]:
+    """Read the vocabulary and the text rules; a tokenizer of subwords contains both."""
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     if not subwords:
         vocabulary = read_vocabulary(options["vocabulary"])
-        return vocabulary.tokens, _rules(vocabulary, options)
+        return vocabulary.tokens, _read_text_rules(vocabulary, options)
     given, most = options["tokenizer"], options["max_tokens"]
     if not Path(given).exists():
         names = ", ".join(_TOKENIZERS)
         raise InputError(
-            f"There is no tokenizer {shown(given, 60)}, and no such file.",
+            f"There is no tokenizer {short_repr(given, 60)}, and no such file.",
             f"Use one of {names}, or give the path of a tokenizer.json.",
         )
     if others := [f"--{option}" for option in ("vocabulary", "rules") if options[option] is not None]:
@@ -489,21 +489,21 @@ def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Seque
     return found.tokens, found
 
 
-def _rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
-    """The text rules that --rules holds, or that the vocabulary, --tokenizer and --max-tokens imply."""
-    from pocketrnn_export.vocabularies.pipeline import named_rules
+def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
+    """The text rules in --rules, or those that the vocabulary, --tokenizer and --max-tokens imply."""
+    from pocketrnn_export.vocabularies.pipeline import make_named_rules
     from pocketrnn_export.vocabularies.rules_file import read_rules
 
     if options["rules"] is None:
-        return replace(named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
+        return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
     if options["tokenizer"] or options["max_tokens"]:
         raise click.UsageError("--rules holds what --tokenizer and --max-tokens would say.")
     return read_rules(options["rules"], vocabulary)
 
 
-def _module_of(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
-    """The module that a file defines, with its trained weights, or with random ones where that is asked for; and the
-    function in it that --call names."""
+def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Load the module that a file defines, with its trained weights, or with random ones if --random-weights is given;
+    and the function in it that --call names."""
     from pocketrnn_export.intake.made_twice import check_not_random
     from pocketrnn_export.intake.module_file import load_module_and_function
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
@@ -517,9 +517,9 @@ def _module_of(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     if not options["random_weights"]:
         check_not_random(named, module, weights)
     if options["run_notebook"] is not None:
-        from pocketrnn_export.intake.whole_run import check_whole_run
+        from pocketrnn_export.intake.whole_run import check_after_all_cells
 
         if not named.is_notebook:
-            raise click.UsageError(f"{named.path} is no notebook, so --run-notebook has no cells to run.")
-        check_whole_run(named, module, weights, options["run_notebook"])
+            raise click.UsageError(f"{named.path} is not a notebook, so --run-notebook has no cells to run.")
+        check_after_all_cells(named, module, weights, options["run_notebook"])
     return module, function

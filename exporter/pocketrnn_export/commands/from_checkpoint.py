@@ -1,20 +1,20 @@
-"""The contents of a checkpoint on disk as the arguments of `export`."""
+"""A checkpoint on disk as the arguments of `export`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-__all__ = ["from_checkpoint"]
+__all__ = ["read_checkpoint_arguments"]
 
 
-def from_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The module of a checkpoint, and the other arguments that `export` takes.
+def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Read the module of a checkpoint, and the other arguments of `export`.
 
     Raises:
-        CheckpointError: the folder holds no checkpoint, or a damaged one.
+        CheckpointError: the folder is not a checkpoint, or is damaged.
     """
-    from pocketrnn_export.trained import arguments_of
+    from pocketrnn_export.trained import checkpoint_arguments
     from pocketrnn_training.classifiers import checkpoint
 
-    return arguments_of(checkpoint.read(folder))
+    return checkpoint_arguments(checkpoint.read(folder))

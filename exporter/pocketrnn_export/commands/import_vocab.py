@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import tell
-from pocketrnn_export.commands.stages import stages_on_stderr
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn_export.commands.stages import print_stages
 
 __all__ = ["import_vocab"]
 
@@ -38,18 +38,18 @@ def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     """
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, write_vocabulary
 
-    with stages_on_stderr():
+    with print_stages():
         vocabulary = read_vocabulary(source)
     tokens, default = vocabulary.tokens, vocabulary.default_index
-    tell(f"{source}: {len(tokens):,} tokens")
+    print_line(f"{source}: {len(tokens):,} tokens")
     more = ", ..." if len(tokens) > _FIRST else ""
-    tell(f"First: {', '.join(ascii(token[:30]) for token in tokens[:_FIRST])}{more}")
+    print_line(f"First: {', '.join(ascii(token[:30]) for token in tokens[:_FIRST])}{more}")
     if default is None:
-        tell("Unknown words are dropped: there is no default index.")
+        print_line("Unknown words are dropped: there is no default index.")
     elif 0 <= default < len(tokens):
-        tell(f"Unknown words become {tokens[default][:30]!a}: the default index is {default}.")
+        print_line(f"Unknown words become {tokens[default][:30]!a}: the default index is {default}.")
     else:
-        tell(f"Unknown words get the id {default}, the default index, which is not a token's.")
+        print_line(f"Unknown words get the id {default}, the default index, which is not a token's.")
     if output is not None and str(output) != "-":
         write_vocabulary(vocabulary, output, force=force)
-        tell(f"Wrote {output}.")
+        print_line(f"Wrote {output}.")

@@ -1,4 +1,4 @@
-"""The options of `pocketrnn export` for modules that take sequences of numbers, and what they do."""
+"""The options of `pocketrnn export` for modules that take sequences of numbers, and how they are read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pocketrnn.commands.command import Text
-from pocketrnn.commands.terminal import one_line
-from pocketrnn.errors import InputError, reason, shown
+from pocketrnn.commands.terminal import escape_line
+from pocketrnn.errors import InputError, error_reason, short_repr
 from pocketrnn_export.commands.verdict_lines import proof_table
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ __all__ = [
     "NUMBER_OPTIONS",
     "OF_CHECKPOINTS",
     "NumberOptions",
-    "described_with_numbers",
-    "given_of_checkpoint",
-    "lines_of_numbers",
+    "checkpoint_overrides",
     "number_options",
-    "refuse_options_of_texts",
+    "number_summary_lines",
+    "read_number_arguments",
+    "refuse_text_options",
 ]
 
-# Bytes of the sequences for a proof.
+# The most bytes of a file of sequences.
 _LARGEST: Final = 1 << 32
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 # The options of modules that take texts.
@@ -64,7 +64,7 @@ class NumberOptions:
         """Whether a module of numbers is exported.
 
         Raises:
-            click.UsageError: an option says so, and --channels is missing.
+            click.UsageError: an option for numbers is given, and --channels is missing.
         """
         names = [field.name for field in fields(self) if field.name not in ("channels", *OF_CHECKPOINTS)]
         others = [name for name in names if getattr(self, name) is not None]
@@ -103,13 +103,13 @@ _OPTIONS: Final = (
                  help="Real sequences for the proof: .npy or .npz with arrays [sequences, time, channels], or [time, "
                  "channels] each. The first become golden examples."),
 )  # fmt: skip
-# Those that a checkpoint may be given, whose other rules are those of its training.
+# The options that a checkpoint takes; its other rules are those of its training.
 OF_CHECKPOINTS: Final = ("integer_scale", "units")
 NUMBER_OPTIONS: Final = tuple(field.name for field in fields(NumberOptions))
 
 
 def number_options(command: _Command) -> _Command:
-    """Add the options of `NumberOptions` to a command, which gets them as its argument `numbers`."""
+    """Add the options of `NumberOptions` to a command, which receives them as its argument `numbers`."""
 
     @functools.wraps(command)
     def with_numbers(**options: Any) -> Any:
@@ -121,45 +121,45 @@ def number_options(command: _Command) -> _Command:
     return with_numbers  # type: ignore[return-value]
 
 
-def described_with_numbers(numbers: NumberOptions, options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `export` for a module that takes numbers.
+def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> dict[str, Any]:
+    """Read the arguments of `export` for a module that takes numbers.
 
     Raises:
-        click.UsageError: an option is of texts.
-        InputError: an option cannot be used.
+        click.UsageError: an option applies to texts only.
+        InputError: an option's value is unusable.
 
     Example:
-        >>> described_with_numbers(numbers, options)["channels"]
+        >>> read_number_arguments(numbers, options)["channels"]
         ['ax', 'ay', 'az']
     """
     from pocketrnn_export.vocabularies.labels import read_labels
 
-    refuse_options_of_texts(options, "--channels")
+    refuse_text_options(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):
         raise click.UsageError("A module of numbers needs --labels, or --values where it gives numbers.")
-    values, units = (None, None) if numbers.values is None else _values(numbers.values)
+    values, units = (None, None) if numbers.values is None else _parse_values(numbers.values)
     return {
-        "channels": _channels(str(numbers.channels)),
+        "channels": _parse_channels(str(numbers.channels)),
         "labels": None if options["labels"] is None else read_labels(options["labels"]),
         "values": values,
         "value_units": units,
         "scaler": numbers.scaler,
         "layout": numbers.layout,
-        "sequences": [] if numbers.sequences is None else _sequences(numbers.sequences),
+        "sequences": [] if numbers.sequences is None else _read_array_sequences(numbers.sequences),
         **{name: options[name] for name in ("call", "gives", "one_text", "multi_label")},
-        **_rules(numbers),
+        **_read_number_rules(numbers),
     }
 
 
-def given_of_checkpoint(numbers: NumberOptions, channels: int) -> dict[str, Any]:
-    """The arguments that the options give for whole numbers and units: one for all channels, or one for each.
+def checkpoint_overrides(numbers: NumberOptions, channels: int) -> dict[str, Any]:
+    """The integer scale and the units that the options give, as arguments of `export`, with a value for each channel.
 
     Example:
-        >>> given_of_checkpoint(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)
+        >>> checkpoint_overrides(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)
         {'integer_scale': [0.001, 0.001]}
     """
     found: dict[str, Any] = {}
-    if (scale := _numbers_of("integer-scale", numbers.integer_scale)) is not None:
+    if (scale := _parse_numbers("integer-scale", numbers.integer_scale)) is not None:
         found["integer_scale"] = scale * channels if len(scale) == 1 else scale
     if numbers.units is not None:
         units = [unit.strip() for unit in numbers.units.split(",")]
@@ -167,29 +167,29 @@ def given_of_checkpoint(numbers: NumberOptions, channels: int) -> dict[str, Any]
     return found
 
 
-def refuse_options_of_texts(options: dict[str, Any], of_numbers: str) -> None:
-    """Refuse options that are of texts where a module of numbers is exported.
+def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
+    """Refuse options for texts where a module of numbers is exported.
 
     Args:
-        options: all of the command.
-        of_numbers: what says that it takes numbers.
+        options: all options of the command.
+        of_numbers: the option or the source from which we know that it takes numbers.
 
     Raises:
         click.UsageError: one is given.
 
     Example:
-        >>> refuse_options_of_texts(dict.fromkeys(("vocabulary", "texts")), "--channels")
+        >>> refuse_text_options(dict.fromkeys(("vocabulary", "texts")), "--channels")
     """
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
         raise click.UsageError(f"{', '.join(given)} is of texts, and {of_numbers} of numbers.")
 
 
-def lines_of_numbers(manifest: Manifest, output: Path) -> list[str]:
-    """The proof of a classifier of numbers and what it shows, as lines.
+def number_summary_lines(manifest: Manifest, output: Path) -> list[str]:
+    """The lines that are printed after the export of a classifier of numbers: its proof, and the next command.
 
     Example:
-        >>> lines_of_numbers(manifest, Path("har"))[-1]
+        >>> number_summary_lines(manifest, Path("har"))[-1]
         'Next: pocketrnn classify --bundle har --input recording.csv'
     """
     from pocketrnn.verdicts import SCALE, graph_sentence, numbers_sentence
@@ -203,7 +203,7 @@ def lines_of_numbers(manifest: Manifest, output: Path) -> list[str]:
     kind = "values" if manifest.output.activation == "values" else "labels"
     return [
         *proof_table(manifest.parity, "sequences", of_labels=False),
-        f"Graph: {one_line(graph_sentence(manifest))}",
+        f"Graph: {escape_line(graph_sentence(manifest))}",
         known,
         *([f"Inside are {len(manifest.examples)} golden examples, which are sequences of yours: whoever has the bundle "
            "can read them. Leave them out with --no-examples."] if inside else []),
@@ -212,67 +212,72 @@ def lines_of_numbers(manifest: Manifest, output: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _channels(given: str) -> list[str] | int:
+def _parse_channels(given: str) -> list[str] | int:
     if given.isascii() and given.isdigit():
         return int(given)
     return [name.strip() for name in given.split(",")]
 
 
-def _values(given: str) -> tuple[list[str], list[str] | None]:
-    """Names of values and their units: `speed:m/s,angle:deg`."""
+def _parse_values(given: str) -> tuple[list[str], list[str] | None]:
+    """Parse the names of values and their units: `speed:m/s,angle:deg`."""
     pairs = [name.strip().partition(":") for name in given.split(",")]
     names, units = [name for name, _, _ in pairs], [unit for _, _, unit in pairs]
     return names, units if any(units) else None
 
 
-def _rules(numbers: NumberOptions) -> dict[str, Any]:
-    """The rules for a sequence, from all options that set one."""
-    said: dict[str, Any] = {} if numbers.numbers is None else _document(numbers.numbers)
-    single: dict[str, Any] = {"mean": _numbers_of("mean", numbers.mean), "scale": _numbers_of("scale", numbers.scale)}
+def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
+    """Read the rules for a sequence from all options that set one."""
+    said: dict[str, Any] = {} if numbers.numbers is None else _read_json_object(numbers.numbers)
+    single: dict[str, Any] = {
+        "mean": _parse_numbers("mean", numbers.mean),
+        "scale": _parse_numbers("scale", numbers.scale),
+    }
     single |= {name: getattr(numbers, name) for name in ("steps", "window", "hop")}
     for name, value in single.items():
         if value is not None and name in said:
-            raise click.UsageError(f"--numbers says {name}, and --{name} does.")
-    count = len(names) if isinstance(names := _channels(str(numbers.channels)), list) else names
-    single |= given_of_checkpoint(numbers, count)
+            raise click.UsageError(f"Both --numbers and --{name} give {name}.")
+    count = len(names) if isinstance(names := _parse_channels(str(numbers.channels)), list) else names
+    single |= checkpoint_overrides(numbers, count)
     for name in OF_CHECKPOINTS:
         if name in said and getattr(numbers, name) is not None:
-            raise click.UsageError(f"--numbers says {name}, and --{name.replace('_', '-')} does.")
+            raise click.UsageError(f"Both --numbers and --{name.replace('_', '-')} give {name}.")
     if "channels" in said:
-        raise click.UsageError("--channels says the channels, and --numbers should not.")
+        raise click.UsageError("--channels gives the channels: leave them out of --numbers.")
     return {**said, **{name: value for name, value in single.items() if value is not None}}
 
 
-def _document(given: str) -> dict[str, Any]:
+def _read_json_object(given: str) -> dict[str, Any]:
     text = given
     if not given.lstrip().startswith("{"):
         try:
             text = Path(given).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{given} cannot be read: {reason(error)}.", "Give JSON, or a file of it.") from None
+            raise InputError(f"{given} cannot be read: {error_reason(error)}.", "Give JSON, or a file of it.") from None
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise InputError(f"{shown(given, 40)} is not a JSON object.", 'Write {"mean": [0.1, 9.8], "rate": 50}.')
+        raise InputError(f"{short_repr(given, 40)} is not a JSON object.", 'Write {"mean": [0.1, 9.8], "rate": 50}.')
     return found
 
 
-def _numbers_of(name: str, given: str | None) -> list[float] | None:
+def _parse_numbers(name: str, given: str | None) -> list[float] | None:
     if given is None:
         return None
     try:
         return [float(number) for number in given.split(",")]
     except ValueError:
-        raise InputError(f"--{name} is {shown(given, 40)}.", "Give a number for each channel: 0.1,0.2,9.8.") from None
+        raise InputError(
+            f"--{name} is {short_repr(given, 40)}.", "Give a number for each channel: 0.1,0.2,9.8."
+        ) from None
 
 
-def _sequences(path: Path) -> list[Any]:
-    """The sequences of a file of numpy's."""
+def _read_array_sequences(path: Path) -> list[Any]:
+    """Read the sequences in a .npy or .npz file."""
     from pocketrnn_training.rows.array_files import read_arrays
 
     arrays = read_arrays(path, "Give a .npy or .npz file of numbers, without objects.", most=_LARGEST).values()
     if any(array.dtype.kind not in "biuf" or not array.size for array in arrays):
-        raise InputError(f"{path} holds an array of no numbers.", "Give arrays [sequences, time, channels] of numbers.")
+        raise InputError(f"{path} has an array without numbers.", "Give arrays [sequences, time, channels] of numbers.")
     return [sequence for array in arrays for sequence in (array if array.ndim == 3 else [array])]

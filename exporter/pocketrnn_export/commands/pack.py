@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import said_if_slow, tell
-from pocketrnn.commands.terminal import one_line
-from pocketrnn.errors import require
+from pocketrnn.commands.standard_streams import print_if_slow, print_line
+from pocketrnn.commands.terminal import escape_line
+from pocketrnn.errors import require_module
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
-    check_measured,
-    integer_arguments,
-    lines_of_integers,
+    check_measure_options,
+    integer_warning_lines,
+    read_integer_arguments,
 )
 from pocketrnn_export.commands.smaller_bundle import check_is_bundle, data_options
-from pocketrnn_export.commands.stages import stages_on_stderr
-from pocketrnn_export.commands.verdict_lines import tell_verdicts
+from pocketrnn_export.commands.stages import print_stages
+from pocketrnn_export.commands.verdict_lines import print_verdicts
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -106,14 +106,14 @@ def pack(
         raise click.UsageError("Give either -o or --c-array, with the file to write.")
     if text_rules and (c_array or streaming or arithmetic != "float32"):
         raise click.UsageError("--text-rules writes no program: leave out --c-array, --streaming and --arithmetic.")
-    check_measured(arithmetic, measured_with)
+    check_measure_options(arithmetic, measured_with)
     check_is_bundle(bundle)
-    with said_if_slow("Loading PyTorch ..."):
+    with print_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript"):
-            require(package, "export")
+            require_module(package, "export")
         from pocketrnn.numbers.number_input import NumberInput
         from pocketrnn_export.packing import pack as packed
-        from pocketrnn_export.packing import packable
+        from pocketrnn_export.packing import read_packable
 
     if text_rules:
         _pack_text_rules(bundle, path, force=force)
@@ -121,11 +121,11 @@ def pack(
     data: Any = None
     allowed = None
     if arithmetic == "int8":
-        before = packable(bundle, arithmetic)[1]
+        before = read_packable(bundle, arithmetic)[1]
         numbers = before.input if isinstance(before.input, NumberInput) else None
         several = before.output.activation == "sigmoid"
-        data, allowed = integer_arguments(before.labels, several_labels=several, numbers=numbers, **measured_with)
-    with stages_on_stderr():
+        data, allowed = read_integer_arguments(before.labels, several_labels=several, numbers=numbers, **measured_with)
+    with print_stages():
         manifest = packed(
             bundle,
             path,
@@ -136,46 +136,46 @@ def pack(
             force=force,
             c_array=c_array is not None,
         )
-    _tell_verdict(manifest)
-    tell(f"Wrote {path}: {path.stat().st_size:,} bytes.")
+    _print_verdict(manifest)
+    print_line(f"Wrote {path}: {path.stat().st_size:,} bytes.")
     of_numbers = isinstance(manifest.input, NumberInput)
-    if of_numbers and (needed := _memory(path, manifest)) is not None:
-        tell(needed)
+    if of_numbers and (needed := _memory_sentence(path, manifest)) is not None:
+        print_line(needed)
     if output is not None:
         given = "--input recording.csv" if of_numbers else '"a text"'
-        tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {given}")
+        print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {given}")
 
 
 def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
     from pocketrnn_export.text_rules_file import pack_text_rules
 
-    with stages_on_stderr():
+    with print_stages():
         name = pack_text_rules(bundle, path, force=force).name
-    tell(f"Wrote {path}: {path.stat().st_size:,} bytes. It makes the ids of {name}, beside its graph.")
+    print_line(f"Wrote {path}: {path.stat().st_size:,} bytes. It makes the ids of {name}, beside its graph.")
 
 
-def _memory(path: Path, manifest: Any) -> str | None:
-    """The memory that a program without files needs for a packed file, or the array in a header."""
-    from pocketrnn_export.board_memory import memory_of
-    from pocketrnn_export.c_array import content_of
+def _memory_sentence(path: Path, manifest: Any) -> str | None:
+    """The memory that a program without files needs for a packed file or for the array in a header, as a sentence."""
+    from pocketrnn_export.board_memory import required_memory
+    from pocketrnn_export.c_array import extract_packed_content
 
-    needed = memory_of(manifest, content_of(path.read_bytes()))
+    needed = required_memory(manifest, extract_packed_content(path.read_bytes()))
     return None if needed is None else needed.sentence
 
 
-def _tell_verdict(manifest: Manifest) -> None:
-    """Say what was shown of the file, and what it keeps."""
+def _print_verdict(manifest: Manifest) -> None:
+    """Print the verdict on the file, and a note on its thresholds."""
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import graph_sentence
 
     if isinstance(manifest.input, TextInput):
-        tell_verdicts(manifest)
+        print_verdicts(manifest)
     else:
-        tell(f"Graph: {one_line(graph_sentence(manifest))}")
-    for line in lines_of_integers(manifest):
-        tell(line)
+        print_line(f"Graph: {escape_line(graph_sentence(manifest))}")
+    for line in integer_warning_lines(manifest):
+        print_line(line)
     if manifest.output.thresholds is not None:
-        tell(
+        print_line(
             "Thresholds: Python and JavaScript give no label below those that the file keeps. The C interface gives "
             "probabilities: compare them with `thresholds` of prnn_document."
         )

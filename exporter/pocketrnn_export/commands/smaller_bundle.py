@@ -1,4 +1,4 @@
-"""Writing a smaller bundle: what `pocketrnn compress` and `pocketrnn export --compress` both do."""
+"""Write a smaller bundle: the part that `pocketrnn compress` and `pocketrnn export --compress` share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.command import Text, column_option
-from pocketrnn.commands.standard_streams import tell
-from pocketrnn.errors import require
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.errors import require_module
 from pocketrnn.tables.rows import LABEL_SEPARATOR
-from pocketrnn_export.commands.stages import stages_on_stderr
+from pocketrnn_export.commands.stages import print_stages
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -31,18 +31,18 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def check_is_bundle(path_or_name: str | Path) -> None:
-    """Refuse what is neither a bundle nor a packed file, before PyTorch is loaded, which takes seconds.
+    """Refuse a path that is neither a bundle nor a packed file, before PyTorch is loaded, which takes seconds.
 
     Raises:
-        BundleError: it is none.
+        BundleError: it is neither.
     """
     folder = bundle_folder(path_or_name)
-    if not is_packed(folder):
-        manifests.read(folder)
+    if not is_packed_file(folder):
+        manifests.read_manifest(folder)
 
 
 def data_options(command: _Command) -> _Command:
-    """The options for measuring a smaller bundle on labelled texts."""
+    """Add the options to measure a smaller bundle on labelled texts."""
     for option in reversed(
         (
             click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
@@ -71,17 +71,17 @@ def write_compressed(
     max_loss: float | None,
 ) -> Manifest:
     """Compress a bundle as the options say, and print the size and the accuracy after each step."""
-    from pocketrnn.bundle.folder import check_free
+    from pocketrnn.bundle.folder import check_folder_free
     from pocketrnn_export.compression import compress as compress_bundle
-    from pocketrnn_export.compression import table
+    from pocketrnn_export.compression import steps_table
 
-    check_free(output, force=force, made_by="classifier.json")
-    with stages_on_stderr():
+    check_folder_free(output, force=force, made_by="classifier.json")
+    with print_stages():
         made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
-    for line in table(made.steps).split("\n"):
-        tell(line)
+    for line in steps_table(made.steps).split("\n"):
+        print_line(line)
     if rows is None and made.manifest.text.rules.tokenizer != "external":
-        tell(
+        print_line(
             f"The labels were compared on {made.steps[0].texts} golden examples only, which says little. Give labelled "
             "texts to measure what is lost: --data FILE"
         )
@@ -98,22 +98,22 @@ def rows_to_measure(
     label_separator: str,
     several_labels: bool,
 ) -> LabelledTexts | None:
-    """The labelled texts that the options name, read before any work is done; None without --data.
+    """Read the labelled texts that the options name, before any work is done; None without --data.
 
     Args:
-        labels: those of the classifier.
+        labels: the classifier's labels.
         data: `--data`.
         max_loss: `--max-loss`.
         text_column: `--text-column`.
         label_column: `--label-column`.
         label_separator: `--label-separator`.
-        several_labels: whether the classifier gives any number of labels to a text.
+        several_labels: whether a text can have any number of labels.
     """
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs --data to be measured on.")
     if data is None:
         return None
-    require("pyarrow", "train")
+    require_module("pyarrow", "train")
     from pocketrnn_training.rows.data import read_files
 
     return read_files(

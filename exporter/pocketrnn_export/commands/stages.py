@@ -6,28 +6,28 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pocketrnn.commands.command import told_at_the_end
-from pocketrnn.commands.standard_streams import tell
+from pocketrnn.commands.command import tell_at_end
+from pocketrnn.commands.standard_streams import print_line
 
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["stages_on_stderr"]
+__all__ = ["print_stages"]
 
 
 @contextlib.contextmanager
-def stages_on_stderr() -> Iterator[None]:
-    """While the block runs, each stage that the exporter logs is a line on standard error, and how far it is is one
-    where it takes longer than five seconds. The verdicts are not: a command says them in its last lines."""
+def print_stages() -> Iterator[None]:
+    """While the block runs, print each stage that the exporter logs on standard error, and its progress where it takes
+    longer than five seconds. The verdicts are left out: a command prints them in its last lines."""
     from pocketrnn.verdicts import LOGGER
-    from pocketrnn_export.progress import Lines, lines_shown
+    from pocketrnn_export.progress import ProgressLines, show_lines
 
     def warn(record: logging.LogRecord) -> None:
         line = f"Note: {record.getMessage()}"
-        if not (hasattr(record, "after_an_error") and told_at_the_end(line)):
-            tell(line, err=True)
+        if not (hasattr(record, "after_an_error") and tell_at_end(line)):
+            print_line(line, err=True)
 
-    lines = Lines(lambda line: tell(line, err=True), warn)
+    lines = ProgressLines(lambda line: print_line(line, err=True), warn)
     lines.addFilter(lambda record: record.name != LOGGER)
-    with lines_shown(lines):
+    with show_lines(lines):
         yield

@@ -1,17 +1,17 @@
-"""The last lines of `export`, `compress` and `pack`: the verdicts on the graph and on the text rules, and the texts
-that are inside."""
+"""The last lines of `export`, `compress` and `pack`: the verdicts on the graph and on the text rules, and a note on
+the texts in the bundle."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pocketrnn.commands.standard_streams import tell
-from pocketrnn.commands.terminal import aligned, one_line
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.terminal import align_columns, escape_line
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest, Parity
 
-__all__ = ["lines_of_examples", "proof_table", "tell_verdicts"]
+__all__ = ["example_note_lines", "print_verdicts", "proof_table"]
 
 # The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
 _COMPARE: Final = {
@@ -22,32 +22,32 @@ _COMPARE: Final = {
 }
 
 
-def tell_verdicts(manifest: Manifest) -> None:
-    """Say the two verdicts, each on a line of its own; as a note, among the warnings, where one leaves something open.
+def print_verdicts(manifest: Manifest) -> None:
+    """Print the two verdicts, a line each; the one on the text rules as a note among the warnings, if it is open.
 
     Example:
-        >>> tell_verdicts(manifest)
+        >>> print_verdicts(manifest)
         Graph: proven equal to the PyTorch module.
         Text rules: those that it was trained with.
     """
     from pocketrnn.verdicts import graph_sentence, text_verdict
 
     verdict = text_verdict(manifest)
-    tell(f"Graph: {one_line(graph_sentence(manifest))}")
+    print_line(f"Graph: {escape_line(graph_sentence(manifest))}")
     if not verdict.is_open:
-        tell(f"Text rules: {verdict.sentence}")
+        print_line(f"Text rules: {verdict.sentence}")
         return
     remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")
-    tell(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
+    print_line(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
 
 
 def proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> list[str]:
-    """The comparisons of a proof, a line each under a head.
+    """The comparisons of a proof as a table: a header, and a line for each.
 
     Args:
         parity: the proof.
-        rows_called: what a row is: `texts` or `sequences`.
-        of_labels: whether it is said how many labels differ.
+        rows_called: the name of a row: `texts` or `sequences`.
+        of_labels: whether to show the number of labels that differ.
 
     Example:
         >>> proof_table(manifest.parity, "texts")[0].split()[:3]
@@ -59,14 +59,14 @@ def proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> 
          str(c.labels_differing))
         for c in parity.comparisons
     ]  # fmt: skip
-    return aligned(rows if of_labels else [row[:-1] for row in rows])
+    return align_columns(rows if of_labels else [row[:-1] for row in rows])
 
 
-def lines_of_examples(manifest: Manifest) -> list[str]:
-    """That texts which were given are inside, for who can still leave them out; none where there are none.
+def example_note_lines(manifest: Manifest) -> list[str]:
+    """The note that the bundle holds texts of the user, and how to leave them out; no lines where it holds none.
 
     Example:
-        >>> lines_of_examples(manifest)
+        >>> example_note_lines(manifest)
         []
     """
     if manifest.provenance.get("golden_examples") != "given texts":

@@ -1,4 +1,4 @@
-"""The inputs of a proof: a grid of shapes, drawn shapes, and texts."""
+"""The inputs of a proof: a grid of shapes, random shapes, and texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import InputError
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
-from pocketrnn.text.pairs import mark_of
+from pocketrnn.text.pairs import pair_mark
 
 __all__ = [
     "BATCHES",
@@ -28,57 +28,57 @@ __all__ = [
     "Logits",
     "Run",
     "Widths",
+    "add_real_tokens",
     "answer_rows",
-    "apart",
     "as_pairs",
-    "bound_cases",
-    "case_of_rows",
-    "drawn_cases",
-    "each_row",
+    "boundary_cases",
+    "case_from_rows",
+    "fit_to_limits",
     "hazard_cases",
-    "made_texts",
     "neighbour_cases",
-    "of_each_text",
+    "non_padding_id",
+    "one_row_cases",
     "pair_cases",
     "pairs_for_proof",
-    "parting_place",
-    "real_id",
+    "random_cases",
+    "random_texts",
+    "replace_ids",
+    "separate_rows_with_ids",
     "shape_grid",
+    "split_by_text",
+    "split_position",
     "text_cases",
     "texts_for_proof",
-    "with_real_tokens",
-    "within",
-    "without_ids",
 ]
 
 Ids = npt.NDArray[np.int64]
-# float32, or float64 of a run in double precision
+# float32, or float64 for a run in double precision
 Logits = npt.NDArray[np.floating[Any]]
-# (tokens int64 [batch, sequence], lengths int64 [batch]) -> a row of logits for each text, [batch, classes]; or, where
-# the labels are of tokens, for each token of each text, [tokens, classes], one text's after the other's
+# (tokens int64 [batch, sequence], lengths int64 [batch]) -> a row of logits for each text, [batch, classes]; a tagger
+# gives a row for each token, [tokens, classes], in the order of the texts
 Run = Callable[[Ids, Ids], Logits]
 
-# One row and one step are where exporters specialise; 7 and 33 fill no vector register; 257 outlasts any unrolling.
-# A module is traced on sizes that occur nowhere else in it, and are not 1, which PyTorch takes for a constant.
+# Exporters specialise for one row and one step; 7 and 33 fill no vector register; 257 is longer than any unrolled loop.
+# A module is traced on sizes that occur nowhere else in it. They are not 1, since PyTorch takes 1 for a constant.
 EXAMPLE_ROWS: Final = 3
 EXAMPLE_STEPS: Final = 7
 BATCHES: Final = (1, 2, 7, 33)
 SEQUENCES: Final = (1, 2, 17, 64, 257)
-# The tokens of the longest row.
+# The number of tokens in the longest row.
 LONGEST: Final = 3_000
-# Tokens of the largest batch that is looked at. A GRU of 100 takes about 10 s for as many steps of one text.
+# The number of tokens in the largest batch. A GRU with hidden_dim 100 takes about 10 s for one text of this length.
 LARGEST: Final = 50_000
-# The shapes of the grid on which each row is also run alone: several rows, and neither very short nor long to run.
+# The shapes of the grid whose rows are also run alone: several rows of a medium length.
 _NEIGHBOURS: Final = ((7, 17), (7, 64))
-# How many shapes are drawn besides the grid.
+# How many random shapes are added to the grid.
 _DRAWN: Final = 16
-# How often an id of a large vector is repeated.
+# How often an id with a large embedding vector is repeated.
 _REPEATED: Final = (1, 7, 30, 300)
 # How many pairs of one size share a batch.
 _PAIRS: Final = 3
-# And one that a module may take for padding.
+# How often an id is repeated that a module may take for padding.
 _FILLED: Final = (1, 12)
-# How many words the texts have that are made where none are given.
+# The numbers of words in the random texts that are used where no texts are given.
 MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
 
@@ -93,8 +93,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Widths:
-    """How many tokens a text can have, as its text rules say: all are padded to `least`, on the left where `pad_left`,
-    and cut to `most`. Where not `filled` there is no shorter text.
+    """How many tokens a text can have by its text rules: texts are padded to `least`, on the left if `pad_left`, and
+    cut to `most`. Without `filled` there is no shorter text.
 
     Example:
         >>> Widths(least=20, most=20).fixed
@@ -108,7 +108,7 @@ class Widths:
 
     @property
     def fixed(self) -> int | None:
-        """The one number of tokens that every text has; None where texts differ."""
+        """The number of tokens that every text has; None if texts differ in it."""
         return self.least if self.least == self.most else None
 
     def clip(self, tokens: int) -> int:
@@ -116,7 +116,8 @@ class Widths:
         return max(self.least, min(tokens, self.most or tokens))
 
     def fitted(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
-        """The cases with every row cut to what a text can have, and repeated to it, or `padded` by turns; each once."""
+        """Cut each row to the allowed length, or repeat its tokens up to it (with `padded`, pad every other row);
+        return each case once."""
         if self.least == 1 and self.most is None:
             return list(cases)
         made: dict[tuple[tuple[int, int], bytes], Case] = {}
@@ -136,11 +137,11 @@ class Widths:
 
 
 def answer_rows(answer: Any, lengths: Ids) -> Any:
-    """The rows of an answer that count: all of [batch, classes]; of [batch, sequence, classes] those of the texts' own
-    tokens, as [tokens, classes]. A token to which a module has no answer, since it counts fewer itself, gets NaN.
+    """The rows of an answer without padding: all rows of [batch, classes]; from [batch, sequence, classes] the rows of
+    real tokens, as [tokens, classes]. A token gets NaN if the module counts fewer tokens and gives no answer to it.
 
     Args:
-        answer: what a module or a graph gives.
+        answer: the output of a module or a graph.
         lengths: int64 [batch].
 
     Example:
@@ -155,18 +156,18 @@ def answer_rows(answer: Any, lengths: Ids) -> Any:
     return answer[np.arange(answer.shape[1]) < lengths[:, None]]
 
 
-def of_each_text(rows: Any, lengths: Ids) -> list[Any]:
-    """The rows of an answer, or what was measured of each row, text by text.
+def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
+    """Split the rows of an answer, or one measured value a row, by text.
 
     Args:
         rows: [batch, ...], or [tokens, ...] as `answer_rows` gives them.
         lengths: int64 [batch].
 
     Raises:
-        ValueError: they are neither.
+        ValueError: the number of rows fits neither shape.
 
     Example:
-        >>> [len(part) for part in of_each_text(np.zeros((4, 2)), np.array([3, 1]))]
+        >>> [len(part) for part in split_by_text(np.zeros((4, 2)), np.array([3, 1]))]
         [3, 1]
     """
     if len(rows) == len(lengths):
@@ -182,8 +183,8 @@ def shape_grid(ids: int, padding_id: int, *, ragged: bool, seed: int = 0) -> lis
     Args:
         ids: tokens are drawn below this.
         padding_id: the token past a row's length.
-        ragged: rows of random lengths, one of them full; else all rows are full.
-        seed: of the random tokens and lengths.
+        ragged: give rows random lengths, with one full row; else all rows are full.
+        seed: the seed of the random tokens and lengths.
 
     Example:
         >>> [case.tokens.shape for case in shape_grid(50, 1, ragged=True)][:3]
@@ -191,7 +192,7 @@ def shape_grid(ids: int, padding_id: int, *, ragged: bool, seed: int = 0) -> lis
     """
     generator = np.random.default_rng(seed)
     shapes = itertools.product(BATCHES, SEQUENCES)
-    return [_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in shapes]
+    return [_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in shapes]
 
 
 def neighbour_cases(grid: Iterable[Case]) -> list[Case]:
@@ -204,16 +205,18 @@ def neighbour_cases(grid: Iterable[Case]) -> list[Case]:
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
-def drawn_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
-    """Cases whose batch and sequence are drawn too, so that no shape is special; arguments as for `shape_grid`.
+def random_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
+    """Cases of random batch and sequence sizes, so that no shape is special; arguments as for `shape_grid`.
 
     Example:
-        >>> len(drawn_cases(50, 1, ragged=True))
+        >>> len(random_cases(50, 1, ragged=True))
         16
     """
     generator = np.random.default_rng(seed)
     shapes = zip(generator.integers(1, 41, _DRAWN), generator.integers(1, 129, _DRAWN), strict=True)
-    return [_case(generator, int(batch), int(sequence), ids, padding_id, ragged=ragged) for batch, sequence in shapes]
+    return [
+        _random_case(generator, int(batch), int(sequence), ids, padding_id, ragged=ragged) for batch, sequence in shapes
+    ]
 
 
 def hazard_cases(
@@ -226,16 +229,16 @@ def hazard_cases(
     tried: Sequence[int] = (),
     seed: int = 3,
 ) -> list[Case]:
-    """Cases where graphs go wrong: long rows, large batches, special ids, repeated tokens, uneven lengths.
+    """Cases that often show errors of a graph: long rows, large batches, special ids, repeated tokens, uneven lengths.
 
     Args:
         ids: tokens are drawn below this.
-        special: ids that mean something: of unknown words, of empty texts, of padding. 0, 1 and the last id are added.
-        padding_id: the token past a row's length, which also stands inside texts here.
-        ragged: rows of several lengths; else all rows are full.
-        loud: ids whose vectors are the largest, each of which is repeated in rows of its own.
-        tried: ids that a module may take for padding, each of which fills rows of its own.
-        seed: of the random tokens.
+        special: the ids for unknown words, empty texts and padding. 0, 1 and the last id are added.
+        padding_id: the token past a row's length; here it also occurs inside texts.
+        ragged: add rows of several lengths; else all rows are full.
+        loud: ids with the largest embedding vectors; each is repeated in rows of its own.
+        tried: ids that a module may take for padding; each fills rows of its own.
+        seed: the seed of the random tokens.
 
     Example:
         >>> [case.name for case in hazard_cases(50, [0], 1, ragged=False)][:2]
@@ -256,7 +259,7 @@ def hazard_cases(
         "a batch of 300 rows": drawn(300, 9),
         "special ids": mostly_special(9, 40),
         "one special id a row": np.repeat(few[:, None], 12, axis=1).astype(np.int64),
-        # A module may count an id in all rows of a batch, and change its answer to all from some number on.
+        # A module may count an id over the whole batch and change all answers from some count on.
         "rows of one special id beside others": np.concatenate([drawn(3, 120), np.repeat(few[:, None], 120, axis=1)]),
         "one token repeated": np.repeat(first, 30, axis=1),
         "two tokens in turn": np.concatenate([first, second] * 15, axis=1),
@@ -287,82 +290,85 @@ def hazard_cases(
     return cases
 
 
-def bound_cases(
+def boundary_cases(
     sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool, seed: int = 4
 ) -> list[Case]:
-    """Cases of given sizes: those on both sides of what a module asks about a size.
+    """Cases of given sizes: the sizes on both sides of a module's condition on a size.
 
     Args:
         sizes: (batch, sequence) of each case.
         ids, padding_id, ragged, seed: as for `shape_grid`.
 
     Example:
-        >>> [case.tokens.shape for case in bound_cases([(3, 512), (3, 513)], 50, 1, ragged=False)]
+        >>> [case.tokens.shape for case in boundary_cases([(3, 512), (3, 513)], 50, 1, ragged=False)]
         [(3, 512), (3, 513)]
     """
     generator = np.random.default_rng(seed)
-    return [_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
+    return [_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
 
 
-def within(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
-    """The cases as a graph of such limits takes them: longer rows are cut, shorter ones repeated, and rows beyond the
-    largest batch left out. No case is left out, so that a graph that takes 700 tokens is asked about 700.
+def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
+    """Change the cases so that a graph with these limits accepts them: cut longer rows, repeat the tokens of shorter
+    ones, and drop rows beyond the largest batch. Each case stays, so a graph that takes 700 tokens is run on 700.
 
-    Where it takes no text of padding only, such a row begins with another id.
+    If the graph refuses a text of padding only, such a row gets another id as its first token.
 
     Example:
-        >>> within([Case("long", np.ones((1, 600), int), np.array([600]))], Limits(max_tokens=512), 0)[0].tokens.shape
+        >>> long = Case("long", np.ones((1, 600), int), np.array([600]))
+        >>> fit_to_limits([long], Limits(max_tokens=512), 0)[0].tokens.shape
         (1, 512)
     """
     if limits is None:
         return list(cases)
     most = limits.max_batch
-    cases = [case if most is None or len(case.lengths) <= most else _first_rows(case, most) for case in cases]
+    cases = [case if most is None or len(case.lengths) <= most else _keep_first_rows(case, most) for case in cases]
     inside = Widths(limits.min_tokens or 1, limits.max_tokens).fitted(cases, padding_id, padded=False)
-    return with_real_tokens(inside, padding_id) if limits.real_token else inside
+    return add_real_tokens(inside, padding_id) if limits.real_token else inside
 
 
-def _first_rows(case: Case, rows: int) -> Case:
+def _keep_first_rows(case: Case, rows: int) -> Case:
     lengths = case.lengths[:rows]
     return Case(f"{case.name}, {rows} of its rows", case.tokens[:rows, : lengths.max()], lengths)
 
 
-def with_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """The cases, with another id at the begin of each row, or each text of a pair, that holds the padding only.
+def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
+    """Put another id at the start of each row, or each text of a pair, that holds only padding.
 
     Example:
-        >>> with_real_tokens([Case("two", np.array([[0, 0], [0, 7]]), np.array([2, 2]))], 0)[0].tokens.tolist()
+        >>> add_real_tokens([Case("two", np.array([[0, 0], [0, 7]]), np.array([2, 2]))], 0)[0].tokens.tolist()
         [[1, 0], [0, 7]]
     """
     made = []
     for case in cases:
-        # Past a row's length stands the padding too.
+        # The tokens past a row's length are padding too.
         empty = (case.tokens == padding_id) | (case.tokens < 0)
         tokens = case.tokens
         if empty.all(1).any():
-            tokens = np.where((np.arange(tokens.shape[1]) == 0) & empty.all(1)[:, None], real_id(padding_id), tokens)
+            tokens = np.where(
+                (np.arange(tokens.shape[1]) == 0) & empty.all(1)[:, None], non_padding_id(padding_id), tokens
+            )
         if (case.tokens < 0).any():
-            tokens = _both_with_real_tokens(case, padding_id)
+            tokens = _add_tokens_to_both(case, padding_id)
         made.append(case if tokens is case.tokens else Case(case.name, tokens, case.lengths))
     return made
 
 
-def _both_with_real_tokens(case: Case, padding_id: int) -> Ids:
+def _add_tokens_to_both(case: Case, padding_id: int) -> Ids:
     tokens = case.tokens.copy()
     for row, at in zip(tokens, (tokens < 0).argmax(1), strict=True):
         for start, text in ((0, row[:at]), (at + 1, row[at + 1 :])):
             if (text == padding_id).all():
-                row[start] = real_id(padding_id)
+                row[start] = non_padding_id(padding_id)
     return tokens
 
 
 def as_pairs(case: Case, padding_id: int) -> Case:
-    """A case whose rows are pairs of texts: each is parted by a mark, at a place that follows from its length. A row of
-    one id becomes both texts; one that holds a mark stays as it is.
+    """Turn each row into a pair of texts: a mark splits it at a position that depends on its length. A row of one id
+    becomes both texts; a row that already holds a mark stays as it is.
 
     Args:
         case: the case.
-        padding_id: what stands behind a row.
+        padding_id: the token past a row's length.
 
     Example:
         >>> as_pairs(Case("one", np.array([[5, 6, 7], [8, 0, 0]]), np.array([3, 1])), 0).tokens.tolist()
@@ -372,13 +378,13 @@ def as_pairs(case: Case, padding_id: int) -> Case:
         return case
     rows = []
     for row, length in zip(case.tokens.tolist(), case.lengths.tolist(), strict=True):
-        k = parting_place(length)
-        rows.append([*row[:k], mark_of(padding_id), *row[k if length > 1 else 0 : length]])
-    return case_of_rows(case.name, rows, padding_id)
+        k = split_position(length)
+        rows.append([*row[:k], pair_mark(padding_id), *row[k if length > 1 else 0 : length]])
+    return case_from_rows(case.name, rows, padding_id)
 
 
-def case_of_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
-    """A case of rows of ids of several lengths."""
+def case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
+    """Make a case of rows of ids, padded to the longest."""
     lengths = np.array([len(row) for row in rows], np.int64)
     tokens = np.full((len(rows), lengths.max()), padding_id, np.int64)
     for made, row in zip(tokens, rows, strict=True):
@@ -389,13 +395,13 @@ def case_of_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> C
 def pair_cases(
     cases: Mapping[str, Sequence[Case]], ids: int, padding_id: int, *, ragged: bool
 ) -> dict[str, list[Case]]:
-    """The inputs of a proof of a module that takes two texts, by kind: the given ones as pairs, and with their texts
-    exchanged; and pairs whose texts have all sizes of `SEQUENCES` beside each other.
+    """The inputs, by kind, for the proof of a module that takes two texts: the given cases as pairs, the same pairs
+    swapped, and pairs of all combinations of the sizes in `SEQUENCES`.
 
     Args:
-        cases: by kind, of rows of ids.
-        ids: how many there are.
-        padding_id: what stands behind a row.
+        cases: cases of rows of ids, by kind.
+        ids: the number of ids.
+        padding_id: the token past a row's length.
         ragged: whether pairs of several lengths share a batch.
 
     Example:
@@ -404,43 +410,43 @@ def pair_cases(
         [[[5, -1, 6]], [[6, -1, 5]]]
     """
     made = {kind: [as_pairs(case, padding_id) for case in some] for kind, some in cases.items()}
-    both = {kind: [*some, *(_exchanged(case, padding_id) for case in some)] for kind, some in made.items()}
+    both = {kind: [*some, *(_swap_texts(case, padding_id) for case in some)] for kind, some in made.items()}
     generator = np.random.default_rng(5)
     sizes = [(a, b) for a in SEQUENCES for b in SEQUENCES]
 
     def pair(first: int, second: int) -> list[int]:
         a, b = generator.integers(0, ids, first).tolist(), generator.integers(0, ids, second).tolist()
-        return [*a, mark_of(padding_id), *b]
+        return [*a, pair_mark(padding_id), *b]
 
     for first, second in sizes:
         for rows in (1, _PAIRS):
             drawn = [pair(first, second) for _ in range(rows)]
             both.setdefault("pairs", []).append(
-                case_of_rows(f"{rows} pairs of {first} and {second} tokens", drawn, padding_id)
+                case_from_rows(f"{rows} pairs of {first} and {second} tokens", drawn, padding_id)
             )
     if ragged:
         uneven = [pair(first, second) for first, second in sizes]
-        both["pairs"].append(case_of_rows("pairs of all these sizes in one batch", uneven, padding_id))
+        both["pairs"].append(case_from_rows("pairs of all these sizes in one batch", uneven, padding_id))
     return both
 
 
-def _exchanged(case: Case, padding_id: int) -> Case:
-    """The same pairs, the second text of each first."""
+def _swap_texts(case: Case, padding_id: int) -> Case:
+    """The same pairs with their two texts swapped."""
     rows = [row[:length].tolist() for row, length in zip(case.tokens, case.lengths, strict=True)]
-    turned = [[*row[at + 1 :], row[at], *row[:at]] for row in rows for at in [row.index(mark_of(padding_id))]]
-    return case_of_rows(f"{case.name}, exchanged", turned, padding_id)
+    turned = [[*row[at + 1 :], row[at], *row[:at]] for row in rows for at in [row.index(pair_mark(padding_id))]]
+    return case_from_rows(f"{case.name}, exchanged", turned, padding_id)
 
 
-def without_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
-    """The cases with other ids in the place of some; what is after a row's length stays.
+def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
+    """Replace some ids by others in every text; tokens past a row's length stay.
 
     Args:
         cases: the cases.
-        unwanted: the ids that no text is to hold.
-        ids: how many ids there are, more than these.
+        unwanted: the ids to replace.
+        ids: the number of ids, more than the unwanted ones.
 
     Example:
-        >>> without_ids([Case("two", np.array([[0, 5], [6, 0]]), np.array([2, 1]))], [0, 5], 8)[0].tokens.tolist()
+        >>> replace_ids([Case("two", np.array([[0, 5], [6, 0]]), np.array([2, 1]))], [0, 5], 8)[0].tokens.tolist()
         [[1, 2], [6, 0]]
     """
     others = np.setdiff1d(np.arange(ids), list(unwanted))
@@ -455,44 +461,44 @@ def without_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> l
     return made
 
 
-def apart(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int) -> list[Case]:
-    """The cases as a graph is asked them of which texts with some ids take a run of their own: with other ids in their
-    place; and after them up to `most` of each case's rows that hold one, each by itself. Where there are no other ids,
-    those rows only.
+def separate_rows_with_ids(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int) -> list[Case]:
+    """Change the cases for a graph that must run texts with some ids alone: the ids are replaced by others, and up to
+    `most` rows of each case that held one follow as cases of their own. If there are no other ids, only those rows
+    are returned.
 
     Example:
         >>> two = Case("two", np.array([[0], [5]]), np.array([1, 1]))
-        >>> [case.tokens.tolist() for case in apart([two], [0], 8, most=1)]
+        >>> [case.tokens.tolist() for case in separate_rows_with_ids([two], [0], 8, most=1)]
         [[[1], [5]], [[0]]]
     """
     if not alone:
         return list(cases)
     if len(set(alone)) == ids:
-        return [row for case in cases for row in each_row([case])[:most]]
-    shared, by_themselves = without_ids(cases, alone, ids), []
+        return [row for case in cases for row in one_row_cases([case])[:most]]
+    shared, by_themselves = replace_ids(cases, alone, ids), []
     for before, after in zip(cases, shared, strict=True):
         changed = (before.tokens != after.tokens).any(1)
-        by_themselves += [row for row, wanted in zip(each_row([before]), changed, strict=True) if wanted][:most]
+        by_themselves += [row for row, wanted in zip(one_row_cases([before]), changed, strict=True) if wanted][:most]
     return [*shared, *by_themselves]
 
 
-def real_id(padding_id: int) -> int:
-    """An id that is not the padding's."""
+def non_padding_id(padding_id: int) -> int:
+    """An id other than the padding id."""
     return int(padding_id == 0)
 
 
-def parting_place(length: int) -> int:
-    """Where a row of so many ids is parted into two texts: how many the first has. From 4 ids on both have 2 at least,
-    since what is wrong with their number is hidden by a text of one, which is broadcast.
+def split_position(length: int) -> int:
+    """The number of ids in the first text when a row of this length is split in two. From 4 ids on, both texts have at
+    least 2, since a text of one id is broadcast, which hides an error in the number of ids.
 
     Example:
-        >>> [parting_place(length) for length in (2, 5, 7, 29, 31)]
+        >>> [split_position(length) for length in (2, 5, 7, 29, 31)]
         [1, 3, 4, 11, 15]
     """
     return 1 if length < 4 else 2 + (length * 2_654_435_761 >> 7) % (length - 3)
 
 
-def _case(
+def _random_case(
     generator: np.random.Generator, batch: int, sequence: int, ids: int, padding_id: int, *, ragged: bool
 ) -> Case:
     tokens = generator.integers(0, ids, (batch, sequence), dtype=np.int64)
@@ -504,11 +510,11 @@ def _case(
     return Case(f"batch {batch} x sequence {sequence}", tokens, lengths)
 
 
-def each_row(cases: Iterable[Case]) -> list[Case]:
-    """Every row of the cases as a case of its own, without its padding: for a form that takes one text at a time.
+def one_row_cases(cases: Iterable[Case]) -> list[Case]:
+    """Make every row a case of its own, without padding: for a form that takes one text at a time.
 
     Example:
-        >>> [case.tokens.shape for case in each_row([Case("two", np.ones((2, 3), int), np.array([3, 1]))])]
+        >>> [case.tokens.shape for case in one_row_cases([Case("two", np.ones((2, 3), int), np.array([3, 1]))])]
         [(1, 3), (1, 1)]
     """
     return [
@@ -521,12 +527,12 @@ def each_row(cases: Iterable[Case]) -> list[Case]:
 def texts_for_proof(
     given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
-    """The given texts, or made ones; after them two texts without a known token, which every runtime will meet.
+    """The given texts, or random ones, and then two texts without a known token, since users will type such texts.
 
     Args:
-        given: texts of the owner's.
-        vocabulary, rules: what texts are made of.
-        made_too: make some even where there are given ones, and put them first.
+        given: the owner's texts.
+        vocabulary, rules: the source of random texts.
+        made_too: add random texts even if texts are given, and put them first.
 
     Raises:
         InputError: something in `given` is not a string.
@@ -539,20 +545,20 @@ def texts_for_proof(
         raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
     texts = list(given)
     if not texts or made_too:
-        texts = [*made_texts(vocabulary, rules, MADE_TEXTS), *texts]
+        texts = [*random_texts(vocabulary, rules, MADE_TEXTS), *texts]
     return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
 
 
-def made_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
-    """Texts of words of the vocabulary, drawn at random.
+def random_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
+    """Texts of random words of the vocabulary.
 
     Example:
-        >>> made_texts(["oil"], TextRules(), [2])
+        >>> random_texts(["oil"], TextRules(), [2])
         ['oil oil']
     """
     generator = np.random.default_rng(0)
     if rules.tokenizer == SUBWORDS:
-        return ["".join(map(_as_in_a_text, generator.choice(vocabulary, size))).strip() for size in sizes]
+        return ["".join(map(_text_of_piece, generator.choice(vocabulary, size))).strip() for size in sizes]
     between = "" if rules.tokenizer == "characters" else " "
     return [between.join(generator.choice(vocabulary, size)) for size in sizes]
 
@@ -560,8 +566,8 @@ def made_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[i
 def pairs_for_proof(
     given: Sequence[tuple[str, str]], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[tuple[str, str]]:
-    """As `texts_for_proof`, for pairs of texts: made ones are short beside long, and the last have no known token in
-    the first, the second, or both.
+    """The same as `texts_for_proof`, for pairs: random pairs join a short text and a long one, and the last pairs have
+    no known token in the first text, the second, or both.
 
     Example:
         >>> pairs_for_proof([("oil", "gas")], ["<unk>"], TextRules())[:2]
@@ -569,20 +575,21 @@ def pairs_for_proof(
     """
     pairs = [(first, second) for first, second in given]
     if not pairs or made_too:
-        made = made_texts(vocabulary, rules, MADE_TEXTS)
+        made = random_texts(vocabulary, rules, MADE_TEXTS)
         pairs = [*zip(made, [*made[4::-1], *made[:4:-1]], strict=True), *pairs]
     unknown = "\N{REPLACEMENT CHARACTER}" * 3
     return [*pairs, ("", pairs[0][0]), (pairs[0][1], unknown), ("", ""), (unknown, unknown)]
 
 
-def _as_in_a_text(piece: str) -> str:
-    """A piece without what says where in a word it stands: BERT's ##, sentencepiece's and GPT-2's mark of a space."""
+def _text_of_piece(piece: str) -> str:
+    """A subword piece as it is written in a text, without its marker: BERT's ##, or the space mark of sentencepiece or
+    GPT-2."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 
 
 def text_cases(texts: Sequence[Any], encoder: TextEncoder) -> list[Case]:
-    """Each text, or pair, as a batch of its own.
+    """Encode each text, or pair, as a batch of one.
 
     Example:
         >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])

@@ -1,4 +1,4 @@
-"""Running two forms of a classifier on the same cases, and measuring how far their logits differ."""
+"""Run two forms of a classifier on the same cases, and measure how far their logits differ."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ import torch
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import logit_differences
-from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, answer_rows, of_each_text
-from pocketrnn_export.comparing.exact import SPREADS, nearness
+from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, answer_rows, split_by_text
+from pocketrnn_export.comparing.exact import SPREADS, measure_nearness
 from pocketrnn_export.comparing.first_missing_operation import Place
-from pocketrnn_export.comparing.float64_graph import Run64, float64_run_of_onnx, graph_inputs
-from pocketrnn_export.comparing.spread import Exact, exact_answers, moved_graphs
-from pocketrnn_export.module_runs.cpu_run import answer_of
-from pocketrnn_export.progress import each
+from pocketrnn_export.comparing.float64_graph import Run64, float64_onnx_run, graph_inputs
+from pocketrnn_export.comparing.spread import ExactAnswer, exact_answers, perturbed_graph_runs
+from pocketrnn_export.module_runs.cpu_run import compute_answer
+from pocketrnn_export.progress import log_each
 
 __all__ = [
     "LEAST_TOLERANCE",
-    "Compared",
+    "CandidateComparison",
     "Difference",
     "Logits",
     "Reference",
     "Run",
-    "compare",
-    "difference",
+    "compare_candidate",
     "graph_reference",
-    "rows_stand_alone",
-    "run_of",
-    "run_of_onnx",
-    "session_of",
-    "summary",
-    "texts_stand_alone",
+    "measure_difference",
+    "module_run",
+    "onnx_run",
+    "open_session",
+    "rows_are_independent",
+    "summarize_differences",
+    "texts_are_independent",
 ]
 
 
-# A difference of this size passes without a look at what rounding may do: it is what the smallest classifiers show.
+# A difference up to this size passes without an estimate of rounding: the smallest classifiers show it.
 LEAST_TOLERANCE: Final = 1e-5
-# PyTorch's own answers were up to 33 spreads from the exact ones; ten times as far, they are not a reference.
+# PyTorch's own answers were up to 33 spreads from the exact ones; answers ten times as far are not a reference.
 _OF_REFERENCE: Final = 10.0
 
 
-# And how much further than the reference a candidate may be.
+# How many times as far from the exact answer as the reference a candidate may be.
 _OF_OWN: Final = 2.0
-# Where the reference itself is so near to the exact answer, rounding leaves it alone, and no form is so far from it,
-# whatever the spread: weights that are moved may meet a question that rounding does not, such as `mask == 0.3`.
-# Relative to a logit above 1.
+# If the reference is as near to the exact answer as _NEAR, rounding hardly changes it, and a form as far as _FAR is
+# wrong, whatever the spread: perturbed weights may change a condition such as `mask == 0.3` that rounding does not.
+# Both are relative to a logit above 1.
 _NEAR: Final = 1e-6
 _FAR: Final = 1e-2
 
@@ -62,11 +62,11 @@ class Reference:
 
     Attributes:
         name: its name in the proof.
-        run: its answers.
-        float64_run: its answers computed in double precision; None where it cannot do that.
-        moved: the same with all weights moved by one float32 step, a run a draw.
-        departs: finds the operation where an ONNX file and the module part, on a case that the file answers otherwise
-            in double precision; empty where that cannot be found. Its last argument finds a user's line.
+        run: computes its answers.
+        float64_run: computes them in double precision; None if it cannot.
+        moved: gives runs in double precision with all weights moved by one float32 step, one run for each draw.
+        departs: finds the first operation where an ONNX file differs from the module, for a case with another answer
+            in double precision; empty if it is not found. Its last argument finds the line of the user's code.
     """
 
     name: str
@@ -75,13 +75,13 @@ class Reference:
     moved: Callable[[], Iterator[Run64]] = lambda: iter(())
     departs: Callable[[bytes, Case, Place], str] | None = None
 
-    def exact(self, cases: Sequence[Case], *, spreads: bool) -> list[Exact]:
+    def exact(self, cases: Sequence[Case], *, spreads: bool) -> list[ExactAnswer]:
         """The exact answers to the cases.
 
         Args:
-            cases: what to ask.
-            spreads: measure how far rounding may move each answer; it takes eight times as long. Without it, that is
-                the rounding of the answer itself.
+            cases: the inputs.
+            spreads: measure how far rounding may move each answer; it takes eight times as long. Without it, only the
+                rounding of the answer itself counts.
 
         Raises:
             ExportError: the reference cannot be computed in double precision.
@@ -96,12 +96,12 @@ class Difference:
     """How far a candidate's logits differ from the reference's on one case.
 
     Attributes:
-        candidate: whose logits.
-        case: the case's name.
+        candidate: the name of the candidate.
+        case: the name of the case.
         largest: the largest difference of a logit from the reference's, measured as a bundle's tolerance is.
         labels_differing: how many rows have another label than the reference gives.
-        spreads: how far the logits are from the exact ones, in units of what rounding may do to them; None where the
-            exact ones are not known.
+        spreads: the distance of the logits from the exact ones, in units of the possible rounding; None if the exact
+            ones are not known.
     """
 
     candidate: str
@@ -112,22 +112,22 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One candidate on one kind of inputs: the line of the proof, and the difference on each case."""
+class CandidateComparison:
+    """The comparison of one candidate on one kind of inputs: the line of the proof, and the difference on each case."""
 
     line: Comparison
     each: tuple[Difference, ...]
 
 
-def run_of(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
-    """A module in eval mode on the CPU, as a run on arrays.
+def module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
+    """Wrap a module, in eval mode on the CPU, as a function of arrays.
 
-    A module that packs with `enforce_sorted=True` needs its rows by falling length: they are given so, and the answers
-    are put back in order. To every other module the order of the rows means nothing, so that all are run like this.
+    A module that packs with `enforce_sorted=True` needs rows sorted by falling length. So the rows are sorted, and the
+    answers are put back in order; the order of rows does not matter to other modules.
     PyTorch's warnings are silenced: the module's owner has seen them before.
 
     Example:
-        >>> run = run_of(module.eval(), takes_lengths=True)
+        >>> run = module_run(module.eval(), takes_lengths=True)
         >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
         (2, 4)
     """
@@ -137,7 +137,7 @@ def run_of(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
         inputs = [torch.from_numpy(tokens[order])]
         if takes_lengths:
             inputs.append(torch.from_numpy(lengths[order]))
-        logits = answer_of(module, inputs)
+        logits = compute_answer(module, inputs)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         result: Logits = answer_rows(logits.float().numpy()[back], lengths)
@@ -146,15 +146,15 @@ def run_of(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
     return run
 
 
-def run_of_onnx(content: bytes, *, optimized: bool) -> Run:
-    """An ONNX file's bytes, as a run on arrays with onnxruntime on one thread, with or without its graph rewriting.
+def onnx_run(content: bytes, *, optimized: bool) -> Run:
+    """Wrap an ONNX file's bytes as a function of arrays: onnxruntime on one thread, with or without graph optimization.
 
     Example:
-        >>> run = run_of_onnx(Path("news/model.onnx").read_bytes(), optimized=True)
+        >>> run = onnx_run(Path("news/model.onnx").read_bytes(), optimized=True)
         >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
         (2, 4)
     """
-    session = session_of(content, optimized=optimized)
+    session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
@@ -167,15 +167,15 @@ def run_of_onnx(content: bytes, *, optimized: bool) -> Run:
     return run
 
 
-def session_of(content: bytes, *, optimized: bool = True) -> onnxruntime.InferenceSession:
-    """An ONNX file in onnxruntime on one thread, with or without its graph rewriting.
+def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.InferenceSession:
+    """Open an ONNX file in onnxruntime on one thread, with or without graph optimization.
 
     Raises:
         ExportError: onnxruntime cannot open it.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    # Fatal errors only: what fails is raised, and said once.
+    # Log fatal errors only: a failure is raised and need not be printed too.
     options.log_severity_level = 4
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
@@ -190,18 +190,18 @@ def session_of(content: bytes, *, optimized: bool = True) -> onnxruntime.Inferen
 
 
 def graph_reference(name: str, content: bytes) -> Reference:
-    """An ONNX graph as what other forms of it are compared with.
+    """Make an ONNX graph the reference that its other forms are compared with.
 
     Example:
         >>> graph_reference("onnx", Path("news/model.onnx").read_bytes()).name
         'onnx'
     """
     return Reference(
-        name, run_of_onnx(content, optimized=False), float64_run_of_onnx(content), lambda: moved_graphs(content)
+        name, onnx_run(content, optimized=False), float64_onnx_run(content), lambda: perturbed_graph_runs(content)
     )
 
 
-def compare(
+def compare_candidate(
     name: str,
     candidate: Run,
     cases: Sequence[Case],
@@ -209,19 +209,19 @@ def compare(
     *,
     inputs: str,
     reference: str = "pytorch",
-    exact: Callable[[Case], Exact | None] = lambda _: None,
-) -> Compared:
+    exact: Callable[[Case], ExactAnswer | None] = lambda _: None,
+) -> CandidateComparison:
     """Run `candidate` on `cases` and compare its logits with the expected ones.
 
     Args:
-        name: what the proof calls the candidate.
-        candidate: what is compared.
-        cases: what it is given.
+        name: the name of the candidate in the proof.
+        candidate: computes the logits to compare.
+        cases: the inputs.
         expected: the reference's logits for each case.
-        inputs: what the proof calls the cases.
-        reference: what it calls the reference.
-        exact: the exact answer to a case, with how far rounding may move it. It is asked for only where the logits
-            differ by more than 1e-5, or a label does: it takes longer than everything else.
+        inputs: the name of this kind of inputs in the proof.
+        reference: the name of the reference in the proof.
+        exact: gives the exact answer to a case, with how far rounding may move it. It is called only if the logits
+            differ by more than 1e-5, or a label differs: it takes longer than everything else.
 
     Raises:
         ParityError: the candidate fails on a case that the reference answers.
@@ -229,64 +229,69 @@ def compare(
     Example:
         >>> grid = shape_grid(50, 1, ragged=True)
         >>> expected = [pytorch(case.tokens, case.lengths) for case in grid]
-        >>> compare("onnx", onnx, grid, expected, inputs="shapes").line.largest_difference
+        >>> compare_candidate("onnx", onnx, grid, expected, inputs="shapes").line.largest_difference
         1.2e-07
     """
     differences = []
-    for case, logits in each(zip(cases, expected, strict=True), f"Comparing {name} on {inputs}"):
+    for case, logits in log_each(zip(cases, expected, strict=True), f"Comparing {name} on {inputs}"):
         try:
             given = candidate(case.tokens, case.lengths)
-        # Engines fail with errors of many classes.
+        # Engines raise exceptions of many classes.
         except Exception as error:
             raise ParityError(
                 f"{name} fails on {inputs}, {case.name}, where {reference} answers: {first_line(error)}.",
                 "Nothing was written; the module cannot be exported as it is.",
             ) from error
-        found = difference(name, case.name, logits, given)
+        found = measure_difference(name, case.name, logits, given)
         if not found.largest <= LEAST_TOLERANCE or found.labels_differing:
-            found = difference(name, case.name, logits, given, exact(case))
+            found = measure_difference(name, case.name, logits, given, exact(case))
         differences.append(found)
-    return summary(differences, reference=reference, inputs=inputs, rows=sum(len(case.lengths) for case in cases))
+    return summarize_differences(
+        differences, reference=reference, inputs=inputs, rows=sum(len(case.lengths) for case in cases)
+    )
 
 
-def difference(candidate: str, case: str, expected: Logits, given: Logits, exact: Exact | None = None) -> Difference:
-    """How far `given` lies from `expected`, and from `exact`, all [rows, classes]; infinitely, if the shapes differ.
+def measure_difference(
+    candidate: str, case: str, expected: Logits, given: Logits, exact: ExactAnswer | None = None
+) -> Difference:
+    """Measure how far `given` is from `expected` and from `exact`, all [rows, classes]; infinite if the shapes differ.
 
     Example:
-        >>> difference("onnx", "one", np.array([[0.5, 2.0]], np.float32), np.array([[0.5, 1.0]], np.float32)).largest
+        >>> expected, given = np.array([[0.5, 2.0]], np.float32), np.array([[0.5, 1.0]], np.float32)
+        >>> measure_difference("onnx", "one", expected, given).largest
         1.0
     """
-    spreads = None if exact is None else _spreads(candidate, expected, given, exact)
+    spreads = None if exact is None else _distance_in_spreads(candidate, expected, given, exact)
     if expected.shape != given.shape:
         return Difference(candidate, case, float("inf"), len(expected), spreads)
-    # A module that counts the tokens itself has no answer to those that it leaves out.
+    # A module that counts the tokens itself gives no answer to the tokens that it leaves out.
     answered = ~(np.isnan(expected).all(1) & np.isnan(given).all(1))
     expected, given = expected[answered], given[answered]
     largest = float(logit_differences(expected, given).max(initial=0.0))
     labels = int((expected.argmax(1) != given.argmax(1)).sum())
-    # A NaN on either side is no agreement.
+    # A NaN on one side only counts as infinitely far.
     return Difference(candidate, case, float("inf") if np.isnan(largest) else largest, labels, spreads)
 
 
-def _spreads(candidate: str, expected: Logits, given: Logits, exact: Exact) -> float:
-    """How far a candidate is from the exact answer, in units of what rounding may do."""
+def _distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
+    """The distance of a candidate from the exact answer, in units of the possible rounding."""
     if expected.shape != exact.logits.shape:
-        return nearness(candidate, exact, given).spreads
-    # The exact answers are those of a copy in double precision. It may do something else than the reference does: then
+        return measure_nearness(candidate, exact, given).spreads
+    # The exact answers come from a copy in double precision. If the copy computes something else than the reference,
     # the reference is far from them.
-    own = nearness("", exact, expected)
+    own = measure_nearness("", exact, expected)
     if own.spreads > SPREADS * _OF_REFERENCE:
         return own.spreads / _OF_REFERENCE
-    if expected.shape == given.shape and _far_alone(exact, expected, given):
+    if expected.shape == given.shape and _only_candidate_is_far(exact, expected, given):
         return math.inf
-    # Rounding of what forward computes, such as a layer norm of numbers with a large mean, is in no weight. The
-    # reference's own answers to the case show it: a candidate may be twice as far from the exact ones as these.
+    # Rounding inside forward, such as in a layer norm of numbers with a large mean, is not in the weights. The
+    # reference's own error on the case shows it: a candidate's error may be twice as large.
     as_own = replace(exact, spread=np.maximum(exact.spread, _OF_OWN * own.largest_difference / SPREADS))
-    return nearness(candidate, as_own, given).spreads
+    return measure_nearness(candidate, as_own, given).spreads
 
 
-def _far_alone(exact: Exact, expected: Logits, given: Logits) -> bool:
-    """Whether a candidate is far from the exact answer to a text where the reference is near."""
+def _only_candidate_is_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
+    """Whether the candidate is far from the exact answer to some text while the reference is near."""
     size = np.maximum(1.0, np.abs(exact.logits))
     with np.errstate(invalid="ignore"):
         near = (np.abs(expected - exact.logits) <= _NEAR * size).all(1)
@@ -294,8 +299,10 @@ def _far_alone(exact: Exact, expected: Logits, given: Logits) -> bool:
     return bool((near & far).any())
 
 
-def summary(differences: Sequence[Difference], *, reference: str, inputs: str, rows: int) -> Compared:
-    """The differences of one candidate, and the line of the proof that sums them up."""
+def summarize_differences(
+    differences: Sequence[Difference], *, reference: str, inputs: str, rows: int
+) -> CandidateComparison:
+    """Join the differences of one candidate with the line of the proof that sums them up."""
     spreads = [d.spreads for d in differences if d.spreads is not None]
     line = Comparison(
         reference=reference,
@@ -307,36 +314,37 @@ def summary(differences: Sequence[Difference], *, reference: str, inputs: str, r
         labels_differing=sum(d.labels_differing for d in differences),
         spreads=max(spreads, default=None),
     )
-    return Compared(line, tuple(differences))
+    return CandidateComparison(line, tuple(differences))
 
 
-def rows_stand_alone(
+def rows_are_independent(
     run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5, rows: Sequence[int] | None = None
 ) -> bool:
-    """Whether each row of the cases, or those of `rows`, gets the same answer alone and beside the others."""
+    """Whether each row of the cases, or each of `rows`, gets the same answer alone and in its batch."""
     for case in cases:
-        together = of_each_text(run(case.tokens, case.lengths), case.lengths)
+        together = split_by_text(run(case.tokens, case.lengths), case.lengths)
         for row in range(len(case.lengths)) if rows is None else rows:
             length = case.lengths[row]
             alone = run(case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
             beside = together[row]
             if beside.shape == alone.shape:
-                # Without an answer in both.
+                # Leave out rows that have no answer in both.
                 has_answer = ~(np.isnan(beside).any(1) & np.isnan(alone).any(1))
                 beside, alone = beside[has_answer], alone[has_answer]
-            if not difference("", "", beside, alone).largest <= tolerance:
+            if not measure_difference("", "", beside, alone).largest <= tolerance:
                 return False
     return True
 
 
-def texts_stand_alone(reference: Reference, cases: Sequence[Case]) -> bool:
-    """Whether each row of the cases gets the same answer alone and beside the others, but for rounding.
+def texts_are_independent(reference: Reference, cases: Sequence[Case]) -> bool:
+    """Whether each row of the cases gets the same answer alone and in its batch, up to rounding.
 
-    Other sums of a larger batch are rounded otherwise. A module that looks at its neighbours does in float64 too.
+    A larger batch may be summed in another order and rounded otherwise. A module that reads neighbouring rows differs
+    in float64 too.
     """
-    if rows_stand_alone(reference.run, cases):
+    if rows_are_independent(reference.run, cases):
         return True
     try:
-        return reference.float64_run is not None and rows_stand_alone(reference.float64_run, cases, tolerance=1e-8)
+        return reference.float64_run is not None and rows_are_independent(reference.float64_run, cases, tolerance=1e-8)
     except ExportError:
         return False

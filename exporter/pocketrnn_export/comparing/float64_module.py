@@ -1,8 +1,8 @@
-"""A module in double precision: its weights as they are, and all arithmetic in float64.
+"""Run a module in double precision: its weights keep their values, and all arithmetic is in float64.
 
-`module.double()` alone is not enough. A forward that says `torch.zeros(2, n, 10)`, `.float()` or `dtype=torch.float32`
-makes float32 tensors, which a layer in double precision refuses or rounds by. While a run in double precision lasts,
-its own thread sees these as float64; nothing of the process changes, but for a module that takes numbers out of torch.
+`module.double()` alone is not enough. A forward with `torch.zeros(2, n, 10)`, `.float()` or `dtype=torch.float32`
+makes float32 tensors, which a float64 layer refuses or which round the result. During a run in double precision, its
+thread makes them float64. The rest of the process does not change, unless the module takes numbers out of torch.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from torch.nn.functional import multi_head_attention_forward
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.cases import answer_rows
 from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
-from pocketrnn_export.module_runs.cpu_run import answer_of
-from pocketrnn_export.module_runs.function_caches import caches_of, with_fresh_caches
-from pocketrnn_export.module_runs.kept_attributes import attributes_kept
-from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.torch_internals import FunctionMode, operators_given
+from pocketrnn_export.module_runs.cpu_run import compute_answer
+from pocketrnn_export.module_runs.function_caches import find_caches, use_fresh_caches
+from pocketrnn_export.module_runs.kept_attributes import restore_attributes
+from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.torch_internals import FunctionMode, change_operator_arguments
 
-__all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
+__all__ = ["Float64Mode", "float64_copy", "float64_copy_run", "float64_module_run"]
 
-# The largest float32. `torch.finfo(x.dtype).min` of a double x stands for the float32 one.
+# The largest float32. `torch.finfo(x.dtype).min` of a float64 x stands for the float32 minimum.
 _LARGEST: Final = float(np.finfo(np.float32).max)
-# The functions that make a tensor of given numbers: these are rounded to float32, as in the module's own run.
+# The functions that make a tensor from numbers: the numbers are rounded to float32, as in the module's own run.
 _OF_NUMBERS: Final = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, torch.full})
 _DTYPE: Final = Tensor.dtype.__get__  # type: ignore[attr-defined]
 _TYPES: Final[dict[Any, Any]] = {
@@ -41,16 +41,16 @@ _TYPES: Final[dict[Any, Any]] = {
 
 
 class Float64Mode(FunctionMode):
-    """While it is entered, this thread computes in float64 what PyTorch would compute in float32.
+    """A mode in which this thread computes in float64 where PyTorch would compute in float32.
 
     - `.float()`, `.to(torch.float32)`, `dtype=torch.float32` mean float64.
-    - Tensors that are made (`zeros`, `arange`, `tensor`, ...) are float64 where they would be float32, and so are
-      results of integers (`lengths / 2`).
-    - A float64 tensor says that it is float32: `x.dtype` is asked for `torch.finfo(x.dtype).eps`.
+    - New tensors (`zeros`, `arange`, `tensor`, ...) are float64 where they would be float32, and so are results of
+      integers (`lengths / 2`).
+    - The dtype of a float64 tensor reads as float32, for code such as `torch.finfo(x.dtype).eps`.
     - A Python number is rounded to float32 first: `x * 0.1` in float32 multiplies by the float32 nearest to 0.1, and so
-      does every graph that is made of it.
-    - `torch.Tensor(hidden.numpy())` is not seen by a mode, and makes what the whole process makes of numbers: once
-      forward has taken numbers out of torch, that is float64 until the mode is left.
+      does every graph that is exported from it.
+    - A mode does not see `torch.Tensor(hidden.numpy())`, which uses the default dtype of the process. So once forward
+      has called `.numpy()`, the default is float64 until the mode is left.
     """
 
     def __enter__(self) -> Any:
@@ -68,48 +68,48 @@ class Float64Mode(FunctionMode):
         del types
         kwargs = dict(kwargs or {})
         if func == _DTYPE:
-            # `torch.finfo(x.dtype).eps` is the one of float32, which x stands for.
+            # `torch.finfo(x.dtype).eps` must be that of float32, since x stands for a float32 tensor.
             return torch.float32 if args[0].dtype == torch.float64 else args[0].dtype
         if func is Tensor.float:
             return args[0].double()
         if func is Tensor.numpy and args[0].dtype == torch.float64:
             torch.set_default_dtype(torch.float64)
         if func in _OF_NUMBERS and not any(isinstance(a, Tensor) for a in args[:1]):
-            return _wide(func(*args, **kwargs))
-        # Tensors that no `.double()` reached, such as a plain attribute of the module; not where an attribute of a
-        # tensor is read or set.
+            return _widen_result(func(*args, **kwargs))
+        # Convert tensors that `.double()` did not reach, such as a plain attribute of the module; but not when an
+        # attribute of a tensor is read or set.
         if getattr(func, "__name__", "") not in {"__get__", "__set__"}:
-            args = tuple(_converted(value) for value in args)
-            kwargs = {name: _converted(value) for name, value in kwargs.items()}
+            args = tuple(_convert_argument(value) for value in args)
+            kwargs = {name: _convert_argument(value) for name, value in kwargs.items()}
         if func is multi_head_attention_forward:
-            # It computes 1 / sqrt(size of a head) itself, where no mode of functions sees it.
-            with operators_given(_converted_number):
+            # It computes 1 / sqrt(head_dim) itself, where a function mode does not see it.
+            with change_operator_arguments(_convert_number):
                 return func(*args, **kwargs)
         result = func(*args, **kwargs)
         if isinstance(result, Tensor) and result.dtype == torch.float32:
-            return _again(func, args, kwargs, result)
+            return _recompute_in_float64(func, args, kwargs, result)
         return result
 
 
-def _converted_number(value: Any) -> Any:
-    return _converted(value) if isinstance(value, float) else value
+def _convert_number(value: Any) -> Any:
+    return _convert_argument(value) if isinstance(value, float) else value
 
 
-def _converted(value: Any) -> Any:
-    """An argument, as a computation in float64 takes it."""
+def _convert_argument(value: Any) -> Any:
+    """Convert an argument for a computation in float64."""
     if isinstance(value, float):
         return value if not np.isfinite(value) else float(np.float32(min(max(value, -_LARGEST), _LARGEST)))
     if isinstance(value, Tensor):
         return value.double() if value.dtype == torch.float32 else value
     if type(value) in (list, tuple):
-        return type(value)(_converted(item) for item in value)
+        return type(value)(_convert_argument(item) for item in value)
     if isinstance(value, (str, torch.dtype, type(torch.FloatTensor))):
         return _TYPES.get(value, value)
     return value
 
 
-def _again(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Tensor:
-    """A result that came out in float32 of no float32 tensor, computed once more, in float64."""
+def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Tensor:
+    """Recompute in float64 a float32 result that was not made from float32 tensors."""
 
     def wide(value: Any) -> Any:
         if isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool:
@@ -123,41 +123,41 @@ def _again(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Ten
         again = (args, {**kwargs, "dtype": torch.float64})
     try:
         computed: Tensor = func(*again[0], **again[1])
-    # A function that takes no double in that argument, or no dtype: bool masks, from_numpy.
+    # The function may refuse float64 in that argument, or take no dtype: bool masks, from_numpy.
     except (TypeError, RuntimeError, IndexError):
         return result.double()
     return computed if computed.dtype == torch.float64 else result.double()
 
 
-def _wide(result: Any) -> Any:
+def _widen_result(result: Any) -> Any:
     return result.double() if isinstance(result, Tensor) and result.dtype == torch.float32 else result
 
 
-def doubled(module: nn.Module) -> nn.Module:
-    """A copy of a module whose forward computes in double precision; its weights keep their values.
+def float64_copy(module: nn.Module) -> nn.Module:
+    """Copy a module so that its forward computes in double precision; its weights keep their values.
 
-    The copy's class is one of its own that inherits the module's, so that the copy can be copied and traced.
+    The copy gets a new class that inherits the module's class, so that the copy can be copied and traced.
 
     Raises:
-        ExportError: it is TorchScript, whose code holds numbers and types of its own.
+        ExportError: the module is TorchScript, whose code holds float32 numbers and types.
     """
     if isinstance(module, torch.jit.ScriptModule):
         raise ExportError(
             "A TorchScript module cannot be run in double precision: its code holds float32 constants and types.",
-            "Give the Python module that it was made from.",
+            "Give the Python module that it was compiled from.",
         )
-    copied = copied_again(module).double()
-    caches = caches_of(copied)
+    copied = copy_again(module).double()
+    caches = find_caches(copied)
 
     @contextlib.contextmanager
     def in_doubles(run: nn.Module) -> Iterator[None]:
-        """Float64Mode, with nothing kept in one precision for a run in the other."""
-        with with_fresh_caches(caches), attributes_kept(run), Float64Mode():
+        """Float64Mode, with caches and attributes kept apart from float32 runs."""
+        with use_fresh_caches(caches), restore_attributes(run), Float64Mode():
             yield
 
     own = vars(copied).get("forward")
     if own is not None:
-        # Set on the module itself, where it goes before that of its class.
+        # The module has its own `forward`, which goes before that of its class.
         def of_instance(*inputs: Any, **named: Any) -> Any:
             with in_doubles(copied):
                 return own(*inputs, **named)
@@ -166,7 +166,7 @@ def doubled(module: nn.Module) -> nn.Module:
         return copied
     shipped = type(copied).forward
 
-    # Only around forward: PyTorch's own code, such as that which traces, is not to see the mode.
+    # Only around forward: PyTorch's own code, such as the tracer, must not see the mode.
     @functools.wraps(shipped)
     def forward(self: nn.Module, *inputs: Any, **named: Any) -> Any:
         with in_doubles(self):
@@ -176,21 +176,23 @@ def doubled(module: nn.Module) -> nn.Module:
     return copied
 
 
-def float64_run_of(module: nn.Module, *, takes_lengths: bool) -> Run64:
-    """A module as a run on arrays in double precision. Rows are given by falling length, as in `comparing.run_of`.
+def float64_module_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
+    """Wrap a module as a function of arrays in double precision. Rows are sorted by falling length, as in
+    `comparing.module_run`.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
-        takes_lengths: whether forward is given lengths.
+        takes_lengths: whether forward takes lengths.
 
     Raises:
-        ExportError: the module is TorchScript; when it is called, it cannot compute in double precision.
+        ExportError: the module is TorchScript. The returned function raises it if the module cannot compute in double
+            precision.
     """
-    return run_of_doubled(doubled(module), takes_lengths=takes_lengths)
+    return float64_copy_run(float64_copy(module), takes_lengths=takes_lengths)
 
 
-def run_of_doubled(module: nn.Module, *, takes_lengths: bool) -> Run64:
-    """A module that `doubled` gave, itself and not a copy, as a run on arrays."""
+def float64_copy_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
+    """Wrap a module from `float64_copy`, without another copy, as a function of arrays."""
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
         order = np.argsort(-lengths, kind="stable")
@@ -198,12 +200,12 @@ def run_of_doubled(module: nn.Module, *, takes_lengths: bool) -> Run64:
         if takes_lengths:
             inputs.append(torch.from_numpy(lengths[order]))
         try:
-            answer = answer_of(module, inputs)
-        # Whatever a user's module raises, a call of sys.exit included.
+            answer = compute_answer(module, inputs)
+        # A user's module may raise anything, also by a call of sys.exit.
         except (Exception, SystemExit) as error:
-            raise _not_computed(first_line(error)) from error
+            raise _not_computed_error(first_line(error)) from error
         if answer.dtype != torch.float64:
-            raise _not_computed(f"it gives {answer.dtype}")
+            raise _not_computed_error(f"it gives {answer.dtype}")
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         logits: Doubles = answer_rows(answer.numpy()[back], lengths)
@@ -212,7 +214,7 @@ def run_of_doubled(module: nn.Module, *, takes_lengths: bool) -> Run64:
     return run
 
 
-def _not_computed(why: str) -> ExportError:
+def _not_computed_error(why: str) -> ExportError:
     return ExportError(
         f"The module cannot be run in double precision: {why}.",
         "Let forward take its types from the tensors it is given.",

@@ -1,9 +1,9 @@
-"""Operators that onnx's reference evaluator lacks, computes in float32, or takes too long for; here in float64.
+"""Float64 versions of operators that onnx's reference evaluator lacks, computes in float32, or runs too slowly.
 
-Why each is here: its own RNN, LSTM and GRU ignore `sequence_lens`; Erf computes in float32 whatever it is given;
-GatherElements uses `numpy.choose`, which takes 64 arrays at most; ScatterElements, ScatterND and GatherND loop over
-single numbers, Conv over the places of its kernel, and MaxPool over windows: over two axes, these took longer than
-all else of a proof. The equations are those of https://onnx.ai/onnx/operators.
+The reasons: its RNN, LSTM and GRU ignore `sequence_lens`; Erf always computes in float32; GatherElements uses
+`numpy.choose`, which takes 64 arrays at most; ScatterElements, ScatterND and GatherND loop over single numbers, Conv
+over the positions of its kernel, and MaxPool over windows: with two axes, these took longer than the rest of a proof.
+The equations are those of https://onnx.ai/onnx/operators.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import torch
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_max_pool import MaxPool as EvaluatorsMaxPool
 
-__all__ = ["OPERATORS", "one_thread", "owners_threads"]
+__all__ = ["OPERATORS", "restore_threads", "use_one_thread"]
 
 Doubles = npt.NDArray[np.float64]
 # (gates of the input [rows, gates * hidden], state) -> new state; a state is (hidden,) or (hidden, cell).
 CellFunction = Callable[[Doubles, tuple[Doubles, ...]], tuple[Doubles, ...]]
 
-# How many threads there were before each `one_thread` that is entered.
+# The number of threads before each active `use_one_thread`.
 _before: list[int] = []
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """While the block runs, torch works on one thread: the products of single steps are too small to share out. On two
-    busy cores they took ten times as long on two threads."""
+def use_one_thread() -> Iterator[None]:
+    """Make torch use one thread while the block runs: the products of single steps are too small to share. On two busy
+    cores they took ten times as long with two threads."""
     before = torch.get_num_threads()
     _before.append(before)
     torch.set_num_threads(1)
@@ -44,8 +44,8 @@ def one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def owners_threads() -> Iterator[None]:
-    """While the block runs, torch works on as many threads as before `one_thread`."""
+def restore_threads() -> Iterator[None]:
+    """Make torch use as many threads as before `use_one_thread` while the block runs."""
     now = torch.get_num_threads()
     torch.set_num_threads(_before[0] if _before else now)
     try:
@@ -54,15 +54,15 @@ def owners_threads() -> Iterator[None]:
         torch.set_num_threads(now)
 
 
-def _product(a: Doubles, b: Doubles) -> Doubles:
-    # By torch, since numpy's OpenBLAS spreads products of this size over threads that then wait for each other by
-    # spinning: 3.2 s of processor time on two cores for the 36 shapes of a GRU(64 -> 96), 0.5 s so.
+def _matrix_product(a: Doubles, b: Doubles) -> Doubles:
+    # torch computes it, since numpy's OpenBLAS spreads products of this size over threads that then spin while they
+    # wait: 3.2 s of processor time on two cores for the 36 shapes of a GRU(64 -> 96), against 0.5 s here.
     product: Doubles = torch.mm(torch.from_numpy(a), torch.from_numpy(b)).numpy()
     return product
 
 
 def _sigmoid(x: Doubles) -> Doubles:
-    # Through tanh, which overflows nowhere; off by 1e-16 at most.
+    # By tanh, which never overflows; the error is 1e-16 at most.
     half: Doubles = 0.5 * np.tanh(0.5 * x) + 0.5
     return half
 
@@ -72,7 +72,7 @@ def _relu(x: Doubles) -> Doubles:
 
 
 def _affine(x: Doubles) -> Doubles:
-    # With factor 1 and offset 0: `_refuse` lets no other through.
+    # The factor is 1 and the offset 0: `_refuse` rejects all others.
     return x
 
 
@@ -85,7 +85,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
 
 
 class _Recurrent(OpRun):
-    """The common part of RNN, LSTM and GRU: directions, lengths, initial states, layout. A subclass gives the step."""
+    """The common part of RNN, LSTM and GRU: directions, lengths, initial states, layout. A subclass adds the step."""
 
     op_domain = ""
     gates: int
@@ -93,13 +93,13 @@ class _Recurrent(OpRun):
     default_activations: tuple[str, ...]
 
     def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
-        """One step of one direction, from its recurrent weights [gates * hidden, hidden] and the recurrent biases that
-        the gates of the input do not hold already; see `_added_early`."""
+        """Make the step of one direction from its recurrent weights [gates * hidden, hidden] and the recurrent biases
+        that are not yet added to the input's gates; see `_added_early`."""
         raise NotImplementedError
 
     def _added_early(self, hidden: int) -> int:
-        """How many of the recurrent biases [gates * hidden] are added to the gates of the input, for all steps at once:
-        those of gates in which both products are summed."""
+        """How many of the recurrent biases [gates * hidden] are added to the input's gates for all steps at once: those
+        of gates that sum both products."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
@@ -117,7 +117,7 @@ class _Recurrent(OpRun):
             b = np.zeros((directions, 2 * self.gates * hidden))
         full = lengths is None or bool((lengths == steps).all())
         order = np.arange(batch) if full else np.argsort(-lengths, kind="stable")
-        # Rows by falling length: those that a step concerns come first.
+        # Rows are sorted by falling length, so the rows that a step changes come first.
         reached = np.full(steps, batch) if full else (lengths[None, :] > np.arange(steps)[:, None]).sum(1)
         outputs = np.zeros((steps, directions, batch, hidden))
         finals = [np.zeros((directions, batch, hidden)) for _ in range(self.states)]
@@ -130,7 +130,7 @@ class _Recurrent(OpRun):
                 r[d], recurrent_b[early:], [_ACTIVATIONS[name] for name in names[d * each : (d + 1) * each]]
             )
             flat = x[:, order].reshape(steps * batch, -1)
-            gates = _product(flat, w[d].T.copy()).reshape(steps, batch, -1) + input_b
+            gates = _matrix_product(flat, w[d].T.copy()).reshape(steps, batch, -1) + input_b
             gates[:, :, :early] += recurrent_b[:early]
             state = [np.zeros((batch, hidden)) if s is None else s[d][order] for s in initial]
             for t in range(steps - 1, -1, -1) if backward else range(steps):
@@ -157,7 +157,7 @@ class _Recurrent(OpRun):
 
     @staticmethod
     def _is_identity(attributes: dict[str, Any]) -> bool:
-        """Whether one activation is Affine, each of factor 1 and offset 0, and nothing else is asked for."""
+        """Whether an activation is Affine, all with factor 1 and offset 0, and no other option is set."""
         return (
             "Affine" in (attributes.get("activations") or ())
             and set(attributes.get("activation_alpha") or ()) == {1.0}
@@ -183,7 +183,7 @@ class RNN(_Recurrent):
         (f,), recurrent = activations, r.T.copy()
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
-            return (f(gates + _product(state[0], recurrent)),)
+            return (f(gates + _matrix_product(state[0], recurrent)),)
 
         return step
 
@@ -197,7 +197,7 @@ class LSTM(_Recurrent):
         (f, g, h), recurrent, hidden = activations, r.T.copy(), r.shape[1]
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
-            summed = gates + _product(state[0], recurrent)
+            summed = gates + _matrix_product(state[0], recurrent)
             # Slices, since `np.split` took a fifth of the time of a small layer.
             i_o_forget = f(summed[:, : 3 * hidden])
             i, o, forget = i_o_forget[:, :hidden], i_o_forget[:, hidden : 2 * hidden], i_o_forget[:, 2 * hidden :]
@@ -224,10 +224,10 @@ class GRU(_Recurrent):
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
             (h,) = state
-            product = _product(h, recurrent if after else of_gates)
+            product = _matrix_product(h, recurrent if after else of_gates)
             z_reset = f(gates[:, :gated] + product[:, :gated])
             z, reset = z_reset[:, :hidden], z_reset[:, hidden:]
-            proposed = reset * (product[:, gated:] + b) if after else _product(reset * h, of_proposed) + b
+            proposed = reset * (product[:, gated:] + b) if after else _matrix_product(reset * h, of_proposed) + b
             new = g(gates[:, gated:] + proposed)
             return ((1.0 - z) * new + z * h,)
 
@@ -245,7 +245,7 @@ class Erf(OpRun):
 
 
 class GatherElements(OpRun):
-    """`numpy.take_along_axis`, whose negative indices count from the end too."""
+    """`numpy.take_along_axis`; there, too, negative indices count from the end."""
 
     op_domain = ""
 
@@ -257,7 +257,7 @@ class GatherElements(OpRun):
 
 
 class ScatterElements(OpRun):
-    """`numpy.put_along_axis`, without a reduction or with one that numpy has."""
+    """`numpy.put_along_axis`, with no reduction or one of numpy's."""
 
     op_domain = ""
 
@@ -267,7 +267,7 @@ class ScatterElements(OpRun):
         axis = (axis or 0) % data.ndim
         positions = list(np.indices(indices.shape, sparse=True))
         positions[axis] = np.where(indices < 0, indices + data.shape[axis], indices)
-        return (_scattered(data, tuple(positions), updates, reduction),)
+        return (_scatter_updates(data, tuple(positions), updates, reduction),)
 
 
 class ScatterND(OpRun):
@@ -276,10 +276,10 @@ class ScatterND(OpRun):
     op_domain = ""
 
     def _run(self, data: Any, indices: Any, updates: Any, reduction: str | None = None) -> tuple[Any]:
-        return (_scattered(data, tuple(np.moveaxis(indices, -1, 0)), updates, reduction),)
+        return (_scatter_updates(data, tuple(np.moveaxis(indices, -1, 0)), updates, reduction),)
 
 
-def _scattered(data: Any, positions: tuple[Any, ...], updates: Any, reduction: str | None) -> Any:
+def _scatter_updates(data: Any, positions: tuple[Any, ...], updates: Any, reduction: str | None) -> Any:
     result = data.copy()
     if reduction in (None, "none"):
         result[positions] = updates
@@ -290,7 +290,7 @@ def _scattered(data: Any, positions: tuple[Any, ...], updates: Any, reduction: s
 
 
 class TopK(OpRun):
-    """Values in order; among equal ones the lower index first, as ONNX says and the evaluator's own does not."""
+    """The sorted values; of equal values the lower index comes first, as ONNX requires (the evaluator's does not)."""
 
     op_domain = ""
 
@@ -298,7 +298,7 @@ class TopK(OpRun):
         self, x: Any, k: Any, axis: int | None = None, largest: int | None = None, **_sorted: Any
     ) -> tuple[Any, Any]:
         axis = (-1 if axis is None else axis) % x.ndim
-        # The order of the reversed row, counted from its end, is the falling order with the lower index first.
+        # Sort the reversed row and count from its end: this gives falling order with the lower index first.
         if largest == 0:
             order = np.argsort(x, axis=axis, kind="stable")
         else:
@@ -308,7 +308,7 @@ class TopK(OpRun):
 
 
 class GatherND(OpRun):
-    """Indexing by the last axis of `indices`, beside `batch_dims` shared axes."""
+    """Indexing by the last axis of `indices`, after `batch_dims` shared axes."""
 
     op_domain = ""
 
@@ -321,23 +321,23 @@ class GatherND(OpRun):
 
 
 class Conv(OpRun):
-    """By torch, whose convolutions in float64 the tests compare with sums of numpy's."""
+    """Convolution by torch in float64; the tests compare it with sums by numpy."""
 
     op_domain = ""
 
     def _run(self, x: Doubles, w: Doubles, b: Doubles | None = None, **attributes: Any) -> tuple[Doubles]:
         """The convolution; arguments as ONNX has them, in float64."""
         axes = w.ndim - 2
-        before, after = _pads(x.shape[2:], w.shape[2:], attributes)
+        before, after = _padding_sizes(x.shape[2:], w.shape[2:], attributes)
         if any(before) or any(after):
             x = np.pad(x, [(0, 0), (0, 0), *zip(before, after, strict=True)])
         function = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}.get(axes)
         if function is None:
             raise NotImplementedError(f"Conv over {axes} axes")
         found: torch.Tensor = function(
-            _writable(x),
-            _writable(w),
-            None if b is None else _writable(b),
+            _writable_tensor(x),
+            _writable_tensor(w),
+            None if b is None else _writable_tensor(b),
             stride=list(attributes.get("strides") or [1] * axes),
             dilation=list(attributes.get("dilations") or [1] * axes),
             groups=int(attributes.get("group") or 1),
@@ -345,13 +345,15 @@ class Conv(OpRun):
         return (found.numpy(),)
 
 
-def _writable(x: Doubles) -> torch.Tensor:
-    """An array as a tensor; copied where numpy says that it may not be written, of which torch warns."""
+def _writable_tensor(x: Doubles) -> torch.Tensor:
+    """An array as a tensor; a read-only array is copied, since torch warns of it."""
     return torch.from_numpy(np.require(x, requirements=["C", "W"]))
 
 
-def _pads(sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """The padding that a convolution over axes of some sizes puts before and after each."""
+def _padding_sizes(
+    sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
+) -> tuple[list[int], list[int]]:
+    """The padding before and after each axis that a convolution over axes of these sizes needs."""
     axes = len(kernel)
     kind = attributes.get("auto_pad") or "NOTSET"
     if kind in ("NOTSET", "VALID"):
@@ -367,7 +369,7 @@ def _pads(sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any
 
 
 class MaxPool(EvaluatorsMaxPool):
-    """Over all windows at once. With the places of the largest, the evaluator's own, which takes one by one."""
+    """MaxPool over all windows at once. With an output of indices, the evaluator's own slower one runs."""
 
     op_domain = ""
 
@@ -376,15 +378,15 @@ class MaxPool(EvaluatorsMaxPool):
         if len(self.output) > 1 or attributes.get("auto_pad") not in (None, "NOTSET", "VALID"):
             return super()._run(x, **attributes)  # type: ignore[no-untyped-call, no-any-return]
         kernel = list(attributes["kernel_shape"])
-        before, after = _pads(x.shape[2:], kernel, attributes)
+        before, after = _padding_sizes(x.shape[2:], kernel, attributes)
         strides, dilations = (list(attributes.get(name) or [1] * len(kernel)) for name in ("strides", "dilations"))
-        # One axis after the other: the largest of a window is that of its rows' largest.
+        # One axis after the other: the maximum of a window is the maximum of its rows' maxima.
         for i, (size, step, apart) in enumerate(zip(kernel, strides, dilations, strict=True)):
             axis = i + 2
             reach = (size - 1) * apart + 1
             left = x.shape[axis] + before[i] + after[i] - reach
             count = (-(-left // step) if attributes.get("ceil_mode") else left // step) + 1
-            # A window that would begin past the end of the numbers is none.
+            # A window that would start past the end of the numbers does not count.
             if attributes.get("ceil_mode") and (count - 1) * step >= x.shape[axis] + before[i]:
                 count -= 1
             more = max(after[i], (count - 1) * step + reach - x.shape[axis] - before[i])
@@ -396,8 +398,8 @@ class MaxPool(EvaluatorsMaxPool):
 
 
 class ReduceLogSumExp(OpRun):
-    """The logarithm of a sum of exponentials: of nothing but minus infinity that, of infinity that. The evaluator's own
-    gives NaN."""
+    """The logarithm of a sum of exponentials. It is -inf for numbers that are all -inf, and inf if one is inf; the
+    evaluator's own gives NaN."""
 
     op_domain = ""
 
@@ -410,7 +412,7 @@ class ReduceLogSumExp(OpRun):
 
 
 class Pad(OpRun):
-    """Padding of chosen axes; a negative pad cuts, which the evaluator's own does not take."""
+    """Padding of chosen axes; a negative pad crops, which the evaluator's own does not support."""
 
     op_domain = ""
 

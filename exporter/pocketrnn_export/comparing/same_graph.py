@@ -1,9 +1,9 @@
-"""Whether one graph is another with its numbers rounded to float32.
+"""Check whether one graph is another with its numbers rounded to float32.
 
 A number that forward or an exporter computes in double precision (0.1, the square root of 2 in GELU, a product of two
-weights) stands rounded in a graph of float32. Such a graph is right, and yet 1e-9 from the module in double precision.
-So the module is traced once more, in double precision: that graph must agree with the module, and the one that ships
-must be that graph, node by node, with each number the float32 next to its own.
+weights) is rounded in a float32 graph. Such a graph is correct, and yet 1e-9 from the module in double precision.
+So the module is traced once more in double precision: that graph must agree with the module, and the shipped graph
+must be that graph, node by node, with each number rounded to the nearest float32.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helpe
 
 __all__ = ["difference_beyond_rounding"]
 
-# A number that was computed in float32, such as one that an exporter folded, may be that many ulps from the one that
-# was computed in float64 and then rounded. In 31 user modules all are 0 or 1 off. The ulps are those of the largest
-# number of its tensor: `1 - torch.arange(1, 10) / 10` ends 3 ulps of its own from 0.1, `torch.linspace(-1, 1, 11)` has
-# 0 or a rest in its middle. Numbers from a million on, such as those of a mask, are not a scale of the others.
+# A number computed in float32, such as one that an exporter folded, may differ by so many ulps from the number computed
+# in float64 and then rounded. In 31 user modules all differ by 0 or 1. The ulps are those of the largest number of the
+# tensor: the last of `1 - torch.arange(1, 10) / 10` is 3 of its own ulps from 0.1, and the middle of
+# `torch.linspace(-1, 1, 11)` is 0 or nearly. Numbers above a million, such as a mask's, do not set the scale of others.
 _ULPS: Final = 4
 _LARGE: Final = 2.0**20
 _LARGEST: Final = float(np.finfo(np.float32).max)
@@ -28,7 +28,7 @@ _TYPES: Final = {int(TensorProto.DOUBLE): int(TensorProto.FLOAT)}
 
 
 def difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
-    """Where two graphs differ by more than the rounding of numbers; None where they do not.
+    """Find where two graphs differ by more than the rounding of numbers; None if they do not.
 
     Args:
         shipped: an ONNX file in float32.
@@ -38,18 +38,19 @@ def difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
     opsets = [sorted((o.domain, o.version) for o in model.opset_import) for model in (a, b)]
     if opsets[0] != opsets[1] or a.functions or b.functions:
         return "their opsets"
-    return _graphs(a.graph, b.graph, {})
+    return _compare_graphs(a.graph, b.graph, {})
 
 
-def _graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
-    """`names` holds what values of the first are called in the second; inner graphs see those of the outer ones."""
-    b = _without_widening(b)
+def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
+    """Find a difference of two graphs. `names` maps values of the first graph to those of the second; inner graphs see
+    the values of outer ones."""
+    b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"
     names = {**names, "": ""} | {x.name: y.name for x, y in zip(a.input, b.input, strict=True)}
     numbers = {tensor.name: tensor for tensor in a.initializer}, {tensor.name: tensor for tensor in b.initializer}
     for x, y in zip(a.node, b.node, strict=True):
-        different = _nodes(x, y, names, numbers)
+        different = _compare_nodes(x, y, names, numbers)
         if different:
             return f"{x.op_type} {x.name or x.output[0]}: {different}"
         names.update(zip(x.output, y.output, strict=True))
@@ -57,9 +58,9 @@ def _graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
     return None if all(wired) else "the outputs"
 
 
-def _without_widening(graph: GraphProto) -> GraphProto:
-    """A graph of doubles without the casts of what forward makes in float32, such as `torch.full((n, n), -1e9)`: they
-    change no number, and there is nothing to cast in the graph of float32."""
+def _remove_widening_casts(graph: GraphProto) -> GraphProto:
+    """Remove from a float64 graph the casts of tensors that forward makes in float32, such as
+    `torch.full((n, n), -1e9)`. They change no number, and the float32 graph has no such cast."""
     kinds = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
     made = GraphProto()
     made.CopyFrom(graph)
@@ -76,7 +77,7 @@ def _without_widening(graph: GraphProto) -> GraphProto:
     return made
 
 
-def _nodes(
+def _compare_nodes(
     a: NodeProto,
     b: NodeProto,
     names: dict[str, str],
@@ -88,36 +89,36 @@ def _nodes(
         if x in names:
             if names[x] != y:
                 return f"its input {x}"
-        elif x not in numbers[0] or y not in numbers[1] or not _rounded(numbers[0][x], numbers[1][y]):
+        elif x not in numbers[0] or y not in numbers[1] or not _is_rounding_of(numbers[0][x], numbers[1][y]):
             return f"its number {x}"
     if [x.name for x in a.attribute] != [y.name for y in b.attribute]:
         return "its attributes"
     for x, y in zip(a.attribute, b.attribute, strict=True):
-        if not _attributes(x, y, names):
+        if not _attributes_match(x, y, names):
             return f"its attribute {x.name}"
     return None
 
 
-def _attributes(a: AttributeProto, b: AttributeProto, names: dict[str, str]) -> bool:
+def _attributes_match(a: AttributeProto, b: AttributeProto, names: dict[str, str]) -> bool:
     if a.type != b.type:
         return False
     if a.type == AttributeProto.TENSOR:
-        return _rounded(a.t, b.t)
+        return _is_rounding_of(a.t, b.t)
     if a.type == AttributeProto.GRAPH:
-        return _graphs(a.g, b.g, names) is None
+        return _compare_graphs(a.g, b.g, names) is None
     if a.type == AttributeProto.INT and a.name in {"to", "dtype"}:
         return bool(_TYPES.get(b.i, b.i) == a.i)
     return bool(a.SerializeToString(deterministic=True) == b.SerializeToString(deterministic=True))
 
 
-def _rounded(single: TensorProto, double: TensorProto) -> bool:
+def _is_rounding_of(single: TensorProto, double: TensorProto) -> bool:
     if _TYPES.get(double.data_type, double.data_type) != single.data_type or list(single.dims) != list(double.dims):
         return False
     a: npt.NDArray[Any] = numpy_helper.to_array(single)
     b: npt.NDArray[Any] = numpy_helper.to_array(double)
     if double.data_type != TensorProto.DOUBLE:
         return bool(np.array_equal(a, b))
-    # The lowest float64 stands for the lowest float32, as a mask.
+    # The lowest float64, used in a mask, stands for the lowest float32.
     b = np.where(np.isfinite(b), np.clip(b, -_LARGEST, _LARGEST), b)
     rounded = b.astype(np.float32)
     with np.errstate(invalid="ignore"):

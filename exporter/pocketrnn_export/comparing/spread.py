@@ -1,12 +1,12 @@
 """How far rounding may move an answer: the spread of the exact answers when every weight moves by one ulp.
 
-A classifier's float32 answers cannot be nearer to the exact ones than its weights allow, each of which is a rounded
-number itself. So the unit to measure a float32 answer by is how far the float64 answer moves when each weight moves to
-the next float32 number up or down. It is large where a text's answer depends on the last digits, and small elsewhere.
+A classifier's weights are rounded numbers, which limits how near its float32 answers can be to the exact ones. So the
+unit for the error of a float32 answer is how far the float64 answer moves when each weight moves to the next float32
+number up or down. It is large if a text's answer depends on the last digits, and small otherwise.
 
-Not every number of a module is rounded. The 0 and 1 of a mask, the 0.5 of a threshold are meant as they are, and a
-module may ask whether they are: 0 / 0 is NaN where 1e-45 / 1e-45 is 1. Multiples of 1/16 stay where they are; of drawn
-weights, one in a million is among them.
+Not every number of a module is rounded. The 0 and 1 of a mask and the 0.5 of a threshold are exact, and a module may
+compare with them: 0 / 0 is NaN where 1e-45 / 1e-45 is 1. So multiples of 1/16 are not moved; one random weight in a
+million is among them.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from onnx import numpy_helper
 from torch import nn
 
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.comparing.float64_graph import Run64, in_float64, perturbable, run_in_float64
-from pocketrnn_export.comparing.float64_module import doubled, run_of_doubled
-from pocketrnn_export.progress import each
+from pocketrnn_export.comparing.float64_graph import Run64, float64_model_run, model_as_float64, perturbable_weights
+from pocketrnn_export.comparing.float64_module import float64_copy, float64_copy_run
+from pocketrnn_export.progress import log_each
 
-__all__ = ["DRAWS", "Exact", "exact_answers", "moved_graphs", "moved_modules"]
+__all__ = ["DRAWS", "ExactAnswer", "exact_answers", "perturbed_graph_runs", "perturbed_module_runs"]
 
 Doubles = npt.NDArray[np.float64]
 
-# How often all weights are moved. The largest of so many draws is the spread.
+# How often all weights are moved. The largest change over these draws is the spread.
 DRAWS: Final = 8
-# Multiples of 1 / _MEANT are not rounded numbers. Weights beyond 2**20 are multiples all, and no weights.
+# Multiples of 1 / _MEANT count as exact. Numbers beyond 2**20 are all such multiples, and are not weights.
 _MEANT: Final = np.float32(16)
-# Half an ulp of 1.0 in float32: what any answer may be off by, because it is written in float32.
+# Half an ulp of 1.0 in float32: the possible error of any answer, because it is stored in float32.
 _HALF_ULP: Final = 2.0**-24
 
 
 @dataclass(frozen=True)
-class Exact:
+class ExactAnswer:
     """The exact answer to a case.
 
     Attributes:
-        case: what was asked.
+        case: the inputs.
         logits: float64 [rows, classes]: a row for each text, or for each token of each text.
-        spread: float64 [rows]: how far the logits of each row move when all weights move by one ulp, the furthest of
-            `DRAWS` draws; at least the half ulp of float32 at the row's largest logit, or at 1.
+        spread: float64 [rows]: how far the logits of each row move when all weights move by one ulp, the maximum over
+            `DRAWS` draws; at least half a float32 ulp of the row's largest logit, or of 1.
     """
 
     case: Case
@@ -55,72 +55,74 @@ class Exact:
     spread: Doubles
 
 
-def exact_answers(run: Run64, moved: Iterator[Run64], cases: Sequence[Case]) -> list[Exact]:
+def exact_answers(run: Run64, moved: Iterator[Run64], cases: Sequence[Case]) -> list[ExactAnswer]:
     """The exact answers to the cases, with the spread of each row.
 
     Args:
         run: the module, or a graph, in double precision.
-        moved: the same with its weights moved, a run a draw; from `moved_modules` or `moved_graphs`. Each is used
-            before the next is asked for.
-        cases: what to ask.
+        moved: the same with moved weights, one run for each draw; from `perturbed_module_runs` or
+            `perturbed_graph_runs`. Each run is used before the next one is made.
+        cases: the inputs.
     """
-    answers = [run(case.tokens, case.lengths) for case in each(cases, "Answering in double precision")]
-    spreads = [_HALF_ULP * np.maximum(1.0, np.abs(_finite(logits)).max(1)) for logits in answers]
+    answers = [run(case.tokens, case.lengths) for case in log_each(cases, "Answering in double precision")]
+    spreads = [_HALF_ULP * np.maximum(1.0, np.abs(_replace_nonfinite(logits)).max(1)) for logits in answers]
     for other in moved:
-        for i, case in each(enumerate(cases), "Answering with weights that are moved"):
+        for i, case in log_each(enumerate(cases), "Answering with weights that are moved"):
             given = other(case.tokens, case.lengths)
-            # Two infinities, of a probability of 0, have no difference.
+            # The difference of two infinities, from a probability of 0, is NaN and counts as 0.
             with np.errstate(invalid="ignore"):
-                apart = np.abs(_finite(given - answers[i])).max(1)
+                apart = np.abs(_replace_nonfinite(given - answers[i])).max(1)
             spreads[i] = np.maximum(spreads[i], apart)
-    return [Exact(*of_case) for of_case in zip(cases, answers, spreads, strict=True)]
+    return [ExactAnswer(*of_case) for of_case in zip(cases, answers, spreads, strict=True)]
 
 
-def _finite(numbers: Doubles) -> Doubles:
+def _replace_nonfinite(numbers: Doubles) -> Doubles:
     return np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def moved_modules(module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, seed: int = 0) -> Iterator[Run64]:
-    """A module in double precision, run with every rounded weight and float buffer moved by one ulp up or down, a run a
-    draw.
+def perturbed_module_runs(
+    module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, seed: int = 0
+) -> Iterator[Run64]:
+    """Runs of a module in double precision with every rounded weight and float buffer moved by one ulp up or down, one
+    run for each draw.
 
     Raises:
         ExportError: the module is TorchScript.
     """
-    moved = doubled(module)
-    run = run_of_doubled(moved, takes_lengths=takes_lengths)
+    moved = float64_copy(module)
+    run = float64_copy_run(moved, takes_lengths=takes_lengths)
     tensors = [t for t in (*moved.parameters(), *moved.buffers()) if t.dtype == torch.float64]
     originals = [t.detach().numpy().astype(np.float32) for t in tensors]
-    steps = [_steps(original) for original in originals]
+    steps = [_ulp_steps(original) for original in originals]
     generator = np.random.default_rng(seed)
     for _ in range(draws):
         with torch.no_grad():
             for tensor, original, step in zip(tensors, originals, steps, strict=True):
-                tensor.copy_(torch.from_numpy(_moved(original, step, generator)))
+                tensor.copy_(torch.from_numpy(_perturb_weights(original, step, generator)))
         yield run
 
 
-def moved_graphs(content: bytes, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Run64]:
-    """An ONNX file in double precision, run with every rounded weight moved by one ulp up or down, a run a draw."""
-    model = in_float64(onnx.load_from_string(content))
-    tensors = perturbable(model)
+def perturbed_graph_runs(content: bytes, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Run64]:
+    """Runs of an ONNX file in double precision with every rounded weight moved by one ulp up or down, one a draw."""
+    model = model_as_float64(onnx.load_from_string(content))
+    tensors = perturbable_weights(model)
     originals = [numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors]
-    steps = [_steps(original) for original in originals]
+    steps = [_ulp_steps(original) for original in originals]
     generator = np.random.default_rng(seed)
     for _ in range(draws):
         for tensor, original, step in zip(tensors, originals, steps, strict=True):
-            tensor.CopyFrom(numpy_helper.from_array(_moved(original, step, generator), tensor.name))
-        yield run_in_float64(model)
+            tensor.CopyFrom(numpy_helper.from_array(_perturb_weights(original, step, generator), tensor.name))
+        yield float64_model_run(model)
 
 
-def _steps(weights: npt.NDArray[np.float32]) -> Doubles:
-    """One ulp of each weight, and 0 for numbers that are not rounded."""
+def _ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
+    """One ulp of each weight; 0 for a number that is exact."""
     with np.errstate(invalid="ignore", over="ignore"):
         meant = ~np.isfinite(weights) | (weights * _MEANT == np.round(weights * _MEANT))
         return np.where(meant, 0.0, np.spacing(np.abs(weights)).astype(np.float64))
 
 
-def _moved(weights: npt.NDArray[np.float32], steps: Doubles, generator: np.random.Generator) -> Doubles:
+def _perturb_weights(weights: npt.NDArray[np.float32], steps: Doubles, generator: np.random.Generator) -> Doubles:
     signs = generator.integers(0, 2, weights.shape, dtype=np.int8) * 2.0 - 1.0
     moved: Doubles = np.asarray(weights + signs * steps)
     return moved

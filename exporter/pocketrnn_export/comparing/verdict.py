@@ -1,4 +1,4 @@
-"""Whether what was compared is a proof, and what to say where it is not."""
+"""Decide whether the comparisons are a proof, and describe the failing cases if they are not."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Parity
 from pocketrnn.errors import OutputError, ParityError
-from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Compared, Difference
+from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, CandidateComparison, Difference
 from pocketrnn_export.comparing.exact import SPREADS
 
-__all__ = ["passes", "proven", "report", "write_report"]
+__all__ = ["is_near_enough", "prove_parity", "report_as_json", "write_report"]
 
-# Below this, a difference beyond the tolerance that was asked for may be rounding that many steps have made larger.
+# A smaller difference above the requested tolerance may be rounding that grew over many steps.
 _ROUNDING: Final = 1e-3
-# How many failing cases an error lists.
+# The most failing cases that an error lists.
 _LISTED: Final = 20
 
 
-def passes(found: Difference, tolerance: float | None) -> bool:
+def is_near_enough(found: Difference, tolerance: float | None) -> bool:
     """Whether an answer is near enough.
 
     Args:
-        found: how far it is from the reference, and from the exact answer.
-        tolerance: the largest difference from the reference that passes, with equal labels; None to measure: an answer
-            passes if it is at most 1e-5 from the reference with the same label, or as near to the exact answer as the
+        found: the difference from the reference, and from the exact answer.
+        tolerance: the largest difference from the reference that passes, with equal labels. With None, an answer passes
+            if it is at most 1e-5 from the reference with the same label, or as near to the exact answer as the
             module's own rounding allows (docs/proof.md).
 
     Example:
-        >>> passes(Difference("onnx", "one", 2e-5, 0, spreads=3.0), None)
+        >>> is_near_enough(Difference("onnx", "one", 2e-5, 0, spreads=3.0), None)
         True
     """
     if found.largest <= (LEAST_TOLERANCE if tolerance is None else tolerance) and not found.labels_differing:
@@ -41,35 +41,37 @@ def passes(found: Difference, tolerance: float | None) -> bool:
     return tolerance is None and found.spreads is not None and found.spreads <= SPREADS
 
 
-def proven(
-    compared: Iterable[Compared],
+def prove_parity(
+    compared: Iterable[CandidateComparison],
     tolerance: float | None,
     *,
     allowed: float = LEAST_TOLERANCE,
     float64_error: Callable[[str, str], float | None] = lambda _inputs, _case: None,
 ) -> Parity:
-    """The proof, if every case of every comparison passes.
+    """Return the proof, if every case of every comparison passes.
 
     Args:
-        compared: every comparison that was made.
-        tolerance: as for `passes`.
-        allowed: what the bundle is to allow on its golden examples, where no tolerance is given.
-        float64_error: how far the reference is from its own answer in double precision, on a case of a kind of inputs.
-            The error states it where the differences are of the size of rounding.
+        compared: all comparisons.
+        tolerance: as for `is_near_enough`.
+        allowed: the bundle's tolerance on its golden examples, if `tolerance` is None.
+        float64_error: gives the distance of the reference from its own answer in double precision, on a case of a kind
+            of inputs. The error states it if the differences are of the size of rounding.
 
     Raises:
-        ParityError: a case does not pass; the message is a table of such cases.
+        ParityError: a case does not pass; the message is a table of the failing cases.
 
     Example:
-        >>> proven([compare("onnx", onnx, grid, expected, inputs="shapes")], None).tolerance
+        >>> prove_parity([compare("onnx", onnx, grid, expected, inputs="shapes")], None).tolerance
         1e-05
     """
     compared = list(compared)
-    failing = [(one.line.inputs, d) for one in compared for d in one.each if not passes(d, tolerance)]
+    failing = [(one.line.inputs, d) for one in compared for d in one.each if not is_near_enough(d, tolerance)]
     if failing:
-        reference = next(one.line.reference for one in compared if any(not passes(d, tolerance) for d in one.each))
+        reference = next(
+            one.line.reference for one in compared if any(not is_near_enough(d, tolerance) for d in one.each)
+        )
         is_module = reference.startswith("pytorch")
-        rows = [_row(inputs, d) for inputs, d in failing[:_LISTED]]
+        rows = [_format_failure(inputs, d) for inputs, d in failing[:_LISTED]]
         more = [f"  and {len(failing) - _LISTED} more"] if len(failing) > _LISTED else []
         wanted = f"{LEAST_TOLERANCE if tolerance is None else tolerance:g}"
         if tolerance is None and any(d.spreads is not None for _, d in failing):
@@ -77,14 +79,14 @@ def proven(
         raise ParityError(
             f"The {'exported forms do' if is_module else 'new file does'} not give "
             f"{'PyTorch' if is_module else f'the bundle ({reference})'}'s answers (allowed difference {wanted}):",
-            "\n".join(["", *rows, *more, _remedy(failing, tolerance, float64_error, is_module=is_module)]),
+            "\n".join(["", *rows, *more, _failure_advice(failing, tolerance, float64_error, is_module=is_module)]),
         )
     return Parity(
         tolerance=allowed if tolerance is None else tolerance, comparisons=tuple(one.line for one in compared)
     )
 
 
-def _row(inputs: str, found: Difference) -> str:
+def _format_failure(inputs: str, found: Difference) -> str:
     spreads = "" if found.spreads is None else f"  {found.spreads:.3g} times what rounding may do"
     return (
         f"  {found.candidate:<16} {inputs:<12} {found.case:<26} {found.largest:.3g}  {found.labels_differing} labels"
@@ -92,14 +94,14 @@ def _row(inputs: str, found: Difference) -> str:
     )
 
 
-def _remedy(
+def _failure_advice(
     failing: Sequence[tuple[str, Difference]],
     tolerance: float | None,
     float64_error: Callable[[str, str], float | None],
     *,
     is_module: bool,
 ) -> str:
-    """The advice about failing cases: they are wrong, or they differ by rounding only."""
+    """The advice for failing cases: they are wrong, or they differ only by rounding."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
         return "Nothing was written; " + (
@@ -116,20 +118,20 @@ def _remedy(
     )
 
 
-def report(compared: Iterable[Compared], tolerance: float | None) -> str:
-    """The proof with every single case, as JSON."""
+def report_as_json(compared: Iterable[CandidateComparison], tolerance: float | None) -> str:
+    """The comparisons with every single case, as JSON."""
     comparisons = [{**asdict(one.line), "each": [asdict(d) for d in one.each]} for one in compared]
     return json.dumps({"tolerance": tolerance, "comparisons": comparisons}, indent=1)
 
 
-def write_report(path: str | Path, compared: Iterable[Compared], tolerance: float | None) -> None:
-    """Write the report of what was compared so far.
+def write_report(path: str | Path, compared: Iterable[CandidateComparison], tolerance: float | None) -> None:
+    """Write the report of the comparisons so far.
 
     Raises:
         OutputError: the file cannot be written.
     """
     try:
-        Path(path).write_text(report(compared, tolerance), encoding="utf-8")
+        Path(path).write_text(report_as_json(compared, tolerance), encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"The report {path} cannot be written: {error.strerror or error}.", "Give the name of a file."

@@ -1,4 +1,4 @@
-"""Whether a proof refuses a fault of ours: each rule that an export used is left out, and the proof asked again."""
+"""Find out whether a refusal is pocketrnn's own fault: export again without each rule that the export used."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pocketrnn_export.bundle_proof import FormsDifferError
-from pocketrnn_export.progress import records_filtered
+from pocketrnn_export.progress import filter_records
 from pocketrnn_export.proof.every_size import OtherAnswersError
-from pocketrnn_export.tracing.used_rules import rule_left_out, uses_noted
+from pocketrnn_export.tracing.used_rules import leave_out_rule, record_uses
 
-__all__ = ["without_faulty_rules"]
+__all__ = ["export_without_faulty_rules"]
 
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")
-# Processor time after which no further rule is left out. An export of an ordinary module takes 5 s.
+# The processor time after which no further rule is tried. An export of an ordinary module takes 5 s.
 SECONDS = 60.0
 
 
-def without_faulty_rules(make: Callable[[], _Made]) -> _Made:
-    """Export; and where the proof refuses, export once more without each rule or translation of ours that was used.
+def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
+    """Export a module; if the proof refuses it, export again without each rule or translation that the export used.
 
-    With one that is wrong left out, the proof is as whole as before, so that its bundle is given; the fault is told.
+    If an export without one rule passes the full proof, its bundle is returned, and a warning names the faulty rule.
 
     Args:
-        make: exports, and proves what it exports.
+        make: exports the module and proves the result.
 
     Raises:
         OtherAnswersError: a program answers otherwise than the module, whichever rule is left out.
-        FormsDifferError: a graph does.
+        FormsDifferError: a graph answers otherwise than the module, whichever rule is left out.
 
     Example:
-        >>> without_faulty_rules(lambda: write_bundle(path, description, forms(), plan))
+        >>> export_without_faulty_rules(lambda: write_bundle(path, description, forms(), plan))
     """
     told = set[str]()
 
@@ -42,7 +42,7 @@ def without_faulty_rules(make: Callable[[], _Made]) -> _Made:
         told.add(record.getMessage())
         return True
 
-    with uses_noted() as used, records_filtered(noted):
+    with record_uses() as used, filter_records(noted):
         try:
             return make()
         except (OtherAnswersError, FormsDifferError) as error:
@@ -51,10 +51,10 @@ def without_faulty_rules(make: Callable[[], _Made]) -> _Made:
     for name in used:
         if time.process_time() > until:
             break
-        # Whatever is raised where a rule is needed.
+        # An export without a rule that it needs may raise anything.
         with contextlib.suppress(Exception):
-            # The first export has told the rest.
-            with rule_left_out(name), records_filtered(lambda record: record.getMessage() not in told):
+            # The first export has already logged the other messages.
+            with leave_out_rule(name), filter_records(lambda record: record.getMessage() not in told):
                 made = make()
             _log.warning(
                 "%s, a rule of pocketrnn, is wrong for this module: the proof refuses what it makes. The bundle was "

@@ -1,4 +1,4 @@
-"""The profile `edge`: a graph for small engines, which takes one text, no lengths, and uses old operators only."""
+"""The profile `edge`: a graph for small engines, which takes one text without lengths and uses only old operators."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
-from pocketrnn.errors import ExportError, first_line, require
+from pocketrnn.errors import ExportError, first_line, require_module
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.comparing.cases import Ids, Logits, Run
-from pocketrnn_export.comparing.float64_module import doubled
+from pocketrnn_export.comparing.float64_module import float64_copy
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx.onnx_graph import (
@@ -29,15 +29,15 @@ from pocketrnn_export.forms.onnx.onnx_graph import (
     OPSET,
     OnnxGraph,
     SingleText,
-    bounds_of,
-    limits_of,
+    graph_bounds,
+    graph_limits,
     onnx_form,
-    onnx_graph,
-    traced_alike,
+    retrace_alike,
+    trace_onnx_graph,
 )
 from pocketrnn_export.intake.exportable import ExportableModule
 
-__all__ = ["EDGE", "edge_form", "edge_graph", "run_of_tract"]
+__all__ = ["EDGE", "edge_form", "trace_edge_graph", "tract_run"]
 
 # Before 7, recurrent layers and broadcasting were defined differently.
 _OLDEST: Final = 7
@@ -46,27 +46,27 @@ _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 
 
 def edge_form(content: bytes, graph: Graph) -> Form:
-    """A graph that takes one text a run, as a form: run by tract too.
+    """The form of a graph that takes one text a run; it is run by tract too.
 
     Raises:
         MissingExtraError: tract is not installed.
         ExportError: tract does not take the graph.
     """
     form = onnx_form(content, graph)
-    return replace(form, runs={**form.runs, "tract": run_of_tract(content)}, one_row=True)
+    return replace(form, runs={**form.runs, "tract": tract_run(content)}, one_row=True)
 
 
-def _check(_module: nn.Module, _rules: AnyTextRules) -> None:
-    require("tract", "edge")
+def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
+    require_module("tract", "edge")
 
 
-def _make(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
+def _make_edge_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
     if prepared.convention.counts is not None:
         raise ExportError(
             "The rules pad every text, and the module is given its real length, which the profile edge cannot give.",
             "Leave min_width out of the rules: a module that is given lengths does not need it.",
         )
-    made, opset = edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)
+    made, opset = trace_edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)
     graph = Graph(
         file=ONNX_FILE,
         sha256="",
@@ -75,48 +75,51 @@ def _make(prepared: ExportableModule, description: Description, _forms: Sequence
         padding=False,
         embedding_rows=made.embedding_rows or description.ids,
         batch=1,
-        limits=limits_of(made, prepared),
+        limits=graph_limits(made, prepared),
     )
 
     def retraced() -> bytes:
-        single = SingleText(doubled(prepared.module), takes_lengths=prepared.takes_lengths)
-        alike = traced_alike(single, ONE_TEXT, description.metadata, made, one_text=True)
-        return _for_small_engines(alike, description.metadata, opset)[0].content
+        single = SingleText(float64_copy(prepared.module), takes_lengths=prepared.takes_lengths)
+        alike = retrace_alike(single, ONE_TEXT, description.metadata, made, one_text=True)
+        return _convert_for_small_engines(alike, description.metadata, opset)[0].content
 
     return replace(
-        edge_form(made.content, graph), retraced=retraced, bounds=bounds_of(made), notes=(*made.notes, *prepared.notes)
+        edge_form(made.content, graph),
+        retraced=retraced,
+        bounds=graph_bounds(made),
+        notes=(*made.notes, *prepared.notes),
     )
 
 
-EDGE: Final = FormKind("the profile edge", _make, _check)
+EDGE: Final = FormKind("the profile edge", _make_edge_form, _require_tract)
 
 
-def edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
+def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> tuple[OnnxGraph, int]:
     """Trace a classifier for one text at a time.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
-        metadata: what the file's `metadata_props` say.
-        takes_lengths: whether the module is given lengths; the graph is not.
+        metadata: the file's `metadata_props`.
+        takes_lengths: whether the module takes lengths; the graph does not.
 
     Returns:
-        the graph, tokens int64 [1, sequence] to logits float32 [1, classes], and its opset: the lowest that onnx can
-        convert it to and that onnxruntime opens.
+        the graph, from tokens int64 [1, sequence] to logits float32 [1, classes], and its opset: the lowest that onnx
+        can convert it to and that onnxruntime opens.
 
     Raises:
         ExportError: the module cannot be traced, or needs If, Loop or Scan.
 
     Example:
-        >>> graph, opset = edge_graph(module.eval(), {}, takes_lengths=True)
+        >>> graph, opset = trace_edge_graph(module.eval(), {}, takes_lengths=True)
     """
     single = SingleText(module, takes_lengths=takes_lengths)
-    return _for_small_engines(onnx_graph(single, ONE_TEXT, metadata, one_text=True), metadata)
+    return _convert_for_small_engines(trace_onnx_graph(single, ONE_TEXT, metadata, one_text=True), metadata)
 
 
-def _for_small_engines(
+def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> tuple[OnnxGraph, int]:
-    """The graph without lengths of layers and in old operators, and its opset: this one, or the lowest possible.
+    """Remove the lengths from the layers and convert the graph to this opset, or to the lowest possible; and the opset.
 
     Raises:
         ExportError: it needs If, Loop or Scan.
@@ -133,32 +136,32 @@ def _for_small_engines(
             node.replace_input_with(4, None)
         noop = node.attributes.get("noop_with_empty_axes")
         if noop is not None and not noop.value:
-            # It says its default, and ReduceMax has it since opset 18 only.
+            # The attribute has its default value, and ReduceMax has it since opset 18 only.
             node.attributes.pop("noop_with_empty_axes")
     RemoveUnusedNodesPass()(model)
     plain = ir.serde.serialize_model(model)
     if opset is None:
-        content, opset = _oldest(plain, metadata)
+        content, opset = _convert_to_oldest_opset(plain, metadata)
     else:
-        content = _converted(plain, metadata, opset)
+        content = _convert_to_opset(plain, metadata, opset)
     return replace(graph, content=content, nodes=len(model.graph)), opset
 
 
-def _oldest(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
-    """The model in the lowest opset that it has a form in. Whether that computes the same is for the proof to say."""
+def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
+    """Convert the model to the lowest opset that can express it. The proof checks whether it computes the same."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     for opset in range(_OLDEST, OPSET):
-        # The converter and the checker raise errors of many classes; each means: not in this opset.
+        # The converter and the checker raise errors of many classes; each means that this opset cannot express it.
         with contextlib.suppress(Exception):
-            content = _converted(model, metadata, opset)
+            content = _convert_to_opset(model, metadata, opset)
             onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             return content, opset
     return model.SerializeToString(), OPSET
 
 
-def _converted(model: onnx.ModelProto, metadata: Mapping[str, str], opset: int) -> bytes:
-    """The model in an opset; raises errors of many classes where it has no form in that one."""
+def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset: int) -> bytes:
+    """Convert the model to an opset; raises errors of many classes if that opset cannot express it."""
     if opset != OPSET:
         model = version_converter.convert_version(model, opset)
     del model.metadata_props[:]
@@ -168,14 +171,14 @@ def _converted(model: onnx.ModelProto, metadata: Mapping[str, str], opset: int) 
     return content
 
 
-def run_of_tract(content: bytes) -> Run:
-    """An ONNX file that takes one text, as a run on arrays with tract.
+def tract_run(content: bytes) -> Run:
+    """A run on arrays with tract, of an ONNX file that takes one text.
 
     Raises:
         MissingExtraError: tract is not installed.
         ExportError: tract does not take the graph.
     """
-    tract: Any = require("tract", "edge")
+    tract: Any = require_module("tract", "edge")
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(content)

@@ -17,7 +17,7 @@ from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
 
-__all__ = ["Form", "FormKind", "OtherFile", "not_compared", "sha256"]
+__all__ = ["Form", "FormKind", "OtherFile", "log_not_compared", "sha256"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,18 +34,18 @@ class Form:
     """One form of a classifier, made but not yet proven.
 
     Attributes:
-        entry: what classifier.json says of it, with the file's name and digest; or just the file's name.
-        member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`; None where it
-            says nothing of the form.
+        entry: its entry in classifier.json, with the file's name and digest; or just the file's name.
+        member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`; None where
+            classifier.json does not describe the form.
         content: the file's bytes.
-        runs: the ways to run it, by the name that the proof gives them. Each is compared on all cases.
+        runs: the ways to run it, by their names in the proof. Each is compared on all cases.
         one_row: whether a run takes one text only, so that each row of the cases is run alone.
         float64_run: makes the run in double precision; None where the form has none.
-        retraced: traces the module in double precision as `content` was traced; see `comparing.exact.graph_proof`.
-        bounds: (batch, sequence) on both sides of everything that forward asks about a size.
-        notes: what of it was not compared with the module, a sentence each.
-        program: the module as it was traced, for the form that was made of it.
-        required: whether the bundle is refused where the form cannot be proven; else it is left out, and that is said.
+        retraced: traces the module in double precision as `content` was traced; see `comparing.exact.prove_graph`.
+        bounds: (batch, sequence) on both sides of every size condition in forward.
+        notes: the parts that were not compared with the module, a sentence each.
+        program: the traced module, for the form that was made of it.
+        required: whether the bundle is refused if the form cannot be proven; else it is left out with a warning.
     """
 
     entry: Graph | TorchScript | StepGraph | OtherFile
@@ -71,13 +71,12 @@ class FormKind:
     """How `export` makes one form.
 
     Attributes:
-        name: what the form is called while it is made.
-        make: makes it, of the module or of the forms that were made before; raises ExportError where there is no such
-            form.
-        check: refuses what cannot have the form before any work is done; raises InputError, ExportError or
+        name: the form's name in messages.
+        make: makes the form from the module or from the forms made before; raises ExportError where it cannot.
+        check: refuses a module that cannot have the form before any work is done; raises InputError, ExportError or
             MissingExtraError.
-        required: whether `export` is refused where the form cannot be made or proven; else the form is left out, and
-            that is said.
+        required: whether `export` fails if the form cannot be made or proven; else the form is left out with a
+            warning.
     """
 
     name: str
@@ -86,15 +85,15 @@ class FormKind:
     required: bool = True
 
 
-def not_compared(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
-    """Log what of the forms was not compared with the module; what the provenance says of it, if anything.
+def log_not_compared(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
+    """Log the parts of the forms that were not compared with the module, and return them as provenance, if any.
 
     Args:
-        forms: of one module.
+        forms: the forms of one module.
         more: further sentences of this kind.
 
     Example:
-        >>> not_compared(forms)
+        >>> log_not_compared(forms)
         {}
     """
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])
@@ -104,5 +103,5 @@ def not_compared(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, s
 
 
 def sha256(content: bytes) -> str:
-    """The digest that classifier.json keeps of a file."""
+    """The digest of a file for classifier.json."""
     return hashlib.sha256(content).hexdigest()

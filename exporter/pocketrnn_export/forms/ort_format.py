@@ -12,11 +12,11 @@ from typing import Final
 import onnxruntime
 
 from pocketrnn.bundle.manifest import Graph, StepGraph
-from pocketrnn_export.comparing.comparing import run_of_onnx
+from pocketrnn_export.comparing.comparing import onnx_run
 from pocketrnn_export.forms.form import Form, sha256
 from pocketrnn_export.forms.step import step_form
 
-__all__ = ["OPERATORS_FILE", "operators_of", "ort_graph", "ort_step_graph"]
+__all__ = ["OPERATORS_FILE", "list_operators", "ort_graph", "ort_step_graph"]
 
 ORT_FILE: Final = "model.ort"
 ORT_STEP_FILE: Final = "model.step.ort"
@@ -25,25 +25,25 @@ OPERATORS_FILE: Final = "required_operators.config"
 
 
 def ort_graph(content: bytes, graph: Graph) -> Form:
-    """An ONNX graph in onnxruntime's format.
+    """The form of an ONNX graph in onnxruntime's format.
 
     Args:
         content: the ONNX file's bytes.
-        graph: what classifier.json says of it.
+        graph: its entry in classifier.json.
     """
-    made = _ort(content)
+    made = _convert_to_ort(content)
     entry = replace(graph, file=ORT_FILE, sha256=sha256(made))
-    return Form(entry, "graph", made, {"ort": run_of_onnx(made, optimized=True)}, one_row=graph.batch == 1)
+    return Form(entry, "graph", made, {"ort": onnx_run(made, optimized=True)}, one_row=graph.batch == 1)
 
 
 def ort_step_graph(content: bytes, graph: StepGraph) -> Form:
-    """A step graph in onnxruntime's format; arguments as for `ort_graph`."""
+    """The form of a step graph in onnxruntime's format; arguments as for `ort_graph`."""
     # The reference evaluator of ONNX cannot read this format.
-    return replace(step_form(_ort(content), replace(graph, file=ORT_STEP_FILE)), float64_run=None)
+    return replace(step_form(_convert_to_ort(content), replace(graph, file=ORT_STEP_FILE)), float64_run=None)
 
 
-def _ort(content: bytes) -> bytes:
-    """An ONNX file in onnxruntime's format, simplified, and independent of this processor."""
+def _convert_to_ort(content: bytes) -> bytes:
+    """Convert an ONNX file to onnxruntime's format, simplified and independent of this processor."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -51,23 +51,23 @@ def _ort(content: bytes) -> bytes:
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         path = Path(folder) / "model.ort"
         options.optimized_model_filepath = str(path)
-        # This folds constants: weights of layers that are stored in int8 become float32 again, since onnxruntime does
-        # not do that when it opens its own format (the compressed ag_news takes 98 us a text unfolded, 59 folded).
+        # This folds constants: int8 weights of layers become float32 again, since onnxruntime does not fold them when
+        # it opens its own format (the compressed ag_news takes 98 us a text unfolded, 59 folded).
         # The embedding stays int8.
         onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         return path.read_bytes()
 
 
-def operators_of(files: Mapping[str, bytes]) -> bytes:
-    """The operators that graphs in onnxruntime's format need, as its build reads them.
+def list_operators(files: Mapping[str, bytes]) -> bytes:
+    """The list of operators that graphs in onnxruntime's format need, as onnxruntime's build reads it.
 
     Args:
-        files: the graphs' bytes, by the names of their files.
+        files: the graphs' bytes, by file name.
     """
     from onnxruntime.tools.ort_format_model import create_config_from_models
 
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder, warnings.catch_warnings():
-        # It leaves the files that it reads to the garbage collector.
+        # It does not close the files that it reads.
         warnings.simplefilter("ignore", ResourceWarning)
         paths = [Path(folder) / name for name in files]
         for path, content in zip(paths, files.values(), strict=True):

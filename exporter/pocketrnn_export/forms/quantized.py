@@ -1,8 +1,8 @@
-"""An ONNX graph with its weights in fewer bytes, in standard operators, and the same graph with these rounded weights.
+"""Quantize the weights of an ONNX graph with standard operators, and make the same graph with the rounded weights.
 
-int8 with a float32 scale a row, or float16. A table of embeddings stays small in memory too: its rows are looked up as
-they are stored, and then scaled. Other weights are brought back to float32 by a Cast and a Mul in front of the node
-that takes them, which onnxruntime does once, when it opens the file: after that the graph is as fast as before.
+Weights are int8 with a float32 scale a row, or float16. An embedding table stays small in memory too: its rows are
+looked up as they are stored, and then scaled. A Cast and a Mul before their node convert other weights to float32,
+which onnxruntime does once, when it opens the file: after that the graph is as fast as before.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import onnx_ir as ir
 from pocketrnn.errors import InputError
 from pocketrnn_export.forms.onnx.onnx_graph import token_lookups
 
-__all__ = ["STORAGES", "Quantized", "Storage", "quantized", "rounded_to_int8"]
+__all__ = ["STORAGES", "QuantizedGraphs", "Storage", "quantize_graph", "round_to_int8"]
 
 # How a weight may be stored.
 STORAGES: Final = ("float32", "float16", "int8")
-# A weight of fewer numbers is left as it is: its scales and two more nodes would take the bytes that it saves.
+# A weight with fewer numbers is left as it is: its scales and two more nodes would take the bytes that it saves.
 _SMALLEST: Final = 256
-# Which inputs of a node are weights worth storing small. Biases are not: of 84,000 numbers of a GRU they are 1,152.
+# The inputs of each operator that are weights worth storing small. Biases are not: 1,152 of a GRU's 84,000 numbers.
 _WEIGHT_INPUTS: Final = {"RNN": (1, 2), "GRU": (1, 2), "LSTM": (1, 2), "Gemm": (0, 1), "MatMul": (0, 1), "Conv": (1,)}
 _FLOAT32: Final = int(ir.DataType.FLOAT)
 
@@ -42,7 +42,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizedGraphs:
     """Two ONNX files that compute the same function: `content` stores the weights in few bytes, `rounded` holds
     the same rounded weights in float32, and every row of the embedding."""
 
@@ -50,7 +50,7 @@ class Quantized:
     rounded: bytes
 
 
-def quantized(content: bytes, storage: Storage, metadata: Mapping[str, str]) -> Quantized:
+def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]) -> QuantizedGraphs:
     """Store the weights of a graph in fewer bytes.
 
     Args:
@@ -59,29 +59,29 @@ def quantized(content: bytes, storage: Storage, metadata: Mapping[str, str]) -> 
         metadata: entries of the file's `metadata_props` to set.
 
     Raises:
-        InputError: rows are to be cut of a table that something else uses too, or a weight is beyond float16.
+        InputError: rows are to be cut from a table that another operator uses too, or a weight is beyond float16.
 
     Example:
-        >>> small = quantized(Path("model.onnx").read_bytes(), Storage(embedding="int8", weights="float32"), {})
+        >>> small = quantize_graph(Path("model.onnx").read_bytes(), Storage(embedding="int8", weights="float32"), {})
         >>> Path("small.onnx").write_bytes(small.content)
     """
-    model, rounded = _read(content), _read(content)
+    model, rounded = _read_model(content), _read_model(content)
     model.metadata_props.update(metadata)
     if storage.rows is not None:
         _cut_tables(model.graph, storage.rows)
-    chosen = [(table, storage.embedding, -1) for table in _tables(model.graph)]
-    chosen += [(weight, storage.weights, axis) for weight, axis in _weights(model.graph)]
+    chosen = [(table, storage.embedding, -1) for table in _find_tables(model.graph)]
+    chosen += [(weight, storage.weights, axis) for weight, axis in _find_weights(model.graph)]
     for value, stored, axis in chosen:
-        _round(rounded.graph.initializers[str(value.name)], stored, axis)
-        _store(model.graph, value, stored, axis)
-    return Quantized(_written(model), _written(rounded))
+        _round_weight(rounded.graph.initializers[str(value.name)], stored, axis)
+        _store_weight(model.graph, value, stored, axis)
+    return QuantizedGraphs(_serialize_model(model), _serialize_model(rounded))
 
 
-def _read(content: bytes) -> ir.Model:
+def _read_model(content: bytes) -> ir.Model:
     return ir.serde.deserialize_model(onnx.load_from_string(content))
 
 
-def _written(model: ir.Model) -> bytes:
+def _serialize_model(model: ir.Model) -> bytes:
     written: bytes = ir.serde.serialize_model(model).SerializeToString()
     return written
 
@@ -92,25 +92,25 @@ def _cut_tables(graph: ir.Graph, rows: int) -> None:
         assert table is not None  # noqa: S101 - token_lookups gives nodes with a table
         if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
-                f"The embedding {table.name} is used for more than looking tokens up, so that no row can be left out.",
+                f"The embedding {table.name} is used for more than lookups, so its rows cannot be cut.",
                 "Compress without cutting the vocabulary.",
             )
-        _set(table, np.ascontiguousarray(_numbers(table)[:rows]))
+        _set_numbers(table, np.ascontiguousarray(_weight_numbers(table)[:rows]))
 
 
-def _tables(graph: ir.Graph) -> list[ir.Value]:
-    """Float tables [rows, numbers] that are only used to look rows up."""
+def _find_tables(graph: ir.Graph) -> list[ir.Value]:
+    """The float tables [rows, numbers] that are only used for lookups."""
     return [
         value
         for value in graph.initializers.values()
         if _is_weight(value, 2)
         and len(value.shape or ()) == 2
-        and all(node.op_type == "Gather" and index == 0 and _axis(node) == 0 for node, index in value.uses())
+        and all(node.op_type == "Gather" and index == 0 and _gather_axis(node) == 0 for node, index in value.uses())
     ]
 
 
-def _weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
-    """Matrices that a node multiplies by, with the axis along which numbers are added up: those share a scale."""
+def _find_weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
+    """The weight matrices of the nodes, with the axis that the product sums over: numbers along it share a scale."""
     found: dict[str, tuple[ir.Value, int]] = {}
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
@@ -138,24 +138,24 @@ def _is_weight(value: ir.Value, least_axes: int) -> bool:
     )
 
 
-def _axis(node: ir.Node) -> int:
+def _gather_axis(node: ir.Node) -> int:
     axis = node.attributes.get("axis")
     return 0 if axis is None else axis.as_int()
 
 
-def _numbers(value: ir.Value) -> Floats:
+def _weight_numbers(value: ir.Value) -> Floats:
     assert value.const_value is not None  # noqa: S101 - an initializer
     numbers: Floats = value.const_value.numpy()
     return numbers
 
 
-def _set(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
+def _set_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
     value.const_value = ir.tensor(numbers, name=value.name)
     value.dtype, value.shape = value.const_value.dtype, ir.Shape(numbers.shape)
 
 
-def _int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Whole numbers from -127 to 127, and the float32 scale of each row that brings them back."""
+def _convert_to_int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Convert to int8 from -127 to 127; and the float32 scale of each row, which converts back."""
     if not np.isfinite(numbers).all():
         raise InputError(f"The weight {name} holds a number that is not finite.", "Store it as float32.")
     scale = (np.abs(numbers).max(axis, keepdims=True) / np.float32(127)).astype(np.float32)
@@ -163,21 +163,21 @@ def _int8(numbers: Floats, axis: int, name: str | None) -> tuple[npt.NDArray[np.
     return np.clip(np.rint(numbers / divisor), -127, 127).astype(np.int8), scale
 
 
-def rounded_to_int8(numbers: Floats) -> Floats:
-    """A matrix rounded to int8 with a scale a row, in float32 again, of the same shape.
+def round_to_int8(numbers: Floats) -> Floats:
+    """Round a matrix to int8 with a scale a row, and return it as float32 of the same shape.
 
     Raises:
         InputError: a number is not finite.
 
     Example:
-        >>> rounded_to_int8(np.array([[127.0, 0.6]], np.float32)).tolist()
+        >>> round_to_int8(np.array([[127.0, 0.6]], np.float32)).tolist()
         [[127.0, 1.0]]
     """
-    whole, scale = _int8(numbers, -1, "given")
+    whole, scale = _convert_to_int8(numbers, -1, "given")
     return whole.astype(np.float32) * scale
 
 
-def _float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
+def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
     with np.errstate(over="ignore"):
         half = numbers.astype(np.float16)
     if not np.isfinite(half).all():
@@ -187,34 +187,34 @@ def _float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
     return half
 
 
-def _round(value: ir.Value, storage: str, axis: int) -> None:
-    numbers = _numbers(value)
+def _round_weight(value: ir.Value, storage: str, axis: int) -> None:
+    numbers = _weight_numbers(value)
     if storage == "int8":
-        whole, scale = _int8(numbers, axis, value.name)
-        _set(value, whole.astype(np.float32) * scale)
+        whole, scale = _convert_to_int8(numbers, axis, value.name)
+        _set_numbers(value, whole.astype(np.float32) * scale)
     elif storage == "float16":
-        _set(value, _float16(numbers, value.name).astype(np.float32))
+        _set_numbers(value, _convert_to_float16(numbers, value.name).astype(np.float32))
 
 
-def _store(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> None:
-    """Replace `value` by what is stored, and put the nodes that bring it back in front of those that use it."""
+def _store_weight(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> None:
+    """Store `value` in fewer bytes, and insert the nodes that convert it to float32 before its users."""
     if storage == "float32":
         return
-    numbers, uses = _numbers(value), list(value.uses())
+    numbers, uses = _weight_numbers(value), list(value.uses())
     if storage == "float16":
-        _set(value, _float16(numbers, value.name))
+        _set_numbers(value, _convert_to_float16(numbers, value.name))
         scale = None
     else:
-        whole, scales = _int8(numbers, axis, value.name)
-        _set(value, whole)
+        whole, scales = _convert_to_int8(numbers, axis, value.name)
+        _set_numbers(value, whole)
         scale = ir.Value(name=f"{value.name}.scale", const_value=ir.tensor(scales, name=f"{value.name}.scale"))
-        _set(scale, scales)
+        _set_numbers(scale, scales)
         graph.register_initializer(scale)
     if all(node.op_type == "Gather" for node, _ in uses):
         for node, _ in uses:
             _scale_after_lookup(graph, node, scale)
         return
-    nodes, result = _brought_back(value, scale, str(value.name))
+    nodes, result = _dequantize(value, scale, str(value.name))
     graph.insert_before(graph[0], nodes)
     for node, index in uses:
         node.replace_input_with(index, result)
@@ -229,7 +229,7 @@ def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None
         nodes.append(ir.node("Gather", [scale, lookup.inputs[1]], {"axis": 0}))
         scales = nodes[-1].outputs[0]
         scales.name = f"{name}.scale"
-    more, result = _brought_back(looked_up, scales, name)
+    more, result = _dequantize(looked_up, scales, name)
     table = lookup.inputs[0]
     assert table is not None and table.dtype is not None  # noqa: S101, PT018 - an initializer
     looked_up.dtype, result.shape = table.dtype, shape
@@ -238,8 +238,8 @@ def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None
         node.replace_input_with(index, result)
 
 
-def _brought_back(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:
-    """Nodes from what is stored to float32."""
+def _dequantize(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:
+    """The nodes that convert a stored value to float32, and the result."""
     cast = ir.node("Cast", [stored], {"to": _FLOAT32})
     result = cast.outputs[0]
     result.name, result.dtype = f"{name}.float32", ir.DataType.FLOAT

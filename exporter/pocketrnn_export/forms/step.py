@@ -1,4 +1,4 @@
-"""The step graph of a classifier of texts: it continues where it stopped, and answers for all it has read."""
+"""The step graph of a classifier of texts: it continues from a state, and answers for all tokens read so far."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import nn
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.errors import ExportError
 from pocketrnn.text import AnyTextRules, TextRules
-from pocketrnn.text.text_input import held_against_streams
+from pocketrnn.text.text_input import reason_against_streams
 from pocketrnn_export.comparing.cases import Ids
-from pocketrnn_export.comparing.comparing import session_of
-from pocketrnn_export.comparing.float64_graph import Doubles, Run64, evaluator, in_float64
+from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.comparing.float64_graph import Doubles, Run64, build_evaluator, model_as_float64
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.chunks import Floats, chunks_read, read_in_chunks
+from pocketrnn_export.forms.chunks import Floats, chunk_counts, read_in_chunks
 from pocketrnn_export.forms.form import Form, FormKind, sha256
-from pocketrnn_export.forms.step_of_graph import bidirectional, step_of_graph
+from pocketrnn_export.forms.step_of_graph import bidirectional_error, convert_to_step_graph
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.linear import LinearClassifier
@@ -32,9 +32,9 @@ STEP_FILE: Final = "model.step.onnx"
 
 
 def step_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> Form:
-    """A step graph as a form: run on whole texts or sequences, each read step by step and in chunks.
+    """The form of a step graph: its runs read whole texts or sequences step by step and in chunks.
 
-    The beginning of a text is a text too: reading it step by step covers every beginning of the cases.
+    The beginning of a text is a text too: reading step by step covers every beginning of the cases.
 
     Args:
         content: the file's bytes.
@@ -42,10 +42,10 @@ def step_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> F
         rows: for one that takes samples, the rows that ids stand for. Each sequence is read alone, also in random
             chunks.
     """
-    chunks = chunks_read("token" if rows is None else "step")
+    chunks = chunk_counts("token" if rows is None else "step")
     if rows is None:
         del chunks["chunks at random"]
-    session, name = session_of(content), "tokens" if rows is None else "samples"
+    session, name = open_session(content), "tokens" if rows is None else "samples"
 
     def read_on(some: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
         logits, new = session.run(["logits", "new_state"], {name: some[None], "state": state})
@@ -57,18 +57,18 @@ def step_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> F
         content,
         {f"step graph, {cut}": read_in_chunks(read_on, graph.state_size, parts, rows) for cut, parts in chunks.items()},
         one_row=rows is not None,
-        float64_run=lambda: _float64_run_of_steps(content, graph.state_size, name, rows),
+        float64_run=lambda: _make_float64_step_run(content, graph.state_size, name, rows),
     )
 
 
-def _check(module: nn.Module, rules: AnyTextRules) -> None:
-    """Refuse what is known before any work not to answer while a text arrives.
+def _check_streaming(module: nn.Module, rules: AnyTextRules) -> None:
+    """Refuse a module or rules that cannot stream, before any work is done.
 
     Raises:
-        ExportError: the module or the rules do not, with the reason.
+        ExportError: the module or the rules cannot stream, with the reason.
     """
     if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
-        raise bidirectional("text", "word")
+        raise bidirectional_error("text", "word")
     if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:
         raise ExportError(
             "A classifier with a linear part cannot be exported for streaming.",
@@ -76,33 +76,33 @@ def _check(module: nn.Module, rules: AnyTextRules) -> None:
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise ExportError(
-            "A classifier of n-grams cannot answer while a text arrives: they stand after all single tokens, so that "
+            "A classifier of n-grams cannot answer while a text arrives: n-grams come after all single tokens, so that "
             "each new word would come in the middle.",
             "Train one with `pocketrnn train --ngrams 1`, or leave streaming out.",
         )
-    # Reasons against streaming with rules of subwords are seen with their vocabulary.
-    if isinstance(rules, TextRules) and (held := held_against_streams(rules, ())):
-        raise _unfollowed(held)
+    # Rules of subwords are checked later, with their vocabulary.
+    if isinstance(rules, TextRules) and (held := reason_against_streams(rules, ())):
+        raise _streaming_error(held)
 
 
-def _make(_prepared: ExportableModule, description: Description, forms: Sequence[Form]) -> Form:
-    if held := held_against_streams(description.text.rules, description.text.vocabulary):
-        raise _unfollowed(held)
+def _make_step_form(_prepared: ExportableModule, description: Description, forms: Sequence[Form]) -> Form:
+    if held := reason_against_streams(description.text.rules, description.text.vocabulary):
+        raise _streaming_error(held)
     ((graph, whole),) = ((form.entry, form.content) for form in forms if isinstance(form.entry, Graph))
-    content, size = step_of_graph(whole, most=None if graph.limits is None else graph.limits.max_tokens)
+    content, size = convert_to_step_graph(whole, most=None if graph.limits is None else graph.limits.max_tokens)
     return step_form(content, StepGraph(STEP_FILE, "", size))
 
 
-STEP: Final = FormKind("streaming", _make, _check)
+STEP: Final = FormKind("streaming", _make_step_form, _check_streaming)
 
 
-def _unfollowed(held: str) -> ExportError:
+def _streaming_error(held: str) -> ExportError:
     return ExportError(f"The text rules hold {held}, which a stream cannot follow.", "Leave streaming out.")
 
 
-def _float64_run_of_steps(content: bytes, state_size: int, name: str, rows: Floats | None) -> Run64:
-    """A step graph in double precision, each text or sequence read in three chunks."""
-    evaluate = evaluator(in_float64(onnx.load_from_string(content)))
+def _make_float64_step_run(content: bytes, state_size: int, name: str, rows: Floats | None) -> Run64:
+    """A run of a step graph in double precision, which reads each text or sequence in three chunks."""
+    evaluate = build_evaluator(model_as_float64(onnx.load_from_string(content)))
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
         # Rows of one length are read together: the graph takes a batch, and Python is slow.

@@ -1,8 +1,8 @@
-"""The step graph of a graph of whole texts, or of sequences of numbers: the same layers, made to go on from a state.
+"""Make the step graph of a graph for whole texts, or for sequences of numbers: the same layers, continued from a state.
 
-A bundle that was exported without streaming has all that a step needs: its layers. Only their surroundings differ: a
-step begins with a state, and has no padding to hide. The result is proven like any step graph, against the graph that
-it was made from.
+A bundle that was exported without streaming has the layers that a step needs. Only their surroundings differ: a step
+begins with a state, and has no padding to hide. The result is proven like any step graph, against the graph that it was
+made from.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.one_text import needed_nodes, size_values_of
-from pocketrnn_export.forms.packed_file.size_values import Affine, SizeValues, attributes_of
+from pocketrnn_export.forms.packed_file.one_text import find_size_values, needed_nodes
+from pocketrnn_export.forms.packed_file.size_values import Affine, SizeValues, read_attributes
 
-__all__ = ["bidirectional", "step_of_graph"]
+__all__ = ["bidirectional_error", "convert_to_step_graph"]
 
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
-# The operators that compute each token by itself, if all else that they read is the same for every token.
+# The operators that compute each token by itself, if their other inputs are the same for every token.
 _OF_EACH: Final = frozenset(
     {"Gather", "Cast", "Mul", "Add", "Transpose", "Squeeze", "Identity", "MatMul"}
     | {"Sub", "Div", "Neg", "Relu", "LeakyRelu", "Elu", "Gelu", "Erf", "Sigmoid", "Tanh", "Clip", "Min", "Max"}
@@ -37,7 +37,7 @@ _ZEROS_OF_ZEROS: Final = frozenset(
 _COUNT: Final = (1, 0)
 # The index of the last token.
 _LAST: Final = (1, -1)
-# Where a layer of an ONNX file has the lengths and the first state; an LSTM's first cell comes next.
+# The index of a layer's input with the lengths.
 _LENGTHS_AT: Final = 4
 _IN_WINDOWS: Final = (
     "Answer it in windows, with stream(window=...), and leave streaming out; or train one whose state is carried: "
@@ -46,15 +46,15 @@ _IN_WINDOWS: Final = (
 _STATE_AT: Final = 5
 
 
-def bidirectional(whole: str, one: str) -> ExportError:
-    """The refusal of a classifier that reads from both ends.
+def bidirectional_error(whole: str, one: str) -> ExportError:
+    """The error for a bidirectional classifier, which cannot stream.
 
     Args:
-        whole: the name of what it reads: `text`, `recording`.
+        whole: the name of its input: `text`, `recording`.
         one: the name of a step of it.
 
     Example:
-        >>> raise bidirectional("text", "word")
+        >>> raise bidirectional_error("text", "word")
     """
     return ExportError(
         f"A bidirectional classifier cannot answer while a {whole} arrives: it reads from both ends, and each new "
@@ -77,12 +77,12 @@ class _Source(Enum):
     TEXT = "text"
 
 
-def step_of_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
-    """The step graph of a graph, and the size of its state.
+def convert_to_step_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
+    """Make the step graph of a graph, and return it with the size of its state.
 
     The state is that of `pocketrnn_export.forms.step`: every layer's hidden state, for an LSTM every layer's cell
-    state, for pooling by mean or max what there was so far, and of how many tokens, and what was read of the last token
-    where a layer is given each token with the one before.
+    state, for pooling by mean or max the value so far and the number of tokens, and the last token's embedding where
+    a layer reads each token with the one before.
 
     Args:
         content: an ONNX file that maps tokens int64 [batch, sequence], or samples float32 [batch, sequence, channels],
@@ -90,18 +90,18 @@ def step_of_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, in
         most: the most tokens or samples that it takes.
 
     Raises:
-        ExportError: the graph reads from both ends or not token by token, or what it does is not known to go on from a
-            state; the message names the operator.
+        ExportError: the graph is bidirectional, does not read token by token, or has an operator that cannot continue
+            from a state; the message names it.
 
     Example:
-        >>> step_of_graph((folder / "model.onnx").read_bytes())[1]    # of a GRU of 96, and of its maximum so far
+        >>> convert_to_step_graph((folder / "model.onnx").read_bytes())[1]    # a GRU of 96, and its maximum so far
         193
     """
-    return _Reading(content, most).step()
+    return _StepBuilder(content, most).step()
 
 
-class _Reading:
-    """A graph read in its order: what each of its values is of, and the nodes of the step so far."""
+class _StepBuilder:
+    """Reads a graph in order, and notes the source of each value and the nodes of the step so far."""
 
     def __init__(self, content: bytes, most: int | None) -> None:
         self.content, self.most = content, most
@@ -111,7 +111,7 @@ class _Reading:
         self.given = model.graph.input[0]
         self.takes_numbers = self.given.name == "samples"
         self.sources |= {self.given.name: _Source.TOKENS, "lengths": _Source.LENGTHS, "": _Source.WEIGHTS}
-        # Which axis the steps of a value are counted on.
+        # The time axis of each value.
         self.axis = {self.given.name: 1}
         self.made = {name: node for node in model.graph.node for name in node.output if name}
         self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -127,7 +127,7 @@ class _Reading:
         for node in self.model.graph.node:
             self._read(node)
         if not self.hidden or self.sources.get("logits") is not _Source.TEXT:
-            raise self._unknown("its logits do not come from a recurrent layer")
+            raise self._unsupported_error("its logits do not come from a recurrent layer")
         states = [*self.hidden, *self.cells]
         sizes = [size for _, size in states]
         new = [name for name, _ in states]
@@ -138,7 +138,7 @@ class _Reading:
         new += [name for name, _ in self.before]
         self.constants["step.sizes"] = np.array(sizes, np.int64)
         parts = [f"step.before.{i}" for i in range(len(sizes))]
-        # The parts were named as they were met: layers first, then cells, then the pooling, then the last token.
+        # The order of the state's parts: layers first, then cells, then the pooling, then the last token.
         renamed = dict(zip([*(f"{name}.before" for name in new)], parts, strict=True))
         begin = [helper.make_node("Split", ["state", "step.sizes"], parts, axis=1)]
         for node in self.nodes:
@@ -150,7 +150,7 @@ class _Reading:
     def _read(self, node: NodeProto) -> None:
         kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
-            raise self._unknown(f"{node.op_type} {node.name} reads a value of no known kind")
+            raise self._unsupported_error(f"{node.op_type} {node.name} reads a value from an unknown source")
         if kinds <= {_Source.WEIGHTS}:
             self._keep(node, _Source.WEIGHTS)
         elif node.op_type in _GATES:
@@ -163,7 +163,7 @@ class _Reading:
             node.op_type == "Where"
             and self.sources[node.input[0]] is _Source.LENGTHS
             and self.sources[node.input[2]] is _Source.TOKENS
-            # A token that the text has.
+            # The mask keeps all tokens of the text.
             and self._is_everywhere(node.input[0], (0, False))
         ):
             self._mark(node, _Source.MASKED)
@@ -194,36 +194,36 @@ class _Reading:
         elif self._puts_zeros_before(node):
             self._mark(node, _Source.PADDED)
             self.unmasked[node.output[0]] = node.input[0]
-        elif self.sources[node.input[0]] is _Source.PADDED and self._leaves_last_out(node):
-            self._step_before(node)
+        elif self.sources[node.input[0]] is _Source.PADDED and self._drops_last_step(node):
+            self._add_step_before(node)
         elif kinds <= {_Source.WEIGHTS, _Source.TOKENS} and self._reads_each(node):
             self._keep(node, _Source.TOKENS)
             self._follow(node)
         elif node.op_type in _OF_NEIGHBOURS:
-            raise self._unknown(f"{node.op_type} {node.name} looks at several {self._things} at once")
+            raise self._unsupported_error(f"{node.op_type} {node.name} looks at several {self._things} at once")
         else:
-            raise self._unknown(f"{node.op_type} {node.name} is not known to go on from a state")
+            raise self._unsupported_error(f"{node.op_type} {node.name} is not known to go on from a state")
 
     @property
     def _things(self) -> str:
         return "steps" if self.takes_numbers else "words"
 
     def _is_last_step(self, node: NodeProto) -> bool:
-        """Whether it picks the last step, whose output is all that a state would add to."""
+        """Whether a node picks the last step, whose output already holds the whole state."""
         index = self.weights.get(node.input[1]) if node.op_type == "Gather" else None
         if index is None or self.sources[node.input[0]] is not _Source.TOKENS:
             return False
-        axis = attributes_of(node).get("axis", 0)
+        axis = read_attributes(node).get("axis", 0)
         return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
 
     def _index_of_last_step(self, node: NodeProto) -> int | list[int] | None:
-        """The index by which `Gather` picks the last step, where the node picks it by the lengths; else None."""
+        """The index for a `Gather` of the last step, where the node picks it by the lengths; else None."""
         if node.op_type not in ("GatherElements", "GatherND"):
             return None
         steps, index = node.input
         if self.sources[steps] is not _Source.TOKENS or self.axis.get(steps) != 1:
             return None
-        known, attributes = self._sizes().known.get(index), attributes_of(node)
+        known, attributes = self._sizes().known.get(index), read_attributes(node)
         whole = [(0, 1), (0, 1), (0, self._width(steps))]
         if node.op_type == "GatherElements":
             each = attributes.get("axis", 0) == 1 and self._sizes().sizes(index) == whole
@@ -232,50 +232,50 @@ class _Reading:
         return -1 if picks and self._sizes().sizes(index) == [(0, 1), (0, 2)] else None
 
     def _reads_each(self, node: NodeProto) -> bool:
-        """Whether it computes each step by itself. Where it looks up, that is tokens in a table: to pick some of the
-        tokens is another thing."""
+        """Whether a node computes each step by itself. A Gather must look tokens up in a table, and not pick some of
+        the tokens."""
         if node.op_type == "Gather":
             return self.sources[node.input[0]] is _Source.WEIGHTS
         if node.op_type == "Concat":
             each = [(self.sources[name], self.axis.get(name)) for name in node.input]
-            return {*each} == {(_Source.TOKENS, 1)} and bool(attributes_of(node)["axis"] == 2)
+            return {*each} == {(_Source.TOKENS, 1)} and bool(read_attributes(node)["axis"] == 2)
         if node.op_type == "LayerNormalization":
-            return bool(attributes_of(node).get("axis", -1) == -1)
+            return bool(read_attributes(node).get("axis", -1) == -1)
         of_steps = [name for name in node.input if self.sources.get(name) is _Source.TOKENS]
         if len(of_steps) > 1 and (node.op_type == "MatMul" or len(set(map(self._axis_from_end, of_steps))) > 1):
             return False
         return node.op_type in _OF_EACH
 
     def _axis_from_end(self, name: str) -> int:
-        """Which axis the steps of a value are counted on, from its last one."""
+        """The time axis of a value, counted from the last axis."""
         sizes = self._sizes().sizes(name)
         return self.axis.get(name, 0) - len(sizes or ())
 
     def _numbers(self, name: str) -> list[int]:
-        """The numbers of a weight; none where it is computed."""
+        """The numbers of a weight; an empty list for a computed value."""
         return numpy_helper.to_array(self.weights[name]).tolist() if name in self.weights else []
 
     def _puts_zeros_before(self, node: NodeProto) -> bool:
-        """Whether it puts one step of zeros before all steps, [batch, sequence, n]."""
+        """Whether a node pads one step of zeros before all steps, [batch, sequence, n]."""
         if (
             node.op_type != "Pad"
             or self.sources[node.input[0]] is not _Source.TOKENS
             or self.axis.get(node.input[0]) != 1
         ):
             return False
-        of_zeros = attributes_of(node).get("mode", b"constant") == b"constant" and (
+        of_zeros = read_attributes(node).get("mode", b"constant") == b"constant" and (
             len(node.input) < 3 or not node.input[2] or self._is_zeros(node.input[2])
         )
         return of_zeros and len(node.input) < 4 and self._numbers(node.input[1]) == [0, 1, 0, 0, 0, 0]
 
-    def _leaves_last_out(self, node: NodeProto) -> bool:
-        """Whether it takes all steps but the last one."""
+    def _drops_last_step(self, node: NodeProto) -> bool:
+        """Whether a node takes all steps but the last one."""
         if node.op_type != "Slice" or len(node.input) < 4:
             return False
         return [self._numbers(name) for name in node.input[1:]] in ([[0], [-1], [1]], [[0], [-1], [1], [1]])
 
-    def _step_before(self, node: NodeProto) -> None:
-        """Each step's step before it: of the first one, what the state has."""
+    def _add_step_before(self, node: NodeProto) -> None:
+        """Add the shift of all steps by one: the state gives the step before the first one."""
         steps, before = self.unmasked[node.input[0]], f"{node.output[0]}.last"
         self.constants |= {"step.second": np.array([1], np.int64), "step.end": np.array(-1, np.int64)}
         self._node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
@@ -287,24 +287,24 @@ class _Reading:
         self.before.append((before, self._width(steps)))
 
     def _is_everywhere(self, name: str, number: Affine) -> bool:
-        """Whether a value of a whole text is one number, a * tokens + b, at each place and for every number of tokens:
-        the graph says so, whatever the texts of a proof show."""
+        """Whether all elements of a value are the same a * tokens + b, for every number of tokens. That follows from
+        the graph, not from runs on texts."""
         known = self._sizes().known.get(name)
         return known is not None and {*known.ends} == {number}
 
     def _sizes(self) -> SizeValues:
         if self.size_values is None:
-            # The sizes of the graph as it was: the nodes of the model become those of the step.
-            self.size_values = size_values_of(onnx.load_from_string(self.content), self.most)
+            # The sizes of the original graph: the model's nodes are changed for the step.
+            self.size_values = find_size_values(onnx.load_from_string(self.content), self.most)
         return self.size_values
 
     def _follow(self, node: NodeProto) -> None:
-        """Note which axis of what it makes the steps are counted on."""
+        """Note the time axis of a node's output."""
         axis = next((self.axis[name] for name in node.input if name in self.axis), None)
         if axis is None:
             return
         if node.op_type == "Transpose":
-            axis = list(attributes_of(node)["perm"]).index(axis)
+            axis = list(read_attributes(node)["perm"]).index(axis)
         elif node.op_type == "Squeeze":
             axes = self.weights.get(node.input[1]) if len(node.input) > 1 else None
             cut = [] if axes is None else numpy_helper.to_array(axes).tolist()
@@ -315,7 +315,7 @@ class _Reading:
     def _whole(self) -> str:
         return "recording" if self.takes_numbers else "text"
 
-    def _unknown(self, what: str) -> ExportError:
+    def _unsupported_error(self, what: str) -> ExportError:
         return ExportError(
             f"The graph cannot be made to answer while a {self._whole} arrives: {what}.",
             _IN_WINDOWS
@@ -324,12 +324,12 @@ class _Reading:
         )
 
     def _is_zeros(self, name: str) -> bool:
-        """Whether a value that no step decides is zeros, of whatever shape."""
+        """Whether a value that does not depend on the steps is all zeros."""
         if name in self.weights:
             return not numpy_helper.to_array(self.weights[name]).any()
         node = self.made.get(name)
         if node is not None and node.op_type == "ConstantOfShape":
-            value = attributes_of(node).get("value")
+            value = read_attributes(node).get("value")
             return value is None or not numpy_helper.to_array(value).any()
         return node is not None and node.op_type in _ZEROS_OF_ZEROS and self._is_zeros(node.input[0])
 
@@ -344,9 +344,9 @@ class _Reading:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
 
     def _layer(self, node: NodeProto) -> None:
-        attributes = attributes_of(node)
+        attributes = read_attributes(node)
         if attributes.get("direction", b"forward") != b"forward":
-            raise bidirectional(self._whole, self._things[:-1])
+            raise bidirectional_error(self._whole, self._things[:-1])
         inputs = [*node.input, *[""] * 8][:8]
         of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
         if (
@@ -357,7 +357,7 @@ class _Reading:
             or any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7])
             or self.axis.get(inputs[0]) != 0
         ):
-            raise self._unknown(
+            raise self._unsupported_error(
                 f"the layer {node.op_type} {node.name} begins with a state of its own, or reads no tokens"
             )
         size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
@@ -380,24 +380,24 @@ class _Reading:
         self.sources |= {outputs[0]: _Source.TOKENS, **dict.fromkeys(outputs[1:], _Source.TEXT)}
         self.axis[outputs[0]] = 0
 
-    def _over_the_text(self, node: NodeProto) -> None:
-        """Refuse a reduction of anything but the sequence, which stands second, or of what no layer read."""
+    def _check_reduction(self, node: NodeProto) -> None:
+        """Refuse a reduction of another axis than the sequence, axis 1, or one before the first recurrent layer."""
         if not self.hidden:
-            raise self._unknown("it pools what no recurrent layer read")
-        attributes = attributes_of(node)
+            raise self._unsupported_error("it pools what no recurrent layer read")
+        attributes = read_attributes(node)
         axes = attributes.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
             axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
         if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1) or self.pooled is not None:
             what = f"reduces something else than the {self._whole}, or does so twice"
-            raise self._unknown(f"{node.op_type} {node.name} {what}")
+            raise self._unsupported_error(f"{node.op_type} {node.name} {what}")
 
-    def _newest(self, node: NodeProto, operator: str) -> str:
-        """The reduction, of the tokens of this step alone."""
-        self._over_the_text(node)
+    def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
+        """Add the reduction of the new tokens only, and return its name."""
+        self._check_reduction(node)
         newest, tokens = f"{node.output[0]}.newest", self.unmasked.get(node.input[0], node.input[0])
         self.constants["step.second"] = np.array([1], np.int64)
-        # Its axis is an attribute of a maximum before version 18 of the operators, and of a sum before 13.
+        # The axes are an attribute of ReduceMax before opset 18, and of ReduceSum before 13.
         if any(attribute.name == "axes" for attribute in node.attribute):
             self._node(operator, [tokens], newest, axes=[1], keepdims=0)
         else:
@@ -408,7 +408,7 @@ class _Reading:
         return newest
 
     def _maximum(self, node: NodeProto) -> None:
-        newest, pooled = self._newest(node, "ReduceMax"), node.output[0]
+        newest, pooled = self._reduce_new_steps(node, "ReduceMax"), node.output[0]
         self.constants["step.none"] = np.array(0, np.float32)
         self._node("Greater", ["step.count.before", "step.none"], "step.began")
         self._node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
@@ -417,7 +417,7 @@ class _Reading:
         self.pooled = pooled, self._width(node.input[0])
 
     def _sum(self, node: NodeProto) -> None:
-        newest, kept = self._newest(node, "ReduceSum"), f"{node.output[0]}.sum"
+        newest, kept = self._reduce_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
         self._node("Add", [f"{kept}.before", newest], kept)
         self.pooled = kept, self._width(node.input[0])
 
@@ -426,10 +426,10 @@ class _Reading:
         self.sources[output] = _Source.TEXT
 
     def _width(self, name: str) -> int:
-        """How many numbers a step of a value has."""
+        """The number of features in a step of a value."""
         sizes = self._sizes().sizes(name)
         if not sizes or sizes[-1][0]:
-            raise self._unknown(f"the size of a step of {name} is not known")
+            raise self._unsupported_error(f"the size of a step of {name} is not known")
         return sizes[-1][1]
 
     def _written(self, nodes: Sequence[NodeProto], size: int) -> bytes:

@@ -12,40 +12,40 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import TorchScript
 from pocketrnn.errors import ExportError, InputError, first_line
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.comparing.comparing import run_of
+from pocketrnn_export.comparing.comparing import module_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.intake.torchscript_file import no_deprecations, read_back, saved
+from pocketrnn_export.intake.torchscript_file import ignore_warnings, load_from_bytes, save_to_bytes
 from pocketrnn_export.tracing.trace import script_session
 
-__all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "traced"]
+__all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "trace_torchscript"]
 
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
 
 
-def _check(_module: nn.Module, _rules: AnyTextRules) -> None:
+def _check_python_version(_module: nn.Module, _rules: AnyTextRules) -> None:
     if sys.version_info >= (3, 14):
         raise InputError(
             "TorchScript does not support Python 3.14.", "Export without it: --no-torchscript, or torchscript=False."
         )
 
 
-def _make(prepared: ExportableModule, _description: Description, _forms: Sequence[Form]) -> Form:
-    content, script = traced(prepared.to_script, prepared.example)
+def _make_torchscript_form(prepared: ExportableModule, _description: Description, _forms: Sequence[Form]) -> Form:
+    content, script = trace_torchscript(prepared.to_script, prepared.example)
     return Form(
         entry=TorchScript(TORCHSCRIPT_FILE, sha256(content)),
         member="torchscript",
         content=content,
-        runs={"torchscript": run_of(script, takes_lengths=prepared.takes_lengths)},
+        runs={"torchscript": module_run(script, takes_lengths=prepared.takes_lengths)},
         one_row=prepared.one_text,
     )
 
 
-TORCHSCRIPT: Final = FormKind("TorchScript", _make, _check)
+TORCHSCRIPT: Final = FormKind("TorchScript", _make_torchscript_form, _check_python_version)
 
 
-def traced(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
+def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
     """Trace a module, packing and all, and read it back from the bytes of its file.
 
     Args:
@@ -58,13 +58,13 @@ def traced(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch
     Raises:
         ExportError: the module cannot be traced.
     """
-    with no_deprecations(), torch.no_grad():
+    with ignore_warnings(), torch.no_grad():
         try:
             # The check would run the module once more on one shape; the proof runs it on all of them.
             with script_session(module):
                 script = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-            content = saved(script)
-            return content, read_back(content)
+            content = save_to_bytes(script)
+            return content, load_from_bytes(content)
         # Tracing fails with errors of many classes, among them the module's own, and sys.exit in it.
         except (Exception, SystemExit) as error:
             raise ExportError(

@@ -1,4 +1,4 @@
-"""Which texts a module has an answer to: how few tokens, how many, and padding only."""
+"""Find which texts a module answers: the fewest tokens, the most, and texts of padding only."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.cases import Case, Run, Widths, real_id
+from pocketrnn_export.comparing.cases import Case, Run, Widths, non_padding_id
 
-__all__ = ["least_tokens", "of_answered_lengths", "padding_fault"]
+__all__ = ["find_least_tokens", "find_padding_fault", "keep_answered_lengths"]
 
-# How long the texts of padding only are that a module is asked. A convolution needs the longer ones.
+# Lengths of the texts of padding only that are tried. A convolution needs the longer ones.
 _PADDING_WIDTHS: Final = (1, 2, 7, 31)
-# Where a module answers no text of as many tokens as its neighbours are compared on.
+# Lengths that are tried where the module answers none of the cases' own lengths.
 _FEW_TOKENS: Final = (12, 8, 5)
 
 
-def least_tokens(run: Run, widths: Widths, padding_id: int, shortest: int) -> int:
-    """The fewest tokens of a text that the module answers: a standard deviation over the steps has no value for one."""
+def find_least_tokens(run: Run, widths: Widths, padding_id: int, shortest: int) -> int:
+    """Return the fewest tokens that the module answers: a standard deviation over steps needs more than one."""
     for tokens in range(1, shortest + 1):
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)
-            if np.isfinite(run(np.full((1, width), real_id(padding_id)), np.array([width])).max()):
+            if np.isfinite(run(np.full((1, width), non_padding_id(padding_id)), np.array([width])).max()):
                 return tokens if widths.filled else width
-    # It fails on more than short texts, which is told where that is seen.
+    # It fails on longer texts, too: the comparison that meets them reports this.
     return 1
 
 
-def padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
-    """How the module fails on a text of padding only, of a length at which it answers another text; else None.
+def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
+    """Return how the module fails on a text of padding only, at a length at which it answers other texts; else None.
 
     Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
     count, or mask all steps with minus infinity, and give NaN.
     """
     for width in dict.fromkeys(map(widths.clip, _PADDING_WIDTHS)):
-        real, padding = (np.full((1, width), i, np.int64) for i in (real_id(padding_id), padding_id))
+        real, padding = (np.full((1, width), i, np.int64) for i in (non_padding_id(padding_id), padding_id))
         lengths = np.array([width], np.int64)
         with contextlib.suppress(ExportError):
             if not np.isfinite(run(real, lengths).max()):
@@ -52,10 +52,10 @@ def padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
     return None
 
 
-def of_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
-    """The cases of lengths that the module answers a text of; where it answers none of these, cut to one that it does.
+def keep_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
+    """Keep the cases whose lengths the module answers; where there are none, cut a case to a length that it answers.
 
-    One with a table of 40 positions answers no longer text. That limit is found where it is traced.
+    A module with 40 position embeddings answers no longer text. The trace finds that limit.
     """
     widest = max(cases, key=lambda case: case.tokens.shape[1])
     longest = widest.tokens[[widest.lengths.argmax()]]
@@ -65,5 +65,5 @@ def of_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
             run(row, np.array([row.shape[1]], np.int64))
             within = [case for case in cases if case.lengths.max() <= most]
             return within or [Case(c.name, c.tokens[:, :most], np.minimum(c.lengths, most)) for c in cases[:1]]
-    # It fails for another reason, which is told where it is asked next.
+    # It fails for another reason: the next call of the module reports it.
     return list(cases)

@@ -1,4 +1,4 @@
-"""Checks of a file of PyTorch before PyTorch reads it: bounds on the memory that a small file can ask for.
+"""Check a PyTorch file before PyTorch reads it: a small file must not ask for much memory.
 
 `torch.load(weights_only=True)` and `torch.jit.load` check what they read against the storages in the file. Three things
 they allow: a compressed entry of an archive (1 MB of them gave 1 GB), `bytearray(n)` (38 bytes gave 2 GB), and a tensor
@@ -13,12 +13,12 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.errors import InputError, first_line, reason
+from pocketrnn.errors import InputError, error_reason, first_line
 
-__all__ = ["LARGEST_PICKLE", "check_pickles", "checked_entries"]
+__all__ = ["LARGEST_PICKLE", "check_entries", "check_pickles"]
 
-# The pickle around the tensors' bytes: 10,000 tensors take some 2.5 MB. A pickle of this size takes up to 1.3 GB when
-# it is read.
+# The pickle around the tensors' bytes: 10,000 tensors take some 2.5 MB. Reading a pickle of this
+# size takes up to 1.3 GB.
 LARGEST_PICKLE: Final = 1 << 24
 # torch.jit.save compresses the code; the tensors' bytes are never compressed.
 _LARGEST_CODE: Final = 1 << 26
@@ -26,14 +26,14 @@ _MAKES_BY_SIZE: Final = re.compile(rb"c(?:__builtin__|builtins)\nbytearray\n|cto
 _SAVE_AGAIN: Final = "Save it again."
 
 
-def checked_entries(path: Path) -> list[zipfile.ZipInfo]:
-    """The entries of an archive; empty for a file that is none.
+def check_entries(path: Path) -> list[zipfile.ZipInfo]:
+    """Check and return the entries of an archive; empty for other files.
 
     Raises:
         InputError: the archive is damaged, or its entries take more memory than a file of this size should.
 
     Example:
-        >>> [entry.filename for entry in checked_entries(Path("weights.pt"))][0]
+        >>> [entry.filename for entry in check_entries(Path("weights.pt"))][0]
         'weights/data.pkl'
     """
     try:
@@ -44,8 +44,8 @@ def checked_entries(path: Path) -> list[zipfile.ZipInfo]:
     # Whatever zipfile makes of damaged bytes: BadZipFile, UnicodeDecodeError, NotImplementedError, struct.error.
     except Exception as error:
         raise InputError(f"{path} is a damaged archive: {first_line(error)}.", _SAVE_AGAIN) from None
-    code, size = [entry for entry in entries if _is_code(entry)], path.stat().st_size
-    others = [entry for entry in entries if not _is_code(entry)]
+    code, size = [entry for entry in entries if _is_code_entry(entry)], path.stat().st_size
+    others = [entry for entry in entries if not _is_code_entry(entry)]
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in others):
         raise InputError(f"{path} is a compressed archive, which PyTorch does not write.", _SAVE_AGAIN)
     if sum(entry.file_size for entry in others) > size or sum(entry.file_size for entry in code) > _LARGEST_CODE:
@@ -57,14 +57,13 @@ def check_pickles(path: Path) -> None:
     """Check the pickles of a file that `torch.save` wrote, before they are read.
 
     Raises:
-        InputError: the archive is refused by `checked_entries`; a pickle is too large, or makes something of a size
-            that stands in it alone.
+        InputError: `check_entries` refuses the archive; a pickle is too large, or makes an object from a size alone.
 
     Example:
         >>> check_pickles(Path("weights.pt"))
     """
-    # PyTorch finds entries whatever the case of their names.
-    entries = [entry for entry in checked_entries(path) if entry.filename.lower().endswith(".pkl")]
+    # PyTorch ignores upper and lower case in the names of entries.
+    entries = [entry for entry in check_entries(path) if entry.filename.lower().endswith(".pkl")]
     for entry in entries:
         if entry.file_size > LARGEST_PICKLE:
             raise InputError(
@@ -77,7 +76,7 @@ def check_pickles(path: Path) -> None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             is_archive, found = content[:4] == b"PK\x03\x04", _MAKES_BY_SIZE.search(content) is not None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a file of weights: {reason(error)}.", _SAVE_AGAIN) from None
+        raise InputError(f"{path} is not a file of weights: {error_reason(error)}.", _SAVE_AGAIN) from None
     if is_archive and not entries:
         raise InputError(f"{path} is not a file of weights: the archive is cut short, or holds no pickle.", _SAVE_AGAIN)
     if found:
@@ -87,5 +86,5 @@ def check_pickles(path: Path) -> None:
         )
 
 
-def _is_code(entry: zipfile.ZipInfo) -> bool:
+def _is_code_entry(entry: zipfile.ZipInfo) -> bool:
     return "/code/" in entry.filename

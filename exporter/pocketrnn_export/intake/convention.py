@@ -1,4 +1,4 @@
-"""How a module is called: what its forward is given for a batch of texts, and where in its answer the logits are."""
+"""How to call a module: what forward is given for a batch of texts, and which part of its answer is the logits."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from pocketrnn.errors import InputError, first_line, shown
-from pocketrnn_export.intake.last_activation import ActivationCall, Passing
+from pocketrnn.errors import InputError, first_line, short_repr
+from pocketrnn_export.intake.last_activation import ActivationCall, ActivationSkipped
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
-from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.module_runs.kept_attributes import attributes_kept
-from pocketrnn_export.module_runs.operations import beside
-from pocketrnn_export.torch_internals import called_plainly
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.kept_attributes import restore_attributes
+from pocketrnn_export.module_runs.operations import label_beside
+from pocketrnn_export.torch_internals import call_forward_directly
 
 __all__ = [
     "BATCH_SIZE",
     "Call",
     "CallAdapter",
     "Convention",
-    "OfTwoTexts",
-    "batch_size_of_file",
-    "compiled",
+    "TwoTextModule",
+    "compile_call",
+    "find_global_batch_sizes",
     "given_to",
     "uses_lengths",
 ]
@@ -44,8 +44,8 @@ Call = Callable[[nn.Module, Tensor, Tensor], Any]
 BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
 
 
-class _Reached(BaseException):
-    """A method is called for whose numbers the call is made. No `except Exception` of a user's code ends it."""
+class _MethodReached(BaseException):
+    """Raised where the wanted method is reached. A BaseException, so that a user's `except Exception` lets it pass."""
 
     def __init__(self, numbers: Tensor) -> None:
         super().__init__()
@@ -53,10 +53,11 @@ class _Reached(BaseException):
 
 
 def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
-    """The numbers that a module's method is given in a call, which ends there: what goes into a CRF.
+    """Return the numbers that a method receives in a call of the module, such as a CRF's emissions; the call ends
+    there.
 
     Args:
-        method: of the module, or of one of its layers.
+        method: a method of the module, or of one of its layers.
         call: calls the module.
 
     Raises:
@@ -73,13 +74,13 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
         given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point()]
         if not given:
             raise ValueError(f"{names[0]} is given no numbers")
-        raise _Reached(given[0])
+        raise _MethodReached(given[0])
 
     vars(owner)[names[0]] = reached
     try:
-        with called_plainly():
+        with call_forward_directly():
             call()
-    except _Reached as found:
+    except _MethodReached as found:
         return found.numbers
     finally:
         del vars(owner)[names[0]]
@@ -95,35 +96,35 @@ _NAMES: Final[dict[str, Any]] = {
     "SimpleNamespace": SimpleNamespace,
     "pack_padded_sequence": pack_padded_sequence,
     "given_to": given_to,
-    # In the lines that are tried only.
-    "beside": beside,
+    # Only for lines that are tried in the search.
+    "beside": label_beside,
 }
 
 
 @dataclass(frozen=True)
 class Convention:
-    """How a module is called and read.
+    """How a module is called, and how its answer is read.
 
     Attributes:
-        line: Python that calls it, such as `module(tokens.t(), lengths)[0]`; statements before it are divided by `;`.
-            For a function of the user's, its name.
-        function: the same, as a function.
+        line: Python code of the call, such as `module(tokens.t(), lengths)[0]`; `;` separates statements before it.
+            For a user's function, its name.
+        function: the call as a function.
         units: how many numbers it gives a text, or a token: one a label, or a single one for two labels.
         takes_lengths: whether its answer depends on the lengths that it is given.
-        exact: whether its answer has the shape of a graph's as it is, also for a single text.
+        exact: whether its answer already has the shape of the graph's output, also for a single text.
         one_text: whether it answers one text at a time only.
         beside_a_copy: whether it fails on a single text, which is then asked beside a copy of itself.
-        activation: the call that makes probabilities of its logits, which is passed over.
+        activation: the call that turns its logits into probabilities; the export leaves it out.
         counts: the padding id, where the rules pad every text: the lengths that the module is given count the other
             ids, and none are given to the graph.
-        undone: `softmax` or `sigmoid`, where its probabilities become logits by their logarithm, since no such call was
-            found; else None.
+        undone: `softmax` or `sigmoid`, where no such call was found and the logarithm turns its probabilities into
+            logits; else None.
         gives: whether it gives logits or probabilities, and the reason for this conclusion.
         notes: the assumptions about its arguments, a sentence each.
         values: whether its numbers are values, and not logits of labels.
         left_out: the outputs beside its answer that may be answers too, in a sentence; empty where there are none.
         of_tokens: whether it gives numbers for each token: [batch, sequence, units], or [sequence, units] for one text.
-        pair: the names of the inputs that are given the first and the second of two texts, where that was found out.
+        pair: the names of the inputs for the first and the second of two texts, where they are known.
     """
 
     line: str
@@ -144,7 +145,7 @@ class Convention:
     pair: tuple[str, str] | None = None
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
-        """The shape of an answer to a batch that needs no other.
+        """Return the shape of an answer that needs no reshape.
 
         Example:
             >>> Convention("module(tokens)", call, 4, takes_lengths=False).shape(3, 7)
@@ -154,8 +155,8 @@ class Convention:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Its entry in a bundle's provenance: the line, whether the answers are taken for logits and why, the
-        assumptions, and the outputs left out."""
+        """Its entry in a bundle's provenance: the line, whether the answers are logits and why, the assumptions, and
+        the outputs that are left out."""
         said = {"call": self.line, "gives": self.gives}
         said |= {"assumed": " ".join(self.notes)} if self.notes else {}
         said |= {"pair": ", ".join(self.pair)} if self.pair else {}
@@ -163,12 +164,12 @@ class Convention:
 
     @property
     def of_two_texts(self) -> bool:
-        """Whether it is given two texts."""
+        """Whether the module takes two texts."""
         return isinstance(self.function, PairCall)
 
     @property
     def plain(self) -> bool:
-        """Whether the module is called and answers as a bundle's graph does, but for the logit of a first label."""
+        """Whether the module has the inputs and outputs of a bundle's graph, except for a first label's logit."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
         return (
             self.line == usual
@@ -179,21 +180,21 @@ class Convention:
         )
 
     def __deepcopy__(self, _memory: dict[int, Any]) -> Convention:
-        # The user's function may hold anything; a copy of the module is called by it as the module is.
+        # The user's function may hold anything; it calls a copy of the module as it calls the module.
         return self
 
 
 class CallAdapter(nn.Module):
-    """A module behind its convention: tokens int64 [batch, sequence], and lengths int64 [batch] where it takes them, to
-    logits [batch, classes], or [batch, sequence, classes] of tokens.
+    """A module called by its convention: from tokens int64 [batch, sequence], and lengths int64 [batch] where it takes
+    them, to logits [batch, classes], or [batch, sequence, classes] for tokens.
 
     Changes that forward makes to the module are undone after each call, so that no text depends on those before it.
-    Whoever chose the convention has made sure that forward does not need them.
+    The search for the convention has checked that forward does not need them.
 
     Args:
-        module: the user's.
+        module: the user's module.
         convention: how it is called.
-        passing: whether the activation is passed over; else the answer is probabilities where the module gives such.
+        passing: whether the activation is left out; else the answer is probabilities if the module gives them.
     """
 
     def __init__(self, module: nn.Module, convention: Convention, *, passing: bool = True) -> None:
@@ -203,11 +204,11 @@ class CallAdapter(nn.Module):
         self.passing = passing
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Logits of a batch of texts."""
+        """Return the logits of a batch of texts."""
         convention, back = self.convention, None
         if convention.counts is not None:
             lengths = (tokens != convention.counts).sum(1).clamp(min=1)
-            # Packing may want rows by falling length. A traced graph packs in any order.
+            # Packing may need rows of decreasing length. A traced graph packs in any order.
             if not torch.compiler.is_exporting():
                 order = torch.argsort(lengths, descending=True, stable=True)
                 tokens, lengths, back = tokens[order], lengths[order], torch.argsort(order)
@@ -216,15 +217,15 @@ class CallAdapter(nn.Module):
         return self.read(convention.function, tokens, lengths, back)
 
     def read(self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None) -> Tensor:
-        """The logits that a call gives, in the order of `back` where the rows were sorted."""
+        """Return the logits of a call, in the order of `back` where the rows were sorted."""
         convention = self.convention
-        with left_as_it_was(self.module):
+        with undo_assignments(self.module):
             if convention.activation is not None and self.passing:
-                with Passing(convention.activation):
-                    answer = called_as(function, self.module, tokens, lengths)
+                with ActivationSkipped(convention.activation):
+                    answer = run_user_call(function, self.module, tokens, lengths)
             else:
-                answer = called_as(function, self.module, tokens, lengths)
-        # A squeeze() takes the batch axis off a single text, and the last off a single number.
+                answer = run_user_call(function, self.module, tokens, lengths)
+        # A squeeze() removes the batch axis of a single text, and the last axis of a single number.
         if answer.dim() != 2 + convention.of_tokens:
             answer = answer.reshape(convention.shape(tokens.shape[0], -1))
         if back is not None:
@@ -233,7 +234,7 @@ class CallAdapter(nn.Module):
             given: Tensor = answer
             return given
         if convention.undone is not None:
-            return _undone(answer, convention)
+            return _invert_activation(answer, convention)
         logits: Tensor = (
             answer
             if convention.units > 1 or convention.values
@@ -242,70 +243,70 @@ class CallAdapter(nn.Module):
         return logits
 
 
-class OfTwoTexts(nn.Module):
-    """A module that takes two texts behind its convention, as it is traced: the ids of both, and where it takes them
-    the lengths of both, to logits [batch, classes].
+class TwoTextModule(nn.Module):
+    """A module of two texts, as it is traced: from the ids of both, and their lengths where it takes them, to logits
+    [batch, classes].
 
     Args:
-        called: the module behind its convention, whose function is a `PairCall`.
+        called: the module with its convention, whose function is a `PairCall`.
     """
 
     def __init__(self, called: CallAdapter) -> None:
         super().__init__()
         self.called = called
 
-    # Named one by one: torch.export takes the sizes of `*lengths` for those of a tuple.
+    # Separate parameters: torch.export treats `*lengths` as a tuple when it is given dynamic shapes.
     def forward(
         self, first: Tensor, second: Tensor, lengths: Tensor | None = None, second_lengths: Tensor | None = None
     ) -> Tensor:
-        """Logits of a batch of pairs."""
+        """Return the logits of a batch of pairs."""
         function = self.called.convention.function
         assert isinstance(function, PairCall)  # noqa: S101 - whoever made this has asked
-        given = first, second, *map(_lengths_or_whole, (first, second), (lengths, second_lengths))
+        given = first, second, *map(_fill_lengths, (first, second), (lengths, second_lengths))
         return self.called.read(lambda module, _tokens, _lengths: function.of_both(module, *given), first, given[2])
 
 
-def _lengths_or_whole(tokens: Tensor, lengths: Tensor | None) -> Tensor:
+def _fill_lengths(tokens: Tensor, lengths: Tensor | None) -> Tensor:
     return torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
 
 
 @contextlib.contextmanager
-def left_as_it_was(module: nn.Module) -> Iterator[None]:
-    """Undo what the block assigns to attributes of a module and of its parts, and to a batch size of its file."""
+def undo_assignments(module: nn.Module) -> Iterator[None]:
+    """Undo what the block assigns to attributes of a module and its layers, and to a global batch size in its file."""
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
-    sizes = [(names, name, names[name]) for layer in layers for name, names in batch_size_of_file(layer)]
+    sizes = [(names, name, names[name]) for layer in layers for name, names in find_global_batch_sizes(layer)]
     try:
-        with attributes_kept(module):
+        with restore_attributes(module):
             yield
     finally:
         for names, name, size in sizes:
             names[name] = size
 
 
-def batch_size_of_file(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
-    """The names of its file, with all of these, by which a layer's forward reads a fixed batch size.
+def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
+    """Return the global names from which forward reads a fixed batch size, each with the dict of its file's globals.
 
     Example:
-        >>> batch_size_of_file(module)[0][0]
+        >>> find_global_batch_sizes(module)[0][0]
         'batch_size'
     """
     forward = getattr(getattr(layer, "forward", None), "__func__", None)
     if not isinstance(forward, FunctionType):
         return []
     names = forward.__globals__
-    return [(name, names) for name in _batch_sizes_read(forward.__code__) if type(names.get(name)) is int]
+    return [(name, names) for name in _batch_sizes_in_code(forward.__code__) if type(names.get(name)) is int]
 
 
 @functools.cache
-def _batch_sizes_read(code: CodeType) -> tuple[str, ...]:
-    """The names of a batch size among the globals that code reads. Taking code apart is slow, and every call asks."""
+def _batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
+    """Return the names of batch sizes among the globals that code reads. Cached: dis is slow, and every call asks."""
     read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
     return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
 
 
 @functools.cache
-def compiled(line: str) -> Call:
-    """A line of Python as a call.
+def compile_call(line: str) -> Call:
+    """Compile a line of Python into a call.
 
     Args:
         line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace, pack_padded_sequence and
@@ -313,19 +314,19 @@ def compiled(line: str) -> Call:
             the place of tokens and lengths, for a module that takes two texts.
 
     Raises:
-        InputError: it is not Python, or ends in no expression.
+        InputError: it is not Python, or does not end in an expression.
 
     Example:
-        >>> compiled("module(tokens.t(), lengths)[0]")(module, tokens, lengths).shape
+        >>> compile_call("module(tokens.t(), lengths)[0]")(module, tokens, lengths).shape
         torch.Size([3, 4])
     """
     advice = 'Write an expression, such as "module(tokens.t(), lengths)[0]".'
     try:
         body = ast.parse(line.strip()).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"The call {shown(line)} is not Python.", advice) from None
+        raise InputError(f"The call {short_repr(line)} is not Python.", advice) from None
     if not body or not isinstance(last := body[-1], ast.Expr):
-        raise InputError(f"The call {shown(line)} does not end in an expression.", advice)
+        raise InputError(f"The call {short_repr(line)} does not end in an expression.", advice)
     of_two = _names_two_texts(body)
     names = ", ".join(PAIR_NAMES if of_two else ("tokens", "lengths"))
     function = ast.parse(f"def call(module, {names}): pass").body[0]
@@ -333,18 +334,18 @@ def compiled(line: str) -> Call:
     tree = ast.fix_missing_locations(ast.Module([function], []))
     namespace = dict(_NAMES)
     if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(tree)):
-        raise InputError(f"The call {shown(line)} gives no tensor, but a generator or a coroutine.", advice)
+        raise InputError(f"The call {short_repr(line)} gives no tensor, but a generator or a coroutine.", advice)
     try:
         code = compile(tree, "<call>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"The call {shown(line)} is not Python: {first_line(error)}.", advice) from None
+        raise InputError(f"The call {short_repr(line)} is not Python: {first_line(error)}.", advice) from None
     exec(code, namespace)  # noqa: S102 - the user's own line, as his module's code is
     call: Any = namespace["call"]
     return PairCall(call) if of_two else call
 
 
 def _names_two_texts(body: list[ast.stmt]) -> bool:
-    """Whether statements read a second text, or a first one: a name that they set themselves is their own."""
+    """Whether statements read the names of two texts without setting them first."""
     parts = [part for statement in body for part in ast.walk(statement)]
     names = [part for part in parts if isinstance(part, ast.Name)]
     own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
@@ -353,13 +354,13 @@ def _names_two_texts(body: list[ast.stmt]) -> bool:
 
 
 def uses_lengths(line: str) -> bool:
-    """Whether a line names the lengths."""
+    """Whether a line uses the lengths."""
     named = {node.id for node in ast.walk(ast.parse(line.strip())) if isinstance(node, ast.Name)}
     return bool(named & {"lengths", *PAIR_NAMES[2:]})
 
 
-def _undone(probabilities: Tensor, convention: Convention) -> Tensor:
-    """Logits [..., classes] that give the probabilities [..., units]; of one unit, that of the second label."""
+def _invert_activation(probabilities: Tensor, convention: Convention) -> Tensor:
+    """Return logits [..., classes] for probabilities [..., units]; one unit is the second label's."""
     least = float(np.finfo(np.float32).tiny)
     if convention.units == 1:
         probabilities = torch.cat([1 - probabilities, probabilities], dim=-1)

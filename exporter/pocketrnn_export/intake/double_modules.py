@@ -1,8 +1,8 @@
-"""A module whose weights are in double precision, in float32: what its forward makes in doubles is of float32 too.
+"""Run a module of float64 weights in float32: the float64 tensors that its forward makes become float32, too.
 
-`module.float()` alone is not enough. A forward that says `torch.zeros(n, 51, dtype=torch.double)` or `x.double()` makes
-doubles still, which a layer in float32 refuses. `proof/float64_module.py` is the same the other way round, and computes
-around this: so only what forward says is changed here, and never a result.
+`module.float()` alone is not enough. A forward with `torch.zeros(n, 51, dtype=torch.double)` or `x.double()` still
+makes doubles, which a float32 layer refuses. `proof/float64_module.py` does the opposite and runs around this: so only
+the dtypes that forward names are changed here, and never a result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["said_in_float32"]
+__all__ = ["replace_doubles"]
 
 _TYPES: Final[dict[Any, Any]] = {
     torch.float64: torch.float32,
@@ -25,14 +25,14 @@ _TYPES: Final[dict[Any, Any]] = {
 }
 
 
-def said_in_float32(module: nn.Module) -> nn.Module:
-    """The module itself, with a class of its own, in whose forward double precision means float32.
+def replace_doubles(module: nn.Module) -> nn.Module:
+    """Give the module itself a class in whose forward float64 means float32, and return it.
 
     Args:
-        module: a copy, its weights in float32. TorchScript, whose code holds its types, is left as it is.
+        module: a copy with float32 weights. TorchScript is left unchanged, as its code holds its dtypes.
 
     Example:
-        >>> said_in_float32(copied.float())(samples).dtype
+        >>> replace_doubles(copied.float())(samples).dtype
         torch.float32
     """
     kind = type(module)
@@ -42,7 +42,7 @@ def said_in_float32(module: nn.Module) -> nn.Module:
 
     @functools.wraps(own)
     def forward(self: nn.Module, *inputs: Any, **named: Any) -> Any:
-        with _SaidInFloat32():
+        with _DoublesReplaced():
             return own(self, *inputs, **named)
 
     names = {"forward": forward, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
@@ -50,8 +50,8 @@ def said_in_float32(module: nn.Module) -> nn.Module:
     return module
 
 
-class _SaidInFloat32(FunctionMode):
-    """While it is entered, types of double precision that a function of torch is given are float32."""
+class _DoublesReplaced(FunctionMode):
+    """A context manager in which float64 dtypes passed to torch functions become float32."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -59,8 +59,8 @@ class _SaidInFloat32(FunctionMode):
         del types
         if func is Tensor.double:
             return args[0].float()
-        return func(*map(_converted, args), **{name: _converted(value) for name, value in (kwargs or {}).items()})
+        return func(*map(_convert_type, args), **{name: _convert_type(value) for name, value in (kwargs or {}).items()})
 
 
-def _converted(value: Any) -> Any:
+def _convert_type(value: Any) -> Any:
     return _TYPES.get(value, value) if isinstance(value, (str, torch.dtype, type(torch.DoubleTensor))) else value

@@ -1,4 +1,4 @@
-"""A user's module, copied to export it: in float32 and eval mode, on the CPU, its weights plain tensors."""
+"""Copy a user's module for the export: in float32 and eval mode, on the CPU, with plain tensors as weights."""
 
 from __future__ import annotations
 
@@ -16,58 +16,58 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.intake.as_given import brought_to_float32
-from pocketrnn_export.intake.torchscript_file import read_back, saved
+from pocketrnn_export.intake.as_given import convert_to_float32
+from pocketrnn_export.intake.torchscript_file import load_from_bytes, save_to_bytes
 from pocketrnn_export.intake.torchscript_states import refuse_fixed_states
-from pocketrnn_export.intake.traceable_torchscript import module_of
-from pocketrnn_export.module_runs.cpu_run import in_eval_mode
+from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
+from pocketrnn_export.module_runs.cpu_run import set_eval_mode
 from pocketrnn_export.module_runs.whole_copy import whole_copy
 from pocketrnn_export.torch_internals import (
-    compiled_from,
     flat_weights,
-    forward_pre_hooks_of,
-    parts_of,
+    own_forward_pre_hooks,
+    own_modules,
     renew_flat_weights,
+    uncompiled_module,
 )
 
 __all__ = [
-    "copied",
-    "copied_for_export",
+    "copy_for_export",
+    "copy_module",
+    "find_held_tensors",
     "holds_torchscript",
-    "kept_tensors",
-    "unwrapped",
-    "with_traceable_parts",
+    "make_parts_traceable",
+    "unwrap_module",
 ]
 
 
-def copied_for_export(module: nn.Module) -> nn.Module:
-    """A copy in float32 and eval mode, on the CPU. The module is left as it was.
+def copy_for_export(module: nn.Module) -> nn.Module:
+    """Return a copy in float32 and eval mode, on the CPU. The module itself is not changed.
 
-    Weights that a reparametrization computes anew for every run (weight norm, spectral norm) become plain ones, of the
-    values that they have in eval mode.
+    Weights that a parametrization computes in every run (weight norm, spectral norm) become plain ones with their
+    values in eval mode.
 
     Raises:
         ExportError: the module holds a weight without a value, or cannot be copied.
 
     Example:
-        >>> copied_for_export(module).training
+        >>> copy_for_export(module).training
         False
     """
-    module = unwrapped(module)
+    module = unwrap_module(module)
     _refuse_missing_values(module)
     refuse_fixed_states(module)
     try:
         with torch.no_grad():
-            made = in_eval_mode(copied(module))
+            made = set_eval_mode(copy_module(module))
             if not isinstance(made, torch.jit.ScriptModule):
                 made.requires_grad_(False)
             _refuse_old_weights(made)
-            made = brought_to_float32(made, kept_tensors)
+            made = convert_to_float32(made, find_held_tensors)
             for layer in list(made.modules()):
                 _make_weights_plain(layer)
-                _renormalise(layer)
-                for tensor in () if isinstance(layer, torch.jit.ScriptModule) else kept_tensors(layer):
-                    # Layers in a plain list are not children, and a trace for TorchScript takes no such weight.
+                _renormalize_embedding(layer)
+                for tensor in () if isinstance(layer, torch.jit.ScriptModule) else find_held_tensors(layer):
+                    # Layers in a plain list are not children; torch.jit.trace refuses weights that need gradients.
                     tensor.requires_grad_(False)
             return made
     except PocketRNNError:
@@ -80,55 +80,57 @@ def copied_for_export(module: nn.Module) -> nn.Module:
         ) from error
 
 
-def copied(module: nn.Module) -> nn.Module:
-    """A deep copy. TorchScript in it is copied by way of its file, and a tensor with a gradient's history without it.
+def copy_module(module: nn.Module) -> nn.Module:
+    """Return a deep copy. TorchScript is saved and loaded again, and a tensor with a grad_fn is detached.
 
     Example:
-        >>> copied(module) is module
+        >>> copy_module(module) is module
         False
     """
     if isinstance(module, torch.jit.ScriptModule):
-        # torch copies the tensors of a ScriptModule within autograd, and then warns of what it did.
-        return read_back(saved(module))
-    # The objects that `deepcopy` takes as copied already.
+        # deepcopy of a ScriptModule copies its tensors under autograd, and then warns about them.
+        return load_from_bytes(save_to_bytes(module))
+    # The memo of `deepcopy`: objects that are copied already.
     known: dict[int, Any] = {}
     for layer in module.modules():
         if isinstance(layer, torch.jit.ScriptModule):
             known.setdefault(id(layer), None)
-            known[id(layer)] = known[id(layer)] or read_back(saved(layer))
+            known[id(layer)] = known[id(layer)] or load_from_bytes(save_to_bytes(layer))
         else:
-            known |= {id(tensor): tensor.detach().clone() for tensor in _computed(layer) if id(tensor) not in known}
+            known |= {
+                id(tensor): tensor.detach().clone() for tensor in _computed_tensors(layer) if id(tensor) not in known
+            }
     return whole_copy(module, known)
 
 
 def holds_torchscript(module: nn.Module) -> bool:
-    """Whether the module is TorchScript, or a part of it is."""
+    """Whether the module or one of its layers is TorchScript."""
     return any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules())
 
 
-def with_traceable_parts(module: nn.Module) -> nn.Module:
-    """A copy whose TorchScript, all or parts, is read back as modules that can be traced.
+def make_parts_traceable(module: nn.Module) -> nn.Module:
+    """Return a copy in which all TorchScript is replaced by modules that can be traced.
 
     Raises:
-        ExportError: a part's weights or control flow are not known before it runs.
+        ExportError: the weights or control flow of TorchScript depend on its input.
     """
     if isinstance(module, torch.jit.ScriptModule):
-        return module_of(module)
-    module = copied(module)
+        return make_traceable_module(module)
+    module = copy_module(module)
     for layer in list(module.modules()):
         if isinstance(layer, torch.jit.ScriptModule):
             continue
         for name, part in layer.named_children():
             if isinstance(part, torch.jit.ScriptModule):
-                parts_of(layer)[name] = module_of(part)
+                own_modules(layer)[name] = make_traceable_module(part)
     return module
 
 
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The module in what nn.DataParallel and torch.compile put around it."""
+def unwrap_module(module: nn.Module) -> nn.Module:
+    """Return the module inside the wrappers of nn.DataParallel and torch.compile."""
     while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         module = module.module
-    return compiled_from(module)
+    return uncompiled_module(module)
 
 
 def _refuse_missing_values(module: nn.Module) -> None:
@@ -146,7 +148,7 @@ def _refuse_missing_values(module: nn.Module) -> None:
 
 
 def _refuse_old_weights(module: nn.Module) -> None:
-    """Refuse a recurrent layer that PyTorch runs with other weights than those that its parametrizations give."""
+    """Refuse a recurrent layer that PyTorch runs with weights older than its parametrizations."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
             continue
@@ -160,15 +162,15 @@ def _refuse_old_weights(module: nn.Module) -> None:
                 )
 
 
-def _computed(layer: nn.Module) -> Iterator[Tensor]:
-    """The tensors in a layer that autograd computed, which `deepcopy` refuses: a state that training left on the module
-    is often a tuple or a list of tuples."""
-    return (tensor for tensor in kept_tensors(layer) if not tensor.is_leaf)
+def _computed_tensors(layer: nn.Module) -> Iterator[Tensor]:
+    """Yield the tensors in a layer that autograd computed, which `deepcopy` refuses. A state left by training is often
+    a tuple or a list of tuples."""
+    return (tensor for tensor in find_held_tensors(layer) if not tensor.is_leaf)
 
 
-def kept_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """The tensors on a layer, in whatever holds them, such as a plain list of layers; not those of its children."""
-    waiting, met = [value for value in vars(layer).values() if value is not parts_of(layer)], set[int]()
+def find_held_tensors(layer: nn.Module) -> Iterator[Tensor]:
+    """Yield the tensors that a layer holds, also in containers and plain lists of layers, without its children's."""
+    waiting, met = [value for value in vars(layer).values() if value is not own_modules(layer)], set[int]()
     while waiting:
         value = waiting.pop()
         if id(value) in met:
@@ -186,9 +188,9 @@ def kept_tensors(layer: nn.Module) -> Iterator[Tensor]:
             waiting += vars(value).values() if hasattr(value, "__dict__") else ()
 
 
-def _renormalise(layer: nn.Module) -> None:
-    """Apply `max_norm` to every row of an embedding at once. PyTorch does it in place to the rows that it looks up, in
-    eval mode too, and a row that has been brought to the norm stays as it is."""
+def _renormalize_embedding(layer: nn.Module) -> None:
+    """Apply `max_norm` to every row of an embedding at once. PyTorch does it in place to the rows that it looks up,
+    also in eval mode; a row within the norm does not change again."""
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
         rows = torch.arange(layer.num_embeddings)
         torch.embedding_renorm_(layer.weight, rows, float(layer.max_norm), float(layer.norm_type))
@@ -198,16 +200,16 @@ def _renormalise(layer: nn.Module) -> None:
 def _make_weights_plain(layer: nn.Module) -> None:
     if isinstance(layer, torch.jit.ScriptModule):
         return
-    registered = forward_pre_hooks_of(layer)
+    registered = own_forward_pre_hooks(layer)
     hooks = {key: hook for key, hook in registered.items() if isinstance(hook, WeightNorm | SpectralNorm)}
     values: dict[str, Tensor] = {}
     if parametrize.is_parametrized(layer):
         names = list(layer.parametrizations)  # type: ignore[arg-type]
         values = {name: getattr(layer, name).detach().clone() for name in names}
         if not all(torch.equal(value, getattr(layer, name)) for name, value in values.items()):
-            # Drawn anew each time: the check that answers are reproducible says so.
+            # The weights are random in each call: the check for reproducible answers reports it.
             return
-        # Not remove_parametrizations: it takes the property off a class that the user's module shares.
+        # Not remove_parametrizations: it removes the property from a class that the user's module shares.
         layer.__class__ = parametrize.type_before_parametrizations(layer)
         del layer.parametrizations
     for key, hook in hooks.items():

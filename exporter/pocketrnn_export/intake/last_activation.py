@@ -1,9 +1,9 @@
-"""The sigmoid or softmax with which a module makes probabilities of its logits, found so that it can be left out.
-Whether a module makes probabilities is seen in `call_discovery/probabilities.py`.
+"""Leave out the sigmoid or softmax with which a module turns its logits into probabilities.
+`call_discovery/probabilities.py` finds out whether a module does so.
 
-A bundle's graph gives logits, and its reader makes probabilities of them. So the last sigmoid or softmax of `forward`
-is passed over: while the module runs, the call at that line gives back what it was given. That this is the right call
-is shown, not assumed: the activation of what then comes out must be what the module itself gives.
+A bundle's graph gives logits, and its reader turns them into probabilities. So the last sigmoid or softmax of
+`forward` is skipped: while the module runs, the call at that line returns its input. A comparison shows that this is
+the right call: the activation of the new answer must be the module's own answer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import frames_of_call
+from pocketrnn_export.intake.user_frames import list_call_frames
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["ActivationCall", "CallsSeen", "Passing", "activated"]
+__all__ = ["ActivationCall", "ActivationRecorder", "ActivationSkipped", "apply_activation"]
 
-# The activations that a module may end in, by the name of torch's function. exp stands behind log_softmax.
+# The names of torch functions in which a module may end. exp may follow log_softmax.
 _KINDS: Final = frozenset({"sigmoid", "sigmoid_", "special_expit", "softmax", "special_softmax", "exp", "exp_"})
 
 
@@ -34,9 +34,9 @@ class ActivationCall:
 
     Attributes:
         function: the name of torch's function: `sigmoid`, `softmax`, `exp`.
-        site: the lines of code that lead to the call.
-        occurrence: which of the calls from there, from 0.
-        line: where a reader finds it: `model.py:31`.
+        site: the stack of code and instructions that leads to the call.
+        occurrence: the index among the calls from this site, from 0.
+        line: its place in the source: `model.py:31`.
     """
 
     function: str
@@ -45,11 +45,11 @@ class ActivationCall:
     line: str
 
 
-class CallsSeen(FunctionMode):
-    """While it is entered, notes the calls of activations.
+class ActivationRecorder(FunctionMode):
+    """A context manager that records the calls of activations.
 
     Args:
-        made: is called with the number of a call and what it gives.
+        made: is called with the index of a call and its result.
 
     Attributes:
         calls: each call's name, site, occurrence and line, in order.
@@ -65,22 +65,22 @@ class CallsSeen(FunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         del types
-        name = _name(func)
+        name = _function_name(func)
         result = func(*args, **(kwargs or {}))
         if name in _KINDS:
-            site, line = _site(sys._getframe(1))
+            site, line = _call_site(sys._getframe(1))
             self._made(len(self.calls), result)
             self.calls.append(ActivationCall(name, site, self._occurrences[name, site], line))
             self._occurrences[name, site] += 1
         return result
 
 
-class Passing(FunctionMode):
-    """While it is entered, one call of an activation gives back what it was given.
+class ActivationSkipped(FunctionMode):
+    """A context manager in which one call of an activation returns its input.
 
     Args:
-        call: which; None for none.
-        instead: from what the activation makes to what the call gives back in place of what it was given.
+        call: the call to skip; None for none.
+        instead: if given, the call returns this function of the activation's result, and not its input.
     """
 
     def __init__(self, call: ActivationCall | None, instead: Callable[[Tensor], Tensor] | None = None) -> None:
@@ -93,8 +93,8 @@ class Passing(FunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         del types
-        if self._call is not None and _name(func) == self._call.function:
-            site, _ = _site(sys._getframe(1))
+        if self._call is not None and _function_name(func) == self._call.function:
+            site, _ = _call_site(sys._getframe(1))
             if site == self._call.site:
                 self._occurrences += 1
                 if self._occurrences == self._call.occurrence + 1:
@@ -104,21 +104,21 @@ class Passing(FunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def activated(kind: str, logits: Tensor) -> Tensor:
-    """The probabilities that a bundle's reader makes of logits [..., classes].
+def apply_activation(kind: str, logits: Tensor) -> Tensor:
+    """Return the probabilities that a bundle's reader computes from logits [..., classes].
 
     Example:
-        >>> activated("softmax", torch.zeros(1, 2))
+        >>> apply_activation("softmax", torch.zeros(1, 2))
         tensor([[0.5000, 0.5000]])
     """
     return torch.sigmoid(logits) if kind == "sigmoid" else torch.softmax(logits, dim=-1)
 
 
-def _name(func: Any) -> str:
+def _function_name(func: Any) -> str:
     return str(getattr(func, "__name__", "")).split(".")[0]
 
 
-def _site(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
-    frames = list(frames_of_call(frame))
+def _call_site(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
+    frames = list(list_call_frames(frame))
     line = f"{Path(frames[0].f_code.co_filename).name}:{frames[0].f_lineno}" if frames else "forward"
     return tuple((each.f_code, each.f_lasti) for each in frames), line

@@ -1,7 +1,7 @@
-"""Embeddings with `max_norm` whose weight forward reads beside their own look-up.
+"""Refuse embeddings with `max_norm` whose weight forward also reads directly, without a look-up.
 
-PyTorch brings a row to the norm when it is looked up, in the weight itself. The copy to export has all rows at the norm
-from the start: look-ups are the same. Code that reads the weight otherwise depends on the texts before.
+PyTorch renormalizes a row in the weight itself when it is looked up. The copy for the export has all rows renormalized
+from the start: look-ups give the same. Code that reads the weight directly depends on earlier texts.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.convention import Convention
-from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
-from pocketrnn_export.module_runs.untouched import untouched
-from pocketrnn_export.torch_internals import DispatchMode, flattened, place_in_memory
+from pocketrnn_export.module_runs.untouched import restore_module
+from pocketrnn_export.torch_internals import DispatchMode, flatten_tree, memory_address
 
-__all__ = ["refuse_weight_beside_its_look_up", "rows_beyond_their_norm"]
+__all__ = ["find_unapplied_norms", "refuse_direct_weight_reads"]
 
-# Rounding of a row that has been brought to its norm.
+# The rounding of a row that was renormalized.
 _ROUNDING: Final = 1e-5
 _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "embedding", "embedding_bag"})
 
 
-def rows_beyond_their_norm(module: nn.Module) -> dict[str, float]:
-    """By the path of each embedding that will still change its rows the norm that it brings them to.
+def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
+    """Return the `max_norm` of each embedding with rows above it, by the path of the embedding.
 
     Example:
-        >>> rows_beyond_their_norm(nn.Sequential(nn.Embedding(9, 4, max_norm=0.1)))
+        >>> find_unapplied_norms(nn.Sequential(nn.Embedding(9, 4, max_norm=0.1)))
         {'0': 0.1}
     """
     found = {}
@@ -45,34 +45,34 @@ def rows_beyond_their_norm(module: nn.Module) -> dict[str, float]:
     return found
 
 
-def refuse_weight_beside_its_look_up(
+def refuse_direct_weight_reads(
     asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
 ) -> None:
-    """Refuse a module that reads the weight of such an embedding by anything but its look-up.
+    """Refuse a module that reads the weight of such an embedding other than by its look-up.
 
     Args:
         asked: the module, which is left as it was.
         convention: how it is called.
-        norms: `rows_beyond_their_norm` of the module as it was given.
-        sizes: further sizes (texts, tokens) to ask it for.
+        norms: `find_unapplied_norms` of the module as it was given.
+        sizes: more sizes (texts, tokens) to try.
 
     Raises:
-        ExportError: it does; names the weight.
+        ExportError: it reads the weight; names it.
 
     Example:
-        >>> refuse_weight_beside_its_look_up(asked, convention, rows_beyond_their_norm(module))
+        >>> refuse_direct_weight_reads(asked, convention, find_unapplied_norms(module))
     """
-    usual = [(asked.rows, width) for pair in asked.tried_widths for width in pair]
+    usual = [(asked.rows, width) for pair in asked.trial_widths for width in pair]
     for rows, width in [*usual, *sizes] if norms else []:
         batch = asked.batch(1 if convention.one_text else rows, asked.widths.clip(width))
-        with untouched(asked.module):
+        with restore_module(asked.module):
             layers = {path: asked.module.get_submodule(path) for path in norms}
             for path, layer in layers.items():
                 layer.max_norm = norms[path]  # type: ignore[assignment]
-            reads = _Reads({place_in_memory(layer.weight): path for path, layer in layers.items()})  # type: ignore[arg-type]
-            # A module that fails here is met again, and told, by the proof.
-            with contextlib.suppress(Exception, SystemExit), torch.no_grad(), quietly_on_cpu(), reads:
-                called_as(convention.function, asked.module, *batch)
+            reads = _WeightReads({memory_address(layer.weight): path for path, layer in layers.items()})  # type: ignore[arg-type]
+            # A module that fails here also fails in the proof, which reports it.
+            with contextlib.suppress(Exception, SystemExit), torch.no_grad(), run_quietly_on_cpu(), reads:
+                run_user_call(convention.function, asked.module, *batch)
         for path in reads.found:
             name = f"{path}.weight".lstrip(".")
             raise ExportError(
@@ -83,11 +83,11 @@ def refuse_weight_beside_its_look_up(
             )
 
 
-class _Reads(DispatchMode):  # type: ignore[no-untyped-call]
-    """While it is entered, notes which of the weights an operator reads that is not their look-up.
+class _WeightReads(DispatchMode):  # type: ignore[no-untyped-call]
+    """A context manager that records which weights are read by operators other than their look-up.
 
     Args:
-        weights: by their places in memory the paths of their embeddings.
+        weights: the paths of the embeddings, by the memory places of their weights.
     """
 
     def __init__(self, weights: Mapping[int, str]) -> None:
@@ -100,19 +100,19 @@ class _Reads(DispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         del types
         name = str(getattr(func, "overloadpacket", func)).rpartition(".")[2]
-        given = _places((args, kwargs)) & self._weights.keys()
+        given = _memory_places((args, kwargs)) & self._weights.keys()
         result = func(*args, **(kwargs or {}))
         if name == "embedding_renorm_":
             self._brought |= given
         elif name in _LOOK_UPS and given <= self._brought:
-            # Each look-up brings its rows to the norm first.
+            # Each look-up renormalizes its rows first.
             self._brought -= given
-        # A view is read by what reads the view.
-        elif not name.startswith(GIVES_NO_NUMBERS) and not given & _places(result):
+        # Making a view does not read the weight.
+        elif not name.startswith(GIVES_NO_NUMBERS) and not given & _memory_places(result):
             self.found += [self._weights[place] for place in sorted(given)]
         return result
 
 
-def _places(values: Any) -> set[int]:
-    tensors = (value for value in flattened(values)[0] if isinstance(value, Tensor))
-    return {place_in_memory(tensor) for tensor in tensors if tensor.layout is torch.strided}
+def _memory_places(values: Any) -> set[int]:
+    tensors = (value for value in flatten_tree(values)[0] if isinstance(value, Tensor))
+    return {memory_address(tensor) for tensor in tensors if tensor.layout is torch.strided}

@@ -1,4 +1,4 @@
-"""Whether a module of a user's file is the same each time it is made, but for its weights."""
+"""Check that a module from a user's file is the same each time it is made, except for its weights."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from torch import Tensor, nn
 from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName
-from pocketrnn_export.intake.own_process import given_apart
+from pocketrnn_export.intake.own_process import run_in_process
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
-from pocketrnn_export.module_runs.cpu_run import in_eval_mode, quietly_on_cpu
-from pocketrnn_export.module_runs.untouched import names_read, untouched
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
+from pocketrnn_export.module_runs.untouched import global_names_read, restore_module
 
-__all__ = ["answer_to_a_probe", "check_not_random", "same_answers"]
+__all__ = ["answer_probe", "are_same_answers", "check_not_random"]
 
-# Lists of lists of tensors are looked into so far.
+# How deep lists of tensors are searched.
 _DEEPEST: Final = 3
 
 
 def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
-    """Refuse a module that holds numbers which are drawn when it is made: made again with another seed, it has others.
+    """Refuse a module with numbers that are drawn when it is made: it is made again with another seed and compared.
 
-    Seeds that the user's own code sets are passed over meanwhile, since they would hide it.
+    Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
 
     Args:
         named: how it was made.
         module: the module, with its weights.
-        weights: the weights that were loaded into it. Tensors that they lack, such as layers in a plain list, are
-            checked too.
+        weights: the weights that were loaded into it. Tensors that are not in them, such as layers in a plain list,
+            are checked too.
 
     Raises:
         InputError: some tensor differs.
@@ -45,8 +45,8 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
     Example:
         >>> check_not_random(named, load_module(named))
     """
-    again, answer = _made_again(named, weights)
-    for name, digest in _digests_of(module).items():
+    again, answer = _make_in_new_process(named, weights)
+    for name, digest in _compute_digests(module).items():
         if again.get(name) != digest:
             raise InputError(
                 f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
@@ -55,8 +55,8 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
                 else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
                 "again; or ask for random ones with --random-weights.",
             )
-    own = answer_to_a_probe(module)
-    if own is not None and answer is not None and not same_answers(own, answer):
+    own = answer_probe(module)
+    if own is not None and answer is not None and not are_same_answers(own, answer):
         raise InputError(
             f"{named.path}:{named.name} answers otherwise each time it is made, with the same weights: it holds what "
             "is drawn, or depends on the time when it is made or its file is run.",
@@ -65,15 +65,15 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
         )
 
 
-def answer_to_a_probe(module: nn.Module) -> Any:
-    """The module's answer to some tokens, an array; None where it is not called with tokens, with or without their
-    lengths. The random numbers that forward draws are the same each time, and the module is left as it was."""
+def answer_probe(module: nn.Module) -> Any:
+    """Return the module's answer to some tokens as an array; None where it takes neither tokens nor tokens and lengths.
+    Forward draws the same random numbers each time, and the module is left unchanged."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
-        with contextlib.suppress(Exception, SystemExit), untouched(module), torch.no_grad(), quietly_on_cpu():
-            in_eval_mode(module)
-            # The functions that set seeds may be passed over.
+        with contextlib.suppress(Exception, SystemExit), restore_module(module), torch.no_grad(), run_quietly_on_cpu():
+            set_eval_mode(module)
+            # torch.manual_seed and the like may be replaced.
             torch.default_generator.manual_seed(0)
             np.random.set_state(np.random.RandomState(0).get_state())
             random.setstate(random.Random(0).getstate())  # noqa: S311
@@ -84,37 +84,40 @@ def answer_to_a_probe(module: nn.Module) -> Any:
     return None
 
 
-def same_answers(one: Any, other: Any) -> bool:
-    """Whether two answers to a probe are the same, but for rounding."""
+def are_same_answers(one: Any, other: Any) -> bool:
+    """Whether two answers to a probe are the same within rounding."""
     return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
-def _digests_of(module: nn.Module) -> dict[str, str]:
-    """The digests of all numbers that a module holds, and of those that its code reads, by their names."""
-    return {name: _digest(tensor) for name, tensor in {**_numbers_read(module), **_tensors_held(module)}.items()}
+def _compute_digests(module: nn.Module) -> dict[str, str]:
+    """Return the digests of all numbers that a module holds or its code reads, by name."""
+    return {
+        name: _digest_tensor(tensor)
+        for name, tensor in {**_find_global_numbers(module), **_find_tensors(module)}.items()
+    }
 
 
-def _digest(tensor: Tensor) -> str:
-    """The shape and the numbers of a tensor, as a text of one length."""
+def _digest_tensor(tensor: Tensor) -> str:
+    """Return a digest of the shape and the numbers of a tensor."""
     try:
         content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    # A kind of tensor without plain numbers, such as a sparse one.
+    # A tensor without dense storage, such as a sparse one.
     except (RuntimeError, TypeError):
         content = repr(tensor).encode()
     return hashlib.sha256(repr((tensor.dtype, tuple(tensor.shape))).encode() + content).hexdigest()
 
 
-def _made_again(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[str, str], Any]:
-    """The digests of what a module holds that is made once more, with other seeds, and its answer to a probe.
+def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[str, str], Any]:
+    """Make the module once more with other seeds; return the digests of its numbers, and its answer to a probe.
 
-    In a process of its own: what a file does to PyTorch, such as a hook on all modules or a function wrapped in
-    another, it would do a second time.
+    This runs in a new process: a file that changes PyTorch, by a hook on all modules or a wrapped function, would
+    otherwise do so twice.
 
     Raises:
         InputError: it cannot be made a second time.
     """
     try:
-        answer = given_apart(_make_again, named, weights)
+        answer = run_in_process(_make_with_new_seed, named, weights)
     except EOFError:
         raise InputError(
             f"{named.path} ends the process when its code is run a second time.",
@@ -126,9 +129,9 @@ def _made_again(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[s
     return made
 
 
-def _make_again(named: ModuleName, weights: SavedWeights | None) -> Any:
-    """Make a module with other seeds than before, and give the digests of what it holds, or the error."""
-    # Threads of the process that was forked are not there.
+def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
+    """Make a module with other seeds than before, and return its digests and answer, or the error."""
+    # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     seed = int(torch.initial_seed() % 2**31) + 1
@@ -141,26 +144,26 @@ def _make_again(named: ModuleName, weights: SavedWeights | None) -> Any:
         made = load_module(named)
         if weights is not None:
             load_weights(made, weights)
-        return _digests_of(made), answer_to_a_probe(made)
+        return _compute_digests(made), answer_probe(made)
     except PocketRNNError as error:
         return InputError(error.problem, error.remedy)
     # Whatever the user's code raises, the second time only.
     except BaseException as error:
         return InputError(
             f"{named.path} fails when its code is run a second time: {type(error).__name__}: {first_line(error)}.",
-            "Let what it does at its top level stand in no file or state that it finds changed.",
+            "The file must not change other files or global state when it is imported.",
         )
 
 
-def _tensors_held(module: nn.Module) -> dict[str, Tensor]:
-    """Every tensor that a module holds: parameters, buffers, and those in its attributes, in plain lists too."""
+def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return every tensor that a module holds: parameters, buffers, and those in attributes and plain lists."""
     found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
     def look(name: str, value: Any, depth: int) -> None:
         if isinstance(value, Tensor):
             found.setdefault(name, value)
         elif isinstance(value, nn.Module):
-            found.update((f"{name}.{inner}", tensor) for inner, tensor in _tensors_held(value).items())
+            found.update((f"{name}.{inner}", tensor) for inner, tensor in _find_tensors(value).items())
         elif isinstance(value, list | tuple) and depth < _DEEPEST:
             for i, item in enumerate(value):
                 look(f"{name}[{i}]", item, depth + 1)
@@ -175,13 +178,13 @@ def _tensors_held(module: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _numbers_read(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors, arrays and numbers of its file that the code of a module reads by their names."""
+def _find_global_numbers(module: nn.Module) -> dict[str, Tensor]:
+    """Return the global tensors, arrays and numbers that a module's code reads, by name."""
     found: dict[str, Tensor] = {}
     for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}:
         if kind.__module__.split(".")[0] in ("torch", "builtins"):
             continue
-        # The methods that make the module are left out: its weights hold their result.
+        # Methods that initialize the module are left out: its weights hold their result.
         methods = {name: value for name, value in vars(kind).items() if inspect.isfunction(value)}
         waiting = [value for name, value in methods.items() if not re.match(r"_*(init|new|reset)", name)]
         met = set[int]()
@@ -190,7 +193,7 @@ def _numbers_read(module: nn.Module) -> dict[str, Tensor]:
             if id(function) in met:
                 continue
             met.add(id(function))
-            for name in names_read(function.__code__) & function.__globals__.keys():
+            for name in global_names_read(function.__code__) & function.__globals__.keys():
                 value = function.__globals__[name]
                 if inspect.isfunction(value) and value.__globals__ is function.__globals__:
                     waiting.append(value)

@@ -1,4 +1,4 @@
-"""A module from a user's own Python file or notebook."""
+"""Load a module from a user's Python file or notebook."""
 
 from __future__ import annotations
 import __future__
@@ -22,26 +22,26 @@ import numpy as np
 import torch
 from torch import nn
 
-from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
-from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file
+from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, short_repr
+from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file_exists
 from pocketrnn_export.intake.shapes_of_weights import (
-    arguments_by_weights,
-    class_in,
-    parameters_by_weights,
-    values_by_weights,
+    find_class,
+    find_global_values,
+    find_parameter_values,
+    write_arguments,
 )
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
-from pocketrnn_export.source_code.jupyter_environment import as_in_jupyter, with_jupyters_name
-from pocketrnn_export.source_code.needed_code import asking_for_their_name, defined_names, needed_statements
-from pocketrnn_export.source_code.notebook import Cell, python_file, read_notebook
-from pocketrnn_export.source_code.statements import Statement, statements_of
+from pocketrnn_export.source_code.jupyter_environment import pretend_jupyter, replace_name_by_main
+from pocketrnn_export.source_code.needed_code import find_name_checks, find_needed_statements, list_defined_names
+from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_file
+from pocketrnn_export.source_code.statements import Statement, list_statements
 
-__all__ = ["load_module", "load_module_and_function", "module_after_all_cells"]
+__all__ = ["load_module", "load_module_and_function", "run_all_cells"]
 
 _log = logging.getLogger(__name__)
 
-# So many notes and places are shown; the others are counted.
+# The most notes and places that are shown; the others are counted.
 _MOST_NOTES: Final = 2
 
 
@@ -50,11 +50,11 @@ _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
 
 
 def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """A module that a Python file or a notebook defines, or what a class or a function in it returns.
+    """Load a module that a Python file or notebook defines, or that a class or function in it returns.
 
-    Only the statements of a notebook that define the name and what it needs are run, and that is logged. A Python file
-    is run whole, unless it is a script, with a loop or `with` at its top level, or fails, such as for a package that
-    only training needs: then it is read like a notebook.
+    In a notebook only the statements that define the name and what it needs are run, and they are logged. A Python
+    file is run whole, unless it is a script (a loop or `with` at its top level) or fails, for example on a package that
+    only training needs: then it is treated like a notebook.
 
     Args:
         named: the file, the name, the arguments.
@@ -71,7 +71,7 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
 
 
 def load_module_and_function(named: ModuleName, weights: SavedWeights | None = None) -> tuple[nn.Module, Any]:
-    """The same, and the function of the file that says how the module is called; None where none is named.
+    """Load the module, and the function of the file that says how to call it; None where none is named.
 
     Raises:
         InputError, ExportError: as `load_module` does; or there is no such function.
@@ -79,10 +79,10 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     Example:
         >>> module, call = load_module_and_function(replace(named, function="logits_of"))
     """
-    check_file(named.path)
-    with _importing_from(named.path):
-        file = _namespace_of(named, weights)
-        made = _made(named, file, weights)
+    check_file_exists(named.path)
+    with _import_from(named.path):
+        file = _run_file(named, weights)
+        made = _make_module(named, file, weights)
     if not isinstance(made, nn.Module):
         raise InputError(
             f"{named.name} in {named.path} gives a {type(made).__name__}, not a torch.nn.Module.",
@@ -99,45 +99,48 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     return made, function
 
 
-def module_after_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """A module as it is after all cells of its notebook have run, in order: its training, too.
+def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
+    """Run all cells of a notebook in order, its training too, and return the module.
 
-    Commands of Jupyter and of the shell are left out.
+    Jupyter and shell commands are left out.
 
     Raises:
         InputError: there is no such notebook.
-        ExportError: a cell raises, or the name is no module.
+        ExportError: a cell raises, or the name is not a module.
 
     Example:
-        >>> trained = module_after_all_cells(module_name("notebook.ipynb:model"))
+        >>> trained = run_all_cells(module_name("notebook.ipynb:model"))
     """
     cells, _ = read_notebook(named.path)
-    with _importing_from(named.path):
-        file = _empty(named.path)
+    with _import_from(named.path):
+        file = _make_empty_module(named.path)
         sys.modules[file.__name__] = file
-        vars(file)["get_ipython"] = _NoJupyter
-        values = {name: _value(node, str(named.path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()}
-        with as_in_jupyter(file):
-            for statement in statements_of(cells):
-                _run(statement, file, cells, named)
+        vars(file)["get_ipython"] = _IgnoredJupyter
+        values = {
+            name: _evaluate_argument(node, str(named.path), vars(_FOR_VALUES))
+            for name, node in (named.values or {}).items()
+        }
+        with pretend_jupyter(file):
+            for statement in list_statements(cells):
+                _run_statement(statement, file, cells, named)
                 vars(file).update(values)
-        made = _made(named, file, weights)
+        made = _make_module(named, file, weights)
     if not isinstance(made, nn.Module):
         raise ExportError(f"{named.name} in {named.path} gives no torch.nn.Module.", "Name a module, or its class.")
     return made
 
 
-class _NoJupyter:
-    """Stands for Jupyter where its commands are left out: all of them give nothing."""
+class _IgnoredJupyter:
+    """Replaces Jupyter where its commands are left out: each command returns an empty list."""
 
     def __getattr__(self, command: str) -> Callable[..., list[str]]:
         return lambda *_, **__: []
 
 
 @contextmanager
-def _importing_from(path: Path) -> Iterator[None]:
-    """While the block runs, imports look in the file's folder first, and in the working folder; and a file that parses
-    the command line finds no options: those that are there are for the export."""
+def _import_from(path: Path) -> Iterator[None]:
+    """While the block runs, import first from the file's folder and the working folder, and hide the command line's
+    options: they are for the export, not for the file."""
     folders = list(dict.fromkeys([str(path.absolute().parent), str(Path.cwd())]))
     sys.path[:0] = folders
     here, options = Path.cwd(), sys.argv
@@ -146,60 +149,60 @@ def _importing_from(path: Path) -> Iterator[None]:
         yield
     finally:
         sys.argv = options
-        # The user's code may go elsewhere, and the paths of the command line are meant from here.
+        # The user's code may change the working folder, to which the paths of the command line are relative.
         os.chdir(here)
         for folder in folders:
             if folder in sys.path:
                 sys.path.remove(folder)
 
 
-def _namespace_of(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
-    """The file as a module that has been run, whole or as far as it is needed."""
+def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
+    """Run the file, whole or as far as needed, and return its namespace as a module."""
     path = named.path
     if named.is_notebook:
         cells, unreadable = read_notebook(path)
         return _run_needed(named, cells, unreadable, weights)
     if named.values:
-        return _run_needed(named, [python_file(path)], [], weights)
+        return _run_needed(named, [read_python_file(path)], [], weights)
     try:
-        cell = python_file(path)
+        cell = read_python_file(path)
     except InputError:
-        # Whether it is missing or no Python, importing it says so better.
+        # If it is missing or not Python, the import below raises a better error.
         cell = None
     if cell is not None and any(isinstance(node, ast.For | ast.While | ast.With) for node in cell.statements):
         # A script, which would begin to train.
         return _run_needed(named, [cell], [], weights)
-    file = _empty(path)
+    file = _make_empty_module(path)
     spec = importlib.util.spec_from_file_location(file.__name__, path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} cannot be imported.", "Give the Python file that defines the module.")
     try:
         file = sys.modules[file.__name__] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(file)
-    # Whatever a user's code raises, a call of sys.exit included.
+    # A user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
-        problem = f"{path} cannot be imported; it raises {_said(error)}"
-        if cell is None or named.name not in defined_names([cell]):
+        problem = f"{path} cannot be imported; it raises {_describe_error(error)}"
+        if cell is None or named.name not in list_defined_names([cell]):
             raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
         _log.warning("%s", problem.removesuffix("."))
         return _run_needed(named, [cell], [], weights)
-    for name in _wanted(named):
+    for name in _wanted_names(named):
         if not hasattr(file, name):
-            names = [known for known, value in vars(file).items() if _can_be_named(value, file)]
-            raise _no_such_name(path, name, names, [])
+            names = [known for known, value in vars(file).items() if _is_module_or_maker(value, file)]
+            raise _no_such_name_error(path, name, names, [])
     if cell is not None:
-        # Code that its owner ran, and an import does not.
+        # An import does not run code under `__main__`.
         try:
-            found = needed_statements([cell], _wanted(named), str(path), set())
+            found = find_needed_statements([cell], _wanted_names(named), str(path), set())
         except InputError:
-            _tell_what_asks(named, asking_for_their_name([cell]))
+            _warn_of_name_checks(named, find_name_checks([cell]))
         else:
-            _tell_what_is_not_run(found.alone, [])
-            _tell_what_asks(named, found.asks)
+            _warn_of_code_not_run(found.alone, [])
+            _warn_of_name_checks(named, found.asks)
     return file
 
 
-def _wanted(named: ModuleName) -> list[str]:
+def _wanted_names(named: ModuleName) -> list[str]:
     """The names that a file must define."""
     return [named.name, *([named.function] if named.function else [])]
 
@@ -207,22 +210,26 @@ def _wanted(named: ModuleName) -> list[str]:
 def _run_needed(
     named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
 ) -> ModuleType:
-    """The namespace of the statements that define a name and what it needs."""
+    """Run the statements that define a name and what it needs, and return their namespace."""
     path = named.path
-    values = {name: _value(node, str(path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()}
-    known = defined_names(cells)
-    for name in _wanted(named):
+    values = {
+        name: _evaluate_argument(node, str(path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()
+    }
+    known = list_defined_names(cells)
+    for name in _wanted_names(named):
         if name not in known:
-            raise _no_such_name(path, name, known, unreadable)
+            raise _no_such_name_error(path, name, known, unreadable)
     arguments = (*named.args, *(named.kwargs or {}).values())
     in_arguments = {n.id for node in arguments for n in ast.walk(node) if isinstance(n, ast.Name)}
     statements = [node for cell in cells for node in cell.statements]
     tensors = {} if weights is None else weights.tensors
-    likely = values_by_weights([node for node in statements if isinstance(node, ast.ClassDef)], tensors)
+    likely = find_global_values([node for node in statements if isinstance(node, ast.ClassDef)], tensors)
     try:
-        found = needed_statements(cells, [*_wanted(named), *sorted(in_arguments)], str(path), values.keys(), likely)
+        found = find_needed_statements(
+            cells, [*_wanted_names(named), *sorted(in_arguments)], str(path), values.keys(), likely
+        )
     except InputError as error:
-        instead = _class_instead(named, cells, weights)
+        instead = _suggest_class(named, cells, weights)
         raise InputError(error.problem, f"{error.remedy}{instead}") from None
     needed = found.statements
     by_cell: dict[str, list[str]] = {}
@@ -230,56 +237,56 @@ def _run_needed(
         by_cell.setdefault(statement.where, []).append(statement.title)
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
     _log.info("Only the code of %s that %s needs is run: %s", path, named.name, told)
-    _tell_what_is_not_run(found.notes, unreadable)
-    _tell_what_asks(named, found.asks)
-    file = _empty(path)
+    _warn_of_code_not_run(found.notes, unreadable)
+    _warn_of_name_checks(named, found.asks)
+    file = _make_empty_module(path)
     sys.modules[file.__name__] = file
     vars(file).update(values)
-    with as_in_jupyter(file) if named.is_notebook else contextlib.nullcontext():
+    with pretend_jupyter(file) if named.is_notebook else contextlib.nullcontext():
         for statement in needed:
-            _run(statement, file, cells, named)
+            _run_statement(statement, file, cells, named)
             vars(file).update(values)
     return file
 
 
-def _class_instead(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
-    """Where a name stands for an object that needs what is not run, and its class does not: to name the class."""
-    found = class_in((node for cell in cells for node in cell.statements), named.name)
+def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
+    """Suggest to name the class, where the object needs code that is not run and its class does not; else empty."""
+    found = find_class((node for cell in cells for node in cell.statements), named.name)
     if weights is None or found is None or found[1] is None:
         return ""
     definition = found[0]
     try:
-        needed_statements(cells, [definition.name], str(named.path), frozenset())
+        find_needed_statements(cells, [definition.name], str(named.path), frozenset())
     except InputError:
         return ""
-    given = arguments_by_weights(definition, found[1], weights.tensors)
+    given = write_arguments(definition, found[1], weights.tensors)
     if given is None:
         return ""
-    sizes = " The sizes are those of the weights." * bool(parameters_by_weights(definition, weights.tensors))
+    sizes = " The sizes are those of the weights." * bool(find_parameter_values(definition, weights.tensors))
     return f" Or name its class: {shlex.quote(f'{named.path}:{definition.name}({given})')}.{sizes}"
 
 
-def _tell_what_is_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
+def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
     if notes:
-        _log.warning("Not run, though it may change what is run: %s", _few(notes), extra=AFTER_AN_ERROR)
+        _log.warning("Not run, though it may change what is run: %s", _join_few(notes), extra=AFTER_AN_ERROR)
     if unreadable:
-        _log.warning("Not Python 3, and so not read: %s", _few(unreadable, 10, ", "), extra=AFTER_AN_ERROR)
+        _log.warning("Not Python 3, and so not read: %s", _join_few(unreadable, 10, ", "), extra=AFTER_AN_ERROR)
 
 
-def _tell_what_asks(named: ModuleName, places: Sequence[str]) -> None:
+def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
-        _log.warning("Asks whether %s, and is answered no: %s", where, _few(places), extra=AFTER_AN_ERROR)
+        _log.warning("Asks whether %s, and is answered no: %s", where, _join_few(places), extra=AFTER_AN_ERROR)
 
 
-def _few(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
+def _join_few(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
     more = f"{between}and {len(said) - most} more" if len(said) > most else ""
     return between.join(said[:most]) + more
 
 
-def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: ModuleName) -> None:
+def _run_statement(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: ModuleName) -> None:
     cell, path, name = statement.cell, named.path, named.name
-    # So that a traceback, and a refusal by line, can show the line. Without a time, it is never looked up on a disk.
+    # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
     later = any(
         isinstance(node, ast.ImportFrom) and node.module == "__future__" and node.names[0].name == "annotations"
@@ -287,13 +294,13 @@ def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: M
         for node in one.statements
     )
     flags = __future__.annotations.compiler_flag if later else 0
-    node = with_jupyters_name(statement.node) if cell.name else statement.node
+    node = replace_name_by_main(statement.node) if cell.name else statement.node
     code = compile(ast.Module([node], []), cell.file, "exec", flags, dont_inherit=True)
     try:
         exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
     except ImportError as error:
         raise ExportError(
-            f"{statement.where} of {path} runs `{statement.title}`, which raises {_said(error)}",
+            f"{statement.where} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
             f"Write a file beside the folder {path.absolute().parent.name} with the line `from "
             f"{path.absolute().parent.name}.{path.stem} import {name}`, and name it there."
             if getattr(statement.node, "level", 0)
@@ -301,13 +308,13 @@ def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: M
         ) from error
     except (Exception, SystemExit) as error:
         raise ExportError(
-            f"{statement.where} of {path} runs `{statement.title}`, which raises {_said(error)}",
+            f"{statement.where} of {path} runs `{statement.title}`, which raises {_describe_error(error)}",
             "Correct it, or copy the class to a Python file.",
         ) from error
 
 
-def _empty(path: Path) -> ModuleType:
-    # Under its own name, as messages and pickles have it, but for a notebook, beside which a file may have that name.
+def _make_empty_module(path: Path) -> ModuleType:
+    # Named after the file, as in messages and pickles; not a notebook, as a file of that name may lie beside it.
     name = f"{path.stem}_ipynb" if path.suffix == ".ipynb" else path.stem
     taken = name in sys.modules or not name.isidentifier()
     file = ModuleType(f"exported_{abs(hash(path))}" if taken else name)
@@ -315,24 +322,26 @@ def _empty(path: Path) -> ModuleType:
     return file
 
 
-def _made(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> Any:
-    """The module: what the name stands for, or what it returns when it is called with the arguments."""
+def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> Any:
+    """Return the object of that name if it is a module, else call it with the arguments and return the result."""
     found = getattr(file, named.name, None)
     if isinstance(found, nn.Module):
         if named.args or named.kwargs:
             raise InputError(f"{named.name} in {named.path} is a module already.", "Name it without arguments.")
         return found
     where = f"{named.path}:{named.name}"
-    args = [_value(node, str(named.path), vars(file)) for node in named.args]
-    kwargs = {name: _value(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()}
+    args = [_evaluate_argument(node, str(named.path), vars(file)) for node in named.args]
+    kwargs = {
+        name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (named.kwargs or {}).items()
+    }
     if callable(found):
         _check_arguments(found, args, kwargs, named, weights)
     try:
         return found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
-    # Whatever a user's code raises, a call of sys.exit included.
+    # A user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
         raise ExportError(
-            f"{named.path}: {named.name} raises {_said(error)}",
+            f"{named.path}: {named.name} raises {_describe_error(error)}",
             f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none.",
         ) from error
 
@@ -340,7 +349,7 @@ def _made(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> 
 def _check_arguments(
     found: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> None:
-    """Refuse arguments that do not fit, with all that is known of the right ones."""
+    """Refuse arguments that do not fit, with advice from the signature and the weights."""
     try:
         signature = inspect.signature(found)
     except (ValueError, TypeError):
@@ -348,7 +357,7 @@ def _check_arguments(
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        sizes = _sizes_of(named, weights)
+        sizes = _sizes_from_weights(named, weights)
         required = [
             f"{name}={sizes.get(name, '...')}"
             for name, parameter in signature.parameters.items()
@@ -366,20 +375,20 @@ def _check_arguments(
         ) from None
 
 
-def _sizes_of(named: ModuleName, weights: SavedWeights | None) -> dict[str, int]:
-    """Those parameters of a class of a file whose values the weights show."""
+def _sizes_from_weights(named: ModuleName, weights: SavedWeights | None) -> dict[str, int]:
+    """Return the parameters of a class whose values the shapes of the weights show."""
     if weights is None:
         return {}
     with contextlib.suppress(InputError):
-        cells = read_notebook(named.path)[0] if named.is_notebook else [python_file(named.path)]
-        found = class_in((node for cell in cells for node in cell.statements), named.name)
+        cells = read_notebook(named.path)[0] if named.is_notebook else [read_python_file(named.path)]
+        found = find_class((node for cell in cells for node in cell.statements), named.name)
         if found is not None:
-            return parameters_by_weights(found[0], weights.tensors)
+            return find_parameter_values(found[0], weights.tensors)
     return {}
 
 
-def _value(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
-    """The value of an argument, which may name, read and call what the file defines."""
+def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
+    """Evaluate an argument, which may use names, attributes and calls of the file."""
 
     def of(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):
@@ -403,11 +412,13 @@ def _value(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
         raise
     # Whatever the user's code raises.
     except (Exception, SystemExit) as error:
-        raise InputError(f"The argument {shown(ast.unparse(node))} raises {_said(error)}", NO_VALUES) from error
+        raise InputError(
+            f"The argument {short_repr(ast.unparse(node))} raises {_describe_error(error)}", NO_VALUES
+        ) from error
 
 
-def _can_be_named(value: Any, file: ModuleType) -> bool:
-    """Whether a value of a file makes a module or is one, and is the file's own."""
+def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
+    """Whether a value is a module, a class of modules, or a function of this file."""
     if isinstance(value, nn.Module):
         return True
     if isinstance(value, type):
@@ -415,7 +426,7 @@ def _can_be_named(value: Any, file: ModuleType) -> bool:
     return inspect.isfunction(value) and value.__module__ == file.__name__
 
 
-def _no_such_name(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
+def _no_such_name_error(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
     remedy = [did_you_mean(name, known)]
     remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
     remedy += [f"Not Python 3, and so not read: {', '.join(unreadable[:10])}."] if unreadable else []
@@ -423,5 +434,5 @@ def _no_such_name(path: Path, name: str, known: Sequence[str], unreadable: Seque
     return InputError(f"{path} defines no {name}.", said)
 
 
-def _said(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}."

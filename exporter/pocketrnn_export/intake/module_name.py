@@ -1,4 +1,4 @@
-"""`file.py:name` or `file.py:name(arguments)` on the command line, taken apart. Does not need PyTorch."""
+"""Parse `file.py:name` or `file.py:name(arguments)` on the command line. Does not need PyTorch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.folder import near_file
-from pocketrnn.errors import InputError, shown
+from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.errors import InputError, short_repr
 
-__all__ = ["NO_VALUES", "ModuleName", "check_file", "module_name"]
+__all__ = ["NO_VALUES", "ModuleName", "check_file_exists", "parse_module_name"]
 
 # The advice where arguments are not plain values.
 NO_VALUES: Final = (
@@ -23,16 +23,16 @@ NO_VALUES: Final = (
 
 @dataclass(frozen=True)
 class ModuleName:
-    """`file.py:name` or `file.py:name(arguments)`, taken apart.
+    """The parts of `file.py:name` or `file.py:name(arguments)`.
 
     Attributes:
         path: the Python file, or the notebook.
-        name: what it defines.
-        args: the arguments by position, not evaluated yet: they may name what the file defines.
+        name: a name that the file defines.
+        args: the positional arguments, not evaluated yet: they may use names of the file.
         kwargs: the arguments by name.
-        values: names of the file that get these values in place of the statements that make them; not evaluated yet:
-            they may call what torch and numpy define.
-        function: a function of the file that says how the module is called.
+        values: values for names of the file, which replace the statements that make them; not evaluated yet: they may
+            use torch and numpy.
+        function: the name of a function in the file that calls the module.
     """
 
     path: Path
@@ -47,28 +47,28 @@ class ModuleName:
         return self.path.suffix == ".ipynb"
 
 
-def module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
-    """Take `model.py:Classifier(8000, hidden=32)` apart; None if `given` is not of that form.
+def parse_module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
+    """Parse `model.py:Classifier(8000, hidden=32)`; None if `given` does not have that form.
 
-    The arguments are Python literals, or names, attributes and calls of what the file defines: `Model(Config(3))`.
-    Nothing is evaluated here.
+    The arguments are Python literals, or names, attributes and calls from the file: `Model(Config(3))`. Nothing is
+    evaluated here.
 
     Args:
-        given: what stands on the command line.
-        values: `name=value` for names of the file: a Python literal, or what a call of torch or numpy gives.
+        given: the text from the command line.
+        values: `name=value` for names of the file: a Python literal, or a call of torch or numpy.
 
     Raises:
-        InputError: it is of that form, but its arguments or values are something else, or there is no such file.
+        InputError: it has that form, but the arguments or values are not allowed, or the file does not exist.
 
     Example:
-        >>> module_name("model.py:Classifier(8000, hidden=32)").name
+        >>> parse_module_name("model.py:Classifier(8000, hidden=32)").name
         'Classifier'
     """
     found = re.fullmatch(r"(?s)(.+\.(?:py|ipynb)):([A-Za-z_]\w*)(\(.*\))?", given)
     if found is None:
         return None
     path, name, call = found.groups()
-    check_file(Path(path))
+    check_file_exists(Path(path))
     try:
         parsed = ast.parse(f"f{call or '()'}", mode="eval").body
         if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
@@ -80,20 +80,20 @@ def module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
             raise ValueError("it unpacks a dictionary")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"The arguments {call} are not plain values.", NO_VALUES) from None
-    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_name_and_value, values)))
+    return ModuleName(Path(path), name, tuple(parsed.args), kwargs, dict(map(_parse_assignment, values)))
 
 
-def check_file(path: Path) -> None:
-    """Refuse a path that is not a file, and name the nearest one that is."""
+def check_file_exists(path: Path) -> None:
+    """Refuse a path that is not a file, and name the file with the most similar path."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_file():
             return
-    near = near_file(path, (".py", ".ipynb"))
+    near = suggest_near_file(path, (".py", ".ipynb"))
     raise InputError(f"{path} is not a file.", near or "Give the Python file or notebook that defines the module.")
 
 
 def _check_argument(node: ast.expr) -> None:
-    """Raise ValueError for what is neither a literal nor a name, attribute or call of what the file defines."""
+    """Raise ValueError for anything but literals, and names, attributes and calls from the file."""
     allowed = (
         ast.Constant, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
         ast.UnaryOp, ast.USub, ast.UAdd, ast.Load,
@@ -105,7 +105,7 @@ def _check_argument(node: ast.expr) -> None:
             raise ValueError("it unpacks a dictionary")
 
 
-def _name_and_value(given: str) -> tuple[str, ast.expr]:
+def _parse_assignment(given: str) -> tuple[str, ast.expr]:
     name, _, value = given.partition("=")
     try:
         if not name.strip().isidentifier():
@@ -115,5 +115,5 @@ def _name_and_value(given: str) -> tuple[str, ast.expr]:
         return name.strip(), node
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise InputError(
-            f"{shown(given)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
+            f"{short_repr(given)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
         ) from None

@@ -1,4 +1,4 @@
-"""The refusal of a module whose answer to a text depends on the other texts of its batch, with the likely cause.
+"""Explain why a module is refused whose answer to a text depends on the other texts of its batch.
 `exportable.py` and `call_discovery/trial.py` find out whether it does."""
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["said_of_neighbours"]
+__all__ = ["explain_neighbours"]
 
 _NARROW: Final = (torch.bfloat16, torch.float16)
 
 
-def said_of_neighbours(ask: Callable[[], object], *, two_texts: bool = False) -> tuple[str, str]:
-    """The problem and the remedy.
+def explain_neighbours(ask: Callable[[], object], *, two_texts: bool = False) -> tuple[str, str]:
+    """Return the problem and the remedy.
 
     Args:
-        ask: runs the module once, to see in which precision it computes: in bfloat16 a sum is off by 1e-2, and by
-            another 1e-2 in a batch of another size. May raise anything.
-        two_texts: whether it takes two texts, which are never asked one pair at a time.
+        ask: runs the module once, to see in which precision it computes: in bfloat16 a sum has an error of 1e-2, and a
+            different one in a batch of another size. It may raise any exception.
+        two_texts: whether it takes two texts: pairs are never answered one at a time.
 
     Example:
-        >>> said_of_neighbours(lambda: module(tokens))[0]
+        >>> explain_neighbours(lambda: module(tokens))[0]
         'The module answers a text differently beside other texts of the same length.'
     """
-    with contextlib.suppress(Exception), _TypesSeen() as seen:
+    with contextlib.suppress(Exception), _DtypeRecorder() as seen:
         ask()
     if seen.narrow:
         kinds = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in seen.narrow))
@@ -45,8 +45,8 @@ def said_of_neighbours(ask: Callable[[], object], *, two_texts: bool = False) ->
     )
 
 
-class _TypesSeen(FunctionMode):
-    """Notes the types of what is computed, where they are narrower than float32."""
+class _DtypeRecorder(FunctionMode):
+    """Records the dtypes of results that are narrower than float32."""
 
     def __init__(self) -> None:
         super().__init__()

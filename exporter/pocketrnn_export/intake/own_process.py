@@ -1,4 +1,4 @@
-"""The result of a function in a process of its own, which leaves this one as it was."""
+"""Run a function in a new process, so that this one stays unchanged."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["given_apart"]
+__all__ = ["run_in_process"]
 
 
-def given_apart(make: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
-    """The result of a function in a process of its own.
+def run_in_process(make: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
+    """Run a function in a new process, and return its result.
 
     Args:
         make: the function.
-        args: what it is called with.
-        seconds: how long it may take; without an end if None.
+        args: its arguments.
+        seconds: how long it may take; None for no limit.
 
     Raises:
-        EOFError: it ended the process.
+        EOFError: the function ended the process.
         TimeoutError: it took longer.
 
     Example:
-        >>> given_apart(len, "abc")
+        >>> run_in_process(len, "abc")
         3
     """
-    # Elsewhere a fork is not safe, and a new interpreter takes two seconds.
+    # fork is only safe on Linux; starting a new interpreter takes two seconds.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(sender, make, args))  # type: ignore[attr-defined]
+    process = context.Process(target=_send_result, args=(sender, make, args))  # type: ignore[attr-defined]
     with warnings.catch_warnings():
-        # Threads of this process, which the new one lacks. It makes a module, and uses none of theirs.
+        # Python warns that a fork loses this process's threads. The new one does not need them.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     sender.close()
@@ -46,5 +46,5 @@ def given_apart(make: Callable[..., Any], *args: Any, seconds: float | None = No
         receiver.close()
 
 
-def _send(sender: Any, make: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _send_result(sender: Any, make: Callable[..., Any], args: tuple[Any, ...]) -> None:
     sender.send(make(*args))

@@ -1,8 +1,8 @@
-"""The effect of padding on a module's answers: inside a text, beside other texts; and after or before it.
+"""Measure the effect of padding on a module's answers: inside a text, in a batch with others; and after or before it.
 
-A module that looks for the padding among the ids (`lengths = (x != 0).sum(1)`) cannot tell it from a word of that id.
-If it then pools all that unpacking gives, or cuts the batch to its longest text, a text with such an id inside is
-answered by its neighbours. A module that reads padding like any word answers by how much of it stands around a text.
+A module that finds the padding by its id (`lengths = (x != 0).sum(1)`) cannot tell it from a word of that id. If it
+then pools the unpacked sequence, or cuts the batch to its longest text, the answer to a text with such an id inside
+depends on the other texts. If a module reads padding like words, its answer depends on the amount of padding.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, Widths, of_each_text
-from pocketrnn_export.comparing.comparing import Reference, texts_stand_alone
-from pocketrnn_export.intake.last_activation import activated
+from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, Widths, split_by_text
+from pocketrnn_export.comparing.comparing import Reference, texts_are_independent
+from pocketrnn_export.intake.last_activation import apply_activation
 
-__all__ = ["PaddingEffect", "answered_alone", "candidate_ids", "ids_told_by_neighbours", "padding_effect"]
+__all__ = ["PaddingEffect", "find_candidate_ids", "find_mixing_ids", "keep_answered_ids", "measure_padding_effect"]
 
-# How many ids of padding each of the first texts gets, as beside a text of about its length; and the longest of all
-# texts in one batch, as beside one of another kind.
+# The padding ids that are added to each of the first texts, as in a batch of similar lengths; and to the longest of
+# all texts in one batch, as beside a much longer text.
 _EACH: Final = (1, 3, 10, 30)
 _BEYOND: Final = (1, 30, 100, 300)
-# No batch has more ids, with the padding.
+# The most ids in a batch, with the padding.
 _IDS_OF_A_BATCH: Final = 50_000
-# A probability that padding moves by less is moved by rounding.
+# A smaller change of a probability is rounding.
 _ROUNDING: Final = 1e-5
-# How wide the batches are on which an id is tried; a convolution needs the wider one.
+# The widths of the batches on which an id is tried; a convolution needs the wider one.
 _WIDTHS: Final = (7, 31)
-# Ids that vocabularies keep for padding, unknown words and the like stand first.
+# Vocabularies put the ids for padding, unknown words and the like first.
 _FIRST: Final = 8
-# So many ids are tried at most: each takes some runs of the module.
+# The most ids that are tried: each takes several runs of the module.
 _MOST: Final = 96
 _MOST_TEXTS: Final = 64
 _MOST_EACH: Final = 16
 
 
-def candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
-    """The ids that a module may take for padding: the special ones, the first ones and the last, those that it holds as
-    numbers (`self.pad_idx`), and those whose vector is zero.
+def find_candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
+    """Return the ids that a module may treat as padding: the special ones, the first ones and the last, those that it
+    stores as numbers (`self.pad_idx`), and those whose embedding is zero.
 
     Args:
         module: the user's module.
@@ -51,7 +51,7 @@ def candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> lis
         special: ids that mean something in the text rules.
 
     Example:
-        >>> candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
+        >>> find_candidate_ids(nn.Embedding(40, 8, padding_idx=11), ids=40, special=[1])
         [1, 0, 2, 3, 4, 5, 6, 7, 39, 11]
     """
     found = [*special, *range(_FIRST), ids - 1]
@@ -68,7 +68,7 @@ def candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> lis
     return [i for i in dict.fromkeys(map(int, found)) if 0 <= i < ids][:_MOST]
 
 
-def ids_told_by_neighbours(
+def find_mixing_ids(
     reference: Reference,
     candidates: Sequence[int],
     *,
@@ -79,54 +79,55 @@ def ids_told_by_neighbours(
     ragged: bool,
     multi_label: bool,
 ) -> dict[int, float] | None:
-    """The candidates that make a text's answer depend on its neighbours, where it holds one.
+    """Return the candidates that make a text's answer depend on the other texts of its batch.
 
     Args:
         reference: the module.
         candidates: the ids that are tried.
-        known: ids that are known to do so, which stand in no text that is tried.
+        known: ids that are known to do so, which no tried text contains.
         ids: how many ids there are.
-        padding_id: the id past a row's length.
+        padding_id: the id that pads a row after its length.
         widths: how many tokens a text can have.
-        ragged: try them in texts that are padded beside longer ones; else in texts of one length.
+        ragged: whether to try them in texts that are padded to a longer one; else in texts of one length.
         multi_label: whether each label has a probability of its own.
 
     Returns:
-        the ids, each with how far a probability was seen to move; infinity where the module fails on such a batch.
-        None where they could not be tried: the module answers no such batch as its texts alone, whatever they hold.
+        the ids, each with the largest change seen in a probability; infinity where the module fails on such a batch.
+        None where they could not be tried: texts without them, too, get other answers in a batch than alone.
 
     Example:
-        >>> ids_told_by_neighbours(
-        ...     prepared.as_reference(), [0, 1], ids=40, padding_id=1, widths=Widths(), ragged=False, multi_label=False
+        >>> find_mixing_ids(
+        ...     prepared.make_reference(), [0, 1], ids=40, padding_id=1, widths=Widths(), ragged=False,
+        ...     multi_label=False,
         ... )
         {1: 0.0142}
     """
     if not candidates:
         return {}
     plain, reference = (
-        _plain_ids(ids, candidates, known, padding_id),
-        replace(reference, run=_remembered(reference.run)),
+        _word_ids(ids, candidates, known, padding_id),
+        replace(reference, run=_cache_run(reference.run)),
     )
     for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
-        beside = _rows_of(plain, 2, width)
-        if not _stand_alone(reference, _beside(beside, beside[:0], padding_id)):
-            # It fails on so few tokens; or it mixes all texts, which is found out elsewhere.
+        beside = _make_rows(plain, 2, width)
+        if not _do_texts_stand_alone(reference, _put_beside(beside, beside[:0], padding_id)):
+            # It fails on this few tokens; or it mixes all texts, which another check finds.
             continue
         short = max(width - 2, 1) if ragged else width
-        held = {i: _answered_alone(reference.run, _holding(i, plain, short)) for i in candidates}
+        held = {i: _keep_answered_rows(reference.run, _rows_with_id(i, plain, short)) for i in candidates}
         if not any(len(rows) for rows in held.values()):
             continue
-        # Nearly always no id tells: one batch of all shows that.
-        if _stand_alone(reference, _beside(beside, np.concatenate(list(held.values())), padding_id)):
+        # Nearly always no id has the effect: one batch of all shows that.
+        if _do_texts_stand_alone(reference, _put_beside(beside, np.concatenate(list(held.values())), padding_id)):
             return {}
-        cases = {i: _beside(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
-        told = (i for i, case in cases.items() if not _stand_alone(reference, case))
-        return {i: _moved(reference.run, cases[i], multi_label=multi_label) for i in told}
+        cases = {i: _put_beside(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
+        told = (i for i, case in cases.items() if not _do_texts_stand_alone(reference, case))
+        return {i: _largest_change(reference.run, cases[i], multi_label=multi_label) for i in told}
     return None
 
 
-def answered_alone(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """The ids of which a module answers a text that holds nothing else: it may fail on padding only.
+def keep_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
+    """Keep the ids for which the module answers a text of only that id: it may fail on padding only.
 
     Args:
         run: the module.
@@ -134,15 +135,15 @@ def answered_alone(run: Run, candidates: Sequence[int], width: int) -> list[int]
         width: how many tokens such a text has.
 
     Example:
-        >>> answered_alone(prepared.as_reference().run, [0, 1, 2], 12)
+        >>> keep_answered_ids(prepared.make_reference().run, [0, 1, 2], 12)
         [0, 2]
     """
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
-    return [int(row[0]) for row in _answered_alone(run, rows)]
+    return [int(row[0]) for row in _keep_answered_rows(run, rows)]
 
 
-def _remembered(run: Run) -> Run:
-    """A run that is asked the same only once: a text alone is asked whether it has an answer, and compared twice."""
+def _cache_run(run: Run) -> Run:
+    """Return a run that caches its answers: a text alone is tried once and compared twice."""
     known: dict[tuple[Any, ...], Logits] = {}
 
     def remembering(tokens: Ids, lengths: Ids) -> Logits:
@@ -154,21 +155,21 @@ def _remembered(run: Run) -> Run:
     return remembering
 
 
-def _plain_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
-    """Ids that are taken for words: no candidates, where there are others, and none that is known to tell."""
+def _word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
+    """Return ids that are likely words: not candidates, if there are others, and not ids known to have the effect."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
-    # With a few ids, all are candidates; the last ones are more likely words than the first.
+    # With few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
 
 
-def _rows_of(plain: Ids, rows: int, width: int) -> Ids:
+def _make_rows(plain: Ids, rows: int, width: int) -> Ids:
     return np.resize(np.roll(plain, -3), (rows, width)).astype(np.int64)
 
 
-def _holding(token: int, plain: Ids, width: int) -> Ids:
-    """Rows of one width that hold an id: inside; inside and at the end; at the begin; nearly everywhere; everywhere; at
-    the end."""
-    rows, some = _rows_of(plain[::-1], 6, width), max(1, width // 3)
+def _rows_with_id(token: int, plain: Ids, width: int) -> Ids:
+    """Return six rows that contain an id: inside; inside and at the end; at the start; nearly everywhere; everywhere;
+    at the end."""
+    rows, some = _make_rows(plain[::-1], 6, width), max(1, width // 3)
     rows[0, width // 2] = token
     rows[1, [some, *range(width - some, width)]] = token
     rows[2, :some] = token
@@ -178,8 +179,8 @@ def _holding(token: int, plain: Ids, width: int) -> Ids:
     return rows
 
 
-def _answered_alone(run: Run, rows: Ids) -> Ids:
-    """The rows that a module answers alone with finite numbers: it may fail on padding only."""
+def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
+    """Keep the rows to which the module, called with one row, gives finite numbers: it may fail on padding only."""
     kept = []
     for i, row in enumerate(rows):
         try:
@@ -190,52 +191,54 @@ def _answered_alone(run: Run, rows: Ids) -> Ids:
     return rows[kept]
 
 
-def _beside(full: Ids, rows: Ids, padding_id: int) -> Case:
-    """Rows beside others that are as wide, or wider."""
+def _put_beside(full: Ids, rows: Ids, padding_id: int) -> Case:
+    """Make a case of rows beside others that are as wide, or wider."""
     (some, width), (more, length) = full.shape, rows.shape
     padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
     return Case("beside others", np.concatenate([full, padded]), np.array([width] * some + [length] * more, np.int64))
 
 
-def _stand_alone(reference: Reference, case: Case) -> bool:
-    """Whether every row of a case is answered as alone; not where the module fails on the case."""
+def _do_texts_stand_alone(reference: Reference, case: Case) -> bool:
+    """Whether every row of a case gets the same answer as alone; False where the module fails on the case."""
     try:
-        return texts_stand_alone(reference, [case])
+        return texts_are_independent(reference, [case])
     except ExportError:
         return False
 
 
-def _moved(run: Run, case: Case, *, multi_label: bool) -> float:
-    """How far a probability of a row is moved by the other rows."""
+def _largest_change(run: Run, case: Case, *, multi_label: bool) -> float:
+    """Return the largest change of a probability by the other rows."""
     try:
         together = run(case.tokens, case.lengths)
         alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]
     except ExportError:
         return float("inf")
-    return _apart(together, np.concatenate(alone), multi_label=multi_label)
+    return _largest_difference(together, np.concatenate(alone), multi_label=multi_label)
 
 
-def _apart(one: Logits, other: Logits, *, multi_label: bool) -> float:
-    """The largest difference of a probability; of rows without a finite answer there is none."""
+def _largest_difference(one: Logits, other: Logits, *, multi_label: bool) -> float:
+    """Return the largest difference of a probability, over the rows with finite answers."""
     first, second = (_probabilities(logits, multi_label=multi_label) for logits in (one, other))
     differences = np.abs(first - second)
     return float(differences[np.isfinite(differences)].max(initial=0.0))
 
 
 def _probabilities(logits: Any, *, multi_label: bool) -> Any:
-    return activated("sigmoid" if multi_label else "softmax", torch.from_numpy(np.asarray(logits, np.float64))).numpy()
+    return apply_activation(
+        "sigmoid" if multi_label else "softmax", torch.from_numpy(np.asarray(logits, np.float64))
+    ).numpy()
 
 
 @dataclass(frozen=True)
 class PaddingEffect:
-    """How far ids of padding move a probability of a text at most.
+    """The largest change of a text's probabilities by padding.
 
     Attributes:
         texts: how many texts were tried.
-        after: put after the text.
-        ids_after: how many of them did that.
-        before: put before it; None where that was not measured, as where a module takes lengths.
-        ids_before: how many of them did that.
+        after: the change by padding after the text.
+        ids_after: the number of padding ids that caused it.
+        before: the change by padding before it; None where it was not measured, as where a module takes lengths.
+        ids_before: the number of padding ids that caused it.
     """
 
     texts: int
@@ -245,21 +248,24 @@ class PaddingEffect:
     ids_before: int = 0
 
     @property
-    def tells(self) -> bool:
-        """Whether more than rounding moves. A module that padding after a text does not move is made for that: nobody
-        puts it before."""
+    def exceeds_rounding(self) -> bool:
+        """Whether padding after a text changes more than rounding. A module that it does not change is made for padding
+        after a text: nobody pads before it."""
         return self.after > _ROUNDING
 
     @property
     def said(self) -> str:
-        """It as the begin of a sentence.
+        """The effect as the start of a sentence.
 
         Example:
             >>> PaddingEffect(9, after=0.69, ids_after=300, before=0.12, ids_before=10).said
             'Padding after a text changes a probability by up to 0.69 (300 ids), before it by up to 0.12 (10 ids)'
         """
-        more = "" if self.before is None else f", before it by up to {self.before:.2g} ({_ids(self.ids_before)})"
-        return f"Padding after a text changes a probability by up to {self.after:.2g} ({_ids(self.ids_after)}){more}"
+        more = "" if self.before is None else f", before it by up to {self.before:.2g} ({_format_ids(self.ids_before)})"
+        return (
+            f"Padding after a text changes a probability by up to {self.after:.2g} "
+            f"({_format_ids(self.ids_after)}){more}"
+        )
 
     @property
     def document(self) -> dict[str, Any]:
@@ -270,11 +276,11 @@ class PaddingEffect:
         return {**after, "ids_before": self.ids_before, "probability_before": float(f"{self.before:.2g}")}
 
 
-def _ids(number: int) -> str:
+def _format_ids(number: int) -> str:
     return "1 id" if number == 1 else f"{number:,} ids"
 
 
-def padding_effect(
+def measure_padding_effect(
     reference: Reference,
     texts: Iterable[Sequence[int]],
     *,
@@ -285,26 +291,26 @@ def padding_effect(
     one_text: bool,
     multi_label: bool,
 ) -> PaddingEffect | None:
-    """Measure what padding around a text changes, as in batches of its owner's: beside a text that fills the width.
+    """Measure how padding around a text changes its answer, in batches with a text that fills the width.
 
     The first 16 texts are padded by 1 to 30 ids each, and all in one batch to widths up to 300 beyond the longest.
 
     Args:
         reference: the module.
-        texts: their ids; the first 64 that may be longer are tried.
+        texts: the ids of texts; the first 64 that can be padded are tried.
         padding_id: the id of padding.
         widths: how many tokens a text can have by its rules.
-        most: how many the module takes; None where any number.
+        most: the most tokens that the module takes; None for any number.
         takes_lengths: whether it is given lengths, which do not count the padding.
         one_text: whether it answers one text at a time.
         multi_label: whether each label has a probability of its own.
 
     Returns:
-        None where nothing could be measured: every text has one width, or the module takes none so long.
+        None where nothing could be measured: every text has one width, or the module does not take padded ones.
 
     Example:
-        >>> padding_effect(
-        ...     prepared.as_reference(), [[5, 8, 3]], padding_id=1, widths=Widths(), most=None, takes_lengths=False,
+        >>> measure_padding_effect(
+        ...     prepared.make_reference(), [[5, 8, 3]], padding_id=1, widths=Widths(), most=None, takes_lengths=False,
         ...     one_text=False, multi_label=False,
         ... ).ids_after
         300
@@ -313,9 +319,11 @@ def padding_effect(
     rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) < widest][:_MOST_TEXTS]
     if not rows or widths.fixed is not None or (one_text and takes_lengths):
         return None
-    asked = _Padded(reference.run, padding_id, takes_lengths=takes_lengths, one_text=one_text, multi_label=multi_label)
+    asked = _PaddedRun(
+        reference.run, padding_id, takes_lengths=takes_lengths, one_text=one_text, multi_label=multi_label
+    )
     moved = {
-        side: [found for batch, width in _batches(rows, widest) for found in asked.moved(batch, width, side)]
+        side: [found for batch, width in _choose_batches(rows, widest) for found in asked.moved(batch, width, side)]
         for side in (("after",) if takes_lengths else ("after", "before"))
     }
     if not moved["after"]:
@@ -325,8 +333,8 @@ def padding_effect(
     return PaddingEffect(len(rows), after, ids_after, before, ids_before)
 
 
-def _batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Sequence[list[int]], int]]:
-    """Texts that are padded to one width, and that."""
+def _choose_batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Sequence[list[int]], int]]:
+    """Yield groups of texts, each with the width to pad to."""
     for row in rows[:_MOST_EACH]:
         for width in dict.fromkeys(min(len(row) + more, widest) for more in _EACH):
             yield [row], width
@@ -335,43 +343,43 @@ def _batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Sequence[
         yield rows[: max(_IDS_OF_A_BATCH // width - 1, 1)], width
 
 
-class _Padded:
-    """A module that is asked about texts in padding, beside one that has none.
+class _PaddedRun:
+    """Runs a module on padded texts, in a batch with one text that needs no padding.
 
     Args:
         run: the module.
-        padding_id, takes_lengths, one_text, multi_label: as for `padding_effect`.
+        padding_id, takes_lengths, one_text, multi_label: as for `measure_padding_effect`.
     """
 
     def __init__(self, run: Run, padding_id: int, *, takes_lengths: bool, one_text: bool, multi_label: bool) -> None:
-        # Each text is asked alone once.
-        self._run = _remembered(run)
+        # Each text is run alone once.
+        self._run = _cache_run(run)
         self._padding_id, self._takes_lengths = padding_id, takes_lengths
         self._one_text, self._multi_label = one_text, multi_label
 
     def moved(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
-        """How far a probability of each text is moved, and by how many ids of padding; nothing of a text on which the
-        module fails, alone or padded."""
+        """Return for each text the change of a probability and the number of padding ids; texts on which the module
+        fails, alone or padded, are left out."""
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.moved([row], width, side)]
         try:
             padded = self._in_padding(rows, width, side)
-            together = of_each_text(self._run(*padded), padded[1])
+            together = split_by_text(self._run(*padded), padded[1])
         except ExportError:
-            # It may take no batch of so many.
+            # It may fail on a batch of this many.
             return [found for row in rows for found in self.moved([row], width, side)] if len(rows) > 1 else []
         found = []
         for row, two in zip(rows, together, strict=False):
             with contextlib.suppress(ExportError):
                 one = self._run(np.array([row], np.int64), np.array([len(row)], np.int64))
-                # Labels of tokens are those of the text's own.
+                # For labels of tokens, compare only the text's own tokens.
                 own = two[: len(one)] if side == "after" else two[len(two) - len(one) :]
                 if np.isfinite(one).all() and np.isfinite(own).all():
-                    found.append((_apart(one, own, multi_label=self._multi_label), width - len(row)))
+                    found.append((_largest_difference(one, own, multi_label=self._multi_label), width - len(row)))
         return found
 
     def _in_padding(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
-        """The tokens and lengths of texts beside the words of the first again, without padding."""
+        """Return the tokens and lengths of padded texts, and a row that repeats the first text up to the width."""
         padded = []
         for row in rows:
             padding = [self._padding_id] * (width - len(row))

@@ -1,8 +1,8 @@
-"""A call of a module that takes two texts, as a call on rows of ids: each row is parted into its two texts.
+"""Call a module of two texts on rows of ids: each row is split into its two texts.
 
-All that asks a module about texts asks it with rows of ids, and so about pairs of texts. A row that holds a mark
-(`pocketrnn.text.pairs`) has its first text before it and its second behind. A row without one, as any of our drawn
-batches has, is parted at a place that follows from its length alone; a row of one id is both texts.
+All checks call a module with rows of ids, and so pairs are rows of ids, too. A row with a mark (`pocketrnn.text.pairs`)
+has its first text before it and its second after it. A row without one, as in all random batches, is split at a place
+that depends only on its length; a row of one id is both texts.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.comparing.cases import parting_place
+from pocketrnn_export.comparing.cases import split_position
 
-__all__ = ["PAIR_NAMES", "PairCall", "parted"]
+__all__ = ["PAIR_NAMES", "PairCall", "split_pairs"]
 
 # The names of the two texts in a line that calls a module, and of their lengths.
 PAIR_NAMES = ("first", "second", "first_lengths", "second_lengths")
@@ -24,27 +24,27 @@ PAIR_NAMES = ("first", "second", "first_lengths", "second_lengths")
 
 @dataclass(frozen=True)
 class PairCall:
-    """A call of (module, tokens, lengths), made of one of (module, first, second, first_lengths, second_lengths)."""
+    """A call of (module, tokens, lengths) that wraps one of (module, first, second, first_lengths, second_lengths)."""
 
     of_both: Callable[[nn.Module, Tensor, Tensor, Any, Any], Any]
 
     def __call__(self, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-        """The module's answer to pairs that are rows of ids."""
-        return self.of_both(module, *parted(tokens, lengths))
+        """Return the module's answer to pairs that are rows of ids."""
+        return self.of_both(module, *split_pairs(tokens, lengths))
 
 
-def parted(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The two texts of each row, padded to the longest of their side, and their lengths.
+def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Split each row into its two texts, padded to the longest of their side, and return their lengths.
 
     Args:
         tokens: int64 [pairs, sequence].
-        lengths: int64 [pairs], how many ids of a row count. The padding stands behind the shortest.
+        lengths: int64 [pairs], how many ids of a row count. The padding follows the shortest row.
 
     Returns:
         int64 [pairs, longest first], int64 [pairs, longest second], and int64 [pairs] of each.
 
     Example:
-        >>> first, second, *_ = parted(torch.tensor([[5, 6, -1, 7], [5, -1, 8, 9]]), torch.tensor([4, 4]))
+        >>> first, second, *_ = split_pairs(torch.tensor([[5, 6, -1, 7], [5, -1, 8, 9]]), torch.tensor([4, 4]))
         >>> first.tolist(), second.tolist()
         ([[5, 6], [5, 0]], [[7, 0], [8, 9]])
     """
@@ -52,16 +52,16 @@ def parted(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     marks = [next((i for i, number in enumerate(row) if number < 0), None) for row in rows]
     shortest = whole.index(min(whole))
     padding_id = rows[shortest][-1] if marks[0] is None else ~rows[0][marks[0]]
-    firsts = [parting_place(n) if at is None else at for at, n in zip(marks, whole, strict=True)]
+    firsts = [split_position(n) if at is None else at for at, n in zip(marks, whole, strict=True)]
     starts = [0 if n == 1 else k if at is None else k + 1 for at, k, n in zip(marks, firsts, whole, strict=True)]
     seconds = [n - start for n, start in zip(whole, starts, strict=True)]
-    first = _cut(tokens, [0] * len(rows), firsts, padding_id)
-    second = _cut(tokens, starts, seconds, padding_id)
+    first = _slice_rows(tokens, [0] * len(rows), firsts, padding_id)
+    second = _slice_rows(tokens, starts, seconds, padding_id)
     return first, second, torch.tensor(firsts), torch.tensor(seconds)
 
 
-def _cut(tokens: Tensor, starts: list[int], lengths: list[int], padding_id: int) -> Tensor:
-    """From each row so many ids from a place on, and then the padding."""
+def _slice_rows(tokens: Tensor, starts: list[int], lengths: list[int], padding_id: int) -> Tensor:
+    """Return `lengths` ids of each row from its start on, and then padding."""
     width = max(lengths)
     if len(set(starts)) == 1 and min(lengths) == width:
         return tokens[:, starts[0] : starts[0] + width].contiguous()

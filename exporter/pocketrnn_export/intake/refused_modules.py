@@ -1,4 +1,4 @@
-"""Modules that are refused as they stand, before they are called."""
+"""Refuse modules that cannot be exported, before they are called."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch import nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import BatchNorm
 
-__all__ = ["refuse_layers", "refuse_nan"]
+__all__ = ["refuse_nonfinite_weights", "refuse_unsafe_layers"]
 
 # Layers that the exporter knows by their class.
 _LAYERS: Final = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Embedding", "EmbeddingBag", "Linear")
 
 
-def refuse_layers(module: nn.Module) -> None:
-    """Refuse a module one of whose layers is not what its name says, or answers by the batch that it is given.
+def refuse_unsafe_layers(module: nn.Module) -> None:
+    """Refuse a module if a layer is not what its name says, or its answer depends on the batch.
 
     Raises:
         ExportError: PyTorch's class is replaced, a batch normalisation has no running statistics, or a tensor is
             sparse.
     """
     _refuse_replaced_layers()
-    _refuse_statistics_of_a_batch(module)
-    _refuse_sparse(module)
+    _refuse_batch_statistics(module)
+    _refuse_sparse_tensors(module)
 
 
 def _refuse_replaced_layers() -> None:
-    """Refuse where a file has put a class of its own in the place of PyTorch's: `nn.GRU = MyGRU`."""
+    """Refuse where a file has replaced a class of PyTorch by its own: `nn.GRU = MyGRU`."""
     for name in _LAYERS:
         kind = getattr(nn, name)
         if kind.__module__.partition(".")[0] != "torch":
@@ -39,7 +39,7 @@ def _refuse_replaced_layers() -> None:
             )
 
 
-def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
+def _refuse_batch_statistics(module: nn.Module) -> None:
     for path, layer in module.named_modules():
         if isinstance(layer, BatchNorm) and layer.running_mean is None:
             raise ExportError(
@@ -49,8 +49,8 @@ def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
             )
 
 
-def _refuse_sparse(module: nn.Module) -> None:
-    """Refuse a module that keeps a tensor of which only some numbers are in memory."""
+def _refuse_sparse_tensors(module: nn.Module) -> None:
+    """Refuse a module that holds a sparse tensor."""
     for path, layer in module.named_modules():
         own = {} if isinstance(layer, torch.jit.ScriptModule) else vars(layer)
         weights = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
@@ -62,7 +62,7 @@ def _refuse_sparse(module: nn.Module) -> None:
                 )
 
 
-def refuse_nan(module: nn.Module) -> None:
+def refuse_nonfinite_weights(module: nn.Module) -> None:
     """Refuse a module with a weight that is not finite."""
     for name, weight in module.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):

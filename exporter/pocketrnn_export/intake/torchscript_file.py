@@ -1,4 +1,4 @@
-"""TorchScript files: a module as bytes, and read back from them."""
+"""Save TorchScript modules to bytes, and load them from bytes and files."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from typing import Final
 import torch
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.archive import checked_entries
+from pocketrnn_export.intake.archive import check_entries
 
-__all__ = ["is_torchscript", "load_torchscript", "no_deprecations", "read_back", "saved"]
+__all__ = ["ignore_warnings", "is_torchscript", "load_from_bytes", "load_torchscript", "save_to_bytes"]
 
-# Bytes of tensors that hold a few numbers and are said to be large; a copy of one has them all.
+# The most bytes of expanded tensors, which store few numbers; a copy of one stores all of them.
 _LARGEST_REPEATED: Final = 1 << 30
 
 
-def saved(script: torch.jit.ScriptModule) -> bytes:
-    """A TorchScript module as the bytes of its file."""
+def save_to_bytes(script: torch.jit.ScriptModule) -> bytes:
+    """Return a TorchScript module as the bytes of its file."""
     buffer = io.BytesIO()
-    with no_deprecations():
+    with ignore_warnings():
         torch.jit.save(script, buffer)
     return buffer.getvalue()
 
 
-def read_back(content: bytes) -> torch.jit.ScriptModule:
-    """The TorchScript module of a file's bytes, on the CPU.
+def load_from_bytes(content: bytes) -> torch.jit.ScriptModule:
+    """Load a TorchScript module from the bytes of its file, on the CPU.
 
     Raises:
         RuntimeError: the bytes are not a TorchScript file.
     """
-    with no_deprecations():
+    with ignore_warnings():
         script: torch.jit.ScriptModule = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
     return script
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is one that `torch.jit.save` wrote: an archive that holds code.
+    """Whether `torch.jit.save` wrote a file: an archive that contains code.
 
     Raises:
         InputError: it is a damaged archive.
@@ -49,11 +49,11 @@ def is_torchscript(path: Path) -> bool:
         >>> is_torchscript(Path("model.torchscript.pt"))
         True
     """
-    return path.is_file() and any("/code/" in entry.filename for entry in checked_entries(path))
+    return path.is_file() and any("/code/" in entry.filename for entry in check_entries(path))
 
 
 def load_torchscript(path: Path) -> torch.jit.ScriptModule:
-    """A module that `torch.jit.save` wrote, on the CPU.
+    """Load a module that `torch.jit.save` wrote, on the CPU.
 
     Raises:
         InputError: torch cannot load it, or its entries or tensors claim more than the file holds.
@@ -61,13 +61,13 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     Example:
         >>> module = load_torchscript(Path("model.torchscript.pt"))
     """
-    checked_entries(path)
+    check_entries(path)
     try:
-        script = read_back(path.read_bytes())
+        script = load_from_bytes(path.read_bytes())
     # torch.jit.load fails on damaged files with errors of many classes.
     except Exception as error:
         raise InputError(f"{path} is not a TorchScript file: {first_line(error)}.", "Save it again.") from None
-    repeated = [(_bytes_of(tensor), name) for name, tensor in script.state_dict().items() if _repeats(tensor)]
+    repeated = [(_count_bytes(tensor), name) for name, tensor in script.state_dict().items() if _is_expanded(tensor)]
     if sum(size for size, _ in repeated) > _LARGEST_REPEATED:
         size, name = max(repeated)
         raise InputError(
@@ -77,18 +77,18 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     return script
 
 
-def _repeats(tensor: torch.Tensor) -> bool:
-    """Whether a tensor has more numbers than it holds, as one of `expand` has."""
-    return tensor.layout is torch.strided and _bytes_of(tensor) > tensor.untyped_storage().nbytes()
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has more numbers than its storage, as after `expand`."""
+    return tensor.layout is torch.strided and _count_bytes(tensor) > tensor.untyped_storage().nbytes()
 
 
-def _bytes_of(tensor: torch.Tensor) -> int:
+def _count_bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
 @contextlib.contextmanager
-def no_deprecations() -> Iterator[None]:
-    """Silence what torch says of TorchScript while the block runs: it is deprecated, a FutureWarning in torch 2.15."""
+def ignore_warnings() -> Iterator[None]:
+    """Ignore warnings while the block runs: torch calls TorchScript deprecated, by a FutureWarning in torch 2.15."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

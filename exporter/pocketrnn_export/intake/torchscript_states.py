@@ -1,6 +1,6 @@
-"""TorchScript whose recurrent layers begin with a state of one batch size, which ends the process at any other.
+"""Refuse TorchScript with initial states of a fixed batch size, which may end the process at any other size.
 
-PyTorch checks an initial state in Python. A trace holds no such check: `weight.new(2, x.size(0), 10).zero_()` became a
+PyTorch checks an initial state in Python. A trace has no such check: `weight.new(2, x.size(0), 10).zero_()` became a
 constant of the example's batch, and a run of another batch reads beyond it (SIGSEGV, SIGBUS or SIGABRT).
 """
 
@@ -15,12 +15,12 @@ from pocketrnn.errors import ExportError
 
 __all__ = ["refuse_fixed_states"]
 
-# Operators with an initial state: the second of their inputs, or the third after the sizes of packed rows.
+# Operators with an initial state: their second input, or the third for packed rows, after the batch sizes.
 _LAYERS: Final = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"})
 
 
 def refuse_fixed_states(module: nn.Module) -> None:
-    """Refuse TorchScript, all or parts of the module, with an initial state that depends on no input.
+    """Refuse a module if it, or a part of it, is TorchScript with an initial state that depends on no input.
 
     Raises:
         ExportError: a recurrent layer has one.
@@ -40,7 +40,7 @@ def refuse_fixed_states(module: nn.Module) -> None:
         for kind in _LAYERS:
             for node in graph.findAllNodes(kind, True):  # type: ignore[attr-defined]
                 states = list(node.inputs())[2 if "batch_sizes" in node.schema() else 1]
-                if not _hangs_on_input(states, own):
+                if not _depends_on_input(states, own):
                     raise ExportError(
                         f"The TorchScript {path or 'module'} begins {kind.removeprefix('aten::').upper()} with a state "
                         "of a fixed number of texts; a run of another number reads beyond it and may end the process.",
@@ -48,7 +48,7 @@ def refuse_fixed_states(module: nn.Module) -> None:
                     )
 
 
-def _hangs_on_input(value: Any, own: Any) -> bool:
+def _depends_on_input(value: Any, own: Any) -> bool:
     waiting, met = [value], set[str]()
     while waiting:
         current = waiting.pop()
@@ -58,7 +58,7 @@ def _hangs_on_input(value: Any, own: Any) -> bool:
         node = current.node()
         if own is not None and current.debugName() == own.debugName():
             continue
-        # An input, or what a loop or a branch gives: not followed.
+        # An input, or the output of a loop or a branch: not followed.
         if node.kind() in {"prim::Param", "prim::If", "prim::Loop", "prim::CallMethod"}:
             return True
         waiting += node.inputs()

@@ -1,10 +1,9 @@
-"""TorchScript read back as a module that can be traced.
+"""Turn TorchScript into a module that can be traced.
 
-`torch.export` does not follow a ScriptModule. But its frozen graph is a list of operators on constants and on a few
-Python values, so that a module that runs them one by one, in Python, is the same computation and can be traced like any
-other. Its recurrent operators (`aten::lstm` and so on) and its packing are handed to `nn.LSTM` and to
-`torch.nn.utils.rnn`, which the exporter knows. Whether the result is the same is for the proof to say: the reference is
-the ScriptModule itself.
+`torch.export` cannot trace a ScriptModule. But its frozen graph is a list of operators on constants and a few Python
+values, so a module that runs them one by one in Python computes the same and can be traced like any other. Its
+recurrent operators (`aten::lstm` and so on) and its packing become calls of `nn.LSTM` and `torch.nn.utils.rnn`, which
+the exporter knows. The proof shows whether the result is the same: its reference is the ScriptModule itself.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.torch_internals import parsed_schema, weight_names
+from pocketrnn_export.torch_internals import parse_operator_schema, weight_names
 
-__all__ = ["module_of"]
+__all__ = ["make_traceable_module"]
 
 _LAYERS: Final[dict[str, tuple[type[nn.RNNBase], dict[str, str]]]] = {
     "aten::lstm": (nn.LSTM, {}),
@@ -71,32 +70,32 @@ _DTYPES: Final = {
     0: torch.uint8, 1: torch.int8, 2: torch.int16, 3: torch.int32, 4: torch.int64, 5: torch.float16, 6: torch.float32,
     7: torch.float64, 11: torch.bool, 15: torch.bfloat16,
 }  # fmt: skip
-# And a memory format its number in c10/core/MemoryFormat.h.
+# And a memory format is its number in c10/core/MemoryFormat.h.
 _MEMORY_FORMATS: Final = (torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d)
 
 
-def module_of(script: torch.jit.ScriptModule) -> nn.Module:
-    """A module that computes what a ScriptModule in eval mode computes, operator by operator.
+def make_traceable_module(script: torch.jit.ScriptModule) -> nn.Module:
+    """Make a module that computes the same as a ScriptModule in eval mode, operator by operator.
 
     Raises:
         ExportError: the ScriptModule's weights or control flow are not known before it runs.
 
     Example:
-        >>> module = module_of(torch.jit.load("model.torchscript.pt"))
+        >>> module = make_traceable_module(torch.jit.load("model.torchscript.pt"))
     """
     try:
-        return _Interpreted(script)
-    # torch.jit.freeze fails so on a module without a `forward` of one form, such as a scripted nn.LSTM.
+        return _InterpretedModule(script)
+    # torch.jit.freeze raises this for a module with an overloaded `forward`, such as a scripted nn.LSTM.
     except RuntimeError as error:
-        raise _no_counterpart(f"a part that cannot be frozen ({first_line(error)})") from error
+        raise _untraceable_error(f"a part that cannot be frozen ({first_line(error)})") from error
 
 
 @dataclass(frozen=True)
 class _BatchSizes:
     """A stand-in for the batch sizes of a packed sequence.
 
-    A graph reads two things of them only: the number of rows (the first of them) and of steps (how many they are). And
-    it passes them to the recurrent layers.
+    A graph reads only the number of rows (the first batch size) and of steps (how many there are), and passes them to
+    the recurrent layers.
     """
 
     packed: PackedSequence
@@ -104,8 +103,8 @@ class _BatchSizes:
     steps: Any
 
 
-class _Frozen:
-    """A frozen ScriptModule. It never changes, so that copies of a module that holds it share it."""
+class _FrozenScript:
+    """A frozen ScriptModule. It never changes, so copies of the module that holds it share it."""
 
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         # A module that was frozen before it was saved has lost its attribute `training`.
@@ -114,14 +113,14 @@ class _Frozen:
         )
         self.graph: Any = self.script.graph
 
-    def __deepcopy__(self, _: dict[int, Any]) -> _Frozen:
+    def __deepcopy__(self, _: dict[int, Any]) -> _FrozenScript:
         return self
 
 
-class _Interpreted(nn.Module):
+class _InterpretedModule(nn.Module):
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         super().__init__()
-        self._frozen = _Frozen(script)
+        self._frozen = _FrozenScript(script)
         self._names: dict[str, str] = {}
         for node in self._frozen.graph.nodes():
             self._add_weights(node)
@@ -130,14 +129,14 @@ class _Interpreted(nn.Module):
         kind, name = node.kind(), next((value.debugName() for value in node.outputs()), "")
         if kind in _LAYERS:
             self._names[name] = own = f"recurrence_{len(self._names)}"
-            self.add_module(own, _layer(node, self._frozen.script))
-        elif kind in _STORED and isinstance(_stored(node.output(), self._frozen.script), Tensor):
+            self.add_module(own, _make_layer(node, self._frozen.script))
+        elif kind in _STORED and isinstance(_stored_value(node.output(), self._frozen.script), Tensor):
             readable = name.removeprefix("self.").replace(".", "_")
             own = (
                 readable if readable.isidentifier() and not hasattr(self, readable) else f"constant_{len(self._names)}"
             )
             self._names[name] = own
-            self.register_buffer(own, _stored(node.output(), self._frozen.script).detach())
+            self.register_buffer(own, _stored_value(node.output(), self._frozen.script).detach())
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         names = [value.debugName() for value in self._frozen.graph.inputs()][1:]
@@ -162,22 +161,22 @@ class _Interpreted(nn.Module):
         kind = node.kind()
         if kind in _STORED:
             own = self._names.get(node.output().debugName())
-            return (getattr(self, own) if own is not None else _stored(node.output(), self._frozen.script),)
+            return (getattr(self, own) if own is not None else _stored_value(node.output(), self._frozen.script),)
         inputs = [known[value.debugName()] for value in node.inputs()]
         if kind in {"prim::TupleUnpack", "prim::ListUnpack"}:
             return list(inputs[0])
         if kind in _LAYERS:
             return _run_layer(getattr(self, self._names[next(node.outputs()).debugName()]), node, inputs)
         if kind == "aten::_pack_padded_sequence":
-            return _pack(*inputs)
+            return _pack_rows(*inputs)
         if kind == "aten::_pad_packed_sequence":
-            return _pad(*inputs)
+            return _pad_rows(*inputs)
         if inputs and isinstance(inputs[0], _BatchSizes):
             if kind == "aten::select" and inputs[1:] == [0, 0]:
                 return (inputs[0].rows,)
             if kind == "aten::size" and inputs[1:] == [0]:
                 return (inputs[0].steps,)
-            raise _no_counterpart(f"{kind} of a packed sequence's batch sizes")
+            raise _untraceable_error(f"{kind} of a packed sequence's batch sizes")
         if kind == "aten::_convolution":
             # Its further arguments choose among implementations.
             return (torch.ops.aten.convolution.default(*inputs[:9]),)
@@ -188,13 +187,13 @@ class _Interpreted(nn.Module):
         return _run_operator(node, inputs)
 
 
-def _layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
-    """The module that a recurrent operator is: its weights and sizes are constants of a frozen graph."""
-    kind, given = node.kind(), [_stored(value, script) for value in node.inputs()]
-    packed = _is_packed(node)
+def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
+    """Make the layer of a recurrent operator, whose weights and sizes are constants of a frozen graph."""
+    kind, given = node.kind(), [_stored_value(value, script) for value in node.inputs()]
+    packed = _is_packed_node(node)
     weights, has_biases, layers, _, _, bidirectional = given[3:9] if packed else given[2:8]
     if not isinstance(weights, list) or not all(isinstance(weight, Tensor) for weight in weights):
-        raise _no_counterpart("a recurrent layer whose weights are computed")
+        raise _untraceable_error("a recurrent layer whose weights are computed")
     cls, options = _LAYERS[kind]
     gates = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}[cls]
     hidden = weights[0].shape[0] // gates
@@ -212,29 +211,29 @@ def _layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
     return layer.eval()
 
 
-def _stored(value: Any, script: torch.jit.ScriptModule) -> Any:
-    """The number or object of a value, where it is known before the graph runs; else None. Freezing keeps some
-    attributes."""
+def _stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
+    """Return a value that is known before the graph runs: a constant, or an attribute that freezing keeps; else
+    None."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
-        return [_stored(item, script) for item in node.inputs()]
+        return [_stored_value(item, script) for item in node.inputs()]
     if node.kind() == "prim::GetAttr":
-        return getattr(_stored(node.input(), script), node.s("name"))
+        return getattr(_stored_value(node.input(), script), node.s("name"))
     if node.kind() == "prim::Param":
         return script
     return value.toIValue()
 
 
-def _is_packed(node: Any) -> bool:
-    """Whether it is the overload on packed data; it has one input more, and its second is a tensor of batch sizes."""
+def _is_packed_node(node: Any) -> bool:
+    """Whether a node is the overload for packed data, whose second of one more inputs is the batch sizes."""
     return str(node.schema()).split("(")[0].endswith(".data")
 
 
 def _run_layer(layer: nn.RNNBase, node: Any, inputs: list[Any]) -> Sequence[Any]:
-    packed = _is_packed(node)
+    packed = _is_packed_node(node)
     states, index = (inputs[2], 2) if packed else (inputs[1], 1)
     hx: Any = tuple(states) if isinstance(states, list) else states
-    if _is_zeros(list(node.inputs())[index]):
+    if _is_zero_state(list(node.inputs())[index]):
         hx = None
     given: Any = inputs[0]
     if packed:
@@ -243,21 +242,21 @@ def _run_layer(layer: nn.RNNBase, node: Any, inputs: list[Any]) -> Sequence[Any]
     return (output.data if packed else output, *(state if isinstance(state, tuple) else (state,)))
 
 
-def _is_zeros(value: Any) -> bool:
-    """Whether initial states are written out as zeros, which is what a layer begins with anyway."""
+def _is_zero_state(value: Any) -> bool:
+    """Whether initial states are zeros, the layer's default."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
-        return all(_is_zeros(item) for item in node.inputs())
+        return all(_is_zero_state(item) for item in node.inputs())
     return bool(node.kind() == "aten::zeros")
 
 
-def _pack(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, _BatchSizes]:
+def _pack_rows(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, _BatchSizes]:
     packed = pack_padded_sequence(padded, lengths, batch_first)
     rows, steps = padded.shape[:2] if batch_first else reversed(padded.shape[:2])
     return packed.data, _BatchSizes(packed, rows, steps)
 
 
-def _pad(
+def _pad_rows(
     data: Tensor, sizes: _BatchSizes, batch_first: bool, padding_value: float, total_length: Any
 ) -> tuple[Tensor, Tensor]:
     packed = PackedSequence(data, sizes.packed.batch_sizes, None, None)
@@ -266,11 +265,11 @@ def _pad(
 
 
 def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
-    """An ATen operator, by the overload that its node names."""
+    """Run an ATen operator by the overload that its node names."""
     kind, text = node.kind(), str(node.schema())
     if not kind.startswith("aten::") or text == "(no schema)":
-        raise _no_counterpart(kind)
-    schema = parsed_schema(text)
+        raise _untraceable_error(kind)
+    schema = parse_operator_schema(text)
     overloads = getattr(torch.ops.aten, schema.name.removeprefix("aten::"))
     positional, by_name = [], {}
     for argument, value in zip(schema.arguments, inputs, strict=True):
@@ -288,7 +287,7 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
     return result if isinstance(result, tuple) and node.outputsSize() > 1 else (result,)
 
 
-def _no_counterpart(what: str) -> ExportError:
+def _untraceable_error(what: str) -> ExportError:
     return ExportError(
         f"The TorchScript module holds {what}, which cannot be traced again.",
         "Export the nn.Module that it was made from.",

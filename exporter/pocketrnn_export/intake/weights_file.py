@@ -1,4 +1,4 @@
-"""The weights of a module from a file: saved by torch or safetensors, alone or inside of a training checkpoint."""
+"""Read the weights of a module from a file of torch or safetensors, alone or in a training checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.folder import near_file
+from pocketrnn.bundle.folder import suggest_near_file
 from pocketrnn.errors import InputError, first_line
 from pocketrnn_export.intake.archive import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
@@ -25,18 +25,18 @@ _log = logging.getLogger(__name__)
 
 # The prefixes that nn.DataParallel and torch.compile add to every name of a state_dict.
 _WRAPPERS: Final = ("module.", "_orig_mod.")
-# The members of a larger checkpoint that training scripts keep the weights in.
+# The keys under which training scripts store the weights in a checkpoint.
 _NESTED: Final = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "classifier", "weights")
-# Where training scripts keep the arguments that the module was made with. Lightning: `hyper_parameters`.
+# The keys under which training scripts store the module's arguments. Lightning: `hyper_parameters`.
 _ARGUMENTS: Final = ("hyper_parameters", "hparams", "hyperparameters", "args", "config")
-# Checkpoints of Lightning name some 10 classes besides tensors. torch looks each name up among all, each time.
+# Lightning's checkpoints name some 10 other classes. torch searches the whole list for each name.
 _MOST_CLASSES: Final = 50
 _SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(module.state_dict(), 'weights.pt')."
 
 
 @dataclass(frozen=True)
 class SavedWeights:
-    """The contents of a file of weights.
+    """The contents of a weights file.
 
     Attributes:
         path: the file.
@@ -51,14 +51,14 @@ class SavedWeights:
     @property
     def beginning(self) -> str:
         """The first names and shapes, for a message."""
-        return _listed([f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items()], 6)
+        return _join_names([f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items()], 6)
 
 
 def read_weights(path: Path) -> SavedWeights:
-    """A state_dict from a `.safetensors` file or from one that `torch.save` wrote, alone or in a training checkpoint.
+    """Read a state_dict from a `.safetensors` file, or from a file or training checkpoint of `torch.save`.
 
-    Nothing in the file is executed: it is read with `weights_only=True`, and where a checkpoint names other classes
-    (Lightning's hyper-parameters, argparse.Namespace, numpy's numbers), inert objects stand for theirs. The prefixes of
+    Nothing in the file is executed: it is read with `weights_only=True`, and objects of other classes (Lightning's
+    hyper-parameters, argparse.Namespace, numpy's numbers) become inert stand-ins. The prefixes of
     nn.DataParallel and torch.compile are removed from the names.
 
     Raises:
@@ -68,13 +68,13 @@ def read_weights(path: Path) -> SavedWeights:
         >>> load_weights(module, read_weights(Path("weights.pt")))
     """
     if not path.is_file():
-        near = near_file(path, (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower()))
+        near = suggest_near_file(path, (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower()))
         raise InputError(f"{path} is not a file.", near or "Give a .safetensors file or a saved state_dict.")
     if path.suffix == ".safetensors":
-        state, arguments = _from_safetensors(path), {}
+        state, arguments = _read_safetensors(path), {}
     else:
-        saved = _from_torch_save(path)
-        state, arguments = _state_dict_in(saved, path), _arguments_in(saved)
+        saved = _read_torch_save(path)
+        state, arguments = _find_state_dict(saved, path), _find_arguments(saved)
     while prefix := next((p for p in _WRAPPERS if state and all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     return SavedWeights(path, state, arguments)
@@ -83,21 +83,21 @@ def read_weights(path: Path) -> SavedWeights:
 def load_weights(module: nn.Module, weights: SavedWeights) -> None:
     """Set all weights of a module.
 
-    Where the file's names are the module's after one prefix (`model.fc.weight` for `fc.weight`, as Lightning writes
-    them), or the other way round, the prefix is taken off or put before them, and that is logged.
+    If the file's names have a prefix (`model.fc.weight` for `fc.weight`, as Lightning writes them), or the module's
+    names have one, the prefix is removed or added, and that is logged.
 
     Raises:
         InputError: names or shapes do not fit; the message names the first ones.
     """
     own, path = module.state_dict(), weights.path
-    state = _under_the_modules_names(weights, own)
+    state = _match_names(weights, own)
     missing, unknown = [n for n in own if n not in state], [n for n in state if n not in own]
     other_shape = [name for name in own if name in state and own[name].shape != state[name].shape]
     problems = []
     if missing:
-        problems.append(f"{path} holds no {_listed(missing, 3)}, which the module has")
+        problems.append(f"{path} holds no {_join_names(missing, 3)}, which the module has")
     if unknown:
-        problems.append(f"{path} holds {_listed(unknown, 3)}, which the module has not")
+        problems.append(f"{path} holds {_join_names(unknown, 3)}, which the module has not")
     if other_shape and not problems:
         problems = [
             f"{name} is {list(state[name].shape)} in {path}, but {list(own[name].shape)} in the module"
@@ -115,32 +115,32 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
                 "Save the weights as they were trained.",
             )
     module.load_state_dict(dict(state))
-    # A recurrent layer keeps the weights that its parametrizations gave; it takes them anew when it is moved. An
-    # attribute of the module's may have the method's name.
+    # A recurrent layer caches the weights of its parametrizations and renews them when it is moved. Not module.cpu():
+    # the module may have an attribute of that name.
     nn.Module.cpu(module)
 
 
-def _under_the_modules_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights by the names that the module has for them, as far as one prefix makes the difference."""
+def _match_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the weights by the module's names, if these differ only by one prefix."""
     state = weights.tensors
     if own.keys() == state.keys():
         return state
-    prefix = _prefix_before(own, state)
+    prefix = _find_prefix(own, state)
     if prefix:
         inner = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
         outside = [name for name in state if not name.startswith(prefix)]
-        left_out = f", and {_listed(outside, 3)} left out" if outside else ""
+        left_out = f", and {_join_names(outside, 3)} left out" if outside else ""
         _log.warning("%s: the prefix %s is taken off the names of its weights%s.", weights.path, prefix, left_out)
         return inner
-    added = _prefix_before(state, own)
+    added = _find_prefix(state, own)
     if added and own.keys() == {f"{added}{name}" for name in state}:
         _log.warning("%s: the prefix %s is put before the names of its weights.", weights.path, added)
         return {f"{added}{name}": tensor for name, tensor in state.items()}
     return state
 
 
-def _prefix_before(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
-    """The prefix under which most of `names` are found in `longer`; empty if none finds more than no prefix does."""
+def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
+    """Return the prefix with which most of `names` are in `longer`; empty if no prefix adds matches."""
     found = {"": len(names.keys() & longer.keys())}
     for name in longer:
         parts = name.split(".")
@@ -152,13 +152,13 @@ def _prefix_before(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
     return max(found, key=lambda prefix: found[prefix])
 
 
-def _listed(names: Sequence[str], most: int) -> str:
-    """The first names, and how many more there are."""
+def _join_names(names: Sequence[str], most: int) -> str:
+    """Join the first names, and say how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
 
-def _from_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     # Damaged headers raise errors of other classes than safetensors' own.
@@ -166,46 +166,46 @@ def _from_safetensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is not a safetensors file: {first_line(error)}.", "Save the weights again.") from None
 
 
-def _from_torch_save(path: Path) -> Any:
-    """The contents of a file of `torch.save`, with inert objects for those of classes that are not torch's."""
+def _read_torch_save(path: Path) -> Any:
+    """Read a file of `torch.save`, with inert stand-ins for objects of classes outside torch."""
     if is_torchscript(path):
         raise InputError(
             f"{path} is a TorchScript file, which is a module and not only weights.",
             f"Name it in the place of the module's file: {path}.",
         )
     check_pickles(path)
-    others = _other_classes(path)
+    others = _find_other_classes(path)
     few = others if len(others) <= _MOST_CLASSES and all(map(str.isprintable, others)) else []
-    stand_ins: list[Any] = [(_ReadAsDict if name.lower().endswith("dict") else _Unread, name) for name in few]
+    stand_ins: list[Any] = [(_DictStandIn if name.lower().endswith("dict") else _UnreadObject, name) for name in few]
     try:
-        # torch offers this list as a global one only; the names are taken off it again.
+        # torch has this list only as a global; the context manager removes the names again.
         with torch.serialization.safe_globals(stand_ins):
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if few or "weights_only" in str(error) or "Unsupported global" in str(error):
-            raise _more_than_tensors(path, others) from None
-        raise _damaged(path, error) from None
+            raise _more_than_tensors_error(path, others) from None
+        raise _damaged_error(path, error) from None
     # torch.load fails on damaged files with errors of many classes.
     except Exception as error:
-        raise _damaged(path, error) from None
+        raise _damaged_error(path, error) from None
     if not isinstance(saved, Mapping) and few:
-        raise _more_than_tensors(path, few)
+        raise _more_than_tensors_error(path, few)
     if few:
-        _log.warning("%s holds more than tensors, which is not read: %s.", path, _listed(few, 3))
+        _log.warning("%s holds more than tensors, which is not read: %s.", path, _join_names(few, 3))
     return saved
 
 
-def _other_classes(path: Path) -> list[str]:
-    """The classes and functions that a file names beyond those which torch reads by itself; none is imported."""
+def _find_other_classes(path: Path) -> list[str]:
+    """Return the names of classes and functions in a file that torch does not load by default; none is imported."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    # A file of the older form, or a damaged one: the reading says which.
+    # A file of the older form, or a damaged one: reading it shows which.
     except Exception:
         return []
 
 
-class _Unread:
-    """A stand-in for an object of a class that is not read: it takes whatever the file says, and does nothing."""
+class _UnreadObject:
+    """A stand-in for an object of another class: it accepts any arguments and state, and does nothing."""
 
     def __init__(self, *_: Any) -> None:
         self.state: Any = None
@@ -214,15 +214,15 @@ class _Unread:
         self.state = state
 
 
-class _ReadAsDict:
-    """A stand-in for a class of dictionaries, such as Lightning's AttributeDict: it makes a plain one."""
+class _DictStandIn:
+    """A stand-in for a subclass of dict, such as Lightning's AttributeDict: it makes an OrderedDict."""
 
     def __new__(cls, *_: Any) -> Any:
         return OrderedDict()
 
 
-def _state_dict_in(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
-    """The tensors by name: what was saved, or its member that holds the weights."""
+def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
+    """Return the tensors by name: the saved object itself, or its member with the weights."""
     if not isinstance(saved, Mapping) or not saved:
         kind = "no tensors by name" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
         raise InputError(f"{path} holds {kind}.", "Save the weights with torch.save(module.state_dict(), ...).")
@@ -232,37 +232,37 @@ def _state_dict_in(saved: Any, path: Path, within: str = "") -> dict[str, Tensor
         if isinstance(saved.get(key), Mapping) and within.count(".") < len(_NESTED):
             others = [k for k, v in saved.items() if k != key and isinstance(v, Mapping) and _is_state_dict(v)]
             if others:
-                names = _listed([str(other)[:60] for other in others], 3)
+                names = _join_names([str(other)[:60] for other in others], 3)
                 _log.warning("%s: the weights in %s are taken; it holds others, which are not: %s.", path, key, names)
-            return _state_dict_in(saved[key], path, f"{within}.{key}")
-        if isinstance(saved.get(key), _Unread):
-            raise _more_than_tensors(path, [f"an object under {key}"])
+            return _find_state_dict(saved[key], path, f"{within}.{key}")
+        if isinstance(saved.get(key), _UnreadObject):
+            raise _more_than_tensors_error(path, [f"an object under {key}"])
     found = [key for key, value in saved.items() if isinstance(value, Mapping) and _is_state_dict(value)]
     if len(found) == 1:
-        return _state_dict_in(saved[found[0]], path)
+        return _find_state_dict(saved[found[0]], path)
     if found:
         raise InputError(
-            f"{path} holds {len(found)} sets of weights: {_listed([str(key)[:60] for key in found], 6)}.",
+            f"{path} holds {len(found)} sets of weights: {_join_names([str(key)[:60] for key in found], 6)}.",
             "Save the one to export alone, with torch.save(module.state_dict(), ...).",
         )
     raise InputError(f"{path} holds no tensors by name.", "Save the weights with torch.save(module.state_dict(), ...).")
 
 
 def _is_state_dict(value: Mapping[Any, Any]) -> bool:
-    return bool(value) and all(isinstance(name, str) and _is_plain(tensor) for name, tensor in value.items())
+    return bool(value) and all(isinstance(name, str) and _is_dense_tensor(tensor) for name, tensor in value.items())
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether it is a tensor whose numbers lie in memory one by one: no sparse, no nested one."""
+def _is_dense_tensor(value: Any) -> bool:
+    """Whether a value is a dense tensor, not sparse and not nested."""
     return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
 
 
-def _arguments_in(saved: Any) -> dict[str, Any]:
-    """The arguments in a checkpoint that its module was made with, as far as they are plain values."""
+def _find_arguments(saved: Any) -> dict[str, Any]:
+    """Return the module's arguments in a checkpoint, only the plain values among them."""
     if not isinstance(saved, Mapping):
         return {}
     members = (saved.get(key) for key in _ARGUMENTS)
-    as_dicts = (member.state if isinstance(member, _Unread) else member for member in members)
+    as_dicts = (member.state if isinstance(member, _UnreadObject) else member for member in members)
     given = next((member for member in as_dicts if isinstance(member, Mapping) and member), {})
     return {
         name: value
@@ -271,13 +271,13 @@ def _arguments_in(saved: Any) -> dict[str, Any]:
     }
 
 
-def _more_than_tensors(path: Path, what: Sequence[str]) -> InputError:
-    """The refusal of a file that holds this, by the names of classes; nothing where they are not known."""
-    held = _listed([name if name.isprintable() else ascii(name) for name in what], 3) if what else "a whole module"
+def _more_than_tensors_error(path: Path, what: Sequence[str]) -> InputError:
+    """Return the error for a file that holds these other classes; `what` is empty where they are not known."""
+    held = _join_names([name if name.isprintable() else ascii(name) for name in what], 3) if what else "a whole module"
     return InputError(
         f"{path} is a pickle of more than tensors, such as {held[:300]}; reading it could run any code.", _SAVE_ALONE
     )
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
+def _damaged_error(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} is not a file of weights: {first_line(error)}.", "Save it again.")

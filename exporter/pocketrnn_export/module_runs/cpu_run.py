@@ -1,7 +1,7 @@
-"""The surroundings in which a user's forward is run or traced: a machine without a GPU, and nobody who reads stdout.
+"""Run or trace a user's forward on the CPU and without output on stdout.
 
-Notebooks say `.cuda()`, `device="cuda"` and `print(x.shape)` inside forward. A copy that is exported is on the CPU, so
-that everything it makes has to be there too; and what it prints would stand amid the output of a command.
+Forward in notebooks calls `.cuda()`, `device="cuda"` and `print(x.shape)`. The exported copy is on the CPU, so all
+tensors that it makes must be there too; and its prints would mix with the output of a command.
 """
 
 from __future__ import annotations
@@ -19,9 +19,17 @@ from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["answer_of", "gpu_types_on_cpu", "in_eval_mode", "on_cpu", "quietly_on_cpu", "silent", "tensors_in"]
+__all__ = [
+    "call_on_cpu",
+    "compute_answer",
+    "replace_gpu_types",
+    "run_quietly_on_cpu",
+    "set_eval_mode",
+    "silence_output",
+    "tensors_in",
+]
 
-# `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: where PyTorch has no CUDA, the names stand for the CPU's types.
+# `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: without CUDA, these names are replaced by the CPU's types.
 _TYPES: Final = tuple(
     name
     for name in ("FloatTensor", "DoubleTensor", "HalfTensor", "LongTensor", "IntTensor", "ShortTensor", "CharTensor",
@@ -29,39 +37,38 @@ _TYPES: Final = tuple(
     if name in vars(torch.cuda)
 )  # fmt: skip
 _OF_CPU: Final[dict[str, Any]] = {name: getattr(torch, name) for name in _TYPES}
-# How far the answer to one text may be from its answer beside a copy of itself.
+# How far the answer to a text may be from its answer in a batch with a copy of itself.
 _NEAR: Final = 1e-4
 
 
 @contextlib.contextmanager
-def quietly_on_cpu() -> Iterator[None]:
-    """While the block runs, what this thread puts on a GPU stays on the CPU, and what it prints is dropped.
+def run_quietly_on_cpu() -> Iterator[None]:
+    """While the block runs, this thread's tensors stay on the CPU instead of a GPU, and its prints are dropped.
 
-    Layers that run other code where gradients are not recorded run it here too, as where their owner asks.
+    Layers that use a fast path without gradients use it here too, as in the owner's own runs.
 
     Example:
-        >>> with quietly_on_cpu():
+        >>> with run_quietly_on_cpu():
         ...     logits = module(tokens.cuda())
     """
-    with gpu_types_on_cpu(), _OnTheCPU(), silent(), _fast_paths(), warnings.catch_warnings():
+    with replace_gpu_types(), _CpuMode(), silence_output(), _allow_fast_paths(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def in_eval_mode(module: nn.Module) -> nn.Module:
-    """A module, put into eval mode.
+def set_eval_mode(module: nn.Module) -> nn.Module:
+    """Put a module into eval mode and return it.
 
-    Its own `train` may be another thing than PyTorch's, such as a method that trains it, so that eval() fails: then the
-    flag of each layer is set. TorchScript that was frozen before it was saved is permanently in eval mode, and has no
-    eval().
+    The module may define another `train`, such as a method that trains it, so that eval() fails: then the flag of each
+    layer is set. TorchScript that was frozen before it was saved is always in eval mode, and has no eval().
 
     Example:
-        >>> in_eval_mode(nn.Dropout()).training
+        >>> set_eval_mode(nn.Dropout()).training
         False
     """
     if not hasattr(module, "training"):
         return module
-    # Whatever a user's module raises.
+    # A user's module may raise anything.
     with contextlib.suppress(Exception, SystemExit):
         module.eval()
     for layer in module.modules():
@@ -70,56 +77,56 @@ def in_eval_mode(module: nn.Module) -> nn.Module:
     return module
 
 
-def answer_of(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
-    """A module's answer, without gradients, in these surroundings.
+def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+    """Compute a module's answer without gradients, on the CPU and without output.
 
-    Where `squeeze()` removes the batch axis of a batch of one, so that forward fails or gives [classes], the module is
-    called with the text and a copy of it. Rows are independent, which is checked elsewhere; numbers that are not those
-    of the text alone are returned unchanged.
+    If `squeeze()` removes the batch axis of a batch of one, so that forward fails or gives [classes], the module is
+    called with the text and a copy of it. That rows are independent is checked elsewhere. If the numbers of the two
+    calls differ, the answer of the first call is returned unchanged.
 
     Args:
         module: in eval mode.
-        inputs: what it takes; the first axis of each is the batch.
+        inputs: its inputs; the first axis of each is the batch.
 
     Example:
-        >>> answer_of(module, [torch.tensor([[3, 4]])]).shape
+        >>> compute_answer(module, [torch.tensor([[3, 4]])]).shape
         torch.Size([1, 4])
     """
-    with torch.no_grad(), quietly_on_cpu():
+    with torch.no_grad(), run_quietly_on_cpu():
         if len(inputs[0]) != 1:
             return module(*inputs)
         try:
             alone = module(*inputs)
-        # Whatever a user's module raises.
+        # A user's module may raise anything.
         except Exception:
-            beside = _beside_itself(module, inputs)
+            beside = _answer_beside_copy(module, inputs)
             if beside is None:
                 raise
             return beside
         if not isinstance(alone, Tensor) or alone.dim() != 1:
             return alone
-        beside = _beside_itself(module, inputs)
-        same = beside is not None and beside.numel() == alone.numel() and _near(beside.reshape(-1), alone)
+        beside = _answer_beside_copy(module, inputs)
+        same = beside is not None and beside.numel() == alone.numel() and _is_near(beside.reshape(-1), alone)
         return beside if same else alone
 
 
-def _near(first: Tensor, second: Tensor) -> bool:
+def _is_near(first: Tensor, second: Tensor) -> bool:
     return bool(torch.allclose(first, second, rtol=_NEAR, atol=_NEAR, equal_nan=True))
 
 
-def _beside_itself(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
-    """The answer to a text in a batch of two, [1, ...]; None where there is none."""
+def _answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
+    """The answer to a text in a batch with a copy of itself, [1, ...]; None if there is none."""
     try:
         answer = module(*(torch.cat([value, value]) for value in inputs))
     except Exception:
         return None
     both = isinstance(answer, Tensor) and answer.dim() == 2 and len(answer) == 2
-    return answer[:1] if both and _near(answer[0], answer[1]) else None
+    return answer[:1] if both and _is_near(answer[0], answer[1]) else None
 
 
 @contextlib.contextmanager
-def gpu_types_on_cpu() -> Iterator[None]:
-    """While the block runs on a machine without a GPU, `torch.cuda.FloatTensor` and its like are the CPU's types."""
+def replace_gpu_types() -> Iterator[None]:
+    """On a machine without a GPU, replace `torch.cuda.FloatTensor` and its like by CPU types while the block runs."""
     there = vars(torch.cuda)
     if not _TYPES or there[_TYPES[0]] is getattr(torch, _TYPES[0]) or torch.cuda.is_available():
         yield
@@ -132,32 +139,32 @@ def gpu_types_on_cpu() -> Iterator[None]:
         there.update(stand_ins)
 
 
-# The functions that put a tensor on a device without `device=`.
+# The functions that move a tensor to a device without `device=`.
 _TO_A_DEVICE: Final = frozenset({Tensor.cuda, Tensor.to, Tensor.type})
 
 
-class _OnTheCPU(FunctionMode):
-    """Every function of torch as it is, but that every device is the CPU."""
+class _CpuMode(FunctionMode):
+    """A mode that calls every function of torch with the CPU as its device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # All but a few: a run of a small layer calls dozens.
+        # The fast way for most calls: a run of a small layer makes dozens.
         kwargs = kwargs or {}
         if "device" not in kwargs and func not in _TO_A_DEVICE:
             return func(*args, **kwargs)
-        return on_cpu(func, args, kwargs, lambda func, args, kwargs: func(*args, **kwargs))
+        return call_on_cpu(func, args, kwargs, lambda func, args, kwargs: func(*args, **kwargs))
 
 
-class _Fast(threading.local):
+class _FastPathDepth(threading.local):
     depth = 0
 
 
-_fast_here = _Fast()
+_fast_here = _FastPathDepth()
 
 
 @contextlib.contextmanager
-def _fast_paths() -> Iterator[None]:
-    """While the block runs, encoders and attention of torch.nn run by their fast path, as where their owner asks: they
-    leave it where a tensor has functions of its own, or where a mode is entered, such as ours."""
+def _allow_fast_paths() -> Iterator[None]:
+    """Let encoders and attention of torch.nn use their fast path while the block runs, as in the owner's runs: torch
+    leaves it for tensor subclasses, and inside a function mode such as ours."""
     overrides: Any = torch.overrides
     shipped: Callable[[Any], bool] = overrides.has_torch_function
 
@@ -176,8 +183,8 @@ def _fast_paths() -> Iterator[None]:
             overrides.has_torch_function = shipped
 
 
-def on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """The result of a function of torch where every device is the CPU.
+def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
+    """Call a function of torch with the CPU in place of every device.
 
     Args:
         func, args, kwargs: the function and its arguments.
@@ -189,7 +196,7 @@ def on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Cal
     if "device" in kwargs and _is_gpu(kwargs["device"]):
         kwargs["device"] = "cpu"
     if func is Tensor.to and len(args) > 1 and _is_gpu(args[1]):
-        # to(device, dtype): what is left is a type, or nothing to do.
+        # to(device, dtype): without the device there is a dtype left, or nothing to do.
         kinds = [value for value in (*args[2:3], kwargs.get("dtype")) if isinstance(value, torch.dtype)]
         return run(Tensor.to, (args[0], kinds[0]), {}) if kinds else args[0]
     if func is Tensor.type and len(args) > 1 and isinstance(args[1], str):
@@ -200,7 +207,7 @@ def on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Cal
 def _is_gpu(device: Any) -> bool:
     if isinstance(device, bool):
         return False
-    # A number is that of a GPU; `tensor.get_device()` is -1 on the CPU.
+    # An int is the index of a GPU; `tensor.get_device()` is -1 on the CPU.
     if isinstance(device, int):
         return True
     if isinstance(device, str):
@@ -208,15 +215,15 @@ def _is_gpu(device: Any) -> bool:
     return isinstance(device, torch.device) and device.type not in {"cpu", "meta"}
 
 
-class _Silent(threading.local):
+class _SilenceDepth(threading.local):
     depth = 0
 
 
-_silent_here = _Silent()
+_silent_here = _SilenceDepth()
 
 
-class _Unheard(io.TextIOBase):
-    """stdout for the threads that run a user's forward; every other thread writes to the one that was there."""
+class _SilencedOutput(io.TextIOBase):
+    """A stdout that drops the output of threads that run a user's forward; other threads write to the original."""
 
     def __init__(self, shipped: Any) -> None:
         self.shipped = shipped
@@ -233,13 +240,13 @@ class _Unheard(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """While the block runs, what this thread prints is dropped."""
+def silence_output() -> Iterator[None]:
+    """Drop what this thread prints while the block runs."""
     shipped = sys.stdout
     _silent_here.depth += 1
     mine = None
-    if not isinstance(shipped, _Unheard):
-        mine = sys.stdout = _Unheard(shipped)
+    if not isinstance(shipped, _SilencedOutput):
+        mine = sys.stdout = _SilencedOutput(shipped)
     try:
         yield
     finally:
@@ -249,7 +256,7 @@ def silent() -> Iterator[None]:
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors that a function of torch is given, or gives: alone, or in lists and tuples.
+    """Yield the tensors among the arguments or results of a torch function, also those in lists and tuples.
 
     Example:
         >>> len(list(tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))

@@ -1,8 +1,8 @@
 """The caches of functions that a module may call: `@functools.lru_cache def decay(n): ...`.
 
-They outlive a run. A tensor that one has kept in single precision would be taken up by the next run in double
-precision, and the other way round. They are their owner's, whose later answers may depend on what they keep: none is
-emptied, and what is not to be kept goes into others.
+They outlive a run. The next run in double precision would reuse a tensor that was cached in single precision, and the
+other way round. The caches belong to the owner, whose later answers may depend on their contents. So they are not
+cleared: runs of an export use other caches.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any, Final
 
 from torch import nn
 
-from pocketrnn_export.torch_internals import methods_replaced
+from pocketrnn_export.torch_internals import replace_methods
 
-__all__ = ["CACHED", "caches_of", "entries_replaced", "with_fresh_caches"]
+__all__ = ["CACHED", "find_caches", "replace_entries", "use_fresh_caches"]
 
-# The class of what functools.lru_cache and functools.cache make.
+# The class of functions under functools.lru_cache and functools.cache.
 CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 
-# A class, or the names of a layer or file; the name of a function with a cache; the function.
+# The class, or the `vars` of a layer or file; the name of the cached function; the function.
 Place = tuple[Any, str, Any]
 
 
-def caches_of(module: nn.Module) -> list[Place]:
-    """The functions with a cache that a module's layers and classes hold, or that the files of these name; each with
-    where it stands.
+def find_caches(module: nn.Module) -> list[Place]:
+    """Find the cached functions in a module's layers and classes, and in the files of these; each with the place that
+    holds it.
 
     Example:
-        >>> [name for _, name, _ in caches_of(module)]
+        >>> [name for _, name, _ in find_caches(module)]
         ['decay']
     """
     layers, kinds = list(module.modules()), dict[type, None]()
@@ -58,15 +58,15 @@ def caches_of(module: nn.Module) -> list[Place]:
 
 
 @contextlib.contextmanager
-def with_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
-    """While the block runs, functions keep what they gave in other caches, which are empty at first.
+def use_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
+    """Give cached functions new, empty caches while the block runs.
 
     Args:
-        places: what `caches_of` gave.
+        places: the result of `find_caches`.
 
     Example:
-        >>> with with_fresh_caches(caches_of(module)):
-        ...     answer = module(tokens)
+        >>> with use_fresh_caches(find_caches(module)):
+        ...     logits = module(tokens)
     """
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
@@ -77,16 +77,16 @@ def with_fresh_caches(places: Iterable[Place]) -> Iterator[None]:
             methods[holder, name] = again
         else:
             entries.append((holder, name, again))
-    with entries_replaced(entries), methods_replaced(methods):
+    with replace_entries(entries), replace_methods(methods):
         yield
 
 
 @contextlib.contextmanager
-def entries_replaced(changes: Iterable[Place]) -> Iterator[None]:
-    """While the block runs, dicts have other values under some names; a name that one did not have is taken out again.
+def replace_entries(changes: Iterable[Place]) -> Iterator[None]:
+    """Replace values in dicts while the block runs; a name that was not in a dict before is removed again.
 
     Args:
-        changes: (dict, name, the value meanwhile), each name of a dict once.
+        changes: (dict, name, the temporary value), each name of a dict once.
     """
     missing: Any = object()
     shipped: list[Place] = []

@@ -1,4 +1,4 @@
-"""The attributes of a module, given back after a run that assigns them: `self.hidden = ...` in forward."""
+"""Restore the attributes of a module after a run that assigns them: `self.hidden = ...` in forward."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.torch_internals import MODULE_TABLES, place_in_memory, writes_to
+from pocketrnn_export.torch_internals import MODULE_TABLES, count_writes, memory_address
 
-__all__ = ["Kept", "assigned_by", "attributes_kept", "changed_by"]
+__all__ = ["ChangedAttribute", "assigns_attributes", "changed_attributes", "restore_attributes"]
 
-# A longer list, such as a vocabulary, is compared by its length only.
+# A longer list, such as a vocabulary, is compared only by its length.
 _FEW: Final = 256
 
 
 @dataclass(frozen=True)
-class Kept:
+class ChangedAttribute:
     """An attribute of a module that a run changes: `encoder.steps`, and its values before and after."""
 
     name: str
@@ -35,66 +35,66 @@ class Kept:
 
 
 @contextlib.contextmanager
-def attributes_kept(module: nn.Module) -> Iterator[None]:
-    """Undo what the block assigns to attributes of a module and of its layers, also to their tables of parameters,
-    buffers and layers, and what it puts into dicts that they hold. Writes into a tensor stay.
+def restore_attributes(module: nn.Module) -> Iterator[None]:
+    """Undo the block's assignments to attributes of a module and its layers, including their parameters, buffers and
+    sublayers, and its changes of dicts that these hold. Writes into a tensor stay.
 
     Example:
-        >>> with attributes_kept(module):
+        >>> with restore_attributes(module):
         ...     module(tokens)
     """
-    tables = _tables(module)
+    tables = _attribute_tables(module)
     before = [dict(table) for table in tables]
     try:
         yield
     finally:
         for table, entries in zip(tables, before, strict=True):
-            # By identity: to compare two tables of positions would be a step of a trace.
-            if _differ(table, entries):
+            # Compare by identity: a comparison of two tensors would be traced as an operator.
+            if _tables_differ(table, entries):
                 table.clear()
                 table.update(entries)
 
 
-def assigned_by(run: Callable[[], object], module: nn.Module) -> bool:
-    """Whether a run of a module assigns to its attributes, as to a cache of positions; they are as before afterwards.
+def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
+    """Whether a run of a module assigns to its attributes, such as a cache of positions. They are restored afterwards.
 
     Example:
-        >>> assigned_by(lambda: module(tokens), module)
+        >>> assigns_attributes(lambda: module(tokens), module)
         False
     """
-    tables = _tables(module)
+    tables = _attribute_tables(module)
     before = [dict(table) for table in tables]
-    with attributes_kept(module):
-        # Whatever a user's module raises is met again, and told, where it is asked.
+    with restore_attributes(module):
+        # A user's module may raise anything; the proof meets and reports the same error.
         with contextlib.suppress(Exception, SystemExit):
             run()
-        return any(map(_differ, tables, before))
+        return any(map(_tables_differ, tables, before))
 
 
-def changed_by(run: Callable[[], object], module: nn.Module) -> list[Kept]:
-    """The attributes of a module and of its layers, its tensors among them, that a run changes: assigns anew, or writes
-    or puts something into. Numbers come first. The changes are not undone.
+def changed_attributes(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
+    """The attributes of a module and its layers, tensors included, that a run changes: by assignment, or by a write
+    into them. Numbers come first. The changes are not undone.
 
     Example:
-        >>> changed_by(lambda: module(tokens), module)
+        >>> changed_attributes(lambda: module(tokens), module)
         [Kept(name='steps', before=0, after=1)]
     """
-    before = dict(_content_of(module))
-    # Whatever a user's module raises is met again, and told, where it is asked.
+    before = dict(_attribute_states(module))
+    # A user's module may raise anything; the proof meets and reports the same error.
     with contextlib.suppress(Exception, SystemExit):
         run()
     found = []
-    for name, (state, value) in _content_of(module):
+    for name, (state, value) in _attribute_states(module):
         if name not in before:
             path, _, last = name.rpartition(".")
-            found.append(Kept(name, getattr(type(module.get_submodule(path)), last, None), value))
+            found.append(ChangedAttribute(name, getattr(type(module.get_submodule(path)), last, None), value))
         elif before[name][0] != state:
-            found.append(Kept(name, before[name][1], value))
+            found.append(ChangedAttribute(name, before[name][1], value))
     return sorted(found, key=lambda kept: not kept.is_number)
 
 
-def _content_of(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """By the name of each attribute: what is another one once it has changed, and its value."""
+def _attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Yield the name of each attribute, with a state that differs once the attribute has changed, and its value."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             continue
@@ -104,9 +104,9 @@ def _content_of(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
                     continue
                 state: Any = id(value)
                 if isinstance(value, Tensor):
-                    # `weight.data = ...` leaves the tensor, and gives it other memory.
-                    place = place_in_memory(value) if value.layout == torch.strided else 0
-                    state = (id(value), writes_to(value), place)
+                    # `weight.data = ...` keeps the tensor object but gives it other memory.
+                    place = memory_address(value) if value.layout == torch.strided else 0
+                    state = (id(value), count_writes(value), place)
                 elif isinstance(value, dict | list | set | deque):
                     held = value.values() if isinstance(value, dict) else value
                     state = (id(value), len(value), [id(one) for one in held] if len(value) <= _FEW else None)
@@ -115,7 +115,7 @@ def _content_of(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
                 yield f"{path}.{name}".lstrip("."), (state, value)
 
 
-def _tables(module: nn.Module) -> list[dict[Any, Any]]:
+def _attribute_tables(module: nn.Module) -> list[dict[Any, Any]]:
     tables: list[dict[Any, Any]] = []
     for layer in module.modules():
         if not isinstance(layer, torch.jit.ScriptModule):
@@ -125,9 +125,9 @@ def _tables(module: nn.Module) -> list[dict[Any, Any]]:
     return tables
 
 
-def _differ(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
-    """Whether two tables hold other objects, or under other names: by identity, and in C, as most calls ask of dozens
-    of tables."""
+def _tables_differ(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
+    """Whether two tables hold other objects, or the same under other names. They are compared by identity, and in C,
+    since most calls compare dozens of tables."""
     if not entries:
         return bool(table)
     return not (

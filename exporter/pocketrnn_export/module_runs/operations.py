@@ -1,7 +1,7 @@
-"""The operators of torch by which an answer is made, seen while a module runs, and whose numbers flow into it.
+"""Record the torch operators that make an answer while a module runs, and the inputs that each result depends on.
 
-An answer shows what a module does with one text. The operators show what it may do with any: both sides of
-`torch.where`, what is multiplied by a mask that is zero, what is added to a state that hardly a text takes up.
+An answer shows what a module does with one text. The operators show what it may do with any text: both sides of
+`torch.where`, the product with a mask that is zero, the addition to a state that hardly any text reaches.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor
 from pocketrnn_export.torch_internals import (
     DispatchMode,
     FunctionMode,
-    flattened,
+    flatten_tree,
+    list_written_arguments,
+    memory_address,
     overload_name,
     past_function_modes,
-    place_in_memory,
     without_dispatch_modes,
-    written_by,
 )
 
 __all__ = [
@@ -31,18 +31,17 @@ __all__ = [
     "SHAPES",
     "Operations",
     "Program",
-    "beside",
-    "first_difference",
-    "plain_program",
-    "same_program",
+    "find_first_difference",
+    "is_same_program",
+    "label_beside",
+    "normalize_program",
 ]
 
-# The operators that give sizes or new memory, not numbers.
+# The operators that return sizes or new memory, not numbers.
 GIVES_NO_NUMBERS: Final = ("size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
                            "sym_", "_assert")  # fmt: skip
 _NEW: Final = ("empty", "new_empty")
-# The operators that give the same numbers in another shape or another type of float; those that make probabilities of
-# logits.
+# The operators that return the same numbers in another shape or float type; those that turn logits into probabilities.
 SHAPES: Final = frozenset({
     "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "clone", "detach", "expand", "squeeze", "unsqueeze",
     "view",
@@ -51,34 +50,34 @@ _MOVES: Final = frozenset({
     "flip", "gather", "index", "index_select", "permute", "select", "slice", "t", "transpose",
 })  # fmt: skip
 PROBABILITIES: Final = frozenset({"_log_softmax", "_softmax", "exp", "log", "log_sigmoid_forward", "sigmoid"})
-# The operators that write into all of a tensor, whatever it held.
+# The operators that overwrite a whole tensor.
 _OVERWRITES: Final = frozenset({"copy_", "fill_", "zero_"})
 # The functions of recurrent layers and cells.
 _LAYERS: Final = frozenset({
     "gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell",
 })  # fmt: skip
-# The constant with which an operator leaves another value as it is; with these, as its second.
+# The constant with which an operator leaves its other operand unchanged; for `_FIRST`, only the second operand counts.
 _NEUTRAL: Final = {
     "add": 0, "bitwise_and": 1, "bitwise_or": 0, "div": 1, "logical_and": 1, "logical_or": 0, "masked_fill": 0,
     "mul": 1, "sub": 0,
 }  # fmt: skip
 _FIRST: Final = frozenset({"div", "masked_fill", "sub"})
-# The names that TorchScript has for operators of another name in Python.
+# TorchScript's names for operators that have another name in Python.
 _ONE_NAME: Final = {"__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor"}
-# A number above every place of an axis; a slice of all places.
+# A number above every index of an axis; a slice of the whole axis.
 _END: Final = 2**63 - 1
 _ALL: Final = (0, _END, 1)
-# So many numbers of a constant are compared one by one; of all of them their sum.
+# So many numbers of a constant are compared one by one; all of them only by their sum.
 _SAMPLED: Final = 4096
-# Rounding of a number beside a larger cache.
+# The tolerance for rounding: a number may be computed from a larger cache.
 _SAME: Final = 1e-5
 
-# The label of what is given beside a text.
+# The label of inputs other than the text.
 BESIDE: Final = "beside"
 
 Labels = frozenset[str]
 _NONE: Final[Labels] = frozenset()
-# Those that are entered: one export runs at a time.
+# The recorders that are entered: one export runs at a time.
 _entered: list[Operations] = []
 
 
@@ -87,10 +86,10 @@ class _Step:
     """An operator that ran.
 
     Attributes:
-        name: `add.Tensor`.
-        arguments: what it was given, in one list.
-        steps: the numbers of the steps whose results it was given.
-        labels: where the numbers come from that it was given.
+        name: the operator's name, such as `add.Tensor`.
+        arguments: its arguments, in one flat list.
+        steps: the numbers of the steps that made its arguments.
+        labels: the labels of the inputs that its arguments depend on.
     """
 
     name: str
@@ -101,14 +100,14 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Constant:
-    """Numbers that are not made of what is asked about: their shape, some of them, and the sum of all."""
+    """A tensor that does not depend on labelled inputs: its shape, some of its numbers, and the sum of all."""
 
     shape: tuple[int, ...]
     values: Tensor
     total: float
 
     def is_near(self, other: _Constant) -> bool:
-        """Whether two constants are the same numbers."""
+        """Whether two constants are equal up to rounding."""
         if self.shape != other.shape:
             return False
         size = max(1.0, float(other.values.abs().max())) if other.values.numel() else 1.0
@@ -119,24 +118,24 @@ class _Constant:
 
 @dataclass(frozen=True)
 class _Argument:
-    """A tensor that a step is given: the steps that made it, and its numbers where nothing with a label made it."""
+    """A tensor argument of a step: the steps that made it, and its numbers if it does not depend on labelled inputs."""
 
     steps: frozenset[int]
     constant: _Constant | None
 
 
-# The steps that make an answer, in their order, each with the places of the steps that it takes.
+# The steps that make an answer, in order; each has the positions of the steps whose results it takes.
 Program = Sequence[tuple[str, tuple[Any, ...]]]
 
 
 class Operations(DispatchMode):  # type: ignore[no-untyped-call]
-    """While it is entered, notes each operator that runs, with the labels of what it is given.
+    """A mode that records each operator that runs, with the labels of its inputs.
 
     Args:
-        fixed: the label of numbers that `without` finds no further back than where they were put elsewhere by places
-            with a label, along an axis on which they differ.
-        neutral: whether an operator is passed over whose constants leave what it is given as it is, whatever that is: a
-            product with ones, a mask that hides nothing.
+        fixed: a label at which `steps_before_operators` stops where its numbers are gathered by labelled positions
+            along an axis on which they differ.
+        neutral: skip an operator whose constants leave its operand unchanged: a product with ones, a mask that hides
+            nothing.
 
     Example:
         >>> operations = Operations()
@@ -151,13 +150,14 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._fixed, self._neutral = fixed, neutral
         self._steps: list[_Step] = []
-        # The steps that made a tensor, or a part of memory, and the last step before these count no longer.
+        # The steps that made a tensor or a part of memory, and the last step at the time of this entry: a later write
+        # into the memory outdates it.
         self._made: dict[Hashable, tuple[frozenset[int], int]] = {}
-        # By the memory of a tensor the last step that wrote into it.
+        # The last step that wrote into each tensor's memory.
         self._written: dict[int, int] = {}
-        # Tensors are kept, so that no id and no memory is taken twice.
+        # Keep tensors alive, so that no id and no memory is used twice.
         self._kept: list[Tensor] = []
-        # By the part of memory of a large tensor and the last step that wrote into it: weights that each step reads.
+        # The constants of large tensors, such as weights that each step reads, by their memory and its last write.
         self._constants: dict[Hashable, _Constant] = {}
         self._now = _NONE
         self._layers = _WholeLayers(self)
@@ -176,23 +176,23 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         """Give the numbers of tensors a label."""
         # numpy may have written since.
         self._constants.clear()
-        for tensor in filter(_in_memory, tensors):
-            self._note_written(tensor, self._add(_Step("input", (label,), frozenset(), frozenset({label}))), whole=True)
+        for tensor in filter(_has_memory, tensors):
+            self._note_write(tensor, self._add(_Step("input", (label,), frozenset(), frozenset({label}))), whole=True)
 
-    def label_what_follows(self, *labels: str) -> None:
-        """Give what the operators from here on make of any numbers further labels."""
+    def label_later_steps(self, *labels: str) -> None:
+        """Add labels to the results of all operators from here on."""
         self._now = frozenset(labels)
 
     def labels_of(self, *tensors: Tensor) -> Labels:
-        """Where the numbers of tensors come from."""
+        """The labels of the inputs that tensors depend on."""
         return _NONE.union(*(self._steps[step].labels for tensor in tensors for step in self.steps_of(tensor)))
 
     def steps_of(self, tensor: Tensor) -> frozenset[int]:
-        """The steps by which a tensor holds what it holds: that which made it, and what was written into its memory
+        """The steps that made a tensor's present numbers: the step that made it, and the last write into its memory
         since."""
-        if not _in_memory(tensor):
+        if not _has_memory(tensor):
             return frozenset()
-        last = self._written.get(place_in_memory(tensor), -1)
+        last = self._written.get(memory_address(tensor), -1)
         steps, until = self._made.get(_memory_key(tensor), (frozenset(), -2))
         if last <= until:
             return steps
@@ -200,13 +200,13 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         return steps | {last} if last > until else steps
 
     def program_of(self, steps: Iterable[int], label: str) -> Program:
-        """The program that computes the results of steps from the values with a label. A value that is computed from
-        other things only is a constant."""
-        places = {step: place for place, step in enumerate(self.needed_by(steps, label))}
-        return [(self._steps[step].name, _placed(self._steps[step].arguments, places)) for step in places]
+        """The program that computes the results of steps from the values with a label. A value that does not depend on
+        these is a constant."""
+        places = {step: place for place, step in enumerate(self.needed_steps(steps, label))}
+        return [(self._steps[step].name, _place_arguments(self._steps[step].arguments, places)) for step in places]
 
-    def needed_by(self, steps: Iterable[int], label: str) -> list[int]:
-        """The steps of `program_of`, in its order."""
+    def needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
+        """The steps of `program_of`, in order."""
         needed: set[int] = set()
         waiting = list(steps)
         while waiting:
@@ -216,11 +216,11 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
                 waiting += self._steps[step].steps
         return sorted(needed)
 
-    def without(
+    def steps_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
-        """A tensor before the last operators of these names and before moves of numbers: the steps that made it, and
-        the moves."""
+        """Go back from a tensor over its last operators with these names, and over operators that move numbers; return
+        the steps before these, and the moves."""
         steps, moved = self.steps_of(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -228,7 +228,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
             given = [one.steps for one in step.arguments if isinstance(one, _Argument)]
             of_label = [any(label in self._steps[of].labels for of in one) for one in given]
             if name in _MOVES and given:
-                # By positions of the text, it is another move for each.
+                # A move by positions from the text differs for each text.
                 plain = [one for one in step.arguments if not isinstance(one, _Argument)]
                 moved.append((name, plain if sum(of_label) == 1 else [object()]))
                 steps = given[0]
@@ -244,41 +244,41 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         del types
         kwargs = kwargs or {}
         name = str(getattr(func, "overloadpacket", func)).rpartition(".")[2]
-        given = flattened((args, kwargs))[0]
-        written = [value for value in written_by(func, args, kwargs) if _in_memory(value)]
+        given = flatten_tree((args, kwargs))[0]
+        written = [value for value in list_written_arguments(func, args, kwargs) if _has_memory(value)]
         overwrites = name in _OVERWRITES
         read = [value for value in given if not (overwrites and any(value is one for one in written))]
         read = [] if name.startswith(GIVES_NO_NUMBERS) else read
         step = self._step(f"{name}.{overload_name(func)}", read)
         if self._fixed is not None and self._fixed in step.labels and self._is_mixed(name, args):
             step = replace(step, name=f"mixed.{step.name}")
-        places = {place_in_memory(value) for value in given if _in_memory(value)}
+        places = {memory_address(value) for value in given if _has_memory(value)}
         result = func(*args, **kwargs)
-        if self._neutral and (passed := self._passed(name, read, step, result)):
-            for tensor in flattened(result)[0]:
+        if self._neutral and (passed := self._unchanged_operand_steps(name, read, step, result)):
+            for tensor in flatten_tree(result)[0]:
                 self._made[id(tensor)] = passed, len(self._steps) - 1
                 self._kept.append(tensor)
             return result
         number = self._add(step)
         for tensor in written:
-            self._note_written(tensor, number, whole=overwrites)
-        for tensor in flattened(result)[0]:
-            if _in_memory(tensor) and not any(tensor is one for one in written):
-                if place_in_memory(tensor) in places:
+            self._note_write(tensor, number, whole=overwrites)
+        for tensor in flatten_tree(result)[0]:
+            if _has_memory(tensor) and not any(tensor is one for one in written):
+                if memory_address(tensor) in places:
                     self._note(tensor, number)
                 else:
-                    self._note_written(tensor, number, whole=True)
+                    self._note_write(tensor, number, whole=True)
         return result
 
     def whole(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """The result of a function of torch, noted as one operator and not by those that it consists of."""
-        # Questions about its weights are no operators of the module either.
+        """Call a torch function and record it as one operator, not as the operators that it consists of."""
+        # Operators on its weights are not the module's either.
         with without_dispatch_modes():
-            step = self._step(name, flattened((args, kwargs))[0])
+            step = self._step(name, flatten_tree((args, kwargs))[0])
             result = func(*args, **kwargs)
         number = self._add(step)
-        for tensor in filter(_in_memory, flattened(result)[0]):
-            self._note_written(tensor, number, whole=True)
+        for tensor in filter(_has_memory, flatten_tree(result)[0]):
+            self._note_write(tensor, number, whole=True)
         return result
 
     def _add(self, step: _Step) -> int:
@@ -289,13 +289,13 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         self._kept.append(tensor)
         self._made[id(tensor)] = frozenset({step}), len(self._steps) - 1
 
-    def _note_written(self, tensor: Tensor, step: int, *, whole: bool) -> None:
-        """Take note of what was written into a tensor; `whole`, where nothing is left of what stood there before."""
-        place = place_in_memory(tensor)
+    def _note_write(self, tensor: Tensor, step: int, *, whole: bool) -> None:
+        """Record a write into a tensor; with `whole`, the write replaces all its numbers."""
+        place = memory_address(tensor)
         before = self._written.get(place)
         self._written[place] = step
         if whole and before is not None and tensor.numel() * tensor.element_size() < tensor.untyped_storage().nbytes():
-            # Whoever reads more than this part reads what stood there before, too.
+            # A read of more than this part also reads the numbers from before.
             both = frozenset({step, before})
             labels = self._steps[step].labels | self._steps[before].labels
             self._written[place] = self._add(_Step("part", (), both, labels))
@@ -303,8 +303,10 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         if whole:
             self._made[_memory_key(tensor)] = self._made[id(tensor)]
 
-    def _passed(self, name: str, given: Sequence[Any], step: _Step, result: Any) -> frozenset[int] | None:
-        """The steps of what an operator leaves as it is by its constants; None where it may change it."""
+    def _unchanged_operand_steps(
+        self, name: str, given: Sequence[Any], step: _Step, result: Any
+    ) -> frozenset[int] | None:
+        """The steps of the operand that an operator leaves unchanged because of constants; None if it may change."""
         values = [one for one in zip(given, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -317,9 +319,9 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         return left[1].steps if left is not None and left[0].shape == result.shape else None
 
     def _is_mixed(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Whether an operator takes numbers that differ by places with a label: `numbers.gather(1, places)`."""
+        """Whether an operator gathers unequal numbers by labelled positions: `numbers.gather(1, positions)`."""
         if name == "index":
-            along = [axis for axes, index in _indexed(args[1]) if self.labels_of(index) for axis in axes]
+            along = [axis for axes, index in _indexed_axes(args[1]) if self.labels_of(index) for axis in axes]
         elif name in ("gather", "index_select"):
             along = [args[1]] if self.labels_of(args[2]) else []
         else:
@@ -338,24 +340,24 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     def _argument(self, value: Any, steps: frozenset[int], labels: Labels) -> Any:
         if not isinstance(value, Tensor):
             return value if value is None or isinstance(value, bool | int | float | complex | str) else repr(value)
-        # Only what meets something with a label is compared; new memory holds whatever stood there.
+        # Only constants that meet labelled values are compared; new memory holds arbitrary numbers.
         is_constant = labels and not any(self._steps[s].labels or self._steps[s].name.startswith(_NEW) for s in steps)
         return _Argument(steps, self._constant(value) if is_constant and not self._now else None)
 
     def _constant(self, tensor: Tensor) -> _Constant:
-        if tensor.numel() < _SAMPLED or not _in_memory(tensor):
-            return _constant(tensor)
-        place = place_in_memory(tensor)
+        if tensor.numel() < _SAMPLED or not _has_memory(tensor):
+            return _make_constant(tensor)
+        place = memory_address(tensor)
         key = _memory_key(tensor), tensor.dtype, self._written.get(place)
         if key not in self._constants:
-            self._constants[key] = _constant(tensor)
-            # Its memory is no other's for as long.
+            self._constants[key] = _make_constant(tensor)
+            # Keep it alive, so that its memory is not reused.
             self._kept.append(tensor)
         return self._constants[key]
 
 
 class _WholeLayers(FunctionMode):
-    """Recurrent layers as one operator each: of a long text they are made of thousands."""
+    """A mode that records each recurrent layer as one operator: for a long text it consists of thousands."""
 
     def __init__(self, operations: Operations) -> None:
         super().__init__()
@@ -371,43 +373,43 @@ class _WholeLayers(FunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def beside(value: Any) -> Any:
-    """A value that is given beside a text, unchanged; its numbers get a label where operators are noted.
+def label_beside(value: Any) -> Any:
+    """Label the tensors in an input other than the text, in each entered recorder, and return the input unchanged.
 
     Example:
-        >>> beside(torch.tensor(3))
+        >>> label_beside(torch.tensor(3))
         tensor(3)
     """
     for operations in _entered:
-        operations.label(BESIDE, *(one for one in flattened(value)[0] if isinstance(one, Tensor)))
+        operations.label(BESIDE, *(one for one in flatten_tree(value)[0] if isinstance(one, Tensor)))
     return value
 
 
-def same_program(one: Program, other: Program) -> bool:
-    """Whether two answers are made by the same operators, given the same constants."""
-    return first_difference(one, other) is None
+def is_same_program(one: Program, other: Program) -> bool:
+    """Whether two programs have the same operators with the same constants."""
+    return find_first_difference(one, other) is None
 
 
-def first_difference(one: Program, other: Program) -> int | None:
-    """The place of the first operator that is another one in another program, or is given other constants; None where
-    they are the same.
+def find_first_difference(one: Program, other: Program) -> int | None:
+    """Find the position of the first operator that differs between two programs, or has other constants; None if there
+    is none.
 
     Example:
-        >>> first_difference(own, copied)
+        >>> find_first_difference(own, copied)
         7
     """
     for place, ((name, given), (other_name, other_given)) in enumerate(zip(one, other, strict=False)):
-        if name != other_name or len(given) != len(other_given) or not all(map(_same, given, other_given)):
+        if name != other_name or len(given) != len(other_given) or not all(map(_is_same_argument, given, other_given)):
             return place
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
-def plain_program(program: Program) -> tuple[Program, list[int]]:
-    """A program as Python and TorchScript both write it: without what gives the same numbers in another shape, and with
-    one name for the kinds of an operator; and the place in the program of each of its operators.
+def normalize_program(program: Program) -> tuple[Program, list[int]]:
+    """Bring a program to a form that is the same for Python and TorchScript: without changes of shape, and with one
+    name for all overloads of an operator. Also return each operator's position in the original program.
 
     Example:
-        >>> plain_program([("view.default", ()), ("mul.Scalar", ((0,), 2))])[0]
+        >>> normalize_program([("view.default", ()), ("mul.Scalar", ((0,), 2))])[0]
         [('mul', ((), 2.0))]
     """
     plain: list[tuple[str, tuple[Any, ...]]] = []
@@ -416,18 +418,18 @@ def plain_program(program: Program) -> tuple[Program, list[int]]:
     for place, (full_name, given) in enumerate(program):
         name = full_name.partition(".")[0]
         name = _ONE_NAME.get(name, name)
-        whole = name == "slice" and _slice(given)[2:] == _ALL
+        whole = name == "slice" and _slice_arguments(given)[2:] == _ALL
         made = [one for one in given if isinstance(one, tuple)]
         if (name in SHAPES or whole) and len(made) == 1:
             origins.append(tuple(sorted({origin for step in made[0] for origin in origins[step]})))
             continue
         arguments = tuple(
             tuple(sorted({origin for step in one for origin in origins[step]})) if isinstance(one, tuple) else plain_one
-            for one in (_slice(given) if name == "slice" else given)
+            for one in (_slice_arguments(given) if name == "slice" else given)
             if (plain_one := _plain_argument(one)) is not None
         )
         if name == "rsub" and isinstance(arguments[1], float):
-            # TorchScript's way to write it.
+            # TorchScript writes `rsub` like this.
             plain.append(("neg", arguments[:1]))
             places.append(place)
             name, arguments = "add", ((len(plain) - 1,), arguments[1])
@@ -437,15 +439,15 @@ def plain_program(program: Program) -> tuple[Program, list[int]]:
     return plain, places
 
 
-def _slice(given: Sequence[Any]) -> tuple[Any, ...]:
-    """The arguments of a slice: tensor, axis, first and last place, step."""
+def _slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
+    """The arguments of a slice with its defaults: tensor, axis, start, end, step."""
     tensor, axis, first, last, step = (*given, *(None,) * 5)[:5]
     return tensor, axis or 0, first or 0, _END if last is None else last, step or 1
 
 
 def _plain_argument(one: Any) -> Any:
-    """The part of an argument that counts in a comparison: steps, numbers, constants; None for a type, a device or an
-    argument that is not given."""
+    """An argument in the form that is compared: steps, numbers, constants; None for a type, a device or an omitted
+    argument."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):
@@ -453,14 +455,14 @@ def _plain_argument(one: Any) -> Any:
     return one if isinstance(one, tuple | _Constant) else None
 
 
-def _same(one: Any, other: Any) -> bool:
+def _is_same_argument(one: Any, other: Any) -> bool:
     if isinstance(one, _Constant) and isinstance(other, _Constant):
         return one.is_near(other)
     return type(one) is type(other) and bool(one == other or one != one)
 
 
-def _indexed(indices: Sequence[Tensor | None]) -> Iterator[tuple[range, Tensor]]:
-    """The axes that each index of a tensor stands for: one of truths for as many as it has."""
+def _indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range, Tensor]]:
+    """Yield each index tensor with the axes that it indexes: a boolean mask indexes as many axes as it has."""
     axis = 0
     for index in indices:
         axes = range(axis, axis + (index.dim() if index is not None and index.dtype is torch.bool else 1))
@@ -469,8 +471,8 @@ def _indexed(indices: Sequence[Tensor | None]) -> Iterator[tuple[range, Tensor]]
             yield axes, index
 
 
-def _placed(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any, ...]:
-    """Arguments, with steps as their places in a program; what is none of its steps, as a constant."""
+def _place_arguments(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any, ...]:
+    """Replace the steps in arguments by their positions in a program; other tensors become constants."""
     placed: list[Any] = []
     for argument in arguments:
         inside = argument.steps & places.keys() if isinstance(argument, _Argument) else ()
@@ -481,18 +483,18 @@ def _placed(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any,
     return tuple(placed)
 
 
-def _constant(tensor: Tensor) -> _Constant:
+def _make_constant(tensor: Tensor) -> _Constant:
     with past_function_modes():
         numbers = torch.nan_to_num(tensor.detach().reshape(-1).double(), nan=1e30, posinf=1e31, neginf=-1e31)
         every = max(1, -(-numbers.numel() // _SAMPLED))
         return _Constant(tuple(tensor.shape), numbers[::every].clone(), float(numbers.sum()))
 
 
-def _in_memory(tensor: Any) -> bool:
-    """Whether it is a tensor with memory: without numbers it has none, nor where it is sparse or nested."""
-    return isinstance(tensor, Tensor) and tensor.layout is torch.strided and place_in_memory(tensor) != 0
+def _has_memory(tensor: Any) -> bool:
+    """Whether it is a tensor with memory: an empty, sparse or nested tensor has none."""
+    return isinstance(tensor, Tensor) and tensor.layout is torch.strided and memory_address(tensor) != 0
 
 
 def _memory_key(tensor: Tensor) -> Hashable:
-    """The part of its memory that a tensor shows."""
-    return place_in_memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
+    """A key for the part of memory that a tensor shows."""
+    return memory_address(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()

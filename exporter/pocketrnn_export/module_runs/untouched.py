@@ -1,4 +1,4 @@
-"""A module that is the same after a run as before, whatever the run did to it, and to the random numbers."""
+"""Restore a module, and the state of the random generators, after a run that may change them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.module_runs.whole_copy import has_attributes
-from pocketrnn_export.torch_internals import writes_to
+from pocketrnn_export.torch_internals import count_writes
 
-__all__ = ["names_read", "random_state_kept", "untouched"]
+__all__ = ["global_names_read", "restore_module", "restore_random_state"]
 
-# The types whose values runs of a module do not change.
+# The types of values that a run of a module cannot change.
 _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
 
 
 @contextlib.contextmanager
-def untouched(module: nn.Module) -> Iterator[None]:
-    """Undo all that the block does to a module: to its layers, tensors, attributes, lists, hooks, to what its functions
-    hold on to, to its classes and to the names of its file that it reads. The random numbers that follow are the same
-    too.
+def restore_module(module: nn.Module) -> Iterator[None]:
+    """Undo all changes of the block to a module: to its layers, tensors, attributes, lists and hooks, to the closures
+    and defaults of its functions, to its classes, and to the globals of its file that it reads. The random state is
+    restored too.
 
     Example:
-        >>> with untouched(module):
+        >>> with restore_module(module):
         ...     module.eval()
     """
-    undoing = list(_undoing(module))
+    undoing = list(_undo_functions(module))
     try:
-        with random_state_kept():
+        with restore_random_state():
             yield
     finally:
         for undo in undoing:
@@ -46,8 +46,8 @@ def untouched(module: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Whatever the block draws, the random numbers of torch, numpy and Python after it are those of before."""
+def restore_random_state() -> Iterator[None]:
+    """Restore the random state of torch, numpy and Python after the block."""
     drawn, numbers = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
@@ -57,8 +57,8 @@ def random_state_kept() -> Iterator[None]:
         np.random.set_state(numbers)
 
 
-def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
-    """Functions that restore each object that a module can reach to its present state."""
+def _undo_functions(module: nn.Module) -> Iterator[Callable[[], None]]:
+    """Yield functions that restore the present state of each object that a module can reach."""
     waiting: list[Any] = [module]
     met: dict[int, Any] = {}
     while waiting:
@@ -67,20 +67,20 @@ def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
             continue
         met[id(value)] = value
         if isinstance(value, torch.jit.ScriptModule):
-            yield from _of_script(value)
+            yield from _undo_script(value)
             continue
         if isinstance(value, Tensor):
-            yield _of_tensor(value)
+            yield _undo_tensor(value)
         elif isinstance(value, nn.Module):
             yield functools.partial(object.__setattr__, value, "__class__", type(value))
             for kind in type(value).__mro__:
                 if kind.__module__.split(".")[0] not in ("torch", "builtins", "pocketrnn_export"):
                     waiting += vars(kind).values()
-                    yield _of_class(kind)
-        yield from _of_holder(value)
-        waiting += _held(value)
+                    yield _undo_class(kind)
+        yield from _undo_contents(value)
+        waiting += _held_values(value)
         if isinstance(value, FunctionType):
-            for name in names_read(value.__code__) & value.__globals__.keys():
+            for name in global_names_read(value.__code__) & value.__globals__.keys():
                 held = value.__globals__[name]
                 if isinstance(held, FunctionType) and held.__globals__ is value.__globals__:
                     waiting.append(held)
@@ -90,15 +90,15 @@ def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 @functools.cache
-def names_read(code: CodeType) -> set[str]:
-    """The names of its file that a function reads, and the functions in it."""
-    inner = [names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
+def global_names_read(code: CodeType) -> set[str]:
+    """The global names that a function and its inner functions read."""
+    inner = [global_names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
     own = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return own.union(*inner)
 
 
-def _held(value: Any) -> list[Any]:
-    """The values that a value holds."""
+def _held_values(value: Any) -> list[Any]:
+    """The values that a container, function or object holds."""
     held: list[Any] = []
     if isinstance(value, dict):
         held += value.values()
@@ -124,18 +124,18 @@ def _held(value: Any) -> list[Any]:
     return held
 
 
-def _of_holder(value: Any) -> Iterator[Callable[[], None]]:
-    """Functions that restore the direct contents of a value."""
+def _undo_contents(value: Any) -> Iterator[Callable[[], None]]:
+    """Yield functions that restore the direct contents of a value."""
     if isinstance(value, dict | set | deque):
-        yield functools.partial(_refill, value, _content(value))
+        yield functools.partial(_refill, value, _copy_content(value))
     elif isinstance(value, list):
         yield functools.partial(value.__setitem__, slice(None), list(value))
     elif isinstance(value, np.ndarray) and value.dtype != object:
-        yield functools.partial(_put_back, value, value.copy())
+        yield functools.partial(_restore_array, value, value.copy())
     elif isinstance(value, random.Random):
         yield functools.partial(value.setstate, value.getstate())
     elif isinstance(value, torch.Generator):
-        yield functools.partial(_set_state, value, value.get_state())
+        yield functools.partial(_set_generator_state, value, value.get_state())
     elif isinstance(value, np.random.Generator):
         yield functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state)
     elif isinstance(value, FunctionType):
@@ -148,11 +148,11 @@ def _of_holder(value: Any) -> Iterator[Callable[[], None]]:
             yield functools.partial(_refill, attributes, dict(attributes))
 
 
-def _set_state(generator: torch.Generator, state: Tensor) -> None:
+def _set_generator_state(generator: torch.Generator, state: Tensor) -> None:
     generator.set_state(state)
 
 
-def _content(value: Any) -> Any:
+def _copy_content(value: Any) -> Any:
     return dict(value) if isinstance(value, dict) else list(value)
 
 
@@ -167,20 +167,20 @@ def _refill(holder: Any, content: Any) -> None:
         dict.update(holder, content)
 
 
-def _put_back(array: Any, content: Any) -> None:
+def _restore_array(array: Any, content: Any) -> None:
     if array.flags.writeable:
         array[...] = content
 
 
-def _of_tensor(tensor: Tensor) -> Callable[[], None]:
-    data, wanted, version = tensor.data, tensor.requires_grad, writes_to(tensor)
+def _undo_tensor(tensor: Tensor) -> Callable[[], None]:
+    data, wanted, version = tensor.data, tensor.requires_grad, count_writes(tensor)
     gradient = tensor.grad if tensor.is_leaf else None
     content = data.clone() if data.device.type == "cpu" else None
 
     def undo() -> None:
         if tensor.data_ptr() != data.data_ptr() or tensor.dtype != data.dtype or tensor.device != data.device:
             tensor.data = data
-        if content is not None and (writes_to(tensor) != version or not torch.equal(tensor.data, content)):
+        if content is not None and (count_writes(tensor) != version or not torch.equal(tensor.data, content)):
             tensor.data.copy_(content)
         if tensor.is_leaf and tensor.requires_grad != wanted:
             tensor.requires_grad_(wanted)
@@ -190,7 +190,7 @@ def _of_tensor(tensor: Tensor) -> Callable[[], None]:
     return undo
 
 
-def _of_class(kind: type) -> Callable[[], None]:
+def _undo_class(kind: type) -> Callable[[], None]:
     before = dict(vars(kind))
 
     def undo() -> None:
@@ -203,8 +203,8 @@ def _of_class(kind: type) -> Callable[[], None]:
     return undo
 
 
-def _of_script(module: torch.jit.ScriptModule) -> Iterator[Callable[[], None]]:
+def _undo_script(module: torch.jit.ScriptModule) -> Iterator[Callable[[], None]]:
     for layer in module.modules():
         if hasattr(layer, "training"):
             yield functools.partial(setattr, layer, "training", layer.training)
-    yield from map(_of_tensor, [*module.parameters(), *module.buffers()])
+    yield from map(_undo_tensor, [*module.parameters(), *module.buffers()])

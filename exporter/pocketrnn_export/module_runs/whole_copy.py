@@ -1,8 +1,8 @@
-"""A deep copy that has all that an object has, whatever its classes say of copying, and that refers to itself only.
+"""Make a complete deep copy of an object, even if its classes define their own copying; it refers only to itself.
 
-`copy.deepcopy` asks the classes first: a `__deepcopy__` or `__getstate__` may leave attributes out, make a new module,
-or give the object itself. It takes functions and weak references as they are, so that a `lambda x: self.scale * x` of
-the copy reads the original; and it drops what somebody set on a parameter.
+`copy.deepcopy` follows the classes' own hooks: a `__deepcopy__` or `__getstate__` may leave attributes out, make a new
+module, or return the object itself. It shares functions and weak references, so a `lambda x: self.scale * x` of the
+copy reads the original; and it drops attributes that were set on a parameter.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import MODULE_TABLES
 
-__all__ = ["copied_again", "difference_of", "has_attributes", "whole_copy"]
+__all__ = ["copy_again", "find_copy_difference", "has_attributes", "whole_copy"]
 
 _T = TypeVar("_T")
-# By which a class says how it is copied.
+# The hooks by which a class defines how it is copied.
 _HOOKS: Final = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__getnewargs__",
                  "__getnewargs_ex__")  # fmt: skip
-# Whose own classes copy themselves rightly.
+# The packages whose classes copy themselves correctly.
 _TRUSTED: Final = ("torch", "builtins", "collections", "numpy", "copyreg", "typing", "enum", "functools", "weakref",
                    "pocketrnn_export", "abc")  # fmt: skip
 # The types whose values are the same object in every copy.
@@ -37,14 +37,14 @@ _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.devic
 
 
 def whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
-    """A deep copy. Where `copy.deepcopy` loses or shares something, objects are copied by their attributes instead.
+    """Make a deep copy. If `copy.deepcopy` loses or shares something, objects are copied by their attributes instead.
 
     Args:
-        value: what is copied.
-        known: copies that exist already, by the originals' ids.
+        value: the object to copy.
+        known: copies that exist already, by the ids of the originals.
 
     Raises:
-        Exception: what `copy.deepcopy` raises, where both ways fail.
+        Exception: the exception of `copy.deepcopy`, if both ways fail.
 
     Example:
         >>> whole_copy(module) is module
@@ -55,31 +55,31 @@ def whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     memory: dict[int, Any] = dict(known or {})
     try:
         made = copy.deepcopy(value, memory)
-        _Own(memory).copy_of(made)
-        if difference_of(value, made) is None:
+        _ReferenceFixer(memory).object_in_copy(made)
+        if find_copy_difference(value, made) is None:
             return made  # type: ignore[no-any-return]
-    # Whatever a user's class raises.
+    # A user's class may raise anything.
     except Exception as error:
         failure = error
     memory = dict(known or {})
     try:
-        again = _by_attributes(value, memory)
-        _Own(memory).copy_of(again)
+        again = _copy_by_attributes(value, memory)
+        _ReferenceFixer(memory).object_in_copy(again)
     except Exception:
         if failure is not None:
             raise failure from None
         return made  # type: ignore[no-any-return]
-    if failure is None and difference_of(value, again) is not None:
-        # Neither is whole: the owner's own way then. That its answers are the module's is looked at elsewhere.
+    if failure is None and find_copy_difference(value, again) is not None:
+        # Neither copy is complete, so the owner's own way is used. Other checks compare its answers with the module's.
         return made  # type: ignore[no-any-return]
     return again  # type: ignore[no-any-return]
 
 
-def copied_again(value: _T) -> _T:
-    """A deep copy of what `whole_copy` gave: its classes lose nothing any more, and need not be compared again.
+def copy_again(value: _T) -> _T:
+    """Copy a result of `whole_copy` again: its classes lose nothing now, so the copy need not be compared.
 
     Example:
-        >>> copied_again(whole_copy(module)) is module
+        >>> copy_again(whole_copy(module)) is module
         False
     """
     memory: dict[int, Any] = {}
@@ -88,23 +88,23 @@ def copied_again(value: _T) -> _T:
     # Something in it cannot be copied, such as a lock.
     except Exception:
         memory = {}
-        made = _by_attributes(value, memory)
-    _Own(memory).copy_of(made)
+        made = _copy_by_attributes(value, memory)
+    _ReferenceFixer(memory).object_in_copy(made)
     return made
 
 
 def has_attributes(value: Any) -> bool:
-    """Whether a value is an object of some class of its own, with attributes that can be set."""
+    """Whether a value is an ordinary object with attributes that can be set."""
     return hasattr(value, "__dict__") and not isinstance(
         value, (*_ATOMS, FunctionType, MethodType, torch.jit.ScriptModule, functools.partial)
     )
 
 
-def difference_of(original: Any, made: Any) -> str | None:
-    """The first place at which a copy is not what the original is, or is the original's own; None where there is none.
+def find_copy_difference(original: Any, made: Any) -> str | None:
+    """Find the first part of a copy that differs from the original, or is shared with it; None if there is none.
 
     Example:
-        >>> difference_of(module, copied)
+        >>> find_copy_difference(module, copied)
         'gate.scale'
     """
     waiting, met = deque([("", original, made)]), set[tuple[int, int]]()
@@ -113,39 +113,39 @@ def difference_of(original: Any, made: Any) -> str | None:
         if (id(one), id(other)) in met or (one is other and not isinstance(one, torch.nn.Module | Tensor)):
             continue
         met.add((id(one), id(other)))
-        kinds = (_class_of(one), _class_of(other))
+        kinds = (_original_class(one), _original_class(other))
         if kinds[0] is not kinds[1]:
             return path or kinds[0].__name__
         shared = one is other and not isinstance(one, torch.jit.ScriptModule)
-        if shared or not _same(one, other):
+        if shared or not _is_same_value(one, other):
             return path or kinds[0].__name__
-        if type(one) in (dict, list) and all(isinstance(part, _ATOMS) for part in _values(one)):
-            # A vocabulary has a million words.
+        if type(one) in (dict, list) and all(isinstance(part, _ATOMS) for part in _contained_values(one)):
+            # Compare at once: a vocabulary may have a million words.
             if one == other:
                 continue
             return path
-        parts = [dict(_parts(one)), dict(_parts(other))]
+        parts = [dict(_named_parts(one)), dict(_named_parts(other))]
         for name in parts[0] | parts[1]:
-            # An object of a library may hold what it makes when it is asked for.
+            # An object of a library may create an attribute only when it is read.
             if (name in parts[0]) != (name in parts[1]):
-                return _joined(path, name)
-        waiting += ((_joined(path, name), part, parts[1][name]) for name, part in parts[0].items())
+                return _join_path(path, name)
+        waiting += ((_join_path(path, name), part, parts[1][name]) for name, part in parts[0].items())
     return None
 
 
-def _joined(path: str, name: str) -> str:
-    # The tables in which torch keeps a module's parts are not names of the user's.
+def _join_path(path: str, name: str) -> str:
+    # Leave out torch's tables of a module's parts: the user does not know these names.
     if name in {f".{table}" for table in MODULE_TABLES}:
         return path
     own = path and not name.startswith("[")
     return f"{path}{name if own else name.removeprefix('.')}" if own else f"{path}{name.removeprefix('.')}"
 
 
-def _class_of(value: Any) -> type:
+def _original_class(value: Any) -> type:
     return getattr(type(value), "_copied_from", type(value))
 
 
-def _same(one: Any, other: Any) -> bool:
+def _is_same_value(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor):
         if one.is_meta or one.layout != torch.strided or other.layout != torch.strided:
             return True
@@ -155,7 +155,9 @@ def _same(one: Any, other: Any) -> bool:
         numbers = (one.detach(), other.detach())
         return torch.equal(*numbers) or torch.equal(*(t.cpu().nan_to_num() for t in numbers))
     if isinstance(one, np.ndarray):
-        return one.shape == other.shape and one.dtype == other.dtype and (one.dtype == object or _equal(one, other))
+        return (
+            one.shape == other.shape and one.dtype == other.dtype and (one.dtype == object or _bytes_equal(one, other))
+        )
     if isinstance(one, str | bytes | int | float | complex | bool):
         return bool(one == other) or one != one
     if isinstance(one, list | tuple | set | frozenset | deque | Mapping):
@@ -163,15 +165,15 @@ def _same(one: Any, other: Any) -> bool:
     return not isinstance(one, FunctionType) or one.__code__ is other.__code__
 
 
-def _values(value: Any) -> Any:
+def _contained_values(value: Any) -> Any:
     return value.values() if isinstance(value, dict) else value
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _bytes_equal(one: Any, other: Any) -> bool:
     return bool(one.tobytes() == other.tobytes())
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+def _named_parts(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a value, by name."""
     if isinstance(value, Mapping) and not isinstance(value, weakref.WeakKeyDictionary | weakref.WeakValueDictionary):
         for i, (key, part) in enumerate(value.items()):
@@ -179,9 +181,9 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple | deque):
         yield from ((f"[{i}]", part) for i, part in enumerate(value))
     elif isinstance(value, FunctionType):
-        # A cell of a name that is not bound yet has no contents.
+        # The cell of a name that is not bound yet is empty.
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            if _filled(cell):
+            if _is_filled(cell):
                 yield f"<{name}>", cell.cell_contents
     elif isinstance(value, MethodType):
         yield "<self>", value.__self__
@@ -189,10 +191,10 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from (("<function>", value.func), ("<arguments>", value.args), ("<keywords>", value.keywords))
     if isinstance(value, Tensor) or has_attributes(value):
         yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items() if name[:5] != "_flat")
-        yield from ((f".{name}", part) for name, part in _slots(value))
+        yield from ((f".{name}", part) for name, part in _slot_values(value))
 
 
-def _filled(cell: CellType) -> bool:
+def _is_filled(cell: CellType) -> bool:
     try:
         cell.cell_contents  # noqa: B018 - raises where the cell is empty
     except ValueError:
@@ -200,8 +202,8 @@ def _filled(cell: CellType) -> bool:
     return True
 
 
-def _says_how(kind: type) -> bool:
-    """Whether a class, or one that is no library's above it, says how its objects are copied."""
+def _has_copy_hook(kind: type) -> bool:
+    """Whether a class, or one of its bases outside of libraries, defines how its objects are copied."""
     if kind in copyreg.dispatch_table:
         return True
     return any(
@@ -209,8 +211,8 @@ def _says_how(kind: type) -> bool:
     )
 
 
-def _by_attributes(value: Any, memory: dict[int, Any]) -> Any:
-    """A deep copy in which classes that say how they are copied are not asked."""
+def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
+    """Make a deep copy without calling the copy hooks of classes."""
     waiting, met, asked = [value], set[int](), []
     while waiting:
         one = waiting.pop()
@@ -218,34 +220,34 @@ def _by_attributes(value: Any, memory: dict[int, Any]) -> Any:
             continue
         met.add(id(one))
         own = isinstance(one, torch.nn.Module) and type(one).__module__.split(".")[0] not in _TRUSTED
-        if has_attributes(one) and not isinstance(one, Tensor) and (own or _says_how(type(one)) or one is value):
-            memory[id(one)] = _blank(_class_copied_whole(type(one)))  # type: ignore[arg-type]  # a class can be hashed
+        if has_attributes(one) and not isinstance(one, Tensor) and (own or _has_copy_hook(type(one)) or one is value):
+            memory[id(one)] = _make_blank(_attribute_copied_class(type(one)))  # type: ignore[arg-type]  # a class can be hashed
             asked.append(one)
-        waiting += (part for _, part in _parts(one))
+        waiting += (part for _, part in _named_parts(one))
     for one in asked:
-        _fill(memory[id(one)], one, memory)
+        _fill_copy(memory[id(one)], one, memory)
     return memory[id(value)] if id(value) in memory else copy.deepcopy(value, memory)
 
 
-def _blank(kind: type) -> Any:
-    """An object of a class, with nothing in it."""
+def _make_blank(kind: type) -> Any:
+    """Make an empty object of a class."""
     return next((base for base in (dict, list, set, deque) if issubclass(kind, base)), object).__new__(kind)
 
 
-def _fill(made: Any, original: Any, memory: dict[int, Any]) -> None:
+def _fill_copy(made: Any, original: Any, memory: dict[int, Any]) -> None:
     if isinstance(original, dict):
-        dict.update(made, {key: _copied_or_shared(part, memory) for key, part in original.items()})
+        dict.update(made, {key: _copy_or_share(part, memory) for key, part in original.items()})
     elif isinstance(original, list | deque):
-        made.extend(_copied_or_shared(part, memory) for part in original)
+        made.extend(_copy_or_share(part, memory) for part in original)
     elif isinstance(original, set):
         set.update(made, original)
     for name, part in vars(original).items():
-        vars(made)[name] = _copied_or_shared(part, memory)
-    for name, part in _slots(original):
-        object.__setattr__(made, name, _copied_or_shared(part, memory))
+        vars(made)[name] = _copy_or_share(part, memory)
+    for name, part in _slot_values(original):
+        object.__setattr__(made, name, _copy_or_share(part, memory))
 
 
-def _slots(value: Any) -> Iterator[tuple[str, Any]]:
+def _slot_values(value: Any) -> Iterator[tuple[str, Any]]:
     for base in type(value).__mro__:
         names = vars(base).get("__slots__", ())
         if base.__module__.split(".")[0] not in _TRUSTED:
@@ -254,63 +256,63 @@ def _slots(value: Any) -> Iterator[tuple[str, Any]]:
                     yield name, getattr(value, name)
 
 
-def _copied_or_shared(value: Any, memory: dict[int, Any]) -> Any:
-    """A copy; of what cannot be copied, such as a package or a lock, itself."""
+def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
+    """Copy a value; return the value itself if it cannot be copied, such as a package or a lock."""
     if isinstance(value, _ATOMS):
         return value
     attempt = dict(memory)
     try:
         made = copy.deepcopy(value, attempt)
-    # Whatever a class raises that cannot be copied.
+    # A class that cannot be copied may raise anything.
     except Exception:
         if type(value) in (list, tuple):
-            return type(value)(_copied_or_shared(part, memory) for part in value)
+            return type(value)(_copy_or_share(part, memory) for part in value)
         if type(value) in (dict, OrderedDict):
-            return type(value)((key, _copied_or_shared(part, memory)) for key, part in value.items())
+            return type(value)((key, _copy_or_share(part, memory)) for key, part in value.items())
         if isinstance(value, Tensor | torch.nn.Module):
             raise
         return value
-    # By its memory's id, `deepcopy` keeps alive what it knows by its own.
+    # Under the memo's own id, `deepcopy` keeps a list of the originals that must stay alive.
     memory.setdefault(id(memory), []).extend(attempt.pop(id(attempt), []))
     memory.update(attempt)
     return made
 
 
 @functools.cache
-def _class_copied_whole(kind: type) -> type:
-    """A class of the same name whose objects are copied by their attributes, where the class itself says otherwise."""
-    if not _says_how(kind):
+def _attribute_copied_class(kind: type) -> type:
+    """A class of the same name whose objects are copied by their attributes, if the class itself has a copy hook."""
+    if not _has_copy_hook(kind):
         return kind
 
     def __deepcopy__(self: Any, memory: dict[int, Any]) -> Any:  # noqa: N807 - set on the class below
-        memory[id(self)] = made = _blank(type(self))
-        _fill(made, self, memory)
+        memory[id(self)] = made = _make_blank(type(self))
+        _fill_copy(made, self, memory)
         return made
 
     members = {"__deepcopy__": __deepcopy__, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:
         made = type(kind)(kind.__name__, (kind,), {**members, "_copied_from": kind})
-    # A class may not be inherited, or asks its heirs for more.
+    # A class may forbid subclasses, or require more of them.
     except Exception:
         return kind
     return made if isinstance(made, type) else kind
 
 
-class _Own:
-    """Makes a copy refer to itself only: its functions, weak references, and what was set on its tensors.
+class _ReferenceFixer:
+    """Makes a copy refer only to itself: its functions, weak references, and attributes of its tensors.
 
     Args:
-        memory: the copies of objects, by the originals' ids.
+        memory: the copies of objects, by the ids of the originals.
     """
 
     def __init__(self, memory: dict[int, Any]) -> None:
         self._memory = memory
         self._met: dict[int, Any] = {}
-        # Keeps alive what is known by its id.
+        # Keeps objects alive whose ids are in `_met`.
         self._kept: list[Any] = []
 
-    def copy_of(self, value: Any) -> Any:
-        """The object in the copy for a value; the value itself wherever it can be changed in place."""
+    def object_in_copy(self, value: Any) -> Any:
+        """The object that stands for a value in the copy; the value itself if it can be changed in place."""
         if isinstance(value, _ATOMS):
             return value
         if id(value) in self._met:
@@ -332,12 +334,12 @@ class _Own:
             copied = self._memory.get(id(value()))
             return value if copied is None else weakref.ref(copied)
         if isinstance(value, MethodType):
-            return MethodType(self.copy_of(value.__func__), self.copy_of(value.__self__))
+            return MethodType(self.object_in_copy(value.__func__), self.object_in_copy(value.__self__))
         if type(value) is functools.partial:
-            keywords = {name: self.copy_of(part) for name, part in value.keywords.items()}
-            return functools.partial(self.copy_of(value.func), *map(self.copy_of, value.args), **keywords)
+            keywords = {name: self.object_in_copy(part) for name, part in value.keywords.items()}
+            return functools.partial(self.object_in_copy(value.func), *map(self.object_in_copy, value.args), **keywords)
         if type(value) is tuple:
-            parts = tuple(map(self.copy_of, value))
+            parts = tuple(map(self.object_in_copy, value))
             return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
         if isinstance(value, dict | list):
             self._inside(value)
@@ -345,7 +347,7 @@ class _Own:
 
     def _inside(self, holder: Any) -> None:
         for key, part in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-            made = self.copy_of(part)
+            made = self.object_in_copy(part)
             if made is not part:
                 holder[key] = made
 
@@ -367,11 +369,11 @@ class _Own:
         return made
 
     def _cell(self, cell: CellType) -> CellType:
-        if not _filled(cell):
+        if not _is_filled(cell):
             return cell
         if id(cell) not in self._met:
             self._kept.append(cell)
-            # A function may name itself, or two functions share a cell.
+            # A function may refer to itself, or two functions may share a cell.
             self._met[id(cell)] = made = CellType(cell.cell_contents)
             made.cell_contents = self._held(cell.cell_contents)
             if made.cell_contents is cell.cell_contents:
@@ -380,13 +382,13 @@ class _Own:
         return found
 
     def _held(self, value: Any) -> Any:
-        """The copy of what a function holds on to."""
+        """The copy of a value in a function's closure or defaults."""
         if isinstance(value, _ATOMS):
             return value
         if isinstance(value, FunctionType):
-            return self.copy_of(value)
+            return self.object_in_copy(value)
         if isinstance(value, Tensor | dict | list | set | deque | tuple) or has_attributes(value):
-            return self.copy_of(_copied_or_shared(value, self._memory))
+            return self.object_in_copy(_copy_or_share(value, self._memory))
         return value
 
     def _attributes_of_tensors(self, made: Tensor) -> None:
@@ -394,11 +396,11 @@ class _Own:
         if original is not None:
             for name, part in vars(original).items():
                 if name not in vars(made) and not name.startswith("_"):
-                    vars(made)[name] = _copied_or_shared(part, self._memory)
+                    vars(made)[name] = _copy_or_share(part, self._memory)
         self._inside(vars(made))
 
     @functools.cached_property
     def _originals(self) -> dict[int, list[Tensor]]:
-        """The tensors that were copied, by the ids of their copies. `deepcopy` keeps the originals in its memory."""
+        """The original tensors, by the ids of their copies. `deepcopy` keeps the originals in its memo."""
         kept = [one for one in self._memory.get(id(self._memory), ()) if isinstance(one, Tensor)]
         return {id(self._memory[id(one)]): [one] for one in kept if id(one) in self._memory}

@@ -1,4 +1,4 @@
-"""A graph without its table: its input is what was looked up in it."""
+"""Remove the sample table from a graph: its input becomes the samples in place of ids."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float64_graph import graphs
+from pocketrnn_export.comparing.float64_graph import nested_graphs
 
-__all__ = ["with_samples_as_input"]
+__all__ = ["replace_ids_by_samples"]
 
 SAMPLES: Final = "samples"
 _SUFFIX: Final = ".samples"
-# The operators that may change ids before they are looked up: they move axes, or cut one. The axis of the channels is
-# then one more, the last.
+# The operators that may change ids before the look-up: they move axes, or cut one. For samples they have one more
+# axis, the last, of the channels.
 _MOVES: Final = frozenset({"Transpose", "Identity", "Gather", "Slice", "Unsqueeze", "Squeeze"})
-# The other operators that pick among ids, so that places may stand for them.
+# More operators that only select among ids, so that each id can be replaced by its place.
 _PICKS: Final = _MOVES | {
     "Cast",
     "Pad",
@@ -33,41 +33,41 @@ _PICKS: Final = _MOVES | {
 }
 
 
-def with_samples_as_input(content: bytes, table: str, channels: int) -> bytes:
-    """An ONNX file that takes the rows of a table in place of the ids that are looked up in it.
+def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
+    """Return an ONNX file that takes samples in place of the ids of rows in a table.
 
     Args:
         content: the file's bytes; its first input is `tokens` int64 [batch, sequence].
-        table: how the name of the initializer ends, float32 [rows, channels].
+        table: the end of the name of the initializer, float32 [rows, channels].
         channels: how many numbers a row has.
 
     Returns:
         the bytes of the same graph with the input `samples` float32 [batch, sequence, channels], without the table.
 
     Raises:
-        ExportError: the graph does with the ids something else than to look them up.
+        ExportError: the graph uses the ids for more than the look-up.
 
     Example:
-        >>> with_samples_as_input(content, "pocketrnn_samples.weight", 9)[:2]
+        >>> replace_ids_by_samples(content, "pocketrnn_samples.weight", 9)[:2]
         b'\\x08\\n'
     """
     try:
-        return _lifted_graph(content, table, channels)
-    except _NotLiftedError as error:
-        return _with_places(content, table, channels, error.operator)
+        return _lift_graph(content, table, channels)
+    except _UnliftableError as error:
+        return _replace_ids_by_places(content, table, channels, error.operator)
 
 
-def _lifted_graph(content: bytes, table: str, channels: int) -> bytes:
-    """The graph where each move of ids is one of samples, so that nothing is looked up."""
+def _lift_graph(content: bytes, table: str, channels: int) -> bytes:
+    """Turn each move of ids into a move of samples, so that the graph has no look-up."""
     model = onnx.load_model_from_string(content)
-    every = list(graphs(model.graph))
-    names = {name for graph in every for name in _names(graph, table)} - {""}
+    every = list(nested_graphs(model.graph))
+    names = {name for graph in every for name in _table_names(graph, table)} - {""}
     constants = {t.name: t for graph in every for t in graph.initializer}
     constants |= {node.output[0]: node.attribute[0].t for graph in every for node in graph.node
                   if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value"}  # fmt: skip
     ids = {model.graph.input[0].name: SAMPLES}
     for graph in every:
-        nodes = [made for node in graph.node for made in _lifted(node, ids, names, constants)]
+        nodes = [made for node in graph.node for made in _lift_node(node, ids, names, constants)]
         kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
         del graph.node[:]
         graph.node.extend(kept)
@@ -78,23 +78,23 @@ def _lifted_graph(content: bytes, table: str, channels: int) -> bytes:
     tensors = [tensor for tensor in graph.initializer if tensor.name not in names]
     del graph.initializer[:]
     graph.initializer.extend(tensors)
-    _take_samples(graph, channels)
+    _declare_samples_input(graph, channels)
     used = {name for inner in every for node in inner.node for name in node.input}
     if used & (set(ids) | names):
-        raise _NotLiftedError(sorted(used & (set(ids) | names))[0])
+        raise _UnliftableError(sorted(used & (set(ids) | names))[0])
     made: bytes = model.SerializeToString()
     return made
 
 
-def _with_places(content: bytes, table: str, channels: int, operator: str) -> bytes:
-    """The graph where each id is the place of its step among all steps, which are the table; place 0 is the padding's.
+def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: str) -> bytes:
+    """Replace each id by the index of its step among all steps, which become the table; index 0 is the padding.
 
     Raises:
-        ExportError: the ids are more than picked and looked up.
+        ExportError: the ids are used for more than selection and look-up.
     """
     model = onnx.load_model_from_string(content)
-    every, tokens = list(graphs(model.graph)), model.graph.input[0].name
-    names = {name for graph in every for name in _names(graph, table)} - {""}
+    every, tokens = list(nested_graphs(model.graph)), model.graph.input[0].name
+    names = {name for graph in every for name in _table_names(graph, table)} - {""}
     constants = {t.name: t for graph in every for t in graph.initializer}
     ids = {tokens}
     for node in (node for graph in every for node in graph.node):
@@ -103,10 +103,10 @@ def _with_places(content: bytes, table: str, channels: int, operator: str) -> by
             continue
         filled = constants.get(node.input[2]) if node.op_type == "Pad" and len(node.input) > 2 else None
         if read != [0] or node.op_type not in _PICKS or (filled is not None and numpy_helper.to_array(filled).any()):
-            raise _not_cut(operator)
+            raise _not_cut_error(operator)
         ids.update(node.output)
     if len(names) != 1:
-        raise _not_cut(operator)
+        raise _not_cut_error(operator)
     (name,) = names
     rows = next(t for t in model.graph.initializer if t.name == name)
     padding = numpy_helper.from_array(numpy_helper.to_array(rows)[:1], "places.padding")
@@ -128,30 +128,30 @@ def _with_places(content: bytes, table: str, channels: int, operator: str) -> by
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend([*nodes, *kept])
-    _take_samples(model.graph, channels)
+    _declare_samples_input(model.graph, channels)
     made: bytes = model.SerializeToString()
     return made
 
 
-def _take_samples(graph: GraphProto, channels: int) -> None:
-    """Make samples of the first input, which was ids."""
+def _declare_samples_input(graph: GraphProto, channels: int) -> None:
+    """Declare the graph's first input, which was ids, as samples."""
     first = graph.input[0].type.tensor_type.shape.dim
     batch, sequence = (d.dim_param or (d.dim_value if d.HasField("dim_value") else None) for d in first[:2])
     graph.input[0].CopyFrom(helper.make_tensor_value_info(SAMPLES, TensorProto.FLOAT, [batch, sequence, channels]))
 
 
-def _names(graph: GraphProto, table: str) -> set[str]:
-    """The names of the table in a graph: they end with its place in the module."""
+def _table_names(graph: GraphProto, table: str) -> set[str]:
+    """Return the names of the table's initializers in a graph: they end with its path in the module."""
     return {tensor.name for tensor in graph.initializer if tensor.name.endswith(table)}
 
 
-def _lifted(
+def _lift_node(
     node: NodeProto, ids: dict[str, str], names: set[str], constants: Mapping[str, TensorProto]
 ) -> list[NodeProto]:
-    """A node as it is for samples. `ids` maps each tensor of ids to what has the samples of it."""
+    """Return a node's replacement for samples. `ids` maps each tensor of ids to its tensor of samples."""
     if node.op_type == "Gather" and node.input[0] in names:
         if node.input[1] not in ids:
-            raise _NotLiftedError(node.input[1])
+            raise _UnliftableError(node.input[1])
         return [helper.make_node("Identity", [ids[node.input[1]]], list(node.output), name=node.name)]
     if not node.input or node.input[0] not in ids:
         return [node]
@@ -159,13 +159,13 @@ def _lifted(
     made.CopyFrom(node)
     made.input[0] = samples
     if node.op_type == "Shape":
-        _without_channels(made)
+        _exclude_channels(made)
         return [made]
     if node.op_type == "Cast":
         ids[node.output[0]] = samples
         return []
     if node.op_type not in _MOVES or not _keeps_channels(made, constants):
-        raise _NotLiftedError(node.op_type)
+        raise _UnliftableError(node.op_type)
     if node.op_type == "Transpose":
         (order,) = made.attribute
         order.ints.append(len(order.ints))
@@ -173,8 +173,8 @@ def _lifted(
     return [made]
 
 
-def _without_channels(node: NodeProto) -> None:
-    """Have Shape leave out the last axis, which ids have not."""
+def _exclude_channels(node: NodeProto) -> None:
+    """Let a Shape node leave out the last axis, which ids do not have."""
     bounds = {attribute.name: attribute for attribute in node.attribute}
     if "end" not in bounds:
         node.attribute.append(helper.make_attribute("end", -1))
@@ -185,7 +185,7 @@ def _without_channels(node: NodeProto) -> None:
 
 
 def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Whether a move of ids is one of samples too: its axes are counted from the first."""
+    """Whether a move of ids also works for samples: its axes are not negative."""
     if node.op_type in {"Slice", "Unsqueeze", "Squeeze"}:
         at = 3 if node.op_type == "Slice" else 1
         axes = constants.get(node.input[at]) if len(node.input) > at else None
@@ -195,15 +195,15 @@ def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bo
     return True
 
 
-class _NotLiftedError(Exception):
-    """An operator of ids is not a move of samples."""
+class _UnliftableError(Exception):
+    """An operator on ids has no counterpart for samples."""
 
     def __init__(self, operator: str) -> None:
         super().__init__(operator)
         self.operator = operator
 
 
-def _not_cut(what: str) -> ExportError:
+def _not_cut_error(what: str) -> ExportError:
     return ExportError(
         f"The graph does something with the steps of a sequence that its numbers alone do not say ({what}).",
         "Report the module: this is a fault of pocketrnn.",

@@ -1,4 +1,4 @@
-"""The arguments that describe a classifier of numbers, checked, and its export."""
+"""Check the arguments that describe a classifier of numbers, and collect them for its export."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.bundle.output import NO_PRIORS, Output, Priors, ValueOutput
-from pocketrnn.errors import InputError, SequenceError, did_you_mean, shown
+from pocketrnn.errors import InputError, SequenceError, did_you_mean, short_repr
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.numbers.range_watch import range_of
+from pocketrnn.numbers.range_watch import find_channel_ranges
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.description import Description, checked_name, label_output
 from pocketrnn_export.numbers.number_export import NumberExport
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
-from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers
-from pocketrnn_export.one_export import Wanted
+from pocketrnn_export.numbers.scaler_file import find_mean_and_scale, read_scaler
+from pocketrnn_export.one_export import ExportOptions
 
-__all__ = ["checked_values", "described_numbers", "number_rules", "refuse_arguments_of_texts", "refuse_short_form"]
+__all__ = ["check_values", "describe_numbers", "make_number_rules", "refuse_short_form", "refuse_text_arguments"]
 
-# So many sequences say in which range numbers are.
+# The fewest sequences that give a range of numbers.
 _ENOUGH: Final = 4
 _RULES: Final = frozenset(field.name for field in fields(NumberInput)) - {"channels"}
 
 
-def described_numbers(
+def describe_numbers(
     name: str,
-    wanted: Wanted,
+    wanted: ExportOptions,
     provenance: Mapping[str, object] | None,
     *,
     given: NumberInput | None,
@@ -44,17 +44,17 @@ def described_numbers(
     priors: Priors = NO_PRIORS,
     **rules: object,
 ) -> NumberExport:
-    """The arguments of `export` for a classifier of sequences of numbers, checked.
+    """Check the arguments of `export` for a classifier of sequences of numbers.
 
     Args:
-        name: its name.
-        wanted: how it is called, and the forms to make of it.
+        name: the name of the classifier.
+        wanted: how it is called, and the forms to make.
         provenance: its origin.
         given: the input; None where `channels`, `scaler` and `rules` describe it.
         rules: the members of NumberInput.
 
     Raises:
-        InputError: something cannot be used.
+        InputError: an argument cannot be used.
     """
     if (values is not None) == (labels is not None):
         raise InputError(
@@ -64,29 +64,29 @@ def described_numbers(
     if values is not None and (multi_label or thresholds is not None or wanted.gives is not None):
         raise InputError("multi_label, thresholds and gives are of labels.", "Leave them out for values.")
     if layout is not None and layout not in LAYOUTS:
-        raise InputError(f"layout is {shown(layout)}.", f"Use one of {', '.join(LAYOUTS)}.")
-    names = () if values is None else checked_values(values)
-    units = None if value_units is None else _units(value_units, len(names))
+        raise InputError(f"layout is {short_repr(layout)}.", f"Use one of {', '.join(LAYOUTS)}.")
+    names = () if values is None else check_values(values)
+    units = None if value_units is None else _check_units(value_units, len(names))
     output: Output
     if values is not None:
         output = ValueOutput(names, units)
     else:
         output = label_output(labels or (), thresholds, priors, multi_label=multi_label)
     samples = list(sequences)
-    made = _with_range(given or number_rules(channels, scaler, rules), samples)
+    made = _add_range(given or make_number_rules(channels, scaler, rules), samples)
     description = Description(checked_name(name), made, output, provenance or {})
     return NumberExport(description, wanted, layout, samples)  # type: ignore[arg-type]
 
 
-def _with_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
-    """The rules with the range of the sequences that are given, where the owner says none; and at least two deviations
-    around the mean, where a scale is known: few sequences may hold no more than one of the classes."""
+def _add_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
+    """Add the range of the given sequences to the rules, if the owner gives none. With a known scale it covers at least
+    two deviations around the mean: a few sequences may show only one of the classes."""
     if rules.training_range is not None or len(sequences) < _ENOUGH:
         return rules
     try:
-        found = range_of(rules, sequences)
+        found = find_channel_ranges(rules, sequences)
     except SequenceError:
-        # It is named where the sequences are prepared for the proof.
+        # The same error is reported where the sequences are prepared for the proof.
         return rules
     if found is None or rules.scale is None:
         return replace(rules, training_range=found)
@@ -96,14 +96,14 @@ def _with_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
     return replace(rules, training_range=wide)
 
 
-def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberInput:
-    """The rules that arguments say.
+def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberInput:
+    """Make the rules from the arguments.
 
     Raises:
-        InputError: one is unusable.
+        InputError: an argument is unusable.
 
     Example:
-        >>> number_rules(2, None, {"rate": 50.0}).channels
+        >>> make_number_rules(2, None, {"rate": 50.0}).channels
         ('channel_1', 'channel_2')
     """
     if isinstance(channels, int) and not isinstance(channels, bool) and channels > 0:
@@ -115,10 +115,10 @@ def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Ma
         raise InputError(f"There is no argument {unknown[0]!r}.", near or f"Rules are {', '.join(sorted(_RULES))}.")
     lists = ("units", "integer_scale", "mean", "scale", "clip", "training_range")
     values: dict[str, Any] = {
-        name: _listed(name, value) if name in lists and value is not None else value for name, value in rules.items()
+        name: _as_tuple(name, value) if name in lists and value is not None else value for name, value in rules.items()
     }
     for name in ("integer_scale", "units"):
-        # One is for all channels, as on the command line.
+        # A single value is for all channels, as on the command line.
         if isinstance(names, tuple) and len(values.get(name) or ()) == 1:
             values[name] *= len(names)
     made = NumberInput(names, **values)
@@ -126,13 +126,13 @@ def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Ma
         return made
     if made.mean is not None or made.scale is not None:
         raise InputError("The scaler says what mean and scale would say.", "Give one of them.")
-    mean, scale = read_scaler(Path(scaler)) if isinstance(scaler, str | os.PathLike) else scaler_numbers(scaler)
+    mean, scale = read_scaler(Path(scaler)) if isinstance(scaler, str | os.PathLike) else find_mean_and_scale(scaler)
     return replace(made, mean=mean, scale=scale)
 
 
-def _listed(name: str, value: object) -> tuple[Any, ...]:
+def _as_tuple(name: str, value: object) -> tuple[Any, ...]:
     try:
-        # torch's and numpy's scalars are not lists either.
+        # Scalars of torch and numpy are single values, too.
         is_one = isinstance(value, str) if name == "units" else (
             name == "integer_scale" and getattr(value, "ndim", 0) == 0 and hasattr(value, "__float__")
         )  # fmt: skip
@@ -141,36 +141,36 @@ def _listed(name: str, value: object) -> tuple[Any, ...]:
             return tuple(tuple(map(float, pair)) for pair in items)
         return tuple(items if name == "units" else map(float, items))
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} is {shown(value)}.", "Give a list, with one value for each channel.") from None
+        raise InputError(f"{name} is {short_repr(value)}.", "Give a list, with one value for each channel.") from None
 
 
-def checked_values(values: Sequence[str]) -> tuple[str, ...]:
-    """The names of values.
+def check_values(values: Sequence[str]) -> tuple[str, ...]:
+    """Check the names of values.
 
     Raises:
-        InputError: there is none, one stands twice, is empty or is not a string.
+        InputError: there are none, or a name occurs twice, is empty or is not a string.
 
     Example:
-        >>> checked_values(["speed"])
+        >>> check_values(["speed"])
         ('speed',)
     """
     names = [] if isinstance(values, str) else list(values)
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-        raise InputError(f"values is {shown(values)}.", "Give the name of each value, once: values=['speed'].")
+        raise InputError(f"values is {short_repr(values)}.", "Give the name of each value, once: values=['speed'].")
     return tuple(names)
 
 
-def _units(units: Sequence[str], values: int) -> tuple[str, ...]:
+def _check_units(units: Sequence[str], values: int) -> tuple[str, ...]:
     if isinstance(units, str) or not values or len(units) != values or not all(isinstance(u, str) for u in units):
-        raise InputError(f"value_units is {shown(units)}.", "Give the unit of each of the values.")
+        raise InputError(f"value_units is {short_repr(units)}.", "Give the unit of each of the values.")
     return tuple(units)
 
 
 def refuse_short_form(shortly: Mapping[str, object], given: object, output: object) -> None:
-    """Refuse arguments of the short form beside an input and an output that say the same.
+    """Refuse arguments of the short form together with `input` and `output`, which contain them.
 
     Raises:
-        InputError: there is one; or only one of input and output is given.
+        InputError: such an argument is given; or only one of input and output is given.
 
     Example:
         >>> refuse_short_form({"labels": None}, TextInput(TextRules(), ("oil",)), LabelOutput(("a", "b")))
@@ -189,14 +189,14 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
         raise InputError(f"input and output say what {', '.join(said)} would say.", "Leave one of them out.")
 
 
-def refuse_arguments_of_texts(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
-    """Refuse what is of texts where a module of numbers is exported, and the other way round.
+def refuse_text_arguments(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:
+    """Refuse arguments for texts in an export of a module of numbers, and the other way round.
 
     Raises:
-        InputError: there is some.
+        InputError: such an argument is given.
 
     Example:
-        >>> refuse_arguments_of_texts({"vocabulary": None}, 3, {})
+        >>> refuse_text_arguments({"vocabulary": None}, 3, {})
     """
     if channels is None:
         name = sorted(of_numbers)[0]

@@ -1,4 +1,4 @@
-"""From a module that takes sequences of numbers to its bundle."""
+"""Export a module that takes sequences of numbers as a bundle."""
 
 from __future__ import annotations
 
@@ -26,94 +26,94 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
-    compared_in_float64,
+    compare_in_float64,
     proof_cases,
     refuse_mixed_texts,
 )
-from pocketrnn_export.bundle_writer import versions, write_bundle
-from pocketrnn_export.comparing.cases import Case, Logits, Run, Widths, each_row
-from pocketrnn_export.comparing.comparing import Reference, run_of_onnx
+from pocketrnn_export.bundle_writer import package_versions, write_bundle
+from pocketrnn_export.comparing.cases import Case, Logits, Run, Widths, one_row_cases
+from pocketrnn_export.comparing.comparing import Reference, onnx_run
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.form import Form, OtherFile, not_compared, sha256
-from pocketrnn_export.forms.onnx.onnx_graph import form_of_module, whole_numbers_of
+from pocketrnn_export.forms.form import Form, OtherFile, log_not_compared, sha256
+from pocketrnn_export.forms.onnx.onnx_graph import find_small_integers, make_onnx_form
 from pocketrnn_export.forms.step import step_form
-from pocketrnn_export.intake.convention import compiled, left_as_it_was
-from pocketrnn_export.intake.export_copy import unwrapped
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
-from pocketrnn_export.numbers.input_cut import with_samples_as_input
-from pocketrnn_export.numbers.number_step import check_carrying, step_graph
+from pocketrnn_export.intake.convention import compile_call, undo_assignments
+from pocketrnn_export.intake.export_copy import unwrap_module
+from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
+from pocketrnn_export.numbers.input_cut import replace_ids_by_samples
+from pocketrnn_export.numbers.number_step import check_can_stream, make_step_graph
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
     LOOKUP,
     TABLE,
     Layout,
-    call_on_samples,
-    given_ids,
+    let_module_take_ids,
+    rewrite_call_for_ids,
 )
-from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
-from pocketrnn_export.one_export import Wanted, or_one_text
-from pocketrnn_export.progress import records_filtered
-from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
-from pocketrnn_export.proof.closed_values import notes_of_closed_values
+from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
+from pocketrnn_export.one_export import ExportOptions, make_or_retry_single
+from pocketrnn_export.progress import filter_records
+from pocketrnn_export.proof.chosen_cases import asked_sizes_entry, text_widths
+from pocketrnn_export.proof.closed_values import constant_value_notes
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [
     "NumberExport",
-    "answered_steadily",
-    "export_numbers_of",
-    "in_words_of_numbers",
-    "rules_of_ids",
-    "told_of_numbers",
+    "export_number_module",
+    "leave_out_unsteady_cases",
+    "make_id_rules",
+    "reword_for_numbers",
+    "rewording_for_numbers",
 ]
 
 _log = logging.getLogger(__name__)
 # Padding is the first row of the table.
 _PADDING: Final = 0
 _GOLDEN: Final = 8
-# Convolutions one after the other need some dozens of steps.
+# A stack of convolutions needs some dozens of steps.
 _SHORTEST: Final = 64
-# The numbers of steps that every module is tried on; and the larger ones where it runs on none of these.
+# The numbers of steps that every module is tried on; the larger ones are tried where it fails on these.
 _FEW_STEPS: Final = 5
 _USUAL_STEPS: Final = 29
 _FEWER_STEPS: Final = (12, 7, _FEW_STEPS)
 _MORE_STEPS: Final = (58, 116, 232, 464, 928, 1856, 3712)
 _MOST_FIXED: Final = 513
-# The largest error of float32 on a recording by rounding alone; PyTorch was 33 spreads off at most, some 1e-4.
+# A larger float32 error on a recording is more than rounding; the largest seen was 33 spreads, some 1e-4.
 _STEADY: Final = 1e-3
-# The names by which layers keep the size of their input.
+# The attributes in which layers store the size of their input.
 _INPUT_SIZES: Final = ("input_size", "in_features", "in_channels", "num_features")
-# A golden example is at most so many numbers, where there are some of so few.
+# The most numbers in a golden example, if there are sequences this small.
 _SMALL: Final = 4096
-# Other calls change samples, for example to have time before the batch, which may be right for one layout only.
+# Other calls change the samples, for example put time before the batch, and may be right for one layout only.
 _LIKELY_CALLS: Final = ("module(tokens)", "module(tokens, ")
 
 
 @dataclass(frozen=True)
 class NumberExport:
-    """A classifier of numbers without its module.
+    """A classifier of numbers, except for its module.
 
     Attributes:
-        description: all of its bundle that is not a graph.
-        wanted: how it is called, and the forms to make of it.
+        description: everything in its bundle except the graphs.
+        wanted: how it is called, and the forms to make.
         layout: the axes of forward's input; None to find out.
-        sequences: real ones, as the sensor gives them.
-        least: the fewest steps that the module answers, where these are more than modules are tried on; else 1.
+        sequences: real sequences, as the sensor gives them.
+        least: the fewest steps that the module answers, where it needs more than most modules; else 1.
     """
 
     description: Description
-    wanted: Wanted
+    wanted: ExportOptions
     layout: Layout | None = None
     sequences: Sequence[object] = ()
     least: int = 1
 
     @property
     def rules(self) -> NumberInput:
-        """How a sequence is brought to what the module takes."""
+        """The rules that turn a sequence into the module's input."""
         return self.description.numbers
 
     @property
     def gives_values(self) -> bool:
-        """Whether the module's numbers are not logits."""
+        """Whether the module gives values and not logits."""
         return self.description.output.activation == "values"
 
     @property
@@ -127,12 +127,12 @@ class NumberExport:
 
     @property
     def widths(self) -> Widths:
-        """How many steps a sequence has that the module is given."""
-        return replace(widths_of(rules_of_ids(self.rules, self.least)), filled=self.least == 1)
+        """The numbers of steps that a sequence may have."""
+        return replace(text_widths(make_id_rules(self.rules, self.least)), filled=self.least == 1)
 
 
-def rules_of_ids(rules: NumberInput, least: int) -> TextRules:
-    """The rules of a proof whose sequences are ids of rows, and have at least so many steps."""
+def make_id_rules(rules: NumberInput, least: int) -> TextRules:
+    """Return text rules for a proof whose sequences are ids of rows, with at least `least` steps."""
     return TextRules(
         "external",
         unknown_id=1,
@@ -144,13 +144,13 @@ def rules_of_ids(rules: NumberInput, least: int) -> TextRules:
     )
 
 
-def export_numbers_of(module: nn.Module, path: Path, known: NumberExport, *, force: bool = False) -> Manifest:
-    """Export a recurrent module that takes sequences of numbers, as a bundle that is proven to give the same answers.
+def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, force: bool = False) -> Manifest:
+    """Export a recurrent module of sequences of numbers as a bundle that is proven to give the same answers.
 
     Args:
-        module: the owner's. It is left as it was.
+        module: the owner's module, which is not changed.
         path: the folder to write.
-        known: what else is known.
+        known: everything else about the classifier.
         force: replace a bundle at `path`.
 
     Raises:
@@ -158,20 +158,20 @@ def export_numbers_of(module: nn.Module, path: Path, known: NumberExport, *, for
         ExportError: the module cannot be called with sequences of numbers, traced, or is not reproducible.
         ParityError: the graph or the runtime does not give the module's answers. Nothing was written.
     """
-    module = unwrapped(module)
+    module = unwrap_module(module)
     if known.wanted.streaming:
-        check_carrying(known.rules, None)
-    given = [_prepared(known, number, sequence) for number, sequence in enumerate(known.sequences)]
-    with told_of_numbers(of_values=known.gives_values):
-        known = _with_least_steps(module, known)
+        check_can_stream(known.rules, None)
+    given = [_prepare_sequence(known, number, sequence) for number, sequence in enumerate(known.sequences)]
+    with rewording_for_numbers(of_values=known.gives_values):
+        known = _find_least_steps(module, known)
         held = _find_layout(module, known, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
         kind = held.table.kind
         if kind != EVERYWHERE:
             _log.warning("The module has no finite answer to numbers of every size: the proof looks at %s", kind)
-        with contextlib.suppress(_RoundedApartError), _of_ids(module, known, held.table, held.layout) as of_ids:
-            return _exported(of_ids, path, known, held, force=force)
+        with contextlib.suppress(_RoundingError), _with_ids(module, known, held.table, held.layout) as of_ids:
+            return _export_on_ids(of_ids, path, known, held, force=force)
         held = _find_layout(module, known, given, (NEAR, POSITIVE))
         _log.warning(
             "To numbers of up to 10,000 the graph is equal in double precision; in float32 rounding moves the answers "
@@ -179,20 +179,20 @@ def export_numbers_of(module: nn.Module, path: Path, known: NumberExport, *, for
             "and scale, or the scaler",
             held.table.kind,
         )
-        with _of_ids(module, known, held.table, held.layout) as of_ids:
-            return _exported(of_ids, path, known, held, force=force)
+        with _with_ids(module, known, held.table, held.layout) as of_ids:
+            return _export_on_ids(of_ids, path, known, held, force=force)
 
 
-def _prepared(known: NumberExport, number: int, sequence: object) -> Samples:
+def _prepare_sequence(known: NumberExport, number: int, sequence: object) -> Samples:
     try:
         return known.rules.prepared(sequence)
     except SequenceError as error:
         raise SequenceError(f"Sequence {number} for the proof: {error.problem}", error.remedy) from None
 
 
-def _table(known: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
+def _make_table(known: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
     rules = known.rules
-    return sample_table(
+    return make_sample_table(
         len(rules.channels),
         padding=rules.pad_value,
         given=given,
@@ -203,18 +203,18 @@ def _table(known: NumberExport, given: Sequence[Samples], kind: str) -> SampleTa
     )
 
 
-def _asked(
+def _prepare_on_ids(
     module: nn.Module, known: NumberExport, table: SampleTable, *, one_text: bool, line: str | None = None
 ) -> ExportableModule:
     call = known.wanted.call
-    return prepare(
+    return prepare_module(
         module,
         lengths=known.wanted.lengths,
         ids=len(table.rows),
         padding_id=_PADDING,
         classes=len(known.description.output.labels),
         multi_label=known.description.output.activation == "sigmoid",
-        call=line if call is None else call_on_samples(call),
+        call=line if call is None else rewrite_call_for_ids(call),
         gives=known.wanted.gives,
         one_text=one_text,
         widths=known.widths,
@@ -224,22 +224,22 @@ def _asked(
     )
 
 
-def _with_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
-    """The same classifier with the fewest steps that the module runs on, where these are more than modules are tried
-    on: convolutions with strides, or a step that is looked up, take dozens.
+def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
+    """Set the fewest steps that the module runs on, where it needs more than usual: convolutions with strides, or an
+    index of a fixed step, need dozens.
 
     Raises:
-        ExportError: it runs on sequences of one number of steps only.
+        ExportError: it runs only on sequences with one fixed number of steps.
     """
     if known.rules.steps is not None:
         return known
-    table = _table(known, (), NEAR)
+    table = _make_table(known, (), NEAR)
 
     @functools.cache
     def runs(steps: int) -> bool:
         for layout in known.layouts:
-            with _said_later(), _of_ids(module, known, table, layout) as of_ids:
-                if _runs(of_ids, known, len(table.rows), steps):
+            with _hold_back_records(), _with_ids(module, known, table, layout) as of_ids:
+                if _runs_on_ids(of_ids, known, len(table.rows), steps):
                     return True
         return False
 
@@ -265,27 +265,27 @@ def _find_layout(
     known: NumberExport,
     given: Sequence[Samples],
     kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
-) -> _Held:
-    """The layout that the module takes, with numbers that it has finite answers to.
+) -> _FoundLayout:
+    """Find the layout that the module takes, with numbers for which its answers are finite.
 
     Raises:
-        ExportError: there is none; or there are several.
+        ExportError: no layout fits; or several do.
     """
     first: PocketRNNError | None = None
     for kind in kinds:
-        table = _table(known, given, kind)
-        held: list[_Held] = []
+        table = _make_table(known, given, kind)
+        held: list[_FoundLayout] = []
         for layout in known.layouts:
             try:
-                held.append(_tried(module, known, table, layout, line=_likely_line(held)))
-            except _RunsOtherwiseError as error:
-                # A view takes any layout: where the likelier one runs, another that holds is a guess.
+                held.append(_try_layout(module, known, table, layout, line=_usual_call_line(held)))
+            except _LayoutNotExportableError as error:
+                # view() accepts any layout: if the likelier one runs, another that fits is only a guess.
                 if not held:
                     raise error.refusal from error.refusal.__cause__
                 continue
             except ExportError as error:
                 first = first or error
-        # The owner means the layout that takes a batch; one sequence may fit another layout by chance.
+        # The owner's layout is the one that takes a batch; one sequence may fit another by chance.
         of_batches = [one for one in held if not one.prepared.one_text]
         of_batches = of_batches or [one for one in held if one.layout == known.layouts[0]]
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
@@ -296,7 +296,7 @@ def _find_layout(
         if first is not None and "finite" not in str(first):
             break
     assert first is not None  # noqa: S101 - no layout held
-    if (taken := _channels_taken(module, known)) is not None:
+    if (taken := _find_channels(module, known)) is not None:
         raise ExportError(
             f"The module takes {taken} channels, and {len(known.rules.channels)} are given.",
             "Give the number or the names of its channels: channels=, or --channels.",
@@ -304,41 +304,41 @@ def _find_layout(
     raise first
 
 
-def _channels_taken(module: nn.Module, known: NumberExport) -> int | None:
-    """Another number of channels with which the module runs, of those that its layers say they take; or None."""
+def _find_channels(module: nn.Module, known: NumberExport) -> int | None:
+    """Return another number of channels, among the input sizes of its layers, with which the module runs; or None."""
     rules, given = known.rules, len(known.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
-        table = sample_table(count, padding=rules.pad_value, steps=rules.steps, kind=NEAR)
+        table = make_sample_table(count, padding=rules.pad_value, steps=rules.steps, kind=NEAR)
         for layout in known.layouts:
-            with _said_later(), given_ids(module, table.rows, layout) as of_ids:
-                if _runs(of_ids, known, len(table.rows)):
+            with _hold_back_records(), let_module_take_ids(module, table.rows, layout) as of_ids:
+                if _runs_on_ids(of_ids, known, len(table.rows)):
                     return count
     return None
 
 
-class _RunsOtherwiseError(Exception):
-    """A module runs in a layout, and cannot be exported so."""
+class _LayoutNotExportableError(Exception):
+    """The module runs with this layout, but cannot be exported with it."""
 
     def __init__(self, refusal: ExportError) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal
 
 
-class _RoundedApartError(Exception):
-    """A graph is equal to its module in double precision, and in float32 too far from it, to numbers of every size."""
+class _RoundingError(Exception):
+    """On numbers of every size, a graph equals its module in double precision but is too far from it in float32."""
 
 
 @dataclass(frozen=True)
-class _Held:
+class _FoundLayout:
     """A layout in which the module can be called.
 
     Attributes:
-        layout: of what forward takes.
+        layout: the layout of forward's input.
         table: the rows that its ids stand for.
-        prepared: the module as it is called.
-        answers: its own to a sequence.
-        said: what was logged on the way, which counts where the layout is taken.
+        prepared: the module, ready to export.
+        answers: its answer to one sequence.
+        said: the log records of the trial, which are shown if the layout is chosen.
     """
 
     layout: Layout
@@ -348,131 +348,136 @@ class _Held:
     said: tuple[logging.LogRecord, ...]
 
 
-def _likely_line(held: Sequence[_Held]) -> str | None:
-    """How a module is called in a layout that holds, where it is called as most are: it is asked in further layouts
-    with this line only. All the others, of which each fails, were a third of an export."""
+def _usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
+    """Return the call in a layout that works, if it is a usual one: further layouts are tried with this line only. All
+    other lines, which fail, took a third of an export."""
     line = held[0].prepared.convention.line if held else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
 
-def _tried(module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout, *, line: str | None) -> _Held:
-    with _said_later() as said, _of_ids(module, known, table, layout) as of_ids:
+def _try_layout(
+    module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout, *, line: str | None
+) -> _FoundLayout:
+    with _hold_back_records() as said, _with_ids(module, known, table, layout) as of_ids:
         try:
-            prepared = _asked(of_ids, known, table, one_text=known.wanted.one_text, line=line)
+            prepared = _prepare_on_ids(of_ids, known, table, one_text=known.wanted.one_text, line=line)
         except ExportError as error:
-            if known.wanted.call is None and "finite" not in str(error) and _runs(of_ids, known, len(table.rows)):
-                raise _RunsOtherwiseError(error) from error
+            if (
+                known.wanted.call is None
+                and "finite" not in str(error)
+                and _runs_on_ids(of_ids, known, len(table.rows))
+            ):
+                raise _LayoutNotExportableError(error) from error
             raise
-        answers = _answer_to_one(prepared)
-    return _Held(layout, table, prepared, answers, tuple(said))
+        answers = _answer_one_sequence(prepared)
+    return _FoundLayout(layout, table, prepared, answers, tuple(said))
 
 
-def _answer_to_one(prepared: ExportableModule) -> Logits:
-    """The module's answer to one sequence, of 31 steps if it takes so many."""
+def _answer_one_sequence(prepared: ExportableModule) -> Logits:
+    """Return the module's answer to one sequence, of 31 steps if it takes that many."""
     for steps in (_USUAL_STEPS + 2, *_FEWER_STEPS):
         width = prepared.widths.clip(steps)
         ids = 8 + np.arange(width, dtype=np.int64)[None] % (prepared.ids - 8)
         try:
-            return prepared.as_reference().run(ids, np.array([width], np.int64))
+            return prepared.make_reference().run(ids, np.array([width], np.int64))
         except ExportError:
             if steps == _FEWER_STEPS[-1]:
                 raise
     raise AssertionError("no steps")
 
 
-def _of_ids(
+def _with_ids(
     module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
-    """The module as one that takes ids, or whose owner's call does."""
-    return given_ids(module, table.rows, layout if known.wanted.call is None else None)
+    """Let the module, or its owner's call, take ids while the block runs."""
+    return let_module_take_ids(module, table.rows, layout if known.wanted.call is None else None)
 
 
-def _runs(module: nn.Module, known: NumberExport, ids: int, steps: int | None = None) -> bool:
-    """Whether a module gives numbers to a batch in this layout, whatever they are; of so many steps, if they are
-    said."""
+def _runs_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int | None = None) -> bool:
+    """Whether a module runs on a batch in this layout, of `steps` steps if given, whatever its answer is."""
     width = known.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
     lengths = torch.full((3,), width)
     calls: list[Callable[[], Any]] = [lambda: module(tokens), lambda: module(tokens, lengths)]
     if known.wanted.call is not None:
-        call = call_on_samples(known.wanted.call)
-        function = compiled(call) if isinstance(call, str) else call
+        call = rewrite_call_for_ids(known.wanted.call)
+        function = compile_call(call) if isinstance(call, str) else call
         calls = [lambda: function(module, tokens, lengths), lambda: function(module, tokens[:1], lengths[:1])]
     for call_once in calls:
         # Whatever a user's module raises.
-        with contextlib.suppress(Exception, SystemExit), torch.no_grad(), left_as_it_was(module):
+        with contextlib.suppress(Exception, SystemExit), torch.no_grad(), undo_assignments(module):
             call_once()
             return True
     return False
 
 
 @contextmanager
-def _said_later() -> Iterator[list[logging.LogRecord]]:
-    """The log records of the block, of which none is shown: they are about a layout that is only tried."""
+def _hold_back_records() -> Iterator[list[logging.LogRecord]]:
+    """Collect the log records of the block and show none: they are about a layout that is only tried."""
     records: list[logging.LogRecord] = []
 
     def kept(record: logging.LogRecord) -> bool:
         records.append(record)
         return False
 
-    with records_filtered(kept):
+    with filter_records(kept):
         yield records
 
 
-def _exported(module: nn.Module, path: Path, known: NumberExport, held: _Held, *, force: bool) -> Manifest:
-    """The bundle of a module that takes ids."""
+def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _FoundLayout, *, force: bool) -> Manifest:
+    """Export a module that takes ids; return the manifest."""
     table = held.table
     prepared, form = _make_form(module, known, held)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    refuse_mixed_texts(prepared, graph.limits, form.bounds, whole_numbers_of(form.content))
+    refuse_mixed_texts(prepared, graph.limits, form.bounds, find_small_integers(form.content))
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
-    inside = [case for case in sequences if graph.limits is None or graph.limits.allow(case.tokens.shape[1])]
-    proof = proof_cases(prepared, rules_of_ids(known.rules, known.least), graph, form.bounds)
-    cases = answered_steadily(prepared.as_reference(), proof)
+    inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]
+    proof = proof_cases(prepared, make_id_rules(known.rules, known.least), graph, form.bounds)
+    cases = leave_out_unsteady_cases(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = known.wanted
-    closed = notes_of_closed_values(form.program, cases, graph.inputs, one_row=form.one_row)
+    closed = constant_value_notes(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch")
-    said = {name: in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}
-    description = known.description.noting({
-        **not_compared([form], closed),
+    said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
+    description = known.description.add_provenance({
+        **log_not_compared([form], closed),
         **said,
-        **noted_sizes(form.bounds),
+        **asked_sizes_entry(form.bounds),
         "layout": LAYOUTS[held.layout],
         "numbers_in_proof": table.kind,
         "golden_examples": "given sequences" if table.sequences and wanted.examples else "made signals",
-        "versions": versions(),
+        "versions": package_versions(),
     })  # fmt: skip
-    examples = functools.partial(_golden, known, table)
+    examples = functools.partial(_make_golden_examples, known, table)
     try:
-        return write_bundle(path, description, _forms(form, known, table), plan, examples=examples, force=force)
+        return write_bundle(path, description, _collect_forms(form, known, table), plan, examples=examples, force=force)
     except ParityError:
         if table.kind == EVERYWHERE and _is_equal_in_doubles(form, plan):
-            raise _RoundedApartError from None
+            raise _RoundingError from None
         raise
 
 
 def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
     with contextlib.suppress(ParityError):
         answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
-        return bool(compared_in_float64([form], answers))
+        return bool(compare_in_float64([form], answers))
     return False
 
 
-def answered_steadily(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
-    """The cases; without those that hold a recording that never changes where the reference's own float32 has no steady
-    answer to one, which is said.
+def leave_out_unsteady_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
+    """Return the cases; without those that contain a constant recording, if the reference's float32 answers to these
+    are unstable, which is logged.
 
-    A module that scales each recording by its own mean and deviation divides by nothing there: what is left is the
-    rounding of the mean, in any engine another, and in one batch another than alone.
+    A module that scales each recording by its own mean and deviation divides by about 0 there: the answer is the
+    rounding of the mean, which differs between engines, and between a batch and one recording alone.
     """
     furthest = 0.0
-    # Each alone: a graph may take one sequence a run.
-    for case in filter(_never_changes, each_row(case for some in cases.values() for case in some)):
-        # A module that has no answer, or none in double precision, is told so by the proof.
+    # One by one: a graph may take one sequence a run.
+    for case in filter(_has_constant_row, one_row_cases(case for some in cases.values() for case in some)):
+        # If the module has no answer, or none in double precision, the proof reports it.
         with contextlib.suppress(ExportError):
             if reference.float64_run is not None:
                 given = reference.run(case.tokens, case.lengths)
@@ -488,18 +493,18 @@ def answered_steadily(reference: Reference, cases: Mapping[str, Sequence[Case]])
         "x.std(...).clamp(min=0.01) in forward they have an answer",
         furthest,
     )
-    kept = {inputs: [case for case in some if not _never_changes(case)] for inputs, some in cases.items()}
+    kept = {inputs: [case for case in some if not _has_constant_row(case)] for inputs, some in cases.items()}
     return {inputs: some for inputs, some in kept.items() if some}
 
 
-def _never_changes(case: Case) -> bool:
-    """Whether a row of a case is one step, again and again."""
+def _has_constant_row(case: Case) -> bool:
+    """Whether a row of a case repeats one step throughout."""
     rows = zip(case.tokens, case.lengths, strict=True)
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
 
-def _make_form(module: nn.Module, known: NumberExport, held: _Held) -> tuple[ExportableModule, Form]:
-    """The module as it is called, and its graph: for one sequence a run, where there is none for batches."""
+def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tuple[ExportableModule, Form]:
+    """Return the prepared module and its graph: for one sequence a run, where a graph for batches is not possible."""
     prepared, table = held.prepared, held.table
     if prepared.real_token:
         raise ExportError(
@@ -511,42 +516,44 @@ def _make_form(module: nn.Module, known: NumberExport, held: _Held) -> tuple[Exp
             "A sequence with zeros inside is answered otherwise beside others than alone; each is answered alone, "
             "which takes longer where there are many"
         )
-        prepared = _asked(module, known, table, one_text=True)
+        prepared = _prepare_on_ids(module, known, table, one_text=True)
 
     def made(prepared: ExportableModule) -> tuple[ExportableModule, Form]:
         _log.info("Tracing the module for ONNX")
-        return prepared, form_of_module(prepared, known.description.metadata, ids=len(table.rows))
+        return prepared, make_onnx_form(prepared, known.description.metadata, ids=len(table.rows))
 
-    return or_one_text(prepared, made, functools.partial(_asked, module, known, table))
+    return make_or_retry_single(prepared, made, functools.partial(_prepare_on_ids, module, known, table))
 
 
-def _forms(form: Form, known: NumberExport, table: SampleTable) -> list[Form]:
-    """The graph that is asked for ids, which is proven in double precision too; the one without its table, which takes
-    its place; and the step of that."""
-    content, graph = with_samples_as_input(form.content, f"{TABLE}.weight", len(known.rules.channels)), form.entry
+def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[Form]:
+    """Return the forms: the graph that takes ids, which is also proven in double precision; the graph that takes
+    samples, which replaces it; and the step graph of the latter."""
+    content, graph = replace_ids_by_samples(form.content, f"{TABLE}.weight", len(known.rules.channels)), form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     limits = graph.limits and replace(graph.limits, real_token=None)
     inputs = ("samples", "lengths")[: len(graph.inputs)]
     graph = replace(graph, sha256=sha256(content), inputs=inputs, embedding_rows=0, limits=limits, alone=())
 
     def run(*, optimized: bool) -> Run:
-        graph = run_of_onnx(content, optimized=optimized)
-        # By their places: the first input takes the samples of the ids.
+        graph = onnx_run(content, optimized=optimized)
+        # Inputs go by position: the first one takes the samples of the ids.
         return lambda tokens, lengths: graph(table.rows[tokens], lengths)  # type: ignore[arg-type]
 
     runs = {"onnx on samples": run(optimized=True), "onnx on samples, as written": run(optimized=False)}
     of_ids = replace(form, entry=OtherFile(form.file), member=None)
     forms = [of_ids, Form(graph, "graph", content, runs, one_row=form.one_row)]
     if known.wanted.streaming:
-        stream, step = step_graph(content, most=None if limits is None else limits.max_tokens)
+        stream, step = make_step_graph(content, most=None if limits is None else limits.max_tokens)
         forms.append(step_form(step, stream, table.rows))
     return forms
 
 
-def _golden(known: NumberExport, table: SampleTable, answers: ReferenceAnswers) -> tuple[NumberExample, ...]:
+def _make_golden_examples(
+    known: NumberExport, table: SampleTable, answers: ReferenceAnswers
+) -> tuple[NumberExample, ...]:
     pairs = answers.of("texts", one_row=False)
     if not known.wanted.examples:
-        # Rows of the table may be like those of a given sequence; made signals are nobody's.
+        # Rows of the table may resemble a given sequence; generated signals contain nobody's data.
         own = {ids.tobytes() for ids in table.made}
         pairs = [pair for pair in pairs if pair[0].tokens[0].tobytes() in own]
     small = [pair for pair in pairs if pair[0].tokens.size * len(known.rules.channels) <= _SMALL]
@@ -560,17 +567,17 @@ def _golden(known: NumberExport, table: SampleTable, answers: ReferenceAnswers) 
     )
 
 
-# The words for texts in messages of code that serves both, and their words for sequences; the characters around a word
-# tell a call from a sentence.
+# The words for texts in messages of shared code, with the words for sequences; the characters around a word show
+# whether it is in a call or a sentence.
 _WORDS: Final = (
     (r"token ids", "samples"), (r"texts", "sequences"), (r"text", "sequence"), (r"Texts", "Sequences"),
     (r"Text", "Sequence"), (r"tokens\.t\(\)", "samples.transpose(0, 1)"), (r"(?<=[(=])tokens", "samples"),
     (r"tokens(?=\.\w|\[)", "samples"), (r"(?<=, )tokens(?=\))", "samples"), (r"tokens", "steps"), (r"token", "step"),
     (r"vocabulary", "table"), (r"words", "steps"), (r"word", "step"), (r"ids", "rows"), (r"id", "row"),
 )  # fmt: skip
-# Lines of the owner's code, files and pages stay as they are; so does a word that is a part of another.
+# Code of the owner, files and pages are not changed, nor a word inside another word.
 _KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
-# The advice on text rules, and the same for rules of numbers: these never cut a longer sequence.
+# Advice on text rules, and its replacement for numbers, whose rules never cut a longer sequence.
 _RULES_OF_TEXTS: Final = (
     (re.compile(r'If no text is longer, have the rest cut off: "max_width": (\d+) in the rules\.'),
      r"If every sequence has \1 steps, say so: steps=\1, or --steps \1."),
@@ -582,18 +589,18 @@ _RULES_OF_TEXTS: Final = (
     (re.compile(r"Give example texts for which it is another \(example_texts=, --texts\)"),
      "Give sequences for which it is another: sequences=, or --sequences"),
 )  # fmt: skip
-# The words for logits of labels, in place of which a module of values gives values.
+# The words for logits and labels, which become values for a module of values.
 _OF_LABELS: Final = re.compile(r"(?<![\w'\"-])(?:label for each logit|label|logit)(s)?(?![\w'\"-]| each)")
 _SAID_OF_TEXTS: Final = re.compile(
     rf"({_KEPT})|(?<![\w'\"-])(?:{'|'.join(f'({word})' for word, _ in _WORDS)})(?![\w'\"-])"
 )
 
 
-def in_words_of_numbers(said: str) -> str:
-    """A sentence about a module of texts, as one about a module of numbers.
+def reword_for_numbers(said: str) -> str:
+    """Reword a sentence about a module of texts for a module of numbers.
 
     Example:
-        >>> in_words_of_numbers("The module answers a text differently beside other texts.")
+        >>> reword_for_numbers("The module answers a text differently beside other texts.")
         'The module answers a sequence differently beside other sequences.'
     """
 
@@ -606,30 +613,30 @@ def in_words_of_numbers(said: str) -> str:
     return _SAID_OF_TEXTS.sub(of_numbers, said.replace(LOOKUP, ""))
 
 
-def _of_a_value(found: re.Match[str]) -> str:
+def _word_for_value(found: re.Match[str]) -> str:
     return f"{'name for each ' * (' ' in found[0])}value{found[1] or ''}"
 
 
 @contextmanager
-def told_of_numbers(*, of_values: bool) -> Iterator[None]:
-    """For the block, all that is logged and raised in the words of numbers, and where these are values, in theirs."""
+def rewording_for_numbers(*, of_values: bool) -> Iterator[None]:
+    """While the block runs, reword log records and errors for numbers, and with `of_values` also for values."""
 
     def said(sentence: str) -> str:
-        sentence = in_words_of_numbers(sentence)
-        return _OF_LABELS.sub(_of_a_value, sentence) if of_values else sentence
+        sentence = reword_for_numbers(sentence)
+        return _OF_LABELS.sub(_word_for_value, sentence) if of_values else sentence
 
     def logged(record: logging.LogRecord) -> bool:
         record.msg, record.args = said(record.getMessage()), ()
         return True
 
     try:
-        with records_filtered(logged):
+        with filter_records(logged):
             yield
     except SequenceError:
         raise
     except PocketRNNError as error:
         kind: Callable[[str, str], PocketRNNError] = type(error)
         told = kind(said(error.problem), said(error.remedy))
-        # Beside its words, an error has what the line is looked for with.
+        # Keep the error's other attributes, by which the line of the problem is found.
         vars(told).update({**vars(error), **{name: getattr(told, name) for name in ("problem", "remedy")}})
         raise told from error.__cause__

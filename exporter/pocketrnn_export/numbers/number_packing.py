@@ -1,4 +1,4 @@
-"""A packed file of a classifier of numbers: its program, what it is proven with, and its arithmetic on samples."""
+"""Prove a packed file of a classifier of numbers: its reference, its cases, and its arithmetic on samples."""
 
 from __future__ import annotations
 
@@ -13,43 +13,44 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import Comparison, Manifest
-from pocketrnn.engines.native import native_module
+from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ParityError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.comparing.comparing import Reference, graph_reference
-from pocketrnn_export.numbers.number_export import answered_steadily, rules_of_ids
-from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
+from pocketrnn_export.numbers.number_export import leave_out_unsteady_cases, make_id_rules
+from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 
-__all__ = ["number_proof", "number_rules_compared", "with_table_as_input"]
+__all__ = ["add_table_to_graph", "compare_number_rules", "make_number_proof"]
 
 # The proof's name for the graph that takes samples.
 _GRAPH: Final = "onnx on samples"
 _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}
 
 
-def number_proof(
+def make_number_proof(
     manifest: Manifest, content: bytes, turns: frozenset[int]
 ) -> tuple[Reference, dict[str, Sequence[Case]], Samples]:
-    """The reference and the cases for a packed file: the graph, called with ids of rows of numbers as the bundle's own
-    proof drew them; and these rows, float32 [ids, channels]. The golden examples are the cases of texts.
+    """Return the reference and the cases for a packed file: the graph, called with ids of rows of numbers that are
+    drawn as in the bundle's own proof; and these rows, float32 [ids, channels]. The golden examples are the cases
+    `texts`.
 
     Args:
-        manifest: the bundle's.
-        content: its graph.
+        manifest: the bundle's manifest.
+        content: the bundle's graph.
         turns: as for `cases_for_graph`.
     """
-    table, limits = _table(manifest), manifest.graph.limits
-    reference = graph_reference(_GRAPH, with_table_as_input(content, table.rows))
-    rules = rules_of_ids(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
+    table, limits = _rebuild_table(manifest), manifest.graph.limits
+    reference = graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
+    rules = make_id_rules(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
     cases = cases_for_graph(rules, manifest.graph, manifest.provenance, turns=turns, ids=len(table.rows))
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]
-    return reference, answered_steadily(reference, {**cases, "texts": golden}), table.rows
+    return reference, leave_out_unsteady_cases(reference, {**cases, "texts": golden}), table.rows
 
 
-def with_table_as_input(content: bytes, rows: Samples) -> bytes:
-    """A graph that takes samples, as one that takes ids of rows of a table; `with_samples_as_input` is its other way.
+def add_table_to_graph(content: bytes, rows: Samples) -> bytes:
+    """Turn a graph that takes samples into one that takes ids of table rows; `replace_ids_by_samples` does the reverse.
 
     Args:
         content: the ONNX file, whose first input is `samples` float32 [batch, time, channels].
@@ -59,7 +60,7 @@ def with_table_as_input(content: bytes, rows: Samples) -> bytes:
         an ONNX file whose first input is `tokens` int64 [batch, time].
 
     Example:
-        >>> with_table_as_input(content, rows)[:2]
+        >>> add_table_to_graph(content, rows)[:2]
         b'\\x08\\n'
     """
     model = onnx.load_from_string(content)
@@ -74,10 +75,10 @@ def with_table_as_input(content: bytes, rows: Samples) -> bytes:
     return made
 
 
-def _table(manifest: Manifest) -> SampleTable:
-    """Rows of numbers as the bundle's own proof drew them, and its golden examples."""
+def _rebuild_table(manifest: Manifest) -> SampleTable:
+    """Rebuild the rows of numbers that the bundle's own proof drew, and its golden examples."""
     rules, stated = manifest.numbers, manifest.provenance.get("numbers_in_proof")
-    return sample_table(
+    return make_sample_table(
         len(rules.channels),
         padding=rules.pad_value,
         given=[np.array(example.samples, np.float32) for example in manifest.sequences],
@@ -87,15 +88,15 @@ def _table(manifest: Manifest) -> SampleTable:
     )
 
 
-def number_rules_compared(file: Path, rows: Samples, rules: NumberInput) -> Comparison:
-    """The engine's own arithmetic of the rules with Python's, bit by bit.
+def compare_number_rules(file: Path, rows: Samples, rules: NumberInput) -> Comparison:
+    """Compare the engine's arithmetic of the rules with Python's, bit by bit.
 
     Raises:
         ParityError: they differ.
     """
-    module = native_module()
+    module = import_native_module()
     packed = module.Packed(file.read_bytes())
-    given = _as_the_sensor_gives(rows.astype(np.float64), rules)
+    given = _make_raw_samples(rows.astype(np.float64), rules)
     for samples in given:
         expected = replace(rules, steps=None, pad_side=None, window=None, hop=None).prepared(samples)
         found = np.empty_like(expected)
@@ -109,8 +110,8 @@ def number_rules_compared(file: Path, rows: Samples, rules: NumberInput) -> Comp
     return Comparison("rules in Python", "rules in C", "samples of each type", len(given), asked, 0.0, 0)
 
 
-def _as_the_sensor_gives(rows: npt.NDArray[np.float64], rules: NumberInput) -> list[npt.NDArray[Any]]:
-    """Rows of numbers from which the rules make about the given ones, in each type of samples; within their range."""
+def _make_raw_samples(rows: npt.NDArray[np.float64], rules: NumberInput) -> list[npt.NDArray[Any]]:
+    """Return raw samples of each type, within its range, which the rules turn into about the given rows."""
     raw = rows * (rules.scale or 1.0) + (rules.mean or 0.0)
     whole = np.rint(raw / (rules.integer_scale or 1.0))
     made: list[npt.NDArray[Any]] = [raw, raw.clip(-3e38, 3e38).astype(np.float32)]

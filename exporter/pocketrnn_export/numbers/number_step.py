@@ -1,46 +1,46 @@
-"""The step graph of a classifier of numbers: it reads on from a state, and answers for all that it has read."""
+"""Make the step graph of a classifier of numbers: it continues from a state, and answers for all steps so far."""
 
 from __future__ import annotations
 
-from pocketrnn.bundle.manifest import Limits, StepGraph, held_against_carrying
+from pocketrnn.bundle.manifest import Limits, StepGraph, reason_against_carrying
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import sha256
-from pocketrnn_export.forms.onnx.kept_nans import with_guards, without_guards
+from pocketrnn_export.forms.onnx.kept_nans import add_nan_guards, remove_nan_guards
 from pocketrnn_export.forms.step import STEP_FILE
-from pocketrnn_export.forms.step_of_graph import step_of_graph
+from pocketrnn_export.forms.step_of_graph import convert_to_step_graph
 
-__all__ = ["check_carrying", "step_graph"]
+__all__ = ["check_can_stream", "make_step_graph"]
 
 
-def check_carrying(rules: NumberInput, limits: Limits | None) -> None:
-    """Refuse rules by which a recording cannot be answered step by step.
+def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
+    """Refuse rules with which a recording cannot be answered step by step.
 
     Raises:
-        InputError: they say of windows, or of how many steps a sequence has.
+        InputError: they contain windows or a number of steps.
 
     Example:
-        >>> check_carrying(NumberInput(("x",)), None)
+        >>> check_can_stream(NumberInput(("x",)), None)
     """
-    if held := held_against_carrying(rules, limits or Limits()):
+    if held := reason_against_carrying(rules, limits or Limits()):
         raise InputError(
             f"No state is carried from sample to sample here: {held}.",
             "Leave streaming out, or leave out what says so.",
         )
 
 
-def step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
-    """The step graph of a graph that takes samples, and what classifier.json says of it.
+def make_step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
+    """Make the step graph of a graph that takes samples, and its entry in classifier.json.
 
     Args:
         content: the ONNX file.
         most: the most steps that it takes.
 
     Raises:
-        ExportError: the graph looks ahead, or what it does is not known to go on from a state.
+        ExportError: the graph looks ahead, or has operators that are not known to continue from a state.
     """
-    bare = without_guards(content)
-    made, size = step_of_graph(bare, most=most)
-    # A state holds NaN where a step before had it.
-    made = made if bare == content else with_guards(made)
+    bare = remove_nan_guards(content)
+    made, size = convert_to_step_graph(bare, most=most)
+    # A state holds NaN where an earlier step had it.
+    made = made if bare == content else add_nan_guards(made)
     return StepGraph(STEP_FILE, sha256(made), size), made

@@ -1,4 +1,4 @@
-"""A module of numbers that is given ids: each is looked up in a table of rows of numbers before forward sees it."""
+"""Let a module of numbers take ids: each id is looked up in a table of rows of numbers before forward."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from torch.nn.utils.rnn import PackedSequence
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.number_ranges import SAMPLES
-from pocketrnn_export.intake.convention import Call, compiled
+from pocketrnn_export.intake.convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import Samples
-from pocketrnn_export.torch_internals import forward_pre_hooks_of
+from pocketrnn_export.torch_internals import own_forward_pre_hooks
 
-__all__ = ["LAYOUTS", "LOOKUP", "TABLE", "Layout", "call_on_samples", "given_ids", "written_for_samples"]
+__all__ = [
+    "LAYOUTS",
+    "LOOKUP",
+    "TABLE",
+    "Layout",
+    "let_module_take_ids",
+    "rewrite_call_for_ids",
+    "rewrite_line_for_samples",
+]
 
-# The axes of what forward takes: b for the sequences of a batch, t for the time, c for the channels. Time may come
-# before the batch, which is found out as it is for texts.
+# The axes of forward's input: b for the batch, t for time, c for channels. Time may come before the batch, which is
+# found out as for texts.
 Layout = Literal["btc", "bct", "bt"]
 LAYOUTS: Final[dict[str, str]] = {
     "btc": "[batch, time, channels]",
@@ -30,12 +38,12 @@ LAYOUTS: Final[dict[str, str]] = {
 }
 # The attribute of the module that holds the table.
 TABLE: Final = SAMPLES
-# The code before an owner's line that makes it a line on ids.
+# The code put before an owner's line so that it takes ids.
 LOOKUP: Final = f"samples = x = module.{TABLE}(tokens); "
 
 
-class _Lookup(nn.Module):
-    """A module behind its table, where the module's own class cannot be extended."""
+class _LookupModule(nn.Module):
+    """A wrapper that looks up samples for a module whose own class cannot be extended."""
 
     def __init__(self, module: nn.Module, layout: Layout | None) -> None:
         super().__init__()
@@ -43,25 +51,25 @@ class _Lookup(nn.Module):
         self.layout = layout
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's answer to the samples of the ids."""
-        return self.module(*_looked_up(getattr(self, TABLE), self.layout, args), **kwargs)
+        """Return the module's answer to the samples of the ids."""
+        return self.module(*_replace_ids(getattr(self, TABLE), self.layout, args), **kwargs)
 
 
 @contextlib.contextmanager
-def given_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterator[nn.Module]:
-    """The module, for the block, as one that takes ids; afterwards it is as it was.
+def let_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterator[nn.Module]:
+    """Let a module take ids while the block runs; afterwards it is unchanged.
 
     Args:
-        module: the owner's. Its class is extended, so that its methods and attributes stay where they are.
-        rows: float32 [rows, channels], what the ids stand for.
-        layout: of what forward takes; None where its owner's call looks the samples up (`call_on_samples`), and whole
-            numbers that it gives to forward are not ids.
+        module: the owner's module. Its class is extended, so that its methods and attributes stay available.
+        rows: float32 [rows, channels], the samples that the ids stand for.
+        layout: the layout of forward's input; None where the owner's call looks up the samples
+            (`rewrite_call_for_ids`), so that whole numbers given to forward are not ids.
 
     Raises:
-        ExportError: the module cannot be given ids.
+        ExportError: the module cannot take ids.
 
     Example:
-        >>> with given_ids(module, table.rows, "btc") as of_ids:
+        >>> with let_module_take_ids(module, table.rows, "btc") as of_ids:
         ...     of_ids(torch.tensor([[8, 9, 10]])).shape
         torch.Size([1, 6])
     """
@@ -70,14 +78,14 @@ def given_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterat
     if first is not None:
         table = table.to(device=first.device, dtype=first.dtype)
     kind = type(module)
-    # A container runs all that it holds, TorchScript has no class of Python, and a hook sees what forward is given.
+    # nn.Sequential would run the table, TorchScript has no Python class, and a pre-hook would see the ids.
     apart = (
         isinstance(module, nn.Sequential | torch.jit.ScriptModule)
         or "forward" in vars(module)
-        or bool(forward_pre_hooks_of(module))
+        or bool(own_forward_pre_hooks(module))
     )
     if apart:
-        wrapped = _signed(module)(module, layout)
+        wrapped = _make_wrapper_class(module)(module, layout)
         wrapped.add_module(TABLE, table)
         wrapped.train(getattr(module, "training", False))
         yield wrapped
@@ -89,8 +97,8 @@ def given_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterat
         lookup = getattr(self, TABLE)
         if layout is not None and not args and kwargs:
             name = next(iter(kwargs))
-            kwargs = {**kwargs, name: _looked_up(lookup, layout, (kwargs[name],))[0]}
-        return own(self, *_looked_up(lookup, layout, args), **kwargs)
+            kwargs = {**kwargs, name: _replace_ids(lookup, layout, (kwargs[name],))[0]}
+        return own(self, *_replace_ids(lookup, layout, args), **kwargs)
 
     members = {"forward": forward, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:
@@ -108,54 +116,54 @@ def given_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterat
         module.__class__ = kind
 
 
-def _signed(module: nn.Module) -> type[_Lookup]:
-    """A class of wrappers whose forward has the parameters of a module's."""
+def _make_wrapper_class(module: nn.Module) -> type[_LookupModule]:
+    """Make a wrapper class whose forward has the same parameters as the module's."""
     if isinstance(module, torch.jit.ScriptModule):
         names = [argument.name for argument in module.forward.schema.arguments[1:]]  # type: ignore[attr-defined]
         parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
     else:
         parameters = list(inspect.signature(module.forward).parameters.values())
 
-    def forward(self: _Lookup, *args: Any, **kwargs: Any) -> Any:
-        return _Lookup.forward(self, *args, **kwargs)
+    def forward(self: _LookupModule, *args: Any, **kwargs: Any) -> Any:
+        return _LookupModule.forward(self, *args, **kwargs)
 
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     forward.__signature__ = inspect.Signature([own, *parameters])  # type: ignore[attr-defined]
-    return type("Lookup", (_Lookup,), {"forward": forward, "__module__": __name__})
+    return type("Lookup", (_LookupModule,), {"forward": forward, "__module__": __name__})
 
 
-def _looked_up(table: nn.Embedding, layout: Layout | None, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments, with the samples in the place of ids in the first."""
+def _replace_ids(table: nn.Embedding, layout: Layout | None, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments with the ids in the first one replaced by samples."""
     if layout is None or not args:
         return args
     first, rest = args[0], args[1:]
     if isinstance(first, PackedSequence) and not first.data.is_floating_point():
-        return first._replace(data=_samples(table, first.data, layout)), *rest
+        return first._replace(data=_look_up_samples(table, first.data, layout)), *rest
     if isinstance(first, Tensor) and not first.is_floating_point():
-        return _samples(table, first, layout), *rest
+        return _look_up_samples(table, first, layout), *rest
     return args
 
 
-def _samples(table: nn.Embedding, ids: Tensor, layout: Layout) -> Tensor:
+def _look_up_samples(table: nn.Embedding, ids: Tensor, layout: Layout) -> Tensor:
     samples: Tensor = table(ids)
     if layout == "bct":
         return samples.transpose(-1, -2)
     return samples.squeeze(-1) if layout == "bt" else samples
 
 
-def call_on_samples(call: str | Call) -> str | Call:
-    """The call that an owner wrote for samples, as one for ids.
+def rewrite_call_for_ids(call: str | Call) -> str | Call:
+    """Rewrite a call that an owner wrote for samples so that it takes ids.
 
     Args:
         call: a line of Python on `module`, `samples` and `lengths` (and `x`, which is `samples`), or a function of
             these three. `samples` are [batch, time, channels].
 
     Example:
-        >>> call_on_samples("module(samples)[0]")
+        >>> rewrite_call_for_ids("module(samples)[0]")
         'samples = x = module.pocketrnn_samples(tokens); module(samples)[0]'
     """
     if isinstance(call, str):
-        compiled(call)
+        compile_call(call)
         return f"{LOOKUP}{call}"
 
     def of_ids(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
@@ -165,11 +173,11 @@ def call_on_samples(call: str | Call) -> str | Call:
     return of_ids
 
 
-def written_for_samples(line: str) -> str:
-    """A line that calls a module on ids, as one on samples, for whoever reads it.
+def rewrite_line_for_samples(line: str) -> str:
+    """Rewrite a line that calls a module on ids as one on samples, for readers.
 
     Example:
-        >>> written_for_samples("module(tokens.t(), lengths)[0]")
+        >>> rewrite_line_for_samples("module(tokens.t(), lengths)[0]")
         'module(samples.transpose(0, 1), lengths)[0]'
     """
     line = line.removeprefix(LOOKUP)

@@ -1,4 +1,4 @@
-"""The rows of numbers that a proof's sequences are made of."""
+"""Make the rows of numbers from which a proof's sequences are built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EVERYWHERE", "NEAR", "POSITIVE", "SampleTable", "sample_table"]
+__all__ = ["EVERYWHERE", "NEAR", "POSITIVE", "SampleTable", "make_sample_table"]
 
 Samples = npt.NDArray[np.float32]
 
@@ -17,26 +17,26 @@ Samples = npt.NDArray[np.float32]
 EVERYWHERE: Final = "numbers of every size"
 NEAR: Final = "numbers up to 12"
 POSITIVE: Final = "numbers from 0 to 1"
-# How many rows are drawn. Each stands in the proof three times at least.
+# How many rows are drawn. Each occurs in the proof at least three times.
 _DRAWN: Final = 768
 _NEAR: Final = 12.0
-# At most so many steps of given sequences are rows of the table.
+# The most steps of given sequences that become rows of the table.
 _MOST_GIVEN: Final = 20_000
-# How many steps the sequences have that are made where none are given.
+# The steps of the generated sequences, where no number of steps is given.
 _MADE_STEPS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-# A module may take the first ids for padding, so that the first rows are the special ones.
+# A module may treat the first ids as padding, so the first rows are the special ones.
 _SPECIAL: Final = 8
 
 
 @dataclass(frozen=True)
 class SampleTable:
-    """Rows of numbers, and sequences made of them.
+    """Rows of numbers, and sequences built from them.
 
     Attributes:
-        rows: float32 [rows, channels]. The first is what stands past the end of a sequence.
-        sequences: the indices of the rows of each sequence that was given.
-        made: those of sequences that were made.
-        kind: what was drawn: `EVERYWHERE`, `NEAR` or `POSITIVE`.
+        rows: float32 [rows, channels]. The first row is the padding after a sequence.
+        sequences: the row indices of each given sequence.
+        made: the row indices of each generated sequence.
+        kind: the kind of the drawn numbers: `EVERYWHERE`, `NEAR` or `POSITIVE`.
     """
 
     rows: Samples
@@ -45,7 +45,7 @@ class SampleTable:
     kind: str
 
 
-def sample_table(
+def make_sample_table(
     channels: int,
     *,
     padding: float = 0.0,
@@ -56,52 +56,52 @@ def sample_table(
     clip: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> SampleTable:
-    """Rows of numbers as a module may be given them: of unit size for the most part, as scaled data is, with zeros,
-    constants, spikes, tiny and large ones; half of them like given data, where there is some.
+    """Make rows of numbers like a module's inputs: mostly of unit size, as scaled data is, with zeros, constants,
+    spikes, tiny and large numbers. If sequences are given, half of the rows are like them.
 
     Args:
         channels: how many numbers a row has.
-        padding: what stands past the end of a sequence.
+        padding: the number that pads a sequence after its end.
         given: sequences as the module is given them, float32 [time, channels].
         steps: how many steps every sequence has; None for any number.
         least: how many steps a sequence has at least.
         kind: what is drawn.
         clip: the least and the largest number that the module is given.
-        seed: of what is drawn.
+        seed: the seed of the draws.
 
     Example:
-        >>> table = sample_table(3)
+        >>> table = make_sample_table(3)
         >>> table.rows.shape[1], table.rows[0].tolist()
         (3, [0.0, 0.0, 0.0])
     """
     generator = np.random.default_rng(seed)
-    drawn = _drawn(generator, channels, kind, given)
+    drawn = _draw_rows(generator, channels, kind, given)
     if kind != EVERYWHERE:
         drawn = np.clip(drawn, 0 if kind == POSITIVE else -_NEAR, 1 if kind == POSITIVE else _NEAR)
-    first = np.concatenate([np.full((1, channels), padding), _special(channels)])[:_SPECIAL]
+    first = np.concatenate([np.full((1, channels), padding), _special_rows(channels)])[:_SPECIAL]
     if kind == POSITIVE:
         first[1:] = np.abs(first[1:]).clip(0, 1)
     lengths = dict.fromkeys(max(n, least + n % least) for n in _MADE_STEPS)
-    made = [_signal(generator, n, channels, kind) for n in ((steps,) * 4 if steps else lengths)]
-    given = _first_of(given)
+    made = [_make_signal(generator, n, channels, kind) for n in ((steps,) * 4 if steps else lengths)]
+    given = _first_sequences(given)
     parts: list[npt.NDArray[Any]] = [first, drawn, *given, *made]
     ends = np.cumsum([len(part) for part in parts])
     indices = [np.arange(end - len(part), end, dtype=np.int64) for part, end in zip(parts, ends, strict=True)][2:]
-    # The last row is an ordinary one: the highest id stands in every sequence that the module is first tried on.
+    # The last row is an ordinary one: every sequence of the first trials contains the highest id.
     rows = np.concatenate([*parts, drawn[:1]]).astype(np.float32)
     if clip is not None:
         rows[1:] = rows[1:].clip(*clip)
     return SampleTable(rows, tuple(indices[: len(given)]), tuple(indices[len(given) :]), kind)
 
 
-def _first_of(given: Sequence[Samples]) -> list[Samples]:
-    """The first sequences, as far as they have so many steps together."""
+def _first_sequences(given: Sequence[Samples]) -> list[Samples]:
+    """Return the first sequences with together at most _MOST_GIVEN steps."""
     ends = np.cumsum([len(sequence) for sequence in given])
     return [s for s, end in zip(given, ends, strict=True) if end <= _MOST_GIVEN] or list(given[:1])
 
 
-def _special(channels: int) -> npt.NDArray[np.float64]:
-    """Rows that mean something: zeros, constants, and one channel far from the others."""
+def _special_rows(channels: int) -> npt.NDArray[np.float64]:
+    """Return the special rows: zeros, constants, and one channel far from the others."""
     rows = np.zeros((7, channels))
     rows[1], rows[2], rows[3] = 1.0, -1.0, 1e-3
     rows[4, 0], rows[5, -1] = 8.0, -8.0
@@ -109,10 +109,10 @@ def _special(channels: int) -> npt.NDArray[np.float64]:
     return rows
 
 
-def _drawn(
+def _draw_rows(
     generator: np.random.Generator, channels: int, kind: str, given: Sequence[Samples]
 ) -> npt.NDArray[np.float64]:
-    """Rows that were drawn, in no order, the ordinary ones first."""
+    """Draw independent rows, the ordinary ones first."""
 
     def normal(rows: int, size: float) -> npt.NDArray[np.float64]:
         return generator.normal(0, size, (rows, channels))
@@ -138,8 +138,8 @@ def _drawn(
     return rows
 
 
-def _signal(generator: np.random.Generator, steps: int, channels: int, kind: str) -> npt.NDArray[np.float64]:
-    """A smooth signal with noise, of unit size."""
+def _make_signal(generator: np.random.Generator, steps: int, channels: int, kind: str) -> npt.NDArray[np.float64]:
+    """Make a smooth signal with noise, of unit size."""
     time = np.arange(steps)[:, None]
     waves = np.sin(time * generator.uniform(0.02, 0.5, channels) + generator.uniform(0, 6, channels))
     signal: npt.NDArray[np.float64] = waves + generator.normal(0, 0.2, (steps, channels))

@@ -1,6 +1,6 @@
-"""Mean and scale of each channel, out of a scaler or the file of one; nothing in the file is executed.
+"""Read the mean and scale of each channel from a scaler or its file; nothing in the file is executed.
 
-A file is `.npz` or `.json` with `mean` and `scale` (or `std`), or a scaler of scikit-learn that `joblib.dump` or
+A file is `.npz` or `.json` with `mean` and `scale` (or `std`), or a scikit-learn scaler that `joblib.dump` or
 `pickle.dump` wrote (`inert_pickle.py`).
 """
 
@@ -16,18 +16,18 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from pocketrnn.errors import InputError, first_line, reason, shown
-from pocketrnn_export.inert_pickle import NotReadError, held_in
-from pocketrnn_export.json_file import brief
+from pocketrnn.errors import InputError, error_reason, first_line, short_repr
+from pocketrnn_export.inert_pickle import NotReadError, read_pickle
+from pocketrnn_export.json_file import brief_text
 from pocketrnn_training.rows.array_files import read_arrays
 
-__all__ = ["read_scaler", "scaler_numbers"]
+__all__ = ["find_mean_and_scale", "read_scaler"]
 
 # A scaler of 65,536 channels takes 4 MB.
 _LARGEST: Final = 1 << 25
 _SCALERS: Final = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
-# The names that a mapping may hold: mean and scale; the switches that turn one of them off; and the other attributes of
-# a StandardScaler and a RobustScaler.
+# The allowed keys of a mapping: mean and scale; the switches that turn one of them off; and the other attributes of a
+# StandardScaler and a RobustScaler.
 _MEAN: Final = ("mean", "mean_", "center_", "means")
 _SCALE: Final = ("scale", "scale_", "std", "stds")
 _MEANT: Final = frozenset({
@@ -40,7 +40,7 @@ Pair = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def read_scaler(path: Path) -> Pair:
-    """The mean and the scale of each channel: the module sees (number - mean) / scale.
+    """Read the mean and the scale of each channel from a file: the module sees (number - mean) / scale.
 
     Raises:
         InputError: the file cannot be read, is damaged, or holds something else.
@@ -54,84 +54,86 @@ def read_scaler(path: Path) -> Pair:
             raise InputError(f"{path} has {path.stat().st_size:,} bytes, more than a scaler takes.", _OTHER)
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}.", "Check the file's name and its rights.") from None
+        raise InputError(
+            f"{path} cannot be read: {error_reason(error)}.", "Check the file's name and its rights."
+        ) from None
     try:
         if path.suffix == ".json":
             found: Any = json.loads(content)
         elif path.suffix == ".npz":
             found = read_arrays(path, _OTHER, most=_LARGEST)
         else:
-            found = held_in(content, _SCALERS)
+            found = read_pickle(content, _SCALERS)
     except InputError:
         raise
     except NotReadError as error:
         raise InputError(f"{path} holds {error}, which is not executed.", _OTHER) from None
-    # Whatever damaged bytes are: ValueError, UnpicklingError, KeyError, EOFError, BadZipFile, MemoryError.
+    # Damaged bytes raise many errors: ValueError, UnpicklingError, KeyError, EOFError, BadZipFile, MemoryError.
     except Exception as error:
         said = type(error).__name__ if isinstance(error, KeyError | ValueError) else first_line(error)
         raise InputError(f"{path} is not a scaler that can be read: {said}.", _OTHER) from None
-    return scaler_numbers(found, str(path))
+    return find_mean_and_scale(found, str(path))
 
 
-def scaler_numbers(scaler: object, name: str = "The scaler") -> Pair:
-    """The mean and the scale of each channel that a scaler of scikit-learn, or a mapping, says.
+def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
+    """Return the mean and the scale of each channel from a scikit-learn scaler or a mapping.
 
-    An object with a `transform` is asked: it must scale some rows, those far out too, as its mean and scale say.
+    The `transform` of an object is tested: it must scale some rows, also distant ones, by its mean and scale.
 
     Raises:
-        InputError: it says something else, clips, or does more than to scale.
+        InputError: it holds other numbers, clips, or does more than scale.
 
     Example:
-        >>> scaler_numbers({"mean": [1, 2], "std": [3, 4]})
+        >>> find_mean_and_scale({"mean": [1, 2], "std": [3, 4]})
         ((1.0, 2.0), (3.0, 4.0))
     """
     values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
     kind = type(scaler).__name__
     if not (values.get("clip") is None or values.get("clip") is False):
-        raise InputError(f"{name} clips ({shown(kind)}).", "Give its mean, scale and clip as numbers.")
+        raise InputError(f"{name} clips ({short_repr(kind)}).", "Give its mean, scale and clip as numbers.")
     asked = not isinstance(scaler, Mapping) and callable(getattr(scaler, "transform", None))
     meant = _MEANT | {"var", "var_"} if values.keys() & set(_SCALE) else _MEANT
     if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):
         raise InputError(
-            f"{name} says {shown(other[0])}, too, which is neither mean nor scale.",
+            f"{name} says {short_repr(other[0])}, too, which is neither mean nor scale.",
             "Give mean and scale alone, if these say it all; a scale is the square root of a variance.",
         )
-    pair = _said(values, kind, name)
+    pair = _read_pair(values, kind, name)
     if asked:
-        _check_it_only_scales(getattr(scaler, "transform", None), pair, name)
+        _check_only_scales(getattr(scaler, "transform", None), pair, name)
     return pair
 
 
-def _said(values: Mapping[str, Any], kind: str, name: str) -> Pair:
+def _read_pair(values: Mapping[str, Any], kind: str, name: str) -> Pair:
     if kind == "MinMaxScaler" and {"scale_", "min_"} <= values.keys():
-        scale = _numbers(values["scale_"], name)
-        return tuple(-low / s for low, s in zip(_numbers(values["min_"], name), scale, strict=True)), tuple(
+        scale = _finite_numbers(values["scale_"], name)
+        return tuple(-low / s for low, s in zip(_finite_numbers(values["min_"], name), scale, strict=True)), tuple(
             1 / s for s in scale
         )
     if values.get("with_mean") is False or values.get("with_centering") is False:
         values = {**values, "mean_": None, "center_": None}
     if values.get("with_std") is False or values.get("with_scaling") is False:
         values = {**values, "scale_": None}
-    found, scales = _one_of(_MEAN, values, name), _one_of(_SCALE, values, name)
+    found, scales = _find_numbers(_MEAN, values, name), _find_numbers(_SCALE, values, name)
     if found is None and scales is None:
-        raise InputError(f"{name} says neither mean nor scale ({shown(kind)}).", _OTHER)
+        raise InputError(f"{name} says neither mean nor scale ({short_repr(kind)}).", _OTHER)
     channels = len(found or scales or ())
     return found or (0.0,) * channels, scales or (1.0,) * channels
 
 
-def _one_of(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """The numbers under any of these names; None where there are none."""
-    said = {key: _numbers(values[key], name) for key in keys if values.get(key) is not None}
+def _find_numbers(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
+    """Return the numbers under any of these keys; None where there are none."""
+    said = {key: _finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
         raise InputError(f"{name} says different things under {' and '.join(said)}.", "Leave one of them out.")
     return next(iter(said.values()), None)
 
 
-def _check_it_only_scales(transform: Any, pair: Pair, name: str) -> None:
+def _check_only_scales(transform: Any, pair: Pair, name: str) -> None:
     mean, scale = map(np.array, pair)
     wanted = np.array([[0.0], [1.0], [-1.5], [100.0], [-10_000.0]]) * np.ones(len(mean))
     rows = mean + scale * wanted
-    # A scaler of one's own may take tensors.
+    # The owner's own scaler may take tensors.
     for given in (rows, torch.from_numpy(rows)):
         try:
             with warnings.catch_warnings():
@@ -155,22 +157,24 @@ def _check_it_only_scales(transform: Any, pair: Pair, name: str) -> None:
     )
 
 
-def _numbers(value: object, name: str) -> tuple[float, ...]:
+def _finite_numbers(value: object, name: str) -> tuple[float, ...]:
     try:
-        # A list in lists is one of a pickle that is made to hold itself again and again.
-        if isinstance(value, list | tuple) and any(isinstance(i, list | tuple) for row in value for i in _items(row)):
+        # A list inside a list of lists: a crafted pickle can contain itself many times.
+        if isinstance(value, list | tuple) and any(
+            isinstance(i, list | tuple) for row in value for i in _list_items(row)
+        ):
             raise ValueError
         numbers = tuple(np.asarray(value, np.float64).reshape(-1).tolist())
     except (TypeError, ValueError, OverflowError):
         numbers = ()
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise InputError(f"{name} holds {_said_of(value)}, where one finite number a channel is needed.", _OTHER)
+        raise InputError(f"{name} holds {_describe_value(value)}, where one finite number a channel is needed.", _OTHER)
     return numbers
 
 
-def _items(row: object) -> Sequence[object]:
+def _list_items(row: object) -> Sequence[object]:
     return row if isinstance(row, list | tuple) else ()
 
 
-def _said_of(value: object) -> str:
-    return shown(value, 40) if isinstance(value, np.ndarray) else brief(value)
+def _describe_value(value: object) -> str:
+    return short_repr(value, 40) if isinstance(value, np.ndarray) else brief_text(value)

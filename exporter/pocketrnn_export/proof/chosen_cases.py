@@ -1,4 +1,4 @@
-"""Which cases a proof takes, by the text rules of the bundle and the limits of its graph."""
+"""Choose the cases of a proof by the text rules of the bundle and the limits of its graph."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from pocketrnn_export.comparing.cases import (
     LARGEST,
     Case,
     Widths,
-    apart,
-    bound_cases,
-    drawn_cases,
+    boundary_cases,
+    fit_to_limits,
     hazard_cases,
     pair_cases,
+    random_cases,
+    separate_rows_with_ids,
     shape_grid,
-    within,
 )
-from pocketrnn_export.proof.asked_ids import MOST_ASKED, cases_of_asked_ids
-from pocketrnn_export.proof.every_id import cases_of_every_id
+from pocketrnn_export.proof.asked_ids import MOST_ASKED, cases_with_compared_ids
+from pocketrnn_export.proof.every_id import cases_with_every_id
 
 __all__ = [
     "ASKED_IDS",
     "ASKED_SIZES",
-    "asked_ids_of",
-    "asked_sizes",
+    "asked_ids_entry",
+    "asked_sizes_entry",
     "cases_for",
     "cases_for_graph",
-    "noted_ids",
-    "noted_sizes",
-    "widths_of",
+    "read_asked_ids",
+    "read_asked_sizes",
+    "text_widths",
 ]
 
-# The member of a bundle's provenance with the sizes on both sides of what its module asks about a size: what is made
-# of the bundle is asked about them, too.
+# The key in a bundle's provenance for the sizes on both sides of each condition on a size in its module: forms made
+# from the bundle are compared at these sizes, too.
 ASKED_SIZES: Final = "asked_sizes"
-# That with the ids which its program compares words with.
+# The key for the ids that its program compares words with.
 ASKED_IDS: Final = "asked_ids"
-# No more than the export's own proof has; a stranger's bundle may state any.
+# As many as the export's own proof has at most; a bundle from elsewhere may state any number.
 _MOST_SIZES: Final = 10_000
-# At most so many turns above so many tokens are tried: a text of 50,000 takes a minute in all the runs of a proof.
+# At most `_LONG_TURNS` sizes above `_LONG` tokens are tried: a text of 50,000 takes a minute in all runs of a proof.
 _LONG: Final = 5_000
 _LONG_TURNS: Final = 4
-# How many rows of one case are asked alone at most.
+# The most rows of one case that are run alone.
 _EVERY_ROW: Final = 64
 
 
@@ -64,18 +64,18 @@ def cases_for(
     phrase: Sequence[int] = (),
     two_texts: bool = False,
 ) -> dict[str, list[Case]]:
-    """The inputs of a proof but for the texts, by kind.
+    """The inputs of a proof by kind, without the texts.
 
     Args:
-        rules: the text rules, whose special ids occur more often.
-        ids: how many ids the graph takes.
-        ragged: rows of several lengths; else all rows are full.
-        limits: what the graph takes; rows beyond are cut or repeated.
-        bounds: (batch, sequence) on both sides of everything that forward asks about a size.
-        one_row: the graph takes one text a run: fewer and longer rows hold every id then.
-        alone: a text that holds one of these ids takes a run of its own.
-        loud: ids whose vectors are the largest; see `proof.loud_ids`.
-        tried: ids that the module may take for padding, and of which it answers a text of nothing else.
+        rules: the text rules; their special ids occur more often.
+        ids: the number of ids that the graph takes.
+        ragged: use rows of several lengths; else all rows are full.
+        limits: the limits of the graph; other rows are cut or repeated.
+        bounds: (batch, sequence) on both sides of each condition on a size in forward.
+        one_row: the graph takes one text a run: then fewer and longer rows hold every id.
+        alone: a text with one of these ids must run alone.
+        loud: ids with the largest embedding vectors; see `proof.loud_ids`.
+        tried: ids that the module may take for padding, if it answers a text of only this id.
         phrase: ids that its program compares words with; see `proof.asked_ids`.
         two_texts: the rows are pairs of texts.
 
@@ -84,25 +84,29 @@ def cases_for(
         ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     padding_id = rules.padding_id
-    widths = widths_of(rules)
+    widths = text_widths(rules)
     special = [i for i in (rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids) if i is not None]
     limits = limits or Limits()
-    # Three tokens a row, so that each still shows in the answer. With one text a run, 5,000 rows would take 10 s.
+    # Three tokens a row, so that each changes the answer. With one text a run, 5,000 rows would take 10 s.
     width = widths.clip(min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize))
     cases = {
         "shapes": shape_grid(ids, padding_id, ragged=ragged),
-        "drawn shapes": drawn_cases(ids, padding_id, ragged=ragged),
-        "bounds": bound_cases(bounds, ids, padding_id, ragged=ragged),
+        "drawn shapes": random_cases(ids, padding_id, ragged=ragged),
+        "bounds": boundary_cases(bounds, ids, padding_id, ragged=ragged),
         "hazards": hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud, tried=tried),
-        "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
-        "asked ids": cases_of_asked_ids(phrase, ids, padding_id, ragged=ragged),
+        "every id": cases_with_every_id(ids, batch=limits.max_batch or 2048, width=width),
+        "asked ids": cases_with_compared_ids(phrase, ids, padding_id, ragged=ragged),
     }
     if two_texts:
         cases = pair_cases(cases, ids, padding_id, ragged=ragged)
-    inside = {inputs: within(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()}
-    # All rows of special ids and those of every id, and two of each other case.
+    inside = {
+        inputs: fit_to_limits(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()
+    }
+    # Up to 64 rows of the hazards and of the cases with every id, and two rows of each other case.
     most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
-    asked = {inputs: apart(some, alone, ids, most=most.get(inputs, 2)) for inputs, some in inside.items()}
+    asked = {
+        inputs: separate_rows_with_ids(some, alone, ids, most=most.get(inputs, 2)) for inputs, some in inside.items()
+    }
     return {inputs: some for inputs, some in asked.items() if some}
 
 
@@ -114,17 +118,17 @@ def cases_for_graph(
     turns: Iterable[int] = (),
     ids: int | None = None,
 ) -> dict[str, list[Case]]:
-    """The inputs of a proof of a form that is made of a graph, but for the texts, by kind; see `cases_for`.
+    """The inputs, by kind and without the texts, of a proof of a form that is made from a graph; see `cases_for`.
 
     Args:
         rules: the text rules of its bundle.
-        graph: what the bundle says of the graph.
-        provenance: that of the bundle, with the sizes that its module asks about.
-        turns: further numbers of tokens to ask about.
-        ids: how many there are; None for as many as the graph has rows.
+        graph: the bundle's description of the graph.
+        provenance: the bundle's provenance, with the sizes in its module's conditions.
+        turns: further numbers of tokens to compare.
+        ids: the number of ids; None for the number of the graph's embedding rows.
 
     Raises:
-        BundleError: the provenance says of the sizes what no export writes.
+        BundleError: the provenance's entry of sizes is not valid.
 
     Example:
         >>> list(cases_for_graph(manifest.text.rules, manifest.graph, manifest.provenance))
@@ -135,22 +139,22 @@ def cases_for_graph(
         ids=graph.embedding_rows if ids is None else ids,
         ragged=graph.padding,
         limits=graph.limits,
-        bounds=asked_sizes(provenance, turns),
+        bounds=read_asked_sizes(provenance, turns),
         one_row=graph.batch == 1,
         alone=graph.alone,
-        phrase=asked_ids_of(provenance, graph.embedding_rows if ids is None else ids),
+        phrase=read_asked_ids(provenance, graph.embedding_rows if ids is None else ids),
         two_texts="second_tokens" in graph.inputs,
     )
 
 
-def asked_ids_of(provenance: Mapping[str, Any], ids: int) -> list[int]:
-    """The ids that a bundle's module compares words with, which forms of the bundle are asked about.
+def read_asked_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
+    """Read from a bundle's provenance the ids that its module compares words with: forms are compared on them, too.
 
     Raises:
-        BundleError: the provenance says of them what no export writes.
+        BundleError: the provenance's entry of ids is not valid.
 
     Example:
-        >>> asked_ids_of({"asked_ids": [38, 37]}, 40)
+        >>> read_asked_ids({"asked_ids": [38, 37]}, 40)
         [38, 37]
     """
     stated = provenance.get(ASKED_IDS, [])
@@ -160,40 +164,40 @@ def asked_ids_of(provenance: Mapping[str, Any], ids: int) -> list[int]:
     return list(stated)
 
 
-def noted_ids(asked: Sequence[int]) -> dict[str, list[int]]:
-    """The entry in a bundle's provenance for the ids that its module compares words with; empty where there are none.
+def asked_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
+    """The entry in a bundle's provenance for the ids that its module compares words with; empty if there are none.
 
     Example:
-        >>> noted_ids([38, 37])
+        >>> asked_ids_entry([38, 37])
         {'asked_ids': [38, 37]}
     """
     return {ASKED_IDS: list(asked)} if asked else {}
 
 
-def noted_sizes(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """The entry in a bundle's provenance for the sizes on both sides of each condition on a size; empty where the
-    module has no such condition.
+def asked_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
+    """The entry in a bundle's provenance for the sizes on both sides of each condition on a size; empty if the module
+    has no such condition.
 
     Example:
-        >>> noted_sizes([(3, 512), (3, 513)])
+        >>> asked_sizes_entry([(3, 512), (3, 513)])
         {'asked_sizes': [[3, 512], [3, 513]]}
     """
     sizes = [list(size) for size in bounds]
     return {ASKED_SIZES: sizes} if sizes else {}
 
 
-def asked_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
-    """The sizes, (batch, tokens), that a form of a bundle is asked about beside the usual ones.
+def read_asked_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
+    """The sizes, (batch, tokens), at which a form of a bundle is compared in addition to the usual ones.
 
     Args:
-        provenance: that of the bundle.
-        turns: further numbers of tokens, each of one text.
+        provenance: the bundle's provenance.
+        turns: further numbers of tokens, each for a batch of one text.
 
     Raises:
-        BundleError: the provenance says of them what no export writes.
+        BundleError: the provenance's entry of sizes is not valid.
 
     Example:
-        >>> asked_sizes({"asked_sizes": [[3, 512]]}, [620])
+        >>> read_asked_sizes({"asked_sizes": [[3, 512]]}, [620])
         [(3, 512), (1, 620)]
     """
     stated = provenance.get(ASKED_SIZES, [])
@@ -209,6 +213,6 @@ def asked_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> lis
     return [*((batch, tokens) for batch, tokens in stated), *((1, tokens) for tokens in further)]
 
 
-def widths_of(rules: AnyTextRules) -> Widths:
-    """How many tokens a text can have by the rules."""
+def text_widths(rules: AnyTextRules) -> Widths:
+    """The numbers of tokens that a text can have by the rules."""
     return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")

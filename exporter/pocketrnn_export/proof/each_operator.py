@@ -1,8 +1,8 @@
-"""Each operator of a program beside the nodes that the graph has for it, on numbers that few texts may show.
+"""Compare each operator of a program with the graph's nodes for it, on numbers that few texts may produce.
 
-A rare text may send numbers to an operator that no drawn text does, behind a gate that is closed for nearly all. So
-each operator runs alone, in PyTorch and in onnxruntime, on numbers of its own: small and large ones, whole and negative
-ones. Where the graph has no value of an operator's name, since its nodes were joined with others, these run together.
+A rare text may send numbers to an operator that random texts never do, behind a gate that is closed for nearly all. So
+each operator runs alone, in PyTorch and in onnxruntime, on chosen numbers: small and large, integer and negative ones.
+If the graph has no value with an operator's name, since its nodes were fused with others, these run together.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.comparing import session_of
-from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.every_size import OtherAnswersError
-from pocketrnn_export.proof.pytorch_run import ValuesOfNodes
+from pocketrnn_export.proof.pytorch_run import NodeValues
 
-__all__ = ["apart", "hostile_numbers", "refuse_other_numbers"]
+__all__ = ["first_wrong_number", "hostile_numbers", "refuse_other_numbers"]
 
-# Processor time, which the operators of an ordinary module take a fifth of.
+# The limit of processor time; the operators of an ordinary module take a fifth of it.
 _SECONDS: Final = 4.0
-# More operators are not run together.
+# The most operators that run together.
 _MOST_TOGETHER: Final = 24
-# About so many numbers of each kind go through an operator.
+# About so many numbers of each kind are given to an operator.
 _NUMBERS: Final = 120
 _MOST_DRAWS: Final = 24
 _LARGEST: Final = 200_000
-# Operators that pick by places or order equal numbers are compared by other checks; so are recurrent layers.
+# Other checks compare operators that index or sort, and recurrent layers.
 _PICKS: Final = (
     "arg", "embedding", "gather", "index", "masked_select", "multinomial", "nonzero", "one_hot", "pocketrnn", "scatter",
     "sort", "topk", "unique",
@@ -46,11 +46,11 @@ _SPECIAL: Final = (
 )  # fmt: skip
 _WHOLE: Final = (0, 1, 2, 3, 5, 8, 21, 40, 100, 129, 200, 255, -1, -2, -7, -128)
 _FAR: Final = (*_WHOLE, 1_000, 65_537, 1_000_003, -70_000, 20_000_001)
-# By kind of numbers: the spread of floats, the whole numbers, and how many truths are true.
+# By kind of numbers: the standard deviation of floats, the integers, and the share of True among bools.
 _SPREADS: Final = (1.0, 1.0, 20.0, 0.05)
 _OF_KIND: Final = (tuple(range(10)), _WHOLE, _FAR, tuple(range(-40, 300)))
 _TRUE: Final = (0.5, 0.1, 0.9, 0.5)
-# By type, beside the numbers' own size; an operator of doubles may be computed in float32.
+# The relative tolerance by type; `_ROUNDINGS` allows for float64 operators that compute in float32.
 _NEAR: Final = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-10}
 _ROUNDINGS: Final = 100
 
@@ -60,8 +60,8 @@ class _Part:
     """Operators that run together.
 
     Attributes:
-        nodes: all of them, in their order.
-        given: those before them, whose results are replaced by other numbers.
+        nodes: the operators, in their order.
+        given: the nodes before them, whose results are replaced by other numbers.
     """
 
     nodes: tuple[Node, ...]
@@ -69,18 +69,18 @@ class _Part:
 
     @property
     def last(self) -> Node:
-        """The operator whose result is compared."""
+        """The last operator, whose result is compared."""
         return self.nodes[-1]
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """The nodes of a graph that stand for a part.
+    """The nodes of a graph that compute a part.
 
     Attributes:
-        nodes: these, in their order.
-        fed: values whose sizes alone they ask for, by name.
-        weights: that they read.
+        nodes: the nodes, in their order.
+        fed: values of which they read only the sizes, by name.
+        weights: the weights that they read.
         read: the names of the given values that they read.
     """
 
@@ -93,18 +93,18 @@ class _Cut:
 def refuse_other_numbers(
     program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
 ) -> None:
-    """Refuse a graph of which the nodes of an operator give other numbers than the operator does.
+    """Refuse a graph whose nodes for an operator give other numbers than the operator in PyTorch.
 
     Args:
-        program: as the graph was made of it, operator by operator.
+        program: the program from which the graph was made, operator by operator.
         content: the graph's ONNX file, whose values have the operators' names.
         inputs: some inputs, as the module takes them.
-        names: of the graph's inputs.
+        names: the names of the graph's inputs.
 
     Raises:
-        OtherAnswersError: there is such an operator; names its line.
+        OtherAnswersError: there is such an operator; the message names its line.
     """
-    run = ValuesOfNodes(program)
+    run = NodeValues(program)
     values = run(inputs)
     if not values:
         return
@@ -116,32 +116,32 @@ def refuse_other_numbers(
     for node in order:
         if time.process_time() - started > _SECONDS:
             return
-        found = _whole_part_of(node, values, graph, frozenset(taken), order)
-        if found is None or (key := _key(found[0], values)) in seen:
+        found = _find_complete_part(node, values, graph, frozenset(taken), order)
+        if found is None or (key := _part_key(found[0], values)) in seen:
             continue
         seen.add(key)
-        _compare(*found, values, graph, run)
+        _compare_part(*found, values, graph, run)
 
 
-def _compare(part: _Part, cut: _Cut, values: Mapping[Node, Any], graph: _Graph, run: ValuesOfNodes) -> None:
+def _compare_part(part: _Part, cut: _Cut, values: Mapping[Node, Any], graph: _Graph, run: NodeValues) -> None:
     session = graph.session(part, cut)
     if session is None:
         return
     for draw in hostile_numbers([values[node] for node in part.given]):
         given = dict(zip(part.given, draw, strict=True))
-        expected = _result(part, values, given, run)
+        expected = _pytorch_result(part, values, given, run)
         if expected is None:
             continue
         try:
             found = session({graph.name_of(node): value for node, value in given.items()})
-        # An engine's errors share no base. An operator that onnxruntime has not is told where the whole graph is run.
+        # Engines raise exceptions of many classes. The run of the whole graph reports an operator that is missing.
         except Exception:
             return
         exact = None
         if expected.dtype == np.float32:
-            exact = _result(part, values, {node: _doubled(value) for node, value in given.items()}, run)
-        if (place := apart(found, expected, exact, draw)) is not None:
-            line = line_of_node(part.last)
+            exact = _pytorch_result(part, values, {node: _as_float64(value) for node, value in given.items()}, run)
+        if (place := first_wrong_number(found, expected, exact, draw)) is not None:
+            line = find_node_line(part.last)
             name = str(part.last.target).partition(".")[2].partition(".")[0].strip("_")
             raise OtherAnswersError(
                 f"`{name}` computes other numbers in ONNX than in PyTorch{line and f', at {line}'}: for some "
@@ -150,18 +150,18 @@ def _compare(part: _Part, cut: _Cut, values: Mapping[Node, Any], graph: _Graph, 
             )
 
 
-def apart(
+def first_wrong_number(
     found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], exact: np.ndarray[Any, Any] | None, draw: Sequence[Any]
 ) -> int | None:
-    """The place of a number that differs by more than rounding; None where there is none.
+    """Find the index of the first number that differs by more than rounding; None if there is none.
 
     Args:
-        found, expected: what is compared.
+        found, expected: the numbers to compare.
         exact: the expected numbers in double precision, which show how much they are rounded.
-        draw: the numbers that they were made of.
+        draw: the inputs that they were computed from.
 
     Example:
-        >>> apart(np.float32([1, 2]), np.float32([1, 3]), None, [])
+        >>> first_wrong_number(np.float32([1, 2]), np.float32([1, 3]), None, [])
         1
     """
     if found.shape != expected.shape or found.dtype.kind != expected.dtype.kind:
@@ -176,23 +176,23 @@ def apart(
         if exact is not None and exact.shape == expected.shape:
             with np.errstate(all="ignore"):
                 off = np.nan_to_num(np.abs(exact.astype(np.float64) - wanted), posinf=0.0)
-            # A number that happens to be rounded to the exact one does not show how much such numbers are rounded.
+            # A number may happen to have no rounding error; so the median error is allowed everywhere.
             allowed = allowed + _ROUNDINGS * np.maximum(off, np.median(off) if off.size else 0.0)
         with np.errstate(all="ignore"):
-            # Where PyTorch has no finite number, any is as good here.
+            # Where PyTorch's number is not finite, any number passes.
             differ = np.isfinite(wanted) & ~(np.abs(given - wanted) <= allowed)
     return int(differ.ravel().argmax()) if differ.any() else None
 
 
-def _whole_part_of(
+def _find_complete_part(
     node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
 ) -> tuple[_Part, _Cut] | None:
-    """The operators that end with one, and the graph's nodes for them, which read all that is given.
+    """Find the operators that end with a node, and the graph's nodes for them, so that these read all given values.
 
-    Two operators that compute the same are one in the graph: numbers given for one of them are the other's, too.
+    The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
     """
     known = graph.names
-    while (part := _part_of(node, values, known, taken, order)) is not None and (cut := graph.cut(part)) is not None:
+    while (part := _find_part(node, values, known, taken, order)) is not None and (cut := graph.cut(part)) is not None:
         if cut.read == {graph.name_of(one) for one in part.given}:
             return part, cut
         if not (further := known & {one.name for one in part.given}):
@@ -201,10 +201,10 @@ def _whole_part_of(
     return None
 
 
-def _part_of(
+def _find_part(
     node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
 ) -> _Part | None:
-    """The operators that end with one whose result the graph has, back to those before whose results it has too."""
+    """Find the operators that end with a node whose value is in the graph, back to the next values in the graph."""
     if node.op != "call_function" or node.name not in known or not _is_compared(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
@@ -229,7 +229,7 @@ def _part_of(
 
 
 def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Whether a value is of 0 and 1 only: numbers made of truths."""
+    """Whether a value holds only 0 and 1: numbers made from bools."""
     made_of = [values.get(one) for one in node.all_input_nodes]
     return (
         values[node].dtype != torch.bool
@@ -242,8 +242,8 @@ def _is_compared(value: Any) -> bool:
     return isinstance(value, Tensor) and value.numel() <= _LARGEST and not value.is_complex() and value.numel() > 0
 
 
-def _key(part: _Part, values: Mapping[Node, Any]) -> str:
-    """A text that is the same for parts that are alike."""
+def _part_key(part: _Part, values: Mapping[Node, Any]) -> str:
+    """A key that is the same for equal parts."""
     places = {node: f"given {place}" for place, node in enumerate(part.given)}
     places |= {node: f"made {place}" for place, node in enumerate(part.nodes)}
 
@@ -257,10 +257,10 @@ def _key(part: _Part, values: Mapping[Node, Any]) -> str:
     return str((calls, [(values[node].dtype, values[node].dim()) for node in part.given]))
 
 
-def _result(
-    part: _Part, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: ValuesOfNodes
+def _pytorch_result(
+    part: _Part, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """The answer of PyTorch to other numbers; None where it fails."""
+    """PyTorch's result for other numbers; None if it fails."""
     made: dict[Node, Any] = {}
 
     def value_of(node: Node) -> Any:
@@ -274,24 +274,24 @@ def _result(
                 made[node] = run.call_function(node.target, args, kwargs)
         answer = made[part.last]
         return answer.numpy() if isinstance(answer, Tensor) else None
-    # An operator may refuse such numbers, by errors of many classes.
+    # An operator may refuse such numbers by exceptions of many classes.
     except Exception:
         return None
 
 
-def _doubled(value: Tensor) -> Tensor:
+def _as_float64(value: Tensor) -> Tensor:
     return value.double() if value.dtype == torch.float32 else value
 
 
 def hostile_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
-    """Other numbers of the same types and sizes, the same in every run.
+    """Yield numbers that are hard for operators, of the same types and sizes as some values, and the same in each run.
 
     Args:
-        values: what has these types and sizes.
-        more: further kinds of numbers: floats, and whole ones.
-        draws: the most of each kind.
+        values: the values with these types and sizes.
+        more: further kinds of numbers: floats, and integers.
+        draws: the most draws of each kind.
 
     Example:
         >>> [drawn.item() for (drawn,) in hostile_numbers([torch.zeros(1, dtype=torch.int32)])][:3]
@@ -321,7 +321,7 @@ def hostile_numbers(
 
 
 class _Graph:
-    """The values of an ONNX file by their names, and parts of it that run alone."""
+    """An ONNX file whose values are known by name, and whose parts can run alone."""
 
     def __init__(
         self, content: bytes, inputs: Mapping[str, Tensor], taken: Mapping[str, str], values: Mapping[Node, Any]
@@ -339,7 +339,7 @@ class _Graph:
         return self._taken.get(node.name, node.name)
 
     def cut(self, part: _Part) -> _Cut | None:
-        """The nodes from the given values to the last one; None where these are not all that they depend on."""
+        """The nodes from the given values to the last one; None if they depend on other values too."""
         by_name = {self.name_of(node) for node in part.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
         left, read = [(part.last.name, False)], set[str]()
@@ -353,7 +353,7 @@ class _Graph:
                 weights[name] = self._weights[name]
                 continue
             if of_shape and name in self._known:
-                # Only its sizes are asked for.
+                # Only its sizes are read.
                 fed[name] = self._known[name]
                 continue
             maker = self._makers.get(name)
@@ -364,21 +364,21 @@ class _Graph:
         return _Cut([node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read)
 
     def session(self, part: _Part, cut: _Cut) -> Any:
-        """Runs the nodes of a part; None where onnxruntime has none of that kind."""
+        """A function that runs the nodes of a part; None if onnxruntime does not support them."""
         fed = cut.fed | {self.name_of(node): self._known[node.name] for node in part.given}
         alone = helper.make_model(
             helper.make_graph(
                 cut.nodes,
                 "part",
-                [_info(name, value) for name, value in fed.items()],
-                [_info(part.last.name, self._known[part.last.name])],
+                [_value_info(name, value) for name, value in fed.items()],
+                [_value_info(part.last.name, self._known[part.last.name])],
                 cut.weights,
             ),
             opset_imports=self._model.opset_import,
             ir_version=self._model.ir_version,
         )
         try:
-            session = session_of(alone.SerializeToString(), optimized=False)
+            session = open_session(alone.SerializeToString(), optimized=False)
         except ExportError:
             return None
 
@@ -388,6 +388,6 @@ class _Graph:
         return run
 
 
-def _info(name: str, value: Tensor) -> onnx.ValueInfoProto:
+def _value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(str(value.dtype).removeprefix("torch.")))
     return helper.make_tensor_value_info(name, kind, [None] * value.dim())

@@ -1,4 +1,4 @@
-"""The runtime on whole texts or sequences of numbers: what a user of the written bundle gets."""
+"""Compare the runtime with the reference on whole texts or sequences of numbers, as a user runs the written bundle."""
 
 from __future__ import annotations
 
@@ -12,26 +12,32 @@ from numpy.typing import NDArray
 from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import streamed_logits
-from pocketrnn_export.comparing.cases import Case, Logits, each_row
-from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Compared, Difference, difference, summary
+from pocketrnn_export.comparing.cases import Case, Logits, one_row_cases
+from pocketrnn_export.comparing.comparing import (
+    LEAST_TOLERANCE,
+    CandidateComparison,
+    Difference,
+    measure_difference,
+    summarize_differences,
+)
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
-__all__ = ["end_to_end", "rows_end_to_end"]
+__all__ = ["compare_end_to_end", "compare_hazard_rows"]
 
 _ROWS_OF_A_CASE: Final = 12
 
 
-def end_to_end(
+def compare_end_to_end(
     classifier: Classifier, given: Sequence[Any], answers: ReferenceAnswers, *, reference: str
-) -> list[Compared]:
+) -> list[CandidateComparison]:
     """Compare the runtime with the reference, and with itself, on texts or on sequences of numbers.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        given: strings or their ids, or samples as the graph is given them, all in one call and each alone; as a stream
-            too, where the bundle can do that, which takes strings.
-        answers: the reference's, with each text or sequence as a case of its own.
-        reference: what the proof calls the reference.
+        given: strings or their ids, or samples as the graph takes them. They run all in one call and each alone;
+            strings also run as a stream, if the bundle supports it.
+        answers: the reference's answers, with each text or sequence as a case of its own.
+        reference: the name of the reference in the proof.
     """
     cases, expected = zip(*answers.of("texts", one_row=False), strict=True)
     of_texts = isinstance(classifier.manifest.input, TextInput)
@@ -45,39 +51,39 @@ def end_to_end(
         streamed = streamed_logits(classifier, [text for text in given if isinstance(text, str)])
         pairs.append((reference, "runtime, as a stream", expected, streamed))
     return [
-        _compared_rows(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
+        _compare_rows(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
         for against, candidate, wanted, rows in pairs
     ]
 
 
-def rows_end_to_end(
+def compare_hazard_rows(
     classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[np.float32] | None = None
-) -> list[Compared]:
-    """Compare each row of the hazards, as the runtime answers it in its own batches, with the same row alone.
+) -> list[CandidateComparison]:
+    """Compare the runtime's answer to each row of the hazards in its own batches with its answer to the row alone.
 
-    Among them are rows that hold the padding inside, at the begin and at the end, and nothing else, beside rows of
-    their length and of others.
+    Some rows hold padding inside, at the start, at the end, or only padding. Their batches hold rows of the same and of
+    other lengths.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        answers: the reference's, whose cases are taken.
-        rows: of a classifier of numbers, the samples that ids stand for, float32 [ids, channels].
+        answers: the reference's answers; their cases are used.
+        rows: for a classifier of numbers, the samples that ids stand for, float32 [ids, channels].
 
     Returns:
-        one line; none for a graph that takes one text a run.
+        one line; empty for a graph that takes one text a run.
     """
     if classifier.manifest.graph.batch == 1 or "hazards" not in answers.kinds:
         return []
-    # The first rows of a batch of 300 show as much as all.
+    # The first rows of a batch of 300 show as much as all of them.
     hazards = [case for case, _ in answers.of("hazards", one_row=False)]
-    cases = [row for case in hazards for row in each_row([case])[:_ROWS_OF_A_CASE]]
+    cases = [row for case in hazards for row in one_row_cases([case])[:_ROWS_OF_A_CASE]]
     given = [case.tokens[0] if rows is None else rows[case.tokens[0]] for case in cases]
     together, alone = logits_of_steps(classifier, given), [logits_of_steps(classifier, [one]) for one in given]
     inputs = f"rows of special {'ids' if rows is None else 'numbers'}"
-    return [_compared_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
+    return [_compare_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
 
 
-def _compared_rows(
+def _compare_rows(
     candidate: str,
     given: Logits,
     cases: Sequence[Case],
@@ -86,19 +92,20 @@ def _compared_rows(
     *,
     reference: str,
     inputs: str,
-) -> Compared:
-    """Compare answers that were given together [rows, labels], those to one case after the other's, with those to each
-    case."""
+) -> CandidateComparison:
+    """Compare the answers to all cases in one call, [rows, labels] in their order, with those to each case."""
     parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
     differences = [
-        _difference(candidate, case, rows, part, answers)
+        _measure_with_spread(candidate, case, rows, part, answers)
         for case, rows, part in zip(cases, expected, parts, strict=True)
     ]
-    return summary(differences, reference=reference, inputs=inputs, rows=len(cases))
+    return summarize_differences(differences, reference=reference, inputs=inputs, rows=len(cases))
 
 
-def _difference(candidate: str, case: Case, expected: Logits, given: Logits, answers: ReferenceAnswers) -> Difference:
-    found = difference(candidate, case.name, expected, given)
+def _measure_with_spread(
+    candidate: str, case: Case, expected: Logits, given: Logits, answers: ReferenceAnswers
+) -> Difference:
+    found = measure_difference(candidate, case.name, expected, given)
     if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
         return found
-    return difference(candidate, case.name, expected, given, answers.with_spread(case))
+    return measure_difference(candidate, case.name, expected, given, answers.with_spread(case))

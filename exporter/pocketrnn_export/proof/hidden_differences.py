@@ -1,8 +1,8 @@
-"""The first operator that gives the same numbers in two runs of a text, and would give other ones for another text.
+"""Find the first operator that gives the same numbers in two runs of a text, but would differ for another text.
 
-Both give an operator's result the same numbers, where another was given others. A gate that is 0 for nearly every text
-hides that, or a maximum that is elsewhere. So the operator runs alone, on other numbers in place of those that are the
-same in both.
+An operator's inputs may differ between the runs while its results are equal: a gate that is 0 for nearly every text
+hides the difference, or a maximum at another place. So the operator runs alone, with other numbers in place of the
+inputs that are equal in both runs.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.across_rows import needed_nodes, symbols_of_batch
-from pocketrnn_export.proof.pytorch_run import ValuesOfNodes
-from pocketrnn_export.proof.what_of_words import OfWords, name_of_node, what_of_words
-from pocketrnn_export.torch_internals import expression_of, flattened, folded
+from pocketrnn_export.proof.across_rows import batch_symbols, needed_nodes
+from pocketrnn_export.proof.pytorch_run import NodeValues
+from pocketrnn_export.proof.what_of_words import WordContent, find_word_content, node_name
+from pocketrnn_export.torch_internals import flatten_tree, size_expression, unflatten_tree
 
-__all__ = ["MOVES", "TEXT", "HiddenDifferences", "KeptRun"]
+__all__ = ["MOVES", "TEXT", "HiddenDifferences", "RecordedRun"]
 
-# The text that is looked at, of the two of a batch.
+# The row of the text that is compared, of the two in a batch.
 TEXT: Final = 1
 _DRAWS: Final = 12
 _SAME: Final = 1e-3
 _UNBOUNDED: Final = float("inf")
-# The operators that keep numbers as they are, or fill some up that are none of the text's.
+# The operators that only move numbers, or fill in numbers that do not come from the text.
 MOVES: Final = frozenset({
     "_to_copy", "alias", "clone", "contiguous", "cut", "cut_to_longest", "detach", "expand", "flip", "gather",
     "getitem", "index", "index_select", "masked_fill", "permute", "reshape", "select", "slice", "squeeze", "step", "t",
@@ -43,13 +43,13 @@ _RANGES: Final = {
         ("abs", "exp", "linalg_vector_norm", "norm", "relu", "softplus", "sqrt", "std", "var"), (0.0, _UNBOUNDED)
     ),
 }  # fmt: skip
-# Outputs of a recurrent layer that are beyond 1: the last is the cell of an LSTM.
+# The output of a recurrent layer whose numbers may exceed 1: the last one, the cell of an LSTM.
 _CELL: Final = 2
 
 
 @dataclass(frozen=True)
-class _Ran:
-    """The inputs and outputs of a node, as lists of what they hold, before anything was written into them."""
+class _NodeRun:
+    """The inputs and outputs of a node, as flat lists, copied before anything was written into them."""
 
     given: list[Any]
     form: Any
@@ -57,74 +57,76 @@ class _Ran:
     results: list[Any]
 
 
-class KeptRun(ValuesOfNodes):
-    """A run of a program that keeps what each operator was given and gave."""
+class RecordedRun(NodeValues):
+    """A run of a program that records the inputs and outputs of each operator."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__(program)
-        self.ran: dict[Node, _Ran] = {}
+        self.ran: dict[Node, _NodeRun] = {}
 
     def run_node(self, n: Node) -> Any:
         if n.op != "call_function":
             value = super().run_node(n)
-            self.ran[n] = _Ran([], None, [], _kept([value]))
+            self.ran[n] = _NodeRun([], None, [], _clone_tensors([value]))
             return value
-        given, form = flattened(self.fetch_args_kwargs_from_env(n))
-        given = _kept(given)
+        given, form = flatten_tree(self.fetch_args_kwargs_from_env(n))
+        given = _clone_tensors(given)
         value = super().run_node(n)
-        self.ran[n] = _Ran(given, form, flattened((n.args, n.kwargs))[0], _kept(flattened(value)[0]))
+        self.ran[n] = _NodeRun(given, form, flatten_tree((n.args, n.kwargs))[0], _clone_tensors(flatten_tree(value)[0]))
         return value
 
 
-def _kept(values: Sequence[Any]) -> list[Any]:
+def _clone_tensors(values: Sequence[Any]) -> list[Any]:
     return [value.clone() if isinstance(value, Tensor) else value for value in values]
 
 
 class HiddenDifferences:
-    """Two runs of a program on batches of two texts, of which the second text is looked at. The second run may have a
+    """Two runs of a program on batches of two texts, of which the second text is compared. The second run may have a
     wider batch.
 
     Example:
-        >>> HiddenDifferences(program, alone, beside).first_node()
+        >>> HiddenDifferences(program, alone, beside).find_first_node()
         amax
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, narrow: KeptRun, wide: KeptRun) -> None:
-        self._narrow, self._wide, self._batch = narrow, wide, symbols_of_batch(program)
-        self._words, self._needed = what_of_words(program), needed_nodes(program)
-        self._same = {node: self._are_same(node) for node in self._needed if node in narrow.ran and node in wide.ran}
+    def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:
+        self._narrow, self._wide, self._batch = narrow, wide, batch_symbols(program)
+        self._words, self._needed = find_word_content(program), needed_nodes(program)
+        self._same = {
+            node: self._has_same_value(node) for node in self._needed if node in narrow.ran and node in wide.ran
+        }
         answers = program.graph_signature.user_outputs
         self._answer = next((node for node in self._needed if node.name in answers), None)
         self._generator = torch.Generator().manual_seed(3)
 
-    def first_node(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
-        """The first node whose result differs for some text, though not for this one; that of the answer, where that
-        differs for this one; None where there is none.
+    def find_first_node(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
+        """Find the first node whose result differs for some text, though not for this one; the node of the answer, if
+        the answer differs for this text; None if there is none.
 
         Args:
-            until: nothing more is tried from this `time.process_time()` on.
-            left_out: operators that are not looked at.
+            until: the search stops at this `time.process_time()`.
+            left_out: operators that are not checked.
         """
         if self._answer is not None and self._same.get(self._answer) is False:
             return self._answer
         for node in self._needed:
             if time.process_time() > until:
                 return None
-            name = name_of_node(node)
+            name = node_name(node)
             if not hasattr(node.target, "overloadpacket") or name in ("recurrence", *left_out):
                 continue
             if name.startswith(GIVES_NO_NUMBERS):
                 continue
-            if self._same.get(node) and self._is_told(node):
+            if self._same.get(node) and self._can_differ(node):
                 return node
         return None
 
-    def _are_same(self, node: Node) -> bool | None:
-        """Whether the text's part of a node's value is the same in both runs; None where it has none that is known."""
+    def _has_same_value(self, node: Node) -> bool | None:
+        """Whether the text's part of a node's value is the same in both runs; None if that part is not known."""
         return self._alike(node, self._narrow.ran[node].results, self._wide.ran[node].results)
 
     def _alike(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
-        stated = flattened(node.meta.get("val"))[0]
+        stated = flatten_tree(node.meta.get("val"))[0]
         found = False
         for one, other, like in zip(narrow, wide, stated, strict=False):
             if not isinstance(one, Tensor) or not isinstance(other, Tensor):
@@ -139,20 +141,20 @@ class HiddenDifferences:
         return found or None
 
     def _part(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
-        """Where the text's numbers are in both values; None where its axes are not known."""
+        """The index of the text's numbers in both values; None if the axes are not known."""
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
         found: list[Any] = []
         for size, own, other in zip(stated.shape, narrow.shape, wide.shape, strict=True):
-            symbols: set[Any] = expression_of(size).free_symbols if isinstance(size, torch.SymInt) else set()
-            is_batch = isinstance(size, torch.SymInt) and expression_of(size) in self._batch
+            symbols: set[Any] = size_expression(size).free_symbols if isinstance(size, torch.SymInt) else set()
+            is_batch = isinstance(size, torch.SymInt) and size_expression(size) in self._batch
             if other < own or (symbols & self._batch and not is_batch) or (is_batch and (own, other) != (2, 2)):
                 return None
             found.append(slice(TEXT, TEXT + 1) if is_batch else slice(own))
         return tuple(found)
 
-    def _is_told(self, node: Node) -> bool:
-        """Whether a node gives other numbers for some text in the second run."""
+    def _can_differ(self, node: Node) -> bool:
+        """Whether a node may give other numbers in the second run for some text."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         changing: dict[int, tuple[Any, ...]] = {}
         differing: dict[int, tuple[Any, ...]] = {}
@@ -166,14 +168,14 @@ class HiddenDifferences:
                 return False
             same = self._same.get(source)
             reached |= one.shape != other.shape or same is False
-            if same and self._words[source] is not OfWords.NOTHING:
+            if same and self._words[source] is not WordContent.NOTHING:
                 changing[i] = part
             elif same is False and one.dtype != torch.bool:
                 differing[i] = part
         if not reached:
             return False
-        # A step, such as `relu`, may hide that its operand differs: elsewhere it does not. Two that differ may be made
-        # of each other, as shares and their sum.
+        # A flat part of a function, such as of `relu`, may hide a difference of its operand. Two operands that differ
+        # may depend on each other, such as shares and their sum.
         if len(differing) > 1:
             differing = {}
         return any(
@@ -184,36 +186,36 @@ class HiddenDifferences:
     def _parts(
         self, node: Node, changing: Mapping[int, tuple[Any, ...]], differing: Mapping[int, tuple[Any, ...]]
     ) -> bool:
-        """Whether the runs part at a node, where other numbers stand in both for what is the same, and what differs is
-        moved by the same number."""
+        """Whether a node's results differ when the operands that are equal in both runs get other numbers, and the
+        operands that differ are moved by the same number."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
-        own, beside = _kept(narrow.given), _kept(wide.given)
+        own, beside = _clone_tensors(narrow.given), _clone_tensors(wide.given)
         for i, part in changing.items():
             own[i][part] = beside[i][part] = self._drawn(narrow.nodes[i], own[i], part, beside[i].shape)
         ends = [0.0, *(float(one) for one in own if isinstance(one, int | float))]
         for i, part in differing.items():
             numbers = own[i][part].double().flatten().nan_to_num(0.0, 0.0, 0.0)
             apart = (numbers - beside[i][part].double().flatten()).abs().max().clamp(min=1.0)
-            # Around a number at which the operator may have a step, or around its own.
+            # Move it near a number at which the operator may have a step, or leave it near its own.
             places = [float(numbers[0]), *ends]
             place = places[int(torch.randint(len(places), (), generator=self._generator))]
             by = place - numbers[0] + apart * torch.randn((), generator=self._generator, dtype=torch.float64)
             by = by if own[i].is_floating_point() else by.round()
             own[i][part], beside[i][part] = own[i][part] + by.to(own[i].dtype), beside[i][part] + by.to(own[i].dtype)
-        # An operator raises what it likes, of other numbers.
+        # An operator may raise anything on other numbers.
         with contextlib.suppress(Exception):
             results = (self._run(node, one, narrow.form) for one in (own, beside))
             return self._alike(node, *results) is False
         return False
 
     def _run(self, node: Node, given: list[Any], form: Any) -> list[Any]:
-        args, kwargs = folded(given, form)
+        args, kwargs = unflatten_tree(given, form)
         with torch.no_grad():
-            return flattened(self._narrow.call_function(node.target, args, kwargs))[0]
+            return flatten_tree(self._narrow.call_function(node.target, args, kwargs))[0]
 
     def _drawn(self, source: Node, value: Tensor, part: tuple[Any, ...], wide: torch.Size) -> Tensor:
-        """Other numbers of a text, near one another along an axis that is longer in the second run: all of them may
-        be below what stands there."""
+        """Random numbers for a text, near one another along an axis that is longer in the second run: so all of them
+        may be below the padding's numbers."""
         shape = value[part].shape
         of_text = [1 if own != other else size for size, own, other in zip(shape, value.shape, wide, strict=True)]
         if value.dtype == torch.bool:
@@ -231,19 +233,19 @@ class HiddenDifferences:
         return near.clamp(low, high).to(value.dtype)
 
     def _range(self, node: Node) -> tuple[float, float]:
-        """Between which numbers a node's are, whatever the text."""
-        name = name_of_node(node).removesuffix("_")
+        """The range of a node's numbers for any text."""
+        name = node_name(node).removesuffix("_")
         sources = node.all_input_nodes
-        if name == "getitem" and name_of_node(sources[0]) == "recurrence":
+        if name == "getitem" and node_name(sources[0]) == "recurrence":
             mode = str(sources[0].args[-1])
             is_cell = node.args[1] == _CELL or mode in ("RNN_RELU", "RNN_LINEAR", "GRU_LINEAR")
             return (-_UNBOUNDED, _UNBOUNDED) if is_cell else _RANGES["recurrence"]
         if name in _RANGES:
             return _RANGES[name]
-        texts = [one for one in sources if self._words[one] is not OfWords.NOTHING]
+        texts = [one for one in sources if self._words[one] is not WordContent.NOTHING]
         if name in MOVES and sources:
             return self._range(sources[0])
-        # A mask of lengths.
+        # One operand is a mask of lengths.
         if name in ("mul", "where") and len(texts) == 1 < len(sources):
             return self._range(texts[0])
         return -_UNBOUNDED, _UNBOUNDED

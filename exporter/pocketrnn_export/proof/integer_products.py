@@ -1,6 +1,6 @@
-"""Products of integers, stated in numpy, and held against the native engine: exactly, number by number.
+"""Compute products of integers in numpy and compare them with the native engine's, exactly, number by number.
 
-The statement is docs/packed-format.md, "Products of integers", in a few lines. It reads the file's own bytes.
+The arithmetic is that of docs/packed-format.md, "Products of integers", in a few lines. It reads the file's own bytes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,26 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.bundle.packed_codes import Storage
 from pocketrnn.bundle.packed_file import PackedProgram
-from pocketrnn.engines.native import native_module
+from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ParityError
-from pocketrnn_export.comparing.comparing import Compared
+from pocketrnn_export.comparing.comparing import CandidateComparison
 
-__all__ = ["PRODUCTS", "STATEMENT", "IntegerWeights", "integer_weights", "products_compared", "rounded", "sums"]
+__all__ = [
+    "PRODUCTS",
+    "STATEMENT",
+    "IntegerWeights",
+    "compare_products",
+    "read_integer_weights",
+    "round_to_integers",
+    "sum_products",
+]
 
 # The proof's names for the engine's products of integers, and for their reference.
 PRODUCTS: Final = "products of int8"
 STATEMENT: Final = "numpy, exactly"
 _VALUE: Final = 13
 _NONE: Final = 0xFFFFFFFF
-# Rows that are drawn for each matrix, beside those that are made to be hard.
+# The number of random rows for each matrix, besides the rows that are hard on purpose.
 _DRAWN: Final = 32
 _LEAST: Final = np.float32(1e-30)
 
@@ -40,7 +48,7 @@ class IntegerWeights:
     """Weights of a packed file that are multiplied as integers.
 
     Attributes:
-        value: their number.
+        value: the number of the value in the file.
         whole: int8 [rows, columns].
         scales: float32 [columns].
     """
@@ -50,11 +58,11 @@ class IntegerWeights:
     scales: Floats
 
 
-def integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
-    """The weights of integers among a program's constants, read as the format says.
+def read_integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
+    """Read the integer weights among a program's constants, as the format defines them.
 
     Example:
-        >>> [one.whole.shape for one in integer_weights(program)]
+        >>> [one.whole.shape for one in read_integer_weights(program)]
         [(100, 288), (96, 288), (100, 288), (96, 288)]
     """
     for number, record in enumerate(np.frombuffer(program.values, "<u4").reshape(-1, _VALUE)):
@@ -67,18 +75,18 @@ def integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
         yield IntegerWeights(number, whole, np.frombuffer(program.weights, "<f4", columns, at_scales))
 
 
-def rounded(x: Floats, *, as_states: bool) -> Integers:
-    """The integers that are multiplied in place of x.
+def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
+    """Round x to the integers that are multiplied in its place.
 
     Args:
         x: float32 [count, rows].
-        as_states: by 127, as states are, and not each row by its largest number.
+        as_states: scale by 127, as for states, and not each row by its largest number.
 
     Returns:
         int8 [count, rows].
 
     Example:
-        >>> rounded(np.array([[0.5, -1.0]], np.float32), as_states=True).tolist()
+        >>> round_to_integers(np.array([[0.5, -1.0]], np.float32), as_states=True).tolist()
         [[64, -127]]
     """
     factor = np.full((len(x), 1), np.float32(127))
@@ -93,50 +101,50 @@ def rounded(x: Floats, *, as_states: bool) -> Integers:
     return whole
 
 
-def sums(whole: Integers, weights: IntegerWeights) -> Integers:
+def sum_products(whole: Integers, weights: IntegerWeights) -> Integers:
     """The sums of products, int32 [count, columns]."""
     made: Integers = whole.astype(np.int32) @ weights.whole.astype(np.int32)
     return made
 
 
-def products_compared(file: Path, program: PackedProgram, *, in_place: bool) -> Compared:
-    """Hold every matrix of integers of a packed file against the statement, on rows drawn and rows made to be hard.
+def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> CandidateComparison:
+    """Compare the engine's product with each integer matrix of a packed file with numpy's, on random and on hard rows.
 
     Args:
         file: the packed file.
         program: its sections.
-        in_place: as `run_of_packed`.
+        in_place: as for `run_of_packed`.
 
     Returns:
-        a line that says how many rows were the same to the last bit.
+        a line of the proof, with the number of rows, all equal to the last bit.
 
     Raises:
         ParityError: an integer differs.
     """
-    engine = native_module().Packed(file.read_bytes(), 0, in_place)
+    engine = import_native_module().Packed(file.read_bytes(), 0, in_place)
     generator, asked, matrices = np.random.default_rng(0), 0, 0
-    for weights in integer_weights(program):
+    for weights in read_integer_weights(program):
         matrices += 1
         for as_states in (False, True):
-            x = _rows(weights.whole, generator)
+            x = _test_rows(weights.whole, generator)
             given = np.empty(x.shape, np.int8), np.empty((len(x), weights.whole.shape[1]), np.int32)
             engine.integers(weights.value, x, as_states, *given)
-            wanted = rounded(x, as_states=as_states)
-            if not np.array_equal(wanted, given[0]) or not np.array_equal(sums(wanted, weights), given[1]):
+            wanted = round_to_integers(x, as_states=as_states)
+            if not np.array_equal(wanted, given[0]) or not np.array_equal(sum_products(wanted, weights), given[1]):
                 raise ParityError(
-                    f"The engine's products with weights number {weights.value} of the file are not those of the "
-                    "arithmetic that the format states.",
+                    f"The engine's products with weights number {weights.value} of the file differ from the arithmetic "
+                    "that the format defines.",
                     "Nothing was written. Report the processor, and the compiler of pocketrnn-native.",
                 )
             asked += len(x)
     candidate = f"{PRODUCTS}, in place" if in_place else PRODUCTS
     line = Comparison(STATEMENT, candidate, "drawn rows", matrices, asked, 0.0, 0)
-    return Compared(line, ())
+    return CandidateComparison(line, ())
 
 
-def _rows(whole: Integers, generator: np.random.Generator) -> Floats:
-    """Rows of x for weights [rows, columns]: drawn; with the largest sums that there can be; between two integers, and
-    a step beside; beyond what states may be; too small to be divided by."""
+def _test_rows(whole: Integers, generator: np.random.Generator) -> Floats:
+    """Rows of x for weights [rows, columns]: random ones; with the largest possible sums; halfway between two integers,
+    and one float beside; larger than states can be; too small to divide by."""
     rows, columns = whole.shape
     drawn = generator.normal(0, 0.5, (_DRAWN, rows))
     largest = np.sign(whole[:, generator.integers(0, columns, 8)]).T

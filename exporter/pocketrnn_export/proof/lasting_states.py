@@ -1,9 +1,9 @@
-"""A module whose recurrent layers forget nothing: what a program leaves out shows, however long ago it was.
+"""Copy a module so that its recurrent layers forget nothing: this shows code that a program left out.
 
-A GRU with the weights that it is made with halves its state in a step or two. `x[:, -100:]` before it changes no digit
-of an answer, so that a program without that slice agrees with the module on every drawn text; and with a trained layer
-that holds its state over some words, it does not. Which program is right is not a question of weights: it is asked with
-others.
+A GRU with its initial weights halves its state in a step or two. So `x[:, -100:]` before it changes no digit of an
+answer, and a program without that slice agrees with the module on every random text; but with a trained layer that
+keeps its state over some words, it does not. Whether a program is right must not depend on the weights, so it is also
+compared with these weights.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.module_runs.whole_copy import copied_again
+from pocketrnn_export.module_runs.whole_copy import copy_again
 
-__all__ = ["with_lasting_states"]
+__all__ = ["copy_with_lasting_states"]
 
-# The sigmoid of it is 0.9995: of what a step changed, a third is left after 2,000 steps.
+# Its sigmoid is 0.9995: after 2,000 steps, a third of a step's change is left.
 _KEPT: Final = 7.5
-# An LSTM adds up what its input gate lets through, which is one part in 150.
+# The bias of an LSTM's input gate, which lets one part in 150 through; the cell adds these up.
 _LET_IN: Final = -5.0
-# A layer without gates passes its state on, and adds a little: of a large one, tanh forgets what came before.
+# A layer without gates keeps its state and adds a little: with large additions, tanh would forget what came before.
 _PASSED_ON: Final = 0.9995
 _ADDED: Final = 0.003
-# With this, a rectified state never falls to 0.
+# With this bias, the state of a ReLU layer never falls to 0.
 _RISEN: Final = 0.01
 
 
-def with_lasting_states(module: nn.Module) -> nn.Module | None:
-    """A copy of a module whose recurrent layers keep their states; None where it has no layer that could.
+def copy_with_lasting_states(module: nn.Module) -> nn.Module | None:
+    """Copy a module so that its recurrent layers keep their states; None if it has no such layer.
 
     Example:
         >>> gru = nn.GRU(2, 3)
-        >>> torch.sigmoid(with_lasting_states(gru).bias_ih_l0[3:6])
+        >>> torch.sigmoid(copy_with_lasting_states(gru).bias_ih_l0[3:6])
         tensor([0.9994, 0.9994, 0.9994], grad_fn=<SigmoidBackward0>)
     """
-    copy, changed = copied_again(module), False
+    copy, changed = copy_again(module), False
     with torch.no_grad():
         for layer in copy.modules():
             if isinstance(layer, nn.RNNBase | nn.RNNCellBase) and layer.bias:
                 rectified = "relu" in str(getattr(layer, "nonlinearity", "")).lower()
                 for name, weight in layer.named_parameters(recurse=False):
-                    changed |= _kept(name, weight, int(layer.hidden_size), rectified=rectified)
+                    changed |= _set_lasting_weight(name, weight, int(layer.hidden_size), rectified=rectified)
     return copy if changed else None
 
 
-def _kept(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
-    """Change a weight of a layer, in place; whether it is one of a layer's."""
+def _set_lasting_weight(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
+    """Change a weight of a recurrent layer in place; return whether its name is one that the layer uses."""
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         return False

@@ -1,7 +1,7 @@
-"""Ids whose vectors are the largest of a module's tables: a text that repeats one drives sums where no drawn text does.
+"""Find the ids with the largest embedding vectors: a text that repeats one reaches sums that a random text does not.
 
-Two of 5,000 weights of words may be -3 and 3, and all others 0.02. A drawn text then sums up to 1; the first such word,
-ten times, to -30, where a sigmoid is 1e-13.
+Two of 5,000 words may have the weights -3 and 3, and all others 0.02. The sum of a random text is then at most 1; the
+first such word, ten times, gives -30, where a sigmoid is 1e-13.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-__all__ = ["loud_ids"]
+__all__ = ["find_loud_ids"]
 
 
-def loud_ids(module: nn.Module, ids: int) -> list[int]:
-    """The ids of the longest vector and of the vectors with the largest and the least sum, in each table of a module
-    with a row for each id.
+def find_loud_ids(module: nn.Module, ids: int) -> list[int]:
+    """Find the ids of the longest vector and of the vectors with the largest and the smallest sum, in each table of a
+    module with a row for each id.
 
     Args:
-        module: any; its floating point parameters and buffers are looked at.
-        ids: how many ids there are.
+        module: any module; its floating point parameters and buffers are searched.
+        ids: the number of ids.
 
     Example:
-        >>> loud_ids(nn.Embedding.from_pretrained(torch.tensor([[0.0], [-3.0], [1.0]])), 3)
+        >>> find_loud_ids(nn.Embedding.from_pretrained(torch.tensor([[0.0], [-3.0], [1.0]])), 3)
         [1, 2]
     """
     found: list[int] = []

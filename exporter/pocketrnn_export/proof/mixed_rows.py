@@ -1,9 +1,9 @@
-"""Whether a program mixes the rows of a batch: one row is changed, and every value on the way to the answer looked at.
+"""Find out whether a program mixes the rows of a batch: change one row, and check every value on the way to the answer.
 
-`torch.roll(x, 1, 0)`, `x[order]` and a product of the batch with itself keep the batch an axis, so that their form says
-nothing; a sort by lengths that is undone later is not mixing. A value that belongs to each text changes for the text
-that was changed, and for no other. Answers alone would not show it: where a comparison of two rows decides, it may take
-a batch in thousands for it to come out otherwise.
+`torch.roll(x, 1, 0)`, `x[order]` and a product of the batch with itself keep the batch axis, so their shapes show
+nothing; a sort by lengths that is undone later is not mixing. A value of each text may change only for the text that
+was changed. The answers alone would not show it: a comparison of two rows may come out otherwise in only one batch of
+thousands.
 """
 
 from __future__ import annotations
@@ -16,35 +16,36 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.proof.across_rows import OF_LENGTHS, axes_of_batch
-from pocketrnn_export.proof.what_of_words import name_of_node
-from pocketrnn_export.torch_internals import expression_of
-from pocketrnn_export.tracing.session import of_two_texts
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.proof.across_rows import OF_LENGTHS, batch_axes
+from pocketrnn_export.proof.what_of_words import node_name
+from pocketrnn_export.torch_internals import size_expression
+from pocketrnn_export.tracing.session import takes_two_texts
 
-__all__ = ["place_of_mixed_rows"]
+__all__ = ["find_mixed_rows"]
 
 _ROWS: Final = 4
 _STEPS: Final = (6, 3)
-# From how many ids the words are drawn. With two, equal words stand in several rows, as a comparison may want it.
+# The numbers of ids that random words are drawn from. With two, several rows have equal words, which a comparison of
+# rows may need.
 _ALPHABETS: Final = (10**9, 2, 3, 5)
 
 
-def place_of_mixed_rows(
+def find_mixed_rows(
     values_of: Callable[[tuple[Tensor, ...]], Mapping[Node, Any]],
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     batch: set[Any],
 ) -> str:
-    """The line at which a value of one text depends on another text of its batch; empty where there is none.
+    """Find the line at which a value of one text depends on another text of its batch; empty if there is none.
 
     Args:
-        values_of: of inputs what each node of the program computes.
-        inputs_of: of rows and steps random inputs, as the program takes them.
-        batch: the symbols of the number of texts.
+        values_of: computes the value of each node of the program from inputs.
+        inputs_of: makes random inputs from rows and steps, as the program takes them.
+        batch: the symbols of the batch size.
     """
     generator = torch.Generator().manual_seed(11)
-    # The same for all of the runs.
-    axes_of = functools.cache(functools.partial(_axes_that_tell, batch=batch))
+    # Cached, since the axes are the same in all runs.
+    axes_of = functools.cache(functools.partial(_text_axes, batch=batch))
     for steps in _STEPS:
         inputs = inputs_of(_ROWS, steps)
         for first, changed in _changed_inputs(inputs, generator):
@@ -52,15 +53,15 @@ def place_of_mixed_rows(
             for after in map(values_of, changed):
                 for node in before:
                     if _is_mixed(before[node], after.get(node), axes_of(node)):
-                        return line_of_node(node) or "a line that is not known"
+                        return find_node_line(node) or "a line that is not known"
     return ""
 
 
 def _changed_inputs(
     inputs: tuple[Tensor, ...], generator: torch.Generator
 ) -> Iterator[tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]]:
-    """Inputs, and the same with other words in one row, for each row; of two texts, in one of the two."""
-    texts = 2 if of_two_texts(inputs) else 1
+    """Yield inputs, and for each row the same inputs with other words in this row; for two texts, in one of them."""
+    texts = 2 if takes_two_texts(inputs) else 1
     for side in range(texts):
         lengths = next((one for one in inputs[texts + side :] if one.dim() == 1), None)
 
@@ -74,7 +75,7 @@ def _changed_inputs(
 def _changed_rows(
     tokens: Tensor, lengths: Tensor | None, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
-    """Tokens, and the same with other words in one row, for each row. Which places are padding stays."""
+    """Yield tokens, and for each row the same tokens with other words in this row. The padding stays."""
     there = torch.ones_like(tokens, dtype=torch.bool)
     if lengths is not None:
         there = torch.arange(tokens.shape[1]) < lengths[:, None]
@@ -89,18 +90,18 @@ def _changed_rows(
         yield first, [torch.where((rows == row)[:, None], one, first) for row, one in enumerate(others_drawn)]
 
 
-def _axes_that_tell(node: Node, batch: set[Any]) -> tuple[int, list[int] | None] | None:
-    """How many axes a node's value has, and which of them are the texts of the batch: None in place of these for the
-    longest of the lengths, the width of the batch. None for what is not a tensor."""
+def _text_axes(node: Node, batch: set[Any]) -> tuple[int, list[int] | None] | None:
+    """The number of axes of a node's value, and the axes over the texts; None in place of the axes for the longest of
+    the lengths, which is the width of the batch. None if the value is not a tensor."""
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor):
         return None
-    axes = axes_of_batch(node, batch)
+    axes = batch_axes(node, batch)
     # A value that depends on the words is not a length.
-    if name_of_node(node) in OF_LENGTHS and not axes:
+    if node_name(node) in OF_LENGTHS and not axes:
         return stated.dim(), None
-    # An axis may also be of the rows of a batch, one after the other.
-    return stated.dim(), [axis for axis in axes if expression_of(stated.shape[axis]) in batch]
+    # An axis whose size is a multiple of the batch size is left out.
+    return stated.dim(), [axis for axis in axes if size_expression(stated.shape[axis]) in batch]
 
 
 def _is_mixed(before: Any, after: Any, told: tuple[int, list[int] | None] | None) -> bool:
@@ -108,7 +109,7 @@ def _is_mixed(before: Any, after: Any, told: tuple[int, list[int] | None] | None
     if told is None or not isinstance(before, Tensor) or not isinstance(after, Tensor):
         return False
     dims, axes = told
-    # Such as the words that a mask leaves.
+    # The shapes differ for the words that a mask selects.
     if before.shape != after.shape or before.dim() != dims or axes == []:
         return False
     differs = (before != after) & ~((before != before) & (after != after))

@@ -1,4 +1,4 @@
-"""The tags that the engine gives of texts, in C, beside those of the runtime in Python."""
+"""Compare the tags of the engine, in C, with those of the runtime in Python."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from typing import Any, Final
 
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.classifier import Classifier
-from pocketrnn.engines.native import native_module
-from pocketrnn.errors import InputError, ParityError, shown
+from pocketrnn.engines.native import import_native_module
+from pocketrnn.errors import InputError, ParityError, short_repr
 
-__all__ = ["tags_compared"]
+__all__ = ["compare_tags"]
 
-# Probabilities of float32 logits, summed in float32 and in double precision.
+# The tolerance for probabilities from float32 logits, summed in float32 and in double precision.
 _NEAR: Final = 1e-6
 _Row = tuple[int, int, int | None, float | None]
 
 
-def tags_compared(file: Path, texts: Sequence[str]) -> Comparison:
-    """The engine's tokens, places, labels and probabilities beside those of the runtime, which are of its logits.
+def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
+    """Compare the engine's tokens, places, labels and probabilities with those that the runtime makes from its logits.
 
     Args:
         file: a packed tagger.
-        texts: within its limits.
+        texts: texts within its limits.
 
     Raises:
-        ParityError: they differ.
+        ParityError: the tags differ.
 
     Example:
-        >>> tags_compared(Path("people.prnn"), ["Ada lives in Berlin."]).labels_differing
+        >>> compare_tags(Path("people.prnn"), ["Ada lives in Berlin."]).labels_differing
         0
     """
-    packed, classifier = native_module().Packed(file.read_bytes()), Classifier.load(file)
+    packed, classifier = import_native_module().Packed(file.read_bytes()), Classifier.load(file)
     largest, rows = 0.0, 0
     for text in texts:
-        found, expected = _of_engine(packed, text), _of_runtime(classifier, text)
+        found, expected = _engine_tags(packed, text), _runtime_tags(classifier, text)
         apart = [abs(one[3] - other[3]) for one, other in zip(found, expected, strict=False) if one[3] and other[3]]
         if [row[:3] for row in found] != [row[:3] for row in expected] or not max(apart, default=0.0) <= _NEAR:
             raise ParityError(
-                f"The engine gives {shown(text, 40)} other tags than the runtime does.",
+                f"The engine gives {short_repr(text, 40)} other tags than the runtime does.",
                 "Report it with the bundle's classifier.json and the text: this is a fault of pocketrnn.",
             )
         largest, rows = max([largest, *apart]), rows + len(expected)
     return Comparison("tags in Python", "tags in C", "texts", len(texts), rows, largest, 0)
 
 
-def _of_engine(packed: Any, text: str) -> list[_Row]:
-    module = native_module()
+def _engine_tags(packed: Any, text: str) -> list[_Row]:
+    module = import_native_module()
     try:
         rows: list[_Row] = packed.tag(text)
     except module.EngineError as error:
@@ -57,8 +57,8 @@ def _of_engine(packed: Any, text: str) -> list[_Row]:
     return rows
 
 
-def _of_runtime(classifier: Classifier, text: str) -> list[_Row]:
-    """The rows of a text in its order; none where the places of its tokens are not known."""
+def _runtime_tags(classifier: Classifier, text: str) -> list[_Row]:
+    """The runtime's rows of a text, in its order; none if the places of its tokens are not known."""
     try:
         tags = classifier.tag(text)
     except InputError:

@@ -1,9 +1,8 @@
-"""Whether what stands after a text in a wider batch may reach its answer, whatever the text says.
+"""Find out whether the padding after a text in a wider batch may change its answer, for any text.
 
-A maximum over all steps of a batch is that of a text's own steps while one of these is above the padding's zero, as it
-is for nearly every drawn text of 70 words. So the program runs on a text beside one of its own length and beside a
-longer one, and the operators are looked at one by one (`hidden_differences.py`), with what stands after the text as it
-is.
+A maximum over all steps of a batch is correct as long as one of a text's own steps is above the padding's zero, as it
+is for nearly every random text of 70 words. So the program runs on a text beside one of its own length and beside a
+longer one, and its operators are checked one by one (`hidden_differences.py`), with the padding left as it is.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.proof.hidden_differences import TEXT, HiddenDifferences, KeptRun
-from pocketrnn_export.tracing.session import of_two_texts
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.proof.hidden_differences import TEXT, HiddenDifferences, RecordedRun
+from pocketrnn_export.tracing.session import takes_two_texts
 
-__all__ = ["place_of_padded_steps"]
+__all__ = ["find_padded_steps"]
 
-# Tokens of a text, and so many more of the one beside it, which is first: few, and as many as a question about the
-# amount of padding may ask for.
+# The numbers of tokens of a text, and how many more the longer text in the first row has: a few, and as many as a
+# condition on the amount of padding may need.
 _LENGTHS: Final = (3, 40)
 _MORE: Final = 9
 _MANY_MORE: Final = 400
-# Questions of forward about longer texts are not tried.
+# Conditions on longer texts are not tried.
 _LONGEST: Final = 2_000
 
 
-def place_of_padded_steps(
+def find_padded_steps(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     bounds: Sequence[int] = (),
@@ -39,43 +38,43 @@ def place_of_padded_steps(
     padding_id: int,
     until: float = float("inf"),
 ) -> str:
-    """The line at which the padding after a text tells, for some text; empty where it never does.
+    """Find the line at which the padding after a text changes a result, for some text; empty if there is none.
 
     Args:
-        program: of torch.export. Where it takes no lengths, and may count them, the padding stands in the text.
-        inputs_of: of rows and steps random inputs, as the program takes them.
-        bounds: numbers of tokens on both sides of what forward asks about a length.
-        padding_id: what stands after a text.
-        until: nothing more is tried from this `time.process_time()` on.
+        program: from torch.export. If it takes no lengths but may count them, the padding is part of the text.
+        inputs_of: makes random inputs from rows and steps, as the program takes them.
+        bounds: the numbers of tokens on both sides of each condition on a length.
+        padding_id: the token after a text.
+        until: the search stops at this `time.process_time()`.
 
     Example:
-        >>> place_of_padded_steps(program, inputs_of, padding_id=1)
+        >>> find_padded_steps(program, inputs_of, padding_id=1)
         'model.py:12: `return self.fc(outputs.amax(1))`'
     """
     asked = sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))
     few, many = ((n, _MORE) for n in (*_LENGTHS, *asked)), ((n, _MANY_MORE) for n in _LENGTHS[-1:])
-    sides = range(2 if of_two_texts(inputs_of(2, _MORE)) else 1)
+    sides = range(2 if takes_two_texts(inputs_of(2, _MORE)) else 1)
     for (length, more), side in itertools.product((*few, *many), sides):
-        pair = _both_runs(program, inputs_of, length, length + more, padding_id, side)
-        if pair is not None and (node := HiddenDifferences(program, *pair).first_node(until)) is not None:
-            return line_of_node(node) or "a line that is not known"
+        pair = _run_both_batches(program, inputs_of, length, length + more, padding_id, side)
+        if pair is not None and (node := HiddenDifferences(program, *pair).find_first_node(until)) is not None:
+            return find_node_line(node) or "a line that is not known"
         if time.process_time() > until:
             break
     return ""
 
 
-def _both_runs(
+def _run_both_batches(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     length: int,
     width: int,
     padding_id: int,
     side: int,
-) -> tuple[KeptRun, KeptRun] | None:
-    """A text beside one of its own length, and beside a longer one; None where the program fails. Where it takes two,
-    that is the one of a side, and the other is the same in both."""
+) -> tuple[RecordedRun, RecordedRun] | None:
+    """Run a text beside one of its own length, and beside a longer one; None if the program fails. For a program of two
+    texts, `side` says which one this is, and the other is the same in both runs."""
     inputs = [value.clone() for value in inputs_of(2, width)]
-    texts = 2 if of_two_texts(inputs) else 1
+    texts = 2 if takes_two_texts(inputs) else 1
     tokens, second = inputs[side].new_zeros(2, width), len(inputs) > texts
     words = inputs[0][inputs[0] != padding_id]
     if not len(words):
@@ -87,5 +86,5 @@ def _both_runs(
     if second:
         alone[side], alone[texts + side] = tokens[:, :length].contiguous(), torch.full((2,), length)
         beside[texts + side] = torch.tensor([width, length])
-    narrow, wide = KeptRun(program), KeptRun(program)
+    narrow, wide = RecordedRun(program), RecordedRun(program)
     return (narrow, wide) if narrow(tuple(alone)) and wide(tuple(beside)) else None

@@ -1,4 +1,4 @@
-"""The reference's answers to the cases of a proof, in both precisions, computed when they are needed."""
+"""The reference's answers to the cases of a proof, in both precisions, computed on demand."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.comparing.cases import Case, Logits, each_row, of_each_text
-from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Reference, difference
-from pocketrnn_export.comparing.exact import tolerance_for
-from pocketrnn_export.comparing.spread import Exact
-from pocketrnn_export.progress import each
+from pocketrnn_export.comparing.cases import Case, Logits, one_row_cases, split_by_text
+from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Reference, measure_difference
+from pocketrnn_export.comparing.exact import rounding_tolerance
+from pocketrnn_export.comparing.spread import ExactAnswer
+from pocketrnn_export.progress import log_each
 
 __all__ = ["ReferenceAnswers"]
 
 _log = logging.getLogger(__name__)
-# A module may refuse what its owner never gives it, such as a text that begins with padding.
+# The kind of inputs that a module may refuse, since its owner never gives them: a text that begins with padding.
 _MAY_FAIL: Final = "hazards"
 
 
@@ -27,30 +27,30 @@ class ReferenceAnswers:
     """The answers of a reference to the cases of a proof.
 
     Args:
-        reference: who answers.
-        cases: by kind of inputs; those of the texts as `texts`.
-        rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding: then the exact
-            answers to single rows are taken from those to the whole case.
+        reference: computes the answers.
+        cases: the cases by kind of inputs; the kind of the texts is `texts`.
+        rows_alone: whether each row's answer is independent of the other rows of a case and of its padding: then the
+            exact answers to single rows are taken from those to the whole case.
     """
 
     def __init__(self, reference: Reference, cases: Mapping[str, Sequence[Case]], *, rows_alone: bool) -> None:
         self.reference = reference
         self.kinds = tuple(cases)
-        # Why there are no answers in double precision.
+        # The reason if there are no answers in double precision.
         self.not_exact: str | None = None
         self._cases = cases
         self._rows_alone = rows_alone
-        self._spreads: dict[int, Exact] = {}
+        self._spreads: dict[int, ExactAnswer] = {}
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def of(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
         """The cases of a kind, or each of their rows, with the answers in single precision."""
-        cases = each_row(self._cases[inputs]) if one_row else self._cases[inputs]
+        cases = one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
-        for case in each(cases, f"Asking {self.reference.name} about {inputs}"):
+        for case in log_each(cases, f"Asking {self.reference.name} about {inputs}"):
             try:
                 answered += self._finite(case, inputs)
-            # Whatever a user's module raises; the run of a prepared module says it in a sentence already.
+            # A user's module may raise anything; the run of a prepared module raises a clear error already.
             except Exception as error:
                 if inputs != _MAY_FAIL and isinstance(error, PocketRNNError):
                     raise
@@ -68,13 +68,13 @@ class ReferenceAnswers:
         return [pair for inputs in self.kinds for pair in self.of(inputs, one_row=one_row)]
 
     def _finite(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """The case with its answer, without the rows that the reference has no answer to; none if no row is left.
+        """The case with its answer, without rows that have no finite answer; empty if no row is left.
 
-        A mask of minus infinity over all of a text gives NaN. The runtime says so of such a text, and gives no answer
-        either. Texts of padding only are not among the cases where the module gives NaN for them.
+        A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
+        NaN for a text of padding only, the cases hold no such text.
         """
         logits = self.reference.run(case.tokens, case.lengths)
-        answered = np.array([_is_answered(rows) for rows in of_each_text(logits, case.lengths)])
+        answered = np.array([_is_answered(rows) for rows in split_by_text(logits, case.lengths)])
         if answered.all():
             return [(case, logits)]
         if inputs == "texts":
@@ -82,7 +82,7 @@ class ReferenceAnswers:
                 f"{self.reference.name} answers {case.name} with NaN or infinity; its ids are "
                 f"{case.tokens[0, :10].tolist()}.",
                 "If it is the empty text, choose another empty_id in the text rules; else mask with a large negative "
-                "number in place of minus infinity.",
+                "number instead of minus infinity.",
             )
         _log.info("Left out of the proof: rows of %s that have no finite answer", case.name)
         if not answered.any():
@@ -92,20 +92,20 @@ class ReferenceAnswers:
         return self._finite(rest, inputs)
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
-    def exact(self, inputs: str, *, one_row: bool) -> list[Exact] | None:
-        """The same in double precision; None where the reference has none, with the reason in `not_exact`."""
+    def exact(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
+        """The same in double precision; None if the reference has no such answers, with the reason in `not_exact`."""
         try:
             if one_row and self._rows_alone:
                 whole = self.exact(inputs, one_row=False)
-                rows = self._cases_of(inputs, one_row=True)
-                return None if whole is None else _rows_of(whole, rows)
-            return self.reference.exact(self._cases_of(inputs, one_row=one_row), spreads=False)
+                rows = self._answered_cases(inputs, one_row=True)
+                return None if whole is None else _split_exact_rows(whole, rows)
+            return self.reference.exact(self._answered_cases(inputs, one_row=one_row), spreads=False)
         except ExportError as error:
             self.not_exact = first_line(error)
             return None
 
-    def with_spread(self, case: Case) -> Exact | None:
-        """The exact answer to a case with how far rounding may move it; None where there is none."""
+    def with_spread(self, case: Case) -> ExactAnswer | None:
+        """The exact answer to a case with how far rounding may move it; None if there is none."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.exact([case], spreads=True)
@@ -115,48 +115,48 @@ class ReferenceAnswers:
         return self._spreads[id(case)]
 
     def float64_error(self, inputs: str, name: str) -> float | None:
-        """How far the reference is from its own answer in double precision, on a case; None where that is not known."""
+        """How far the reference is from its own answer in double precision, on a case; None if that is not known."""
         for one_row in (False, True):
             for case, logits in self.of(inputs, one_row=one_row):
                 if case.name == name:
                     exact = self.with_spread(case)
-                    return None if exact is None else difference("", name, exact.logits, logits).largest
+                    return None if exact is None else measure_difference("", name, exact.logits, logits).largest
         return None
 
     @functools.cached_property
     def tolerance(self) -> float:
         """The tolerance of `verify` on the texts: at least 1e-5."""
         try:
-            return tolerance_for(self.reference.exact(self._cases["texts"], spreads=True))
+            return rounding_tolerance(self.reference.exact(self._cases["texts"], spreads=True))
         except ExportError as error:
             self.not_exact = first_line(error)
             return LEAST_TOLERANCE
 
-    def _cases_of(self, inputs: str, *, one_row: bool) -> list[Case]:
+    def _answered_cases(self, inputs: str, *, one_row: bool) -> list[Case]:
         return [case for case, _ in self.of(inputs, one_row=one_row)]
 
 
 def _is_answered(rows: Logits) -> bool:
-    """Whether a text has a finite answer; or each of its tokens, but perhaps the last, which a module that counts them
-    itself may leave out."""
+    """Whether a text, or each of its tokens, has a finite answer; the last tokens may have none, since a module that
+    counts tokens itself may leave them out."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 
 
-def _rows_of(whole: Sequence[Exact], rows: Sequence[Case]) -> list[Exact]:
-    """The exact answers to single rows out of those to whole cases; a row that the reference refused is passed over."""
+def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
+    """Split the exact answers to whole cases into answers to rows; a row that the reference refused is skipped."""
     of_rows = (
         each
         for answer in whole
         for each in zip(
-            each_row([answer.case]),
-            of_each_text(answer.logits, answer.case.lengths),
-            of_each_text(answer.spread, answer.case.lengths),
+            one_row_cases([answer.case]),
+            split_by_text(answer.logits, answer.case.lengths),
+            split_by_text(answer.spread, answer.case.lengths),
             strict=True,
         )
     )
     found = []
     for wanted in rows:
         _, logits, spread = next(each for each in of_rows if np.array_equal(each[0].tokens, wanted.tokens))
-        found.append(Exact(wanted, logits, spread))
+        found.append(ExactAnswer(wanted, logits, spread))
     return found

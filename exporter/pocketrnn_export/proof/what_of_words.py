@@ -1,9 +1,9 @@
-"""How much of the words of a text each value of a program may hold: nothing, where tried ids stand, or anything.
+"""Find how much of a text's words each value of a program may hold: nothing, the places of tried ids, or anything.
 
-A batch may be cut to the longest of its lengths, and sorted by them. A length is given, or is the count of the ids that
-are not the padding; such ids are tried one by one, and a text that holds one runs alone where it tells
-(`pocketrnn_export.intake.padding_effect`). Other values made of words are not lengths, whatever their shape: a count of
-some words, or whether a text begins with one word and ends with another, which hardly any drawn text does.
+A batch may be cut to the longest of its lengths, and sorted by them. A length is an input, or the count of ids that are
+not padding; such ids are tried one by one, and a text that holds one runs alone if it changes the answer
+(`pocketrnn_export.intake.padding_effect`). Other values computed from words are not lengths, whatever their shape: a
+count of some words, or whether a text begins with one word and ends with another, which hardly any random text does.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from torch.fx import Node
 
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
 
-__all__ = ["OfWords", "name_of_node", "what_of_words"]
+__all__ = ["WordContent", "find_word_content", "node_name"]
 
 
-class OfWords(IntEnum):
+class WordContent(IntEnum):
     """How much of the words a value may hold.
 
-    NOTHING: it follows from the sizes, from given lengths and from weights.
-    IDS: the ids themselves, each at its place; MOVED_IDS at another place.
-    FLAGS: at each place, whether tried ids stand there.
-    COUNTS: how many there are, or where; two counts together may say more than any id alone.
+    NOTHING: it depends only on sizes, given lengths and weights.
+    IDS: it is the ids themselves, each at its place; MOVED_IDS: at other places.
+    FLAGS: it marks the places of tried ids.
+    COUNTS: it counts tried ids, or gives their places; two counts together may depend on more than one id.
     ANYTHING: any word may change it.
     """
 
@@ -39,7 +39,7 @@ class OfWords(IntEnum):
     ANYTHING = 5
 
 
-# Ids below this are tried, as `padding_effect.candidate_ids` does, and each number that forward compares with.
+# Ids below this are tried, as in `padding_effect.candidate_ids`, and each number that forward compares with.
 _TRIED: Final = 8
 _COMPARED: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 _SAME: Final = frozenset({
@@ -60,25 +60,25 @@ _OF_COUNTS: Final = frozenset({
 _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_vector_norm", "norm", "sum"})
 
 
-def what_of_words(program: torch.export.ExportedProgram) -> dict[Node, OfWords]:
-    """How much of the words of its texts each node of a program may hold.
+def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordContent]:
+    """Find how much of the words of its texts each node of a program may hold.
 
     Example:
-        >>> found = what_of_words(program)
+        >>> found = find_word_content(program)
         >>> [found[node].name for node in program.graph.nodes][-4:]
         ['IDS', 'FLAGS', 'COUNTS', 'ANYTHING']
     """
     inputs = program.graph_signature.user_inputs
-    found: dict[Node, OfWords] = {}
+    found: dict[Node, WordContent] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
-            found[node] = OfWords.IDS if inputs and node.name == inputs[0] else OfWords.NOTHING
+            found[node] = WordContent.IDS if inputs and node.name == inputs[0] else WordContent.NOTHING
         else:
-            found[node] = _of_node(node, found)
+            found[node] = _content_of_node(node, found)
     return found
 
 
-def name_of_node(node: Node) -> str:
+def node_name(node: Node) -> str:
     """The name of what a node calls, without its overload."""
     if node.target is operator.getitem:
         return "getitem"
@@ -86,46 +86,50 @@ def name_of_node(node: Node) -> str:
     return str(getattr(packet, "__name__", packet))
 
 
-def _of_node(node: Node, found: dict[Node, OfWords]) -> OfWords:
-    name, given = name_of_node(node), [found[n] for n in node.all_input_nodes if found[n] is not OfWords.NOTHING]
-    # The input of an operator that only takes sizes does not count: the width of a batch holds no word.
+def _content_of_node(node: Node, found: dict[Node, WordContent]) -> WordContent:
+    name, given = node_name(node), [found[n] for n in node.all_input_nodes if found[n] is not WordContent.NOTHING]
+    # The input of an operator that only reads sizes does not count: the width of a batch says nothing about words.
     if not given or name.startswith(GIVES_NO_NUMBERS):
-        return OfWords.NOTHING
+        return WordContent.NOTHING
     most = max(given)
-    if most in (OfWords.IDS, OfWords.MOVED_IDS):
-        return _of_ids(node, found, most, len(given))
-    if most is OfWords.ANYTHING:
-        # A vector of zeros is that of ids that are tried.
-        return OfWords.FLAGS if _tells_zero_vectors(node, name, found) else OfWords.ANYTHING
+    if most in (WordContent.IDS, WordContent.MOVED_IDS):
+        return _content_of_ids(node, found, most, len(given))
+    if most is WordContent.ANYTHING:
+        # The ids with a zero vector are tried.
+        return WordContent.FLAGS if _finds_zero_vectors(node, name, found) else WordContent.ANYTHING
     if name in _MOVE:
-        # `x[order]` and `lengths[order]` put the texts in the order of their lengths.
-        if min(given) <= OfWords.MOVED_IDS:
-            return OfWords.MOVED_IDS if found[node.all_input_nodes[0]] <= OfWords.MOVED_IDS else OfWords.ANYTHING
-        return OfWords.COUNTS
-    if min(given) <= OfWords.MOVED_IDS or (len(given) > 1 and most is OfWords.COUNTS):
-        return OfWords.ANYTHING
+        # `x[order]` and `lengths[order]` sort the texts by their lengths.
+        if min(given) <= WordContent.MOVED_IDS:
+            return (
+                WordContent.MOVED_IDS
+                if found[node.all_input_nodes[0]] <= WordContent.MOVED_IDS
+                else WordContent.ANYTHING
+            )
+        return WordContent.COUNTS
+    if min(given) <= WordContent.MOVED_IDS or (len(given) > 1 and most is WordContent.COUNTS):
+        return WordContent.ANYTHING
     if name in _SAME or name in _OF_FLAGS:
         return most
-    return OfWords.COUNTS if name in _OF_COUNTS else OfWords.ANYTHING
+    return WordContent.COUNTS if name in _OF_COUNTS else WordContent.ANYTHING
 
 
-def _of_ids(node: Node, found: dict[Node, OfWords], ids: OfWords, given: int) -> OfWords:
-    name, flags = name_of_node(node), OfWords.FLAGS if ids is OfWords.IDS else OfWords.COUNTS
+def _content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordContent, given: int) -> WordContent:
+    name, flags = node_name(node), WordContent.FLAGS if ids is WordContent.IDS else WordContent.COUNTS
     to = node.kwargs.get("dtype", node.args[1] if name == "to" and len(node.args) > 1 else None)
     if name == "sign" or (name in ("_to_copy", "to") and to is torch.bool):
         return flags
     if name in _SAME:
         return ids
-    # Not `table[x]`, which is not the ids.
+    # But not for `table[x]`, whose result is not ids.
     if name in _MOVE and given == 1 and found[node.all_input_nodes[0]] is ids:
-        return OfWords.MOVED_IDS
-    if name in _COMPARED and given == 1 and _parts_tried_ids(name, node.args[1]):
+        return WordContent.MOVED_IDS
+    if name in _COMPARED and given == 1 and _separates_tried_ids(name, node.args[1]):
         return flags
-    return OfWords.ANYTHING
+    return WordContent.ANYTHING
 
 
-def _parts_tried_ids(name: str, number: Any) -> bool:
-    """Whether the ids on one side of a comparison are tried, each of them."""
+def _separates_tried_ids(name: str, number: Any) -> bool:
+    """Whether all ids on one side of a comparison are tried."""
     if isinstance(number, Node):
         value = number.meta.get("val")
         return name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0
@@ -134,11 +138,11 @@ def _parts_tried_ids(name: str, number: Any) -> bool:
     return name in ("eq", "ne") or number < (_TRIED - 1 if name in ("gt", "le") else _TRIED)
 
 
-def _tells_zero_vectors(node: Node, name: str, found: dict[Node, OfWords]) -> bool:
-    """Whether it is `vectors.abs().sum(2) != 0`, or the like."""
+def _finds_zero_vectors(node: Node, name: str, found: dict[Node, WordContent]) -> bool:
+    """Whether a node is `vectors.abs().sum(2) != 0`, or the like."""
     if name not in _COMPARED or len(node.all_input_nodes) != 1 or node.args[1] != 0:
         return False
     inner = node.all_input_nodes[0]
-    while name_of_node(inner) in _OF_VECTORS:
+    while node_name(inner) in _OF_VECTORS:
         inner = inner.all_input_nodes[0]
-    return name_of_node(inner) == "embedding" and found[inner.all_input_nodes[-1]] is OfWords.IDS
+    return node_name(inner) == "embedding" and found[inner.all_input_nodes[-1]] is WordContent.IDS

@@ -1,4 +1,4 @@
-"""Facts of a piece of a user's code, without following its calls: an import, a class, an expression."""
+"""Facts about a piece of a user's code, without following its calls: an import, a class, an expression."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ __all__ = [
     "Definition",
     "Function",
     "Import",
-    "annotations_of",
-    "arguments_of",
-    "decorating",
-    "defaults_of",
-    "first_parameter",
-    "head_of",
-    "imported_names",
-    "is_flat",
-    "is_given_its_class",
-    "is_plain",
-    "is_weight",
-    "keeps_state",
-    "methods_of",
-    "module_of",
-    "modules_of_import",
+    "find_defaults",
+    "find_imported_module",
+    "find_methods",
+    "first_parameter_name",
+    "is_flat_container",
+    "is_plain_value",
+    "is_weight_access",
+    "list_annotations",
+    "list_arguments",
+    "list_head_expressions",
+    "list_imported_modules",
+    "list_imported_names",
+    "reads_own_state",
+    "strip_decorator_call",
+    "takes_class",
 ]
 
 _MAKE_NEW = frozenset({"defaultdict", "deque", "dict", "float", "int", "len", "list", "set", "str", "zeros", "ones"})
@@ -33,8 +33,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = Function | ast.Lambda
 
 
-def imported_names(node: Import) -> Iterator[tuple[str, str]]:
-    """The names that an import binds, each with what it stands for: `np` and `numpy` of `import numpy as np`."""
+def list_imported_names(node: Import) -> Iterator[tuple[str, str]]:
+    """Yield the names that an import binds, each with its full name: `np` and `numpy` for `import numpy as np`."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
             yield alias.asname or alias.name, f"{'.' * node.level}{node.module or ''}.{alias.name}"
@@ -45,13 +45,13 @@ def imported_names(node: Import) -> Iterator[tuple[str, str]]:
             yield top, top
 
 
-def module_of(node: Import) -> str:
-    """The module that an import of one name is of: a.b of `from a.b import c`, and of `import a.b`."""
+def find_imported_module(node: Import) -> str:
+    """Return the module of an import of one name: a.b for `from a.b import c`, and for `import a.b`."""
     return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
 
 
-def modules_of_import(node: Import) -> set[str]:
-    """The modules that an import may import, with those above them: of `from a import b`, a and a.b."""
+def list_imported_modules(node: Import) -> set[str]:
+    """Return the modules that an import may load, also the parent ones: a and a.b for `from a import b`."""
     found = {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):
         above = "." * node.level + (node.module or "")
@@ -59,24 +59,24 @@ def modules_of_import(node: Import) -> set[str]:
     return found
 
 
-def arguments_of(node: ast.Call) -> list[ast.expr]:
-    """All that a call gives, by position and by name."""
+def list_arguments(node: ast.Call) -> list[ast.expr]:
+    """Return all arguments of a call, positional and named."""
     return [*node.args, *(keyword.value for keyword in node.keywords)]
 
 
-def decorating(decorator: ast.expr) -> ast.expr:
-    """`f` of `@f` and of `@f(3)`."""
+def strip_decorator_call(decorator: ast.expr) -> ast.expr:
+    """Return `f` for `@f` and for `@f(3)`."""
     return decorator.func if isinstance(decorator, ast.Call) else decorator
 
 
-def annotations_of(node: Definition) -> list[ast.expr]:
-    """The annotations of a function's parameters and of what it gives."""
+def list_annotations(node: Definition) -> list[ast.expr]:
+    """Return the annotations of a function's parameters and of its result."""
     every = [part.annotation for part in ast.iter_child_nodes(node.args) if isinstance(part, ast.arg)]
     return [part for part in (*every, getattr(node, "returns", None)) if part is not None]
 
 
-def defaults_of(node: Definition) -> dict[str, ast.expr]:
-    """The parameters of a function that have a default, with it."""
+def find_defaults(node: Definition) -> dict[str, ast.expr]:
+    """Return the parameters of a function that have defaults, each with its default."""
     given = node.args
     positional = [*given.posonlyargs, *given.args]
     last = positional[len(positional) - len(given.defaults) :]
@@ -84,35 +84,35 @@ def defaults_of(node: Definition) -> dict[str, ast.expr]:
     return {parameter.arg: default for parameter, default in by_name if default is not None}
 
 
-def head_of(node: ast.stmt) -> list[ast.expr]:
-    """The parts of a class or function that run where the statement stands, before there is one; else nothing."""
+def list_head_expressions(node: ast.stmt) -> list[ast.expr]:
+    """Return the expressions of a class or function that run when it is defined; empty for other statements."""
     if isinstance(node, ast.ClassDef):
         return [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
     if isinstance(node, Function):
-        return [*defaults_of(node).values(), *annotations_of(node), *node.decorator_list]
+        return [*find_defaults(node).values(), *list_annotations(node), *node.decorator_list]
     return []
 
 
-def methods_of(node: ast.ClassDef, *names: str) -> list[Function]:
-    """The functions in a class that have one of some names; all without names."""
+def find_methods(node: ast.ClassDef, *names: str) -> list[Function]:
+    """Return the methods of a class with one of the names; all methods if no name is given."""
     return [part for part in node.body if isinstance(part, Function) and (part.name in names or not names)]
 
 
-def first_parameter(function: Definition) -> str:
-    """The name of a function's first parameter; empty without one."""
+def first_parameter_name(function: Definition) -> str:
+    """Return the name of a function's first parameter; empty if it has none."""
     return next((one.arg for one in (*function.args.posonlyargs, *function.args.args)), "")
 
 
-def is_given_its_class(method: Function) -> bool:
-    """Whether a method is given its class, and not an object of it."""
+def takes_class(method: Function) -> bool:
+    """Whether a method takes its class, and not an object, as its first argument."""
     return method.name in ("__new__", "__class_getitem__") or any(
         ast.unparse(one).endswith("classmethod") for one in method.decorator_list
     )
 
 
-def keeps_state(node: ast.ClassDef) -> bool:
-    """Whether a module's forward assigns to an attribute that it reads, too: it answers as the calls before left
-    it, those of its training among them. One that it only assigns, such as attention to show, changes nothing."""
+def reads_own_state(node: ast.ClassDef) -> bool:
+    """Whether a module's forward assigns to an attribute that it also reads: its answer then depends on earlier calls,
+    also those of its training. An attribute that it only assigns, such as attention to plot, changes nothing."""
     waiting, methods = ["forward", "__call__"], set[str]()
     read, assigned = set[str](), set[str]()
     while waiting:
@@ -121,7 +121,7 @@ def keeps_state(node: ast.ClassDef) -> bool:
             continue
         methods.add(name)
         for part in (p for p in ast.walk(node) if isinstance(p, ast.FunctionDef) and p.name == name):
-            own = first_parameter(part)
+            own = first_parameter_name(part)
             for inner in ast.walk(part):
                 if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Attribute):
                     read.add(inner.target.attr)
@@ -131,37 +131,37 @@ def keeps_state(node: ast.ClassDef) -> bool:
     return bool(read & assigned)
 
 
-def is_plain(node: ast.AST | None, names: Set[str]) -> bool:
-    """Whether an expression gives a number, a string or the like, by what is written there; so do some names."""
+def is_plain_value(node: ast.AST | None, names: Set[str]) -> bool:
+    """Whether an expression is visibly a number, a string or the like; `names` are names of such values."""
     if isinstance(node, ast.Constant | ast.Compare | ast.JoinedStr):
         return True
     if isinstance(node, ast.Name):
         return node.id in names
     if isinstance(node, ast.UnaryOp):
-        return is_plain(node.operand, names)
+        return is_plain_value(node.operand, names)
     if isinstance(node, ast.IfExp):
-        return is_plain(node.body, names) and is_plain(node.orelse, names)
+        return is_plain_value(node.body, names) and is_plain_value(node.orelse, names)
     if isinstance(node, ast.BinOp):
-        return is_plain(node.left, names) and is_plain(node.right, names)
+        return is_plain_value(node.left, names) and is_plain_value(node.right, names)
     made = ("bool", "device", "float", "int", "is_available", "len", "round", "str")
     return isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in made
 
 
-def is_flat(node: ast.expr | None, names: Set[str]) -> bool:
-    """Whether an expression gives a list, a dict or a namespace of nothing but numbers, strings and the like."""
+def is_flat_container(node: ast.expr | None, names: Set[str]) -> bool:
+    """Whether an expression is a list, a dict or a namespace that holds only numbers, strings and the like."""
     if isinstance(node, ast.Call):
         made = getattr(node.func, "id", getattr(node.func, "attr", ""))
         values: Sequence[ast.expr] = [keyword.value for keyword in node.keywords if keyword.arg]
-        is_one = made in ("dict", "Namespace", "SimpleNamespace") and len(values) == len(arguments_of(node))
+        is_one = made in ("dict", "Namespace", "SimpleNamespace") and len(values) == len(list_arguments(node))
     else:
         is_one = isinstance(node, ast.Dict | ast.List | ast.Tuple | ast.Set)
         values = node.values if isinstance(node, ast.Dict) else getattr(node, "elts", [])
         is_one = is_one and (not isinstance(node, ast.Dict) or None not in node.keys)
-    return is_one and all(is_plain(value, names) for value in values)
+    return is_one and all(is_plain_value(value, names) for value in values)
 
 
-def is_weight(node: ast.expr) -> bool:
-    """Whether it is something in a weight, or a weight of a layer, by its name."""
+def is_weight_access(node: ast.expr) -> bool:
+    """Whether an expression is a weight of a layer or a part of one, by its attribute names."""
     parts = []
     while isinstance(node, ast.Attribute | ast.Subscript):
         if isinstance(node, ast.Attribute):
@@ -173,9 +173,9 @@ def is_weight(node: ast.expr) -> bool:
     )
 
 
-def gives_itself(method: Function) -> bool:
-    """Whether what a method gives may be its object, or a part of it."""
-    own = first_parameter(method)
+def may_return_self(method: Function) -> bool:
+    """Whether a method may return its object, or a part of it."""
+    own = first_parameter_name(method)
     for part in ast.walk(method):
         value = part.value if isinstance(part, ast.Return | ast.Yield | ast.YieldFrom) else None
         for one in [value, *getattr(value, "elts", ())]:
@@ -186,8 +186,8 @@ def gives_itself(method: Function) -> bool:
     return False
 
 
-def only_new(node: ast.AST) -> set[str]:
-    """The names, and the attributes as `.count`, to which some code gives nothing but new lists, layers, numbers."""
+def find_only_new_names(node: ast.AST) -> set[str]:
+    """Return the names, and attributes as `.count`, to which code assigns only new lists, layers and numbers."""
     new: dict[str, bool] = {}
 
     def given(target: ast.expr | None, value: ast.expr | None) -> None:
@@ -197,7 +197,7 @@ def only_new(node: ast.AST) -> set[str]:
                 given(one, part)
         elif isinstance(target, ast.Name | ast.Attribute):
             name = target.id if isinstance(target, ast.Name) else f".{target.attr}"
-            new[name] = new.get(name, True) and _is_new(value)
+            new[name] = new.get(name, True) and _is_new_value(value)
 
     for part in ast.walk(node):
         if isinstance(part, ast.Assign):
@@ -212,7 +212,7 @@ def only_new(node: ast.AST) -> set[str]:
     return {name for name, is_new in new.items() if is_new}
 
 
-def _is_new(node: ast.expr | None) -> bool:
+def _is_new_value(node: ast.expr | None) -> bool:
     if isinstance(node, ast.Call):
         name = ast.unparse(node.func).split(".")[-1]
         return name[:1].isupper() or name in _MAKE_NEW

@@ -1,6 +1,6 @@
-"""The names of a notebook in Jupyter: `__main__`, and it has no `__file__`.
+"""Give a notebook the names that it has in Jupyter: it is `__main__`, and has no `__file__`.
 
-Here its code runs in a module of its own name, as what is made there must be found later.
+Here its code runs in a module with its own name, so that its classes can be found later.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
-__all__ = ["as_in_jupyter", "asks_for_its_name", "asks_for_jupyter", "with_jupyters_name"]
+__all__ = ["checks_for_jupyter", "depends_on_name", "pretend_jupyter", "replace_name_by_main"]
 
 _DOC: Final = "Automatically created module for IPython interactive environment"
-# Names and packages by which code asks whether Jupyter, or who runs it, is there; and names that a text may also mean.
+# Names and packages by which code checks whether it runs in Jupyter, and by whom; and names with other uses, too.
 _OF_JUPYTER: Final = frozenset(
     {"IPython", "__IPYTHON__", "_ih", "_oh", "get_ipython", "google.colab", "ipykernel", "ipykernel_launcher"}
 )
 _ALSO: Final = frozenset({"In", "Out", "_", "exit", "quit"})
-# The other names that Python has for a file; no name asks for these as texts.
+# The other names that Python gives a file; they count only as strings in a look-up.
 _OF_FILES: Final = frozenset({"__file__", "__name__", "__package__", "__spec__"})
 _HOLD_NAMES: Final = ("dir()", "globals()", "globals().keys()", "locals()", "locals().keys()", "vars()")
 
-# Functions by which a file asks for itself, or for what is called after it.
+# Functions by which a file looks up itself, or something named after it.
 _ASK_FOR_A_FILE: Final = frozenset({"__import__", "find_spec", "getLogger", "import_module", "reload"})
 
 
 @contextmanager
-def as_in_jupyter(file: ModuleType) -> Iterator[None]:
+def pretend_jupyter(file: ModuleType) -> Iterator[None]:
     """While the block runs, a notebook is `__main__` for files beside it, and has no `__file__`.
 
     Example:
-        >>> with as_in_jupyter(file):
+        >>> with pretend_jupyter(file):
         ...     exec(code, vars(file))
     """
     main, path = sys.modules["__main__"], file.__file__
@@ -46,11 +46,11 @@ def as_in_jupyter(file: ModuleType) -> Iterator[None]:
         sys.modules["__main__"], file.__file__ = main, path
 
 
-def asks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
-    """Whether a statement asks if it runs in Jupyter, or in whose, by names that the notebook itself does not define.
+def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
+    """Whether a statement checks if, or where, it runs in Jupyter, by names that the notebook does not define.
 
     Example:
-        >>> asks_for_jupyter(ast.parse("x = 'get_ipython' in globals()").body[0], {"x"})
+        >>> checks_for_jupyter(ast.parse("x = 'get_ipython' in globals()").body[0], {"x"})
         True
     """
     also = {name for name in _ALSO if name not in defined}
@@ -61,13 +61,13 @@ def asks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
             return True
         if isinstance(part, ast.Compare):
             held = getattr(part.left, "value", "") in also and ast.unparse(part.comparators[0]) in _HOLD_NAMES
-            if held or _says_main(part):
+            if held or _compares_with_main(part):
                 return True
-        if _asks_names_for(part, also | _OF_FILES):
+        if _looks_up_names(part, also | _OF_FILES):
             return True
         if isinstance(part, ast.Import) and any(alias.name in _OF_JUPYTER for alias in part.names):
             return not isinstance(statement, ast.Import)
-        # The module of a class, and the name of what is loaded as a module.
+        # The module of a class, and the name of a loaded module.
         if isinstance(part, ast.Attribute) and part.attr == "__module__":
             return True
         if isinstance(part, ast.Attribute) and part.attr == "__name__" and "sys.modules" in ast.unparse(part.value):
@@ -75,10 +75,10 @@ def asks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
     return False
 
 
-def _asks_names_for(part: ast.AST, names: Set[str]) -> bool:
-    """Whether it is a call or an item of what holds names, with one of some names as a text: `globals().get("In")`,
+def _looks_up_names(part: ast.AST, names: Set[str]) -> bool:
+    """Whether a call or subscript looks up one of the names as a string in a namespace: `globals().get("In")`,
     `f.__globals__["__name__"]`."""
-    if not isinstance(part, ast.Call | ast.Subscript) or _is_its_name(part):
+    if not isinstance(part, ast.Call | ast.Subscript) or _is_name_variable(part):
         return False
     asked = ast.unparse(part.func if isinstance(part, ast.Call) else part.value)
     texts = part.args if isinstance(part, ast.Call) else [part.slice]
@@ -86,40 +86,40 @@ def _asks_names_for(part: ast.AST, names: Set[str]) -> bool:
     return of_names and any(isinstance(one, ast.Constant) and one.value in names for one in texts)
 
 
-def _says_main(part: ast.Compare) -> bool:
-    """Whether `__main__` is compared with anything but the name of the file, which is known."""
+def _compares_with_main(part: ast.Compare) -> bool:
+    """Whether `__main__` is compared with anything but `__name__`, whose value is known."""
     compared = (part.left, *part.comparators)
     says = any(isinstance(one, ast.Constant) and one.value == "__main__" for one in compared)
-    return says and not any(map(_is_its_name, compared))
+    return says and not any(map(_is_name_variable, compared))
 
 
-def _is_its_name(node: ast.AST) -> bool:
+def _is_name_variable(node: ast.AST) -> bool:
     return getattr(node, "id", "") == "__name__" or ast.unparse(node) == "globals()['__name__']"
 
 
-def with_jupyters_name(statement: ast.stmt) -> ast.stmt:
-    """A statement that finds `__name__` to be what it is in Jupyter; but where the file asks for itself by it.
+def replace_name_by_main(statement: ast.stmt) -> ast.stmt:
+    """Replace `__name__` in a statement by its value in Jupyter, except where the file looks up itself by it.
 
     Example:
-        >>> ast.unparse(with_jupyters_name(ast.parse("x = __name__ == '__main__'").body[0]))
+        >>> ast.unparse(replace_name_by_main(ast.parse("x = __name__ == '__main__'").body[0]))
         "x = '__main__' == '__main__'"
     """
-    return _Named().visit(copy.deepcopy(statement))  # type: ignore[no-any-return]
+    return _NameReplacer().visit(copy.deepcopy(statement))  # type: ignore[no-any-return]
 
 
-def asks_for_its_name(statement: ast.stmt) -> bool:
-    """Whether what a statement does may depend on how its file is called: `__main__` where it is run by itself.
+def depends_on_name(statement: ast.stmt) -> bool:
+    """Whether a statement may depend on `__name__`, which is `__main__` where its file is run by itself.
 
     Example:
-        >>> asks_for_its_name(ast.parse("x = __name__ == '__main__'").body[0])
+        >>> depends_on_name(ast.parse("x = __name__ == '__main__'").body[0])
         True
     """
-    return ast.dump(with_jupyters_name(statement)) != ast.dump(statement)
+    return ast.dump(replace_name_by_main(statement)) != ast.dump(statement)
 
 
-class _Named(ast.NodeTransformer):
+class _NameReplacer(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        if _is_its_name(node):
+        if _is_name_variable(node):
             return self.visit_Name(ast.copy_location(ast.Name("__name__", node.ctx), node))
         if ast.unparse(node.value).endswith("modules"):
             return node

@@ -1,6 +1,6 @@
-"""Facts of the functions, methods and attributes that a file does not define: Python's, and packages'.
+"""Tables of facts about functions, methods and attributes of Python and of packages.
 
-Code that stands in none of these tables may change what it is given (`touched_names.py`).
+Code that is not in these tables may change its arguments (`touched_names.py`).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = [
     "SWITCHES",
     "UNPICKLE",
     "WRITING",
-    "keeps_something",
+    "may_keep_state",
 ]
 
-# Methods of strings, containers, tensors and modules that make a value of a value.
+# Methods of strings, containers, tensors and modules that compute a value and change nothing.
 PURE_METHODS: Final = frozenset({
     "bool", "clone", "copy", "count", "cpu", "cuda", "decode", "detach", "device_count", "dim", "double", "encode",
     "endswith", "eval", "find", "float", "format", "get", "half", "index", "int", "is_available", "item", "items",
@@ -42,7 +42,7 @@ PURE_METHODS: Final = frozenset({
     "replace", "reshape", "rsplit", "rstrip", "size", "split", "splitlines", "squeeze", "startswith", "strip",
     "title", "to", "tolist", "union", "unsqueeze", "upper", "values", "view",
 })  # fmt: skip
-# Those, and methods that change nothing of their object but its weights.
+# These, and methods that change only the weights of their object.
 HARMLESS_METHODS: Final = PURE_METHODS | frozenset({
     "apply", "argmax", "argsort", "astype", "backward", "cat", "children", "close", "code", "describe", "difference",
     "elements", "flatten_parameters", "forward", "fromkeys", "head", "info", "intersection", "isalpha", "isdigit",
@@ -50,7 +50,7 @@ HARMLESS_METHODS: Final = PURE_METHODS | frozenset({
     "requires_grad_", "shape", "share_memory", "show", "state_dict", "std", "step", "sum", "swapcase", "t", "train",
     "transpose", "type", "unique", "zero_grad", "zfill",
 })  # fmt: skip
-# Methods that change their object as its owner means it.
+# Methods whose purpose is to change their object.
 CHANGING_METHODS: Final = frozenset({
     "__delattr__", "__delitem__", "__iadd__", "__ior__", "__setattr__", "__setitem__", "add", "add_module", "append",
     "appendleft", "clear", "difference_update", "discard", "extend", "extendleft", "insert", "intersection_update",
@@ -58,18 +58,18 @@ CHANGING_METHODS: Final = frozenset({
     "register_forward_pre_hook", "register_module", "register_parameter", "remove", "reverse", "rotate", "setdefault",
     "sort", "subtract", "symmetric_difference_update", "update",
 })  # fmt: skip
-# Methods that may give their object itself, or parts of it.
+# Methods that may return their object, or parts of it.
 GIVING_METHODS: Final = frozenset({
     "__enter__", "__getitem__", "__iter__", "apply", "children", "copy", "cpu", "cuda", "detach", "double", "eval",
     "expand", "flatten", "float", "get", "get_submodule", "half", "items", "modules", "named_buffers",
     "named_children", "named_modules", "numpy", "permute", "pop", "popitem", "popleft", "ravel", "requires_grad_",
     "reshape", "setdefault", "squeeze", "t", "to", "train", "transpose", "type", "unsqueeze", "values", "view",
 })  # fmt: skip
-# Functions that read what they are given, and give nothing of it.
+# Functions that read their arguments, and return no part of them.
 READING: Final = frozenset({
     "copy.deepcopy", "json.dump", "json.dumps", "pickle.dump", "pprint.pprint", "torch.is_tensor", "torch.save",
 })  # fmt: skip
-# Parts of packages by which code reaches what it does not name, or runs a text, or is run by Python itself.
+# Parts of packages by which code reaches objects that it does not name, runs a string, or is called by Python.
 REACH_ANYTHING: Final = (
     "IPython.get_ipython", "__main__", "bdb.", "builtins.", "cProfile.run", "cffi", "code.", "ctypes", "doctest",
     "forbiddenfruit", "gc.", "gorilla", "importlib.import_module", "importlib.reload", "inspect.currentframe",
@@ -77,25 +77,25 @@ REACH_ANYTHING: Final = (
     "profile.run", "pytest", "runpy", "sys._", "sys.addaudithook", "sys.displayhook", "sys.excepthook", "sys.modules",
     "sys.set", "threading.set", "timeit.", "trace.", "traceback.walk", "unittest", "wrapt",
 )  # fmt: skip
-# The makers of values that change when they are read: iterators, generators of numbers, tables that fill.
+# Constructors of values that change when they are read: iterators, random generators, defaultdicts.
 ALIVE: Final = frozenset({
     "Generator", "Random", "RandomState", "SystemRandom", "accumulate", "chain", "count", "cycle", "default_rng",
     "defaultdict", "enumerate", "filter", "finditer", "iter", "islice", "map", "product", "repeat", "reversed",
     "starmap", "tee", "zip",
 })  # fmt: skip
-# Methods of a module that give the module itself.
+# Methods of a module that return the module itself.
 GIVE_THEMSELVES: Final = frozenset({"cpu", "cuda", "double", "eval", "float", "half", "to", "train"})
-# Builtins that give something else than (parts of) what they are given; all others may give that.
+# Builtins that never return an argument or a part of one; all others may.
 FRESH_BUILTINS: Final = frozenset({
     "abs", "all", "any", "ascii", "bin", "bool", "bytes", "callable", "chr", "complex", "dir", "divmod", "float",
     "format", "hasattr", "hash", "hex", "id", "input", "int", "isinstance", "issubclass", "len", "oct", "ord", "pow",
     "print", "range", "repr", "round", "str", "sum",
 })  # fmt: skip
-# Those that only put what they are given into something else.
+# Builtins that only put their arguments into a container.
 HOLDING_BUILTINS: Final = frozenset({
     "dict", "enumerate", "frozenset", "list", "max", "min", "reversed", "set", "sorted", "tuple", "zip",
 })  # fmt: skip
-# All builtins that leave alone what they are given, or whose changes are followed.
+# All builtins that do not change their arguments, or whose changes are followed.
 KNOWN_BUILTINS: Final = FRESH_BUILTINS | frozenset({
     "__import__", "aiter", "anext", "bytearray", "classmethod", "compile", "delattr", "dict", "display", "enumerate",
     "exit", "filter", "frozenset", "getattr", "globals", "help", "iter", "list", "locals", "map", "max", "memoryview",
@@ -110,16 +110,16 @@ LEAVE_ALONE: Final = sys.stdlib_module_names | frozenset({
     "tokenizers", "torch", "torchaudio", "torchinfo", "torchmetrics", "torchsummary", "torchtext", "torchvision",
     "torchviz", "tqdm", "transformers", "wandb", "wordcloud", "xgboost", "yaml",
 })  # fmt: skip
-# Keywords of functions that then write to what they are given.
+# Keywords with which functions write to their arguments.
 WRITING: Final = frozenset({"inplace", "in_place", "op_flags", "overwrite_a", "overwrite_b", "overwrite_x"})
-# Builtins that reach any name, or set any attribute: whoever holds one by another name may do that.
+# Builtins that reach any name, or set any attribute, also under another name.
 REACH_ANY: Final = frozenset({
     "__builtins__", "__import__", "compile", "delattr", "eval", "exec", "execfile", "globals", "locals", "setattr",
     "vars",
 })  # fmt: skip
 # Functions of packages that set something in the package itself.
 SETS_STATE: Final = ("torch.set_default_", "torch.nn.modules.module.register_module_", "importlib.reload")
-# Magics of IPython that run no code of the notebook, and give no name a value. All others may do anything.
+# IPython magics that neither run code of the notebook nor bind a name. All others may do anything.
 HARMLESS_MAGICS: Final = frozenset({
     "aimport", "autoawait", "autocall", "automagic", "autoreload", "autosave", "bookmark", "cat", "cd", "clear",
     "colors", "conda", "config", "connect_info", "cp", "debug", "dhist", "dirs", "doctest_mode", "env", "gui", "hist",
@@ -130,35 +130,35 @@ HARMLESS_MAGICS: Final = frozenset({
     "set_env", "sx", "system", "tb", "tensorboard", "tensorflow_version", "unalias", "uv", "version_information",
     "watermark", "who", "who_ls", "whos", "writefile", "xmode",
 })  # fmt: skip
-# Magics of cells in another language, or that write them to a file: they leave the names of the notebook alone.
+# Magics of cells in another language, or written to a file: they do not change names of the notebook.
 FOREIGN_CELLS: Final = frozenset({
     "!", "HTML", "R", "SVG", "bash", "bigquery", "cmd", "debug", "file", "html", "javascript", "js", "julia", "latex",
     "markdown", "mermaid", "node", "perl", "powershell", "pypy", "python", "python2", "python3", "ruby", "script",
     "sh", "shell", "sql", "svg", "sx", "system", "writefile", "script_magic",
 })  # fmt: skip
-# A value that is set in these parts of a package changes no answer.
+# Setting a value in these parts of a package does not change answers.
 SWITCHES: Final = (
     "logging", "matplotlib", "pandas", "torch.autograd", "torch.backends", "torch.cuda", "torch.multiprocessing",
     "tqdm", "warnings", "seaborn", "plotly",
 )  # fmt: skip
-# Functions that make objects of a pickle, and the methods of their classes that this runs.
+# Functions that load a pickle, and the methods of classes that this calls.
 UNPICKLE: Final = frozenset({
     "cloudpickle.load", "cloudpickle.loads", "dill.load", "dill.loads", "joblib.load", "pandas.read_pickle",
     "pickle.load", "pickle.loads", "torch.load",
 })  # fmt: skip
 RUN_BY_A_PICKLE: Final = ("__new__", "__reduce__", "__reduce_ex__", "__setstate__")
-# Methods that run while an object or a class is made.
+# Methods that run while an object or a class is created.
 MAKING: Final = frozenset({
     "__class_getitem__", "__init__", "__init_subclass__", "__new__", "__post_init__", "__prepare__", "__set_name__",
 })  # fmt: skip
-# Attributes by which code is reached that no name leads to: frames, closures, what a function is made of.
+# Attributes that reach objects without their names: frames, closures, the parts of a function.
 REFLECTIVE: Final = frozenset({
     "__builtins__", "__closure__", "__globals__", "__self__", "__subclasses__", "ag_frame", "cell_contents", "cr_frame",
     "f_back",
     "f_builtins",
     "f_globals", "f_locals", "gi_frame", "tb_frame",
 })  # fmt: skip
-# Decorators after which a function keeps nothing from call to call. Others, as `functools.lru_cache`, may.
+# Decorators that add no state between calls. Others, such as `functools.lru_cache`, may.
 _KEEP_NOTHING: Final = frozenset({
     "abstractmethod", "asynccontextmanager", "classmethod", "contextmanager", "dataclass", "deprecated", "enable_grad",
     "final", "inference_mode", "jit", "no_grad", "njit", "overload", "override", "property", "register",
@@ -167,11 +167,11 @@ _KEEP_NOTHING: Final = frozenset({
 })  # fmt: skip
 
 
-def keeps_something(decorator: str) -> bool:
-    """Whether a function may keep something from call to call after it was decorated, by the decorator's name.
+def may_keep_state(decorator: str) -> bool:
+    """Whether a decorator of this name may let a function keep state between calls.
 
     Example:
-        >>> keeps_something("functools.lru_cache"), keeps_something("torch.no_grad")
+        >>> may_keep_state("functools.lru_cache"), may_keep_state("torch.no_grad")
         (True, False)
     """
     return decorator.split(".")[-1] not in _KEEP_NOTHING

@@ -1,6 +1,6 @@
-"""The names that a piece of a user's code mentions, and its use of them, as far as the code itself says it.
+"""Collect the names that a piece of a user's code mentions, and how it uses them.
 
-Nothing is run, and nothing is followed: `f(config)` gives `config` to `f`, whatever `f` does with it.
+Nothing is run, and calls are not followed: `f(config)` passes `config` to `f`, whatever `f` does with it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pocketrnn_export.source_code.code_facts import (
     Definition,
     Function,
     Import,
-    arguments_of,
-    first_parameter,
-    head_of,
-    imported_names,
-    is_given_its_class,
-    is_weight,
-    modules_of_import,
-    only_new,
+    find_only_new_names,
+    first_parameter_name,
+    is_weight_access,
+    list_arguments,
+    list_head_expressions,
+    list_imported_modules,
+    list_imported_names,
+    takes_class,
 )
 from pocketrnn_export.source_code.known_code import (
     CHANGING_METHODS,
@@ -37,7 +37,7 @@ from pocketrnn_export.source_code.known_code import (
     WRITING,
 )
 
-__all__ = ["Mentions", "mentions_of"]
+__all__ = ["Mentions", "collect_mentions"]
 
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
@@ -45,28 +45,28 @@ _JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
 
 @dataclass
 class Mentions:
-    """The use that some code makes of names.
+    """How some code uses names.
 
     Attributes:
         loads: the names that it uses, and parts of them, as `sys.modules`.
-        binds: the names of the file that it gives a value as `global`.
-        imports: the names that it imports, with what they stand for.
+        binds: the global names that it binds by `global`.
+        imports: the names that it imports, with their full names.
         modules: the modules that it imports.
-        writes: what it writes to, as `config` of `config["a"] = 3` and `F.relu` of `F.relu = f`.
-        weights: what it writes to that is a weight by its name, as `model` of `model.fc.weight.data[0] = 3`.
-        through: functions, classes and methods to whose result it writes, as `get` of `get()["a"] = 3`.
-        hands: the names that it gives to other names (to "") or to a call, with the name that is called, and whether
-            it gives a part, as of `config["sizes"]`.
-        aliases: the names that it gives what another name stands for, or what a call gives that is given that name:
-            `c` of `c = config` and `c = f(config)`, with what `hands` has.
-        made: the names that it gives what a call gives, with what is called, as `Net` or `net.layers`.
-        mixes: the names that it gives to a call beside another name: that name, and as `hands`.
-        methods: the methods that it calls and that are not known, each with its object, `net` or `net.layers`.
+        writes: the objects that it writes to: `config` in `config["a"] = 3`, and `F.relu` in `F.relu = f`.
+        weights: the objects whose weights, by their names, it writes to: `model` in `model.fc.weight.data[0] = 3`.
+        through: functions, classes and methods to whose result it writes: `get` in `get()["a"] = 3`.
+        hands: the names that it assigns to names ("") or passes to a call, each with the name of the call, and whether
+            only a part is passed, as in `config["sizes"]`.
+        aliases: the names that it assigns another name's object, or the result of a call with that name as argument:
+            `c` in `c = config` and `c = f(config)`, with the members of `hands`.
+        made: the names that it assigns the result of a call, with the called name, `Net` or `net.layers`.
+        mixes: the names that it passes to a call together with another name: the latter, and as in `hands`.
+        methods: the unknown methods that it calls, each with its object, `net` or `net.layers`.
         calls: the names that it calls.
-        returns_given: whether it gives a parameter itself.
-        writes_given: whether it writes to what a parameter or a loop gives it.
-        sets_given: whether it sets an attribute of that, and no weight.
-        anything: what in it may reach any name or object; empty if nothing.
+        returns_given: whether it returns a parameter.
+        writes_given: whether it writes to the object of a parameter or of a loop variable.
+        sets_given: whether it sets an attribute of such an object that is not a weight.
+        anything: an expression in it that may reach any name or object; empty if there is none.
     """
 
     loads: set[str] = field(default_factory=set)
@@ -88,44 +88,44 @@ class Mentions:
     anything: str = ""
 
     def add(self, other: Mentions) -> None:
-        """Add what other code does."""
+        """Add the mentions of other code."""
         for one in fields(self):
             mine, others = getattr(self, one.name), getattr(other, one.name)
             setattr(self, one.name, mine or others if isinstance(mine, bool | str) else mine | others)
 
 
-def mentions_of(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
-    """The effects of a top-level statement when it is run, and of the functions in it when they are called.
+def collect_mentions(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
+    """Return the mentions of a top-level statement when it is run, and of its functions when they are called.
 
     Args:
         node: the statement.
-        packages: names that stand for packages or parts of them.
+        packages: the names of packages or parts of them.
 
     Example:
-        >>> now, later = mentions_of(ast.parse("def f(c=config):\\n    c.clear(); names.append(3)").body[0], set())
+        >>> now, later = collect_mentions(ast.parse("def f(c=config):\\n    c.clear(); names.append(3)").body[0], set())
         >>> now.hands, later.writes, later.writes_given
         ({('config', '', False)}, {'names'}, True)
     """
-    reader = _Reader(packages)
+    reader = _MentionReader(packages)
     reader.statement(node)
     return reader.now, reader.later
 
 
-class _Reader:
-    """Reads code: a statement of the file, or with `local` names the body of a function."""
+class _MentionReader:
+    """Reads code: a statement of the file, or the body of a function with its `local` names."""
 
     def __init__(self, packages: Set[str]) -> None:
         self.packages = packages
         self.now = Mentions()
         self.later = Mentions()
-        # The functions whose results are handed on.
+        # The functions whose results are used.
         self.returned: set[str] = set()
         # The class whose body is read.
         self.holder = ""
         self.local: Set[str] = frozenset()
         self.fresh: Set[str] = frozenset()
         self.parameters: Set[str] = frozenset()
-        # For a method: its first parameter, its class, and whether it is given the class in place of an object.
+        # For a method: its first parameter, its class, and whether that parameter is the class and not an object.
         self.itself = ""
         self.of_class: ast.ClassDef | None = None
         self.gets_class = False
@@ -134,22 +134,22 @@ class _Reader:
 
     def statement(self, node: ast.AST) -> None:
         if isinstance(node, Function):
-            self.all(head_of(node), "")
+            self.all(list_head_expressions(node), "")
             self.body(node, None)
         elif isinstance(node, ast.ClassDef):
-            for one in head_of(node):
+            for one in list_head_expressions(node):
                 self.given(one, "", {node.name})
             for part in node.body:
                 if isinstance(part, Function):
-                    self.all(head_of(part), "")
+                    self.all(list_head_expressions(part), "")
                     self.body(part, node)
                 else:
                     self.holder = node.name
                     self.statement(part)
                     self.holder = ""
         elif isinstance(node, Import):
-            self.now.imports.update(imported_names(node))
-            self.now.modules |= modules_of_import(node)
+            self.now.imports.update(list_imported_names(node))
+            self.now.modules |= list_imported_modules(node)
         elif isinstance(node, ast.Return):
             every = [node.value, *getattr(node.value, "elts", ())]
             self.now.returns_given |= any(isinstance(one, ast.Name) and one.id in self.parameters for one in every)
@@ -166,7 +166,7 @@ class _Reader:
             self.assignment(node)
 
     def assignment(self, node: ast.AST) -> None:
-        """Any other statement: its targets, and what it has in them."""
+        """Read any other statement: its targets and its values."""
         given = [*getattr(node, "targets", ()), getattr(node, "target", None), getattr(node, "optional_vars", None)]
         targets = {self.holder}
         for target in filter(None, given):
@@ -175,7 +175,7 @@ class _Reader:
                     self.write(one, one)
                     self.value(one.value, None)
                     self.value(getattr(one, "slice", None), None)
-                    targets.add(_dotted(one).split(".")[0])
+                    targets.add(_dotted_name(one).split(".")[0])
                 elif isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
                     targets.add(one.id)
                     if isinstance(node, ast.AugAssign | ast.Delete):
@@ -194,7 +194,7 @@ class _Reader:
                         self.statement(one)
 
     def given(self, value: ast.expr | None, to: str | None, targets: Set[str]) -> None:
-        """A value that some names, or what they stand for, are given."""
+        """Read a value that is assigned to some names, or passed to `to`."""
         before, self.now.hands = self.now.hands, set()
         made, self.returned = self.returned, set()
         self.value(value, to)
@@ -205,8 +205,8 @@ class _Reader:
         self.returned |= made
 
     def body(self, node: Definition | ast.GeneratorExp, of_class: ast.ClassDef | None) -> None:
-        """The part that runs later: the body of a function."""
-        inner = _Reader(self.packages)
+        """Read the part that runs later: the body of a function."""
+        inner = _MentionReader(self.packages)
         bound, parameters = set[str](), set[str]()
         for part in ast.walk(node):
             if isinstance(part, ast.arg):
@@ -218,10 +218,10 @@ class _Reader:
         of_file = {name for part in ast.walk(node) if isinstance(part, ast.Global) for name in part.names}
         inner.local = (self.local | bound | parameters) - of_file
         inner.parameters = parameters
-        inner.fresh = only_new(node) - parameters
+        inner.fresh = find_only_new_names(node) - parameters
         if isinstance(node, Function) and of_class is not None:
-            inner.itself = first_parameter(node)
-            inner.of_class, inner.gets_class = of_class, is_given_its_class(node)
+            inner.itself = first_parameter_name(node)
+            inner.of_class, inner.gets_class = of_class, takes_class(node)
         else:
             inner.itself, inner.of_class, inner.gets_class = self.itself, self.of_class, self.gets_class
         if isinstance(node, ast.GeneratorExp):
@@ -234,7 +234,7 @@ class _Reader:
         self.later.add(inner.now)
         self.later.add(inner.later)
 
-    # --- expressions; `to` is who is given the value: a call, "" for a name, None where it is only read
+    # --- expressions; `to` is the receiver of the value: a call, "" for a name, None where it is only read
 
     def all(self, nodes: Iterable[ast.expr | None], to: str | None) -> None:
         for node in nodes:
@@ -285,42 +285,46 @@ class _Reader:
             return
         self.now.loads.add(name)
         if name in REACH_ANY or name in _JUPYTERS:
-            self.reaches(name)
+            self.note_reach(name)
         if to is not None:
             self.now.hands.add((name, to, False))
 
     def part(self, node: ast.Attribute | ast.Subscript, to: str | None) -> None:
-        if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _chain(node)):
-            self.reaches(ast.unparse(node))
+        if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _list_chain(node)):
+            self.note_reach(ast.unparse(node))
         if isinstance(node, ast.Subscript):
             self.value(node.slice, None)
         elif node.attr in CHANGING_METHODS and to is not None:
             # `map(config.update, ...)`
             self.write(node, node.value)
-        root = _root(node)
+        root = _find_root(node)
         if not isinstance(root, ast.Name):
             self.value(root, "" if to is None else to)
         elif root.id not in self.local:
             self.name(root.id, None)
-            self.now.loads.add(_dotted(node))
-            if (to is not None or isinstance(node, ast.Subscript)) and not is_weight(node):
+            self.now.loads.add(_dotted_name(node))
+            if (to is not None or isinstance(node, ast.Subscript)) and not is_weight_access(node):
                 self.now.hands.add((root.id, to or "", True))
 
     def call(self, node: ast.Call, to: str | None) -> None:
-        called, arguments = node.func, arguments_of(node)
-        if isinstance(called, ast.Attribute) and ast.unparse(called.value) == "get_ipython()" and _is_known(node):
+        called, arguments = node.func, list_arguments(node)
+        if (
+            isinstance(called, ast.Attribute)
+            and ast.unparse(called.value) == "get_ipython()"
+            and _is_harmless_command(node)
+        ):
             return
-        root = _root(called)
+        root = _find_root(called)
         name = root.id if isinstance(root, ast.Name) else ""
         if isinstance(called, ast.Name) and name not in self.local:
             self.now.calls.add(name)
             self.returned |= {name} if to is not None else set()
-        given: str | None = _dotted(called) or "()"
+        given: str | None = _dotted_name(called) or "()"
         if isinstance(called, ast.Name):
             if called.id in ("vars", "getattr", "type", "dir") and arguments:
                 # `vars(config)["a"]` is a part of it.
                 if any(getattr(one, "value", None) in REFLECTIVE for one in arguments):
-                    self.reaches(ast.unparse(node))
+                    self.note_reach(ast.unparse(node))
                 self.all(arguments, to or "")
                 return
             if called.id == "super":
@@ -337,8 +341,8 @@ class _Reader:
             self.value(called, "")
         for keyword in node.keywords:
             if keyword.arg == "out" or keyword.arg in WRITING:
-                self.writes_to([keyword.value, *node.args])
-        roots = {one: one_root.id for one in arguments if isinstance(one_root := _root(one), ast.Name)}
+                self.write_to_all([keyword.value, *node.args])
+        roots = {one: one_root.id for one in arguments if isinstance(one_root := _find_root(one), ast.Name)}
         receiver = {name} if isinstance(called, ast.Attribute) and called.attr not in HARMLESS_METHODS else set()
         for argument in arguments:
             self.given(argument, given, set() if given is None else receiver)
@@ -365,31 +369,31 @@ class _Reader:
             self.returned.add(f"{root}.{method}")
         if changes:
             of_package = root in self.packages and root not in self.local
-            if not of_package or method.startswith("__") or (method in CHANGING_METHODS and of is not _root(of)):
+            if not of_package or method.startswith("__") or (method in CHANGING_METHODS and of is not _find_root(of)):
                 self.write(called, of)
             if of_package or not root or hasattr(builtins, root):
                 # `dict.update(config, ...)`, `nn.init.zeros_(layer.weight)`
-                self.writes_to(arguments)
+                self.write_to_all(arguments)
         elif method not in PURE_METHODS and root and root not in self.local:
-            self.now.methods.add((_dotted(of), method))
+            self.now.methods.add((_dotted_name(of), method))
 
-    # --- what is written to
+    # --- writes
 
-    def writes_to(self, nodes: Iterable[ast.expr]) -> None:
+    def write_to_all(self, nodes: Iterable[ast.expr]) -> None:
         for node in nodes:
             if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.List | ast.Starred):
                 self.write(node, node)
 
     def write(self, target: ast.expr, node: ast.expr) -> None:
-        """Code writes to what an expression gives: by `target`, which is the expression, or a call of its method."""
-        chain = list(_chain(node))
+        """Record a write to the object of an expression: `target` is the expression, or a call of its method."""
+        chain = list(_list_chain(node))
         root, depth = chain[-1], len(chain) - (target is node)
-        sets = isinstance(target, ast.Call) or (isinstance(target, ast.Attribute) and _is_set(target))
-        weight = is_weight(node)
+        sets = isinstance(target, ast.Call) or (isinstance(target, ast.Attribute) and _sets_attribute(target))
+        weight = is_weight_access(node)
         if not isinstance(root, ast.Name):
             parts: list[ast.AST] = [*ast.iter_child_nodes(root)]
             if isinstance(root, ast.Call):
-                called, of = _dotted(root.func), root.func
+                called, of = _dotted_name(root.func), root.func
                 if called in HOLDING_BUILTINS | {"getattr", "super", "type", "vars"}:
                     parts = [*root.args]
                 elif called.split(".")[0] in self.local or (
@@ -400,11 +404,11 @@ class _Reader:
                     self.now.through.add(called)
                     parts = []
             for name in (n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)):
-                self.write_name(name, name, depth + 1, weight=weight, sets=sets)
+                self.record_write(name, name, depth + 1, weight=weight, sets=sets)
             return
-        self.write_name(root.id, _dotted(node), depth, weight=weight, sets=sets)
+        self.record_write(root.id, _dotted_name(node), depth, weight=weight, sets=sets)
 
-    def write_name(self, name: str, dotted: str, depth: int, *, weight: bool, sets: bool) -> None:
+    def record_write(self, name: str, dotted: str, depth: int, *, weight: bool, sets: bool) -> None:
         if name not in self.local:
             (self.now.weights if weight else self.now.writes).add(dotted)
             return
@@ -413,7 +417,7 @@ class _Reader:
             if self.gets_class or "__class__" in attribute or (depth > 1 and not attribute):
                 self.now.writes.add(self.of_class.name)
                 return
-            if depth < 2 or not attribute or f".{attribute[0]}" in only_new(self.of_class):
+            if depth < 2 or not attribute or f".{attribute[0]}" in find_only_new_names(self.of_class):
                 return
             self.now.writes.add(self.of_class.name)
         elif name in self.fresh and depth < 2:
@@ -421,28 +425,28 @@ class _Reader:
         self.now.writes_given = True
         self.now.sets_given |= sets and not weight
 
-    def reaches(self, what: str) -> None:
+    def note_reach(self, what: str) -> None:
         self.now.anything = self.now.anything or what[:60]
 
 
-def _is_known(node: ast.Call) -> bool:
-    """Whether it is a command of the shell, or a magic that leaves names alone."""
+def _is_harmless_command(node: ast.Call) -> bool:
+    """Whether a call is a shell command, or a magic that does not change names."""
     command = node.func.attr if isinstance(node.func, ast.Attribute) else ""
     magic = getattr(node.args[0], "value", None) if node.args else None
     return command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
 
 
-def _chain(node: ast.AST) -> Iterator[ast.AST]:
-    """An expression, what it is a part of, and so on: `a.b[0]`, `a.b` and `a`."""
+def _list_chain(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield an expression and the objects that it is a part of: `a.b[0]`, `a.b` and `a`."""
     yield node
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
         yield node
 
 
-def _dotted(node: ast.AST) -> str:
-    """`a.b` of `a.b[0].c`."""
-    *parts, root = _chain(node)
+def _dotted_name(node: ast.AST) -> str:
+    """Return `a.b` for `a.b[0].c`."""
+    *parts, root = _list_chain(node)
     dotted = getattr(root, "id", "")
     for part in reversed(parts):
         if not isinstance(part, ast.Attribute):
@@ -451,10 +455,10 @@ def _dotted(node: ast.AST) -> str:
     return dotted
 
 
-def _is_set(node: ast.Attribute) -> bool:
-    """Whether it is an attribute that gets a value, or a method that gives a module one."""
+def _sets_attribute(node: ast.Attribute) -> bool:
+    """Whether an attribute is assigned, or is a method that sets an attribute of a module."""
     return not isinstance(node.ctx, ast.Load) or node.attr.startswith(("__setattr__", "add_module", "register_"))
 
 
-def _root(node: ast.AST) -> ast.AST:
-    return list(_chain(node))[-1]
+def _find_root(node: ast.AST) -> ast.AST:
+    return list(_list_chain(node))[-1]

@@ -1,4 +1,4 @@
-"""The Python code in a Jupyter notebook, cell by cell. Nothing is run."""
+"""Read the Python code of a Jupyter notebook, cell by cell. Nothing is run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.json_file import parsed_json
+from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.source_code.known_code import FOREIGN_CELLS, HARMLESS_MAGICS
 
-__all__ = ["Cell", "parsed_statements", "python_file", "read_notebook"]
+__all__ = ["Cell", "parse_statements", "read_notebook", "read_python_file"]
 
-# A notebook holds what its cells printed, pictures included: some have 50 MB.
+# A notebook contains the outputs of its cells, also pictures: some have 50 MB.
 _LARGEST_FILE: Final = 256 * 2**20
 _GIVE: Final = "Give a notebook that Jupyter saved, or the code as a Python file."
-# Cell magics whose cell is Python that gives the notebook its names. A cell in another
-# language is left out; any other cell magic may run its cell in any way.
+# Cell magics whose cell is Python that binds names of the notebook. A cell in another language
+# is left out; any other cell magic may run its cell in any way.
 _PYTHON_CELLS: Final = frozenset({"time", "capture", "prun", "wandb"})
 # `%matplotlib inline`, `!pip install`, `files = !ls`, `model?`, without the spaces before.
 _MAGIC: Final = re.compile(r"[%!?].*|\w[\w.\[\]'\", ]*=\s*[%!].*|[\w.]+\?{1,2}\s*")
@@ -32,16 +32,16 @@ _TIMED: Final = re.compile(
 )
 # The options of %timeit and its like, such as `-n 10 -r1 -o`.
 _OPTIONS: Final = re.compile(r"^(?:-[a-z]+\s*(?:\d+\s+)?)*")
-# Cells that run as a function of their own, of which the other names are the notebook's.
+# Magics that run a cell as a function: its other names are the notebook's.
 _IN_A_FUNCTION: Final = frozenset({"timeit", "memit", "lprun", "mprun"})
-# Magics that do nothing where nothing stands after them.
+# Magics that do nothing without code after them.
 _TIMING: Final = _IN_A_FUNCTION | {"time", "prun", "store"}
 _GIVEN: Final = re.compile(r"(\w[\w.\[\]'\", ]*=)\s*([%!].*)")
 _NAMED: Final = re.compile(r"%(\w+)\s*(.*)")
 _CHANGES_FOLDER: Final = re.compile(r"%?cd\s+(\S.*)")
-# `%env NAME=value`, `%set_env NAME value`; but where Jupyter puts a variable's value in.
+# `%env NAME=value`, `%set_env NAME value`; except where Jupyter inserts a variable's value.
 _SETS_ENVIRONMENT: Final = re.compile(r"%(?:set_)?env\s+([^\s=]+)(?:\s*=|\s)\s*([^${]+)")
-# Commands that Jupyter takes without a % where no variable has that name.
+# Commands that Jupyter accepts without a % if no variable has that name.
 _AUTOMATIC: Final = re.compile(
     r"(?:apt|apt-get|cat|cd|conda|cp|git|head|less|ls|mkdir|mv|pip|pip3|pwd|rm|rmdir|unzip|wget)(?:\s+[^\s=(.].*)?"
 )
@@ -52,13 +52,13 @@ class Cell:
     """The Python code of one cell.
 
     Attributes:
-        name: what it is called in messages: `cell 3` for the third cell of code; empty for a Python file.
-        file: what its code calls its file in a traceback.
+        name: its name in messages: `cell 3` for the third code cell; empty for a Python file.
+        file: the name of its file in tracebacks.
         source: the code; lines that only Jupyter understands are `pass`, or calls of `get_ipython()` where they may
-            give a name its value.
+            bind a name.
         statements: its top-level statements.
-        count: as the how many-th it was last run, if the notebook says so.
-        whole: all that stands in the cell, in whatever language.
+        count: its execution count, if the notebook has one.
+        whole: the whole text of the cell, in any language.
     """
 
     name: str
@@ -70,30 +70,30 @@ class Cell:
 
 
 def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
-    """The cells of a notebook that are Python, and the names of those that are not.
+    """Return the Python cells of a notebook, and the names of the cells that are not Python 3.
 
     The notebook's format is 4, 3 or 2. Lines that are commands of Jupyter or of the shell (`%matplotlib inline`,
     `!pip install ...`, `data = !ls`) are left out, as are whole cells of other languages (`%%bash`).
 
     Raises:
-        InputError: the file cannot be read, is no notebook, or is one of another language.
+        InputError: the file cannot be read, is not a notebook, or is one of another language.
 
     Example:
         >>> cells, unreadable = read_notebook(Path("notebook.ipynb"))
         >>> cells[0].name
         'cell 1'
     """
-    document = parsed_json(_text(path), str(path), _GIVE, strict=False)
-    sources = list(_code_in(document))
+    document = parse_json(_read_text(path), str(path), _GIVE, strict=False)
+    sources = list(_list_code_cells(document))
     if not sources:
         raise InputError(f"{path} is no notebook: it has no cells of code.", _GIVE)
-    language = _language(document)
+    language = _find_language(document)
     if "python" not in language.lower():
         raise InputError(f"{path} is a notebook of {language[:40]!a}, not of Python.", _GIVE)
     cells, unreadable = [], []
     for number, (source, count) in enumerate(sources, 1):
         name = f"cell {number}"
-        python, statements = _parsed(source)
+        python, statements = _parse_cell(source)
         if statements is None:
             unreadable.append(name)
         else:
@@ -101,24 +101,24 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
     return cells, unreadable
 
 
-def python_file(path: Path) -> Cell:
-    """A Python file as one cell.
+def read_python_file(path: Path) -> Cell:
+    """Read a Python file as one cell.
 
     Raises:
-        InputError: it is no Python.
+        InputError: it is not Python 3.
 
     Example:
-        >>> python_file(Path("model.py")).file
+        >>> read_python_file(Path("model.py")).file
         'model.py'
     """
-    source = _text(path)
-    statements = parsed_statements(source)
+    source = _read_text(path)
+    statements = parse_statements(source)
     if statements is None:
         raise InputError(f"{path} is not Python 3.", "Run it with Python by itself, and correct it.")
     return Cell("", str(path), source, tuple(statements))
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InputError(
@@ -131,8 +131,8 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}.", _GIVE) from None
 
 
-def _code_in(document: Any) -> Iterator[tuple[str, int | None]]:
-    """The source of each cell of code, and when it was run. Format 4 has `cells`; 2 and 3 `worksheets` of these."""
+def _list_code_cells(document: Any) -> Iterator[tuple[str, int | None]]:
+    """Yield the source and execution count of each code cell. Format 4 has `cells`; 2 and 3 `worksheets` of cells."""
     sheets = [document]
     if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
         sheets = document["worksheets"]
@@ -147,7 +147,7 @@ def _code_in(document: Any) -> Iterator[tuple[str, int | None]]:
             yield "".join(line for line in lines if isinstance(line, str)), count if isinstance(count, int) else None
 
 
-def _language(document: Any) -> str:
+def _find_language(document: Any) -> str:
     metadata = document.get("metadata")
     for member in ("language_info", "kernelspec"):
         about = metadata.get(member) if isinstance(metadata, dict) else None
@@ -158,8 +158,8 @@ def _language(document: Any) -> str:
     return "python"
 
 
-def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
-    """The code as Python, and its statements; none where it is in another language; None where it is no Python 3."""
+def _parse_cell(source: str) -> tuple[str, list[ast.stmt] | None]:
+    """Return the code as Python and its statements: empty for another language, None where it is not Python 3."""
     stripped = source.lstrip()
     if stripped.startswith("%%"):
         magic = stripped[2:].split(maxsplit=1)[0] if stripped[2:].strip() else ""
@@ -167,53 +167,53 @@ def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
             head, *body = stripped.split("\n")
             if setup := _OPTIONS.sub("", head.removeprefix(f"%%{magic}").strip()):
                 body.insert(0, setup)
-            body = list(_without_magics(textwrap.dedent("\n".join(body)).split("\n"), automatic=False))
+            body = list(_replace_magics(textwrap.dedent("\n".join(body)).split("\n"), automatic=False))
             lines = [f"    {line}" if line.strip() else "" for line in body]
             source = "\n".join([f"def timed_cell():{'' if any(lines) else ' pass'}", *lines, "timed_cell()"])
-            return source, parsed_statements(source)
+            return source, parse_statements(source)
         if magic in FOREIGN_CELLS:
             return "", []
         if magic not in _PYTHON_CELLS:
             source = f"get_ipython().run_cell_magic({magic!r}, '', '')"
-            return source, parsed_statements(source)
-    statements = parsed_statements(source)
+            return source, parse_statements(source)
+    statements = parse_statements(source)
     if statements is not None:
         return source, statements
     # Only then: a line of a long string may begin with % or ! too.
     for more in (False, True):
-        python = textwrap.dedent("\n".join(_without_magics(source.split("\n"), automatic=more)))
-        statements = parsed_statements(python)
+        python = textwrap.dedent("\n".join(_replace_magics(source.split("\n"), automatic=more)))
+        statements = parse_statements(python)
         if statements is not None:
             break
     return python, statements
 
 
 def _is_expression(source: str) -> bool:
-    """Whether code is one expression, which gives no name a value."""
-    statements = parsed_statements(source)
+    """Whether code is a single expression statement."""
+    statements = parse_statements(source)
     return statements is not None and len(statements) == 1 and isinstance(statements[0], ast.Expr)
 
 
-def parsed_statements(source: str) -> list[ast.stmt] | None:
-    """The statements of Python code; None where it is no Python 3.
+def parse_statements(source: str) -> list[ast.stmt] | None:
+    """Parse Python code into statements; None where it is not Python 3.
 
     Example:
-        >>> len(parsed_statements("x = 1; y = 2"))
+        >>> len(parse_statements("x = 1; y = 2"))
         2
     """
     try:
         with warnings.catch_warnings():
-            # Such as an invalid escape in a string, which is the notebook's own affair.
+            # Such as an invalid escape in a string: the owner's code may warn.
             warnings.simplefilter("ignore")
-            # Refuses what ast.parse lets pass, such as a parameter that stands twice: nothing of such a cell ever ran.
+            # Refuses errors that ast.parse accepts, such as a duplicate parameter: such a cell never ran.
             symtable.symtable(source, "cell", "exec")
             return ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
-def _without_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
-    """The lines, with Python for those that only Jupyter understands, so that line numbers and blocks stay."""
+def _replace_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
+    """Replace lines that only Jupyter understands by Python, one for one, so that line numbers stay the same."""
     goes_on = False
     for line in lines:
         code = line.lstrip()
@@ -225,12 +225,12 @@ def _without_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
             yield before + timed[1] + timed[2]
             continue
         else:
-            yield before + _as_python(code) if is_magic else line
+            yield before + _translate_magic(code) if is_magic else line
         goes_on = (is_magic or goes_on) and line.endswith("\\")
 
 
-def _as_python(code: str) -> str:
-    """A line of Jupyter as Jupyter's own Python for it, where it gives a value or runs other code; else `pass`."""
+def _translate_magic(code: str) -> str:
+    """Translate a Jupyter line to Jupyter's Python call where it gives a value or runs other code; else to `pass`."""
     if given := _GIVEN.fullmatch(code):
         return f"{given[1]} get_ipython().getoutput({given[2]!r})"
     if setting := _SETS_ENVIRONMENT.fullmatch(code):

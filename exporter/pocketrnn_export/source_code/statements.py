@@ -1,4 +1,4 @@
-"""The top-level statements of a file or a notebook: the names that each binds, and what else it does."""
+"""List the top-level statements of a file or notebook, with the names that each binds and mentions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pocketrnn_export.source_code.code_facts import (
     Definition,
     Function,
     Import,
-    annotations_of,
-    defaults_of,
-    head_of,
-    imported_names,
+    find_defaults,
+    list_annotations,
+    list_head_expressions,
+    list_imported_names,
 )
-from pocketrnn_export.source_code.mentions import Mentions, mentions_of
+from pocketrnn_export.source_code.mentions import Mentions, collect_mentions
 from pocketrnn_export.source_code.notebook import Cell
 
 __all__ = [
     "Statement",
-    "bound_by",
-    "is_deleted",
-    "run_at_once",
-    "statements_of",
-    "symbols_of",
+    "find_bound_names",
+    "is_last_deleted",
+    "list_statements",
+    "make_symbol_table",
+    "walk_code_run_now",
 ]
 
 
@@ -36,11 +36,11 @@ class Statement:
 
     Attributes:
         index: its position among all statements.
-        cell: where it stands.
+        cell: the cell that contains it.
         node: its syntax tree.
-        binds: the names that it gives a value.
-        now: what it does with names when it is run.
-        later: what the functions in it do with names when they are called.
+        binds: the names that it binds.
+        now: its mentions when it is run.
+        later: the mentions of its functions when they are called.
         alone: whether it runs only where the file is run by itself.
     """
 
@@ -76,12 +76,12 @@ class Statement:
 
     @property
     def is_star(self) -> bool:
-        """Whether it is `from package import *`, and the names that this gives are not known."""
+        """Whether it is `from package import *`, which binds unknown names."""
         return self.binds == {"*"}
 
     @property
     def title(self) -> str:
-        """Its name in messages: `class RNN`, `import torch`, or how it begins."""
+        """Its name in messages: `class RNN`, `import torch`, or its beginning."""
         if isinstance(self.node, ast.ClassDef):
             return f"class {self.node.name}"
         if isinstance(self.node, Function):
@@ -90,21 +90,28 @@ class Statement:
         return first if len(first) <= 60 else f"{first[:57]}..."
 
 
-def statements_of(cells: Iterable[Cell]) -> list[Statement]:
-    """The statements of cells."""
-    parts = [(cell, part, alone) for cell in cells for node in cell.statements for part, alone in _parts(node, cell)]
+def list_statements(cells: Iterable[Cell]) -> list[Statement]:
+    """Return the statements of cells."""
+    parts = [
+        (cell, part, alone)
+        for cell in cells
+        for node in cell.statements
+        for part, alone in _split_statement(node, cell)
+    ]
     nodes = [node for _, part, _ in parts for node in ast.walk(part) if isinstance(node, Import)]
-    packages = {name for node in nodes for name, _ in imported_names(node)}
+    packages = {name for node in nodes for name, _ in list_imported_names(node)}
     return [
-        Statement(i, cell, part, frozenset() if alone else bound_by(part), *mentions_of(part, packages), alone)
+        Statement(
+            i, cell, part, frozenset() if alone else find_bound_names(part), *collect_mentions(part, packages), alone
+        )
         for i, (cell, part, alone) in enumerate(parts)
     ]
 
 
-def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statement, and whether it runs only where its file is run by itself, as a notebook is.
+def _split_statement(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
+    """Yield the parts of a statement, each with whether it runs only where its file is run by itself.
 
-    One for each name of an import of several.
+    An import of several names has one part for each.
     """
     if isinstance(node, Import):
         for alias in node.names:
@@ -115,63 +122,66 @@ def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
             )
             yield ast.copy_location(part, node), False
     elif isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}:
-        by_itself = _is_true_by_itself(node.test)
+        by_itself = _tests_for_main(node.test)
         if cell.name and by_itself is None:
             yield node, False
             return
         first, second = (node.orelse, node.body) if by_itself is False else (node.body, node.orelse)
-        yield from ((part, not cell.name or alone) for one in first for part, alone in _parts(one, cell))
+        yield from ((part, not cell.name or alone) for one in first for part, alone in _split_statement(one, cell))
         if not cell.name:
-            yield from (pair for one in second for pair in _parts(one, cell))
+            yield from (pair for one in second for pair in _split_statement(one, cell))
     else:
         yield node, False
 
 
-def _is_true_by_itself(test: ast.expr) -> bool | None:
-    """Whether a test holds where a file is run by itself, and only there, as `__name__ == "__main__"`; False for the
-    contrary; None for any other test."""
+def _tests_for_main(test: ast.expr) -> bool | None:
+    """Whether a test is true exactly where a file is run by itself, as `__name__ == "__main__"`; False for its
+    opposite; None for other tests."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
         return None
     sides = {getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)}
     return isinstance(test.ops[0], ast.Eq) if sides == {"__name__", "__main__"} else None
 
 
-def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a statement that run when it is met: not bodies of functions, nor decorators that only register."""
+def walk_code_run_now(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a statement that run with it: without function bodies and decorators of functions."""
     yield node
     if isinstance(node, Definition):
-        children: Iterable[ast.AST] = [*defaults_of(node).values(), *annotations_of(node)]
+        children: Iterable[ast.AST] = [*find_defaults(node).values(), *list_annotations(node)]
     elif isinstance(node, ast.ClassDef):
         children = [*node.bases, *node.keywords, *node.body]
     else:
         children = ast.iter_child_nodes(node)
     for child in children:
-        yield from run_at_once(child)
+        yield from walk_code_run_now(child)
 
 
-def bound_by(node: ast.stmt) -> frozenset[str]:
-    """The names that a statement gives a value."""
+def find_bound_names(node: ast.stmt) -> frozenset[str]:
+    """Return the names that a statement binds."""
     if isinstance(node, ast.ClassDef | Function):
-        # `def f(n=(SIZE := 3))` gives SIZE its value.
-        heads = (inner for head in head_of(node) for inner in run_at_once(head))
+        # `def f(n=(SIZE := 3))` binds SIZE.
+        heads = (inner for head in list_head_expressions(node) for inner in walk_code_run_now(head))
         return frozenset({node.name, *(n.target.id for n in heads if isinstance(n, ast.NamedExpr))})
     if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
         return frozenset({"*"})
     if isinstance(node, ast.Delete) or (isinstance(node, ast.AnnAssign) and node.value is None):
         return frozenset()
-    given = {n.target.id for n in run_at_once(node) if isinstance(n, ast.NamedExpr)}
-    return frozenset(s.get_name() for s in symbols_of(node).get_symbols() if s.is_assigned() or s.is_imported()) | given
+    given = {n.target.id for n in walk_code_run_now(node) if isinstance(n, ast.NamedExpr)}
+    return (
+        frozenset(s.get_name() for s in make_symbol_table(node).get_symbols() if s.is_assigned() or s.is_imported())
+        | given
+    )
 
 
-def symbols_of(node: ast.stmt) -> symtable.SymbolTable:
-    """Which names of a statement are whose, as Python's compiler sees it."""
+def make_symbol_table(node: ast.stmt) -> symtable.SymbolTable:
+    """Return the symbol table of a statement from Python's compiler."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return symtable.symtable(ast.unparse(node), "statement", "exec")
 
 
-def is_deleted(name: str, statements: Sequence[Statement]) -> bool:
-    """Whether the last that was done to a name is `del`: a builtin that had been hidden is one again."""
+def is_last_deleted(name: str, statements: Sequence[Statement]) -> bool:
+    """Whether the last statement on a name is `del`: a builtin that it hid is visible again."""
     for statement in reversed(statements):
         if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:
             return True

@@ -1,7 +1,6 @@
 """The known facts about the tensors of a trace: one table that all rules write and read.
 
-A tensor is looked up by its identity, and the table keeps every tensor that it knows, so that no other one can take
-over its identity.
+A tensor is looked up by its id, and the table keeps its tensors alive, so that no other tensor gets the same id.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from pocketrnn_export.torch_internals import whole_of
+from pocketrnn_export.torch_internals import base_tensor
 
 __all__ = ["Fact", "Facts"]
 
@@ -21,11 +20,11 @@ class Fact:
     """The known facts about a tensor.
 
     Attributes:
-        lengths: the kind of numbers that are made of the given lengths: `given`, `negated`, `falling`, `rising`,
+        lengths: how the numbers follow from the given lengths: `given`, `negated`, `falling`, `rising`,
             `falling order` (the positions that sort them so), `longest`; empty for other numbers.
-        whole: whether it holds lengths of which the longest is the whole width.
-        width: the width that the longest of these lengths is; None where that is not known.
-        iteration: the loop and the iteration that made it; None where no loop did.
+        whole: whether it holds lengths of which the longest equals the whole width.
+        width: the width that equals the longest of these lengths; None if that is not known.
+        iteration: the loop and the iteration that made it; None outside of loops.
         zero_past_end: whether it is zero past the end of each row: the output of a packed layer.
     """
 
@@ -58,16 +57,16 @@ class Facts:
         return _NOTHING if known is None or known[0] is not value else known[1]
 
     def note(self, value: Any, **known: Any) -> None:
-        """Note attributes of the fact of a tensor; the others stay. A value that is not a tensor is not noted."""
+        """Set attributes of a tensor's fact; the others stay. A value that is not a tensor is ignored."""
         if isinstance(value, Tensor):
             self._known[id(value)] = (value, replace(self.of(value), **known))
 
     def forget(self, value: Any) -> None:
-        """Nothing is known of a tensor that was written into, nor of what it shows, and of what shows it."""
+        """Drop the facts of a tensor that was written into, and of all tensors that share its memory."""
         if not isinstance(value, Tensor):
             return
-        whole = whole_of(value)
-        shown = [key for key, (tensor, _) in self._known.items() if whole_of(tensor) is whole]
+        whole = base_tensor(value)
+        shown = [key for key, (tensor, _) in self._known.items() if base_tensor(tensor) is whole]
         for key in (id(value), *shown):
             self._known.pop(key, None)
 

@@ -1,12 +1,12 @@
-"""One trace of a module: the surroundings of its forward meanwhile, and the facts found on the way.
+"""One trace of a module: the patches and rules that are active during its forward, and the facts found on the way.
 
-A `TraceSession` wraps forward once and enters one `TorchFunctionMode`. Every function of torch that forward calls goes
-through the topics of the session in their order (loops, lengths and their like, device, sizes), and in each through its
-rules. A `Rule` is the names of functions, when it may hold, and how it rewrites such a call: it gives the result, or
-declines and says why. The calls in a rule's rewrite go to the topics after its own, so that no rule meets itself.
+A `TraceSession` wraps forward once and enters one `TorchFunctionMode`. Every torch function that forward calls goes
+through the topics of the session in order (loops, lengths and the like, device, sizes), and in each through its rules.
+A `Rule` has the names of functions, a condition, and a function that rewrites such a call: it returns the result, or
+declines with a reason. The calls in a rule's rewrite go to the topics after its own, so a rule never meets itself.
 
-All that is changed outside of the mode (names of the user's files, methods of sizes, layers of torch) are patches: on
-one ExitStack, under one lock, in force for the tracing thread only. Other threads see no session.
+All changes outside of the mode (names of the user's files, methods of sizes, layers of torch) are patches: on one
+ExitStack, under one lock, active in the tracing thread only. Other threads have no session.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from typing import Any, Final, Self
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import users_line
-from pocketrnn_export.module_runs.cpu_run import silent
-from pocketrnn_export.module_runs.kept_attributes import attributes_kept
+from pocketrnn_export.intake.user_frames import describe_user_line
+from pocketrnn_export.module_runs.cpu_run import silence_output
+from pocketrnn_export.module_runs.kept_attributes import restore_attributes
 from pocketrnn_export.torch_internals import (
     FunctionMode,
-    buffer_hooks_aside,
-    environment_of,
-    expression_of,
-    hint_of,
-    methods_replaced,
-    symbol_of,
+    remove_buffer_hooks,
+    replace_methods,
+    shape_environment,
+    size_expression,
+    size_hint,
+    size_symbol,
 )
 from pocketrnn_export.tracing.facts import Facts
-from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, renamed_sizes
-from pocketrnn_export.tracing.sizes.not_implemented import no_truth_of_not_implemented
+from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, rename_sizes
+from pocketrnn_export.tracing.sizes.not_implemented import refuse_not_implemented_truth
 from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
-from pocketrnn_export.tracing.used_rules import is_left_out, note_use
+from pocketrnn_export.tracing.used_rules import is_rule_left_out, note_use
 
 __all__ = [
     "Call",
@@ -53,16 +53,16 @@ __all__ = [
     "Topic",
     "TraceSession",
     "always",
-    "current",
+    "current_session",
     "declined",
-    "environment_in",
     "exporting",
-    "given_whole",
+    "find_environment",
     "in_a_loop",
-    "of_two_texts",
+    "is_torchscript_trace",
+    "mark_full_width",
     "on_a_branch",
     "rule",
-    "scripting",
+    "takes_two_texts",
 ]
 
 _log = logging.getLogger(__name__)
@@ -70,19 +70,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Declined:
-    """Why a rule does not hold for a call."""
+    """The reason why a rule does not apply to a call."""
 
     reason: str
 
 
 def declined(reason: str) -> Declined:
-    """A rule's result where it does not hold: the reason."""
+    """Make a rule's result for a call that it does not apply to."""
     return Declined(reason)
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a function of torch: the function, the name by which rules know it, and what it is given."""
+    """A call of a torch function: the function, the name by which rules know it, and its arguments."""
 
     func: Any
     args: tuple[Any, ...] = ()
@@ -90,13 +90,13 @@ class Call:
 
     @property
     def name(self) -> str:
-        """`view` of `Tensor.view`; `data.__get__` of the attribute `x.data`."""
+        """The function's name: `view` for `Tensor.view`; `data.__get__` for the attribute `x.data`."""
         name = getattr(self.func, "__name__", "")
         return f"{getattr(self.func.__self__, '__name__', '')}.__get__" if name == "__get__" else name
 
     @property
     def input_first(self) -> Call:
-        """The same with its input in the first place also where it is named, as in `torch.narrow(input=x, ...)`."""
+        """The same call with its input as the first argument, also if it is a keyword: `torch.narrow(input=x, ...)`."""
         name = next((name for name in ("input", "tensor") if name in self.kwargs), None)
         if self.args or name is None:
             return self
@@ -104,7 +104,7 @@ class Call:
         return Call(self.func, (self.kwargs[name],), others)
 
     def run(self) -> Any:
-        """The result of the function."""
+        """Call the function."""
         return self.func(*self.args, **self.kwargs)
 
 
@@ -113,9 +113,9 @@ class Rule:
     """How calls of some functions are rewritten.
 
     Attributes:
-        names: of the functions.
-        rewrite: of (session, *args, **kwargs) of the call: what it gives in the call's place, or `declined(reason)`.
-        when: of a session: why the rule holds for no call of it at present; empty where it may hold.
+        names: the names of the functions.
+        rewrite: takes (session, *args, **kwargs) of the call; returns the new result, or `declined(reason)`.
+        when: takes a session; returns the reason why the rule applies to no call now; empty if it may apply.
 
     Example:
         >>> narrow(session, x, 1, 0, 5)
@@ -128,7 +128,7 @@ class Rule:
 
     @functools.cached_property
     def title(self) -> str:
-        """Its file and function, as `order_statistics.median`."""
+        """Its file and function, such as `order_statistics.median`."""
         return f"{str(self.rewrite.__module__).rpartition('.')[2]}.{self.rewrite.__name__}"
 
     def __call__(self, session: TraceSession, *args: Any, **kwargs: Any) -> Any:
@@ -137,27 +137,27 @@ class Rule:
 
 
 def always(_: TraceSession) -> str:
-    """Rules that hold in every trace."""
+    """The condition of rules that apply in every trace."""
     return ""
 
 
 def exporting(session: TraceSession) -> str:
-    """Rules for `torch.export`, which sees a size as a `torch.SymInt`."""
+    """The condition of rules for `torch.export`, where a size is a `torch.SymInt`."""
     return "in a trace for TorchScript" if session.scripted else ""
 
 
 def in_a_loop(session: TraceSession) -> str:
-    """Rules for what an iteration of a loop over a size does."""
+    """The condition of rules for an iteration of a loop over a size."""
     return "" if session.running else "no loop over a size runs"
 
 
 def on_a_branch(session: TraceSession) -> str:
-    """Rules that make a program general, for a trace on chosen sizes."""
+    """The condition of rules that make a program general, for a trace on chosen sizes."""
     return "the trace is that of the example" if session.branch is None else ""
 
 
 def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[[Callable[..., Any]], Rule]:
-    """Make a function the rule for functions of these names.
+    """Make a function the rule for torch functions with these names.
 
     Example:
         >>> @rule("logdet", when=exporting)
@@ -167,28 +167,28 @@ def rule(*names: str, when: Callable[[TraceSession], str] = always) -> Callable[
     return lambda rewrite: Rule(names, rewrite, when)
 
 
-def _as_it_is(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+def _proceed_unchanged(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     return proceed(call)
 
 
-def _nothing(_: TraceSession, _call: Call, _result: Any) -> None:
-    """Nothing is noted of a result."""
+def _note_nothing(_: TraceSession, _call: Call, _result: Any) -> None:
+    """Note nothing about a result."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """Rules about one thing.
+    """Rules about one topic.
 
     Attributes:
-        rules: in their order; the first that does not decline rewrites the call.
-        around: of (session, call, proceed), runs for every call: `proceed(call)` gives what the rules, or else the
-            topics after this one, make of it.
-        after: notes what is known of the result of a call that no rule of this topic rewrote.
+        rules: the rules, in order; the first that does not decline rewrites the call.
+        around: takes (session, call, proceed) and runs for every call: `proceed(call)` returns the result of the rules,
+            or else of the topics after this one.
+        after: notes facts about the result of a call that no rule of this topic rewrote.
     """
 
     rules: Sequence[Rule] = ()
-    around: Callable[[TraceSession, Call, Callable[[Call], Any]], Any] = _as_it_is
-    after: Callable[[TraceSession, Call, Any], None] = _nothing
+    around: Callable[[TraceSession, Call, Callable[[Call], Any]], Any] = _proceed_unchanged
+    after: Callable[[TraceSession, Call, Any], None] = _note_nothing
 
     @functools.cached_property
     def by_name(self) -> dict[str, list[Rule]]:
@@ -205,59 +205,59 @@ class Loop:
     """A loop over a size of the input.
 
     Attributes:
-        count: how many iterations it has, a torch.SymInt.
-        where: its line in the module's code, as one shows it in an error.
+        count: the number of its iterations, a torch.SymInt.
+        where: its line in the module's code, as an error shows it.
     """
 
     count: Any
     where: str
 
 
-class _Here(threading.local):
+class _ThreadState(threading.local):
     session: TraceSession | None = None
 
 
-_here: Final = _Here()
-# Patches are of the process, though only the tracing thread is answered otherwise.
+_here: Final = _ThreadState()
+# Patches change the whole process, though they act only in the tracing thread.
 _LOCK: Final = threading.RLock()
 
 
-def current() -> TraceSession | None:
-    """The session of this thread; None where it traces nothing."""
+def current_session() -> TraceSession | None:
+    """The session of this thread; None if it is not tracing."""
     return _here.session
 
 
-def scripting() -> bool:
+def is_torchscript_trace() -> bool:
     """Whether this thread traces for TorchScript, where a size is a tensor."""
     session = _here.session
     return session is not None and session.scripted
 
 
 class TraceSession:
-    """While it is entered, forward of a module is traced by rules.
+    """A context in which the forward of a module is traced by rules.
 
     Args:
-        module: a copy to be traced; its `forward` is wrapped, and given back after.
+        module: a copy to trace; its `forward` is wrapped, and restored afterwards.
         topics: the rules, in order.
-        patches: what else is changed meanwhile, each given the session.
-        log: takes note of what forward asks about sizes.
-        scripted: whether it is traced for TorchScript, where a size is a tensor.
-        branches: one branch to trace in general; several, of which each but the first is taken where its choice holds;
+        patches: functions from the session to further context managers.
+        log: records forward's conditions on sizes.
+        scripted: whether the trace is for TorchScript, where a size is a tensor.
+        branches: one branch, for a general trace; several, of which each but the first is taken if its choice holds;
             or none, to trace as torch.export does.
-        choices: what chooses each branch but the first.
-        cut_counted: whether what is unpacked is cut to the longest of the lengths that forward counts itself.
+        choices: the conditions of each branch but the first.
+        cut_counted: whether unpacked tensors are cut to the longest of the lengths that forward counts itself.
 
     Attributes:
-        facts: what is known of tensors.
+        facts: the known facts about tensors.
         loops: the loops over a size that ran; `running`: the loop and iteration that run now, the innermost last.
-        branch: the one that is traced now.
-        widths: the number of tokens of each text that forward takes, which is the longest of its lengths; empty where
+        branch: the branch that is traced now.
+        widths: the number of tokens of each text that forward takes, which equals the longest of its lengths; empty if
             that is not known.
         names: which symbols are the batch, the tokens and those of a second text; None before forward is called.
         example: the sizes of the example.
-        environment: what the trace knows of all its sizes.
-        told: lines of the module whose asserts are known to be dropped.
-        reasons: how often a rule declined, by the name of the function and why.
+        environment: torch's environment of all sizes in the trace.
+        told: the lines of the module whose dropped asserts were already logged.
+        reasons: how often a rule declined, by the name of the function and the reason.
 
     Example:
         >>> with TraceSession(module, topics, log=log) as session:
@@ -289,7 +289,7 @@ class TraceSession:
         self.environment: Any = None
         self.told: set[str] = set()
         self.reasons: Counter[tuple[str, str]] = Counter()
-        self._modes = [_Mode(self, level) for level in range(len(topics))]
+        self._modes = [_TopicMode(self, level) for level in range(len(topics))]
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -297,7 +297,7 @@ class TraceSession:
             stack.enter_context(_LOCK)
             stack.callback(setattr, _here, "session", _here.session)
             _here.session = self
-            stack.enter_context(methods_replaced({(self.module, "forward"): self._wrapped(self.module.forward)}))
+            stack.enter_context(replace_methods({(self.module, "forward"): self._wrapped(self.module.forward)}))
             for patch in self.patches:
                 stack.enter_context(patch(self))
             self._stack = stack.pop_all()
@@ -311,25 +311,25 @@ class TraceSession:
         self._stack.__exit__(kind, error, trace)
 
     def condition(self, relation: Any) -> Condition | None:
-        """A relation of torch's as one of batch and tokens; None where it depends on something else, or on none."""
-        renamed = renamed_sizes(relation, self.names or {})
+        """A relation of torch in terms of batch and tokens; None if it depends on other symbols, or on none."""
+        renamed = rename_sizes(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
 
     def renamed(self, size: Any) -> Any:
-        """A size as an expression of batch and tokens; None where it is none, or depends on something else."""
-        return renamed_sizes(expression_of(size), self.names or {}) if isinstance(size, torch.SymInt) else None
+        """A size as an expression of batch and tokens; None if it is not symbolic, or depends on other symbols."""
+        return rename_sizes(size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
-        """The result of a call after the topics from a level on."""
+        """Run a call through the topics from a level on."""
         if level == len(self.topics):
             return call.run()
         topic = self.topics[level]
-        return topic.around(self, call, lambda changed: self._by_rules(topic, changed, level))
+        return topic.around(self, call, lambda changed: self._apply_rules(topic, changed, level))
 
-    def _by_rules(self, topic: Topic, call: Call, level: int) -> Any:
+    def _apply_rules(self, topic: Topic, call: Call, level: int) -> Any:
         named = call.input_first
         for each in topic.by_name.get(call.name, ()):
-            if is_left_out(each.title):
+            if is_rule_left_out(each.title):
                 continue
             with self._modes[level + 1] if level + 1 < len(self.topics) else contextlib.nullcontext():
                 result = each(self, *named.args, **named.kwargs)
@@ -349,12 +349,12 @@ class TraceSession:
         return wrapped
 
     def _forward(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Forward on each branch, and of their answers the one whose choice holds."""
+        """Run forward on each branch, and select the answer of the branch whose choice holds."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
-            self.names, self.environment = _names_of_sizes(inputs), environment_in(inputs)
+            self.names, self.environment = _name_size_symbols(inputs), find_environment(inputs)
             if inputs and inputs[0].dim() > 1:
-                self.example = Sizes(*(hint_of(n) if isinstance(n, torch.SymInt) else n for n in inputs[0].shape[:2]))
+                self.example = Sizes(*(size_hint(n) if isinstance(n, torch.SymInt) else n for n in inputs[0].shape[:2]))
         answers = []
         for branch in self.branches or (None,):
             self.branch = branch
@@ -362,10 +362,10 @@ class TraceSession:
             if branch is not None and (branch.least is not None or branch.most is not None):
                 fitted = branch.fitted(args)
             self._take([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
-            with attributes_kept(self.module), buffer_hooks_aside(), silent(), warnings.catch_warnings():
+            with restore_attributes(self.module), remove_buffer_hooks(), silence_output(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                with self._modes[0], no_truth_of_not_implemented(self.log):
-                    answers.append(self._with_iterations(forward(*fitted, **kwargs)))
+                with self._modes[0], refuse_not_implemented_truth(self.log):
+                    answers.append(self._keep_iterations(forward(*fitted, **kwargs)))
         answer = answers[0]
         if self.choices:
             batch, tokens = SIZE(inputs[0], 0), SIZE(inputs[0], 1)
@@ -374,16 +374,17 @@ class TraceSession:
         return answer
 
     def _take(self, inputs: Sequence[Tensor]) -> None:
-        """Note what is known of the inputs: after the texts, those of one axis are their lengths."""
-        texts = inputs[:2] if of_two_texts(inputs) else inputs[:1]
+        """Note facts about the inputs: after the texts, inputs of one axis are their lengths."""
+        texts = inputs[:2] if takes_two_texts(inputs) else inputs[:1]
         known = not self.scripted and bool(inputs) and inputs[0].dim() >= 2
         self.widths = tuple(text.shape[1] for text in texts) if known else ()
         for i, value in enumerate(inputs[len(texts) :][: len(texts)]):
             width = self.widths[i] if known else None
             self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
-    def _with_iterations(self, answer: Any) -> Any:
-        """The answer of forward, with all that iterations made kept in the graph, so that they look alike."""
+    def _keep_iterations(self, answer: Any) -> Any:
+        """The answer of forward; all results of loop iterations are kept in the graph, so that iterations look
+        alike."""
         made = self.facts.made_in_loops if self.loops else []
         if not made:
             return answer
@@ -392,52 +393,52 @@ class TraceSession:
         return KEEP(answer, made) if isinstance(answer, Tensor) else answer
 
 
-class _Mode(FunctionMode):
-    """Gives every function of torch that is called to the topics of a session from a level on."""
+class _TopicMode(FunctionMode):
+    """A mode that passes every torch function to the topics of a session from a level on."""
 
     def __init__(self, session: TraceSession, level: int) -> None:
         super().__init__()
         self.session, self.level = session, level
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.session.log.check_time(lambda: users_line(sys._getframe(2)))
+        self.session.log.check_time(lambda: describe_user_line(sys._getframe(2)))
         return self.session.dispatch(Call(func, args, kwargs or {}), self.level)
 
 
-def given_whole(lengths: Tensor) -> Tensor:
-    """While tracing, take `lengths` for lengths of which the longest is the whole width; gives them back."""
-    if (session := current()) is not None:
+def mark_full_width(lengths: Tensor) -> Tensor:
+    """Note in a trace that the longest of `lengths` is the whole width; return `lengths`."""
+    if (session := current_session()) is not None:
         session.facts.note(lengths, whole=True)
     return lengths
 
 
-def environment_in(values: Iterable[Any]) -> Any:
-    """The environment with the sizes of the trace of some tensors; None where none has a size of a trace."""
+def find_environment(values: Iterable[Any]) -> Any:
+    """Find torch's environment of sizes from some tensors; None if no tensor has a symbolic size."""
     for value in values:
         if isinstance(value, Tensor):
             for size in value.shape:
                 if isinstance(size, torch.SymInt):
-                    return environment_of(size)
+                    return shape_environment(size)
     return None
 
 
-def _names_of_sizes(inputs: Sequence[Tensor]) -> dict[str, str]:
-    """Which symbols are the batch and the tokens: every input's first axis is the batch, the tokens' second theirs."""
+def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
+    """Name the symbols of the sizes: each input's first axis is the batch, and a text's second axis is its tokens."""
     names: dict[str, str] = {}
-    second = inputs[1:2] if of_two_texts(inputs) else []
+    second = inputs[1:2] if takes_two_texts(inputs) else []
     for axis, name, values in ((0, "batch", inputs), (1, "tokens", inputs[:1]), (1, "second", second)):
         for value in values:
             size = value.shape[axis] if value.dim() > axis else None
             if isinstance(size, torch.SymInt):
-                names[symbol_of(size)] = name
+                names[size_symbol(size)] = name
     return names
 
 
-def of_two_texts(inputs: Sequence[Tensor]) -> bool:
-    """Whether a module takes two texts: the ids of both, int64 [batch, sequence], and after them perhaps their lengths.
+def takes_two_texts(inputs: Sequence[Tensor]) -> bool:
+    """Whether a module takes two texts: the ids of both, int64 [batch, sequence], and then perhaps their lengths.
 
     Example:
-        >>> of_two_texts([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 5, dtype=torch.int64)])
+        >>> takes_two_texts([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 5, dtype=torch.int64)])
         True
     """
     return len(inputs) > 1 and inputs[1].dim() == 2 and not inputs[1].is_floating_point()

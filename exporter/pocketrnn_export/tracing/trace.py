@@ -1,7 +1,7 @@
-"""A module as a program of torch.export, and the order of the rules by which it is traced.
+"""Trace a module as a program of torch.export, and define the order of the rules.
 
-Three kinds of session: a user's module for torch.export, the module that a rerolled loop is, and a user's module for
-TorchScript. Each is a list of topics and a list of patches, below.
+There are three kinds of session: a user's module for torch.export, the module made from a trace with rerolled loops,
+and a user's module for TorchScript. Each is a list of topics and a list of patches, below.
 """
 
 from __future__ import annotations
@@ -24,25 +24,31 @@ from torch.fx.traceback import preserve_node_meta
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake import traceable_torchscript
-from pocketrnn_export.intake.user_frames import is_users, place_of
-from pocketrnn_export.module_runs.cpu_run import gpu_types_on_cpu, on_cpu
-from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.torch_internals import LOGGERS, lists_of_traced, methods_replaced, of_unknown_sizes, unknown_sizes
-from pocketrnn_export.tracing.layers.encoders import encoders_traced
+from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
+from pocketrnn_export.module_runs.cpu_run import call_on_cpu, replace_gpu_types
+from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.torch_internals import (
+    LOGGERS,
+    make_unknown_size_mode,
+    make_unknown_size_tensor,
+    replace_methods,
+    replace_tolist,
+)
+from pocketrnn_export.tracing.layers.encoders import trace_encoders
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
-from pocketrnn_export.tracing.layers.recurrence import recurrence_traced, states_checked
+from pocketrnn_export.tracing.layers.recurrence import check_initial_states, trace_recurrence
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
-from pocketrnn_export.tracing.loops.reroll import rerolled
-from pocketrnn_export.tracing.python_semantics.answered_questions import note_program, sizes_watched
-from pocketrnn_export.tracing.python_semantics.arrays import hashes_of_numbers_refused
-from pocketrnn_export.tracing.python_semantics.caches import caches_aside
-from pocketrnn_export.tracing.python_semantics.caught_errors import errors_noted
-from pocketrnn_export.tracing.python_semantics.hidden_trace import trace_hidden
-from pocketrnn_export.tracing.python_semantics.math_of_sizes import refuse_rounded
-from pocketrnn_export.tracing.python_semantics.patched_globals import globals_patched
+from pocketrnn_export.tracing.loops.reroll import reroll_loops
+from pocketrnn_export.tracing.python_semantics.answered_questions import note_program, watch_sizes
+from pocketrnn_export.tracing.python_semantics.arrays import refuse_number_hashes
+from pocketrnn_export.tracing.python_semantics.caches import bypass_caches
+from pocketrnn_export.tracing.python_semantics.caught_errors import record_errors
+from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
+from pocketrnn_export.tracing.python_semantics.math_of_sizes import refuse_other_rounding
+from pocketrnn_export.tracing.python_semantics.patched_globals import patch_globals
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
-from pocketrnn_export.tracing.rules.lengths import LENGTHS, lists_as_arrays, note_order, with_tensors
+from pocketrnn_export.tracing.rules.lengths import LENGTHS, note_lengths, tolist_as_array, unwrap_call
 from pocketrnn_export.tracing.rules.loops import LOOPS
 from pocketrnn_export.tracing.rules.mixed_numbers import MIXED_NUMBERS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
@@ -50,38 +56,46 @@ from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slicing import SLICING
 from pocketrnn_export.tracing.rules.spaced import SPACED
 from pocketrnn_export.tracing.rules.tensor_strings import TEXTS
-from pocketrnn_export.tracing.rules.whole_numbers import WHOLE_NUMBERS, refuse_products_of_whole_numbers
-from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, of_two_texts
+from pocketrnn_export.tracing.rules.whole_numbers import WHOLE_NUMBERS, refuse_integer_products
+from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
-from pocketrnn_export.tracing.unstable_sort import orders_in
+from pocketrnn_export.tracing.unstable_sort import find_sort_operators
 
-__all__ = ["TracedProgram", "errors_in", "first_cause", "followed_for", "quiet", "script_session", "traced_program"]
+__all__ = [
+    "TracedProgram",
+    "find_caught_errors",
+    "first_cause",
+    "follow_forward",
+    "hide_messages",
+    "script_session",
+    "trace_program",
+]
 
 
-def _on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    return on_cpu(call.func, call.args, call.kwargs, lambda *changed: proceed(Call(*changed)))
+def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+    return call_on_cpu(call.func, call.args, call.kwargs, lambda *changed: proceed(Call(*changed)))
 
 
-# The functions of Python, numpy and old PyTorch, in a form that a graph can follow.
+# The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
 PYTHON: Final = Topic(
     (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
-    around=with_tensors,
-    after=note_order,
+    around=unwrap_call,
+    after=note_lengths,
 )
-DEVICE: Final = Topic(around=_on_cpu)
+DEVICE: Final = Topic(around=_call_on_cpu)
 
 _USERS_CODE: Final = (
-    lambda _: gpu_types_on_cpu(),
-    globals_patched,
-    caches_aside,
-    hashes_of_numbers_refused,
-    lambda session: lists_of_traced(lambda x, shipped: lists_as_arrays(session, x, shipped)),
-    trace_hidden,
-    encoders_traced,
-    # A graph cannot fail by the values of logits, which a distribution asks about.
-    lambda _: methods_replaced({(torch.distributions.Distribution, "_validate_args"): False}),
+    lambda _: replace_gpu_types(),
+    patch_globals,
+    bypass_caches,
+    refuse_number_hashes,
+    lambda session: replace_tolist(lambda x, shipped: tolist_as_array(session, x, shipped)),
+    hide_trace,
+    trace_encoders,
+    # A distribution checks the values of logits, by which a graph cannot fail.
+    lambda _: replace_methods({(torch.distributions.Distribution, "_validate_args"): False}),
 )
 
 
@@ -93,11 +107,11 @@ def export_session(
     *,
     cut_counted: bool = True,
 ) -> TraceSession:
-    """A user's module for torch.export."""
+    """A session of a user's module for torch.export."""
     return TraceSession(
         module,
         (LOOPS, PYTHON, DEVICE, SLICING),
-        (lambda _: preserve_node_meta(), recurrence_traced, *_USERS_CODE, sizes_watched, errors_noted),
+        (lambda _: preserve_node_meta(), trace_recurrence, *_USERS_CODE, watch_sizes, record_errors),
         log=log,
         branches=branches,
         choices=choices,
@@ -106,42 +120,42 @@ def export_session(
 
 
 def rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
-    """The module that a trace with its loops put back is, for torch.export. It holds no code of the user's."""
-    return TraceSession(module, (SLICING,), (recurrence_traced, sizes_watched), log=log, cut_counted=cut_counted)
+    """A session, for torch.export, of the module that `reroll_loops` made. It holds no code of the user."""
+    return TraceSession(module, (SLICING,), (trace_recurrence, watch_sizes), log=log, cut_counted=cut_counted)
 
 
 def script_session(module: nn.Module) -> TraceSession:
-    """A user's module for TorchScript.
+    """A session of a user's module for TorchScript.
 
     Example:
         >>> with script_session(module):
         ...     script = torch.jit.trace(module, example, check_trace=False)
     """
-    return TraceSession(module, (PYTHON, DEVICE), (states_checked, *_USERS_CODE), scripted=True)
+    return TraceSession(module, (PYTHON, DEVICE), (check_initial_states, *_USERS_CODE), scripted=True)
 
 
-def errors_in(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """The errors that the forward of a module meets when it runs, and catches: their lines."""
-    with TraceSession(module, (SLICING,), (errors_noted,)) as session:
+def find_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
+    """Find the lines of the errors that a module's forward catches when it runs."""
+    with TraceSession(module, (SLICING,), (record_errors,)) as session:
         module(*inputs)
     return session.log.raised
 
 
 @dataclass(frozen=True, eq=False)
 class TracedProgram:
-    """A module as torch.export gives it.
+    """A module traced by torch.export.
 
     Attributes:
-        program: with every batch and sequence axis dynamic.
-        plan: the branches that were taken where forward asks about sizes; None for those of the example.
-        cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
+        program: the program, with every batch and sequence axis dynamic.
+        plan: the branches that were taken where forward tests a size; None for those of the example.
+        cut_counted: whether unpacked tensors were cut to the longest of the lengths that forward counts itself.
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
         limits: the sizes beyond which PyTorch itself fails.
-        bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
-            nothing. Those outside the limits are among them.
-        notes: what was not compared with the module.
-        padding_tells: the ids of padding of which what stands after a text may reach its answer in a batch, each with
-            the line where; see `proof/padded_steps.py`.
+        bounds: the sizes on both sides of each condition on a size in forward, for the proof, including sizes outside
+            the limits; empty if there is no condition.
+        notes: sentences on what was not compared with the module.
+        padding_tells: the padding ids that may change a text's answer in a batch when they follow it, each with the
+            line where; see `proof/padded_steps.py`.
     """
 
     program: torch.export.ExportedProgram
@@ -155,11 +169,11 @@ class TracedProgram:
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """The operators in it whose order of equal values PyTorch leaves undefined."""
-        return tuple(orders_in(self.program))
+        """The operators in it for which PyTorch leaves the order of equal values undefined."""
+        return tuple(find_sort_operators(self.program))
 
 
-def traced_program(
+def trace_program(
     module: nn.Module,
     example: tuple[Tensor, ...],
     plan: TracePlan | None,
@@ -172,69 +186,69 @@ def traced_program(
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
-        example: what it is traced on.
-        plan: the branches that are taken where forward asks about sizes; None for those of the example.
-        log: takes note of what forward asks.
-        one_text: keep the batch of the example, which is one, and only the sequence dynamic.
-        cut_counted: cut what is unpacked to the longest of the lengths that forward counts or clamps itself.
+        example: the example inputs.
+        plan: the branches to take where forward tests a size; None for those of the example.
+        log: records forward's questions about sizes.
+        one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
+        cut_counted: cut unpacked tensors to the longest of the lengths that forward counts or clamps itself.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes.
 
     Example:
-        >>> traced_program(module, example, None, TraceLog()).program.graph.nodes
+        >>> trace_program(module, example, None, TraceLog()).program.graph.nodes
     """
-    traced = copied_again(module)
+    traced = copy_again(module)
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
-    texts = 2 if of_two_texts(example) else 1
+    texts = 2 if takes_two_texts(example) else 1
     axes: Any = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic},) * texts + ({0: dynamic},) * texts
     axes = axes[: len(example)]
     branches, choices = ([], []) if plan is None else plan.branches
     session = export_session(traced, log, branches, choices, cut_counted=cut_counted)
-    with quiet(), torch.no_grad():
+    with hide_messages(), torch.no_grad():
         try:
             with session:
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
-                refuse_rounded(program)
-                refuse_products_of_whole_numbers(program)
+                refuse_other_rounding(program)
+                refuse_integer_products(program)
                 note_program(session, program)
             log.check_answered()
             if session.loops:
-                whole = rerolled(program, session.loops)
+                whole = reroll_loops(program, session.loops)
                 with rerolled_session(whole, log, cut_counted=cut_counted) as again:
                     program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
                     note_program(again, program)
         except PocketRNNError:
             raise
         except NotALayer as reason:
-            raise _refused_loop(session.loops, reason, module) from reason
-        # torch.export fails with errors of many unrelated classes, among them the module's own, and sys.exit in it.
+            raise _loop_error(session.loops, reason, module) from reason
+        # torch.export raises exceptions of many unrelated classes, including the module's own and those of sys.exit.
         except (Exception, SystemExit) as error:
-            raise _untraceable(error, module) from error
+            raise _untraceable_error(error, module) from error
     return TracedProgram(program, plan, cut_counted, tuple(dict.fromkeys(loop.where for loop in session.loops)))
 
 
-def _untraceable(error: BaseException, module: nn.Module) -> ExportError:
+def _untraceable_error(error: BaseException, module: nn.Module) -> ExportError:
     if cell := _stepped_cell(module):
         return ExportError(
             f"The module's {cell[0]}, stepped by a loop that cannot be followed: {first_cause(error)}.", cell[1]
         )
-    line, cause = _line_of(error), first_cause(error)
+    line, cause = _last_users_line(error), first_cause(error)
     if "data-dependent" in cause or "data dependent" in cause:
         advice = (
-            "Ask about no values of tensors in forward, nor cut by them: torch.where takes one of two values for each "
+            "Do not test values of tensors in forward, nor cut by them: torch.where takes one of two values for each "
             "text, and torch.arange(x.size(1)) < lengths[:, None] is the mask of lengths that a loop over them fills."
         )
         if re.search(r"\bis(nan|inf|finite)\(", line):
             advice = (
-                "Put other numbers in their place without asking: torch.nan_to_num(x), or "
+                "Replace such numbers without a test: torch.nan_to_num(x), or "
                 "torch.where(torch.isfinite(x), x, torch.zeros_like(x))."
             )
         elif re.search(r"\bfloat\(", line) and not re.search(r"\b(if|while|range)\b", line):
             advice = (
-                "Take no number out of a tensor: where float(x.min()) is one for all, x.amin(1, keepdim=True) is that "
-                "of each text."
+                "Do not take a number out of a tensor: float(x.min()) is one number for all texts, and "
+                "x.amin(1, keepdim=True) is that of each text."
             )
         return UntraceableError(
             f"The module does one thing or another by the values of a tensor{line}, which a graph cannot follow.",
@@ -258,24 +272,24 @@ def _untraceable(error: BaseException, module: nn.Module) -> ExportError:
     )
 
 
-def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
+def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
     """Follow forward for some sizes, as a trace does, but without a program.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
-        inputs: of these sizes. Nothing is computed with their values.
-        sizes: the sizes. One of 1 is a plain number, as it is for PyTorch.
-        log: takes note of what forward asks.
+        inputs: inputs of these sizes. Their values are not used.
+        sizes: the sizes. A size of 1 is a plain number, as for PyTorch.
+        log: records forward's questions about sizes.
 
     Returns:
-        what forward, or PyTorch on its way, raised; None where it came to its end.
+        the exception that forward, or PyTorch in it, raised; None if it reached its end.
     """
-    traced = copied_again(module)
+    traced = copy_again(module)
     add_onnx_weights(traced)
-    mode = unknown_sizes()
+    mode = make_unknown_size_mode()
     # The tokens have two axes of unknown size, the lengths one.
-    fakes = [of_unknown_sizes(mode, value, 1 if i else 2) for i, value in enumerate(inputs)]
-    with quiet(), torch.no_grad():
+    fakes = [make_unknown_size_tensor(mode, value, 1 if i else 2) for i, value in enumerate(inputs)]
+    with hide_messages(), torch.no_grad():
         try:
             with export_session(traced, log, [Branch(sizes)]), mode:
                 traced(*fakes)
@@ -285,27 +299,26 @@ def followed_for(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, lo
     return None
 
 
-def _line_of(error: BaseException) -> str:
-    """The last line of the user's own code on the way to an error or to one of its causes."""
+def _last_users_line(error: BaseException) -> str:
+    """The last line of the user's own code in the traceback of an error or of one of its causes."""
     found = ""
     current: BaseException | None = error
     while current is not None:
         for frame, line in traceback.walk_tb(current.__traceback__):
-            # Code that runs TorchScript counts as the user's, but is not a line of the user's: the line that calls it
-            # is.
-            if is_users(frame) and frame.f_code.co_filename != traceable_torchscript.__file__:
-                found = f", at {place_of(frame, line)}"
+            # The code that runs TorchScript counts as the user's but is not in the user's file: take the line that
+            # calls it.
+            if is_user_frame(frame) and frame.f_code.co_filename != traceable_torchscript.__file__:
+                found = f", at {describe_line(frame, line)}"
         current = current.__cause__
     return found
 
 
-# Layers that a Python loop steps, one token at a time, and the layer that does it by itself.
+# The cells that a Python loop runs one token at a time, and the layers that do the same for all tokens.
 _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.GRU"}
 
 
 def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """A description of the first cell in a module, and the advice on a layer to use instead; None where there is
-    none."""
+    """A description of the first cell in a module, and the advice on a layer to use instead; None if there is none."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
@@ -317,11 +330,11 @@ def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
     return None
 
 
-def _refused_loop(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
+def _loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
     cell = _stepped_cell(module)
-    advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, where it hands nothing on, for all steps at once."
+    advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, if it passes nothing on, for all steps at once."
     if "number of the step" in str(reason) or "iterations differ" in str(reason):
-        advice += " The weight of each step is a number of its place: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
+        advice += " Weights that depend on the step are a tensor: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
     return UntraceableError(
         f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, and {reason}.",
         advice if cell is None else cell[1],
@@ -329,14 +342,14 @@ def _refused_loop(loops: list[Loop], reason: NotALayer, module: nn.Module) -> Ex
 
 
 def first_cause(error: BaseException) -> str:
-    """The first line of the error that the others were raised from."""
+    """The first line of the error at the start of a chain of causes."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return first_line(error)
 
 
-class _WithoutGraphs(io.TextIOBase):
-    """Standard error, without the graph so far, which torch.export prints there where it fails."""
+class _GraphFilter(io.TextIOBase):
+    """Standard error without the graph that torch.export prints there when it fails."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__()
@@ -350,11 +363,11 @@ class _WithoutGraphs(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hide the exporters' own messages: deprecations, a missing torchvision, what they cannot fold."""
+def hide_messages() -> Iterator[None]:
+    """Hide the exporters' own messages: deprecations, a missing torchvision, constants that they cannot fold."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stderr(_WithoutGraphs(sys.stderr)):
+    with warnings.catch_warnings(), contextlib.redirect_stderr(_GraphFilter(sys.stderr)):
         warnings.simplefilter("ignore")
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)

@@ -1,9 +1,9 @@
-"""Operators that a trace holds in place of those of PyTorch which would restrict a size.
+"""Operators that a trace uses in place of PyTorch operators that would restrict a size.
 
-Plain implementations say what they mean, and let a program be run without a form of it.
+Plain implementations define their results, and let a program run in PyTorch without any exported form.
 
-`x[:, :512]` as `pocketrnn::cut` is one Slice, which holds for every size because it clamps its ends, as PyTorch does:
-right at 600 steps (2e-7) where the plain trace is 0.6 off.
+`x[:, :512]` as `pocketrnn::cut` is one Slice. It is right for every size, since it clamps its ends, as PyTorch does: at
+600 steps it is 2e-7 off, where the plain trace is 0.6 off.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ END: Final = 2**62
 
 @torch.library.custom_op("pocketrnn::cut", mutates_args=())
 def _cut(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
-    """`x[start:end:step]` along an axis, its ends clamped as Python and ONNX clamp them."""
+    """`x[start:end:step]` along an axis, with its ends clamped as in Python and ONNX."""
     place = [slice(None)] * x.dim()
     place[axis] = slice(start, None if end >= END else end, step)
     return x[tuple(place)].clone()
@@ -35,7 +35,7 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
     size = x.shape[axis]
 
     def clamped(index: Any) -> Any:
-        """`index` as a position in 0..size; a size minus something may be negative, and then counts from the end."""
+        """`index` as a position in 0..size; a negative one, such as a size minus a number, counts from the end."""
         if not isinstance(index, torch.SymInt):
             return sym_min(index, size) if index >= 0 else sym_max(size + index, 0)
         if statically_known_true(index >= 0):
@@ -52,7 +52,7 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::size", mutates_args=())
 def _size(x: Tensor, axis: int) -> Tensor:
-    """The size of an axis as a tensor int64 [], which torch.export makes no constant of."""
+    """The size of an axis as a tensor int64 [], which torch.export does not turn into a constant."""
     return torch.tensor(x.shape[axis])
 
 
@@ -76,7 +76,7 @@ def _(x: Tensor, lengths: Tensor) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::step", mutates_args=())
 def _step(x: Tensor, axis: int, index: int) -> Tensor:
-    """`x.select(axis, index)`, which restricts no size."""
+    """`x.select(axis, index)`, without a restriction on sizes."""
     return x.select(axis, index).clone()
 
 
@@ -88,7 +88,7 @@ def _(x: Tensor, axis: int, index: Any) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::put", mutates_args=())
 def _put(x: Tensor, value: Tensor, axis: int, index: int) -> Tensor:
-    """x with `value` at a position of an axis: `torch.select_scatter`, which restricts no size."""
+    """x with `value` at a position of an axis: `torch.select_scatter`, without a restriction on sizes."""
     return x.select_scatter(value, axis, index)
 
 
@@ -100,8 +100,8 @@ def _(x: Tensor, value: Tensor, axis: int, index: Any) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stacked(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """`torch.stack` of what all iterations of a loop gave, of which the first ones are given; the last first if
-    flipped."""
+    """`torch.stack` of the results of all iterations of a loop, of which only the first are arguments; in reversed
+    order if flipped."""
     raise NotImplementedError("pocketrnn::stacked exists to be traced, not to be run")
 
 
@@ -115,7 +115,7 @@ def _(values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool)
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """x. The other results of the iterations stay in the graph, so that all iterations look alike."""
+    """Return x, and keep other results of the iterations in the graph, so that all iterations look alike."""
     raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
 
 

@@ -1,4 +1,4 @@
-"""Whether a module's answers depend on the order that a sort gives to equal values, which PyTorch leaves undefined."""
+"""Run a sort with equal values in the opposite order, which PyTorch leaves undefined, to see whether answers change."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from torch import Tensor
 from pocketrnn_export.torch_internals import FunctionMode
 from pocketrnn_export.tracing.session import Call
 
-__all__ = ["ORDERS", "in_the_other_order", "orders_in", "ties_the_other_way"]
+__all__ = ["ORDERS", "call_in_reversed_order", "find_sort_operators", "run_with_reversed_ties"]
 
-# The operators whose indices are undefined among equal values; with the position of their axis among the arguments.
+# The operators whose order of equal values is undefined, with the position of their axis argument.
 ORDERS: Final = {"sort": 1, "argsort": 1, "topk": 2}
 
 
-def orders_in(program: torch.export.ExportedProgram) -> list[str]:
-    """The names of the operators in a traced program that put values in order."""
+def find_sort_operators(program: torch.export.ExportedProgram) -> list[str]:
+    """Find the names of the operators in a traced program that sort values."""
     names = {str(node.target).removeprefix("aten.").split(".")[0] for node in program.graph.nodes}
     return sorted(names & {*ORDERS, "kthvalue", "median", "mode"})
 
 
-def ties_the_other_way(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[Tensor, ...]) -> Any:
+def run_with_reversed_ties(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[Tensor, ...]) -> Any:
     """Run something that sorts, with equal values in the opposite order."""
-    with _Reversed():
+    with _ReversedTies():
         return run(inputs)
 
 
-class _Reversed(FunctionMode):
+class _ReversedTies(FunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = Call(func, args, kwargs or {}).input_first
-        return in_the_other_order(func, call.name, call.args, call.kwargs)
+        return call_in_reversed_order(func, call.name, call.args, call.kwargs)
 
 
-def in_the_other_order(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """The result of a function of such a name, with equal values in the opposite order where it puts values in order.
+def call_in_reversed_order(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a function; if its name is that of a sort, put equal values in the opposite order.
 
     Example:
-        >>> in_the_other_order(torch.sort, "sort", (torch.tensor([2, 2, 1]),), {}).indices
+        >>> call_in_reversed_order(torch.sort, "sort", (torch.tensor([2, 2, 1]),), {}).indices
         tensor([2, 1, 0])
     """
     if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):

@@ -1,5 +1,5 @@
-"""The rules and translations of ours that an export has used, and the one that is left out while the fault is looked
-for."""
+"""The rules and translations of pocketrnn that an export has used, and the one that is left out while a fault is
+searched."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["is_left_out", "note_use", "rule_left_out", "uses_noted"]
+__all__ = ["is_rule_left_out", "leave_out_rule", "note_use", "record_uses"]
 
 
 @dataclass
 class _Uses:
-    """The names of what was used, each once, in the order of the first times; and of what may not be used."""
+    """The names of the used rules, each once, in order of first use; and the name of the rule that is left out."""
 
     names: dict[str, None] = field(default_factory=dict)
     left_out: str = ""
@@ -24,11 +24,11 @@ _uses: Final[ContextVar[_Uses | None]] = ContextVar("uses", default=None)
 
 
 @contextlib.contextmanager
-def uses_noted() -> Iterator[dict[str, None]]:
-    """While the block runs, the names of rules and translations that are used become keys of what it gives.
+def record_uses() -> Iterator[dict[str, None]]:
+    """Record the rules and translations that the block uses: their names become keys of the dict that it yields.
 
     Example:
-        >>> with uses_noted() as used:
+        >>> with record_uses() as used:
         ...     right_program(module, example)
         >>> list(used)
         ['order_statistics.median']
@@ -42,8 +42,8 @@ def uses_noted() -> Iterator[dict[str, None]]:
 
 
 @contextlib.contextmanager
-def rule_left_out(name: str) -> Iterator[None]:
-    """While the block runs, PyTorch's own stands in the place of a rule or translation."""
+def leave_out_rule(name: str) -> Iterator[None]:
+    """Use PyTorch's own function in place of a rule or translation while the block runs."""
     token = _uses.set(_Uses(left_out=name))
     try:
         yield
@@ -57,12 +57,12 @@ def note_use(name: str) -> None:
         noted.names.setdefault(name)
 
 
-def is_left_out(name: str) -> bool:
-    """Whether a rule or translation may not be used at present.
+def is_rule_left_out(name: str) -> bool:
+    """Whether a rule or translation is left out now.
 
     Example:
-        >>> with rule_left_out("order_statistics.median"):
-        ...     is_left_out("order_statistics.median")
+        >>> with leave_out_rule("order_statistics.median"):
+        ...     is_rule_left_out("order_statistics.median")
         True
     """
     noted = _uses.get()

@@ -1,9 +1,8 @@
-"""Ids and tokens of texts that only the owner's code can split: what they show of cuts, padding and the vocabulary.
+"""Check ids and tokens of texts that only the owner's code can split for signs of cuts, padding or another vocabulary.
 
-A bundle that takes tokens cuts and pads as its rules say, and looks words up in its vocabulary. Tokens that the owner
-has cut already say nothing of the whole text, whatever answers stand beside them; but what was cut ends at one length.
-Where he gives ids alone, nothing of the vocabulary is compared; those of another one name words that do not stand in
-the texts.
+A bundle that takes tokens cuts and pads by its rules, and looks words up in its vocabulary. Tokens that the owner has
+already cut do not show the whole text, whatever their answers are; but cut texts all end at one length. If the owner
+gives ids only, the vocabulary is not compared; ids of another vocabulary name words that are not in the texts.
 """
 
 from __future__ import annotations
@@ -14,66 +13,66 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules
 
-__all__ = ["doubt_ids"]
+__all__ = ["refuse_doubtful_ids"]
 
 _log = logging.getLogger(__name__)
 
-# Shorter texts have one length by chance; and longer ones do, if that is likelier than this.
+# Shorter texts may have one length by chance; longer ones may if its probability is above _CHANCE.
 _LONG: Final = 20
 _CHANCE: Final = 0.1
-# With so few words, the share that stands in their texts says nothing.
+# With fewer words, the share of them that occurs in the texts shows nothing.
 _WORDS: Final = 12
-# The share of the words that stand in their texts, from which on nothing is doubted: stems of words, by which few stand
-# there, have more than half, and letters of any vocabulary up to 0.87.
+# From this share of words that occur in their texts, nothing is doubted: for stems, few of which occur, it is above a
+# half, and for letters of any vocabulary it is up to 0.87.
 _MOST: Final = 0.9
-# Else it must be so large, and so much larger than in the other texts.
+# Below it, the share must be this large, and this much larger than in the other texts.
 _LEAST: Final = 0.3
 _LARGER: Final = 2.0
 _OTHERS: Final = 8
 _TEXTS: Final = 200
-# How tokenizers mark the begin, the middle or the end of a word.
+# The marks of tokenizers for the start, the middle or the end of a word.
 _MARKS: Final = ("##", "@@", "\u2581", "\u0120", "</w>")
 _TOKENS: Final = 'give pairs that have their tokens too ("tokens" in a file of pairs)'
 
 
-def doubt_ids(
+def refuse_doubtful_ids(
     rules: AnyTextRules,
     vocabulary: Sequence[str],
     given: Mapping[str, Sequence[int]],
     split: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Refuse ids and tokens that suggest another pipeline than the rules and the vocabulary say.
+    """Refuse ids and tokens that suggest another pipeline than the given rules and vocabulary.
 
     Args:
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
-        given: the ids of texts of which the tokens are not known.
-        split: the tokens of others.
+        given: the ids of texts whose tokens are not known.
+        split: the tokens of other texts.
 
     Raises:
-        InputError: more texts have the largest number of tokens than have it by chance, and the rules cut none; or
-            texts are padded, and the rules pad none; or the words that the ids name stand in other texts as often as in
-            their own. Two texts with the largest number, which may be chance, are a warning.
+        InputError: more texts have the largest number of tokens than by chance, and the rules do not cut; or texts are
+            padded, and the rules do not pad; or the words that the ids name occur in other texts as often as in their
+            own. Two texts with the largest number, which may be chance, give a warning.
 
     Example:
-        >>> doubt_ids(TextRules("external"), ["<unk>", "oil"], {"Oil!": [1]})
+        >>> refuse_doubtful_ids(TextRules("external"), ["<unk>", "oil"], {"Oil!": [1]})
     """
-    # The padding is the only id of tokens that is asked for.
+    # For tokens, only the padding id matters here.
     padding = vocabulary[rules.padding_id] if rules.padding_id < len(vocabulary) else None
     of_tokens = [[rules.padding_id if token == padding else -1 for token in tokens] for tokens in split]
     if rows := [*given.values(), *of_tokens]:
-        _doubt_padding(rules, vocabulary, rows)
+        _refuse_padded_texts(rules, vocabulary, rows)
         around = len(rules.first_ids) + len(rules.last_ids)
         lengths = [*(len(ids) - around for ids in given.values()), *map(len, split)]
-        _doubt_sizes(rules, lengths, "tokens" if split or around else "ids")
+        _refuse_cut_texts(rules, lengths, "tokens" if split or around else "ids")
     if given:
-        _doubt_words(rules, vocabulary, dict(list(given.items())[:_TEXTS]))
+        _refuse_foreign_words(rules, vocabulary, dict(list(given.items())[:_TEXTS]))
 
 
-def _doubt_sizes(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
+def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
@@ -82,65 +81,66 @@ def _doubt_sizes(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None
         f"give --max-tokens {most} (max_tokens={most} in the rules); else a pair of a longer text, such as of two "
         "texts in one, which shows that it does not"
     )
-    if most >= _LONG and _chance(most, lengths) < _CHANCE:
+    if most >= _LONG and _chance_probability(most, lengths) < _CHANCE:
         raise InputError(f"{said}, and the rules cut no text.", f"If your pipeline cuts texts there, {remedy}.")
     _log.warning("%s. If your pipeline cuts texts there, %s", said, remedy)
 
 
-def _doubt_padding(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
+def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
     padding = rules.padding_id
     if rules.min_width is not None or padding == rules.unknown_id or padding >= len(vocabulary):
         return
-    # Without a token of that name, the padding is the id of a word, which a text may end with, but not twice.
+    # Without a token named so, the padding id may be a word, which can end a text once, but not twice.
     times = 1 if "pad" in vocabulary[padding].casefold() else 2
     for side in ("right", "left"):
-        ends = [row for row in rows if len(row) > times and set(_end(row, times, side)) == {padding}]
+        ends = [row for row in rows if len(row) > times and set(_take_end(row, times, side)) == {padding}]
         if not ends:
             continue
         widths = {len(row) for row in rows}
         same = f'"min_width": {min(widths)}, "max_width": {min(widths)}, "pad_side": "{side}"'
         raise InputError(
             f"{len(ends):,} of {len(rows):,} pairs {'end' if side == 'right' else 'begin'} with the padding, "
-            f"{_named(padding, vocabulary)}, and the rules pad no text.",
+            f"{_name_id(padding, vocabulary)}, and the rules pad no text.",
             f"Say so in the rules: {same} (docs/text-rules.md). Or give the ids without padding."
             if len(widths) == 1
             else "Give the ids without padding.",
         )
 
 
-def _end(row: Sequence[int], number: int, side: str) -> Sequence[int]:
+def _take_end(row: Sequence[int], number: int, side: str) -> Sequence[int]:
     return row[-number:] if side == "right" else row[:number]
 
 
-def _chance(longest: int, lengths: Sequence[int]) -> float:
-    """How likely so many texts of the largest length are, if they are as frequent there as in the tenth below it."""
+def _chance_probability(longest: int, lengths: Sequence[int]) -> float:
+    """Return the probability of this many texts of the largest length, from the frequency in the tenth below it."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
     return 1 - sum(math.exp(-expected) * expected**i / math.factorial(i) for i in range(min(more, 100)))
 
 
-def _doubt_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
-    texts, special = list(given), _special(rules)
+def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
+    texts, special = list(given), _special_ids(rules)
     words = [
-        Counter(word for i in ids if i not in special and i < len(vocabulary) if (word := _word(vocabulary[i])))
+        Counter(word for i in ids if i not in special and i < len(vocabulary) if (word := _plain_word(vocabulary[i])))
         for ids in given.values()
     ]
     number = sum(some.total() for some in words)
     if number < _WORDS:
         return
     lower = [text.casefold() for text in texts]
-    own = sum(_count_in(some, text) for some, text in zip(words, lower, strict=True)) / number
+    own = sum(_count_found_words(some, text) for some, text in zip(words, lower, strict=True)) / number
     apart = range(1, min(_OTHERS + 1, len(texts)))
     crossed = [
-        sum(_count_in(some, lower[(i + step) % len(texts)]) for i, some in enumerate(words)) / number for step in apart
+        sum(_count_found_words(some, lower[(i + step) % len(texts)]) for i, some in enumerate(words)) / number
+        for step in apart
     ]
     others = sum(crossed) / len(crossed) if crossed else 0.0
     if own >= _MOST or (own > _LARGER * others and own > _LEAST):
         return
-    worst = min(range(len(texts)), key=lambda i: _count_in(words[i], lower[i]) / max(words[i].total(), 1))
+    worst = min(range(len(texts)), key=lambda i: _count_found_words(words[i], lower[i]) / max(words[i].total(), 1))
     absent = sorted(word for word in words[worst] if word not in lower[worst])
-    such = f": {', '.join(map(shown, absent[:5]))} not in {shown(texts[worst], 60)}" if absent else ""
+    such = f": {', '.join(map(short_repr, absent[:5]))} not in {short_repr(texts[worst], 60)}" if absent else ""
     raise InputError(
         f"Only {own:.0%} of the words that the ids name stand in their texts, and {others:.0%} in others, as where "
         f"the vocabulary is another one{such}.",
@@ -148,28 +148,28 @@ def _doubt_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[
     )
 
 
-def _special(rules: AnyTextRules) -> set[int | None]:
+def _special_ids(rules: AnyTextRules) -> set[int | None]:
     return {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
 
 
-def _count_in(words: Counter[str], text: str) -> int:
-    """How many of the words stand in a text, each as often as there."""
+def _count_found_words(words: Counter[str], text: str) -> int:
+    """Count the words that occur in a text, each at most as often as it occurs there."""
     return sum(min(number, text.count(word)) for word, number in words.items())
 
 
-def _word(token: str) -> str:
-    """A token as it stands in a text in small letters; empty where it says nothing, as "<sep>" does, or may be a mere
-    number."""
+def _plain_word(token: str) -> str:
+    """Return a token as it occurs in lower-case text; empty for one that shows nothing, such as "<sep>", or that may
+    be a number."""
     for mark in _MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
-    # Tokens of bytes write each as a letter, which stand in no text.
-    tells = token.isalnum() and not token.isdigit() and (token.isascii() or not _of_bytes(token))
+    # Byte-level tokens write each byte as a letter, which texts do not contain.
+    tells = token.isalnum() and not token.isdigit() and (token.isascii() or not _may_be_bytes(token))
     return token.casefold() if tells else ""
 
 
-def _of_bytes(token: str) -> bool:
+def _may_be_bytes(token: str) -> bool:
     return all(ord(character) < 0x144 for character in token)
 
 
-def _named(token: int, vocabulary: Sequence[str]) -> str:
+def _name_id(token: int, vocabulary: Sequence[str]) -> str:
     return f"the id {token}" + (f" ({vocabulary[token]!r})" if token < len(vocabulary) else "")

@@ -1,4 +1,4 @@
-"""Texts that the owner's own code splits: their ids for the proof, since the bundle itself cannot make them."""
+"""Collect ids for the proof of texts that the owner's own code splits: the bundle itself cannot make them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from pocketrnn.errors import InputError, TextError, shown
+from pocketrnn.errors import InputError, TextError, short_repr
 from pocketrnn.text import AnyTextRules, TextEncoder
 from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
-from pocketrnn_export.vocabularies.doubted_ids import doubt_ids
+from pocketrnn_export.vocabularies.doubted_ids import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
-__all__ = ["KnownTexts", "cut_ids", "given_ids", "made_ids"]
+__all__ = ["KnownTexts", "collect_given_ids", "make_random_ids", "replace_high_ids"]
 
-# A text without a known token, beside the empty one; every runtime will meet it.
+# A text without a known token, besides the empty text; every runtime will meet one.
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
 
 
 class KnownTexts(TextEncoder):
-    """An encoder that has the ids of some texts, and can make no others.
+    """An encoder with the ids of some texts, which cannot encode others.
 
     Args:
         rules: the text rules.
@@ -36,11 +36,11 @@ class KnownTexts(TextEncoder):
         self._known = known
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text that is known."""
+        """Return the ids of a known text."""
         return list(self._known[text]) if text in self._known else super().encode(text)
 
 
-def given_ids(
+def collect_given_ids(
     rules: AnyTextRules,
     vocabulary: Sequence[str],
     *,
@@ -49,52 +49,54 @@ def given_ids(
     pairs: Sequence[OwnersText],
     texts: Iterable[Text],
 ) -> dict[str, list[int]]:
-    """The ids of the texts that the owner gives, by what they are called; each once.
+    """Return the ids of the owner's texts, by the names of the texts, each once.
 
     Args:
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
         rows: all ids are below this.
         tokenizer: the owner's function, text -> tokens or ids; None where there is none.
-        pairs: texts with what the owner's pipeline makes of them: ids, tokens, or an answer, or several of these.
+        pairs: texts with the ids, tokens or answers of the owner's pipeline.
         texts: texts for the tokenizer, or lists of tokens or ids.
 
     Raises:
-        InputError: an id is out of range, the rules could give no such ids, the tokenizer fails, it or a pair's tokens
-            give other ids than the pair has, or a text is a string without a tokenizer. Or the ids or tokens suggest
-            that the owner cuts or pads texts as the rules do not, or the ids alone that they are of another vocabulary.
+        InputError: an id is out of range, the rules cannot give such ids, the tokenizer fails, it or a pair's tokens
+            give other ids than the pair, or a text is a string without a tokenizer. Or the ids or tokens suggest that
+            the owner cuts or pads texts and the rules do not, or the ids suggest another vocabulary.
 
     Example:
         >>> one = OwnersText("Oil!", [1])
-        >>> given_ids(TextRules("external"), ["<unk>", "oil"], rows=2, tokenizer=None, pairs=[one], texts=[])
+        >>> collect_given_ids(TextRules("external"), ["<unk>", "oil"], rows=2, tokenizer=None, pairs=[one], texts=[])
         {'Oil!': [1]}
     """
     ready = ReadyTexts("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
     for number, one in enumerate(pairs, 1):
-        # The owner's module cannot be given a text without ids, so nothing is known of its answer.
+        # The owner's module cannot take a text without ids, so its answer is not known.
         if one.ids or one.tokens:
-            which = f"Text {number} of your pipeline, {shown(one.text, 40)},"
-            known.setdefault(one.text, _of_pair(ready, rules, one, which))
+            which = f"Text {number} of your pipeline, {short_repr(one.text, 40)},"
+            known.setdefault(one.text, _read_pair_ids(ready, rules, one, which))
     if tokenizer is None:
         split = [one.tokens for one in pairs if one.tokens]
-        doubt_ids(rules, vocabulary, {one.text: one.ids for one in pairs if one.ids and not one.tokens}, split)
+        refuse_doubtful_ids(
+            rules, vocabulary, {one.text: one.ids for one in pairs if one.ids and not one.tokens}, split
+        )
     for given in [*texts, *(one.text for one in pairs if one.ids is None and one.tokens is None)]:
         if isinstance(given, str) and tokenizer is None:
             raise InputError(
-                f"{shown(given, 40)} cannot be split: the tokenizer is external.",
+                f"{short_repr(given, 40)} cannot be split: the tokenizer is external.",
                 "Give texts with their ids (--pairs, or example_ids=), or your tokenizer as a function.",
             )
         named = given if isinstance(given, str) else " ".join(map(str, given))
-        known.setdefault(named, _in_a_sentence(ready, given))
+        known.setdefault(named, _read_example_ids(ready, given))
     return known
 
 
-def made_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
-    """The ids of texts of so many words of the vocabulary, drawn at random, and of two without a known token.
+def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
+    """Make ids of texts of `sizes` random words of the vocabulary, and of two texts without a known token.
 
     Example:
-        >>> made_ids(TextRules("external"), ["<unk>", "oil"], [])[""]
+        >>> make_random_ids(TextRules("external"), ["<unk>", "oil"], [])[""]
         [0]
     """
     encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)
@@ -103,18 +105,18 @@ def made_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int
     return {**made, "": encoder.encode_tokens([]), _UNKNOWN: encoder.encode_tokens([_UNKNOWN])}
 
 
-def cut_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
-    """The ids of a text where only the first `rows` words of the vocabulary are left.
+def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
+    """Replace the ids of a text that are not among the first `rows` words of the vocabulary.
 
     Example:
-        >>> cut_ids([4, 17], TextRules("external", unknown_id=0), 10)
+        >>> replace_high_ids([4, 17], TextRules("external", unknown_id=0), 10)
         [4, 0]
     """
     replaced = (i if i < rows else rules.unknown_id for i in ids)
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
 
-def _of_pair(ready: ReadyTexts, rules: AnyTextRules, one: OwnersText, which: str) -> list[int]:
+def _read_pair_ids(ready: ReadyTexts, rules: AnyTextRules, one: OwnersText, which: str) -> list[int]:
     try:
         given = ready.ids(one.ids or one.tokens, which)
         ours = given
@@ -142,7 +144,7 @@ def _of_pair(ready: ReadyTexts, rules: AnyTextRules, one: OwnersText, which: str
     return given
 
 
-def _in_a_sentence(ready: ReadyTexts, given: Text) -> list[int]:
+def _read_example_ids(ready: ReadyTexts, given: Text) -> list[int]:
     try:
         return ready.ids(given, "One of example_texts")
     except TextError as error:

@@ -1,4 +1,4 @@
-"""Labels out of a LabelEncoder of scikit-learn, or out of an array, a list or a dict that was saved as `.npy` or as a
+"""Read labels from a scikit-learn LabelEncoder, or from an array, a list or a dict that was saved as `.npy` or as a
 pickle; nothing in the file is executed."""
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.errors import InputError, first_line, reason
-from pocketrnn_export.inert_pickle import Held, NotReadError, held_in
-from pocketrnn_export.json_file import brief
-from pocketrnn_training.rows.array_files import array_header, read_arrays
+from pocketrnn.errors import InputError, error_reason, first_line
+from pocketrnn_export.inert_pickle import NotReadError, PickledObject, read_pickle
+from pocketrnn_export.json_file import brief_text
+from pocketrnn_training.rows.array_files import read_array_header, read_arrays
 
-__all__ = ["is_of_encoder", "labels_of_encoder"]
+__all__ = ["is_encoder_file", "read_encoder_labels"]
 
 # Bytes: a million labels take less.
 _LARGEST: Final = 1 << 25
@@ -32,18 +32,18 @@ _SAVE_ARRAY: Final = (
 )
 
 
-def is_of_encoder(path: Path) -> bool:
-    """Whether a file is named as an array of numpy or a pickle is.
+def is_encoder_file(path: Path) -> bool:
+    """Whether a file has the suffix of a numpy array or a pickle.
 
     Example:
-        >>> is_of_encoder(Path("label_encoder.pkl"))
+        >>> is_encoder_file(Path("label_encoder.pkl"))
         True
     """
     return path.suffix.lower() in (*_NUMPY, *_PICKLES)
 
 
-def labels_of_encoder(path: Path) -> list[Any] | dict[Any, Any]:
-    """The labels in a `.npy` or `.npz` file or a pickle, as strings and whole numbers, or a dict of these.
+def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
+    """Read the labels in a `.npy` or `.npz` file or a pickle, as strings and whole numbers, or a dict of these.
 
     A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
     logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it.
@@ -52,53 +52,53 @@ def labels_of_encoder(path: Path) -> list[Any] | dict[Any, Any]:
         InputError: the file cannot be read, or holds something else.
 
     Example:
-        >>> labels_of_encoder(Path("classes.npy"))
+        >>> read_encoder_labels(Path("classes.npy"))
         ['Sports', 'World']
     """
     remedy = _SAVE_ARRAY if path.suffix.lower() in _NUMPY else _SAVE_PLAIN
     try:
-        found = _held(path, remedy)
+        found = _read_object(path, remedy)
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
+        raise InputError(f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights.") from None
     except NotReadError as error:
         raise InputError(f"{path} holds {error}, which is not executed.", remedy) from None
-    # Whatever damaged bytes become.
+    # Damaged bytes may raise any exception.
     except Exception as error:
         raise InputError(f"{path} holds no labels that can be read: {first_line(error)}.", remedy) from None
-    if isinstance(found, Held):
+    if isinstance(found, PickledObject):
         found = vars(found).get("classes_")
     if isinstance(found, np.ndarray):
         found = found.tolist()
     if isinstance(found, list | tuple):
-        found = [_plain(item) for item in found]
+        found = [_to_python(item) for item in found]
         items = found
     elif isinstance(found, dict):
-        found = {_plain(key): _plain(value) for key, value in found.items()}
+        found = {_to_python(key): _to_python(value) for key, value in found.items()}
         items = [*found, *found.values()]
     else:
         items = [None]
     if wrong := [item for item in items if type(item) not in (str, int)]:
-        raise InputError(f"{path} holds {brief(wrong[0] if found else found)} where a label should be.", remedy)
+        raise InputError(f"{path} holds {brief_text(wrong[0] if found else found)} where a label should be.", remedy)
     if not 0 < len(found) <= _MOST_LABELS:
         raise InputError(f"{path} holds {len(found):,} labels.", remedy)
     return found  # type: ignore[no-any-return]
 
 
-def _plain(item: Any) -> Any:
+def _to_python(item: Any) -> Any:
     return item.item() if isinstance(item, np.generic) else item
 
 
-def _held(path: Path, remedy: str) -> Any:
+def _read_object(path: Path, remedy: str) -> Any:
     with path.open("rb") as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB, which no labels are.", remedy)
     if content.startswith(b"\x93NUMPY"):
-        header = array_header(content)
+        header = read_array_header(content)
         if header.dtype.hasobject:
-            return held_in(content[header.size :], _ENCODERS)
+            return read_pickle(content[header.size :], _ENCODERS)
     if path.suffix.lower() in _NUMPY:
         arrays = list(read_arrays(path, remedy, most=_LARGEST).values())
         if len(arrays) != 1:
@@ -106,4 +106,4 @@ def _held(path: Path, remedy: str) -> Any:
         return arrays[0]
     if content.startswith(_COMPRESSED):
         raise InputError(f"{path} is compressed.", f"Save it without compress=. {remedy}")
-    return held_in(content, _ENCODERS)
+    return read_pickle(content, _ENCODERS)

@@ -1,4 +1,4 @@
-"""Labels in the order of the logits, from the command line or from a file that people have."""
+"""Read labels in the order of the logits, from the command line or from one of the usual files."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.bundle.folder import near_file
+from pocketrnn.bundle.folder import suggest_near_file
 from pocketrnn.errors import InputError
-from pocketrnn_export.json_file import brief, parsed_json
-from pocketrnn_export.vocabularies.label_encoder import is_of_encoder, labels_of_encoder
+from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.vocabularies.label_encoder import is_encoder_file, read_encoder_labels
 
-__all__ = ["lines_of_file", "read_labels"]
+__all__ = ["read_labels", "read_lines"]
 
-# Bytes of a text file: far more than any vocabulary, or texts for a proof.
+# The most bytes of a text file: far more than a vocabulary, or texts for a proof.
 _LARGEST: Final = 1 << 28
 
 _GIVE: Final = 'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1} or {"0": "a", "1": "b"}.'
-# Where a larger JSON object, such as a model's config.json, holds the labels.
+# The keys of the labels in a larger JSON object, such as a model's config.json.
 _NESTED: Final = ("id2label", "label2id", "labels", "classes", "class_names")
 
 
 def read_labels(given: str) -> list[str]:
-    """The labels that `--labels` names: `a,b,c`, or a file with a label a line, a JSON file, or one of scikit-learn.
+    """Read the labels that `--labels` names: `a,b,c`, or a file with a label a line, of JSON, or of scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
-    under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels; what they are in a
-    map from whole numbers to whole numbers, the names `id2label` and `label2id` say. `classes.npy`, and a pickle with a
-    LabelEncoder, a list or a dict, are read without executing anything (`label_encoder`).
+    under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels; in a map
+    from whole numbers to whole numbers, the names `id2label` and `label2id` give the direction. `classes.npy`, and a
+    pickle with a LabelEncoder, a list or a dict, are read without executing anything (`label_encoder`).
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.
@@ -40,37 +40,40 @@ def read_labels(given: str) -> list[str]:
     try:
         is_file = Path(given).is_file()
     except (OSError, ValueError):
-        # Too long for a file's name, or with a NUL in it: a list of labels.
+        # Too long for a file name, or with a NUL in it: a list of labels.
         is_file = False
     if not is_file:
         if "," not in given and Path(given).suffix:
-            # One label is never enough, so that a file is meant.
-            near = near_file(Path(given), (".json", ".txt", ".npy", ".pkl"))
+            # A single label is never enough, so it must be a file.
+            near = suggest_near_file(Path(given), (".json", ".txt", ".npy", ".pkl"))
             raise InputError(f"There is no file {given} of labels.", near or _GIVE)
         return [label.strip() for label in given.split(",")]
     path = Path(given)
-    if is_of_encoder(path):
-        found = labels_of_encoder(path)
-        return [_label(item, path) for item in (found if isinstance(found, list) else _of_pickled_map(found, path))]
-    lines = lines_of_file(path)
+    if is_encoder_file(path):
+        found = read_encoder_labels(path)
+        return [
+            _check_label(item, path)
+            for item in (found if isinstance(found, list) else _labels_in_pickled_map(found, path))
+        ]
+    lines = read_lines(path)
     if path.suffix.lower() != ".json" and not lines[0].lstrip().startswith(("[", "{")):
         return [line.removesuffix("\r") for line in lines]
-    document = parsed_json("\n".join(lines), str(path), _GIVE)
+    document = parse_json("\n".join(lines), str(path), _GIVE)
     if isinstance(document, dict):
-        document = _of_object(document, path)
+        document = _labels_in_object(document, path)
     if not isinstance(document, list):
         raise InputError(f"{path} holds neither a list of labels nor a map of them.", _GIVE)
-    return [_label(item, path) for item in document]
+    return [_check_label(item, path) for item in document]
 
 
-def lines_of_file(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8, without an empty one at the end.
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a UTF-8 text file, without an empty last line.
 
     Raises:
         InputError: the file cannot be read, is not UTF-8, or is empty.
 
     Example:
-        >>> lines_of_file(Path("labels.txt"))
+        >>> read_lines(Path("labels.txt"))
         ['World', 'Sports']
     """
     try:
@@ -81,7 +84,7 @@ def lines_of_file(path: Path) -> list[str]:
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except OSError as error:
-        near = near_file(path, (".txt", path.suffix.lower())) if isinstance(error, FileNotFoundError) else ""
+        near = suggest_near_file(path, (".txt", path.suffix.lower())) if isinstance(error, FileNotFoundError) else ""
         raise InputError(
             f"{path} cannot be read: {error.strerror}.", near or "Give a text file, one entry a line."
         ) from None
@@ -94,57 +97,57 @@ def lines_of_file(path: Path) -> list[str]:
     return lines
 
 
-def _of_object(document: Mapping[str, Any], path: Path) -> list[Any]:
-    """The labels in a JSON object: under one of the names, or as a map itself."""
+def _labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]:
+    """Return the labels in a JSON object: under one of the usual keys, or the object itself as a map."""
     names = [name for name in _NESTED if isinstance(document.get(name), list | dict)]
     if not names:
-        return _of_map(document, path)
+        return _labels_in_map(document, path)
     first, *others = names
-    labels = _of_value(document, first, path)
+    labels = _labels_under_name(document, first, path)
     for name in others:
-        other = list(map(str, _of_value(document, name, path)))
-        # A model's config.json says them twice; and `labels` beside these may be those of the rows.
+        other = list(map(str, _labels_under_name(document, name, path)))
+        # A model's config.json has them twice; and `labels` beside these may be the labels of rows.
         same = set(map(str, labels)) == set(other) and len(other) == len(labels)
         if other != list(map(str, labels)) and (same or name == "label2id"):
             raise InputError(f"{path} has other labels under {name} than under {first}.", _GIVE)
     said = set(map(str, labels))
-    # A map of these labels may stand beside the name, too; or how many rows each has.
-    own, mapped = {key: value for key, value in document.items() if _is_entry(key, value, said)}, labels
+    # The object may also map these labels itself, to indices or to numbers of rows.
+    own, mapped = {key: value for key, value in document.items() if _is_label_entry(key, value, said)}, labels
     if len(own) == len(said):
         with contextlib.suppress(InputError):
-            mapped = _of_map(own, path)
+            mapped = _labels_in_map(own, path)
     if list(map(str, mapped)) != list(map(str, labels)):
         raise InputError(f"{path} maps its labels to other indices than they have under {first}.", _GIVE)
     return labels
 
 
-def _is_entry(key: str, value: Any, labels: Container[str]) -> bool:
+def _is_label_entry(key: str, value: Any, labels: Container[str]) -> bool:
     """Whether a member of an object maps a label to an index, or an index to a label."""
-    if _is_digits(key) and type(value) in (str, int) and str(value) in labels:
+    if _is_digit_string(key) and type(value) in (str, int) and str(value) in labels:
         return True
     return type(value) is int and key in labels
 
 
-def _of_value(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
+def _labels_under_name(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
     value = document[name]
-    return _of_map(value, path, name) if isinstance(value, dict) else value
+    return _labels_in_map(value, path, name) if isinstance(value, dict) else value
 
 
-def _of_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
-    """The labels of a dict, whose whole numbers are what JSON has as strings."""
+def _labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
+    """Return the labels of a dict, whose integer keys JSON would write as strings."""
     if all(type(key) is int for key in found) and not any(type(value) is int for value in found.values()):
-        return _in_order([(label, index) for index, label in found.items()], path)
-    return _of_map({str(key): value for key, value in found.items()}, path)
+        return _order_labels([(label, index) for index, label in found.items()], path)
+    return _labels_in_map({str(key): value for key, value in found.items()}, path)
 
 
-def _of_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
-    """The labels by index, from a map of either direction, which the name that it stands under may say."""
+def _labels_in_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
+    """Return the labels by index, from a map in either direction, which its key may tell."""
     to_index = [*document.items()]
     to_label = [(label, index) for index, label in document.items()]
     directions = []
-    if name != "id2label" and all(type(i) is int or (name == "label2id" and _is_digits(i)) for _, i in to_index):
+    if name != "id2label" and all(type(i) is int or (name == "label2id" and _is_digit_string(i)) for _, i in to_index):
         directions.append(to_index)
-    if name != "label2id" and all(_is_digits(index) for _, index in to_label):
+    if name != "label2id" and all(_is_digit_string(index) for _, index in to_label):
         directions.append(to_label)
     if not directions:
         raise InputError(f"{path} maps neither labels to indices nor indices to labels.", _GIVE)
@@ -152,7 +155,7 @@ def _of_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any
     failures: list[InputError] = []
     for pairs in directions:
         try:
-            read.append(_in_order(pairs, path))
+            read.append(_order_labels(pairs, path))
         except InputError as error:
             failures.append(error)
     if not read:
@@ -165,14 +168,16 @@ def _of_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any
     return read[0]
 
 
-def _in_order(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
-    """The labels of pairs of a label and its index."""
+def _order_labels(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
+    """Order the labels of (label, index) pairs by index."""
     by_index: dict[int, Any] = {}
     for label, given in pairs:
         index = int(given)
         if by_index.setdefault(index, label) != label:
             raise InputError(
-                f"{path} gives the index {brief(index)} to {brief(by_index[index])} and to {brief(label)}.", _GIVE
+                f"{path} gives the index {brief_text(index)} to {brief_text(by_index[index])} and to "
+                f"{brief_text(label)}.",
+                _GIVE,
             )
     if sorted(by_index) != list(range(len(pairs))):
         missing = next(i for i in range(len(pairs)) if i not in by_index)
@@ -183,11 +188,11 @@ def _in_order(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
     return [by_index[i] for i in range(len(pairs))]
 
 
-def _is_digits(value: Any) -> bool:
+def _is_digit_string(value: Any) -> bool:
     return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10
 
 
-def _label(item: Any, path: Path) -> str:
+def _check_label(item: Any, path: Path) -> str:
     if type(item) not in (str, int):
-        raise InputError(f"{path} holds {brief(item)}, which is not a label.", _GIVE)
+        raise InputError(f"{path} holds {brief_text(item)}, which is not a label.", _GIVE)
     return str(item)

@@ -1,4 +1,4 @@
-"""Which text rules come nearest to the owner's pipeline: those that notebooks have are tried on his texts and ids."""
+"""Find the text rules nearest to the owner's pipeline: usual rules are tried on the owner's texts and ids."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any, Final
 from pocketrnn.text import TOKENIZERS, TextRules, rules_document
 from pocketrnn.text.cleaning_steps import NAMED_STEPS, cleaning, step_documents
 
-__all__ = ["candidates", "framed", "most_agreeing", "named", "written"]
+__all__ = ["add_frames", "describe_rules", "find_most_agreeing", "list_candidate_rules", "write_rules_option"]
 
 # All candidates are tried on the first texts, and the best on all: 190 rules in 8 frames on 20 texts are 1 s.
 _FIRST_TEXTS: Final = 20
 _BEST: Final = 8
-# The format's tokenizers, tried on a whole text without steps before them.
+# The format's tokenizers, tried first without steps before them.
 _TOKENIZERS: Final = (*TOKENIZERS, "space")
 # basic_english as a step is the tokenizer of that name.
 _STEPS: Final = tuple(name for name in NAMED_STEPS if name not in ("basic_english", "lowercase"))
 
 
-def candidates(rules: TextRules) -> Iterator[TextRules]:
-    """The same rules by every tokenizer, then with every named step before it.
+def list_candidate_rules(rules: TextRules) -> Iterator[TextRules]:
+    """Yield the rules with every tokenizer, then with every named step before it.
 
     Example:
-        >>> [found.tokenizer for found in candidates(TextRules())][:3]
+        >>> [found.tokenizer for found in list_candidate_rules(TextRules())][:3]
         ['basic_english', 'whitespace', 'whitespace']
     """
     for steps in ((), *((name,) for name in _STEPS)):
@@ -39,15 +39,15 @@ def candidates(rules: TextRules) -> Iterator[TextRules]:
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=cleaning(*steps))
 
 
-def framed(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
-    """The same rules with what the owner's ids show to stand around those of a text: a first id, a last, one width.
+def add_frames(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
+    """Add to the rules what the owner's ids show around the ids of a text: a first id, a last id, one width.
 
     Args:
-        rules: what has a width or a first or last id keeps it.
+        rules: rules that have a width or a first or last id are kept.
         rows: the ids that the owner's pipeline gives for some texts.
 
     Example:
-        >>> found = framed(TextRules(padding_id=1), [[2, 7, 9, 3, 1, 1], [2, 8, 3, 1, 1, 1]])
+        >>> found = add_frames(TextRules(padding_id=1), [[2, 7, 9, 3, 1, 1], [2, 8, 3, 1, 1, 1]])
         >>> found[-1].first_id, found[-1].last_id, found[-1].min_width, found[-1].pad_side
         (2, 3, 6, 'right')
     """
@@ -62,25 +62,26 @@ def framed(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
         both = replace(rules, max_width=width, min_width=width, pad_side=side)
         found += [replace(both, cut_side=cut) for cut in ("right", "left")]
     elif max(widths) > 1 and sum(len(row) == max(widths) for row in rows) > 1:
-        # Several of the largest length: texts are cut there.
+        # Several texts have the largest length: they are cut there.
         found += [replace(rules, max_width=max(widths), cut_side=cut) for cut in ("right", "left")]
-    cores = [core for row in rows if (core := _without_padding(row, padding))]
-    firsts, lasts = ([None, *_usual([core[end] for core in cores])] for end in (0, -1))
+    cores = [core for row in rows if (core := _strip_padding(row, padding))]
+    firsts, lasts = ([None, *_usual_ids([core[end] for core in cores])] for end in (0, -1))
     return [replace(some, first_id=f, last_id=e) for f, e in product(firsts, lasts) for some in found]
 
 
-def most_agreeing(
+def find_most_agreeing(
     tried: Iterable[TextRules], texts: Sequence[Any], agrees: Callable[[TextRules, Any], bool]
 ) -> tuple[TextRules, int]:
-    """The first of the rules that agree on most texts, and on how many they do.
+    """Return the first rules that agree on the most texts, and the number of these texts.
 
     Args:
         tried: the rules, the usual ones first.
-        texts: what `agrees` is asked about.
-        agrees: whether rules give for a text what the owner's pipeline gives.
+        texts: the texts that are given to `agrees`.
+        agrees: whether rules give the same for a text as the owner's pipeline.
 
     Example:
-        >>> most_agreeing(candidates(TextRules()), ["a b"], lambda rules, text: rules.tokenizer == "space")[1]
+        >>> rules = list_candidate_rules(TextRules())
+        >>> find_most_agreeing(rules, ["a b"], lambda tried, text: tried.tokenizer == "space")[1]
         1
     """
 
@@ -93,15 +94,15 @@ def most_agreeing(
     return ranked[best], counts[best]
 
 
-def named(rules: TextRules) -> str:
-    """A short description of rules.
+def describe_rules(rules: TextRules) -> str:
+    """Describe rules in a few words.
 
     Example:
-        >>> named(TextRules("whitespace", lowercase=False, steps=cleaning("remove_punctuation"), last_id=3))
+        >>> describe_rules(TextRules("whitespace", lowercase=False, steps=cleaning("remove_punctuation"), last_id=3))
         'whitespace with lowercase=False and remove_punctuation and last_id=3'
     """
     said = [] if rules.lowercase else ["lowercase=False"]
-    said += [_step_names(rules)] if rules.steps else []
+    said += [_describe_steps(rules)] if rules.steps else []
     usual = TextRules()
     said += [
         f"{name}={getattr(rules, name)!r}"
@@ -111,21 +112,21 @@ def named(rules: TextRules) -> str:
     return rules.tokenizer + (" with " + " and ".join(said) if said else "")
 
 
-def written(rules: TextRules, implied: TextRules) -> str:
-    """The argument of `--rules` for these rules: their differences from the implied ones.
+def write_rules_option(rules: TextRules, implied: TextRules) -> str:
+    """Write the argument of `--rules` for these rules: their differences from the implied ones.
 
     Example:
-        >>> written(TextRules("whitespace", last_id=3), TextRules())
+        >>> write_rules_option(TextRules("whitespace", last_id=3), TextRules())
         '{"tokenizer": "whitespace", "last_id": 3}'
     """
     before = rules_document(implied)
     document = {name: value for name, value in rules_document(rules).items() if before.get(name, ...) != value}
-    if name := _named_step(rules):
+    if name := _find_step_name(rules):
         document["steps"] = [name]
     return json.dumps(document, ensure_ascii=False)
 
 
-def _without_padding(row: Sequence[int], padding: int) -> list[int]:
+def _strip_padding(row: Sequence[int], padding: int) -> list[int]:
     core = list(row)
     while core and core[-1] == padding:
         core.pop()
@@ -134,14 +135,14 @@ def _without_padding(row: Sequence[int], padding: int) -> list[int]:
     return core
 
 
-def _usual(ids: Sequence[int]) -> list[int]:
-    """The id that stands in half of the places, if there is one: where texts are cut, a first or last id is lost."""
+def _usual_ids(ids: Sequence[int]) -> list[int]:
+    """Return the id in at least half of the places, if any: texts that are cut lose a first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]
 
 
-def _named_step(rules: TextRules) -> str:
+def _find_step_name(rules: TextRules) -> str:
     return next((name for name in _STEPS if rules.steps and rules.steps == cleaning(name)), "")
 
 
-def _step_names(rules: TextRules) -> str:
-    return _named_step(rules) or f"steps={json.dumps(step_documents(rules.steps[:3]), ensure_ascii=False)}"
+def _describe_steps(rules: TextRules) -> str:
+    return _find_step_name(rules) or f"steps={json.dumps(step_documents(rules.steps[:3]), ensure_ascii=False)}"

@@ -1,7 +1,7 @@
-"""The written bundle beside the owner's own answers: the only comparison that has everything between text and label.
+"""Compare the written bundle with the owner's own answers: the only comparison of the whole way from text to label.
 
-The proof compares a bundle with the module that was given. The words of the ids, the cutting of texts and the names of
-the labels were given beside it, and no module shows an error in them. The answers of the owner's classifier do.
+The proof compares a bundle with the given module. The vocabulary, the cutting of texts and the names of the labels are
+given separately, and the module cannot show errors in them. The answers of the owner's classifier do.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier, logits_of_steps
-from pocketrnn.errors import LimitError, ParityError, PocketRNNError, shown
+from pocketrnn.errors import LimitError, ParityError, PocketRNNError, short_repr
 from pocketrnn.text import AnyTextRules, TextRules
-from pocketrnn.text.framing import cut, framed
+from pocketrnn.text.framing import add_frame, cut_items
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import AnswersCompared
-from pocketrnn_export.vocabularies.nearest_rules import written
+from pocketrnn_export.vocabularies.nearest_rules import write_rules_option
 from pocketrnn_export.vocabularies.owners_texts import Answer
 
-__all__ = ["Answered", "compared_answers"]
+__all__ = ["AnsweredText", "compare_answers"]
 
-# How far a probability may be from the owner's: he may have rounded it, or computed it on a GPU.
+# The allowed difference from the owner's probability, which may be rounded, or computed on a GPU.
 TOLERANCE: Final = 1e-3
-# Where all of his have two decimals, they are rounded.
+# The same where all of the owner's are rounded to two decimals.
 _OF_TWO_DECIMALS: Final = 6e-3
 Probabilities: TypeAlias = NDArray[np.float64]
-Row: TypeAlias = "tuple[Answered, Probabilities]"
-# So many texts are looked at for the cause of a difference, and so many ways to cut or pad a text are tried.
+Row: TypeAlias = "tuple[AnsweredText, Probabilities]"
+# The most texts that are searched for the cause of a difference, and the most ways to cut or pad that are tried.
 _TEXTS: Final = 200
 _WAYS: Final = 600
 _ENOUGH: Final = 2
@@ -43,14 +43,14 @@ _LONGEST: Final = 2000
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A text with the answer of its owner's classifier.
+class AnsweredText:
+    """A text with the answer of the owner's classifier.
 
     Attributes:
         text: the text.
-        read: what a bundle is given for it: the text, or its tokens or ids where the owner's code splits it.
+        read: the input of the bundle for it: the text, or its tokens or ids where the owner's code splits it.
         answer: the labels, or probabilities by label.
-        ids_agree: whether its ids were compared with the owner's, or are his.
+        ids_agree: whether its ids agree with the owner's, or are the owner's.
         names: whether the answer names labels, and is not a list of numbers in the order of the logits.
     """
 
@@ -61,35 +61,35 @@ class Answered:
     names: bool = True
 
 
-def compared_answers(classifier: Classifier, answered: Sequence[Answered]) -> AnswersCompared | None:
+def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswersCompared | None:
     """Compare the answers of a bundle with those of its owner's classifier.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        answered: texts with the owner's answers. Those that the bundle refuses by its limits are passed over.
+        answered: texts with the owner's answers. Texts that the bundle refuses by its limits are skipped.
 
     Returns:
-        on how many it was compared; None where there is none.
+        the numbers of compared answers; None where there are none.
 
     Raises:
-        ParityError: one differs; the message has the first such text, both answers and the likely cause.
+        ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
 
     Example:
-        >>> compared_answers(Classifier.load("news"), [Answered("oil prices", "oil prices", ("Business",))]).labels
+        >>> compare_answers(Classifier.load("news"), [AnsweredText("oil prices", "oil prices", ("Business",))]).labels
         1
     """
-    rows = [(one, found) for one in answered if (found := _probabilities(classifier, one.read)) is not None]
+    rows = [(one, found) for one in answered if (found := _predict_probabilities(classifier, one.read)) is not None]
     if not rows:
         return None
-    tolerance = _tolerance(one.answer for one, _ in rows)
-    apart = [_apart(one.answer, found, classifier) for one, found in rows]
+    tolerance = _choose_tolerance(one.answer for one, _ in rows)
+    apart = [_distance(one.answer, found, classifier) for one, found in rows]
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong:
         one, found = rows[wrong[0]]
         raise ParityError(
             f"The bundle answers {len(wrong):,} of {len(rows):,} texts otherwise than your classifier, first "
-            f"{shown(one.text, 60)}: {_said(one.answer, found, classifier)}.",
-            _likely(classifier, rows, wrong, tolerance),
+            f"{short_repr(one.text, 60)}: {_describe_both(one.answer, found, classifier)}.",
+            _explain_difference(classifier, rows, wrong, tolerance),
         )
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     return AnswersCompared(
@@ -97,41 +97,41 @@ def compared_answers(classifier: Classifier, answered: Sequence[Answered]) -> An
         len(numbers),
         float(max(numbers, default=0.0)),
         tolerance,
-        _unordered(classifier, rows, tolerance),
+        _find_unordered_labels(classifier, rows, tolerance),
     )
 
 
-def _unordered(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
-    """The labels that may be exchanged with others while all answers agree as before: nothing shows their order."""
+def _find_unordered_labels(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
+    """Return the labels that can be exchanged with others while all answers still agree: their order is not shown."""
     labels = classifier.labels
     naming = [row for row in rows if row[0].names]
     if len(labels) > _MOST_LABELS:
         told = {label for one, _ in naming for label in one.answer}
         untold = tuple(label for label in labels if label not in told)
         return untold if len(untold) > 1 else ()
-    may = _columns(classifier, naming, tolerance)
+    may = _possible_columns(classifier, naming, tolerance)
     reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
-    # Labels are exchanged along circles: each goes to the column of the next.
+    # Labels are exchanged in cycles: each moves to the column of the next.
     for _ in range(len(labels).bit_length()):
         reached = reached | (reached @ reached)
     in_circles = (reached & reached.T).sum(1) > 1
     return tuple(label for label, is_open in zip(labels, in_circles, strict=True) if is_open)
 
 
-def _columns(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
-    """The columns of the logits that each label may stand for by the answers."""
+def _possible_columns(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
+    """Return for each label the columns of the logits that fit the answers."""
     may = {}
     for label in classifier.labels:
         columns = np.ones(len(classifier.labels), bool)
         for one, found in rows:
-            columns &= _apart_at(one.answer, label, slice(None), found, classifier) <= tolerance
+            columns &= _distance_at(one.answer, label, slice(None), found, classifier) <= tolerance
             if not columns.any():
                 break
         may[label] = set(np.flatnonzero(columns).tolist())
     return may
 
 
-def _tolerance(answers: Iterable[Answer]) -> float:
+def _choose_tolerance(answers: Iterable[Answer]) -> float:
     numbers = [number for answer in answers if isinstance(answer, Mapping) for number in answer.values()]
     # Zeros and ones are not rounded probabilities but labels.
     of_two = all(round(number, 2) == number for number in numbers) and any(
@@ -140,21 +140,21 @@ def _tolerance(answers: Iterable[Answer]) -> float:
     return _OF_TWO_DECIMALS if of_two else TOLERANCE
 
 
-def _probabilities(classifier: Classifier, read: Text) -> Probabilities | None:
-    """The bundle's probabilities for a text; None where it takes no such text."""
+def _predict_probabilities(classifier: Classifier, read: Text) -> Probabilities | None:
+    """Return the bundle's probabilities for a text; None where its limits refuse the text."""
     try:
         return np.asarray(classifier.predict_proba([read])[0], np.float64)
     except LimitError:
         return None
 
 
-def _apart(answer: Answer, found: Probabilities, classifier: Classifier) -> float:
-    """How far probabilities are from the owner's, or from those that would give his labels."""
-    return max(float(_apart_at(answer, label, i, found, classifier)) for i, label in enumerate(classifier.labels))
+def _distance(answer: Answer, found: Probabilities, classifier: Classifier) -> float:
+    """Return the largest difference of probabilities from the owner's, or from any that give the owner's labels."""
+    return max(float(_distance_at(answer, label, i, found, classifier)) for i, label in enumerate(classifier.labels))
 
 
-def _apart_at(answer: Answer, label: str, at: int | slice, found: Probabilities, classifier: Classifier) -> Any:
-    """The same for one label, if its probability stands in a column; or in each of several."""
+def _distance_at(answer: Answer, label: str, at: int | slice, found: Probabilities, classifier: Classifier) -> Any:
+    """Return this difference for one label if its probability is in the column `at`; for a slice, in each column."""
     value = found[at]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
@@ -164,33 +164,33 @@ def _apart_at(answer: Answer, label: str, at: int | slice, found: Probabilities,
         return np.maximum(0, needed - value if label in answer else value - needed)
     below = found.max() - value
     if answer:
-        # The owner may give the likeliest label also where a bundle's thresholds give none.
+        # The owner may give the likeliest label even where the bundle's thresholds give none.
         return below if label in answer else 0 * value
     return 1 + 0 * value if thresholds is None else np.where(below == 0, np.maximum(0, value - thresholds), 0)
 
 
-def _said(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
-    """Both answers, for a message."""
+def _describe_both(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
+    """Describe both answers, for a message."""
     labels = classifier.labels
     if isinstance(answer, Mapping):
         label = max(answer, key=lambda name: abs(answer[name] - float(found[labels.index(name)])))
         ours = float(found[labels.index(label)])
-        return f"yours gives {shown(label, 40)} {answer[label]:.4g}, and the bundle {ours:.4g}"
-    theirs = " and ".join(shown(label, 40) for label in answer) or "no label"
+        return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, and the bundle {ours:.4g}"
+    theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
     if classifier.manifest.output.activation == "sigmoid":
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
-    told = ", ".join(f"{shown(label, 40)} {float(found[labels.index(label)]):.4g}" for label in given[:4])
+    told = ", ".join(f"{short_repr(label, 40)} {float(found[labels.index(label)]):.4g}" for label in given[:4])
     return f"yours gives {theirs}, and the bundle {told or 'no label'}"
 
 
-def _likely(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:
-    """The likely cause of the difference, and the advice."""
-    if (order := _other_order(classifier, rows, tolerance)) is not None:
+def _explain_difference(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:
+    """Return the likely cause of the difference, and the advice."""
+    if (order := _find_other_order(classifier, rows, tolerance)) is not None:
         return order
     first = [i for i in wrong if i < _TEXTS]
-    if (way := _other_size(classifier, rows[:_TEXTS], first, tolerance)) is not None:
+    if (way := _find_other_size(classifier, rows[:_TEXTS], first, tolerance)) is not None:
         return way
     if rows[wrong[0]][0].ids_agree:
         return (
@@ -205,12 +205,12 @@ def _likely(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], t
     )
 
 
-def _other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> str | None:
-    """That the labels agree on all texts in another order, where they do."""
+def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> str | None:
+    """Say in which other order the labels agree on all texts; None where there is none."""
     labels = classifier.labels
     if len(labels) > _MOST_LABELS:
         return None
-    columns = _columns(classifier, rows, tolerance)
+    columns = _possible_columns(classifier, rows, tolerance)
     may = {
         label: [own, *columns[label] - {own}] if own in columns[label] else [*columns[label]]
         for own, label in enumerate(labels)
@@ -238,20 +238,26 @@ def _other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) 
     )
 
 
-def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
-    """That all texts agree if they are cut or padded, where they do."""
+def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
+    """Say with which cut or padding all texts agree; None where there is none."""
     rules = classifier.manifest.text.rules
     if not wrong or rules.max_width is not None or rules.min_width is not None:
         return None
     ids = [classifier.encode(one.read) for one, _ in rows]
     first = min(wrong, key=lambda i: len(ids[i]))
     agreeing = []
-    for said, changed in _ways(rules, max(map(len, ids)), len(ids[first])):
+    for said, changed in _list_size_changes(rules, max(map(len, ids)), len(ids[first])):
         with contextlib.suppress(PocketRNNError):
-            if _apart_by(classifier, rows[first][0].answer, _by(rules, changed, ids[first])) > tolerance:
+            if (
+                _distance_of_ids(classifier, rows[first][0].answer, _reframe_ids(rules, changed, ids[first]))
+                > tolerance
+            ):
                 continue
             each = zip(ids, rows, strict=True)
-            if all(_apart_by(classifier, one.answer, _by(rules, changed, row)) <= tolerance for row, (one, _) in each):
+            if all(
+                _distance_of_ids(classifier, one.answer, _reframe_ids(rules, changed, row)) <= tolerance
+                for row, (one, _) in each
+            ):
                 agreeing.append((said, changed))
         if len(agreeing) == _ENOUGH:
             break
@@ -259,17 +265,17 @@ def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int
         return None
     said, changed = agreeing[0]
     more = " Others agree as well: probabilities in place of labels tell them apart." if len(agreeing) > 1 else ""
-    return f"All {len(rows):,} texts that were tried agree if {said}: {_written(changed)}.{more}"
+    return f"All {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
 
 
-def _apart_by(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
+def _distance_of_ids(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
     found = Answers.of(classifier.manifest).probabilities(logits_of_steps(classifier, [ids]))[0]
-    return _apart(answer, np.asarray(found, np.float64), classifier)
+    return _distance(answer, np.asarray(found, np.float64), classifier)
 
 
-def _ways(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
-    """Ways to cut texts shorter than the shortest one that differs, and to pad them to one width: each in words, and
-    the rules that do it. Round numbers first."""
+def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
+    """Yield ways to cut texts to fewer tokens than the shortest differing one, and to pad them to one width: the words,
+    and the rules. Round numbers come first."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:
@@ -284,19 +290,19 @@ def _ways(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[st
             yield said, changed(rules, min_width=width, max_width=width, pad_side=side)
 
 
-def _by(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
-    """The ids that other rules would make of a text for which the rules made these."""
+def _reframe_ids(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
+    """Return the ids by the changed rules, from the ids by the present ones."""
     inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
     if changed.max_tokens is not None:
-        cut(inner, changed.max_tokens, changed.cut_side)
-    return framed(inner, changed)
+        cut_items(inner, changed.max_tokens, changed.cut_side)
+    return add_frame(inner, changed)
 
 
-def _written(rules: AnyTextRules) -> str:
-    """How rules are given."""
+def _describe_rules_option(rules: AnyTextRules) -> str:
+    """Say how to give these rules."""
     if rules.max_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):
         return "say so in the tokenizer's file (truncation, padding)"
     ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
-    return f"give --rules {shlex.quote(written(rules, replace(TextRules(), **ids)))}"
+    return f"give --rules {shlex.quote(write_rules_option(rules, replace(TextRules(), **ids)))}"

@@ -1,7 +1,7 @@
-"""Texts with what the owner's pipeline makes of them: their ids or tokens, and the label or the probabilities it gives.
+"""Read texts with their ids or tokens by the owner's pipeline, and the labels or probabilities of its classifier.
 
-Ids say how a text is cut, and the answer says all of the rest: which word an id is, where texts are cut off, in which
-order the labels are. So a text may come with either, or both.
+Ids show how a text is split, and answers show the rest: the word of each id, where texts are cut off, the order of the
+labels. So a text may have either, or both.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from pocketrnn.errors import InputError, shown
-from pocketrnn_export.json_file import brief, parsed_json
-from pocketrnn_export.vocabularies.labels import lines_of_file
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.vocabularies.labels import read_lines
 
-__all__ = ["Answer", "OwnersText", "Pair", "answers_in_words", "checked_pairs", "pairs_of", "read_pairs"]
+__all__ = ["Answer", "OwnersText", "Pair", "check_pairs", "list_pairs", "name_answers", "read_pairs"]
 
-# A text, and its ids by the owner's pipeline.
+# A text, and its ids from the owner's pipeline.
 Pair = tuple[str, Sequence[int]]
-# The labels that are given, or the probability of some labels.
+# The labels of an answer, or the probabilities of some labels.
 Answer: TypeAlias = tuple[str, ...] | Mapping[str, float]
 
 _LINE: Final = 'Write {"text": "...", "ids": [4, 17]} or ["...", [4, 17]] in each line.'
@@ -31,13 +31,13 @@ _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
 
 @dataclass(frozen=True)
 class OwnersText:
-    """A text, and what the owner's pipeline makes of it.
+    """A text, and its ids, tokens and answer from the owner's pipeline.
 
     Attributes:
         text: the text.
         ids: its ids; None where they are not given.
         tokens: its tokens; None where they are not given.
-        answer: what the owner's classifier answers, as it was given; `answers_in_words` reads it by the labels.
+        answer: the answer of the owner's classifier, as it was given; `name_answers` reads it with the labels.
     """
 
     text: str
@@ -46,127 +46,127 @@ class OwnersText:
     answer: Any = None
 
 
-def pairs_of(texts: Iterable[OwnersText]) -> list[Pair]:
-    """The texts that come with their ids.
+def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
+    """Return the texts that have ids, with these.
 
     Example:
-        >>> pairs_of([OwnersText("oil", [4]), OwnersText("war", answer="World")])
+        >>> list_pairs([OwnersText("oil", [4]), OwnersText("war", answer="World")])
         [('oil', [4])]
     """
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
 def read_pairs(path: Path) -> list[OwnersText]:
-    """Texts, one a line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. A line of the first kind may hold
-    `tokens`, and `label` or `probabilities`; other members are not read.
+    """Read texts, one a line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. A line of the first kind may hold
+    `tokens`, and `label` or `probabilities`; other members are ignored.
 
     Raises:
-        InputError: the file cannot be read, or a line is no such text; the message has its number.
+        InputError: the file cannot be read, or a line does not have this form; the message has its number.
 
     Example:
         >>> read_pairs(Path("pairs.jsonl"))
         [OwnersText(text='oil prices', ids=[4, 17], tokens=None, answer='Business')]
     """
     found: list[OwnersText] = []
-    for number, line in enumerate(lines_of_file(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         where = f"{path}, line {number}"
-        document = parsed_json(line, where, _LINE)
+        document = parse_json(line, where, _LINE)
         if not isinstance(document, dict):
-            found.append(_text(document, where, _LINE))
+            found.append(_make_text(document, where, _LINE))
             continue
         text, ids, tokens, label, probabilities = (document.get(name) for name in _MEMBERS)
         if label is not None and probabilities is not None:
             raise InputError(f"{where} has a label and probabilities.", "Give the probabilities alone.")
-        answer = label if probabilities is None else _of_numbers(probabilities, where)
-        one = _text([text, tokens if ids is None else ids, *([] if answer is None else [answer])], where, _LINE)
-        found.append(one if tokens is None or ids is None else replace(one, tokens=_tokens(tokens, where, _LINE)))
+        answer = label if probabilities is None else _check_probabilities(probabilities, where)
+        one = _make_text([text, tokens if ids is None else ids, *([] if answer is None else [answer])], where, _LINE)
+        found.append(one if tokens is None or ids is None else replace(one, tokens=_check_tokens(tokens, where, _LINE)))
     return found
 
 
-def checked_pairs(given: Iterable[Any]) -> list[OwnersText]:
-    """Tuples (text, ids) or (text, ids, answer) as plain values.
+def check_pairs(given: Iterable[Any]) -> list[OwnersText]:
+    """Convert tuples (text, ids) or (text, ids, answer) to plain values.
 
     Args:
         given: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None where there
-            is an answer. It is a label, a list of labels, a map label -> probability, or the probabilities of all
-            labels in their order.
+            is an answer. An answer is a label, a list of labels, a map label -> probability, or the probabilities of
+            all labels in their order.
 
     Raises:
-        InputError: an item is no such tuple.
+        InputError: an item is not such a tuple.
 
     Example:
-        >>> checked_pairs([("oil", numpy.array([4]))])
+        >>> check_pairs([("oil", numpy.array([4]))])
         [OwnersText(text='oil', ids=[4], tokens=None, answer=None)]
     """
     try:
-        return [_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
+        return [_make_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(given)]
     except TypeError:
         raise InputError(f"example_ids is of type {type(given).__name__}.", _ITEM) from None
 
 
-def _text(item: Any, where: str, remedy: str) -> OwnersText:
+def _make_text(item: Any, where: str, remedy: str) -> OwnersText:
     if isinstance(item, OwnersText):
         return item
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):
-        raise InputError(f"{where} is {brief(item)}, not a text and its ids.", remedy)
+        raise InputError(f"{where} is {brief_text(item)}, not a text and its ids.", remedy)
     text, ids, answer = (*item, None)[:3]
     values = ids.tolist() if hasattr(ids, "tolist") else ids
     if not isinstance(text, str):
-        raise InputError(f"{where} has {brief(text)} where its text should be.", remedy)
+        raise InputError(f"{where} has {brief_text(text)} where its text should be.", remedy)
     if values is None and answer is not None:
         return OwnersText(text, answer=answer)
     if not isinstance(values, list | tuple):
-        raise InputError(f"{where} has {brief(values)} where its ids should be.", remedy)
+        raise InputError(f"{where} has {brief_text(values)} where its ids should be.", remedy)
     if values and isinstance(values[0], str):
-        return OwnersText(text, tokens=_tokens(values, where, remedy), answer=answer)
+        return OwnersText(text, tokens=_check_tokens(values, where, remedy), answer=answer)
     for value in values:
         if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
-            raise InputError(f"{where} has {brief(value)} among its ids.", "Ids are whole numbers from 0.")
+            raise InputError(f"{where} has {brief_text(value)} among its ids.", "Ids are whole numbers from 0.")
     return OwnersText(text, [operator.index(value) for value in values], answer=answer)
 
 
-def _tokens(values: Any, where: str, remedy: str) -> list[str]:
+def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
     if not isinstance(values, list | tuple):
-        raise InputError(f"{where} has {brief(values)} where its tokens should be.", remedy)
+        raise InputError(f"{where} has {brief_text(values)} where its tokens should be.", remedy)
     if odd := [value for value in values if not isinstance(value, str)]:
-        raise InputError(f"{where} has {brief(odd[0])} among its tokens.", "Tokens are strings.")
+        raise InputError(f"{where} has {brief_text(odd[0])} among its tokens.", "Tokens are strings.")
     return list(values)
 
 
-def _of_numbers(given: Any, where: str) -> Any:
-    """The value of `probabilities`, refused where it is a label and would be taken for one."""
+def _check_probabilities(given: Any, where: str) -> Any:
+    """Return the value of `probabilities`; refuse labels in it, which would be read as labels."""
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
         raise InputError(
-            f"{where} has {brief(given)} where its probabilities should be.",
+            f"{where} has {brief_text(given)} where its probabilities should be.",
             'Give a number for each label, in their order, or {"label": number}.',
         )
     return given
 
 
-def answers_in_words(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tuple[OwnersText, Answer]]:
-    """The texts that come with an answer, and that by the names of the labels.
+def name_answers(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tuple[OwnersText, Answer]]:
+    """Return the texts that have an answer, and the answer by the names of the labels.
 
     Args:
         texts: the texts.
         labels: the labels, in the order of the logits.
 
     Raises:
-        InputError: an answer names no label, or holds no probability or another number of them than there are labels.
+        InputError: an answer has an unknown label, a number that is not a probability, or not one for each label.
 
     Example:
-        >>> answers_in_words([OwnersText("oil", answer=[0.25, 0.75])], ["World", "Business"])[0][1]
+        >>> name_answers([OwnersText("oil", answer=[0.25, 0.75])], ["World", "Business"])[0][1]
         {'World': 0.25, 'Business': 0.75}
     """
     found = []
     for one in texts:
         if one.answer is not None:
-            found.append((one, _in_words(one, labels)))
+            found.append((one, _name_answer(one, labels)))
     return found
 
 
-def _in_words(one: OwnersText, labels: Sequence[str]) -> Answer:
-    where, given = f"The answer to {shown(one.text, 40)}", one.answer
+def _name_answer(one: OwnersText, labels: Sequence[str]) -> Answer:
+    where, given = f"The answer to {short_repr(one.text, 40)}", one.answer
     given = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(given, Mapping):
         if not given:
@@ -174,38 +174,38 @@ def _in_words(one: OwnersText, labels: Sequence[str]) -> Answer:
                 f"{where} is an empty map, which says nothing.",
                 'Give the probability of each label, {"label": 0.9}, or leave the answer out.',
             )
-        _known(given, labels, where)
-        return {name: _probability(value, where) for name, value in given.items()}
+        _check_labels(given, labels, where)
+        return {name: _check_probability(value, where) for name, value in given.items()}
     if not isinstance(given, list | tuple):
-        # Labels that are digits are numbers in people's files.
+        # Files often write labels that are digits as numbers.
         given = [given]
-        return _known([str(given[0]) if type(given[0]) is int else given[0]], labels, where)
+        return _check_labels([str(given[0]) if type(given[0]) is int else given[0]], labels, where)
     if given and all(isinstance(value, int | float) and not isinstance(value, bool) for value in given):
         if len(given) != len(labels):
             raise InputError(
                 f"{where} has {len(given)} probabilities, and there are {len(labels)} labels.",
                 'Give one for each label, in their order, or a map from label to probability, {"label": 0.9}.',
             )
-        return {label: _probability(value, where) for label, value in zip(labels, given, strict=True)}
-    return _known(given, labels, where)
+        return {label: _check_probability(value, where) for label, value in zip(labels, given, strict=True)}
+    return _check_labels(given, labels, where)
 
 
-def _known(names: Iterable[Any], labels: Sequence[str], where: str) -> tuple[str, ...]:
+def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tuple[str, ...]:
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or name not in labels:
             raise InputError(
-                f"{where} is {brief(name)}, and the labels are {', '.join(map(shown, labels[:8]))}"
+                f"{where} is {brief_text(name)}, and the labels are {', '.join(map(short_repr, labels[:8]))}"
                 f"{', ...' if len(labels) > 8 else ''}.",
                 "Give the label that your classifier gives, by its name, or the probabilities.",
             )
     return found
 
 
-def _probability(value: Any, where: str) -> float:
+def _check_probability(value: Any, where: str) -> float:
     if isinstance(value, bool) or not hasattr(value, "__float__") or not math.isfinite(value) or not 0 <= value <= 1:
         raise InputError(
-            f"{where} has the probability {brief(value)}.",
+            f"{where} has the probability {brief_text(value)}.",
             "Give numbers from 0 to 1, behind the softmax or sigmoid, and not the logits.",
         )
     return float(value)

@@ -1,7 +1,7 @@
-"""The owner's own way from text to ids, held against the text rules that a bundle will have.
+"""Choose the text rules of a bundle, and compare them with the owner's own way from text to ids.
 
-A bundle's answer depends on how a text is cut as much as on the module. So the rules are named or said to be assumed,
-words that they can never give are counted, and they are compared with the output of the owner's pipeline.
+A bundle's answer depends on how a text is split as much as on the module. So assumed rules are logged, words that they
+can never give are counted, and the rules are compared with the output of the owner's pipeline.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Final
 
-from pocketrnn.errors import InputError, first_line, shown
+from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
-from pocketrnn_export.json_file import brief
-from pocketrnn_export.vocabularies.nearest_rules import candidates, framed, most_agreeing, named, written
+from pocketrnn_export.json_file import brief_text
+from pocketrnn_export.vocabularies.nearest_rules import (
+    add_frames,
+    describe_rules,
+    find_most_agreeing,
+    list_candidate_rules,
+    write_rules_option,
+)
 from pocketrnn_export.vocabularies.owners_texts import Pair
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, text_rules
 
-__all__ = ["chosen_rules", "named_rules"]
+__all__ = ["choose_rules", "make_named_rules"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +36,14 @@ _TEXTS_FOR_STEPS: Final = 20
 _WORDS_TO_TELL_BY: Final = 4
 
 
-def named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
-    """The rules that a vocabulary implies, by a tokenizer's name; without one, `basic_english`, and that is logged.
+def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
+    """Make the rules that a vocabulary and the name of a tokenizer imply; without a name, use and log `basic_english`.
 
     Raises:
         InputError: the tokenizer is unknown, or the vocabulary's default index is negative.
 
     Example:
-        >>> named_rules(read_vocabulary(["<unk>", "oil"]), None).tokenizer
+        >>> make_named_rules(read_vocabulary(["<unk>", "oil"]), None).tokenizer
         'basic_english'
     """
     rules = text_rules(vocabulary, tokenizer or "basic_english")
@@ -46,66 +52,66 @@ def named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
         _log.warning(
             "No tokenizer is named, and basic_english is taken: lower case, split at spaces and punctuation. "
             "Unknown words %s; rows are padded with %s.",
-            "are dropped" if unknown is None else f"become {_token(unknown, vocabulary.tokens)}",
-            _token(padding, vocabulary.tokens),
+            "are dropped" if unknown is None else f"become {_describe_token(unknown, vocabulary.tokens)}",
+            _describe_token(padding, vocabulary.tokens),
         )
     return rules
 
 
-def chosen_rules(
+def choose_rules(
     vocabulary: Vocabulary,
     rules: AnyTextRules | None,
     tokenizer: str | Tokenizer | None,
     pairs: Sequence[Pair],
     texts: Sequence[Text],
 ) -> AnyTextRules:
-    """The text rules of a bundle, compared with all that is known of the owner's pipeline.
+    """Choose the text rules of a bundle, and compare them with all that is known of the owner's pipeline.
 
     Args:
         vocabulary: the tokens.
-        rules: all rules; None to take those that the vocabulary and the tokenizer imply.
+        rules: all rules; None for those that the vocabulary and the tokenizer imply.
         tokenizer: a name; or the owner's own function, text -> tokens, which is compared with the rules on the texts.
-            Without rules, those tokenizers are tried that the format has.
+            Without rules, the format's tokenizers are tried.
         pairs: texts with the ids that the owner's pipeline gives.
         texts: texts to try a function on, besides those of the pairs.
 
     Raises:
-        InputError: the rules give other ids; the message shows the first difference. Where the tokenizer is external,
-            texts are not looked at here.
+        InputError: the rules give other ids; the message shows the first difference. With an external tokenizer,
+            texts are not compared here.
 
     Example:
         >>> known = read_vocabulary(["<unk>", "oil"])
-        >>> chosen_rules(known, None, str.split, [], ["Oil oil"]).lowercase
+        >>> choose_rules(known, None, str.split, [], ["Oil oil"]).lowercase
         False
     """
     if rules is not None and rules.tokenizer == EXTERNAL:
         return rules
     if tokenizer == EXTERNAL:
-        return named_rules(vocabulary, EXTERNAL)
+        return make_named_rules(vocabulary, EXTERNAL)
     chosen: AnyTextRules
     if callable(tokenizer):
         strings = [text for text in texts if isinstance(text, str)]
-        chosen = _agreeing(tokenizer, vocabulary, rules, [*strings, *(text for text, _ in pairs)])
+        chosen = _find_agreeing_rules(tokenizer, vocabulary, rules, [*strings, *(text for text, _ in pairs)])
     else:
-        chosen = rules if rules is not None else named_rules(vocabulary, tokenizer)
+        chosen = rules if rules is not None else make_named_rules(vocabulary, tokenizer)
     encoder = TextEncoder(chosen, vocabulary.tokens)
-    _tell_of_words_that_no_text_gives(encoder, vocabulary.tokens)
+    _warn_of_unreachable_words(encoder, vocabulary.tokens)
     for number, (text, ids) in enumerate(pairs, 1):
-        if difference := _difference(encoder, text, ids, vocabulary.tokens):
+        if difference := _describe_difference(encoder, text, ids, vocabulary.tokens):
             cut = ", ".join(map(repr, encoder.tokens(text)[:12]))
             raise InputError(
-                f"Text {number} of your pipeline, {shown(text)}: {difference}.",
-                f"The rules cut it into {cut}. {_advice(vocabulary, chosen, pairs)}",
+                f"Text {number} of your pipeline, {short_repr(text)}: {difference}.",
+                f"The rules cut it into {cut}. {_advise_on_rules(vocabulary, chosen, pairs)}",
             )
     if pairs:
         _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(pairs))
     return chosen
 
 
-def _difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
-    """How the ids of the owner's pipeline differ from those of the rules; empty if they are the same."""
+def _describe_difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
+    """Describe how the ids of the owner's pipeline differ from those of the rules; empty if they are the same."""
     ours, padding = encoder.encode(text), encoder.rules.padding_id
-    # The owner's module cannot be given a text without ids, so nothing is known of its answer.
+    # The owner's module cannot take a text without ids, so its answer is not known.
     if ours == list(ids) or not (ids or encoder.look_up(encoder.tokens(text))):
         return ""
     more = len(ids) - len(ours)
@@ -115,59 +121,67 @@ def _difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Seq
         return f"your pipeline pads it to {len(ids)} ids at the beginning, and the rules do not"
     both = enumerate(zip_longest(ids, ours))
     index, (theirs, own) = next((i, pair) for i, pair in both if pair[0] != pair[1])
-    return f"at index {index} your pipeline gives {_token(theirs, tokens)}, and the rules give {_token(own, tokens)}"
+    return (
+        f"at index {index} your pipeline gives {_describe_token(theirs, tokens)}, and the rules give "
+        f"{_describe_token(own, tokens)}"
+    )
 
 
-def _token(number: int | None, tokens: Sequence[str]) -> str:
-    """An id with its token, for a message."""
+def _describe_token(number: int | None, tokens: Sequence[str]) -> str:
+    """Describe an id with its token, for a message."""
     if number is None:
         return "nothing more"
-    return f"the id {brief(number)} ({brief(tokens[number]) if number < len(tokens) else 'no token'})"
+    return f"the id {brief_text(number)} ({brief_text(tokens[number]) if number < len(tokens) else 'no token'})"
 
 
-def _external_way(vocabulary: Vocabulary) -> str:
-    """The advice where no rules can do what the owner's code does."""
+def _advise_external(vocabulary: Vocabulary) -> str:
+    """Return the advice where no rules can do the same as the owner's code."""
     return (
         "If no rules can do what your code does, leave it to your code: --tokenizer external "
-        f"({_external_call(vocabulary)} in Python) makes a bundle that takes tokens or ids, and "
+        f"({_write_external_argument(vocabulary)} in Python) makes a bundle that takes tokens or ids, and "
         "Classifier.load(..., tokenizer=function)."
     )
 
 
-def _external_call(vocabulary: Vocabulary) -> str:
-    """The argument for `export` that says what `--tokenizer external` does: other ids would be those of other words."""
+def _write_external_argument(vocabulary: Vocabulary) -> str:
+    """Write the argument of `export` that equals `--tokenizer external`, with the vocabulary's special ids."""
     rules = text_rules(vocabulary, EXTERNAL)
     ids = ", ".join(f"{name}={getattr(rules, name)}" for name in ("unknown_id", "empty_id", "padding_id"))
     return f"rules=TextRules('external', {ids})"
 
 
-def _word(token: str | None) -> str:
-    return "nothing more" if token is None else shown(token)
+def _describe_word(token: str | None) -> str:
+    return "nothing more" if token is None else short_repr(token)
 
 
-def _advice(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> str:
-    """Which other rules agree with the pairs, and how they are written."""
-    external = _external_way(vocabulary)
+def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> str:
+    """Return advice with the rules that agree best with the pairs, written as an option."""
+    external = _advise_external(vocabulary)
     if isinstance(rules, SubwordRules):
         return f"Give the tokenizer of your pipeline; a text may be cut or padded there too. {external}"
 
     def agrees(tried: TextRules, pair: Pair) -> bool:
-        return not _difference(TextEncoder(tried, vocabulary.tokens), *pair, vocabulary.tokens)
+        return not _describe_difference(TextEncoder(tried, vocabulary.tokens), *pair, vocabulary.tokens)
 
-    frames = framed(rules, [ids for _, ids in pairs])
-    best, agreed = most_agreeing((tried for frame in frames for tried in candidates(frame)), pairs, agrees)
+    frames = add_frames(rules, [ids for _, ids in pairs])
+    best, agreed = find_most_agreeing(
+        (tried for frame in frames for tried in list_candidate_rules(frame)), pairs, agrees
+    )
     if agreed == len(pairs):
         implied = text_rules(vocabulary)
-        return f"{named(best)} agrees on all {agreed} texts: give --rules {shlex.quote(written(best, implied))}."
-    if not agreed and (other := _of_another_vocabulary(TextEncoder(rules, vocabulary.tokens), pairs, vocabulary)):
+        return (
+            f"{describe_rules(best)} agrees on all {agreed} texts: give --rules "
+            f"{shlex.quote(write_rules_option(best, implied))}."
+        )
+    if not agreed and (other := _advise_on_vocabulary(TextEncoder(rules, vocabulary.tokens), pairs, vocabulary)):
         return other
     if not agreed:
         return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {external}"
-    return f"The nearest rules, {named(best)}, agree on {agreed} of {len(pairs)} texts. {external}"
+    return f"The nearest rules, {describe_rules(best)}, agree on {agreed} of {len(pairs)} texts. {external}"
 
 
-def _of_another_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
-    """The advice where the texts are cut as the rules cut them, and only the words have other ids; else empty."""
+def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
+    """Return the advice where texts are split as by the rules and only the words' ids differ; else empty."""
     same: set[tuple[int, int]] = set()
     for text, ids in pairs:
         ours = encoder.encode(text)
@@ -179,48 +193,49 @@ def _of_another_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabula
     if len({id_ for id_, _ in same}) != len(same) or len(set(known)) != len(known):
         return ""
     others = sorted(pair for pair in same if pair[0] != pair[1])
-    # With two or three words, other rules could be the reason as well.
+    # With two or three words, other rules could also be the reason.
     if len(others) < _WORDS_TO_TELL_BY or 2 * len(others) < len(same):
         return ""
     theirs, own = next((pair for pair in others if pair[1] != encoder.rules.unknown_id), others[0])
     return (
         f"Your pipeline gives as many ids to each text as the rules do, and the same other id for a word each time: "
-        f"{brief(theirs)} for {_token(own, vocabulary.tokens)}, as if it had another vocabulary. Give the vocabulary "
+        f"{brief_text(theirs)} for {_describe_token(own, vocabulary.tokens)}, as if it had another vocabulary. Give "
+        "the vocabulary "
         f"that made these ids."
     )
 
 
-def _agreeing(
+def _find_agreeing_rules(
     tokenizer: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
 ) -> AnyTextRules:
-    """The given rules, or the first tokenizer of the format, if it gives the ids that the owner's tokenizer does.
+    """Return the given rules, or the format's first tokenizer, that give the same ids as the owner's tokenizer.
 
-    Tokens that the vocabulary does not hold may differ: the module cannot tell them apart.
+    Tokens outside the vocabulary may differ: the module cannot tell them apart.
 
     Raises:
-        InputError: none agrees on every text.
+        InputError: none of them agrees on every text.
     """
     if not texts:
         raise InputError(
             "tokenizer is a function, and there is no text to compare it on.", "Give example_texts of your own."
         )
-    owners = [(text, _tokens_by(tokenizer, text, vocabulary)) for text in texts]
+    owners = [(text, _run_tokenizer(tokenizer, text, vocabulary)) for text in texts]
 
     def agrees(tried: AnyTextRules, text_and_tokens: tuple[str, list[str]]) -> bool:
         encoder = TextEncoder(replace(tried, max_tokens=None), vocabulary.tokens)
         text, theirs = text_and_tokens
         return encoder.look_up(theirs) == encoder.look_up(encoder.tokens(text))
 
-    tried: list[Any] = [rules] if rules is not None else list(candidates(text_rules(vocabulary)))
-    best, agreed = most_agreeing(tried, owners, agrees)
-    # Some of 60 rules agree on a few texts by chance.
+    tried: list[Any] = [rules] if rules is not None else list(list_candidate_rules(text_rules(vocabulary)))
+    best, agreed = find_most_agreeing(tried, owners, agrees)
+    # Among 60 rules, some agree on a few texts by chance.
     if agreed == len(texts) and (rules is not None or not best.steps or len(texts) >= _TEXTS_FOR_STEPS):
-        _log.warning("%s cuts all %d texts as your tokenizer does.", named(best), len(texts))
+        _log.warning("%s cuts all %d texts as your tokenizer does.", describe_rules(best), len(texts))
         return best
     if agreed == len(texts):
         raise InputError(
-            f"{named(best)} cuts all {len(texts)} texts as your tokenizer does, but these are few to tell by.",
-            f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_external_way(vocabulary)}",
+            f"{describe_rules(best)} cuts all {len(texts)} texts as your tokenizer does, but these are few to tell by.",
+            f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_advise_external(vocabulary)}",
         )
     encoder = TextEncoder(replace(best, max_tokens=None), vocabulary.tokens)
     text, theirs = next(pair for pair in owners if not agrees(best, pair))
@@ -231,35 +246,36 @@ def _agreeing(
         if their is None or own is None or encoder.look_up([their]) != encoder.look_up([own])
     )
     raise InputError(
-        f"{shown(text)}: at index {index} your tokenizer gives {_word(their)}, and {named(best)} gives {_word(own)}. "
-        f"{named(best)} agrees on {agreed} of {len(texts)} texts.",
+        f"{short_repr(text)}: at index {index} your tokenizer gives {_describe_word(their)}, and "
+        f"{describe_rules(best)} gives {_describe_word(own)}. "
+        f"{describe_rules(best)} agrees on {agreed} of {len(texts)} texts.",
         "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. "
-        f"{_external_way(vocabulary)}",
+        f"{_advise_external(vocabulary)}",
     )
 
 
-def _tokens_by(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> list[str]:
+def _run_tokenizer(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> list[str]:
     try:
         tokens: list[Any] = list(tokenizer(text))
     # Whatever the owner's function raises.
     except Exception as error:
         raise InputError(
-            f"tokenizer raises {type(error).__name__} on {shown(text)}: {first_line(error)}.",
+            f"tokenizer raises {type(error).__name__} on {short_repr(text)}: {first_line(error)}.",
             "Give a function that takes a text and returns its tokens.",
         ) from error
     if wrong := [token for token in tokens if not isinstance(token, str)]:
         raise InputError(
-            f"tokenizer gives {brief(wrong[0])} on {shown(text)}, which is not a string.",
+            f"tokenizer gives {brief_text(wrong[0])} on {short_repr(text)}, which is not a string.",
             "Give a function that takes a text and returns its tokens; for ids, give example_ids, or "
-            f"{_external_call(vocabulary)}.",
+            f"{_write_external_argument(vocabulary)}.",
         )
     return tokens
 
 
-def _tell_of_words_that_no_text_gives(encoder: TextEncoder, tokens: Sequence[str]) -> None:
-    """Log how many words of the vocabulary the rules cut apart, change or drop, whatever the text."""
+def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
+    """Log how many words of the vocabulary the rules split, change or drop in every text."""
     if isinstance(encoder.rules, SubwordRules):
-        # A piece may come from no text of its own: it stands inside of words.
+        # A piece need not come from a text of its own: it occurs inside words.
         return
     special = {value for name, value in vars(encoder.rules).items() if name.endswith("_id")}
     never = [
@@ -268,9 +284,9 @@ def _tell_of_words_that_no_text_gives(encoder: TextEncoder, tokens: Sequence[str
         if i not in special and not token.startswith(PLACEHOLDER) and token not in encoder.tokens(token)
     ]
     if never:
-        words = ", ".join(map(shown, never[:_NAMED_WORDS])) + (", ..." if len(never) > _NAMED_WORDS else "")
+        words = ", ".join(map(short_repr, never[:_NAMED_WORDS])) + (", ..." if len(never) > _NAMED_WORDS else "")
         one = len(never) == 1
         _log.warning(
             "%d %s of the vocabulary can come from no text under the rules (%s): %s.",
-            len(never), "word" if one else "words", named(encoder.rules), words,
+            len(never), "word" if one else "words", describe_rules(encoder.rules), words,
         )  # fmt: skip

@@ -1,7 +1,7 @@
-"""A `.model` of sentencepiece, a protobuf message, read without sentencepiece: as text rules of subwords.
+"""Read a `.model` of sentencepiece, a protobuf message, without sentencepiece, as text rules of subwords.
 
-The message is that of google/sentencepiece, src/sentencepiece_model.proto; what a text goes through is its
-src/normalizer.cc, and the models its src/unigram_model.cc (`EncodeOptimized`) and src/bpe_model.cc.
+The message is defined by google/sentencepiece, src/sentencepiece_model.proto; the normalization by its
+src/normalizer.cc, and the models by its src/unigram_model.cc (`EncodeOptimized`) and src/bpe_model.cc.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import Replace, SubwordRules
 from pocketrnn.text.charsmap import Charsmap
 from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Unigram
@@ -22,7 +22,7 @@ from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_steps import Fold, Prepend, Strip, SubwordStep, Table
 from pocketrnn_export.vocabularies.tokenizer_json import EXTERNAL_WAY, Subwords
 
-__all__ = ["charsmap_of", "subwords_of_model"]
+__all__ = ["read_charsmap", "read_sentencepiece"]
 
 _NOT_ONE: Final = "Give the .model that sentencepiece wrote."
 _KINDS: Final = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
@@ -32,8 +32,8 @@ _UNIGRAM, _CHAR = 1, 4
 _MARK: Final = "\u2581"
 
 
-class _DamagedError(ValueError):
-    """The bytes are no such message."""
+class _DamagedModelError(ValueError):
+    """The bytes are not a message of this kind."""
 
 
 class _Piece(NamedTuple):
@@ -43,8 +43,8 @@ class _Piece(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Spec:
-    """The settings in the trainer's and the normalizer's part, or their defaults."""
+class _ModelSettings:
+    """The settings of the trainer and the normalizer, or their defaults."""
 
     kind: int
     byte_fallback: bool
@@ -55,23 +55,23 @@ class _Spec:
     escaped: bool
 
 
-def subwords_of_model(content: bytes, source: str) -> Subwords:
-    """The rules that a `.model` says: the ids of `SentencePieceProcessor.encode(text)`.
+def read_sentencepiece(content: bytes, source: str) -> Subwords:
+    """Read the rules in a `.model`, which give the ids of `SentencePieceProcessor.encode(text)`.
 
     Args:
-        content: its bytes.
-        source: what it is called in messages.
+        content: the bytes of the file.
+        source: its name in messages.
 
     Raises:
-        InputError: it is damaged, or has a part that the rules cannot say; the message names it.
+        InputError: it is damaged, or has a part that the rules cannot express; the message names it.
 
     Example:
-        >>> subwords_of_model(Path("spiece.model").read_bytes(), "spiece.model").rules.model.exact
+        >>> read_sentencepiece(Path("spiece.model").read_bytes(), "spiece.model").rules.model.exact
         False
     """
     try:
-        pieces, spec = _read(content)
-    except _DamagedError as error:
+        pieces, spec = _read_model(content)
+    except _DamagedModelError as error:
         raise InputError(f"{source} is not a model of sentencepiece: {error}.", _NOT_ONE) from None
     odd = ""
     if spec.kind not in (1, 2, 4):
@@ -86,17 +86,17 @@ def subwords_of_model(content: bytes, source: str) -> Subwords:
     return replace(_make_subwords(pieces, spec, source), content=content)
 
 
-def charsmap_of(content: bytes) -> bytes:
-    """The table of what becomes what, as it stands in a `.model`.
+def read_charsmap(content: bytes) -> bytes:
+    """Return the table of character replacements in a `.model`.
 
     Example:
-        >>> len(charsmap_of(Path("spiece.model").read_bytes()))
+        >>> len(read_charsmap(Path("spiece.model").read_bytes()))
         242838
     """
-    return _read(content)[1].charsmap
+    return _read_model(content)[1].charsmap
 
 
-def _make_subwords(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Subwords:
+def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Subwords:
     kinds = [piece.kind for piece in pieces]
     unknown = [i for i, kind in enumerate(kinds) if kind == _UNKNOWN]
     if len(unknown) != 1:
@@ -104,28 +104,28 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Subwor
     tokens = tuple(piece.text for piece in pieces)
     if len(set(tokens)) != len(tokens):
         twice = next(token for i, token in enumerate(tokens) if token in tokens[:i])
-        raise InputError(f"{source} holds the piece {shown(twice, 40)} twice.", _NOT_ONE)
+        raise InputError(f"{source} holds the piece {short_repr(twice, 40)} twice.", _NOT_ONE)
     if spec.byte_fallback and kinds.count(_BYTE) != 256:
         raise InputError(f"{source} has {kinds.count(_BYTE)} pieces for bytes.", _NOT_ONE)
     padding = next((i for i, token in enumerate(tokens) if token == "<pad>"), unknown[0])  # noqa: S105
     unigram = spec.kind == _UNIGRAM
-    model = _unigram(pieces, spec, source) if unigram else _bpe(pieces, spec, source)
+    model = _make_unigram(pieces, spec, source) if unigram else _make_bpe(pieces, spec, source)
     given = (_NORMAL, _USER_DEFINED if unigram else _BYTE)
     rules = SubwordRules(
         model,
         unknown_id=unknown[0],
         empty_id=unknown[0],
         padding_id=padding,
-        steps=_steps(spec, [piece.text for piece in pieces if piece.kind == _USER_DEFINED], source),
-        added=() if unigram else _user_defined(kinds),
+        steps=_make_steps(spec, [piece.text for piece in pieces if piece.kind == _USER_DEFINED], source),
+        added=() if unigram else _list_user_defined(kinds),
         outside=tuple(i for i, kind in enumerate(kinds) if kind not in given),
     )
     return Subwords(rules, tokens, "a .model of sentencepiece")
 
 
-def _steps(spec: _Spec, whole: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
-    """The steps for a text; `whole` are the user-defined pieces, which the table leaves as they are."""
-    # The strings stand behind the array, whose size is the first number.
+def _make_steps(spec: _ModelSettings, whole: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
+    """Make the steps for a text; `whole` are the user-defined pieces, which the table does not change."""
+    # The strings follow the array, whose size is the first number.
     strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
     if spec.extra_spaces and (b"  " in strings or any("  " in text for text in whole)):
         raise InputError(f"{source} makes two spaces of something, or keeps them, and folds others.", EXTERNAL_WAY)
@@ -133,53 +133,54 @@ def _steps(spec: _Spec, whole: Sequence[str], source: str) -> tuple[SubwordStep,
     prefix: list[SubwordStep] = [Prepend(" ")] if spec.dummy_prefix else []
     mark = Replace(" ", _MARK)
     if spec.extra_spaces:
-        # A mark at the end of the text goes too.
+        # A mark at the end of the text is removed, too.
         return (*table, Fold((" ",), 2, " "), Strip("left", " "), *prefix, mark, Strip("right", _MARK))
-    # The space stands before a text of which the table leaves nothing, too.
-    if prefix and (any(text[0] == " " for text in whole) or (table and Charsmap(spec.charsmap).begins_with(" "))):
+    # The space is also put before a text from which the table removes everything.
+    if prefix and (any(text[0] == " " for text in whole) or (table and Charsmap(spec.charsmap).starts_key(" "))):
         raise InputError(
             f"{source} puts a space before texts, and replaces or keeps what begins with one.", EXTERNAL_WAY
         )
     return (*prefix, *table, mark)
 
 
-def _unigram(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Unigram:
-    """User-defined pieces have a score by their length, whatever is written (`GetUserDefinedScore`)."""
+def _make_unigram(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Unigram:
+    """Make the unigram model. User-defined pieces are scored by length, not by the file (`GetUserDefinedScore`)."""
     best = max((piece.score for piece in pieces if piece.kind == _NORMAL), default=0.0)
     whole = [piece.text for piece in pieces if piece.kind == _USER_DEFINED]
     if whole and best >= 0:
-        raise InputError(f"{source}: the score of {shown(whole[0], 40)} is not above all others.", EXTERNAL_WAY)
-    scores = (_of_user_defined(piece.text) if piece.kind == _USER_DEFINED else piece.score for piece in pieces)
+        raise InputError(f"{source}: the score of {short_repr(whole[0], 40)} is not above all others.", EXTERNAL_WAY)
+    scores = (_score_user_defined(piece.text) if piece.kind == _USER_DEFINED else piece.score for piece in pieces)
     return Unigram(tuple(scores), spec.byte_fallback, exact=False)
 
 
-def _of_user_defined(text: str) -> float:
+def _score_user_defined(text: str) -> float:
     return float(np.float32(0.1 * (len(text.encode()) - 1)))
 
 
-def _user_defined(kinds: Sequence[int]) -> tuple[AddedToken, ...]:
+def _list_user_defined(kinds: Sequence[int]) -> tuple[AddedToken, ...]:
     return tuple(
         AddedToken(i, after_steps=True, as_it_stands=True) for i, kind in enumerate(kinds) if kind == _USER_DEFINED
     )
 
 
-def _bpe(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Bpe:
-    """Neighbours are merged if what they make is a piece, that of the best score first (src/bpe_model.cc).
+def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bpe:
+    """Make the BPE model: neighbours that form a piece are merged, the best score first (src/bpe_model.cc).
 
-    The merges are all ways to cut a piece in two pieces; one character that is not a piece is never merged.
+    The merges are all ways to split a piece into two pieces; a character that is not a piece is never merged.
     """
     for text, _, kind in pieces:
-        # Releases of sentencepiece differ in what they make of the second.
+        # Releases of sentencepiece differ in how they treat the second.
         if kind == _UNUSED or (kind == _CONTROL and len(text) == 1):
             what = "unused piece" if kind == _UNUSED else "control piece of one character"
-            raise InputError(f"{source}: the text rules cannot say the {what} {shown(text, 40)}.", EXTERNAL_WAY)
+            raise InputError(f"{source}: the text rules cannot say the {what} {short_repr(text, 40)}.", EXTERNAL_WAY)
     ids = {piece.text: i for i, piece in enumerate(pieces) if piece.kind == _NORMAL}
     whole = {piece.text for piece in pieces if piece.kind == _USER_DEFINED}
     merged = [] if spec.kind == _CHAR else [text for text in ids if len(text) > 1]
     alone = next(((text, point) for text in merged for point in text if point not in ids and point not in whole), None)
     if alone is not None:
         raise InputError(
-            f"{source} holds the piece {shown(alone[0], 40)}, but not its character {shown(alone[1])}.", EXTERNAL_WAY
+            f"{source} holds the piece {short_repr(alone[0], 40)}, but not its character {short_repr(alone[1])}.",
+            EXTERNAL_WAY,
         )
     rank_of = {score: rank for rank, score in enumerate(sorted({pieces[ids[text]].score for text in merged})[::-1])}
     ranked = sorted(
@@ -199,88 +200,88 @@ def _bpe(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Bpe:
 # --- The message ---
 
 
-def _read(content: bytes) -> tuple[list[_Piece], _Spec]:
+def _read_model(content: bytes) -> tuple[list[_Piece], _ModelSettings]:
     pieces: list[_Piece] = []
     trainer: dict[int, Any] = {}
     normalizer: dict[int, Any] = {}
-    for number, value in _fields(content):
+    for number, value in _read_fields(content):
         if number == 1:
-            pieces.append(_piece(_bytes(value)))
+            pieces.append(_read_piece(_as_bytes(value)))
             if len(pieces) > MOST_PIECES:
-                raise _DamagedError(f"it has more than {MOST_PIECES:,} pieces")
+                raise _DamagedModelError(f"it has more than {MOST_PIECES:,} pieces")
         elif number == 2:
-            trainer = dict(_fields(_bytes(value)))
+            trainer = dict(_read_fields(_as_bytes(value)))
         elif number == 3:
-            normalizer = dict(_fields(_bytes(value)))
+            normalizer = dict(_read_fields(_as_bytes(value)))
     if not pieces:
-        raise _DamagedError("it has no piece")
-    spec = _Spec(
-        kind=_whole(trainer.get(3, 1)),
-        byte_fallback=bool(_whole(trainer.get(35, 0))),
-        suffix=bool(_whole(trainer.get(24, 0))),
-        charsmap=_bytes(normalizer.get(2, b"")),
-        dummy_prefix=bool(_whole(normalizer.get(3, 1))),
-        extra_spaces=bool(_whole(normalizer.get(4, 1))),
-        escaped=bool(_whole(normalizer.get(5, 1))),
+        raise _DamagedModelError("it has no piece")
+    spec = _ModelSettings(
+        kind=_as_int(trainer.get(3, 1)),
+        byte_fallback=bool(_as_int(trainer.get(35, 0))),
+        suffix=bool(_as_int(trainer.get(24, 0))),
+        charsmap=_as_bytes(normalizer.get(2, b"")),
+        dummy_prefix=bool(_as_int(normalizer.get(3, 1))),
+        extra_spaces=bool(_as_int(normalizer.get(4, 1))),
+        escaped=bool(_as_int(normalizer.get(5, 1))),
     )
     return pieces, spec
 
 
-def _piece(content: bytes) -> _Piece:
-    members = dict(_fields(content))
+def _read_piece(content: bytes) -> _Piece:
+    members = dict(_read_fields(content))
     try:
-        text = _bytes(members.get(1, b"")).decode()
+        text = _as_bytes(members.get(1, b"")).decode()
     except UnicodeDecodeError:
-        raise _DamagedError("a piece is not UTF-8") from None
-    score = struct.unpack("<f", _bytes(members.get(2, b"\0\0\0\0")))[0]
-    kind = _whole(members.get(3, _NORMAL))
+        raise _DamagedModelError("a piece is not UTF-8") from None
+    score = struct.unpack("<f", _as_bytes(members.get(2, b"\0\0\0\0")))[0]
+    kind = _as_int(members.get(3, _NORMAL))
     if not text or not math.isfinite(score) or not _NORMAL <= kind <= _BYTE:
-        raise _DamagedError(f"the piece {shown(text, 40)} has the score {score} and the type {kind}")
+        raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the score {score} and the type {kind}")
     return _Piece(text, score, kind)
 
 
-def _bytes(value: Any) -> bytes:
+def _as_bytes(value: Any) -> bytes:
     if not isinstance(value, bytes):
-        raise _DamagedError("a number stands where there should be a string")
+        raise _DamagedModelError("a number stands where there should be a string")
     return value
 
 
-def _whole(value: Any) -> int:
+def _as_int(value: Any) -> int:
     if not isinstance(value, int):
-        raise _DamagedError("a string stands where there should be a number")
+        raise _DamagedModelError("a string stands where there should be a number")
     return value
 
 
-def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The numbers of a message's fields with their values: whole numbers, or bytes (also those of a float)."""
+def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the numbers of a message's fields with their values: integers, or bytes (also for a float)."""
     at = 0
     while at < len(content):
-        tag, at = _varint(content, at)
+        tag, at = _read_varint(content, at)
         number, wire = tag >> 3, tag & 7
         if wire == 0:
-            value, at = _varint(content, at)
+            value, at = _read_varint(content, at)
             yield number, value
             continue
         if wire == 2:
-            size, at = _varint(content, at)
+            size, at = _read_varint(content, at)
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
-            raise _DamagedError(f"it has a field of the kind {wire}")
+            raise _DamagedModelError(f"it has a field of the kind {wire}")
         if size > len(content) - at:
-            raise _DamagedError("it ends within a field")
+            raise _DamagedModelError("it ends within a field")
         yield number, content[at : at + size]
         at += size
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
+def _read_varint(content: bytes, at: int) -> tuple[int, int]:
     value = 0
     for place in range(10):
         if at >= len(content):
-            raise _DamagedError("it ends within a number")
+            raise _DamagedModelError("it ends within a number")
         byte = content[at]
         at += 1
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return value, at
-    raise _DamagedError("a number has more than 10 bytes")
+    raise _DamagedModelError("a number has more than 10 bytes")

@@ -1,4 +1,4 @@
-"""The arguments of `export` for how text becomes ids: a vocabulary, a tokenizer and rules, or one that holds the
+"""Read the arguments of `export` that turn text into ids: a vocabulary, a tokenizer and rules, or one that holds the
 others."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules, SubwordRules, TextRules
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn_export.vocabularies.tokenizer_files import is_library_tokenizer, read_tokenizer
@@ -22,13 +22,13 @@ _FILES: Final = (".json", ".model", ".txt")
 
 @dataclass(frozen=True)
 class TextArguments:
-    """The three arguments, read.
+    """The three arguments, as they were read.
 
     Attributes:
         vocabulary: the tokens.
         tokenizer: a name, or the owner's own function.
-        rules: the text rules, where they were given or read.
-        subwords: what the rules and the tokens were read from, where that is a tokenizer of subwords.
+        rules: the text rules, if they were given or read.
+        subwords: the subword tokenizer from which rules and tokens were read, if any.
     """
 
     vocabulary: Vocabulary
@@ -42,17 +42,17 @@ def read_text_arguments(
     tokenizer: str | os.PathLike[str] | Tokenizer | None,
     rules: AnyTextRules | Subwords | None,
 ) -> TextArguments:
-    """Read the three as `export` takes them.
+    """Read the three arguments as `export` takes them.
 
     Raises:
-        InputError: there is no vocabulary; or a tokenizer of subwords holds what another argument would say; or one is
-            of no type, or a file that cannot be read, as `read_tokenizer` and `read_vocabulary` say.
+        InputError: there is no vocabulary; or a subword tokenizer already holds what another argument gives; or an
+            argument has a wrong type, or is a file that cannot be read.
 
     Example:
         >>> read_text_arguments(["<unk>", "oil"], "whitespace", None).vocabulary.tokens
         ('<unk>', 'oil')
     """
-    if isinstance(tokenizer, os.PathLike) or _is_of_subwords(tokenizer):
+    if isinstance(tokenizer, os.PathLike) or _is_subword_tokenizer(tokenizer):
         given = {"vocabulary": vocabulary, "rules": rules}
         if others := " and ".join(name for name, argument in given.items() if argument is not None):
             raise InputError(f"The tokenizer holds what {others} would say.", f"Leave out {others}.")
@@ -70,21 +70,21 @@ def read_text_arguments(
     return TextArguments(read_vocabulary(vocabulary), tokenizer, rules)
 
 
-def _is_of_subwords(tokenizer: Any) -> bool:
-    """Whether it is the path of a tokenizer, as a string, or one of a library.
+def _is_subword_tokenizer(tokenizer: Any) -> bool:
+    """Whether an argument is the path of a subword tokenizer, as a string, or a tokenizer object of a library.
 
     Raises:
-        InputError: it looks like the path of a file, and there is none.
+        InputError: it looks like the path of a file that does not exist.
     """
     if not isinstance(tokenizer, str):
         return is_library_tokenizer(tokenizer)
     path = Path(tokenizer)
-    # A folder may have a tokenizer's name, such as "characters"; a path to it says that it is meant.
+    # A folder may be named like a tokenizer, such as "characters"; only a longer path means the folder.
     if path.suffix not in _FILES and path.name == tokenizer:
         return False
     if not path.exists():
         raise InputError(
-            f"There is no tokenizer {shown(tokenizer)}, and no such file.",
+            f"There is no tokenizer {short_repr(tokenizer)}, and no such file.",
             "Give its name, the path of a tokenizer.json, or a function.",
         )
     return True

@@ -1,7 +1,7 @@
-"""Tokenizers of subwords as people have them: a tokenizer.json, the folder that `save_pretrained` wrote, a vocab.txt of
-BERT, or a tokenizer itself.
+"""Read subword tokenizers in their usual forms: a tokenizer.json, a folder of `save_pretrained`, a vocab.txt of BERT,
+or a tokenizer object.
 
-A file that is not a tokenizer.json is first turned into one, as the libraries that read such files do.
+A file that is not a tokenizer.json is first turned into one, as the libraries for such files do.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.bundle.folder import near_file
-from pocketrnn.errors import InputError, shown
-from pocketrnn_export.json_file import brief, parsed_json
-from pocketrnn_export.vocabularies.sentencepiece_model import subwords_of_model
-from pocketrnn_export.vocabularies.tokenizer_json import Subwords, subwords_of_json
+from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn_export.json_file import brief_text, parse_json
+from pocketrnn_export.vocabularies.sentencepiece_model import read_sentencepiece
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
 
 __all__ = ["is_library_tokenizer", "read_tokenizer"]
 
@@ -37,7 +37,7 @@ _ROBERTA: Final = frozenset({"RobertaTokenizer", "RobertaTokenizerFast"})
 
 
 def read_tokenizer(source: Any) -> Subwords:
-    """The text rules and the vocabulary of a tokenizer of subwords.
+    """Read the text rules and the vocabulary of a subword tokenizer.
 
     Args:
         source: the path of a tokenizer.json, of a folder that `save_pretrained` wrote, of a .model of
@@ -45,11 +45,11 @@ def read_tokenizer(source: Any) -> Subwords:
             `tokenizers.Tokenizer`, or a fast tokenizer of transformers.
 
     Returns:
-        `rules` and `tokens`. `export(..., rules=subwords)` takes it as it is, with its vocabulary, and compares it with
-        the library of the file, where that is installed.
+        `rules` and `tokens`. `export(..., rules=subwords)` takes this object, with its vocabulary, and compares it with
+        the library of the file, if that is installed.
 
     Raises:
-        InputError: there is no such file, it is damaged, or has a part that the rules cannot say; the message names it.
+        InputError: the file is missing or damaged, or has a part that the rules cannot express; the message names it.
 
     Example:
         >>> subwords = read_tokenizer("tokenizer.json")
@@ -57,123 +57,127 @@ def read_tokenizer(source: Any) -> Subwords:
     """
     if not isinstance(source, str | os.PathLike):
         if not is_library_tokenizer(source):
-            raise InputError(f"{brief(source)} is not a tokenizer of subwords.", _GIVE)
-        inner = _inner(source)
-        # Its own scores, to the last bit; whoever reads them from a file gets others (`serde_float`).
-        return replace(subwords_of_json(inner.to_str(), "The tokenizer", number=float), tokenizer=inner)
+            raise InputError(f"{brief_text(source)} is not a tokenizer of subwords.", _GIVE)
+        inner = _inner_tokenizer(source)
+        # Its own scores, to the last bit; read from a file, they differ (`serde_float`).
+        return replace(read_tokenizer_json(inner.to_str(), "The tokenizer", number=float), tokenizer=inner)
     path = Path(source)
     if path.is_dir():
-        return _of_folder(path)
+        return _read_folder(path)
     if path.suffix == ".txt":
-        return _of_bert(path, _config(path.parent))
+        return _read_bert(path, _read_config(path.parent))
     if path.suffix == ".model":
-        return subwords_of_model(_content(path), str(path))
-    return subwords_of_json(_text(path), str(path))
+        return read_sentencepiece(_read_content(path), str(path))
+    return read_tokenizer_json(_read_text(path), str(path))
 
 
 def is_library_tokenizer(source: Any) -> bool:
-    """Whether it is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which holds one.
+    """Whether an object is a `tokenizers.Tokenizer`, or a fast tokenizer of transformers, which holds one.
 
     Example:
         >>> is_library_tokenizer(str.split)
         False
     """
-    return callable(getattr(_inner(source), "to_str", None))
+    return callable(getattr(_inner_tokenizer(source), "to_str", None))
 
 
-def _inner(tokenizer: Any) -> Any:
+def _inner_tokenizer(tokenizer: Any) -> Any:
     return getattr(tokenizer, "backend_tokenizer", tokenizer)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
-        return _content(path).decode("utf-8-sig")
+        return _read_content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start:,}.", _GIVE) from None
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1) if path.is_file() else b""
     except OSError as error:
-        near = near_file(path, (".json", ".txt")) if isinstance(error, FileNotFoundError) else ""
+        near = suggest_near_file(path, (".json", ".txt")) if isinstance(error, FileNotFoundError) else ""
         raise InputError(f"{path} cannot be read: {error.strerror or error}.", near or _GIVE) from None
     if not content or len(content) > _LARGEST:
         raise InputError(f"{path} is {'larger than 128 MiB' if content else 'empty, or no file'}.", _GIVE)
     return content
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
+def _read_config(folder: Path) -> Mapping[str, Any]:
     path = folder / _CONFIG
     if not path.is_file():
         return {}
-    found = parsed_json(_text(path), str(path), _GIVE)
+    found = parse_json(_read_text(path), str(path), _GIVE)
     return found if isinstance(found, dict) else {}
 
 
-def _of_folder(folder: Path) -> Subwords:
+def _read_folder(folder: Path) -> Subwords:
     if (folder / "tokenizer.json").is_file():
-        return subwords_of_json(_text(folder / "tokenizer.json"), str(folder / "tokenizer.json"))
-    config = _config(folder)
+        return read_tokenizer_json(_read_text(folder / "tokenizer.json"), str(folder / "tokenizer.json"))
+    config = _read_config(folder)
     if (folder / "vocab.txt").is_file():
-        return _of_bert(folder / "vocab.txt", config)
+        return _read_bert(folder / "vocab.txt", config)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return _of_merges(folder, config)
+        return _read_merges(folder, config)
     raise InputError(f"{folder} holds no tokenizer.json.", _GIVE)
 
 
-def _special(config: Mapping[str, Any], **usual: str) -> dict[str, str]:
-    """The special tokens by what they are for."""
+def _special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, str]:
+    """Return the special tokens by their config names."""
     found = {}
     for name, default in usual.items():
         value = config.get(name, default)
         text = value.get("content") if isinstance(value, dict) else value
         if text is not None:
             if not isinstance(text, str):
-                raise InputError(f"{_CONFIG} has the {name} {brief(text)}.", _GIVE)
+                raise InputError(f"{_CONFIG} has the {name} {brief_text(text)}.", _GIVE)
             found[name] = text
     return found
 
 
-def _added(special: Mapping[str, str], ids: Mapping[str, int], **flags: bool) -> list[dict[str, Any]]:
+def _added_tokens(special: Mapping[str, str], ids: Mapping[str, int], **flags: bool) -> list[dict[str, Any]]:
     usual = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     texts = sorted({text for text in special.values() if text in ids}, key=lambda text: ids[text])
     mask = special.get("mask_token")
     return [{"id": ids[text], "content": text, **usual, **(flags if text == mask else {})} for text in texts]
 
 
-def _class_in(config: Mapping[str, Any]) -> str | None:
+def _tokenizer_class(config: Mapping[str, Any]) -> str | None:
     kind = config.get("tokenizer_class")
     if not isinstance(kind, str | None):
-        raise InputError(f"{_CONFIG} has the tokenizer_class {brief(kind)}.", _GIVE)
+        raise InputError(f"{_CONFIG} has the tokenizer_class {brief_text(kind)}.", _GIVE)
     return kind
 
 
-def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
-    """transformers' BertTokenizer, whose words are cut as by `tokenizers`."""
-    kind = _class_in(config)
+def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
+    """Read the vocab.txt of transformers' BertTokenizer, which splits words as `tokenizers` does."""
+    kind = _tokenizer_class(config)
     if kind is not None and kind not in _BERT:
-        raise InputError(f"{path.with_name(_CONFIG)} names a {brief(kind)}, which is not a tokenizer of BERT.", _GIVE)
-    pieces = _text(path).split("\n")
+        raise InputError(
+            f"{path.with_name(_CONFIG)} names a {brief_text(kind)}, which is not a tokenizer of BERT.", _GIVE
+        )
+    pieces = _read_text(path).split("\n")
     if pieces[-1] == "":
         pieces.pop()
     pieces = [piece.rstrip("\r") for piece in pieces]
     ids = {piece: i for i, piece in enumerate(pieces)}
     if len(ids) != len(pieces):
         twice = next(piece for i, piece in enumerate(pieces) if ids[piece] != i)
-        raise InputError(f"{path} holds {shown(twice, 40)} twice.", _GIVE)
+        raise InputError(f"{path} holds {short_repr(twice, 40)} twice.", _GIVE)
     names = ("unk", "sep", "pad", "cls", "mask")
-    special = _special(config, **{f"{name}_token": f"[{name.upper()}]" for name in names})
+    special = _special_tokens(config, **{f"{name}_token": f"[{name.upper()}]" for name in names})
     for name in ("unk_token", "sep_token", "cls_token"):
         if special.get(name) not in ids:
-            raise InputError(f"{path} holds no {shown(special.get(name), 40)}: it is not a vocabulary of BERT.", _GIVE)
+            raise InputError(
+                f"{path} holds no {short_repr(special.get(name), 40)}: it is not a vocabulary of BERT.", _GIVE
+            )
     lowercase = config.get("do_lower_case")
     if lowercase is None:
         capital = next((p for p in pieces if p != p.lower() and p not in special.values() and p[:1] != "["), None)
         if capital is not None:
             raise InputError(
-                f"{path} holds {shown(capital, 40)}, and nothing says whether texts are lower-cased.",
+                f"{path} holds {short_repr(capital, 40)}, and nothing says whether texts are lower-cased.",
                 f'Put a {_CONFIG} beside it, such as {{"do_lower_case": false}}, or give a tokenizer.json.',
             )
         _log.warning("No piece of %s has a capital: texts are lower-cased, as by BertTokenizer.", path)
@@ -188,7 +192,7 @@ def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
     cls, sep = special["cls_token"], special["sep_token"]
     model = {"type": "WordPiece", "unk_token": special["unk_token"], "continuing_subword_prefix": "##"}
     document = {
-        "added_tokens": _added(special, ids),
+        "added_tokens": _added_tokens(special, ids),
         "normalizer": normalizer,
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {"type": "BertProcessing", "sep": [sep, ids[sep]], "cls": [cls, ids[cls]]},
@@ -200,41 +204,42 @@ def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
 def _make_subwords(
     document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
 ) -> Subwords:
-    """The subwords of the tokenizer.json that such files become; the padding token is named beside them."""
-    read = subwords_of_json(json.dumps(document), source)
+    """Make the subwords of the tokenizer.json that was built, with the padding token of the config."""
+    read = read_tokenizer_json(json.dumps(document), source)
     number = ids.get(special.get("pad_token", ""), read.rules.padding_id)
     empty = number if read.rules.unknown_id is None else read.rules.empty_id
     return replace(read, rules=replace(read.rules, padding_id=number, empty_id=empty), kind=kind)
 
 
-def _of_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
-    """transformers' tokenizers of GPT-2 and RoBERTa: vocab.json and merges.txt."""
-    kind = _class_in(config)
+def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
+    """Read vocab.json and merges.txt of transformers' tokenizers of GPT-2 and RoBERTa."""
+    kind = _tokenizer_class(config)
     if kind not in _GPT2 | _ROBERTA:
         raise InputError(
-            f"{folder} holds merges.txt, and {_CONFIG} names {brief(kind)}, so that it is not known what stands before "
+            f"{folder} holds merges.txt, and {_CONFIG} names {brief_text(kind)}, so that it is not known what stands "
+            "before "
             "the merges.",
             f'If it is a tokenizer of GPT-2, put a {_CONFIG} beside it: {{"tokenizer_class": "GPT2Tokenizer"}}. Else '
             "give a tokenizer.json, which tokenizer.save('tokenizer.json') writes.",
         )
     vocab = folder / "vocab.json"
-    ids = parsed_json(_text(vocab), str(vocab), _GIVE)
+    ids = parse_json(_read_text(vocab), str(vocab), _GIVE)
     if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
         raise InputError(f"{vocab} holds no object of pieces and their ids.", _GIVE)
-    lines = _text(folder / "merges.txt").split("\n")
+    lines = _read_text(folder / "merges.txt").split("\n")
     merges = [line for line in lines if line and not line.startswith("#version")]
     roberta = kind in _ROBERTA
     if roberta:
         usual = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
-        special = _special(config, **usual, sep_token="</s>", cls_token="<s>", mask_token="<mask>")  # noqa: S106
+        special = _special_tokens(config, **usual, sep_token="</s>", cls_token="<s>", mask_token="<mask>")  # noqa: S106
     else:
-        special = _special(config, **{f"{name}_token": "<|endoftext|>" for name in ("bos", "eos", "unk")})
+        special = _special_tokens(config, **{f"{name}_token": "<|endoftext|>" for name in ("bos", "eos", "unk")})
     if any(text not in ids for text in special.values()):
         missing = next(text for text in special.values() if text not in ids)
-        raise InputError(f"{vocab} does not hold {shown(missing, 40)}.", _GIVE)
+        raise InputError(f"{vocab} does not hold {short_repr(missing, 40)}.", _GIVE)
     space = config.get("add_prefix_space", False)
     document = {
-        "added_tokens": _added(special, ids, lstrip=roberta),
+        "added_tokens": _added_tokens(special, ids, lstrip=roberta),
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": True, "use_regex": True},
         "model": {"type": "BPE", "vocab": ids, "merges": merges},

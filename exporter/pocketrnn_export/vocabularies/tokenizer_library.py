@@ -1,4 +1,4 @@
-"""The rules read from a tokenizer's file, compared with the file's own library where that is installed."""
+"""Compare the rules read from a tokenizer's file with the file's own library, if that is installed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import TextEncoder
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 
-__all__ = ["compared_with_library", "drawn_texts"]
+__all__ = ["compare_with_library", "draw_texts"]
 
 Encode = Callable[[str], list[int]]
 
@@ -25,30 +25,31 @@ _ODD: Final = (
 )
 
 
-def compared_with_library(read: Subwords, texts: Iterable[str]) -> int:
-    """On how many texts the library of a tokenizer's file gives the same ids; 0 where it is not installed.
+def compare_with_library(read: Subwords, texts: Iterable[str]) -> int:
+    """Compare ids with the library of a tokenizer's file; return the number of texts, 0 if it is not installed.
 
     Args:
-        read: what was read from the file.
-        texts: texts to compare, beside 1,000 that are drawn: words of the vocabulary and odd characters.
+        read: the rules and tokens that were read from the file.
+        texts: texts to compare, besides 1,000 random ones of words of the vocabulary and odd characters.
 
     Raises:
-        InputError: one gets other ids.
+        InputError: a text gets other ids.
 
     Example:
-        >>> compared_with_library(read_tokenizer("tokenizer.json"), ["oil prices"])
+        >>> compare_with_library(read_tokenizer("tokenizer.json"), ["oil prices"])
         1001
     """
-    encode = _encode(read)
+    encode = _make_library_encode(read)
     if encode is None:
         return 0
     encoder = TextEncoder(read.file_rules or read.rules, read.tokens)
-    every = list(dict.fromkeys([*texts, *drawn_texts(read.tokens, _DRAWN)]))
+    every = list(dict.fromkeys([*texts, *draw_texts(read.tokens, _DRAWN)]))
     for text in every:
         theirs, ours = encode(text) or [read.rules.empty_id], encoder.encode(text)
         if theirs != ours:
             raise InputError(
-                f"{read.library} gives {shown(text, 60)} {len(theirs)} ids, and the text rules that were read from "
+                f"{read.library} gives {short_repr(text, 60)} {len(theirs)} ids, and the text rules that were read "
+                "from "
                 f"{read.kind} give {len(ours)}, not the same.",
                 "That is a fault of pocketrnn, or a release of the library that does otherwise than others: report it "
                 "with the file. With --pairs (example_ids=) your pipeline's ids decide.",
@@ -56,8 +57,8 @@ def compared_with_library(read: Subwords, texts: Iterable[str]) -> int:
     return len(every)
 
 
-def _encode(read: Subwords) -> Encode | None:
-    """The library's own way from a text to ids, or None."""
+def _make_library_encode(read: Subwords) -> Encode | None:
+    """Return the library's function from a text to ids, or None."""
     content, given = read.content, read.tokenizer
     if given is not None:
         return lambda text: list(given.encode(text).ids)
@@ -65,18 +66,20 @@ def _encode(read: Subwords) -> Encode | None:
         if isinstance(content, str):
             from tokenizers import Tokenizer
 
-            tokenizer = _loaded(Tokenizer.from_str, content, read.library, read.kind)
+            tokenizer = _load_tokenizer(Tokenizer.from_str, content, read.library, read.kind)
             return lambda text: list(tokenizer.encode(text).ids)
         from sentencepiece import SentencePieceProcessor
 
-        processor = _loaded(lambda model: SentencePieceProcessor(model_proto=model), content, read.library, read.kind)
+        processor = _load_tokenizer(
+            lambda model: SentencePieceProcessor(model_proto=model), content, read.library, read.kind
+        )
         return lambda text: list(processor.encode(text))
     except ImportError:
         return None
 
 
-def _loaded(load: Callable[[Any], Any], content: str | bytes, library: str, kind: str) -> Any:
-    """The tokenizer that the library reads from a file. Its errors have no class of their own, so all are caught."""
+def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: str, kind: str) -> Any:
+    """Load a tokenizer by its library. The library's errors have no class of their own, so all are caught."""
     try:
         return load(content)
     except Exception as error:
@@ -86,15 +89,15 @@ def _loaded(load: Callable[[Any], Any], content: str | bytes, library: str, kind
         ) from None
 
 
-def drawn_texts(tokens: Sequence[str], number: int) -> Iterator[str]:
-    """Texts of a vocabulary's pieces and of odd characters, always the same.
+def draw_texts(tokens: Sequence[str], number: int) -> Iterator[str]:
+    """Draw texts from a vocabulary's pieces and odd characters, the same each time.
 
     Example:
-        >>> len(list(drawn_texts(["un", "##able"], 3)))
+        >>> len(list(draw_texts(["un", "##able"], 3)))
         3
     """
     rng = np.random.default_rng(0)
-    # As texts have them: without the marks of a word's begin or middle.
+    # Without the marks for the start or middle of a word, as in texts.
     words = [token.replace("\u2581", " ").replace("\u0120", " ").removeprefix("##") for token in tokens]
     for _ in range(number):
         parts = []

@@ -1,7 +1,7 @@
-"""The patterns of a tokenizer.json: which of them text rules can say, and how.
+"""Parse the patterns of a tokenizer.json that text rules can express.
 
-They are Oniguruma's, in the syntax of Ruby. Those that many tokenizers share are known as they are written; of others,
-alternatives of runs of code points are read, such as `\\p{N}{1,3}` or ` ?[^\\s]+`. All else is not understood.
+They are Oniguruma's, in the syntax of Ruby. Patterns that many tokenizers share are recognized as a whole; in others,
+alternatives of runs of code points are parsed, such as `\\p{N}{1,3}` or ` ?[^\\s]+`. The rest is not understood.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pocketrnn.bundle.packed_strings import merged_ranges
-from pocketrnn.text.subword_splits import LONGEST_RUN, Part, Pattern, Run, Split, SplitAt, SplitAtRuns
-from pocketrnn_training.texts.unicode_sets import other_points, points_of, ranges_of, unicode_set
+from pocketrnn.bundle.packed_strings import merge_ranges
+from pocketrnn.text.subword_splits import LONGEST_RUN, Pattern, Run, RunPart, Split, SplitAt, SplitAtRuns
+from pocketrnn_training.texts.unicode_sets import complement_points, range_points, ranges_from_points, unicode_set
 
-__all__ = ["runs_of", "split_of"]
+__all__ = ["parse_runs", "parse_split"]
 
-# The first and the last code point of each range, in order and apart.
+# The first and the last code point of each range, sorted and disjoint.
 _Set = list[tuple[int, int]]
 
 _CONTRACTIONS: Final = "'s|'t|'re|'ve|'m|'ll|'d"
@@ -25,10 +25,10 @@ _GPT2: Final = rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\
 _CLIP: Final = rf"{_CONTRACTIONS}|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
 _SPACES: Final = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 _ANY_CASE: Final = rf"(?i:{_CONTRACTIONS})"
-# The long s is an s in any case.
+# Without case, the long s is an s.
 _ANY_CASE_BY_LETTER: Final = "'[sS\u017f]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]"
 _CL100K: Final = (rf"{_ANY_CASE}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|", rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*{_SPACES}")
-# With marks among the letters: what stands before letters may be a mark too, which changes nothing.
+# With marks among the letters: the character before letters may also be a mark, which changes nothing.
 _WITH_MARKS: Final = (
     rf"{_ANY_CASE}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|",
     rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*{_SPACES}",
@@ -46,11 +46,11 @@ _DEEPSEEK: Final = (
     rf" ?[\p{{P}}\p{{S}}]+[\r\n]*{_SPACES}"
 ).replace('\\"', '"')
 _DIGITS: Final = {r"\p{N}": 1, r"\p{N}{1,2}": 2, r"\p{N}{1,3}": 3}
-# Spellings of the same patterns, where a pattern as a whole is known.
+# Other spellings of the known patterns, with the usual one.
 _SAME: Final = (
     (re.compile(r"'\(\?:\[sdmt\]\|ll\|ve\|re\)"), _CONTRACTIONS),
     (re.compile(r"'\(\?i:\[sdmt\]\|ll\|ve\|re\)"), _ANY_CASE),
-    # A possessive quantifier: the part that follows could not take what it gives back.
+    # A possessive quantifier: the next part could not match what it would give back.
     (re.compile(r"(?<=[\]}])([?+])\+"), r"\1"),
     (re.compile(r"\\s\*\[\\r\\n\]\|"), r"\\s*[\\r\\n]+|"),
     (re.compile("\r"), r"\\r"),
@@ -72,27 +72,29 @@ _MOST_ALTERNATIVES: Final = 256
 
 
 class _NotUnderstoodError(Exception):
-    """A pattern that is none of runs."""
+    """A pattern cannot be expressed as runs."""
 
 
-def split_of(pattern: str, how: Any, *, inverted: bool) -> Split | None:
-    """The split that `Split` with a pattern is; None if it is not understood.
+def parse_split(pattern: str, how: Any, *, inverted: bool) -> Split | None:
+    """Parse the pattern of a `Split` into a split; None if it is not understood.
 
     Args:
         pattern: the pattern.
         how: as in `SplitAt`.
-        inverted: whether `how` is meant of what stands between the matches.
+        inverted: whether `how` applies to the text between the matches.
 
     Example:
-        >>> split_of(r"[0-9]", "isolated", inverted=False)
+        >>> parse_split(r"[0-9]", "isolated", inverted=False)
         SplitAt(ranges=('09',), how='isolated')
     """
-    if known := _known(pattern, how, inverted):
+    if known := _match_known_pattern(pattern, how, inverted):
         return known
     if not pattern:
-        # It matches nothing, between all code points: these are words, unless just what is between is dropped.
-        return SplitAt(ranges_of([(0, sys.maxunicode)]), "removed" if inverted and how == "removed" else "isolated")
-    runs = runs_of(pattern)
+        # It matches between all code points: each is a word, unless the text between matches is removed.
+        return SplitAt(
+            ranges_from_points([(0, sys.maxunicode)]), "removed" if inverted and how == "removed" else "isolated"
+        )
+    runs = parse_runs(pattern)
     if runs is None:
         return None
     if len(runs) == 1 and runs[0] == Run(runs[0].ranges, (), runs[0].least, runs[0].most) and not inverted:
@@ -104,80 +106,85 @@ def split_of(pattern: str, how: Any, *, inverted: bool) -> Split | None:
     return SplitAtRuns(runs, how, inverted)
 
 
-def _known(pattern: str, how: str, inverted: bool) -> Pattern | None:
+def _match_known_pattern(pattern: str, how: str, inverted: bool) -> Pattern | None:
     for other, this in _SAME:
         pattern = other.sub(this, pattern)
     letters, numbers = unicode_set("letters"), unicode_set("numbers")
     if pattern == _CLIP and (how, inverted) == ("removed", True):
         return Pattern("clip", letters, numbers)
-    # Each match of a pattern that matches all of a text is a word.
+    # These patterns match all of a text, so each match is a word.
     if (how, inverted) not in (("isolated", False), ("isolated", True), ("removed", True)):
         return None
     if pattern == _GPT2:
         return Pattern("gpt2", letters, numbers)
     if pattern == _DEEPSEEK and how == "isolated":
-        return Pattern("deepseek", _union("letters", "marks"), punctuation=_union("punctuation_property", "symbols"))
-    if digits := _digits_between(pattern, *_CL100K):
+        return Pattern(
+            "deepseek", _join_sets("letters", "marks"), punctuation=_join_sets("punctuation_property", "symbols")
+        )
+    if digits := _find_most_digits(pattern, *_CL100K):
         return Pattern("cl100k", letters, numbers, digits)
-    if digits := _digits_between(pattern, *_WITH_MARKS):
-        return Pattern("cl100k", _union("letters", "marks"), numbers, digits)
+    if digits := _find_most_digits(pattern, *_WITH_MARKS):
+        return Pattern("cl100k", _join_sets("letters", "marks"), numbers, digits)
     for contractions, around in _O200K.items():
-        if digits := _digits_between(pattern, *around):
+        if digits := _find_most_digits(pattern, *around):
             return Pattern(
-                "o200k", letters, numbers, digits, capitals=_union("uppercase", "titlecase"),
+                "o200k", letters, numbers, digits, capitals=_join_sets("uppercase", "titlecase"),
                 small=unicode_set("lowercase"), marks=unicode_set("marks"), contractions=contractions,
             )  # fmt: skip
     return None
 
 
-def _digits_between(pattern: str, begin: str, end: str) -> int | None:
-    """The most digits of a word, where the pattern begins and ends like that."""
+def _find_most_digits(pattern: str, begin: str, end: str) -> int | None:
+    """Return the most digits of a word, if the pattern has this beginning and end; else None."""
     is_like = pattern.startswith(begin) and pattern.endswith(end) and len(pattern) >= len(begin) + len(end)
     return _DIGITS.get(pattern[len(begin) : -len(end)]) if is_like else None
 
 
-def _union(*names: str) -> tuple[str, ...]:
-    return ranges_of(merged_ranges(point for name in names for point in points_of(unicode_set(name))))
+def _join_sets(*names: str) -> tuple[str, ...]:
+    return ranges_from_points(merge_ranges(point for name in names for point in range_points(unicode_set(name))))
 
 
 # --- Alternatives of runs ---
 
 
-def runs_of(pattern: str) -> tuple[Run, ...] | None:
-    """The runs that a pattern matches: its alternatives, each of code points of some classes one after the other, where
-    what each takes can be said without trying. None if it is not understood so.
+def parse_runs(pattern: str) -> tuple[Run, ...] | None:
+    """Parse a pattern into runs: alternatives, each a sequence of classes of code points that matches without
+    backtracking. None if it is not of this form.
 
     Example:
-        >>> runs_of(r"[a-c]{2,3}|\\n")
+        >>> parse_runs(r"[a-c]{2,3}|\\n")
         (Run(ranges=('ac',), before=(), least=2, most=3, ends_at=(), not_before=(), then=()), \
 Run(ranges=('\\n',), before=(), least=1, most=1, ends_at=(), not_before=(), then=()))
-        >>> runs_of("a*") is None
+        >>> parse_runs("a*") is None
         True
     """
     try:
         runs: list[Run] = []
-        for alternative in _alternatives(_by_letter(pattern)):
+        for alternative in _expand_alternatives(_expand_any_case(pattern)):
             run = _parse_run(alternative)
-            # Where both are one code point long, their order does not matter.
-            if runs and _is_one(run) and _is_one(runs[-1]):
-                run = Run(ranges_of(merged_ranges([*points_of(runs.pop().ranges), *points_of(run.ranges)])), most=1)
+            # If both match one code point, their order does not matter.
+            if runs and _is_single_point(run) and _is_single_point(runs[-1]):
+                run = Run(
+                    ranges_from_points(merge_ranges([*range_points(runs.pop().ranges), *range_points(run.ranges)])),
+                    most=1,
+                )
             runs.append(run)
     except _NotUnderstoodError:
         return None
     return tuple(runs) if len(runs) <= 16 else None
 
 
-def _is_one(run: Run) -> bool:
+def _is_single_point(run: Run) -> bool:
     return run == Run(run.ranges, most=1)
 
 
-def _by_letter(pattern: str) -> str:
-    """Contractions in any case, by their letters; no other text that takes any case is understood."""
+def _expand_any_case(pattern: str) -> str:
+    """Expand case-insensitive contractions to letters; other case-insensitive text is not understood."""
     return pattern.replace(_ANY_CASE, _ANY_CASE_BY_LETTER)
 
 
-def _alternatives(pattern: str) -> list[str]:
-    """The alternatives of a pattern, without the groups in it: `a(b|c)` is `ab` or `ac`."""
+def _expand_alternatives(pattern: str) -> list[str]:
+    """Return the alternatives of a pattern with its groups expanded: `a(b|c)` gives `ab` and `ac`."""
     cuts, depth, opened = [-1], 0, -1
     group: tuple[int, int] | None = None
     at = 0
@@ -186,7 +193,7 @@ def _alternatives(pattern: str) -> list[str]:
         if point == "\\":
             at += 1
         elif point == "[":
-            at = _class(pattern, at + 1)[1] - 1
+            at = _parse_class(pattern, at + 1)[1] - 1
         elif point == "(":
             if depth == 0:
                 opened = at
@@ -205,7 +212,7 @@ def _alternatives(pattern: str) -> list[str]:
         raise _NotUnderstoodError
     if len(cuts) > 1:
         parts = [pattern[start + 1 : stop] for start, stop in zip(cuts, [*cuts[1:], len(pattern)], strict=True)]
-        return [made for part in parts for made in _alternatives(part)]
+        return [made for part in parts for made in _expand_alternatives(part)]
     if group is None:
         return [pattern]
     start, stop = group
@@ -214,24 +221,24 @@ def _alternatives(pattern: str) -> list[str]:
     inside = pattern[start + 1 : stop].removeprefix("?:")
     if inside[:1] == "?":
         raise _NotUnderstoodError
-    made = [pattern[:start] + one + pattern[stop + 1 :] for one in _alternatives(inside)]
+    made = [pattern[:start] + one + pattern[stop + 1 :] for one in _expand_alternatives(inside)]
     if len(made) > _MOST_ALTERNATIVES:
         raise _NotUnderstoodError
-    return [one for each in made for one in _alternatives(each)]
+    return [one for each in made for one in _expand_alternatives(each)]
 
 
-# An item of a pattern: the code points of one class, how many at least, and how many at most.
+# An item of a pattern: a class of code points, with the fewest and the most repeats.
 _Taken = tuple[_Set, int, int | None]
 
 
 def _parse_run(pattern: str) -> Run:
-    """The run that an alternative is."""
-    pattern, not_before = _ahead(pattern)
+    """Parse one alternative into a run."""
+    pattern, not_before = _split_lookahead(pattern)
     taken: list[_Taken] = []
     at = 0
     while at < len(pattern):
         some, at = _parse_item(pattern, at)
-        least, most, at = _times(pattern, at)
+        least, most, at = _parse_quantifier(pattern, at)
         taken.append((some, least, most))
     before: _Set = []
     if len(taken) > 1 and taken[0][1:] == (0, 1):
@@ -239,26 +246,34 @@ def _parse_run(pattern: str) -> Run:
     if not taken:
         raise _NotUnderstoodError
     ends_at: _Set = []
-    if len(taken) == 2 and _is_end_of(taken[0], taken[1]):
+    if len(taken) == 2 and _ends_run(taken[0], taken[1]):
         ends_at = taken.pop()[0]
         taken[0] = (taken[0][0], 1, None)
-    taken = _joined(taken)
+    taken = _merge_items(taken)
     (first, least, most), then = taken[0], taken[1:]
     for i, one in enumerate(taken):
-        _check_goes_on(one, taken[i + 1 :])
-    if not_before and (then or ends_at or _meet(first, not_before) or least != 1 or most is not None):
+        _check_no_backtracking(one, taken[i + 1 :])
+    if not_before and (then or ends_at or _overlap(first, not_before) or least != 1 or most is not None):
         raise _NotUnderstoodError
     if not first or not 1 <= least <= LONGEST_RUN or len(then) > 31 or not all(some for some, _, _ in then):
         raise _NotUnderstoodError
     for _, fewest, limit in taken:
         if fewest > LONGEST_RUN or (limit is not None and not max(fewest, 1) <= limit <= LONGEST_RUN):
             raise _NotUnderstoodError
-    parts = tuple(Part(ranges_of(some), least, most) for some, least, most in then)
-    return Run(ranges_of(first), ranges_of(before), least, most, ranges_of(ends_at), ranges_of(not_before), parts)
+    parts = tuple(RunPart(ranges_from_points(some), least, most) for some, least, most in then)
+    return Run(
+        ranges_from_points(first),
+        ranges_from_points(before),
+        least,
+        most,
+        ranges_from_points(ends_at),
+        ranges_from_points(not_before),
+        parts,
+    )
 
 
-def _ahead(pattern: str) -> tuple[str, _Set]:
-    """The part before `(?!...)` at the end of a pattern, and the class in it; without it, the pattern and none."""
+def _split_lookahead(pattern: str) -> tuple[str, _Set]:
+    """Split a pattern from a `(?!...)` at its end; return the rest, and the class in it or an empty one."""
     start = pattern.find("(?!")
     if start < 0 or not pattern.endswith(")"):
         return pattern, []
@@ -268,14 +283,14 @@ def _ahead(pattern: str) -> tuple[str, _Set]:
     return pattern[:start], some
 
 
-def _is_end_of(first: _Taken, second: _Taken) -> bool:
-    """Whether the first takes all that the second does, and gives back what is behind the last of these."""
-    within = not _meet(second[0], other_points(first[0]))
+def _ends_run(first: _Taken, second: _Taken) -> bool:
+    """Whether the first item is `*` over a class that contains the second's, so that the run ends at the second."""
+    within = not _overlap(second[0], complement_points(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 
 
-def _joined(taken: Sequence[_Taken]) -> list[_Taken]:
-    """The same with neighbours of one class as one, where the first takes so many and no more."""
+def _merge_items(taken: Sequence[_Taken]) -> list[_Taken]:
+    """Merge neighbouring items of one class, if the first has a fixed number of repeats."""
     made: list[_Taken] = []
     for some, least, most in taken:
         if made and made[-1][0] == some and made[-1][1] == made[-1][2]:
@@ -285,24 +300,24 @@ def _joined(taken: Sequence[_Taken]) -> list[_Taken]:
     return made
 
 
-def _check_goes_on(one: _Taken, behind: Sequence[_Taken]) -> None:
-    """Refuse one that might have to give something back for what is behind it."""
+def _check_no_backtracking(one: _Taken, behind: Sequence[_Taken]) -> None:
+    """Refuse an item that may have to backtrack for the items after it."""
     some, least, most = one
     if least == most or all(fewest == 0 for _, fewest, _ in behind):
         return
     for other, fewest, _ in behind:
-        if _meet(some, other):
+        if _overlap(some, other):
             raise _NotUnderstoodError
         if fewest:
             return
 
 
-def _meet(some: _Set, others: _Set) -> bool:
-    """Whether two classes have a code point together."""
-    return bool(other_points(merged_ranges([*other_points(some), *other_points(others)])))
+def _overlap(some: _Set, others: _Set) -> bool:
+    """Whether two classes have a common code point."""
+    return bool(complement_points(merge_ranges([*complement_points(some), *complement_points(others)])))
 
 
-def _times(pattern: str, at: int) -> tuple[int, int | None, int]:
+def _parse_quantifier(pattern: str, at: int) -> tuple[int, int | None, int]:
     found = _QUANTIFIER.match(pattern, at)
     if found is None:
         raise _NotUnderstoodError
@@ -319,25 +334,25 @@ def _times(pattern: str, at: int) -> tuple[int, int | None, int]:
 
 
 def _parse_item(pattern: str, at: int) -> tuple[_Set, int]:
-    """The code points of the item at this place in a pattern (a character, an escape or a class), and its end."""
+    """Parse the item at this index (a character, an escape or a class); return its code points and its end."""
     point = pattern[at : at + 1]
     if point == "[":
-        return _class(pattern, at + 1)
+        return _parse_class(pattern, at + 1)
     if point == "\\":
-        some, after = _escaped(pattern, at + 1)
+        some, after = _parse_escape(pattern, at + 1)
         if pattern[at + 1 : at + 2] in ("w", "W"):
-            # Oniguruma takes these for word characters outside of brackets alone.
-            wider = merged_ranges([*points_of(unicode_set("word_characters")), *((ord(c), ord(c)) for c in "²³¹¼½¾")])
-            some = wider if pattern[at + 1] == "w" else other_points(wider)
+            # For Oniguruma these are word characters only outside of brackets.
+            wider = merge_ranges([*range_points(unicode_set("word_characters")), *((ord(c), ord(c)) for c in "²³¹¼½¾")])
+            some = wider if pattern[at + 1] == "w" else complement_points(wider)
         return some, after
     if point == ".":
-        return other_points([(10, 10)]), at + 1
+        return complement_points([(10, 10)]), at + 1
     if not point or point in "|()?*+{}^$":
         raise _NotUnderstoodError
     return [(ord(point), ord(point))], at + 1
 
 
-def _class(pattern: str, at: int) -> tuple[_Set, int]:
+def _parse_class(pattern: str, at: int) -> tuple[_Set, int]:
     is_other = pattern[at : at + 1] == "^"
     at += is_other
     found: _Set = []
@@ -345,37 +360,39 @@ def _class(pattern: str, at: int) -> tuple[_Set, int]:
         if at >= len(pattern) or pattern.startswith("&&", at) or pattern.startswith("[:", at) or pattern[at] == "]":
             raise _NotUnderstoodError
         if pattern[at] == "[":
-            inner, at = _class(pattern, at + 1)
+            inner, at = _parse_class(pattern, at + 1)
         elif pattern[at] == "\\":
-            inner, at = _escaped(pattern, at + 1)
+            inner, at = _parse_escape(pattern, at + 1)
         else:
             inner, at = [(ord(pattern[at]), ord(pattern[at]))], at + 1
         if pattern[at : at + 1] == "-" and pattern[at + 1 : at + 2] != "]":
-            last, at = _escaped(pattern, at + 2) if pattern[at + 1 : at + 2] == "\\" else _parse_item(pattern, at + 1)
+            last, at = (
+                _parse_escape(pattern, at + 2) if pattern[at + 1 : at + 2] == "\\" else _parse_item(pattern, at + 1)
+            )
             (start, same), (end, also) = inner[0], last[0]
             if len(inner) > 1 or len(last) > 1 or start != same or end != also or end < start:
                 raise _NotUnderstoodError
             inner = [(start, end)]
-        found = merged_ranges([*found, *inner])
-    return other_points(found) if is_other else found, at + 1
+        found = merge_ranges([*found, *inner])
+    return complement_points(found) if is_other else found, at + 1
 
 
-def _escaped(pattern: str, at: int) -> tuple[_Set, int]:
+def _parse_escape(pattern: str, at: int) -> tuple[_Set, int]:
     point = pattern[at : at + 1]
     if point in ("p", "P"):
         found = re.compile(r"\{(\^?)(\w+)\}").match(pattern, at + 1)
         if found is None or found[2] not in _PROPERTIES:
             raise _NotUnderstoodError
-        some = points_of(unicode_set(_PROPERTIES[found[2]]))
-        return other_points(some) if (point == "P") != bool(found[1]) else some, found.end()
+        some = range_points(unicode_set(_PROPERTIES[found[2]]))
+        return complement_points(some) if (point == "P") != bool(found[1]) else some, found.end()
     if point.lower() in _OF_LETTER:
-        some = points_of(unicode_set(_OF_LETTER[point.lower()]))
-        return other_points(some) if point.isupper() else some, at + 1
+        some = range_points(unicode_set(_OF_LETTER[point.lower()]))
+        return complement_points(some) if point.isupper() else some, at + 1
     if point in _CONTROLS:
         return [(ord(_CONTROLS[point]), ord(_CONTROLS[point]))], at + 1
     if found := re.compile(r"x\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})").match(pattern, at):
         code = int(found[1] or found[2] or found[3], 16)
-        # Behind \x, two digits are a byte, and above ASCII part of a character.
+        # Two digits after \x are a byte, which above ASCII is only a part of a character.
         if code > sys.maxunicode or 0xD800 <= code <= 0xDFFF or (found[3] and code > 0x7F):
             raise _NotUnderstoodError
         return [(code, code)], found.end()

@@ -1,11 +1,11 @@
-"""A torchtext Vocab as `torch.save` or `pickle.dump` wrote it, read without torchtext and without running anything.
+"""Read a torchtext Vocab that `torch.save` or `pickle.dump` wrote, without torchtext and without running anything.
 
 A pickle is a small program: it names functions and calls them. This reader follows the program but calls nothing. A
-named class or function stays a name, a call becomes a record of the name and its arguments, and a name that no Vocab
-needs ends the reading, as does an instruction that no Vocab needs. So there is nothing in a file that can run, and
-limits on instructions, containers and bytes bound the time and the memory that a file can take.
+named class or function stays a name, and a call becomes a record of the name and its arguments. Names and instructions
+that a Vocab does not need are refused. So nothing in a file can run, and limits on instructions, containers and bytes
+bound its time and memory.
 
-Sources of what is read:
+Sources of the formats:
 - the instructions: Python's `pickletools` (protocols 0 to 5). PyTorch reads weights by a loop of its own for the same
   reason (`torch/_weights_only_unpickler.py`).
 - the containers: PyTorch's "Serialization semantics" notes and `torch/serialization.py`: since 1.6 a zip archive of
@@ -48,10 +48,10 @@ _NEW_VOCAB: Final = frozenset({"torchtext.vocab.vocab.Vocab", "torchtext.vocab.V
 _NATIVE_VOCAB: Final = "torchtext._torchtext.Vocab"
 _OLD_VOCAB: Final = frozenset({"torchtext.vocab.Vocab", "torchtext.legacy.vocab.Vocab"})
 _OLD_DEFAULT: Final = "torchtext.vocab._default_unk_index"
-# The names of PyTorch's that such files hold; it is not needed to read them.
+# PyTorch's names in such files; PyTorch itself is not needed to read them.
 _TORCH: Final = "torch"
 _TENSOR: Final = f"{_TORCH}._utils._rebuild_tensor_v2"
-# A Vocab and what stands around it: the containers of an nn.Module, the counts and word vectors of an old Vocab.
+# The names of a Vocab and its parts: the containers of an nn.Module, the counts and word vectors of an old Vocab.
 _KNOWN: Final = (
     _NEW_VOCAB
     | _OLD_VOCAB
@@ -73,10 +73,10 @@ class SavedVocab:
 
 
 def read_zip(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """As `read_pickle`, of an archive that `torch.save` wrote.
+    """Read an archive that `torch.save` wrote, as `read_pickle` reads a pickle.
 
     Raises:
-        DataError: it is another archive; or as `read_pickle`.
+        DataError: it is another kind of archive; or as in `read_pickle`.
     """
     if content.count(b"PK\x01\x02") > _MOST_ENTRIES:
         raise DataError(f"{source} is an archive of more than {_MOST_ENTRIES} files.", SAVE_PLAIN)
@@ -89,40 +89,40 @@ def read_zip(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, 
             if len(pickles) != 1:
                 raise DataError(f"{source} is a zip archive, but not one of torch.save.", SAVE_PLAIN)
             entry = archive.getinfo(pickles[0])
-            # torch.save never compresses, so nothing here is allowed to grow.
+            # torch.save never compresses, so compressed entries are refused.
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
                 raise DataError(f"{source} is a compressed or encrypted archive, which torch.save does not write.",
                                 SAVE_PLAIN)  # fmt: skip
             stored = archive.read(entry)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, OverflowError, struct.error) as error:
-        raise DataError(f"{source} is a damaged archive: {_shortened(str(error))}.", _SAVE_AGAIN) from None
+        raise DataError(f"{source} is a damaged archive: {_shorten_text(str(error))}.", _SAVE_AGAIN) from None
     return read_pickle(stored, source)
 
 
 def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """The contents of a pickle, or of a file of `torch.save`'s older form. Nothing in it is called.
+    """Read a pickle, or a file of `torch.save`'s older form. Nothing in it is called.
 
     Args:
         content: the file's bytes.
-        source: what the file is called in messages.
+        source: the name of the file in messages.
 
     Returns:
-        A Vocab's content; or, where a list, a tuple or a dict was saved, its items as they stand, unchecked.
+        A Vocab's content; or, for a saved list, tuple or dict, its items, unchecked.
 
     Raises:
-        DataError: the pickle names something that no Vocab needs, is damaged, too large, or holds something else.
+        DataError: the pickle names something that a Vocab does not need, is damaged, too large, or not a vocabulary.
 
     Example:
         >>> read_pickle(pickle.dumps(["<unk>", "oil"]), "vocab.pkl")
         ['<unk>', 'oil']
     """
-    reader = _Reader(content, source)
+    reader = _PickleReader(content, source)
     root = reader.next_object()
     if isinstance(root, int) and root == _TORCH_MAGIC:
         reader.next_object()  # the protocol
         reader.next_object()  # byte order and sizes of the machine
         root = reader.next_object()
-    return _vocabulary_in(root, source)
+    return _find_vocabulary(root, source)
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class _Name:
 
 
 @dataclass(eq=False)
-class _Made:
-    """The object that the pickle would make by calling `name`."""
+class _RecordedObject:
+    """Records the object that the pickle would make by a call of `name`."""
 
     name: str
     args: tuple[Any, ...] = ()
@@ -161,8 +161,8 @@ _INSTRUCTIONS: Final = {
 }
 
 
-class _Reader:
-    """Follows the pickles that stand one after the other in `content`."""
+class _PickleReader:
+    """Follows the pickles in `content`, one after the other."""
 
     def __init__(self, content: bytes, source: str) -> None:
         self.content = content
@@ -177,7 +177,7 @@ class _Reader:
         self.memo: dict[int, Any] = {}
         try:
             return self._follow()
-        # Whatever a damaged file makes of lengths, indexes, texts and numbers.
+        # Damaged lengths, indexes, texts and numbers raise these.
         except (IndexError, KeyError, ValueError, struct.error):
             raise DataError(f"{self.source} is a damaged pickle.", _SAVE_AGAIN) from None
 
@@ -194,7 +194,7 @@ class _Reader:
                 raise DataError(f"{self.source} is a pickle of over {_MOST_INSTRUCTIONS:,} instructions.", SAVE_PLAIN)
             if code in _TEXTS:
                 start = at + _TEXTS[code]
-                # A length beyond the end is seen when the loop ends, before the shortened text is used.
+                # A length beyond the end is noticed when the loop ends, before the truncated text is used.
                 at = start + int.from_bytes(content[at:start], "little")
                 self.stack.append(str(content[start:at], "utf-8", "surrogatepass"))
             elif code in _PUTS:
@@ -213,11 +213,11 @@ class _Reader:
                 return self.stack.pop()
             else:
                 self.at = at
-                self._rarer(code)
+                self._run_rare_instruction(code)
                 at = self.at
         raise DataError(f"{self.source} is a pickle that ends too early.", _SAVE_AGAIN)
 
-    def _rarer(self, code: int) -> None:
+    def _run_rare_instruction(self, code: int) -> None:
         stack = self.stack
         if code == pickle.BININT[0]:
             stack.append(struct.unpack("<i", self._bytes(4))[0])
@@ -239,46 +239,52 @@ class _Reader:
         elif code in _LINES:
             self._line(code)
         elif code in (pickle.APPEND[0], pickle.APPENDS[0]):
-            items = [stack.pop()] if code == pickle.APPEND[0] else self._since_mark()
+            items = [stack.pop()] if code == pickle.APPEND[0] else self._pop_since_mark()
             self._expect(self.stack[-1], list).extend(items)
         elif code in (pickle.SETITEM[0], pickle.SETITEMS[0]):
-            items = self._popped(2) if code == pickle.SETITEM[0] else self._since_mark()
+            items = self._popped(2) if code == pickle.SETITEM[0] else self._pop_since_mark()
             target = self.stack[-1]
-            self._set(target.members if isinstance(target, _Made) else self._expect(target, dict), items)
+            self._set(target.members if isinstance(target, _RecordedObject) else self._expect(target, dict), items)
         else:
-            self._container_or_call(code)
+            self._make_container_or_call(code)
 
-    def _container_or_call(self, code: int) -> None:
+    def _make_container_or_call(self, code: int) -> None:
         made: Any
         self._count_container()
         if code in _TUPLES:
             made = tuple(self._popped(_TUPLES[code]))
         elif code in _EMPTY:
-            made = [] if code == pickle.EMPTY_LIST[0] else {} if code == pickle.EMPTY_DICT[0] else _Made("builtins.set")
+            made = (
+                []
+                if code == pickle.EMPTY_LIST[0]
+                else {}
+                if code == pickle.EMPTY_DICT[0]
+                else _RecordedObject("builtins.set")
+            )
         elif code in _FROM_MARK:
-            made = self._since_mark()
+            made = self._pop_since_mark()
             if code == pickle.TUPLE[0]:
                 made = tuple(made)
             elif code == pickle.DICT[0]:
                 made = self._set({}, made)
         elif code == pickle.GLOBAL[0]:
-            module, name = self._text_line(), self._text_line()
+            module, name = self._read_text_line(), self._read_text_line()
             made = self._named(module, name)
         elif code == pickle.STACK_GLOBAL[0]:
             module, name = self._popped(2)
             made = self._named(self._expect(module, str), self._expect(name, str))
         elif code in (pickle.REDUCE[0], pickle.NEWOBJ[0]):
             called, args = self._popped(2)
-            made = _call(self._expect(called, _Name).name, self._expect(args, tuple))
+            made = _record_call(self._expect(called, _Name).name, self._expect(args, tuple))
         elif code == pickle.BUILD[0]:
             made, state = self._popped(2)
             # The attributes of a dict (the `_metadata` of a state_dict) are not kept.
             if type(made) is not dict:
-                if self._expect(made, _Made).state is not None:
+                if self._expect(made, _RecordedObject).state is not None:
                     raise ValueError("two states")
                 made.state = state
         elif code == pickle.BINPERSID[0]:
-            made = self._persistent(self._expect(self.stack.pop(), tuple))
+            made = self._load_persistent(self._expect(self.stack.pop(), tuple))
         else:
             instruction = _INSTRUCTIONS.get(code, f"0x{code:02x}")
             raise DataError(
@@ -301,20 +307,20 @@ class _Reader:
         self.at += count
         return taken
 
-    def _text_line(self) -> str:
+    def _read_text_line(self) -> str:
         end = self.content.index(b"\n", self.at)
         line = self.content[self.at : end]
         self.at = end + 1
         return line.decode()
 
     def _line(self, code: int) -> None:
-        """Protocol 0 writes values as lines of text."""
+        """Read a value that protocol 0 writes as a line of text."""
         if code == pickle.UNICODE[0]:
             end = self.content.index(b"\n", self.at)
             self.stack.append(str(self.content[self.at : end], "raw-unicode-escape"))
             self.at = end + 1
             return
-        line = self._text_line()
+        line = self._read_text_line()
         if code == pickle.PUT[0]:
             self.memo[int(line)] = self.stack[-1]
         elif code == pickle.GET[0]:
@@ -333,7 +339,7 @@ class _Reader:
         del self.stack[len(self.stack) - count :]
         return taken
 
-    def _since_mark(self) -> list[Any]:
+    def _pop_since_mark(self) -> list[Any]:
         items = self.stack
         self.stack = self.outer.pop()
         return items
@@ -354,11 +360,11 @@ class _Reader:
     def _named(self, module: str, name: str) -> _Name:
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         if full not in _KNOWN:
-            raise self._refusal(full)
+            raise self._refused_name_error(full)
         return _Name(full)
 
-    def _refusal(self, name: str) -> DataError:
-        name = _shortened(ascii(name)[1:-1])
+    def _refused_name_error(self, name: str) -> DataError:
+        name = _shorten_text(ascii(name)[1:-1])
         modules = b"torch.nn.modules" in self.content or b"_parameters" in self.content
         if modules and b"torchtext" not in self.content:
             return DataError(
@@ -369,38 +375,38 @@ class _Reader:
             )
         return DataError(f"{self.source} names {name}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN)
 
-    def _persistent(self, identity: tuple[Any, ...]) -> Any:
-        """An object that torch.save keeps outside the pickle: a storage's numbers; in the older form a module's source
-        too."""
+    def _load_persistent(self, identity: tuple[Any, ...]) -> Any:
+        """Return a stand-in for an object that torch.save keeps outside the pickle: a storage, or in the older form the
+        source of a module."""
         if identity[0] == "module":
             return self._expect(identity[1], _Name)
         if identity[0] != "storage":
             raise ValueError("unknown persistent id")
-        return _Made("storage")
+        return _RecordedObject("storage")
 
 
-def _call(name: str, args: tuple[Any, ...]) -> Any:
+def _record_call(name: str, args: tuple[Any, ...]) -> Any:
     if name == "collections.OrderedDict" and not args:
         return {}
     if name == "copyreg._reconstructor" and args and isinstance(args[0], _Name):
-        return _Made(args[0].name)
-    return _Made(name, args)
+        return _RecordedObject(args[0].name)
+    return _RecordedObject(name, args)
 
 
-def _vocabulary_in(root: Any, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    if isinstance(root, _Made):
+def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
+    if isinstance(root, _RecordedObject):
         if root.name == _NATIVE_VOCAB:
-            return _native(root, source)
+            return _read_native_vocab(root, source)
         if isinstance(root.state, dict):
             held = root.state.get("vocab")
-            if root.name in _NEW_VOCAB and isinstance(held, _Made) and held.name == _NATIVE_VOCAB:
-                return _native(held, source)
+            if root.name in _NEW_VOCAB and isinstance(held, _RecordedObject) and held.name == _NATIVE_VOCAB:
+                return _read_native_vocab(held, source)
             if root.name in _OLD_VOCAB and isinstance(root.state.get("itos"), list):
-                return SavedVocab(root.state["itos"], _old_default(root.state))
+                return SavedVocab(root.state["itos"], _find_old_default(root.state))
         if root.name in _NEW_VOCAB | _OLD_VOCAB:
-            raise _unknown_form(source)
+            raise _unknown_form_error(source)
     if isinstance(root, dict):
-        tensors = any(isinstance(value, _Made) and value.name == _TENSOR for value in root.values())
+        tensors = any(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values())
         nested = any(isinstance(value, dict) for value in root.values())
         if tensors or nested:
             raise DataError(
@@ -410,12 +416,12 @@ def _vocabulary_in(root: Any, source: str) -> SavedVocab | list[Any] | dict[str,
         return root
     if isinstance(root, list | tuple):
         return list(root)
-    what = root.name if isinstance(root, _Made | _Name) else type(root).__name__
+    what = root.name if isinstance(root, _RecordedObject | _Name) else type(root).__name__
     raise DataError(f"{source} holds something of type {what}, not a vocabulary.", SAVE_PLAIN)
 
 
-def _native(made: _Made, source: str) -> SavedVocab:
-    """The content of torchtext's compiled Vocab: (version, [default index] or [], tokens, [])."""
+def _read_native_vocab(made: _RecordedObject, source: str) -> SavedVocab:
+    """Read the content of torchtext's compiled Vocab: (version, [default index] or [], tokens, [])."""
     state = made.state
     if (
         not isinstance(state, tuple)
@@ -427,22 +433,22 @@ def _native(made: _Made, source: str) -> SavedVocab:
         or len(state[1]) > 1
         or state[3]
     ):
-        raise _unknown_form(source)
+        raise _unknown_form_error(source)
     return SavedVocab(state[2], state[1][0] if state[1] else None)
 
 
-def _old_default(state: dict[str, Any]) -> Any:
-    """The unknown word's id: `unk_index` from 0.5 on; before, always 0, by a defaultdict. `stoi` itself is not read:
-    every look-up of an unknown word added that word to it."""
+def _find_old_default(state: dict[str, Any]) -> Any:
+    """Return the unknown word's id: `unk_index` from 0.5 on; before, always 0, by a defaultdict. `stoi` is not used, as
+    every look-up of an unknown word added the word to it."""
     stoi = state.get("stoi")
-    if "unk_index" not in state and isinstance(stoi, _Made) and stoi.args == (_Name(_OLD_DEFAULT),):
+    if "unk_index" not in state and isinstance(stoi, _RecordedObject) and stoi.args == (_Name(_OLD_DEFAULT),):
         return 0
     return state.get("unk_index")
 
 
-def _unknown_form(source: str) -> DataError:
+def _unknown_form_error(source: str) -> DataError:
     return DataError(f"{source} holds a torchtext Vocab of a form that is not known.", SAVE_PLAIN)
 
 
-def _shortened(text: str) -> str:
+def _shorten_text(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."

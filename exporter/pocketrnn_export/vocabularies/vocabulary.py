@@ -1,6 +1,6 @@
-"""The vocabularies that people have (lists, files, torchtext's Vocab), read as tokens and a default index.
+"""Read vocabularies in their usual forms (lists, files, torchtext's Vocab) as tokens and a default index.
 
-Reading needs neither PyTorch nor torchtext, and runs nothing that a file holds.
+Reading needs neither PyTorch nor torchtext, and does not run code in a file.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from pocketrnn.bundle.folder import file_written_whole, near_file
+from pocketrnn.bundle.folder import suggest_near_file, write_whole_file
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TextRules
-from pocketrnn_export.json_file import brief, parsed_json
+from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
 
 __all__ = [
@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 
 UNKNOWN: Final = "<unk>"
 PADDING: Final = "<pad>"
-# The token of an id that has none. No tokenizer gives a token of several characters that begins with a space, nor does
-# a join of such tokens.
+# The token for an id without one. A tokenizer never gives a token of several characters that begins with a space, nor
+# do joined tokens.
 PLACEHOLDER: Final = " <unused "
-# The other names of the two in notebooks, in small letters or capitals.
+# Other usual names of the two, in lower case; upper case counts as the same.
 _OTHER_UNKNOWN: Final = frozenset({"<unk>", "[unk]", "<oov>", "[oov]", "<unknown>", "<unk_token>", "_unk_"})
 _OTHER_PADDING: Final = frozenset({"<pad>", "[pad]", "<padding>", "<pad_token>", "_pad_"})
 
@@ -62,10 +62,10 @@ _KNOWN_BINARIES: Final = {
     b"PAR1": "a Parquet file",
     b"\x89HDF": "an HDF5 file",
 }
-# A pickle of protocol 0 or 1 has no signature; only a file named as one is taken for one.
+# A pickle of protocol 0 or 1 has no signature: it is recognized only by the file's suffix.
 _PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".pth", ".pt"})
 _OLD_PICKLE: Final = re.compile(rb"[(\]})c].*\.\Z", re.DOTALL)
-# How files and dicts name a map from token to id, and one from id to token or a list: `word_to_idx` is `word2idx` here.
+# The usual keys for a map from token to id, and for a map from id to token or a list; `word_to_idx` is `word2idx`.
 _TO_ID: Final = frozenset({
     "word2idx", "word2id", "word2index", "word2ix", "token2idx", "token2id", "token2index", "char2idx", "char2id",
     "stoi", "vocab", "vocabulary", "wordindex", "wordids",
@@ -73,13 +73,13 @@ _TO_ID: Final = frozenset({
 _TO_TOKEN: Final = frozenset({
     "itos", "idx2word", "id2word", "index2word", "indexword", "idx2token", "id2token", "index2token", "idx2char",
 })  # fmt: skip
-# Four special tokens are the most that models keep ids for without naming them (padding, start, unknown, unused).
+# Models reserve ids for at most four special tokens without names (padding, start, unknown, unused).
 _FEW_UNUSED: Final = 4
 _JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})\s*\Z')
 
 
 class TorchtextVocab(Protocol):
-    """The methods that are used of a `torchtext.vocab.Vocab`, or of its TorchScript form."""
+    """The methods of a `torchtext.vocab.Vocab`, or its TorchScript form, that are used."""
 
     def get_itos(self) -> list[str]: ...
 
@@ -96,7 +96,7 @@ class Vocabulary:
             tokens, where the embedding has more rows than the vocabulary.
 
     Raises:
-        DataError: there is no token, one is not a string or stands twice, or default_index is not a whole number.
+        DataError: there are no tokens, a token is not a string or occurs twice, or default_index is not an integer.
     """
 
     tokens: tuple[str, ...] = field(repr=False)
@@ -106,7 +106,7 @@ class Vocabulary:
         _check_tokens(self.tokens, "The vocabulary", "id", 0)
         if self.default_index is not None and type(self.default_index) is not int:
             raise DataError(
-                f"The vocabulary's default index is {brief(self.default_index)}, not a whole number.",
+                f"The vocabulary's default index is {brief_text(self.default_index)}, not a whole number.",
                 "Give the id of the token that stands for unknown words, or None.",
             )
 
@@ -115,9 +115,9 @@ VocabularySource = Vocabulary | Sequence[str] | Mapping[str, int] | str | os.Pat
 
 
 def read_vocabulary(source: VocabularySource) -> Vocabulary:
-    """Read a vocabulary from any of the things that hold one.
+    """Read a vocabulary from any object or file that holds one.
 
-    A file's kind is told by its content; its extension only decides where the content could be two things.
+    A file's kind is recognized by its content; its extension only decides between two possible kinds.
 
     - a `Vocabulary`: returned as it is
     - tokens in a list or tuple, in the order of their ids; pairs (token, id), or (token, count) by falling count, as
@@ -133,11 +133,11 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     - the path of a Vocab, a list, a tuple or a dict that `torch.save` or `pickle.dump` wrote. Nothing in it is run; see
       `torchtext_vocab`.
 
-    A Vocab's default index, or that it has none, is kept. Where the source cannot say (lists, dicts, text files), the
+    A Vocab's default index, or its absence, is kept. For sources that cannot have one (lists, dicts, text files), the
     default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"), or None.
 
     Raises:
-        DataError: there is no vocabulary in it, or not one whose every id stands for one token.
+        DataError: it holds no vocabulary, or one in which an id does not stand for exactly one token.
 
     Example:
         >>> read_vocabulary(["<unk>", "<pad>", "oil"]).default_index
@@ -149,18 +149,18 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
         return _read_file(Path(source))
     if callable(itos := getattr(source, "get_itos", None)):
         default = getattr(source, "get_default_index", None)
-        return Vocabulary(_plain(itos()), default() if callable(default) else None)
+        return Vocabulary(_as_plain_strings(itos()), default() if callable(default) else None)
     if isinstance(itos := getattr(source, "itos", None), list):
-        return Vocabulary(_plain(itos), _old_default(source))
+        return Vocabulary(_as_plain_strings(itos), _find_old_default(source))
     if isinstance(source, Mapping):
-        return _of_document(source, "The vocabulary")
+        return _read_document(source, "The vocabulary")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
-        return _of_document(list(source), "The vocabulary")
+        return _read_document(list(source), "The vocabulary")
     raise DataError(f"The vocabulary is of type {type(source).__name__}.", _GIVE_LIST)
 
 
 def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
-    """The text rules that a vocabulary implies.
+    """Return the text rules that a vocabulary implies.
 
     An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>" or the one token
     with a name like it ("[PAD]"), else with id 0.
@@ -175,11 +175,11 @@ def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> Text
     """
     if vocabulary.default_index is not None and vocabulary.default_index < 0:
         raise InputError(
-            f"The vocabulary's default index is {brief(vocabulary.default_index)}; an embedding has no such row.",
+            f"The vocabulary's default index is {brief_text(vocabulary.default_index)}; an embedding has no such row.",
             "Give the id that the model was trained with for unknown words, or none (null in the file that "
             "`pocketrnn import-vocab -o` writes) to drop them.",
         )
-    padding = _named(vocabulary.tokens, PADDING, _OTHER_PADDING) or 0
+    padding = _find_token(vocabulary.tokens, PADDING, _OTHER_PADDING) or 0
     return TextRules(
         tokenizer=tokenizer,
         unknown_id=vocabulary.default_index,
@@ -207,46 +207,47 @@ def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, fo
     path = Path(path)
     content = json.dumps({"default_index": vocabulary.default_index, "tokens": vocabulary.tokens}, indent=1,
                          ensure_ascii=any(map(_has_surrogate, vocabulary.tokens)))  # fmt: skip
-    # `file_written_whole` would write through a link, to a file that the user did not name.
+    # `write_whole_file` would write through a link, to a file that the user did not name.
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise OutputError(f"{path} is a folder, a link or a device.", "Give the name of a file to write.")
-    with file_written_whole(path, force=force) as file:
+    with write_whole_file(path, force=force) as file:
         file.write(content.encode() + b"\n")
 
 
-def _plain(tokens: Sequence[Any]) -> tuple[Any, ...]:
-    """The tokens, with numpy's strings and other subclasses of str made plain ones."""
+def _as_plain_strings(tokens: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the tokens, with subclasses of str such as numpy's converted to str."""
     return tuple(str.__str__(token) if isinstance(token, str) else token for token in tokens)
 
 
-def _by_name(tokens: tuple[Any, ...]) -> Vocabulary:
-    return Vocabulary(tokens, _named(tokens, UNKNOWN, _OTHER_UNKNOWN))
+def _with_unknown_by_name(tokens: tuple[Any, ...]) -> Vocabulary:
+    return Vocabulary(tokens, _find_token(tokens, UNKNOWN, _OTHER_UNKNOWN))
 
 
-def _named(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int | None:
-    """The id of the token of that name, else of the only one with another name for it."""
+def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int | None:
+    """Return the id of the token `name`, else of the only token among `others`; None if there is none."""
     if name in tokens:
         return tokens.index(name)
     found = [i for i, token in enumerate(tokens) if isinstance(token, str) and token.lower() in others]
     return found[0] if len(found) == 1 else None
 
 
-def _old_default(vocab: object) -> Any:
-    """The unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5 always 0, by a defaultdict."""
+def _find_old_default(vocab: object) -> Any:
+    """Return the unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5 always 0."""
     if hasattr(vocab, "unk_index"):
         return vocab.unk_index
     return 0 if getattr(getattr(vocab, "stoi", None), "default_factory", None) is not None else None
 
 
 def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
-    """Refuse what is not a vocabulary; `unit` and `first` say how positions are counted in messages."""
+    """Refuse tokens that are not a vocabulary; `unit` and `first` set how messages count positions."""
     if not tokens:
         raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
     if set(map(type, tokens)) != {str}:
         index, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
         raise DataError(
-            f"{what} holds {brief(token)} at {unit} {index + first}, of type {type(token).__name__} and not a string.",
+            f"{what} holds {brief_text(token)} at {unit} {index + first}, of type {type(token).__name__} and not a "
+            "string.",
             _GIVE_LIST,
         )
     if len(set(tokens)) != len(tokens):
@@ -254,13 +255,13 @@ def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> No
         for i, token in enumerate(tokens):
             if (before := seen.setdefault(token, i)) != i:
                 raise DataError(
-                    f"{what} holds {brief(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
+                    f"{what} holds {brief_text(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
                     "Give every token once; a token's position is its id.",
                 )
 
 
-def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
-    """The tokens in the order of their ids, with placeholders for ids that no token has, if these are few."""
+def _order_tokens(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
+    """Return the tokens in the order of their ids, with placeholders for a few ids without a token."""
     if isinstance(ids, collections.Counter):
         raise DataError(f"{what} is a Counter, which holds counts and not ids.", _GIVE_LIST)
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
@@ -270,10 +271,10 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         )
     taken: dict[int, str] = {}
     for token, value in ids.items():
-        number = _whole_number(token, value, what)
+        number = _as_int(token, value, what)
         if taken.setdefault(number, token) is not token:
             raise DataError(
-                f"{what} gives the id {brief(number)} to {brief(taken[number])} and to {brief(token)}.",
+                f"{what} gives the id {brief_text(number)} to {brief_text(taken[number])} and to {brief_text(token)}.",
                 "Give every token an id of its own.",
             )
     lowest, highest = min(taken, default=0), max(taken, default=-1)
@@ -282,19 +283,19 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         wrong = lowest if lowest < 0 else highest
         missing = next(i for i in range(len(taken) + 1) if i not in taken)
         raise DataError(
-            f"{what} holds {len(taken)} tokens: {brief(taken[wrong])} has the id {brief(wrong)}, none the id "
+            f"{what} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, none the id "
             f"{missing}.",
             f"Number the tokens from 0 to {len(taken) - 1}; counts are not ids.",
         )
     if unused:
-        _fill(taken, highest, what)
-    return _checked([taken[i] for i in range(highest + 1)], what)
+        _fill_missing_ids(taken, highest, what)
+    return _checked_tokens([taken[i] for i in range(highest + 1)], what)
 
 
-def _fill(taken: dict[int, str], highest: int, what: str) -> None:
-    """Give a token to every id that has none."""
+def _fill_missing_ids(taken: dict[int, str], highest: int, what: str) -> None:
+    """Add a token for every id without one."""
     missing = [i for i in range(highest + 1) if i not in taken]
-    if missing[0] == 0 and _named([*taken.values()], PADDING, _OTHER_PADDING) is None:
+    if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
         _log.warning("%s gives no token the id 0: it is taken for padding, as %s.", what, PADDING)
         taken[missing.pop(0)] = PADDING
     if missing:
@@ -303,39 +304,39 @@ def _fill(taken: dict[int, str], highest: int, what: str) -> None:
     taken.update({i: f"{PLACEHOLDER}{i}>" for i in missing})
 
 
-def _whole_number(token: Any, value: Any, what: str) -> int:
-    """The id as an int. numpy's and torch's whole numbers count as such; True does not."""
+def _as_int(token: Any, value: Any, what: str) -> int:
+    """Return an id as an int. Integers of numpy and torch are accepted; True is not."""
     try:
         if isinstance(value, bool):
             raise TypeError
         return operator.index(value)
     except TypeError:
         raise DataError(
-            f"{what} gives {brief(token)} the id {brief(value)}, which is not a whole number.",
+            f"{what} gives {brief_text(token)} the id {brief_text(value)}, which is not a whole number.",
             _GIVE_LIST,
         ) from None
 
 
 def _read_file(path: Path) -> Vocabulary:
-    content = _content(path)
+    content = _read_content(path)
     if not content:
         raise DataError(f"{path} is empty.", _GIVE_FILE)
     if content.startswith(b"PK\x03\x04"):
-        return _of_pickled(read_zip(content, str(path)), str(path))
+        return _read_pickled(read_zip(content, str(path)), str(path))
     if content.startswith(b"\x80") or (path.suffix.lower() in _PICKLE_SUFFIXES and _OLD_PICKLE.match(content)):
-        return _of_pickled(read_pickle(content, str(path)), str(path))
-    text = _decoded(content, path)
+        return _read_pickled(read_pickle(content, str(path)), str(path))
+    text = _decode_text(content, path)
     if path.suffix.lower() == ".json" or _JSON.match(text):
-        return _of_json(text, path)
-    return _by_name(_lines(text, path))
+        return _read_json(text, path)
+    return _with_unknown_by_name(_split_lines(text, path))
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
-        near = near_file(path, (".txt", ".json", ".pt", ".pth", ".pkl", path.suffix.lower()))
+        near = suggest_near_file(path, (".txt", ".json", ".pt", ".pth", ".pkl", path.suffix.lower()))
         raise DataError(f"There is no file {path}.", near or _GIVE_FILE) from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, not a vocabulary.", _GIVE_FILE) from None
@@ -350,7 +351,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _decoded(content: bytes, path: Path) -> str:
+def _decode_text(content: bytes, path: Path) -> str:
     kind = next((kind for start, kind in _KNOWN_BINARIES.items() if content.startswith(start)), None)
     # A safetensors file starts with the length of its JSON header, in 8 bytes.
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
@@ -368,10 +369,10 @@ def _decoded(content: bytes, path: Path) -> str:
         raise DataError(f"{path} is not UTF-8 text: line {line} cannot be decoded.", "Save it as UTF-8.") from None
 
 
-def _lines(text: str, path: Path) -> tuple[str, ...]:
+def _split_lines(text: str, path: Path) -> tuple[str, ...]:
     if text.count("\r\n") == text.count("\n"):
         text = text.replace("\r\n", "\n")
-    # Not splitlines: that splits at characters which tokens may hold.
+    # Not splitlines: it splits at characters that tokens may contain.
     lines = text.rstrip("\n").split("\n")
     if lines == [""]:
         raise DataError(f"{path} holds no token.", _GIVE_FILE)
@@ -379,7 +380,7 @@ def _lines(text: str, path: Path) -> tuple[str, ...]:
         ("\r" in text, "\r", "Use one kind of line break, LF or CR LF; a token with a carriage return needs JSON."),
         ("\t" in text, "\t", "Give a token a line, without counts or ids; a token with a tab needs JSON."),
     ):
-        # A line that is a tab alone is the token of a vocabulary of characters.
+        # A line of only a tab is a token of a character vocabulary.
         if wrong and (number := next((i for i, line in enumerate(lines, 1) if what in line and line != "\t"), None)):
             raise DataError(f"{path} holds {what!r} in line {number}.", remedy)
     if "" in lines:
@@ -387,109 +388,109 @@ def _lines(text: str, path: Path) -> tuple[str, ...]:
             f"{path} is empty in line {lines.index('') + 1}, and so it is not clear which ids follow.",
             'Delete the line, or give a JSON list if "" is a token.',
         )
-    if all(map(_is_vector, lines[1:6])) and len(lines) > 2:
+    if all(map(_is_vector_line, lines[1:6])) and len(lines) > 2:
         raise DataError(f"{path} holds word vectors, not a vocabulary.", "Give a token a line, without numbers.")
     _check_tokens(lines, str(path), "line", 1)
     return tuple(lines)
 
 
-def _is_vector(line: str) -> bool:
-    """Whether a line reads as in GloVe's files: a word, then at least 5 numbers with a decimal point."""
+def _is_vector_line(line: str) -> bool:
+    """Whether a line looks like one of a GloVe file: a word, then at least 5 numbers with a decimal point."""
     return re.fullmatch(r"\S+(?: -?\d+\.\d+(?:e-?\d+)?){5,} ?", line) is not None
 
 
-def _of_json(text: str, path: Path) -> Vocabulary:
-    document = parsed_json(text, str(path), _GIVE_FILE)
+def _read_json(text: str, path: Path) -> Vocabulary:
+    document = parse_json(text, str(path), _GIVE_FILE)
     # Keras' `to_json()` gives a string, which many save by json.dump.
     if isinstance(document, str) and document.lstrip().startswith("{"):
-        document = parsed_json(document, str(path), _GIVE_FILE)
+        document = parse_json(document, str(path), _GIVE_FILE)
     if not isinstance(document, list | dict):
         raise DataError(f"{path} holds neither a list nor an object.", _GIVE_FILE)
     if isinstance(document, dict) and isinstance(document.get("tokens"), list):
         if document.keys() != {"tokens", "default_index"}:
             raise DataError(
-                f"{path} has the members {brief(sorted(document))}.",
+                f"{path} has the members {brief_text(sorted(document))}.",
                 'A vocabulary has "tokens" and "default_index" (an id, or null to drop unknown words).',
             )
-        return Vocabulary(_checked(document["tokens"], path), document["default_index"])
-    return _of_document(document, str(path))
+        return Vocabulary(_checked_tokens(document["tokens"], path), document["default_index"])
+    return _read_document(document, str(path))
 
 
-def _of_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: int = 0) -> Vocabulary:
-    """The vocabulary in a list or a dict, of whatever form people have."""
+def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: int = 0) -> Vocabulary:
+    """Read the vocabulary in a list or a dict of any of the usual forms."""
     if not isinstance(document, Mapping):
-        return _by_name(_checked(_plain(_tokens_of_list(document, what)), what))
+        return _with_unknown_by_name(_checked_tokens(_as_plain_strings(_read_token_list(document, what)), what))
     if not document or all(isinstance(value, int) for value in document.values()):
-        return _by_name(_tokens_of_map(document, what))
-    if all(isinstance(value, str) for value in document.values()) and all(map(_is_id, document)):
+        return _with_unknown_by_name(_order_tokens(document, what))
+    if all(isinstance(value, str) for value in document.values()) and all(map(_is_id_key, document)):
         tokens = list(document.values())
         _check_tokens(tokens, what, "position", 0)
-        return _by_name(_tokens_of_map(dict(zip(tokens, map(int, document), strict=True)), what))
+        return _with_unknown_by_name(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), what))
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
-        return _of_keras(config, what)
+        return _read_keras(config, what)
     named = [
         (name, value)
         for kind in (_TO_ID, _TO_TOKEN)
         for name, value in document.items()
-        if _plainly(name) in kind and isinstance(value, Mapping | list)
+        if _plain_key(name) in kind and isinstance(value, Mapping | list)
     ]
     if named and depth < 3:
-        return _of_named(named, what, depth + 1)
-    return _by_name(_tokens_of_map(document, what))
+        return _read_named_members(named, what, depth + 1)
+    return _with_unknown_by_name(_order_tokens(document, what))
 
 
-def _of_named(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
-    """The vocabulary that a dict holds under a name; where it holds others too, they must say the same.
+def _read_named_members(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
+    """Read the vocabulary under a key of a dict; if several keys hold one, they must be equal.
 
-    One that cannot be read beside one that can is something else, such as `vocab` with counts.
+    A member that cannot be read is ignored if another can, such as `vocab` with counts.
     """
-    first, vocabulary = named[0][0], _of_value(*named[0], what, depth)
+    first, vocabulary = named[0][0], _read_named_value(*named[0], what, depth)
     for name, value in named[1:]:
         try:
-            other = _of_value(name, value, what, depth)
+            other = _read_named_value(name, value, what, depth)
         except DataError:
             continue
         if other.tokens != vocabulary.tokens:
             raise DataError(
-                f"{what} holds another vocabulary under {brief(name)} than under {brief(first)}.",
+                f"{what} holds another vocabulary under {brief_text(name)} than under {brief_text(first)}.",
                 "Give the one that the model was trained with, alone.",
             )
     return vocabulary
 
 
-def _of_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
-    """The vocabulary under a name in a dict. The name may say what a map of numbers maps: {"word2idx": {"7": "0"}}."""
-    says_ids = "2" in _plainly(name) and _plainly(name) in _TO_ID
+def _read_named_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
+    """Read the vocabulary under a key; the key may give the direction of a map of numbers: {"word2idx": {"7": "0"}}."""
+    says_ids = "2" in _plain_key(name) and _plain_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
-        return _by_name(_tokens_of_map(value, what))
-    if isinstance(value, Mapping) and _plainly(name) in _TO_TOKEN - {"itos"} and all(map(_is_id, value)):
+        return _with_unknown_by_name(_order_tokens(value, what))
+    if isinstance(value, Mapping) and _plain_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
         tokens = list(value.values())
         _check_tokens(tokens, what, "position", 0)
-    return _of_document(value, what, depth)
+    return _read_document(value, what, depth)
 
 
-def _plainly(name: Any) -> str:
-    """word2idx of `word_to_idx`, `Word2Idx` and the like."""
+def _plain_key(name: Any) -> str:
+    """Return `word2idx` for `word_to_idx`, `Word2Idx` and the like."""
     return str(name).lower().replace("_to_", "2").replace("_", "")
 
 
-def _is_id(name: Any) -> bool:
-    """Whether a name of a dict is an id: JSON has no numbers as names."""
+def _is_id_key(name: Any) -> bool:
+    """Whether a key of a dict is an id, as an int or in digits: JSON keys are strings."""
     if isinstance(name, str):
         return name.isascii() and name.isdecimal() and len(name) < 10
     return type(name) is int
 
 
-def _tokens_of_list(items: Sequence[Any], what: str) -> Sequence[Any]:
-    """The tokens of a list of tokens, of (token, id), (id, token), or (token, count) by falling count."""
+def _read_token_list(items: Sequence[Any], what: str) -> Sequence[Any]:
+    """Return the tokens in a list of tokens, of (token, id), (id, token), or (token, count) by decreasing count."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]
-    tokens, numbers = [token for token, _ in pairs], [_whole_number(token, number, what) for token, number in pairs]
+    tokens, numbers = [token for token, _ in pairs], [_as_int(token, number, what) for token, number in pairs]
     _check_tokens(tokens, what, "position", 0)
     if sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
-        return _tokens_of_map(dict(zip(tokens, numbers, strict=True)), what)
+        return _order_tokens(dict(zip(tokens, numbers, strict=True)), what)
     if numbers != sorted(numbers, reverse=True):
         raise DataError(
             f"{what} holds pairs whose numbers are neither the ids 0 to {len(numbers) - 1} nor falling counts.",
@@ -499,38 +500,38 @@ def _tokens_of_list(items: Sequence[Any], what: str) -> Sequence[Any]:
     return tokens
 
 
-def _of_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
-    """A `tf.keras.preprocessing.text.Tokenizer`: its ids begin at 1, and only those below `num_words` are used.
+def _read_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
+    """Read a `tf.keras.preprocessing.text.Tokenizer`: its ids begin at 1, and only those below `num_words` are used.
 
     The source: `texts_to_sequences` in keras/src/legacy/preprocessing/text.py.
     """
     index, most, unknown = config.get("word_index"), config.get("num_words"), config.get("oov_token")
-    ids = parsed_json(index, f"{what}: word_index", _GIVE_FILE) if isinstance(index, str) else index
+    ids = parse_json(index, f"{what}: word_index", _GIVE_FILE) if isinstance(index, str) else index
     if not isinstance(ids, Mapping) or not (most is None or type(most) is int):
         raise DataError(f"{what} is a Keras tokenizer without a word_index.", _GIVE_FILE)
     if most is not None:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
-    tokens = _tokens_of_map(ids, what)
+    tokens = _order_tokens(ids, what)
     _log.warning(
         "%s is a Keras tokenizer: its words are read, and not how it cuts a text (lower: %s, filters: %s).",
-        what, brief(config.get("lower")), brief(config.get("filters")),
+        what, brief_text(config.get("lower")), brief_text(config.get("filters")),
     )  # fmt: skip
     return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
 
 
-def _of_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
+def _read_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
             raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
-        return Vocabulary(_checked(saved.tokens, source), saved.default_index)
-    return _of_document(saved, source)
+        return Vocabulary(_checked_tokens(saved.tokens, source), saved.default_index)
+    return _read_document(saved, source)
 
 
-def _checked(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
+def _checked_tokens(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
     _check_tokens(tokens, str(source), "id", 0)
     return tuple(tokens)
 
 
 def _has_surrogate(token: str) -> bool:
-    """Whether the token holds half of a UTF-16 pair, which has no UTF-8 form and is left as its JSON escape."""
+    """Whether a token holds half of a surrogate pair, which UTF-8 cannot encode and JSON writes as an escape."""
     return not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token)

@@ -1,4 +1,4 @@
-"""A conditional random field over the labels of a text's tokens: what a label costs behind another, and decoding."""
+"""A conditional random field (CRF) over the labels of a text's tokens: transition scores and decoding."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Crf:
-    """The numbers that are added to the logits of labels for their order.
+    """The scores that a CRF adds to the logits of a sequence of labels.
 
     Attributes:
-        start: for each label, of the first token.
-        end: for each label, of the last token.
-        transitions: for each label of a token, of each label of the next.
+        start: for each label, the score of the first token having it.
+        end: for each label, the score of the last token having it.
+        transitions: [from, to]: for each label of a token, the score of each label of the next token.
 
     Raises:
         InputError: the sizes do not fit each other.
 
     Example:
-        >>> Crf((0.0, 0.0), (0.0, 0.0), ((0.0, -9.0), (-9.0, 0.0))).decoded(np.array([[0.0, 1.0], [2.0, 0.0]])).tolist()
+        >>> crf = Crf((0.0, 0.0), (0.0, 0.0), ((0.0, -9.0), (-9.0, 0.0)))
+        >>> crf.decode_labels(np.array([[0.0, 1.0], [2.0, 0.0]])).tolist()
         [0, 0]
     """
 
@@ -47,7 +48,7 @@ class Crf:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Its members of classifier.json.
+        """The CRF as members of classifier.json.
 
         Example:
             >>> Crf((0.5,), (0.0,), ((1.0,),)).document
@@ -55,8 +56,8 @@ class Crf:
         """
         return {"start": self.start, "end": self.end, "transitions": self.transitions}
 
-    def decoded(self, logits: NDArray[Any]) -> NDArray[np.int64]:
-        """The labels of the tokens whose scores have the largest sum (Viterbi); of equal ones, the earlier label.
+    def decode_labels(self, logits: NDArray[Any]) -> NDArray[np.int64]:
+        """Find the labels of the tokens with the largest sum of scores (Viterbi); in a tie, the earlier label.
 
         Args:
             logits: float [tokens, labels], of at least one token.
@@ -76,7 +77,7 @@ class Crf:
         return np.array(path[::-1], np.int64)
 
     def score(self, logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-        """The sum of the scores of some labels.
+        """The score of a sequence of labels: its logits, transitions, start and end.
 
         Example:
             >>> Crf((0.5, 0.0), (0.0, 0.0), ((1.0, 0.0), (0.0, 0.0))).score(np.zeros((2, 2)), np.array([0, 0]))
@@ -87,7 +88,7 @@ class Crf:
         return float(own + self._start[labels[0]] + self._end[labels[-1]])
 
     def probabilities(self, logits: NDArray[Any]) -> Doubles:
-        """How probable each label of each token is, whatever the labels of the others.
+        """The marginal probability of each label of each token, over all labels of the other tokens.
 
         Args:
             logits: float [tokens, labels], of at least one token.

@@ -1,8 +1,9 @@
 """Folders and files that are written whole or not at all.
 
-Everything is written into a temporary sibling of its path: `.NAME.xxxxxxxx.partial`. Whenever an interruption comes, it
-is deleted: its name is known before it is made, and what a `finally` did not come to is done at the end of the process.
-A process that is killed leaves its sibling behind; the next one that writes to the path deletes it, see `put_back`.
+Everything is written into a temporary sibling of its path: `.NAME.xxxxxxxx.partial`. It is deleted after every
+interruption: its name is registered before it is made, and what a `finally` did not reach is deleted when the process
+ends. A killed process leaves its sibling behind; the next process that writes to the path deletes it, see
+`repair_interrupted_write`.
 """
 
 from __future__ import annotations
@@ -22,30 +23,30 @@ from typing import IO
 from pocketrnn.errors import OutputError, did_you_mean, first_line
 
 __all__ = [
-    "bundle_for",
     "check_file_free",
-    "check_free",
-    "file_written_whole",
-    "name_of",
-    "near_file",
-    "put_back",
+    "check_folder_free",
+    "classifier_name",
+    "default_bundle_folder",
     "remove_siblings",
-    "written_whole",
+    "repair_interrupted_write",
+    "suggest_near_file",
+    "write_whole_file",
+    "write_whole_folder",
 ]
 
 _LEFT_BEHIND_SECONDS = 3600
 # Usual endings of the names of checkpoints, bundles and packed files. They are not part of a classifier's name.
 _ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
-# The temporary siblings there are, or are about to be: the path that each is for, and the process that made it.
+# The temporary siblings that exist or will soon exist: for each, the path it will become and the process that made it.
 _siblings: dict[Path, tuple[Path, int]] = {}
 
 
-def name_of(path: Path) -> str:
-    """The name of a classifier, from the path that it is written to; empty for the root of a disk.
+def classifier_name(path: Path) -> str:
+    """The name of a classifier, from the path it is written to; empty for the root of a file system.
 
     Example:
-        >>> name_of(Path("runs/snips.ckpt")), name_of(Path("snips.checkpoint.bundle")), name_of(Path("v1.2"))
-        ('snips', 'snips', 'v1.2')
+        >>> [classifier_name(Path(path)) for path in ("runs/snips.ckpt", "snips.checkpoint.bundle", "v1.2")]
+        ['snips', 'snips', 'v1.2']
     """
     name = path.absolute().name
     while (shorter := name.removesuffix(next((end for end in _ENDS if name.endswith(end)), ""))) not in ("", name):
@@ -53,29 +54,29 @@ def name_of(path: Path) -> str:
     return name
 
 
-def bundle_for(checkpoint: Path) -> Path:
-    """The folder that is suggested for the bundle of a checkpoint: beside it, and named after the classifier.
+def default_bundle_folder(checkpoint: Path) -> Path:
+    """The default folder for the bundle of a checkpoint: beside the checkpoint, named after the classifier.
 
     Example:
-        >>> bundle_for(Path("runs/snips.ckpt")).as_posix()
+        >>> default_bundle_folder(Path("runs/snips.ckpt")).as_posix()
         'runs/snips.bundle'
     """
-    return checkpoint.parent / f"{name_of(checkpoint) or 'classifier'}.bundle"
+    return checkpoint.parent / f"{classifier_name(checkpoint) or 'classifier'}.bundle"
 
 
-def near_file(
+def suggest_near_file(
     path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), also: Iterable[str] = ()
 ) -> str:
-    """The file beside a path that is not there whose name is nearest, as a sentence; empty where none is near.
+    """Suggest the file beside a missing path whose name is most similar, as a sentence; empty where none is similar.
 
     Args:
-        path: of a file that does not exist.
-        ends: of the names that are meant, such as `.py`; by default, of the path's own end.
-        folders_with: folders are meant, too, that hold a file of one of these names.
-        also: names that are meant wherever the path lies.
+        path: the path of a file that does not exist.
+        ends: the endings of names to suggest, such as `.py`; by default, the path's own.
+        folders_with: also suggest folders that hold a file with one of these names.
+        also: names to suggest wherever the path lies.
 
     Example:
-        >>> near_file(Path("no such folder/reviews.csv"))
+        >>> suggest_near_file(Path("no such folder/reviews.csv"))
         ''
     """
     ends = ends or (path.suffix.lower(),)
@@ -83,7 +84,7 @@ def near_file(
         beside = [
             other.name
             for other in path.absolute().parent.iterdir()
-            # A link that leads nowhere has the very name.
+            # A broken link has the missing path's own name.
             if other.name != path.name
             and (other.suffix.lower() in ends or any((other / name).is_file() for name in folders_with))
         ]
@@ -92,12 +93,12 @@ def near_file(
     return did_you_mean(path.name, [*beside, *also])
 
 
-def check_free(path: Path, *, force: bool, made_by: str) -> None:
-    """Refuse an output folder that cannot be made, before any work is done for it. Calls `put_back` first.
+def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
+    """Refuse an output folder that cannot be made, before the work starts. Calls `repair_interrupted_write` first.
 
     Args:
         path: the folder to be written.
-        force: replace a folder that is there already.
+        force: replace a folder that exists already.
         made_by: the file that marks such a folder as ours (`classifier.json`, `config.json`); `force` replaces a folder
             only if it is empty or holds that file, so that a mistyped path cannot delete somebody's work.
 
@@ -105,17 +106,17 @@ def check_free(path: Path, *, force: bool, made_by: str) -> None:
         OutputError: the folder exists, is a file, or its parent cannot be written.
 
     Example:
-        >>> check_free(Path("bundles/news"), force=False, made_by="classifier.json")
+        >>> check_folder_free(Path("bundles/news"), force=False, made_by="classifier.json")
     """
     try:
-        put_back(path)
-        _check_free(path, force=force, made_by=made_by)
+        repair_interrupted_write(path)
+        _check_folder(path, force=force, made_by=made_by)
     except (OSError, ValueError) as error:
-        raise _cannot_write(path, error) from error
+        raise _write_error(path, error) from error
 
 
-def _check_free(path: Path, *, force: bool, made_by: str) -> None:
-    # The name stands in files, and libraries such as PyTorch open no other.
+def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
+    # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} exists and is not a folder.", "Choose another output folder.")
@@ -142,80 +143,81 @@ def _check_free(path: Path, *, force: bool, made_by: str) -> None:
         raise OutputError(f"{parent} is a file, not a folder.", "Choose another output folder.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"You may not write in the folder {parent}.", "Check its rights, or choose another one.")
-    # Some names are too long, and some folders cannot be written though their rights say so.
-    with _sibling(parent / path.name, ".partial") as probe:
+    # Some names are too long, and some folders cannot be written although their permissions allow it.
+    with _temporary_sibling(parent / path.name, ".partial") as probe:
         probe.mkdir(0o700)
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
+def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
     """A temporary sibling of `path` to write into. It becomes `path` when the block ends without an error.
 
-    When the block raises, whatever the reason, the sibling is deleted and what was at `path` stays. On Linux an old
-    folder and the new one are exchanged in one step. Where the system or the disk cannot do that, it takes two renames:
-    between them `path` is absent, never half-written, and `put_back` undoes the first if the process was killed there.
+    When the block raises, for any reason, the sibling is deleted and `path` stays as it was. On Linux the old folder
+    and the new one are exchanged in one step. Where the system or the disk cannot do that, it takes two renames:
+    between them `path` is absent, never half-written, and `repair_interrupted_write` undoes the first rename if the
+    process was killed there.
 
     Raises:
-        OutputError: as `check_free`; or the disk is full or refuses to be written.
+        OutputError: as for `check_folder_free`; or the disk is full or cannot be written.
 
     Example:
-        >>> with written_whole(Path("news"), force=True, made_by="classifier.json") as work:  # doctest: +SKIP
+        >>> with write_whole_folder(Path("news"), force=True, made_by="classifier.json") as work:  # doctest: +SKIP
         ...     (work / "classifier.json").write_text("{}")
     """
-    check_free(path, force=force, made_by=made_by)
+    check_folder_free(path, force=force, made_by=made_by)
     path = path.absolute()
-    with _sibling(path, ".partial") as work:
+    with _temporary_sibling(path, ".partial") as work:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             work.mkdir(0o700)
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise _write_error(path, error) from error
         try:
             yield work
-            # Until here the folder was for this user alone; give it the rights that mkdir would have given.
+            # Until here only this user could read the folder; give it the permissions that mkdir would have given.
             umask = os.umask(0)
             os.umask(umask)
             work.chmod(0o777 & ~umask)
-            # A file that appeared at `path` meanwhile is only replaced if that is asked for. Not `check_free`: its
-            # `put_back` could take `work` for a leftover if the block wrote nothing for an hour.
-            _check_free(path, force=force, made_by=made_by)
-            _move_to(work, path)
+            # A file that appeared at `path` meanwhile is only replaced with `force`. Not `check_folder_free`: its
+            # `repair_interrupted_write` would delete `work` as a leftover if the block wrote nothing for an hour.
+            _check_folder(path, force=force, made_by=made_by)
+            _move_folder(work, path)
         except OSError as error:
-            if not _is_about(error, path.parent):
+            if not _is_write_error(error, path.parent):
                 raise
-            raise _cannot_write(path, error) from error
+            raise _write_error(path, error) from error
 
 
-def put_back(path: Path) -> None:
-    """Repair what a killed process left of writing `path`, a folder or a file.
+def repair_interrupted_write(path: Path) -> None:
+    """Repair what a killed process left behind while it wrote `path`, a folder or a file.
 
-    Where nothing is at `path` and a folder was moved aside to be replaced, that folder returns. Temporary siblings in
+    A folder that was moved aside to be replaced is moved back where `path` does not exist. Temporary siblings in
     which nothing was written for an hour are deleted.
 
     Raises:
         OSError: the folder cannot be moved back.
 
     Example:
-        >>> put_back(Path("bundles/news"))
+        >>> repair_interrupted_write(Path("bundles/news"))
     """
     path = path.absolute()
     if not path.parent.is_dir():
         return
-    # The eight characters hold no dot: what belongs to a folder `run.2` is not taken for that of `run`.
+    # The eight characters do not match a dot, so that a sibling of a folder `run.2` is not taken for one of `run`.
     ours = f".{glob.escape(path.name)}." + "[a-z0-9_]" * 8
-    asides = sorted(path.parent.glob(f"{ours}.old"), key=_last_written, reverse=True)
+    asides = sorted(path.parent.glob(f"{ours}.old"), key=_last_write_time, reverse=True)
     for aside in asides:
-        # Another user's cannot be read, and another process may be doing the same.
+        # Another user's folder cannot be read, and another process may repair it at the same time.
         with contextlib.suppress(PermissionError, FileNotFoundError):
-            if _returned(aside, path):
+            if _move_back(aside, path):
                 aside.rmdir()
     for left in (*asides, *path.parent.glob(f"{ours}.partial")):
-        if time.time() - _last_written(left) > _LEFT_BEHIND_SECONDS:
-            _delete(left)
+        if time.time() - _last_write_time(left) > _LEFT_BEHIND_SECONDS:
+            _delete_path(left)
 
 
-def _returned(aside: Path, path: Path) -> bool:
-    """Move a folder that was moved aside back to its path, if nothing is there; whether that was done."""
+def _move_back(aside: Path, path: Path) -> bool:
+    """Move a folder that was moved aside back to its path, if that is free, and return whether it was moved."""
     old = aside / path.name
     if not old.is_dir() or path.exists():
         return False
@@ -224,24 +226,24 @@ def _returned(aside: Path, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _sibling(path: Path, suffix: str) -> Iterator[Path]:
-    """The name of a temporary sibling of a path, which the block makes, and which is deleted at the end of the block.
+def _temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
+    """Name a temporary sibling of a path, which the block makes; it is deleted at the end of the block.
 
-    Whenever a signal raises an exception, here or in the `with` of the caller, `remove_siblings` still knows the name.
+    If a signal raises an exception here or in the caller's `with`, `remove_siblings` still knows the name.
     """
     sibling = path.parent / f".{path.name}.{os.urandom(4).hex()}{suffix}"
     _siblings[sibling] = path, os.getpid()
     try:
         yield sibling
     finally:
-        _delete(sibling)
+        _delete_path(sibling)
         _siblings.pop(sibling, None)
 
 
 @atexit.register
 def remove_siblings() -> None:
-    """Delete the temporary siblings of this process which an interruption kept from being deleted; a folder that one of
-    them holds is put back. For the end of the process.
+    """Delete the temporary siblings of this process that an interruption left; a folder that was moved aside into one
+    is moved back first. Called when the process ends.
 
     Example:
         >>> remove_siblings()
@@ -250,20 +252,20 @@ def remove_siblings() -> None:
         # A forked process has its parent's list, too.
         if process == os.getpid():
             with contextlib.suppress(OSError):
-                _returned(sibling, path)
-            _delete(sibling)
+                _move_back(sibling, path)
+            _delete_path(sibling)
             _siblings.pop(sibling, None)
 
 
-def _last_written(path: Path) -> float:
-    """When a file, or anything in a folder, was last written, in seconds since 1970. Now, if it has just gone."""
+def _last_write_time(path: Path) -> float:
+    """When a file, or anything in a folder, was last written, in seconds since 1970; now, if it was just deleted."""
     try:
         return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
     except FileNotFoundError:
         return time.time()
 
 
-def _delete(path: Path) -> None:
+def _delete_path(path: Path) -> None:
     with contextlib.suppress(OSError, ValueError):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -272,54 +274,54 @@ def _delete(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def file_written_whole(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
+def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """A temporary sibling of the file `path` to write into. It becomes `path` when the block ends without an error.
 
-    When the block raises, whatever the reason, the sibling is deleted and what was at `path` stays. Where `path` is a
-    link, the file that it leads to is written. Siblings that a killed process left an hour ago are deleted.
+    When the block raises, for any reason, the sibling is deleted and `path` stays as it was. Where `path` is a link,
+    the link's target is written. Siblings that a killed process left an hour ago are deleted.
 
     Raises:
-        OutputError: `path` exists, unless `force` is given and it is a file; it cannot be written; the disk is full.
+        OutputError: `path` exists without `force`, or is not a file; it cannot be written; the disk is full.
 
     Example:
-        >>> with file_written_whole(Path("answers.csv"), force=True) as file:  # doctest: +SKIP
+        >>> with write_whole_file(Path("answers.csv"), force=True) as file:  # doctest: +SKIP
         ...     file.write(b"text,label\\n")
     """
     try:
         path = Path(os.path.realpath(path))
         _check_file(path, force=force)
-        put_back(path)
+        repair_interrupted_write(path)
     except (OSError, ValueError) as error:
-        raise _cannot_write(path, error) from error
-    with _sibling(path, ".partial") as work:
+        raise _write_error(path, error) from error
+    with _temporary_sibling(path, ".partial") as work:
         try:
-            file = open(work, "xb", opener=_for_this_user)  # noqa: SIM115 - closed below
+            file = open(work, "xb", opener=_open_for_user_only)  # noqa: SIM115 - closed below
         except (OSError, ValueError) as error:
-            raise _cannot_write(path, error) from error
+            raise _write_error(path, error) from error
         try:
             with file:
                 yield file
             umask = os.umask(0)
             os.umask(umask)
             work.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
-            # A file that appeared at `path` meanwhile is only replaced if that is asked for.
+            # A file that appeared at `path` meanwhile is only replaced with `force`.
             _check_file(path, force=force)
             work.replace(path)
         except OSError as error:
-            if isinstance(error, BrokenPipeError) or not _is_about(error, path.parent):
+            if isinstance(error, BrokenPipeError) or not _is_write_error(error, path.parent):
                 raise
-            raise _cannot_write(path, error) from error
+            raise _write_error(path, error) from error
 
 
-def _for_this_user(path: str, flags: int) -> int:
+def _open_for_user_only(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
 def check_file_free(path: Path, *, force: bool) -> None:
-    """Refuse an output file that is there already, before any work is done for it.
+    """Refuse an output file that exists already, before the work starts.
 
     Raises:
-        OutputError: it is, unless `force` is given and it is a file.
+        OutputError: the path exists without `force`, or is not a file.
 
     Example:
         >>> check_file_free(Path("news.prnn"), force=False)
@@ -327,11 +329,11 @@ def check_file_free(path: Path, *, force: bool) -> None:
     try:
         _check_file(path, force=force)
     except (OSError, ValueError) as error:
-        raise _cannot_write(path, error) from error
+        raise _write_error(path, error) from error
 
 
 def _check_file(path: Path, *, force: bool) -> None:
-    # A path that is still a link after all links were followed is a circle of links.
+    # A path that is still a link after all links were resolved is a loop of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
         raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
     if path.exists() and not force:
@@ -340,25 +342,25 @@ def _check_file(path: Path, *, force: bool) -> None:
         )
 
 
-def _move_to(work: Path, path: Path) -> None:
-    """Make `work` the folder at `path`. An old folder there is deleted, here or with `work` by the caller."""
+def _move_folder(work: Path, path: Path) -> None:
+    """Move the folder `work` to `path`. An old folder there is deleted, here or by the caller as `work`."""
     if not path.exists():
         work.rename(path)
         return
-    if _exchange(work, path):
+    if _exchange_folders(work, path):
         return
-    with _sibling(path, ".old") as aside:
+    with _temporary_sibling(path, ".old") as aside:
         try:
             aside.mkdir(0o700)
             path.rename(aside / path.name)
             work.rename(path)
         finally:
-            # After an interruption too: the old folder is back, or the new one is there and the old one is deleted.
-            _returned(aside, path)
+            # Also after an interruption: the old folder is moved back, or the new one is there and the old is deleted.
+            _move_back(aside, path)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step, which a kill cannot divide; False where the system or the disk cannot.
+def _exchange_folders(one: Path, other: Path) -> bool:
+    """Exchange two folders in one atomic step; return False where the system or the disk cannot.
 
     Python has no function for it: this is Linux' renameat2 with RENAME_EXCHANGE, renameat2(2).
     """
@@ -376,15 +378,15 @@ def _exchange(one: Path, other: Path) -> bool:
     return bool(renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), rename_exchange) == 0)
 
 
-def _is_about(error: OSError, parent: Path) -> bool:
-    """Whether the block failed to write here, and not to read its input or to print: those errors are not ours."""
+def _is_write_error(error: OSError, parent: Path) -> bool:
+    """Whether the error comes from writing below `parent`, and not from reading input or printing elsewhere."""
     if error.filename is None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
     return Path(os.fsdecode(error.filename)).is_relative_to(parent)
 
 
-def _cannot_write(path: Path, error: OSError | ValueError) -> OutputError:
-    # A ValueError is of a name that no system has, such as one with a NUL.
+def _write_error(path: Path, error: OSError | ValueError) -> OutputError:
+    # A ValueError is about a name that is invalid on every system, such as one with a NUL.
     if not isinstance(error, OSError):
         return OutputError(f"{path} could not be written: {first_line(error)}.", "Choose another name.")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

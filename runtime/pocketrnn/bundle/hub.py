@@ -1,6 +1,6 @@
-"""Classifiers by their address on a model hub that speaks as Hugging Face's: `hf://user/name@revision`.
+"""Downloads classifiers from a model hub with Hugging Face's interface, by their address `hf://user/name@revision`.
 
-Its library keeps what it has downloaded, asks nothing twice, and finds it again without a network. Only the files that
+The hub's library caches what it has downloaded and finds it again without a network. Only the files that
 classifier.json names are downloaded, whatever else the repository holds.
 """
 
@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
-from pocketrnn.errors import BundleError, InputError, first_line, require
+from pocketrnn.errors import BundleError, InputError, first_line, require_module
 
-__all__ = ["SCHEME", "HubAddress", "address_of", "asked_of_hub", "downloaded", "hub"]
+__all__ = ["SCHEME", "HubAddress", "download_bundle", "parse_address", "require_hub_library", "translate_hub_errors"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _ADDRESS: Final = re.compile(rf"(?P<name>{_NAME}/{_NAME})(?:@(?P<revision>[A-Za-
 
 @dataclass(frozen=True)
 class HubAddress:
-    """A repository of a hub, and a revision: a commit, a tag or a branch. Without one it is the newest of `main`."""
+    """A repository of a hub and a revision: a commit, a tag or a branch; None is the newest commit of `main`."""
 
     name: str
     revision: str | None = None
@@ -39,14 +39,14 @@ class HubAddress:
         return f"{SCHEME}{self.name}" + ("" if self.revision is None else f"@{self.revision}")
 
 
-def address_of(given: str) -> HubAddress:
-    """Read an address.
+def parse_address(given: str) -> HubAddress:
+    """Parse the address of a repository.
 
     Raises:
-        InputError: it is none.
+        InputError: the text is not an address.
 
     Example:
-        >>> address_of("hf://someone/news@v1.2")
+        >>> parse_address("hf://someone/news@v1.2")
         HubAddress(name='someone/news', revision='v1.2')
     """
     found = _ADDRESS.fullmatch(given.removeprefix(SCHEME))
@@ -55,29 +55,29 @@ def address_of(given: str) -> HubAddress:
     return HubAddress(found["name"], found["revision"])
 
 
-def downloaded(address: HubAddress) -> Path:
-    """The folder of a bundle, or the packed file, of a repository, downloaded where it is not there yet.
+def download_bundle(address: HubAddress) -> Path:
+    """Download the bundle or packed file of a repository, unless it is cached, and return its folder or file.
 
-    A repository may move on: without a revision, its commit is logged, which pins it.
+    A repository may change: without a revision, the downloaded commit is logged, so that it can be pinned.
 
     Raises:
         MissingExtraError: the hub's library is not installed.
-        BundleError: there is no such repository or revision, it may not be read, the hub cannot be reached, or it holds
-            no classifier.
+        BundleError: the repository or revision does not exist, may not be read or does not hold a classifier; or the
+            hub cannot be reached.
 
     Example:
-        >>> downloaded(address_of("hf://someone/news"))  # doctest: +SKIP
+        >>> download_bundle(parse_address("hf://someone/news"))  # doctest: +SKIP
     """
-    library = hub()
-    folder = _folder_of_bundle(library, address)
+    library = require_hub_library()
+    folder = _download_manifest(library, address)
     if folder is not None:
         commit = folder.name
-        for name in manifests.files_of(manifests.read(folder))[1:]:
-            with asked_of_hub(address):
+        for name in manifests.bundle_files(manifests.read_manifest(folder))[1:]:
+            with translate_hub_errors(address):
                 library.hf_hub_download(address.name, name, revision=commit)
         found = folder
     else:
-        with asked_of_hub(address):
+        with translate_hub_errors(address):
             folder = Path(library.snapshot_download(address.name, revision=address.revision, allow_patterns="*.prnn"))
         packed = sorted(folder.glob("*.prnn"))
         if len(packed) != 1:
@@ -89,27 +89,27 @@ def downloaded(address: HubAddress) -> Path:
     return found
 
 
-def _folder_of_bundle(library: Any, address: HubAddress) -> Path | None:
-    """The folder of a commit with its classifier.json; None where it holds none."""
-    with asked_of_hub(address):
+def _download_manifest(library: Any, address: HubAddress) -> Path | None:
+    """Download classifier.json and return its folder; None where the repository does not hold that file."""
+    with translate_hub_errors(address):
         try:
             return Path(library.hf_hub_download(address.name, CLASSIFIER_JSON, revision=address.revision)).parent
         except library.errors.EntryNotFoundError:
             return None
 
 
-def hub() -> Any:
-    """The hub's library.
+def require_hub_library() -> Any:
+    """Import the hub's library.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: the library is not installed.
     """
-    return require("huggingface_hub", "hub")
+    return require_module("huggingface_hub", "hub")
 
 
 @contextlib.contextmanager
-def asked_of_hub(address: HubAddress) -> Iterator[None]:
-    """Raise an error of the hub or its library as one sentence.
+def translate_hub_errors(address: HubAddress) -> Iterator[None]:
+    """Turn the errors of the hub and its library into BundleErrors of one sentence.
 
     Raises:
         BundleError: the hub or its library failed.
@@ -126,7 +126,7 @@ def asked_of_hub(address: HubAddress) -> Iterator[None]:
         raise BundleError(
             f"{address} is not a repository that you may read.", "Check its name; if it is private: hf auth login"
         ) from error
-    # Errors of the network are those of the client that the library uses, which differs from release to release.
+    # Network errors have the class of the library's HTTP client, which differs from release to release.
     except Exception as error:
         raise BundleError(
             f"{address} cannot be reached: {first_line(error)}.", "Try again, or give a folder of this machine."

@@ -1,6 +1,6 @@
-"""JSON documents of ours: read, and checked by the part of JSON Schema (draft 2020-12) that they use.
+"""Reads pocketrnn's JSON documents and checks them by the part of JSON Schema (draft 2020-12) that they use.
 
-A test holds the checker to the `jsonschema` library's verdicts on thousands of altered documents.
+A test compares the checker with the `jsonschema` library on thousands of altered documents.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import PocketRNNError
 
-__all__ = ["first_fault", "parsed"]
+__all__ = ["first_fault", "parse_document"]
 
 _KEYWORDS: Final = frozenset(
     {"$schema", "title", "description", "$defs", "$ref", "type", "const", "enum", "required", "properties",
@@ -32,12 +32,12 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 
 
 def first_fault(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, at: str = "") -> str | None:
-    """The first way in which `value` is not what `schema` says, as the end of a sentence; None if it is valid.
+    """Describe the first point in which `value` breaks `schema`, as the end of a sentence; None if it is valid.
 
     Args:
         value: a value as `json.loads` gives it.
         schema: the schema, or a part of it.
-        root: the whole schema, where `$ref` finds its `$defs`.
+        root: the whole schema, whose `$defs` resolve each `$ref`.
         at: the path of `value`, for the message.
 
     Raises:
@@ -55,24 +55,24 @@ def first_fault(value: Any, schema: dict[str, Any], root: dict[str, Any] | None 
         if fault := first_fault(value, branch, root, at):
             return fault
     here = at or "the document"
-    if "const" in schema and not _equal(value, schema["const"]):
-        return f"{here} is {_shown(value)}, not {_shown(schema['const'])}"
-    if "enum" in schema and not any(_equal(value, allowed) for allowed in schema["enum"]):
-        return f"{here} is {_shown(value)}, not one of {_shown(schema['enum'])}"
+    if "const" in schema and not _equal_in_json(value, schema["const"]):
+        return f"{here} is {_short_repr(value)}, not {_short_repr(schema['const'])}"
+    if "enum" in schema and not any(_equal_in_json(value, allowed) for allowed in schema["enum"]):
+        return f"{here} is {_short_repr(value)}, not one of {_short_repr(schema['enum'])}"
     if "type" in schema:
         names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-        if not any(_is(value, name) for name in names):
-            return f"{here} is {_shown(value)}, not of type {' or '.join(names)}"
+        if not any(_has_type(value, name) for name in names):
+            return f"{here} is {_short_repr(value)}, not of type {' or '.join(names)}"
     if isinstance(value, dict):
         return _object_fault(value, schema, root, at)
     if isinstance(value, list):
         return _array_fault(value, schema, root, at)
     if isinstance(value, str):
         return _string_fault(value, schema, here)
-    if "minimum" in schema and _is(value, "number") and not value >= schema["minimum"]:
-        return f"{here} is {_shown(value)}, less than {schema['minimum']}"
-    if "maximum" in schema and _is(value, "number") and not value <= schema["maximum"]:
-        return f"{here} is {_shown(value)}, more than {schema['maximum']}"
+    if "minimum" in schema and _has_type(value, "number") and not value >= schema["minimum"]:
+        return f"{here} is {_short_repr(value)}, less than {schema['minimum']}"
+    if "maximum" in schema and _has_type(value, "number") and not value <= schema["maximum"]:
+        return f"{here} is {_short_repr(value)}, more than {schema['maximum']}"
     return None
 
 
@@ -85,10 +85,10 @@ def _object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str,
     properties = schema.get("properties", {})
     for name, member in value.items():
         path = f"{at}.{name}" if at else name
-        # A property whose schema is false may not be there, as one that no property names.
+        # A property whose schema is false is refused like an unknown property.
         allowed = properties.get(name, schema.get("additionalProperties", True))
         if allowed is False:
-            return f"{_shown(path)} is not a known member"
+            return f"{_short_repr(path)} is not a known member"
         if allowed is not True and (fault := first_fault(member, allowed, root, path)):
             return fault
     return None
@@ -103,7 +103,7 @@ def _array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, Any],
     # A vocabulary of 100,000 tokens is checked in 3 ms this way, in 90 ms item by item.
     plain_strings = items is not None and items.keys() <= {"type", "description"} and items.get("type") == "string"
     if items is not None and not (
-        (plain_strings and all(type(item) is str for item in value)) or _are_whole_numbers(value, items)
+        (plain_strings and all(type(item) is str for item in value)) or _are_numbers_in_limits(value, items)
     ):
         for i, item in enumerate(value):
             if fault := first_fault(item, items, root, f"{at}[{i}]"):
@@ -113,13 +113,13 @@ def _array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, Any],
         seen: set[str | float] = set()
         for item in value:
             if item in seen:
-                return f"{at} holds {_shown(item)} twice"
+                return f"{at} holds {_short_repr(item)} twice"
             seen.add(item)
     return None
 
 
-def _are_whole_numbers(value: list[Any], items: dict[str, Any]) -> bool:
-    """Whether all are integers within the limits that the schema states; half a million merges are checked in 20 ms."""
+def _are_numbers_in_limits(value: list[Any], items: dict[str, Any]) -> bool:
+    """Whether all items are numbers within the schema's limits; it checks half a million merges in 20 ms."""
     if items.keys() - {"type", "minimum", "maximum"} or items.get("type") not in ("integer", "number") or not value:
         return False
     kinds = {int} if items["type"] == "integer" else {int, float}
@@ -133,13 +133,13 @@ def _string_fault(value: str, schema: dict[str, Any], here: str) -> str | None:
         return f"{here} is an empty string" if not value else f"{here} is too short"
     if len(value) > schema.get("maxLength", len(value)):
         return f"{here} is longer than {schema['maxLength']} characters"
-    # \Z, since $ would let a final line break through.
+    # \Z, since $ would accept a line break at the end.
     if "pattern" in schema and not re.search(schema["pattern"].replace("$", r"\Z"), value):
-        return f"{here} is {_shown(value)}, which does not match {schema['pattern']}"
+        return f"{here} is {_short_repr(value)}, which does not match {schema['pattern']}"
     return None
 
 
-def _is(value: Any, name: str) -> bool:
+def _has_type(value: Any, name: str) -> bool:
     if isinstance(value, bool):
         return name == "boolean"
     if name == "integer" and isinstance(value, float):
@@ -147,17 +147,17 @@ def _is(value: Any, name: str) -> bool:
     return isinstance(value, _TYPES[name])
 
 
-def _equal(left: Any, right: Any) -> bool:
-    """Equality as JSON has it: true is not 1."""
+def _equal_in_json(left: Any, right: Any) -> bool:
+    """Compare two values as in JSON, where true is not equal to 1."""
     return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
 
 
-def _shown(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def parsed(
+def parse_document(
     content: bytes,
     path: Path,
     *,
@@ -168,33 +168,33 @@ def parsed(
     remedy: str,
     again: str,
 ) -> dict[str, Any]:
-    """A JSON document of ours that says its format and version: not yet checked against its schema.
+    """Parse a JSON document of pocketrnn and check its format and version, but not yet its schema.
 
-    Python's reader takes more than JSON: NaN and infinity, UTF-16 and UTF-32, a byte order mark, a member that stands
-    twice in an object. These are refused, and so is a number that no float can hold, such as 1e999, since readers in
-    other languages take it for infinity.
+    Python's reader accepts more than JSON: NaN and infinity, UTF-16 and UTF-32, a byte order mark, a member that
+    stands twice in an object. These are refused, and so is a number that is too large for a float, such as 1e999, since
+    readers in other languages take it for infinity.
 
     Args:
         content: the file's bytes.
         path: the file's name, for the error.
-        form: the format that it must be of.
+        form: the format that the document must have.
         version: the version that can be read.
-        error: what to raise.
+        error: the class of the errors to raise.
         written_by: the command that writes such files.
         remedy: what to do about a file that is not JSON.
-        again: what to do about one of another version, which another release made.
+        again: what to do about a file of another version, which another release wrote.
 
     Raises:
-        PocketRNNError: as `error`; it is not JSON, or of another format or version.
+        PocketRNNError: as `error`; the file is not JSON, or has another format or version.
     """
 
     try:
         document = json.loads(
             content.decode("utf-8"),
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_whole,
-            object_pairs_hook=_each_once,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_finite_float,
+            parse_int=_parse_integer,
+            object_pairs_hook=_object_without_duplicates,
         )
     except (ValueError, RecursionError) as reason:
         raise error(f"{path} is not JSON: {reason}.", remedy) from None
@@ -210,30 +210,30 @@ def parsed(
     return document
 
 
-def _no_constant(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _finite(digits: str) -> float:
+def _parse_finite_float(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
         raise ValueError(f"{digits[:40]} is too large a number")
     return number
 
 
-def _whole(digits: str) -> int:
-    # 10^308 is the last power that a float holds, and int() takes 4,300 digits.
+def _parse_integer(digits: str) -> int:
+    # 10^308 is the largest power of ten in a float, and int() takes at most 4,300 digits.
     if len(digits) > 300:
-        _finite(digits)
+        _parse_finite_float(digits)
     return int(digits)
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise ValueError(f"the member {_shown(name)} stands twice in one object")
+                raise ValueError(f"the member {_short_repr(name)} stands twice in one object")
             seen.add(name)
     return members

@@ -1,8 +1,8 @@
 """classifier.json: read it, check it, write it.
 
 A bundle is a folder that holds `classifier.json`, the ONNX graph it names and, unless left out, a TorchScript copy.
-`classifier.schema.json` beside this file is the format's definition; `read` checks a file against it, and then what no
-schema can say: that no byte was changed and that the parts fit each other.
+`classifier.schema.json` beside this file defines the format. `read_manifest` checks a file against it, and then checks
+what a schema cannot express: that no byte was changed and that the parts fit each other.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
-from pocketrnn.bundle.json_schema import first_fault, parsed
-from pocketrnn.bundle.output import Output, output_of
+from pocketrnn.bundle.json_schema import first_fault, parse_document
+from pocketrnn.bundle.output import Output, build_output
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
-from pocketrnn.text.pairs import mark_of
-from pocketrnn.text.text_input import PairInput, TextInput, held_against_streams
+from pocketrnn.text.pairs import pair_mark
+from pocketrnn.text.text_input import PairInput, TextInput, reason_against_streams
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -50,21 +50,21 @@ __all__ = [
     "Parity",
     "StepGraph",
     "TorchScript",
-    "checked_bytes",
+    "bundle_files",
+    "describe_padding_effect",
     "digest_entry",
-    "digested",
-    "document_of",
-    "file_content",
-    "files_of",
-    "held_against_carrying",
+    "encode_with_digest",
+    "file_sha256",
+    "file_size",
     "input_digest",
-    "json_schema",
-    "near_bundle",
-    "of_document",
-    "padding_told",
-    "read",
-    "sha256_of",
-    "size_of",
+    "load_manifest_schema",
+    "manifest_document",
+    "manifest_from_document",
+    "read_checked_bytes",
+    "read_manifest",
+    "read_regular_file",
+    "reason_against_carrying",
+    "suggest_near_bundle",
     "to_bytes",
 ]
 
@@ -72,22 +72,22 @@ FORMAT: Final = "pocketrnn-classifier"
 # A bundle of another version was made by another release.
 VERSION: Final = 1
 CLASSIFIER_JSON: Final = "classifier.json"
-# The proof's name for a graph with the weights as they are stored: rounding led to it, which is measured and not
-# proven.
+# The proof's name for a graph with the weights as they are stored, that is rounded. The effect of rounding is measured
+# and not proven.
 ROUNDED: Final = "rounded weights"
-# Its name for a module whose weights have another precision, followed by that precision.
+# The proof's name for a module whose weights have another precision, followed by that precision.
 IN_OWN_PRECISION: Final = "as given in "
-# Its name for a packed program that multiplies integers, where the form before it multiplies float32.
+# The proof's name for a packed program that multiplies integers where the original multiplies float32.
 INTEGERS: Final = "int8 arithmetic"
-# A graph of ONNX has at most so many bytes, which is protobuf's limit.
+# The largest size of an ONNX graph in bytes, which is protobuf's limit.
 LARGEST_FILE: Final = (1 << 31) - 1
-# A vocabulary of 5 million n-grams takes some 100 MB. Python makes up to 20 bytes of one.
+# A vocabulary of 5 million n-grams takes some 100 MB. A byte of JSON takes up to 20 bytes in Python.
 _LARGEST_JSON: Final = 1 << 27
 
 _ZEROS: Final = b"0" * 64
-# The digest stands last in the file, so that it is found without parsing.
+# The digest is the last member of the file, so that it can be found without parsing.
 _DIGEST: Final = re.compile(rb'"digest": *"([0-9a-f]{64})"\s*}\s*\Z')
-# provenance is the one member whose depth the schema leaves open; whoever shows it may recurse.
+# provenance is the only member whose depth the schema does not limit; code that shows it may recurse.
 _DEEPEST: Final = 32
 TAKES_NUMBERS: Final = (
     "Use what takes them: Classifier.load, `pocketrnn classify`, `pocketrnn verify`, `pocketrnn inspect`."
@@ -99,18 +99,18 @@ _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of the graph, which are the PyTorch module's: a table of 300 positions ends at 300 tokens, a
-    convolution over 5 tokens needs 5, and a count of the tokens that are not padding must not be 0. None stands where
-    there is no limit.
+    """The limits of the graph, which are the PyTorch module's: 300 position embeddings allow at most 300 tokens, a
+    convolution over 5 tokens needs at least 5, and a mean over the tokens that are not padding needs at least one of
+    them. None means that there is not a limit.
 
     Attributes:
         min_tokens: the fewest token ids of a text, or steps of a sequence of numbers; from 1 to 65,536.
-        max_tokens: the most.
+        max_tokens: the most token ids of a text, or steps of a sequence.
         max_batch: the most texts or sequences in a run.
         real_token: True if a text must hold an id other than the padding's.
 
     Raises:
-        BundleError: no text is within the limits.
+        BundleError: `min_tokens` is larger than `max_tokens`.
 
     Example:
         >>> Limits(min_tokens=5, max_tokens=300)
@@ -128,44 +128,43 @@ class Limits:
                 f"No text has at least {self.min_tokens} and at most {self.max_tokens} tokens.", "Export it again."
             )
 
-    def allow(self, tokens: int) -> bool:
-        """Whether the graph takes a text of so many token ids, or a sequence of so many steps.
+    def allows_length(self, tokens: int) -> bool:
+        """Whether the graph takes a text of `tokens` token ids, or a sequence of `tokens` steps.
 
         Example:
-            >>> Limits(max_tokens=300).allow(301)
+            >>> Limits(max_tokens=300).allows_length(301)
             False
         """
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
     def take(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Whether the graph takes a text, or a pair, of these ids.
+        """Whether the graph takes a text, or a pair of texts, with these ids.
 
         Example:
             >>> Limits(real_token=True).take([1, 1, 1], padding_id=1)
             False
         """
-        if not self.allow(len(ids)):
+        if not self.allows_length(len(ids)):
             return False
         return not self.real_token or not any(
-            all(i == padding_id for i in text) for is_mark, text in itertools.groupby(ids, _is_mark) if not is_mark
+            all(i == padding_id for i in text) for is_mark, text in itertools.groupby(ids, _is_pair_mark) if not is_mark
         )
 
 
-def _is_mark(token_id: int) -> bool:
+def _is_pair_mark(token_id: int) -> bool:
     return token_id < 0
 
 
 @dataclass(frozen=True)
 class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths`
-    int64 [batch] where the model uses them; to `logits` float32 [batch, labels], or [batch, sequence, labels] of one
-    that labels tokens. Where it takes two texts, `second_tokens` stands behind `tokens`, and `second_lengths` behind
-    `lengths`.
+    int64 [batch] where the model uses them; to `logits` float32 [batch, labels], or [batch, sequence, labels] where it
+    labels tokens. Where it takes two texts, `second_tokens` follows `tokens`, and `second_lengths` follows `lengths`.
 
     `padding` says whether rows may be padded without changing an answer; `batch` is 1 where a run takes one text or
-    sequence only, else None. `limits` are those of its texts and runs, if it has any. `embedding_rows`, of texts only:
-    every id is below it. `alone` are the ids of which a text that holds one takes a run of its own, since the module
-    takes them for padding inside of a text, and answers it by its neighbours."""
+    sequence only, else None. `limits` are the limits of its texts and runs, if it has any. `embedding_rows` is the
+    number of embedding rows, for texts only: every id is below it. A text that holds one of the ids `alone` gets a run
+    of its own: the module takes such an id for padding inside a text, so that its answer depends on its neighbours."""
 
     file: str
     sha256: str
@@ -180,7 +179,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class TorchScript:
-    """The TorchScript copy's file."""
+    """The file of the TorchScript copy."""
 
     file: str
     sha256: str
@@ -188,8 +187,9 @@ class TorchScript:
 
 @dataclass(frozen=True)
 class StepGraph:
-    """The ONNX file that answers while a text or a recording arrives: `tokens` or `samples`, as the graph takes them,
-    and `state` float32 [batch, state_size] to `logits` float32 [batch, labels] and `new_state`, of the state's size."""
+    """The ONNX file that answers while a text or a recording arrives: from `tokens` or `samples`, as the graph takes
+    them, and `state` float32 [batch, state_size] to `logits` float32 [batch, labels] and `new_state`, shaped as
+    `state`."""
 
     file: str
     sha256: str
@@ -198,8 +198,8 @@ class StepGraph:
 
 @dataclass(frozen=True)
 class Example:
-    """A golden example: what the PyTorch module answered for `text`, or for two, when the bundle was made: logits of
-    the labels, or such logits for each id. The ids of two texts have a mark between (`pocketrnn.text.pairs`)."""
+    """A golden example: the PyTorch module's answer for one text or two when the bundle was made, as one row of logits
+    or a row for each id. A mark separates the ids of two texts (`pocketrnn.text.pairs`)."""
 
     text: str | tuple[str, str]
     ids: tuple[int, ...]
@@ -207,7 +207,7 @@ class Example:
 
     @property
     def shown(self) -> str:
-        """The text, or both, for a person.
+        """The text, or both texts, as one string for messages.
 
         Example:
             >>> Example(("oil", "gas"), (1, -1, 2), (0.5, 2.0)).shown
@@ -217,7 +217,7 @@ class Example:
 
     @property
     def rows(self) -> tuple[tuple[float, ...], ...]:
-        """The logits of the text, one row; or a row for each id.
+        """The rows of logits: one row for the text, or one for each id.
 
         Example:
             >>> Example("oil", (1,), (0.5, 2.0)).rows
@@ -228,8 +228,8 @@ class Example:
 
 @dataclass(frozen=True)
 class NumberExample:
-    """A golden example: what the PyTorch module answered to `samples`, float32 [time, channels] as the graph is given
-    them, when the bundle was made."""
+    """A golden example: the PyTorch module's answer to `samples`, float32 [time, channels] as the graph gets them, when
+    the bundle was made."""
 
     samples: tuple[tuple[float, ...], ...]
     logits: tuple[float, ...]
@@ -243,8 +243,8 @@ class NumberExample:
 @dataclass(frozen=True)
 class Comparison:
     """One line of the proof: `candidate` against `reference` on `rows` texts or sequences in `cases` runs. `spreads` is
-    how far the candidate is from the exact answer at most, in units of what rounding may do; None where that was not
-    measured."""
+    the candidate's largest distance from the exact answer, in units of the error that rounding may cause; None where
+    it was not measured."""
 
     reference: str
     candidate: str
@@ -257,7 +257,7 @@ class Comparison:
 
     @property
     def is_rounding(self) -> bool:
-        """Whether it says what rounding the weights changed, which is measured, and has no limit.
+        """Whether it measures the effect of rounding the weights, which has no limit.
 
         Example:
             >>> Comparison("onnx", "rounded weights", "texts", 9, 9, 2e-3, 0).is_rounding
@@ -266,25 +266,25 @@ class Comparison:
         return self.candidate == ROUNDED
 
     @property
-    def is_of_integers(self) -> bool:
-        """Whether it says what products of integers changed, which is measured, and has no limit.
+    def is_integer_arithmetic(self) -> bool:
+        """Whether it measures the effect of integer arithmetic, which has no limit.
 
         Example:
-            >>> Comparison("packed", "int8 arithmetic", "texts", 9, 9, 2e-3, 0).is_of_integers
+            >>> Comparison("packed", "int8 arithmetic", "texts", 9, 9, 2e-3, 0).is_integer_arithmetic
             True
         """
         return self.candidate == INTEGERS
 
     @property
     def is_measured(self) -> bool:
-        """Whether it is not part of the proof: what rounding or integers changed, or a module in another precision than
-        float32.
+        """Whether it is a measurement and not part of the proof: of rounding, of integer arithmetic, or of a module in
+        another precision than float32.
 
         Example:
             >>> Comparison("pytorch", "as given in bfloat16", "all", 9, 9, 2e-3, 1).is_measured
             True
         """
-        return self.is_rounding or self.is_of_integers or self.candidate.startswith(IN_OWN_PRECISION)
+        return self.is_rounding or self.is_integer_arithmetic or self.candidate.startswith(IN_OWN_PRECISION)
 
 
 @dataclass(frozen=True)
@@ -303,9 +303,9 @@ class Manifest:
     """All of classifier.json. See `classifier.schema.json` for what each part means.
 
     Attributes:
-        input: what it takes, and how that becomes what the graph is given.
+        input: the kind of input, and the rules that turn it into the graph's inputs.
         output: what the graph's logits mean.
-        stream: the graph that reads on from a state, of a bundle that answers while a text or a recording arrives.
+        stream: the graph of one step from a state, where the bundle can answer while a text or a recording arrives.
 
     Raises:
         BundleError: the parts do not fit each other.
@@ -323,9 +323,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if isinstance(self.input, TextInput):
-            _check_texts(self, self.input)
+            _check_text_manifest(self, self.input)
         else:
-            _check_numbers(self, self.input)
+            _check_number_manifest(self, self.input)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -337,7 +337,7 @@ class Manifest:
         """The input of a classifier of texts.
 
         Raises:
-            BundleError: it takes sequences of numbers.
+            BundleError: the classifier takes sequences of numbers.
         """
         if not isinstance(self.input, TextInput):
             raise BundleError(f"{self.name} takes sequences of numbers, not texts.", TAKES_NUMBERS)
@@ -345,17 +345,17 @@ class Manifest:
 
     @property
     def of_two_texts(self) -> bool:
-        """Whether it takes pairs of texts."""
+        """Whether the classifier takes pairs of texts."""
         return isinstance(self.input, TextInput) and self.input.pairs
 
     def check_one_text(self, what: str) -> None:
-        """Refuse what there is of one text only.
+        """Refuse a feature that works for one text only, where the classifier takes two.
 
         Args:
-            what: the subject of a sentence, with its verb: `a packed file takes`.
+            what: the feature as the subject and the verb of a sentence: `a packed file takes`.
 
         Raises:
-            InputError: it takes two texts.
+            InputError: the classifier takes two texts.
 
         Example:
             >>> Classifier.load("ag_news").manifest.check_one_text("a packed file takes")
@@ -368,7 +368,7 @@ class Manifest:
         """The input of a classifier of sequences of numbers.
 
         Raises:
-            BundleError: it takes texts.
+            BundleError: the classifier takes texts.
         """
         if not isinstance(self.input, NumberInput):
             raise BundleError(f"{self.name} takes texts, not sequences of numbers.", "Use a bundle that takes numbers.")
@@ -376,21 +376,21 @@ class Manifest:
 
     @property
     def texts(self) -> tuple[Example, ...]:
-        """The golden examples of a classifier of texts; none of one of numbers."""
+        """The golden examples of a classifier of texts; empty for one of numbers."""
         return tuple(example for example in self.examples if isinstance(example, Example))
 
     @property
-    def golden_rows(self) -> list[tuple[tuple[float, ...], ...]]:
-        """The rows of logits of each golden example: one, or one for each token."""
+    def golden_logits(self) -> list[tuple[tuple[float, ...], ...]]:
+        """The rows of logits of each golden example: one row, or one for each token."""
         return [example.rows for example in self.texts] + [example.rows for example in self.sequences]
 
     @property
     def sequences(self) -> tuple[NumberExample, ...]:
-        """The golden examples of a classifier of numbers; none of one of texts."""
+        """The golden examples of a classifier of numbers; empty for one of texts."""
         return tuple(example for example in self.examples if isinstance(example, NumberExample))
 
 
-def _check_texts(manifest: Manifest, given: TextInput) -> None:
+def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
     graph, rules, rows = manifest.graph, given.rules, manifest.graph.embedding_rows
     if len(given.vocabulary) > rows:
         raise BundleError(
@@ -409,30 +409,30 @@ def _check_texts(manifest: Manifest, given: TextInput) -> None:
     if ("second_tokens" in graph.inputs) != given.pairs:
         takes = ", ".join(graph.inputs)
         raise BundleError(f"The graph takes {takes}, which is not {1 + given.pairs} texts as stated.", MAKE_AGAIN)
-    if manifest.stream is not None and (held := _against_streams(given, graph.limits or Limits())):
+    if manifest.stream is not None and (held := _reason_against_streaming(given, graph.limits or Limits())):
         raise BundleError(held, "Leave streaming out.")
-    _check_texts_examples(manifest, given)
+    _check_text_examples(manifest, given)
 
 
-def _against_streams(given: TextInput, limits: Limits) -> str:
-    """Why no text can be read on, as a sentence; empty where it can."""
+def _reason_against_streaming(given: TextInput, limits: Limits) -> str:
+    """Say why this classifier cannot stream texts, as a sentence; empty where it can."""
     rules = given.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         return "The text rules make n-grams, which stand after all single tokens, so that no text can be read on."
-    if held := held_against_streams(rules, given.vocabulary):
+    if held := reason_against_streams(rules, given.vocabulary):
         return f"The text rules hold {held}, which a stream cannot follow."
     if (limits.min_tokens or 1) > 1:
         return f"The graph takes no text of fewer than {limits.min_tokens} tokens, but a stream begins with one."
     return "The graph takes no text without a known word, but a stream may begin with one." if limits.real_token else ""
 
 
-def _check_texts_examples(manifest: Manifest, given: TextInput) -> None:
+def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
     rows, labels, limits = manifest.graph.embedding_rows, len(manifest.labels), manifest.graph.limits or Limits()
     for example in manifest.texts:
         named = f"The golden example {example.shown[:40]!r}"
-        if isinstance(example.text, tuple) != given.pairs or sum(map(_is_mark, example.ids)) != int(given.pairs):
+        if isinstance(example.text, tuple) != given.pairs or sum(map(_is_pair_mark, example.ids)) != int(given.pairs):
             raise BundleError(f"{named} is not {1 + given.pairs} texts.", MAKE_AGAIN)
-        if not limits.allow(len(example.ids)):
+        if not limits.allows_length(len(example.ids)):
             raise BundleError(f"{named} has {len(example.ids)} token ids, beyond the limits of the graph.", MAKE_AGAIN)
         if not limits.take(example.ids, given.rules.padding_id):
             raise BundleError(f"{named} holds no known word, beyond the limits of the graph.", MAKE_AGAIN)
@@ -442,26 +442,28 @@ def _check_texts_examples(manifest: Manifest, given: TextInput) -> None:
             raise BundleError(f"{named} does not fit {labels} labels and {rows} rows.", MAKE_AGAIN)
 
 
-def _check_numbers(manifest: Manifest, given: NumberInput) -> None:
+def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
     limits = manifest.graph.limits or Limits()
-    if manifest.stream is not None and (held := held_against_carrying(given, limits)):
+    if manifest.stream is not None and (held := reason_against_carrying(given, limits)):
         raise BundleError(f"There is a step graph, and {held}.", MAKE_AGAIN)
     steps = given.steps or given.window
-    if steps and not limits.allow(steps):
+    if steps and not limits.allows_length(steps):
         raise BundleError(f"The graph takes no sequence of {steps:,} steps, which the rules give it.", MAKE_AGAIN)
     for number, example in enumerate(manifest.sequences, 1):
         widths = {len(row) for row in example.samples}
         if widths != {len(given.channels)} or len(example.logits) != len(manifest.labels):
             raise BundleError(f"The golden example {number} does not fit the channels or the labels.", MAKE_AGAIN)
-        if not limits.allow(len(example.samples)) or len(example.samples) != (given.steps or len(example.samples)):
+        if not limits.allows_length(len(example.samples)) or len(example.samples) != (
+            given.steps or len(example.samples)
+        ):
             raise BundleError(f"The golden example {number} is beyond the limits of the graph.", MAKE_AGAIN)
 
 
-def held_against_carrying(given: NumberInput, limits: Limits) -> str:
-    """The reason why a recording cannot be answered step by step from a carried state; empty if it can.
+def reason_against_carrying(given: NumberInput, limits: Limits) -> str:
+    """Say why a recording cannot be answered step by step from a carried state; empty if it can.
 
     Example:
-        >>> held_against_carrying(NumberInput(("x",), window=64), Limits())
+        >>> reason_against_carrying(NumberInput(("x",), window=64), Limits())
         'a recording is answered in windows of 64 steps'
     """
     if given.steps is not None:
@@ -472,16 +474,18 @@ def held_against_carrying(given: NumberInput, limits: Limits) -> str:
     return f"a sequence has at least {least:,} steps" if least > 1 else ""
 
 
-def padding_told(provenance: Mapping[str, Any]) -> str | None:
-    """The effect of padding that the export measured, as a sentence without its full stop; None if there is none.
+def describe_padding_effect(provenance: Mapping[str, Any]) -> str | None:
+    """Describe the effect of padding that the export measured, as a sentence without its full stop; None if the bundle
+    does not state one.
 
     Args:
-        provenance: the bundle's, which may hold anything.
+        provenance: the bundle's provenance, which may hold anything.
 
     Example:
-        >>> padding_told({"padding": {"ids": 10, "texts": 9, "probability_after": 0.071, "probability_before": 0.12}})
+        >>> stated = {"ids": 10, "texts": 9, "probability_after": 0.071, "probability_before": 0.12}
+        >>> describe_padding_effect({"padding": stated})
         '10 ids of padding after a text would change a probability by up to 0.071, before it by up to 0.12'
-        >>> padding_told({"padding": {"ids": 300, "probability_after": 0.69}})
+        >>> describe_padding_effect({"padding": {"ids": 300, "probability_after": 0.69}})
         '300 ids of padding after a text would change a probability by up to 0.69'
     """
     found = provenance.get("padding")
@@ -497,90 +501,90 @@ def padding_told(provenance: Mapping[str, Any]) -> str | None:
 
 
 @functools.cache
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of classifier.json."""
+def load_manifest_schema() -> dict[str, Any]:
+    """Load the JSON Schema of classifier.json."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("classifier.schema.json").read_bytes())
     return schema
 
 
-def checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> bytes:
-    """The content of a file whose sha256 is known, read once: the bytes that were checked are the bytes to use.
+def read_checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> bytes:
+    """Read a file once and check its sha256, so that the checked bytes are the bytes that are used.
 
     Args:
         path: the file.
         sha256: its digest, in hexadecimal digits.
-        largest: the most bytes that it may have.
+        largest: the largest size allowed, in bytes.
 
     Raises:
         BundleError: the file is missing, cannot be read, is not a regular file or too large, or a byte of it was
             changed.
     """
-    content = file_content(path, largest)
+    content = read_regular_file(path, largest)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
     return content
 
 
-def file_content(path: Path, largest: int) -> bytes:
-    """The content of a regular file of at most `largest` bytes.
+def read_regular_file(path: Path, largest: int) -> bytes:
+    """Read a regular file of at most `largest` bytes.
 
     Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, is larger, or grows or shrinks
-            meanwhile.
+        BundleError: the file is missing, cannot be read, is not a regular file, is larger, or changes its size while
+            it is read.
     """
-    with _opened(path, largest) as (file, size):
+    with _open_regular_file(path, largest) as (file, size):
         content = file.read(size)
         if len(content) != size or file.read(1):
             raise BundleError(f"{path} was written to while it was read.", "Try again when nobody writes to it.")
     return content
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal digits.
+def file_sha256(path: Path) -> str:
+    """Compute the sha256 of a file, in hexadecimal digits.
 
     Raises:
         BundleError: the file is missing, cannot be read, is not a regular file, or is larger than 2 GiB.
     """
-    with _opened(path, LARGEST_FILE) as (file, size):
+    with _open_regular_file(path, LARGEST_FILE) as (file, size):
         digest = hashlib.sha256()
-        # A file that grows meanwhile is read no further than it went at first.
+        # A file that grows meanwhile is read only up to its first size.
         while size > 0 and (chunk := file.read(min(size, 1 << 20))):
             digest.update(chunk)
             size -= len(chunk)
     return digest.hexdigest()
 
 
-def size_of(path: Path) -> int:
+def file_size(path: Path) -> int:
     """A file's size in bytes.
 
     Raises:
         BundleError: the file is missing or cannot be read.
     """
-    with _reading(path):
+    with _translate_read_errors(path):
         return path.stat().st_size
 
 
 @contextlib.contextmanager
-def _opened(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int]]:
-    """A regular file and its size.
+def _open_regular_file(path: Path, largest: int) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file and yield it with its size.
 
-    A pipe would make the reader wait for ever, a device may never end, and a sparse file of 20 GB takes no room on a
-    disk. Links are followed: model hubs keep their files behind links, and only the digest says what a file is.
+    A pipe would make the reader wait for ever, a device may never end, and a sparse file of 20 GB takes almost no disk
+    space. Links are followed: model hubs keep their files behind links, and the digest alone identifies a file.
     """
     with contextlib.ExitStack() as stack:
-        with _reading(path):
-            # Looked at before it is opened, since opening alone can set a device to work; and after, since another file
-            # may have taken its place.
-            _check_regular(path, path.stat(), largest)
+        with _translate_read_errors(path):
+            # Checked before it is opened, since opening alone can start a device; and after, since another file may
+            # have taken its place.
+            _check_regular_file(path, path.stat(), largest)
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             file = stack.enter_context(open(os.open(path, flags), "rb"))  # noqa: PTH123 - of a descriptor
             status = os.fstat(file.fileno())
-            _check_regular(path, status, largest)
-        with _reading(path):
+            _check_regular_file(path, status, largest)
+        with _translate_read_errors(path):
             yield file, status.st_size
 
 
-def _check_regular(path: Path, status: os.stat_result, largest: int) -> None:
+def _check_regular_file(path: Path, status: os.stat_result, largest: int) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):
@@ -592,7 +596,7 @@ def _check_regular(path: Path, status: os.stat_result, largest: int) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _translate_read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
@@ -605,7 +609,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def input_digest(labels: tuple[str, ...], given: Input) -> str:
-    """The sha256 of all that makes ids of texts, or samples of sequences of numbers, and labels of logits."""
+    """Compute the sha256 of the labels and of all rules that turn texts into ids, or numbers into samples."""
     of_texts: list[Any] = [given.vocabulary] if isinstance(given, TextInput) else []
     of_texts += ["two texts"] if isinstance(given, TextInput) and given.pairs else []
     content = json.dumps([labels, given.document, *of_texts], sort_keys=True, separators=(",", ":"))
@@ -613,7 +617,7 @@ def input_digest(labels: tuple[str, ...], given: Input) -> str:
 
 
 def digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
-    """The same as a graph says it in its metadata, by which a lone graph can be recognised.
+    """The digest as an entry of a graph's metadata, by which a graph without its bundle can be recognised.
 
     Example:
         >>> list(digest_entry(("up", "down"), NumberInput(("x",))))
@@ -623,28 +627,28 @@ def digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
 
 
 def to_bytes(manifest: Manifest) -> bytes:
-    """classifier.json's content: UTF-8, one top-level member a line, its own digest last."""
+    """Encode classifier.json: UTF-8, one top-level member a line, its own digest last."""
     words = {"vocabulary": manifest.input.vocabulary} if isinstance(manifest.input, TextInput) else {}
-    return digested({**document_of(manifest), **words})
+    return encode_with_digest({**manifest_document(manifest), **words})
 
 
-def digested(document: Mapping[str, Any]) -> bytes:
-    """A document's content with its own digest last: UTF-8, one top-level member a line.
+def encode_with_digest(document: Mapping[str, Any]) -> bytes:
+    """Encode a document as JSON with its own digest last: UTF-8, one top-level member a line.
 
     Example:
-        >>> digested({"name": "har"}).splitlines()[1]
+        >>> encode_with_digest({"name": "har"}).splitlines()[1]
         b' "name": "har",'
     """
-    # Nobody reads 13,000 words for pleasure: without the spaces they take 13 kB less of 146.
+    # The vocabulary has no spaces after its commas: 13,000 words take 133 kB so, and 146 kB with them.
     between = {"vocabulary": ","}
-    lines = [f"{json.dumps(name)}: {_compact(value, between.get(name, ', '))}" for name, value in document.items()]
+    lines = [f"{json.dumps(name)}: {_dump_json(value, between.get(name, ', '))}" for name, value in document.items()]
     # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
     content = ("{\n " + ",\n ".join(lines)).encode("utf-8") + b',\n "digest": "' + _ZEROS + b'"\n}\n'
-    return content.replace(_ZEROS + b'"\n}\n', _digest_of(content).encode() + b'"\n}\n')
+    return content.replace(_ZEROS + b'"\n}\n', _hex_sha256(content).encode() + b'"\n}\n')
 
 
-def document_of(manifest: Manifest) -> dict[str, Any]:
-    """The content of classifier.json, without the vocabulary and the digest."""
+def manifest_document(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as classifier.json's members, without the vocabulary and the digest."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -652,7 +656,7 @@ def document_of(manifest: Manifest) -> dict[str, Any]:
         **manifest.output.document,
         **({"texts": 2} if manifest.of_two_texts else {}),
         manifest.input.kind: manifest.input.document,
-        "graph": _stated(asdict(manifest.graph)),
+        "graph": _drop_empty_members(asdict(manifest.graph)),
         **({} if manifest.torchscript is None else {"torchscript": asdict(manifest.torchscript)}),
         **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
         "examples": [_example_document(example) for example in manifest.examples],
@@ -675,22 +679,22 @@ def _example_document(example: Example | NumberExample) -> dict[str, Any]:
     return document
 
 
-def files_of(manifest: Manifest) -> tuple[str, ...]:
+def bundle_files(manifest: Manifest) -> tuple[str, ...]:
     """The names of a bundle's files, classifier.json first.
 
     Example:
-        >>> files_of(Classifier.load("ag_news").manifest)
+        >>> bundle_files(Classifier.load("ag_news").manifest)
         ('classifier.json', 'model.onnx')
     """
     further = (entry.file for entry in (manifest.graph, manifest.torchscript, manifest.stream) if entry is not None)
     return CLASSIFIER_JSON, *further
 
 
-def read(folder: Path) -> Manifest:
-    """Read and check a bundle's classifier.json. The files it names are checked by whoever opens them.
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a bundle's classifier.json. The files that it names are checked when they are opened.
 
     Raises:
-        BundleError: the folder or the file is missing or unreadable; it is not JSON, or of another format or
+        BundleError: the folder or the file is missing or unreadable; it is not JSON, or has another format or
             version; a byte was changed; or its parts do not fit each other.
     """
     path = folder / CLASSIFIER_JSON
@@ -699,9 +703,9 @@ def read(folder: Path) -> Manifest:
     except OSError as error:  # a name that is too long
         raise BundleError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
     if not exists:
-        raise _no_bundle(folder)
-    content = file_content(path, _LARGEST_JSON)
-    document = parsed(
+        raise _no_bundle_error(folder)
+    content = read_regular_file(path, _LARGEST_JSON)
+    document = parse_document(
         content,
         path,
         form=FORMAT,
@@ -713,47 +717,48 @@ def read(folder: Path) -> Manifest:
     )
     _check_members(document, path)
     _check_digest(document, content, path)
-    return _fitting(document, path)
+    return _build_consistent_manifest(document, path)
 
 
-def _no_bundle(path: Path) -> BundleError:
-    """The error for a path that is not a bundle's folder, with what it is in truth where that can be told."""
+def _no_bundle_error(path: Path) -> BundleError:
+    """The error for a path that is not a bundle's folder; it says what the path is, where that can be found out."""
     if path.is_dir():
         if _is_checkpoint(path):
-            # Only here: whoever loads a bundle needs neither.
+            # Imported here, since loading a bundle needs neither.
             import shlex
 
-            from pocketrnn.bundle.folder import bundle_for
+            from pocketrnn.bundle.folder import default_bundle_folder
 
             return BundleError(
                 f"{path} is a checkpoint, not a bundle.",
-                f"Export it: pocketrnn export {shlex.quote(str(path))} -o {shlex.quote(str(bundle_for(path)))}",
+                f"Export it: pocketrnn export {shlex.quote(str(path))} -o "
+                f"{shlex.quote(str(default_bundle_folder(path)))}",
             )
         return BundleError(f"{path} holds no {CLASSIFIER_JSON}.", GIVE_A_BUNDLE)
     if path.is_file() and (path.parent / CLASSIFIER_JSON).is_file():
         return BundleError(f"{path} is a file of a bundle.", f"Give its folder: {path.parent}")
     if path.exists():
         return BundleError(f"{path} is neither a folder nor a packed file.", GIVE_A_BUNDLE)
-    return BundleError(f"{path} does not exist.", near_bundle(path) or GIVE_A_BUNDLE)
+    return BundleError(f"{path} does not exist.", suggest_near_bundle(path) or GIVE_A_BUNDLE)
 
 
-def near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
-    """The bundle, packed file or checkpoint beside a path that is not there whose name is nearest, as a sentence.
+def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
+    """Suggest the bundle, packed file or checkpoint beside a missing path whose name is most similar, as a sentence.
 
     Args:
-        path: of what does not exist.
-        shipped: the names of shipped classifiers, where one could be meant.
+        path: the path that does not exist.
+        shipped: the names of shipped classifiers, where one of them could be meant.
 
     Returns:
-        The sentence; empty where none is near.
+        The sentence; empty where no name is similar.
     """
-    from pocketrnn.bundle.folder import near_file
+    from pocketrnn.bundle.folder import suggest_near_file
 
-    return near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
+    return suggest_near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    """Whether `pocketrnn train` wrote the folder: its config.json begins with the format."""
+    """Whether the folder is a checkpoint of `pocketrnn train`: its config.json begins with the format's name."""
     config = folder / "config.json"
     try:
         if not config.is_file():
@@ -764,45 +769,45 @@ def _is_checkpoint(folder: Path) -> bool:
         return False
 
 
-def of_document(document: dict[str, Any], path: Path) -> Manifest:
-    """The manifest of a document that holds all members of classifier.json; its digest is not checked.
+def manifest_from_document(document: dict[str, Any], path: Path) -> Manifest:
+    """Build a manifest from a document that holds all members of classifier.json; its digest is not checked.
 
     Args:
-        document: as `document_of` gives it, with the vocabulary and any digest.
+        document: as `manifest_document` returns it, with the vocabulary and any digest.
         path: for messages.
 
     Raises:
-        BundleError: it is not valid, or its parts do not fit each other.
+        BundleError: the document is not valid, or its parts do not fit each other.
     """
     _check_members(document, path)
-    return _fitting(document, path)
+    return _build_consistent_manifest(document, path)
 
 
-def _fitting(document: dict[str, Any], path: Path) -> Manifest:
+def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest:
     try:
-        return _built(document)
+        return _build_manifest(document)
     except PocketRNNError as error:
         raise BundleError(f"{path} contradicts itself: {error.problem}", MAKE_AGAIN) from None
 
 
 def _check_members(document: dict[str, Any], path: Path) -> None:
-    if fault := first_fault(document, json_schema()):
+    if fault := first_fault(document, load_manifest_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
-    if _is_deeper(document["provenance"], _DEEPEST):
+    if _is_nested_deeper(document["provenance"], _DEEPEST):
         raise BundleError(f"{path} is not valid: provenance is nested more than {_DEEPEST} deep.", MAKE_AGAIN)
 
 
 def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> None:
-    """Refuse a document that was changed after it was made; its bytes end with its digest."""
+    """Check the digest at the end of a document, and refuse one that was changed after it was made."""
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)
     zeroed = content[: stated.start(1)] + _ZEROS + content[stated.end(1) :]
-    if _digest_of(zeroed) != document["digest"]:
+    if _hex_sha256(zeroed) != document["digest"]:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
 
 
-def _built(document: dict[str, Any]) -> Manifest:
+def _build_manifest(document: dict[str, Any]) -> Manifest:
     parity, graph = document["parity"], document["graph"]
     torchscript, stream = document.get("torchscript"), document.get("stream")
     return Manifest(
@@ -812,7 +817,7 @@ def _built(document: dict[str, Any]) -> Manifest:
         else (PairInput if "texts" in document else TextInput)(
             rules_of(document["text"]), tuple(document["vocabulary"])
         ),
-        output=output_of(
+        output=build_output(
             tuple(document["labels"]),
             document["activation"],
             tuple(map(float, document["thresholds"])) if "thresholds" in document else None,
@@ -829,12 +834,12 @@ def _built(document: dict[str, Any]) -> Manifest:
             padding=graph["padding"],
             embedding_rows=int(graph.get("embedding_rows", 0)),
             batch=1 if "batch" in graph else None,
-            limits=_limits_of(graph["limits"]) if "limits" in graph else None,
+            limits=_build_limits(graph["limits"]) if "limits" in graph else None,
             alone=tuple(map(int, graph.get("alone", ()))),
         ),
         torchscript=None if torchscript is None else TorchScript(**torchscript),
         stream=None if stream is None else StepGraph(stream["file"], stream["sha256"], int(stream["state_size"])),
-        examples=_examples_of(document["examples"], document.get("text", {}).get("padding_id", 0)),
+        examples=_build_examples(document["examples"], document.get("text", {}).get("padding_id", 0)),
         parity=Parity(
             tolerance=float(parity["tolerance"]),
             comparisons=tuple(Comparison(**comparison) for comparison in parity["comparisons"]),
@@ -843,7 +848,7 @@ def _built(document: dict[str, Any]) -> Manifest:
     )
 
 
-def _examples_of(
+def _build_examples(
     members: Sequence[Mapping[str, Any]], padding_id: int
 ) -> tuple[Example, ...] | tuple[NumberExample, ...]:
     golden: list[Any] = [
@@ -861,29 +866,31 @@ def _text_and_ids(one: Mapping[str, Any], padding_id: int) -> tuple[str | tuple[
     if isinstance(one["text"], str):
         return one["text"], tuple(map(int, one["ids"]))
     (first, second), (ids, others) = one["text"], one["ids"]
-    return (first, second), (*map(int, ids), mark_of(padding_id), *map(int, others))
+    return (first, second), (*map(int, ids), pair_mark(padding_id), *map(int, others))
 
 
-def _limits_of(members: Mapping[str, Any]) -> Limits:
+def _build_limits(members: Mapping[str, Any]) -> Limits:
     sizes = {name: int(value) for name, value in members.items() if name != "real_token"}
     return Limits(**sizes, real_token=True if "real_token" in members else None)
 
 
-def _stated(members: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_empty_members(members: Mapping[str, Any]) -> dict[str, Any]:
     """A graph's members without those that are None, 0 or empty, and without limits that are all None."""
-    members = {name: _stated(value) if isinstance(value, dict) else value for name, value in members.items()}
+    members = {
+        name: _drop_empty_members(value) if isinstance(value, dict) else value for name, value in members.items()
+    }
     return {name: value for name, value in members.items() if value or value is False}
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether a JSON value nests lists and objects more than `levels` deep, found without recursion."""
+def _is_nested_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects in a JSON value are nested more than `levels` deep, computed without recursion."""
     level = [value]
     for _ in range(levels + 1):
         level = [m for v in level if isinstance(v, (dict, list)) for m in (v.values() if isinstance(v, dict) else v)]
     return bool(level)
 
 
-def _compact(value: Any, between: str) -> str:
+def _dump_json(value: Any, between: str) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(between, ": "), allow_nan=False)
     try:
         text.encode()
@@ -892,5 +899,5 @@ def _compact(value: Any, between: str) -> str:
     return text
 
 
-def _digest_of(zeroed: bytes) -> str:
+def _hex_sha256(zeroed: bytes) -> str:
     return hashlib.sha256(zeroed).hexdigest()

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Final, Literal, cast
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.errors import InputError
 
-__all__ = ["NO_PRIORS", "Activation", "LabelOutput", "Output", "Priors", "TagOutput", "ValueOutput", "output_of"]
+__all__ = ["NO_PRIORS", "Activation", "LabelOutput", "Output", "Priors", "TagOutput", "ValueOutput", "build_output"]
 
 Activation = Literal["softmax", "sigmoid", "values"]
-# By name: how often labels are expected, in any unit.
+# For the name of each prior: how often each label is expected, in any unit.
 Priors = Mapping[str, Mapping[str, float]]
 
 NO_PRIORS: Final[Priors] = {}
@@ -24,12 +24,12 @@ class LabelOutput:
 
     Attributes:
         labels: the classes, in the order of the logits.
-        activation: `softmax`, of which one label is right; `sigmoid`, where each label is right or wrong by itself.
-        thresholds: for each label the probability from which it is given; None to keep none.
+        activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself.
+        thresholds: for each label, the probability from which it is given; None for a classifier without thresholds.
         priors: how often labels are expected, in any unit, by a name that `Classifier.load(..., prior=name)` takes.
 
     Raises:
-        InputError: there is one label, or another number of thresholds, or a prior is of other labels.
+        InputError: there are fewer than two labels, another number of thresholds, or a prior for unknown labels.
 
     Example:
         >>> LabelOutput(("ham", "spam"), thresholds=(0.5, 0.9)).document["thresholds"]
@@ -50,10 +50,10 @@ class LabelOutput:
             count = len(self.thresholds)
             raise InputError(f"There are {count} thresholds for {len(self.labels)} labels.", "Give one for each label.")
         if self.priors and self.activation != "softmax":
-            raise InputError("There are priors of labels that are right or wrong by themselves.", "Leave them out.")
+            raise InputError("Priors are for softmax, and the activation is sigmoid.", "Leave them out.")
         for name, prior in self.priors.items():
             if unknown := sorted(prior.keys() - set(self.labels)):
-                raise InputError(f"The prior {name!r} is of the label {unknown[0]!r}.", "Give numbers for the labels.")
+                raise InputError(f"The prior {name!r} has the unknown label {unknown[0]!r}.", "Use the labels.")
 
     @property
     def document(self) -> dict[str, Any]:
@@ -68,14 +68,14 @@ class LabelOutput:
 
 @dataclass(frozen=True)
 class TagOutput:
-    """A label for each token of a text, of which one is right: what a tagger gives.
+    """The output of a tagger: exactly one label for each token of a text.
 
     Attributes:
         labels: the classes, in the order of the logits.
-        crf: what is added to the logits of labels for their order; None where each token has its likeliest label.
+        crf: the scores for the order of labels; None where each token simply gets its likeliest label.
 
     Raises:
-        InputError: there is one label, or the CRF is of another number.
+        InputError: there are fewer than two labels, or the CRF has another number of labels.
 
     Example:
         >>> TagOutput(("O", "B-PER", "I-PER")).document["labels_of"]
@@ -95,7 +95,7 @@ class TagOutput:
             raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
         if self.crf is not None and len(self.crf.start) != len(self.labels):
             raise InputError(
-                f"The CRF is of {len(self.crf.start)} labels, and there are {len(self.labels)}.", "Give one of these."
+                f"The CRF has {len(self.crf.start)} labels, and there are {len(self.labels)}.", "Give one for these."
             )
 
     @property
@@ -107,14 +107,14 @@ class TagOutput:
 
 @dataclass(frozen=True)
 class ValueOutput:
-    """Values, which are the graph's numbers as they are: no label, no probability.
+    """Values, as for regression: the graph's numbers as they are, without labels and probabilities.
 
     Attributes:
-        names: of the values, in their order.
-        units: of each; None where nobody said.
+        names: the name of each value, in their order.
+        units: the unit of each value; None where they are not stated.
 
     Raises:
-        InputError: there is no name, or another number of units.
+        InputError: there are no names, or another number of units.
 
     Example:
         >>> ValueOutput(("speed",), ("1/min",)).document
@@ -139,7 +139,7 @@ class ValueOutput:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the values, where labels and values are spoken of alike."""
+        """The names of the values, for code that handles labels and values alike."""
         return self.names
 
     @property
@@ -155,7 +155,7 @@ class ValueOutput:
 Output = LabelOutput | TagOutput | ValueOutput
 
 
-def output_of(
+def build_output(
     labels: tuple[str, ...],
     activation: str = "softmax",
     thresholds: tuple[float, ...] | None = None,
@@ -164,20 +164,20 @@ def output_of(
     labels_of: str = "texts",
     crf: Mapping[str, Any] | None = None,
 ) -> Output:
-    """The output that these members of classifier.json say.
+    """Build the output from these members of classifier.json.
 
     Raises:
-        InputError: they do not fit each other, or there is no such activation.
+        InputError: the members do not fit each other, or the activation is unknown.
 
     Example:
-        >>> output_of(("speed",), "values")
+        >>> build_output(("speed",), "values")
         ValueOutput(names=('speed',), units=None)
     """
     if activation == "values":
         if thresholds is not None:
-            raise InputError(f"There are {len(thresholds)} thresholds of values.", "Leave them out.")
+            raise InputError(f"There are {len(thresholds)} thresholds, and values have none.", "Leave them out.")
         if priors:
-            raise InputError(f"There are {len(priors)} priors of values.", "Leave them out.")
+            raise InputError(f"There are {len(priors)} priors, and values have none.", "Leave them out.")
         return ValueOutput(labels, value_units)
     if value_units is not None:
         raise InputError(f"There are {len(value_units)} units, and labels have none.", "Leave them out.")
@@ -188,10 +188,10 @@ def output_of(
             raise InputError(
                 "A token has one label, the likeliest.", "Leave thresholds, priors and several labels out."
             )
-        return TagOutput(labels, None if crf is None else _crf_of(crf))
+        return TagOutput(labels, None if crf is None else _build_crf(crf))
     return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)
 
 
-def _crf_of(members: Mapping[str, Any]) -> Crf:
+def _build_crf(members: Mapping[str, Any]) -> Crf:
     start, end = (tuple(map(float, members[name])) for name in ("start", "end"))
     return Crf(start, end, tuple(tuple(map(float, row)) for row in members["transitions"]))

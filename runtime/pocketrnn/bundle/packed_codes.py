@@ -1,7 +1,7 @@
 """The numbers that stand for names in a packed file: sections, kinds of rules and of operations, types, storage.
 
-`runtime/native/src/layout.inc` has the same names in C, and docs/packed-format.md says what each means; a test holds
-that they agree. Each class is a list of names, and no object is made of it.
+`runtime/native/src/layout.inc` has the same names in C, and docs/packed-format.md says what each means; a test checks
+that they agree. Each class is only a list of constants and is never instantiated.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Section:
 
 
 class SubwordModel:
-    """The kinds of models that cut a word into pieces."""
+    """The kinds of subword models, which split a word into pieces."""
 
     WORD_PIECE: Final = 0
     WHOLE_WORDS: Final = 1
@@ -50,7 +50,7 @@ class SubwordModel:
 
 
 class SubwordOperation:
-    """A step before a text is cut into words that become pieces, or what cuts it."""
+    """The kinds of cleaning steps before a text is split into words, and of the splits themselves."""
 
     REPLACE: Final = 0
     KEEP: Final = 1
@@ -71,7 +71,7 @@ class SubwordOperation:
 
 
 class Cut:
-    """The ways to cut at the text that a split finds."""
+    """The ways in which a split cuts at the text it matches."""
 
     REMOVED: Final = 0
     ISOLATED: Final = 1
@@ -81,7 +81,7 @@ class Cut:
 
 
 class PatternKind:
-    """The patterns by which many tokenizers cut words."""
+    """The patterns by which known tokenizers split a text into words."""
 
     GPT2: Final = 0
     CLIP: Final = 1
@@ -91,7 +91,7 @@ class PatternKind:
 
 
 class NumberType:
-    """The types of the numbers of a value."""
+    """The number types (dtypes) of a value."""
 
     FLOAT: Final = 0
     INT: Final = 1
@@ -109,7 +109,7 @@ class Storage:
 
 
 class Layer:
-    """The kinds of the operation recurrent."""
+    """The kinds of the operation `recurrent`."""
 
     RNN_TANH: Final = 0
     RNN_RELU: Final = 1
@@ -119,7 +119,7 @@ class Layer:
 
 
 class Unary:
-    """The kinds of the operation unary."""
+    """The kinds of the operation `unary`."""
 
     NEGATIVE: Final = 0
     ABSOLUTE: Final = 1
@@ -149,7 +149,7 @@ class Unary:
 
 
 class Binary:
-    """The kinds of the operation binary."""
+    """The kinds of the operation `binary`."""
 
     ADD: Final = 0
     SUB: Final = 1
@@ -169,7 +169,7 @@ class Binary:
 
 
 class Reduction:
-    """The kinds of the operation reduce."""
+    """The kinds of the operation `reduce`."""
 
     SUM: Final = 0
     MEAN: Final = 1
@@ -179,7 +179,7 @@ class Reduction:
 
 
 class Pooling:
-    """The kinds of the operation pool: the mean of what lies inside, and of the whole window."""
+    """The kinds of the operation `pool`: a mean is over the part of the window inside the input, or over all of it."""
 
     LARGEST: Final = 0
     MEAN_INSIDE: Final = 1

@@ -1,4 +1,4 @@
-"""The packed file: a classifier in one file that an engine opens where it lies; docs/packed-format.md defines it."""
+"""The packed file: a classifier in one file that an engine uses in place; docs/packed-format.md defines it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.json_schema import parsed
-from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, document_of
+from pocketrnn.bundle.json_schema import parse_document
+from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, manifest_document
 from pocketrnn.bundle.packed_codes import Section, Storage
-from pocketrnn.bundle.packed_strings import merged_ranges, strings, utf8, whole, words
-from pocketrnn.errors import BundleError, reason
+from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, merge_ranges, pad_to_word
+from pocketrnn.errors import BundleError, error_reason
 from pocketrnn.text import TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
 from pocketrnn.text.text_input import TextInput
@@ -33,37 +33,37 @@ __all__ = [
     "PACKED_SUFFIX",
     "PACK_AGAIN",
     "PackedProgram",
-    "assembled",
+    "assemble_file",
     "check_digest",
-    "compact_document",
-    "document_of_packed",
+    "encode_compact_json",
     "graph_entry",
+    "has_integer_weights",
     "header_words",
-    "holds_integers",
-    "is_packed",
-    "manifest_of",
-    "mapped",
+    "is_packed_file",
+    "map_file",
+    "packed_bytes",
     "packed_text_rules",
     "program_digest",
-    "section_of",
+    "read_packed_document",
+    "read_packed_manifest",
+    "read_section",
     "step_entry",
-    "sums_of",
-    "to_packed",
+    "word_sums",
 ]
 
-# By convention. A packed file is known by its first four bytes.
+# The suffix is a convention; a packed file is recognised by its first four bytes.
 PACKED_SUFFIX: Final = ".prnn"
 _MAGIC: Final = b"PRNN"
 _VERSION: Final = 1
 _HEADER: Final = 256
-# Words of the header: how many values a program has, 0 in a file of text rules alone; how many channels, 0 of texts.
+# Header words: the number of a program's values, 0 in a file of text rules alone; of channels, 0 for texts.
 _VALUES_IN_HEADER: Final = 6
 _CHANNELS_IN_HEADER: Final = 11
 _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
 _SECTIONS_AT: Final = 128
 _NONE: Final = -1
-# A value's 13 words: of a constant, the second is this one, and the third says how it is stored.
+# The 13 words of a value. In a constant, the second is _CONSTANT, and the third says how it is stored.
 _VALUE: Final = "<13I"
 _CONSTANT: Final = 0xFFFFFFFF
 LARGEST: Final = (1 << 31) - 1
@@ -72,9 +72,9 @@ PACK_AGAIN: Final = "Copy the file again from where it was made, or make it agai
 
 @dataclass(frozen=True)
 class PackedProgram:
-    """The sections of values, operations and weights, and the numbers of the header that say how many there are: which
-    value is the logits, the values, the operations, and the regions of memory. And the section of the step, which is
-    empty where no text can be read on."""
+    """The sections of values, operations and weights, and four numbers of the header: the index of the logits' value,
+    and how many values, operations and memory regions there are. The section of the step is empty where texts cannot
+    be streamed."""
 
     values: bytes = field(repr=False)
     ops: bytes = field(repr=False)
@@ -84,22 +84,22 @@ class PackedProgram:
 
     @property
     def has_integers(self) -> bool:
-        """Whether products are of integers."""
-        return holds_integers(self.values)
+        """Whether the program multiplies integers."""
+        return has_integer_weights(self.values)
 
 
 # The program of a file that holds only text rules.
 _NO_PROGRAM: Final = PackedProgram(b"", b"", b"", (0, 0, 0, 0))
 
 
-def holds_integers(values: bytes) -> bool:
-    """Whether any of a program's values are weights that are multiplied as integers.
+def has_integer_weights(values: bytes) -> bool:
+    """Whether any value of a program is a weight that is multiplied as integers.
 
     Args:
         values: the section of the values; see docs/packed-format.md.
 
     Example:
-        >>> holds_integers(b"")
+        >>> has_integer_weights(b"")
         False
     """
     records = struct.iter_unpack(_VALUE, values)
@@ -107,7 +107,7 @@ def holds_integers(values: bytes) -> bool:
 
 
 def step_entry(program: PackedProgram) -> StepGraph | None:
-    """The entry for a packed file's step, where classifier.json has the step graph's.
+    """The manifest entry for a packed file's step, in place of classifier.json's entry for the step graph.
 
     Example:
         >>> step_entry(program)
@@ -120,7 +120,7 @@ def step_entry(program: PackedProgram) -> StepGraph | None:
 
 
 def program_digest(program: PackedProgram) -> str:
-    """The sha256 that a packed file states of its program: of values, operations and weights, one after the other.
+    """The sha256 of a packed file's program: of its values, operations and weights, concatenated.
 
     Example:
         >>> len(program_digest(program))
@@ -130,7 +130,7 @@ def program_digest(program: PackedProgram) -> str:
 
 
 def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
-    """The entry for a packed file's program, where classifier.json has the graph's.
+    """The manifest entry for a packed file's program, in place of classifier.json's entry for the graph.
 
     Args:
         graph: the entry of the graph that the program was made from.
@@ -151,11 +151,11 @@ def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
     )
 
 
-def is_packed(path: Path) -> bool:
-    """Whether a path leads to a file that begins as a packed classifier does.
+def is_packed_file(path: Path) -> bool:
+    """Whether a path leads to a file that begins like a packed classifier.
 
     Example:
-        >>> is_packed(Path("news.prnn"))
+        >>> is_packed_file(Path("news.prnn"))
         True
     """
     try:
@@ -167,32 +167,32 @@ def is_packed(path: Path) -> bool:
         return False
 
 
-def mapped(path: Path) -> mmap.mmap:
-    """The bytes of a packed file, read when they are needed and shared among processes.
+def map_file(path: Path) -> mmap.mmap:
+    """Map a packed file into memory: its bytes are read when needed and shared among processes.
 
     Raises:
-        BundleError: it cannot be read, or is not a regular file.
+        BundleError: the file cannot be read, or is not a regular file.
     """
-    size = manifests.size_of(path)
+    size = manifests.file_size(path)
     try:
         if not path.is_file() or not _HEADER <= size <= LARGEST:
             raise BundleError(f"{path} is not a packed classifier.", "Give a file that `pocketrnn pack` wrote.")
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
+        raise BundleError(f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights.") from None
 
 
-def manifest_of(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
-    """The manifest of a packed file that the engine has opened, so that no offset points out of the file.
+def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
+    """Read the manifest of a packed file that the engine has opened, and whose offsets it has thus checked.
 
     Args:
         content: the file's bytes.
-        tokens: gives its vocabulary, where it takes texts.
+        tokens: returns its vocabulary, where it takes texts.
         path: for messages.
 
     Raises:
-        BundleError: the document is not valid, or says other than the sections that the engine reads.
+        BundleError: the document is not valid, or contradicts the sections that the engine reads.
     """
     header = header_words(content)
     if not header[_VALUES_IN_HEADER]:
@@ -200,49 +200,49 @@ def manifest_of(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: P
             f"{path} holds the text rules of a bundle, and no program that answers.",
             "Give the bundle, or a file that `pocketrnn pack` wrote without --text-rules.",
         )
-    document, forms, marks = document_of_packed(content, path), None, None
+    document, forms, marks = read_packed_document(content, path), None, None
     if header[_CHANNELS_IN_HEADER]:
-        # Both know of what most files have none of: numbers and subwords.
-        from pocketrnn.bundle.packed_numbers import number_examples
+        # Imported when needed: most files have neither numbers nor subwords.
+        from pocketrnn.bundle.packed_numbers import decode_number_examples
 
         labels, count, channels = (header[word] for word in (0, 9, _CHANNELS_IN_HEADER))
-        examples = number_examples(section_of(content, Section.EXAMPLES), count, labels, channels)
+        examples = decode_number_examples(read_section(content, Section.EXAMPLES), count, labels, channels)
         document |= {"examples": examples}
     else:
-        from pocketrnn.bundle.packed_subwords import normal_forms_of, with_model
+        from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model
 
-        vocabulary, rules = list(tokens()), section_of(content, Section.RULES)
-        document = {**with_model(document, rules, len(vocabulary)), "vocabulary": vocabulary}
-        if tags := section_of(content, Section.TAGS):
-            # Most files have none: their labels are of texts.
-            from pocketrnn.bundle.packed_tags import marks_of, with_crf
+        vocabulary, rules = list(tokens()), read_section(content, Section.RULES)
+        document = {**restore_model(document, rules, len(vocabulary)), "vocabulary": vocabulary}
+        if tags := read_section(content, Section.TAGS):
+            # Imported when needed: most files have labels of texts and not of tokens.
+            from pocketrnn.bundle.packed_tags import read_marks, restore_crf
 
-            document, marks = with_crf(document, tags, header[0]), marks_of(tags)
-        forms = normal_forms_of(rules, len(vocabulary))
-    manifest = manifests.of_document({**document, "digest": "0" * 64}, path)
-    stated, step = _stated_sections(manifest, forms, marks), section_of(content, Section.STEP)
+            document, marks = restore_crf(document, tags, header[0]), read_marks(tags)
+        forms = read_normal_forms(rules, len(vocabulary))
+    manifest = manifests.manifest_from_document({**document, "digest": "0" * 64}, path)
+    stated, step = _manifest_sections(manifest, forms, marks), read_section(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
-    first, last = _stated_numbers(manifest)
+    first, last = _header_numbers(manifest)
     if (
-        any(section_of(content, name) != said for name, said in stated.items())
+        any(read_section(content, name) != said for name, said in stated.items())
         or (header[:5], header[9:]) != (first, [len(manifest.examples), *last])
         or state_size != (None if manifest.stream is None else manifest.stream.state_size)
-        # A file of integers that does not say so would be shown as proven equal.
-        or holds_integers(section_of(content, Section.VALUES))
-        != any(line.is_of_integers for line in manifest.parity.comparisons)
+        # A file with integer arithmetic that does not state it would be shown as proven equal.
+        or has_integer_weights(read_section(content, Section.VALUES))
+        != any(line.is_integer_arithmetic for line in manifest.parity.comparisons)
     ):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
     return manifest
 
 
-def document_of_packed(content: mmap.mmap, path: Path) -> dict[str, Any]:
-    """The document of a packed file, parsed and not yet checked.
+def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
+    """Read the document of a packed file, parsed and not yet checked.
 
     Raises:
-        BundleError: it is not valid JSON, or of another format or version.
+        BundleError: the document is not valid JSON, or has another format or version.
     """
-    document: dict[str, Any] = parsed(
-        section_of(content, Section.DOCUMENT),
+    document: dict[str, Any] = parse_document(
+        read_section(content, Section.DOCUMENT),
         path,
         form=manifests.FORMAT,
         version=manifests.VERSION,
@@ -258,93 +258,93 @@ def document_of_packed(content: mmap.mmap, path: Path) -> dict[str, Any]:
 
 
 def check_digest(path: Path) -> None:
-    """Hold a packed file against the sha256 in it.
+    """Check a packed file against the sha256 in it.
 
     Raises:
         BundleError: a byte was changed.
     """
-    content = bytearray(manifests.file_content(path, LARGEST))
+    content = bytearray(manifests.read_regular_file(path, LARGEST))
     stated = bytes(content[32:64])
     content[16:64] = bytes(48)
     if hashlib.sha256(content).digest() != stated:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", PACK_AGAIN)
 
 
-def to_packed(manifest: Manifest, program: PackedProgram | None) -> bytes:
-    """The bytes of a packed file.
+def packed_bytes(manifest: Manifest, program: PackedProgram | None) -> bytes:
+    """Encode a classifier as the bytes of a packed file.
 
     Args:
-        manifest: what it says; its graph is described by `graph_entry`.
+        manifest: the classifier's manifest, with its graph as `graph_entry` describes it.
         program: from ids to logits; None for a file of text rules alone, whose golden examples are in its document.
 
     Raises:
-        BundleError: it would be larger than 2 GiB.
+        BundleError: the file would be larger than 2 GiB.
     """
-    document, stated = document_of(manifest), _stated_sections(manifest)
+    document, stated = manifest_document(manifest), _manifest_sections(manifest)
     if not isinstance(manifest.input, TextInput):
-        # The section of the examples holds them in a third of the bytes that they take as JSON.
+        # The examples have a section of their own, where they take a third of their bytes as JSON.
         del document["examples"]
     else:
-        stated[Section.VOCABULARY] = strings(manifest.input.vocabulary, looked_up=True)
+        stated[Section.VOCABULARY] = encode_strings(manifest.input.vocabulary, looked_up=True)
         if not isinstance(manifest.input.rules, TextRules):
-            from pocketrnn.bundle.packed_subwords import without_model
+            from pocketrnn.bundle.packed_subwords import remove_model
 
-            document = without_model(document)
+            document = remove_model(document)
         if program:
-            # Its numbers stand in a section of their own.
+            # The CRF's numbers are in the section of the tags.
             document.pop("crf", None)
     count = len(manifest.examples)
     if program is None:
         count, stated[Section.EXAMPLES], stated[Section.TAGS] = 0, b"", b""
     program = program or _NO_PROGRAM
     made = {
-        Section.DOCUMENT: compact_document(document),
+        Section.DOCUMENT: encode_compact_json(document),
         **stated,
         Section.VALUES: program.values,
         Section.OPS: program.ops,
         Section.WEIGHTS: program.weights,
         Section.STEP: program.step,
     }
-    first, last = _stated_numbers(manifest)
-    return assembled([*first, *program.numbers, count, *last], [made[name] for name in sorted(made)])
+    first, last = _header_numbers(manifest)
+    return assemble_file([*first, *program.numbers, count, *last], [made[name] for name in sorted(made)])
 
 
 def packed_text_rules(manifest: Manifest) -> bytes:
-    """The text rules of a bundle as a packed file without a program: with it the engine makes ids, for programs that
-    run the bundle's graph by themselves. Its document is that of classifier.json.
+    """Encode a bundle's text rules as a packed file without a program: the engine turns texts into ids with it, for
+    programs that run the bundle's graph themselves. Its document is that of classifier.json.
 
     Args:
-        manifest: what the bundle says.
+        manifest: the bundle's manifest.
 
     Raises:
-        BundleError: it would be larger than 2 GiB.
+        BundleError: the file would be larger than 2 GiB.
 
     Example:
-        >>> len(packed_text_rules(manifests.read(Path("my-bundle"))))
+        >>> len(packed_text_rules(manifests.read_manifest(Path("my-bundle"))))
         1024
     """
-    return to_packed(replace(manifest, stream=None), None)
+    return packed_bytes(replace(manifest, stream=None), None)
 
 
-def compact_document(document: Mapping[str, Any]) -> bytes:
-    """The document of a packed file, as JSON in ASCII.
+def encode_compact_json(document: Mapping[str, Any]) -> bytes:
+    """Encode the document of a packed file as JSON in ASCII.
 
     Example:
-        >>> compact_document({"name": "har"})
+        >>> encode_compact_json({"name": "har"})
         b'{"name":"har"}'
     """
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-def assembled(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
-    """The bytes of a packed file, of its parts.
+def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
+    """Assemble a packed file from its header and sections.
 
     Args:
         header: the words of the header from the number of labels on.
-        sections: in their order.
+        sections: the sections in their order.
 
     Raises:
-        BundleError: it would be larger than 2 GiB.
+        BundleError: the file would be larger than 2 GiB.
     """
     body, table = bytearray(), []
     for name, section in enumerate(sections):
@@ -361,16 +361,16 @@ def assembled(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
     content[32:64] = hashlib.sha256(content).digest()
-    struct.pack_into("<2Q", content, 16, *sums_of(content))
+    struct.pack_into("<2Q", content, 16, *word_sums(content))
     return bytes(content)
 
 
-def sums_of(content: bytes | bytearray) -> tuple[int, int]:
-    """The sum of a packed file's words, and that of every word times its position from 1; both modulo 2^64, and with
-    the sums themselves as zeros.
+def word_sums(content: bytes | bytearray) -> tuple[int, int]:
+    """Compute two checksums of a packed file, modulo 2^64: the sum of its words, and the sum of each word times its
+    position from 1. The bytes of the checksums themselves count as zeros.
 
     Example:
-        >>> sums_of(bytes(4) + b"\\1" + bytes(3))
+        >>> word_sums(bytes(4) + b"\\1" + bytes(3))
         (1, 2)
     """
     words = np.frombuffer(content, "<u4").astype(np.uint64)
@@ -379,7 +379,7 @@ def sums_of(content: bytes | bytearray) -> tuple[int, int]:
     return int(words.sum(dtype=np.uint64)), int((words * positions).sum(dtype=np.uint64))
 
 
-def _rules(rules: TextRules) -> bytes:
+def _encode_rules(rules: TextRules) -> bytes:
     def or_none(number: int | None) -> int:
         return _NONE if number is None else number
 
@@ -399,38 +399,38 @@ def _rules(rules: TextRules) -> bytes:
         int(rules.pad_side == "left"),
         len(rules.steps),
     ]
-    return words(head) + b"".join(map(_step, rules.steps))
+    return encode_words(head) + b"".join(map(_encode_step, rules.steps))
 
 
-def _step(step: CleaningStep) -> bytes:
-    what, by = utf8(getattr(step, "what", "")), utf8(getattr(step, "by", ""))
-    ranges = merged_ranges((ord(some[0]), ord(some[-1])) for some in getattr(step, "ranges", ()))
-    content = words(end for some in ranges for end in some) + whole(what) + whole(by)
-    return words([step.packed_kind, 4 + len(content) // 4, len(ranges) or len(what), len(by)]) + content
+def _encode_step(step: CleaningStep) -> bytes:
+    what, by = encode_utf8(getattr(step, "what", "")), encode_utf8(getattr(step, "by", ""))
+    ranges = merge_ranges((ord(some[0]), ord(some[-1])) for some in getattr(step, "ranges", ()))
+    content = encode_words(end for some in ranges for end in some) + pad_to_word(what) + pad_to_word(by)
+    return encode_words([step.packed_kind, 4 + len(content) // 4, len(ranges) or len(what), len(by)]) + content
 
 
-def _example(example: Example) -> bytes:
-    text = utf8(example.shown)
-    # A number beyond float32 becomes infinite, and so is not equal to any logit of the engine.
+def _encode_example(example: Example) -> bytes:
+    text = encode_utf8(example.shown)
+    # A number beyond the range of float32 becomes infinite and thus differs from every logit of the engine.
     with np.errstate(over="ignore"):
         logits = np.array(example.logits, "<f4").tobytes()
-    return words([len(text), len(example.ids)]) + whole(text) + words(example.ids) + logits
+    return encode_words([len(text), len(example.ids)]) + pad_to_word(text) + encode_words(example.ids) + logits
 
 
-def _stated_sections(manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None) -> dict[int, bytes]:
-    """The sections that are made of a manifest: labels, rules, stop words, golden examples, channels and what is said
-    of labels of tokens; the vocabulary is a section of its own. Normal forms and marks may be those of a file."""
+def _manifest_sections(manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None) -> dict[int, bytes]:
+    """The sections that follow from a manifest: labels, rules, stop words, golden examples, channels and the tags; a
+    vocabulary of texts is encoded elsewhere. Normal forms and marks may be those of an existing file."""
     given, stops = manifest.input, tuple[str, ...]()
-    made: dict[int, bytes] = {Section.LABELS: strings(manifest.labels)}
+    made: dict[int, bytes] = {Section.LABELS: encode_strings(manifest.labels)}
     if not isinstance(given, TextInput):
-        from pocketrnn.bundle.packed_numbers import number_example, number_rules
+        from pocketrnn.bundle.packed_numbers import encode_number_example, encode_number_rules
 
-        made |= {Section.RULES: number_rules(given), Section.VOCABULARY: strings(given.channels)}
-        examples = map(number_example, manifest.sequences)
+        made |= {Section.RULES: encode_number_rules(given), Section.VOCABULARY: encode_strings(given.channels)}
+        examples = map(encode_number_example, manifest.sequences)
     else:
-        examples = map(_example, manifest.texts)
+        examples = map(_encode_example, manifest.texts)
         if isinstance(given.rules, TextRules):
-            made[Section.RULES], stops = _rules(given.rules), given.rules.stop_words
+            made[Section.RULES], stops = _encode_rules(given.rules), given.rules.stop_words
         else:
             from pocketrnn.bundle.packed_subwords import subwords_section
 
@@ -439,12 +439,16 @@ def _stated_sections(manifest: Manifest, forms: Forms | None = None, marks: Mark
         from pocketrnn.bundle.packed_tags import tags_section
 
         made[Section.TAGS] = tags_section(manifest, marks)
-    stated = {Section.TAGS: b"", Section.STOPS: strings(stops, looked_up=True), Section.EXAMPLES: b"".join(examples)}
+    stated = {
+        Section.TAGS: b"",
+        Section.STOPS: encode_strings(stops, looked_up=True),
+        Section.EXAMPLES: b"".join(examples),
+    }
     return {**stated, **made}
 
 
-def _stated_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
-    """The words of the header in front of what the program says, and those behind the number of golden examples."""
+def _header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
+    """The header words that follow from a manifest: those before the program's, and those after the example count."""
     limits, given = manifest.graph.limits or Limits(), manifest.input
     steps, channels = (None, 0) if isinstance(given, TextInput) else (given.steps, len(given.channels))
     first = [
@@ -457,12 +461,12 @@ def _stated_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
     return first, [int(limits.real_token is True), channels]
 
 
-def section_of(content: mmap.mmap, name: int) -> bytes:
-    """The bytes of a section of a packed file, by its number in `Section`."""
+def read_section(content: mmap.mmap, name: int) -> bytes:
+    """Read a section of a packed file, by its number in `Section`."""
     offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * name)
     return content[offset : offset + size]
 
 
 def header_words(content: mmap.mmap) -> list[int]:
-    """The words of the header from the number of labels on, up to the number of channels."""
+    """Read the header words from the number of labels to the number of channels."""
     return list(struct.unpack_from("<12I", content, _NUMBERS_AT))

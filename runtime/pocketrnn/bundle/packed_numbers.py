@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.bundle.manifest import NumberExample
-from pocketrnn.bundle.packed_strings import words
+from pocketrnn.bundle.packed_strings import encode_words
 from pocketrnn.numbers.number_input import NumberInput
 
-__all__ = ["number_example", "number_examples", "number_rules"]
+__all__ = ["decode_number_examples", "encode_number_example", "encode_number_rules"]
 
 _INTEGER_SCALE: Final = 1
 _MEAN: Final = 2
@@ -25,8 +25,8 @@ _PADDED_LEFT: Final = 64
 _TRAINING_RANGE: Final = 128
 
 
-def number_rules(rules: NumberInput) -> bytes:
-    """The section of the rules."""
+def encode_number_rules(rules: NumberInput) -> bytes:
+    """Encode the section of the rules."""
     members = (
         (_INTEGER_SCALE, rules.integer_scale),
         (_MEAN, rules.mean),
@@ -38,21 +38,21 @@ def number_rules(rules: NumberInput) -> bytes:
     flags = sum(flag for flag, value in members if value is not None)
     flags |= 0 if rules.pad_side is None else _PADDED
     flags |= _PADDED_LEFT if rules.pad_side == "left" else 0
-    head = words([flags, rules.steps or 0, rules.window or 0, rules.hop or rules.window or 0])
+    head = encode_words([flags, rules.steps or 0, rules.window or 0, rules.hop or rules.window or 0])
     numbers = [number for _, value in members for number in value or ()]
-    return head + struct.pack("<f", rules.pad_value) + _doubles(numbers)
+    return head + struct.pack("<f", rules.pad_value) + _encode_doubles(numbers)
 
 
-def _doubles(numbers: Sequence[float]) -> bytes:
+def _encode_doubles(numbers: Sequence[float]) -> bytes:
     return np.array(numbers, "<f8").tobytes()
 
 
-def number_examples(section: bytes, count: int, labels: int, channels: int) -> list[dict[str, Any]]:
-    """The golden examples of a file that the engine has opened, as classifier.json says them.
+def decode_number_examples(section: bytes, count: int, labels: int, channels: int) -> list[dict[str, Any]]:
+    """Decode the golden examples of a file that the engine has opened to members of classifier.json.
 
     Args:
-        section: that of the examples.
-        count: how many there are, each of so many `channels` and `labels`.
+        section: the section of the examples.
+        count: the number of examples, each with `channels` channels and `labels` labels.
     """
     examples, at = [], 0
     for _ in range(count):
@@ -61,15 +61,15 @@ def number_examples(section: bytes, count: int, labels: int, channels: int) -> l
         at += 8 + samples.nbytes
         logits = np.frombuffer(section, "<f4", labels, at)
         at += logits.nbytes
-        # The fewest digits that are the number again, as `export` writes them.
+        # The fewest digits that parse to the same number, as `export` writes them.
         rows = [[float(str(number)) for number in row] for row in samples]
         examples.append({"samples": rows, "logits": [float(str(number)) for number in logits]})
     return examples
 
 
-def number_example(example: NumberExample) -> bytes:
-    """One golden example, in the section of these."""
-    # A number beyond float32 becomes infinite, and so is not equal to any number of the engine.
+def encode_number_example(example: NumberExample) -> bytes:
+    """Encode one golden example for the section of the examples."""
+    # A number beyond the range of float32 becomes infinite and thus differs from every number of the engine.
     with np.errstate(over="ignore"):
         samples, logits = np.array(example.samples, "<f4"), np.array(example.logits, "<f4")
-    return words([0, len(samples)]) + samples.tobytes() + logits.tobytes()
+    return encode_words([0, len(samples)]) + samples.tobytes() + logits.tobytes()

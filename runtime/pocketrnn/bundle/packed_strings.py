@@ -1,4 +1,4 @@
-"""Words and strings of a packed file; docs/packed-format.md defines them."""
+"""Encodes words and strings for a packed file; docs/packed-format.md defines them."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["hash_end", "hash_of", "merged_ranges", "strings", "utf8", "whole", "words"]
+__all__ = ["encode_strings", "encode_utf8", "encode_words", "hash_string", "merge_ranges", "mix_hash", "pad_to_word"]
 
-# In the small form of strings, offsets of 16 bits count from that of every 64th string.
+# In the small form of strings, 16-bit offsets count from the offset of every 64th string.
 _BLOCK: Final = 64
 _SMALL_BITS: Final = 15
 
 
-def utf8(text: str) -> bytes:
-    # Half of a surrogate pair is written as if it were a character, which the engine reads so too.
+def encode_utf8(text: str) -> bytes:
+    # A lone surrogate is encoded like a character, and the engine decodes it so, too.
     return text.encode("utf-8", "surrogatepass")
 
 
-def words(numbers: Iterable[int]) -> bytes:
+def encode_words(numbers: Iterable[int]) -> bytes:
     return b"".join(struct.pack("<I", number & 0xFFFFFFFF) for number in numbers)
 
 
-def whole(content: bytes) -> bytes:
+def pad_to_word(content: bytes) -> bytes:
     return content + bytes(-len(content) % 4)
 
 
-def hash_of(string: bytes) -> int:
+def hash_string(string: bytes) -> int:
     made = 2166136261
     for byte in string:
         made = ((made ^ byte) * 16777619) & 0xFFFFFFFF
-    return hash_end(made)
+    return mix_hash(made)
 
 
-def hash_end(made: int) -> int:
-    """The last part of a hash, which spreads what its first part made."""
+def mix_hash(made: int) -> int:
+    """Mix the bits of a hash, as its final step."""
     made ^= made >> 15
     made = (made * 0x2C1B3C6D) & 0xFFFFFFFF
     return made ^ made >> 12
 
 
-def strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
-    """Strings by their numbers and, where they are looked up, a table of slots: the hash's rest, and the number + 1."""
-    encoded = [utf8(string) for string in strings]
+def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
+    """Encode strings by number and, with `looked_up`, a hash table of slots: the hash's low bits and number + 1."""
+    encoded = [encode_utf8(string) for string in strings]
     bits = (len(encoded) + 1).bit_length()
     slots = [0] * (len(encoded) * 4 // 3 + 1 if looked_up and encoded else 0)
     for number, string in enumerate(encoded):
-        made = hash_of(string)
+        made = hash_string(string)
         at = made * len(slots) >> 32 if slots else 0
         while slots and slots[at]:
             at = (at + 1) % len(slots)
@@ -58,15 +58,15 @@ def strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
     anchors = ends[::_BLOCK]
     offsets = ends - np.repeat(anchors, _BLOCK)[: len(ends)]
     small = bits <= _SMALL_BITS and int(offsets.max()) < 1 << 16
-    head = words([len(encoded), len(slots), bits, int(ends[-1]), int(small)])
+    head = encode_words([len(encoded), len(slots), bits, int(ends[-1]), int(small)])
     if small:
         tables = [anchors.astype("<u4"), offsets.astype("<u2"), (np.array(slots, np.int64) & 0xFFFF).astype("<u2")]
     else:
         tables = [ends.astype("<u4"), np.array(slots, "<u4")]
-    return head + b"".join(whole(table.tobytes()) for table in tables) + whole(b"".join(encoded))
+    return head + b"".join(pad_to_word(table.tobytes()) for table in tables) + pad_to_word(b"".join(encoded))
 
 
-def merged_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def merge_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     made: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
         if made and start <= made[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""The rules of subwords in a packed file; docs/packed-format.md, "Rules of subwords", defines them."""
+"""Subword rules in a packed file; docs/packed-format.md, "Rules of subwords", defines their form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.bundle.packed_codes import Cut, PatternKind, SubwordModel, SubwordOperation
-from pocketrnn.bundle.packed_strings import hash_end, merged_ranges, strings, utf8, whole, words
+from pocketrnn.bundle.packed_strings import (
+    encode_strings,
+    encode_utf8,
+    encode_words,
+    merge_ranges,
+    mix_hash,
+    pad_to_word,
+)
 from pocketrnn.bundle.packed_trie import pieces_trie
 from pocketrnn.text import SUBWORDS, Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import UNKNOWN_PENALTY, Bpe, Unigram, WholeWords, WordPiece
@@ -29,11 +36,11 @@ from pocketrnn.text.subword_steps import (
     SubwordStep,
     Surround,
     Table,
-    subword_steps_applied,
+    subword_steps_function,
 )
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
-__all__ = ["Forms", "normal_forms_of", "subwords_section", "with_model", "without_model"]
+__all__ = ["Forms", "read_normal_forms", "remove_model", "restore_model", "subwords_section"]
 
 _MODELS: Final = {
     WordPiece: SubwordModel.WORD_PIECE,
@@ -59,7 +66,7 @@ _PATTERNS: Final = {
     "deepseek": PatternKind.DEEPSEEK,
 }
 _SIDES: Final = {"left": 1, "right": 2, "both": 3}
-# Bits that are added to the digits of a pattern, or to how a word is cut.
+# Bits that are added to the digits of a pattern, or to the way in which a split cuts.
 _WITHOUT_CONTRACTIONS, _INVERTED, _GOES_ON = 4, 8, 16
 _ASCII: Final = 0x80
 _HANGUL: Final = range(0xAC00, 0xAC00 + 11172)
@@ -68,21 +75,21 @@ Forms = Callable[[Normalize], bytes]
 
 
 def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Forms | None = None) -> bytes:
-    """The section of the rules.
+    """Encode subword rules as the section of the rules.
 
     Args:
         rules: the rules.
         vocabulary: the tokens.
-        forms: what the operation of a normal form holds; by default, by this Python's tables.
+        forms: encodes a normal form's tables; by default, the tables of this Python's Unicode version.
 
     Example:
         >>> section = subwords_section(SubwordRules(WordPiece(), unknown_id=0), ["[UNK]", "un"])
         >>> int.from_bytes(section[:4], "little")
         4
     """
-    forms = forms or _normal_form
+    forms = forms or _encode_normal_form
     model = rules.model
-    prefix, suffix = utf8(getattr(model, "prefix", "")), utf8(getattr(model, "suffix", ""))
+    prefix, suffix = encode_utf8(getattr(model, "prefix", "")), encode_utf8(getattr(model, "suffix", ""))
     unknown = -1 if rules.unknown_id is None else rules.unknown_id
     head = [PACKED_TOKENIZERS[SUBWORDS], 0, 1, rules.max_tokens or 0, unknown, rules.empty_id, rules.padding_id, -1, -1]
     head += [rules.max_width or 0, rules.min_width or 0, int(rules.cut_side == "left"), int(rules.pad_side == "left")]
@@ -93,29 +100,34 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
     )
     flags |= int(not getattr(model, "exact", True)) << 3
     flags |= _RANKED if getattr(model, "ranks", ()) else 0
-    merges, slots, of_model = _model(rules, vocabulary)
-    trie = pieces_trie(_pieces(rules, vocabulary)) if isinstance(model, Unigram) else b""
+    merges, slots, of_model = _encode_model(rules, vocabulary)
+    trie = pieces_trie(_piece_ids(rules, vocabulary)) if isinstance(model, Unigram) else b""
     flags |= _TRIE if trie else 0
     more = [_MODELS[type(model)], flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
     more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
-    parts = [words([*head, *more]), whole(prefix), whole(suffix), words([*rules.first_ids, *rules.last_ids])]
-    parts += [words(sorted(rules.outside)), of_model, trie]
-    parts += [_operation(step, forms) for step in (*rules.steps, *rules.splits)]
-    steps = subword_steps_applied(rules.steps) if rules.steps else str
+    parts = [
+        encode_words([*head, *more]),
+        pad_to_word(prefix),
+        pad_to_word(suffix),
+        encode_words([*rules.first_ids, *rules.last_ids]),
+    ]
+    parts += [encode_words(sorted(rules.outside)), of_model, trie]
+    parts += [_encode_operation(step, forms) for step in (*rules.steps, *rules.splits)]
+    steps = subword_steps_function(rules.steps) if rules.steps else str
     early = {vocabulary[token.id]: token for token in rules.added if not token.after_steps}
     late = {
         vocabulary[token.id] if token.as_it_stands else steps(vocabulary[token.id]): token
         for token in rules.added
         if token.after_steps
     }
-    return b"".join([*parts, _finder(early), _finder(late)])
+    return b"".join([*parts, _encode_added_tokens(early), _encode_added_tokens(late)])
 
 
-def without_model(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of a packed file without what is large and stands in its rules: merges, ranks, scores and tables.
+def remove_model(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove from a packed file's document what its rules section holds: merges, ranks, scores and tables.
 
     Example:
-        >>> without_model({"text": {"model": {"kind": "bpe", "merges": [0, 1]}}})
+        >>> remove_model({"text": {"model": {"kind": "bpe", "merges": [0, 1]}}})
         {'text': {'model': {'kind': 'bpe'}}}
     """
     text = document["text"]
@@ -126,14 +138,14 @@ def without_model(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "text": made}
 
 
-def with_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapping[str, Any]:
-    """The same with them, from the section of the rules, which an engine has checked, of so many tokens."""
+def restore_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapping[str, Any]:
+    """Add to the document what `remove_model` removed, from a rules section that an engine has checked."""
     text = document.get("text")
     model = text.get("model") if isinstance(text, dict) else None
-    if not isinstance(text, dict) or not isinstance(model, dict) or not _is_of_subwords(section):
+    if not isinstance(text, dict) or not isinstance(model, dict) or not _is_subwords_section(section):
         return document
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
-    kind, at, given = more[0], _model_at(more), {}
+    kind, at, given = more[0], _model_offset(more), {}
     if kind == SubwordModel.PAIRS:
         rows = np.frombuffer(section, "<u4", 3 * more[8], at + 4).reshape(-1, 3)
         given = {"merges": rows[:, :2].reshape(-1).tolist()}
@@ -145,31 +157,35 @@ def with_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapp
     made = {**text, "model": {**model, **given}}
     steps = text.get("steps")
     if isinstance(steps, list) and any(isinstance(step, dict) and "table" in step for step in steps):
-        operations = _step_operations(section, tokens)
-        found = iter([_table_of(operation) for operation in operations if operation[0] == SubwordOperation.TABLE])
+        operations = _read_step_operations(section, tokens)
+        found = iter(
+            [_table_as_base64(operation) for operation in operations if operation[0] == SubwordOperation.TABLE]
+        )
         made["steps"] = [
             {**step, "table": next(found, "")} if isinstance(step, dict) and "table" in step else step for step in steps
         ]
     return {**document, "text": made}
 
 
-def _table_of(operation: tuple[int, int, int, bytes]) -> str:
+def _table_as_base64(operation: tuple[int, int, int, bytes]) -> str:
     _, units, size, content = operation
     return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 
 
-def normal_forms_of(section: bytes, tokens: int) -> Forms:
-    """The normal forms that a file holds, in their order: another Python's may follow another version of Unicode."""
-    found = (content for kind, _, _, content in _step_operations(section, tokens) if kind == SubwordOperation.NORMAL)
+def read_normal_forms(section: bytes, tokens: int) -> Forms:
+    """Read a file's normal forms, in their order; this Python's tables may be of another version of Unicode."""
+    found = (
+        content for kind, _, _, content in _read_step_operations(section, tokens) if kind == SubwordOperation.NORMAL
+    )
     return lambda _: next(found, b"")
 
 
-def _step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, int, bytes]]:
-    """The kind, a, b and the content of each step, from a section that an engine has checked."""
-    if not _is_of_subwords(section):
+def _read_step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, int, bytes]]:
+    """Read the kind, the numbers a and b, and the content of each step, from a section that an engine has checked."""
+    if not _is_subwords_section(section):
         return
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
-    at = _model_at(more)
+    at = _model_offset(more)
     if more[0] == SubwordModel.PAIRS:
         at += 4 + 12 * more[8] + 4 * more[9] + (4 * more[8] if more[1] & _RANKED else 0)
     elif more[0] == SubwordModel.SCORES:
@@ -182,24 +198,24 @@ def _step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, in
         at += 4 * size
 
 
-def _is_of_subwords(section: bytes) -> bool:
+def _is_subwords_section(section: bytes) -> bool:
     return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == PACKED_TOKENIZERS[SUBWORDS]
 
 
-def _model_at(more: Sequence[int]) -> int:
-    """Where what the model has begins."""
+def _model_offset(more: Sequence[int]) -> int:
+    """The offset of the model's content in the section, in bytes."""
     prefix, suffix, first, last, outside = more[3:8]
     return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
 
 
-def _pieces(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
-    """The pieces that the model can give, with their ids; an empty token is found nowhere."""
+def _piece_ids(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
+    """The pieces that the model can produce, with their ids; empty tokens are left out, since they never match."""
     outside = set(rules.outside)
     return {token: i for i, token in enumerate(vocabulary) if token and i not in outside}
 
 
-def _model(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[int, int, bytes]:
-    """How many merges and slots there are, and what stands in the section."""
+def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[int, int, bytes]:
+    """Encode the model: the number of merges, the number of slots, and the content of the section."""
     model, outside = rules.model, set(rules.outside)
     if isinstance(model, Unigram):
         least = min(score for i, score in enumerate(model.scores) if i not in outside)
@@ -216,62 +232,67 @@ def _model(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[int, int, by
     bits = (len(pairs) + 1).bit_length()
     slots = [0] * (2 * len(pairs) + 1 if pairs else 0)
     for number, (left, right) in enumerate(pairs):
-        made = hash_end((left * _HASHED_LEFT ^ right * _HASHED_RIGHT) & 0xFFFFFFFF)
+        made = mix_hash((left * _HASHED_LEFT ^ right * _HASHED_RIGHT) & 0xFFFFFFFF)
         at = made * len(slots) >> 32
         while slots[at]:
             at = (at + 1) % len(slots)
         slots[at] = (made << bits & 0xFFFFFFFF) | (number + 1)
-    content = words([bits, *(number for row in rows for number in row), *slots, *model.ranks])
+    content = encode_words([bits, *(number for row in rows for number in row), *slots, *model.ranks])
     return len(pairs), len(slots), content
 
 
-def _finder(tokens: Mapping[str, AddedToken]) -> bytes:
+def _encode_added_tokens(tokens: Mapping[str, AddedToken]) -> bytes:
     found = {text: token for text, token in tokens.items() if text}
     flags = [token.id | token.strip_left << 30 | token.strip_right << 31 for token in found.values()]
-    return strings(list(found), looked_up=True) + words(flags)
+    return encode_strings(list(found), looked_up=True) + encode_words(flags)
 
 
-def _set(ranges: Iterable[str]) -> bytes:
-    """A set of code points: how many ranges, those of ASCII as bits, and the ranges."""
-    made = merged_ranges((ord(some[0]), ord(some[-1])) for some in ranges)
+def _encode_ranges(ranges: Iterable[str]) -> bytes:
+    """Encode a set of code points: the number of ranges, the ASCII characters as a bit mask, and the ranges."""
+    made = merge_ranges((ord(some[0]), ord(some[-1])) for some in ranges)
     bits = sum(1 << code for start, end in made for code in range(start, min(end + 1, _ASCII)))
-    return words([len(made)]) + bits.to_bytes(16, "little") + words(end for some in made for end in some)
+    return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
 
 
-def _operation(step: SubwordStep | Split, forms: Forms) -> bytes:
-    kind, a, b, content = _parts_of(step, forms)
-    return words([kind, 4 + len(content) // 4, a, b]) + content
+def _encode_operation(step: SubwordStep | Split, forms: Forms) -> bytes:
+    kind, a, b, content = _operation_parts(step, forms)
+    return encode_words([kind, 4 + len(content) // 4, a, b]) + content
 
 
-def _parts_of(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, bytes]:
+def _operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, bytes]:
     match step:
         case Replace(what, by):
-            return SubwordOperation.REPLACE, len(utf8(what)), len(utf8(by)), whole(utf8(what)) + whole(utf8(by))
+            return (
+                SubwordOperation.REPLACE,
+                len(encode_utf8(what)),
+                len(encode_utf8(by)),
+                pad_to_word(encode_utf8(what)) + pad_to_word(encode_utf8(by)),
+            )
         case Keep(ranges, by) | Surround(ranges, by) | Fold(ranges, by=by):
             kind = SubwordOperation.KEEP if isinstance(step, Keep) else SubwordOperation.SURROUND
             if isinstance(step, Fold):
                 kind = SubwordOperation.FOLD if step.least == 1 else SubwordOperation.FOLD_RUNS
-            return kind, 0, len(utf8(by)), _set(ranges) + whole(utf8(by))
+            return kind, 0, len(encode_utf8(by)), _encode_ranges(ranges) + pad_to_word(encode_utf8(by))
         case LowercaseEach():
-            rows = _later_rows()
-            return SubwordOperation.LOWERCASE, len(rows), 0, words(number for row in rows for number in row)
+            rows = _later_capital_ranges()
+            return SubwordOperation.LOWERCASE, len(rows), 0, encode_words(number for row in rows for number in row)
         case Strip(sides, of):
-            points = _set(tuple(of)) if of else b""
+            points = _encode_ranges(tuple(of)) if of else b""
             return SubwordOperation.STRIP, _SIDES[sides], int(bool(of)), points
         case Prepend(text):
-            return SubwordOperation.PREPEND, 0, len(utf8(text)), whole(utf8(text))
+            return SubwordOperation.PREPEND, 0, len(encode_utf8(text)), pad_to_word(encode_utf8(text))
         case PrependTo(text, first):
-            return SubwordOperation.PREPEND_TO, int(first), len(utf8(text)), whole(utf8(text))
+            return SubwordOperation.PREPEND_TO, int(first), len(encode_utf8(text)), pad_to_word(encode_utf8(text))
         case Bytes():
             return SubwordOperation.BYTES, 0, 0, b""
         case Table():
-            return _table(step)
+            return _table_parts(step)
         case Normalize(form):
             return SubwordOperation.NORMAL, int(form.endswith("C")), 0, forms(step)
         case SplitAt(ranges, how):
-            return SubwordOperation.AT, _HOW[how], 0, _set(ranges)
+            return SubwordOperation.AT, _HOW[how], 0, _encode_ranges(ranges)
         case SplitAtText(text, how):
-            return SubwordOperation.AT_TEXT, len(utf8(text)), _HOW[how], whole(utf8(text))
+            return SubwordOperation.AT_TEXT, len(encode_utf8(text)), _HOW[how], pad_to_word(encode_utf8(text))
         case SplitAtRuns(runs, how, inverted):
             goes_on = any(run.ends_at or run.not_before or run.then for run in runs)
             flags = (_INVERTED if inverted else 0) + (_GOES_ON if goes_on else 0)
@@ -283,28 +304,30 @@ def _parts_of(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, b
             )
         case Pattern(name):
             digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)
-            return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(_set, step.sets))
+            return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(_encode_ranges, step.sets))
 
 
 def _pack_run(run: Run, goes_on: bool) -> bytes:
-    content = words([run.least, run.most or 0]) + _set(run.ranges) + _set(run.before)
+    content = encode_words([run.least, run.most or 0]) + _encode_ranges(run.ranges) + _encode_ranges(run.before)
     if not goes_on:
         return content
-    parts = b"".join(words([part.least, part.most or 0]) + _set(part.ranges) for part in run.then)
-    return content + _set(run.ends_at) + _set(run.not_before) + words([len(run.then)]) + parts
+    parts = b"".join(encode_words([part.least, part.most or 0]) + _encode_ranges(part.ranges) for part in run.then)
+    return (
+        content + _encode_ranges(run.ends_at) + _encode_ranges(run.not_before) + encode_words([len(run.then)]) + parts
+    )
 
 
-def _table(step: Table) -> tuple[int, int, int, bytes]:
+def _table_parts(step: Table) -> tuple[int, int, int, bytes]:
     size = struct.unpack_from("<I", step.charsmap)[0]
     texts = step.charsmap[4 + size :]
-    longest = max((len(utf8(text)) for text in step.kept), default=0)
-    more = words([int(bool(step.clusters)), longest]) + b"".join(map(_set, step.clusters))
-    kept = strings(list(dict.fromkeys(step.kept)), looked_up=True)
-    return SubwordOperation.TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + whole(texts) + more + kept
+    longest = max((len(encode_utf8(text)) for text in step.kept), default=0)
+    more = encode_words([int(bool(step.clusters)), longest]) + b"".join(map(_encode_ranges, step.clusters))
+    kept = encode_strings(list(dict.fromkeys(step.kept)), looked_up=True)
+    return SubwordOperation.TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + pad_to_word(texts) + more + kept
 
 
-def _later_rows() -> list[tuple[int, int, int]]:
-    """Ranges of capitals that the engine's own table does not have, and what is added to each."""
+def _later_capital_ranges() -> list[tuple[int, int, int]]:
+    """Ranges of capitals that the engine's own table lacks, each with the offset to its lowercase letters."""
     rows: list[tuple[int, int, int]] = []
     for code, small in sorted(LATER_CAPITALS.items()):
         added = (small - code) & 0xFFFFFFFF
@@ -316,9 +339,9 @@ def _later_rows() -> list[tuple[int, int, int]]:
 
 
 @lru_cache(maxsize=8)
-def _normal_form(step: Normalize) -> bytes:
-    """The table of a normal form: code points that are taken apart, the classes of those that combine, and pairs that
-    are joined. Hangul's are computed."""
+def _encode_normal_form(step: Normalize) -> bytes:
+    """Encode the tables of a Unicode normal form: decompositions, combining classes and composed pairs. Those of Hangul
+    are computed by the engine."""
     inert = {code for some in step.inert for code in range(ord(some[0]), ord(some[-1]) + 1)}
     apart: dict[int, list[int]] = {}
     classes: list[tuple[int, int, int]] = []
@@ -345,8 +368,13 @@ def _normal_form(step: Normalize) -> bytes:
     starts = np.cumsum([0, *map(len, apart.values())]).tolist()
     codes = [code for made in apart.values() for code in made]
     rows = zip([*apart, 0xFFFFFFFF], starts, strict=True)
-    # Jamo are joined without a row; and across what is left as it is, nothing is joined.
+    # Jamo are composed without a row, and composition stops at code points that are left as they are.
     least = min([*inert, *apart, *(first for first, _, _ in classes), *(code for _, code, _ in pairs), _HANGUL[0]])
-    head = words([least, len(apart), len(codes), len(classes), len(pairs)])
+    head = encode_words([least, len(apart), len(codes), len(classes), len(pairs)])
     tables = [(number for row in table for number in row) for table in (rows, classes, pairs)]
-    return head + (_set(step.inert) if step.inert else bytes(20)) + b"".join(map(words, tables)) + words(codes)
+    return (
+        head
+        + (_encode_ranges(step.inert) if step.inert else bytes(20))
+        + b"".join(map(encode_words, tables))
+        + encode_words(codes)
+    )

@@ -1,8 +1,8 @@
-"""Pieces as a trie in a packed file, which finds all that begin at one place of a text.
+"""Encodes pieces as a trie in a packed file, which finds all pieces that begin at one position of a text.
 
-docs/packed-format.md defines it. It is a double array (Aoe 1989): the child of a node for a byte stands at the node's
-base xor the byte, and names the byte. A piece that is alone below a node is named there; its other bytes are those of
-the vocabulary.
+docs/packed-format.md defines it. It is a double array (Aoe 1989): the child of a node for a byte is the unit at the
+node's base xor the byte, and stores the byte. A node with a single piece below it stores that piece's id; the
+piece's other bytes are in the vocabulary.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from pocketrnn.bundle.packed_strings import utf8, words
+from pocketrnn.bundle.packed_strings import encode_utf8, encode_words
 
 __all__ = ["pieces_trie"]
 
@@ -20,23 +20,23 @@ _ENDS: Final = 1 << 8
 _PIECE_SHIFT, _BASE_SHIFT = 8, 9
 _MOST_UNITS: Final = 1 << 22
 _ALL: Final = (1 << 256) - 1
-# A place for a node is looked for in the last so many blocks of 256: of T5's 32,100 pieces 7 in 1,000 stay empty.
+# A node is placed in one of this many last blocks of 256 units: with T5's 32,100 pieces, 7 units in 1,000 stay empty.
 _OPEN: Final = 2
 # Masks that select every other group of bits, for groups of 1, 2, 4 and so on.
 _GROUPS: Final = [sum(((1 << size) - 1) << at for at in range(0, 256, 2 * size)) for size in (1 << k for k in range(8))]
 
 
 class _Block:
-    """256 units: which of them are free, and which are the base of no node yet."""
+    """256 units: bit masks of the free units, and of the units that are not yet the base of a node."""
 
     def __init__(self, start: int) -> None:
         self.start, self.free, self.bases = start, _ALL, _ALL
 
-    def base_for(self, labels: Sequence[int]) -> int | None:
-        """The first base whose children for these labels are free."""
+    def find_base(self, labels: Sequence[int]) -> int | None:
+        """Find the first base whose children for these labels are free; None where there is none."""
         fitting = self.bases
         for label in labels:
-            fitting &= _moved(self.free, label)
+            fitting &= _permute_bits(self.free, label)
             if not fitting:
                 return None
         return (fitting & -fitting).bit_length() - 1
@@ -47,8 +47,8 @@ class _Block:
             self.free &= ~(1 << (base ^ label))
 
 
-def _moved(bits: int, label: int) -> int:
-    """Bit i of the result is bit i xor label."""
+def _permute_bits(bits: int, label: int) -> int:
+    """Permute 256 bits, so that bit i of the result is bit (i xor label) of `bits`."""
     for k, group in enumerate(_GROUPS):
         if label >> k & 1:
             bits = (bits & group) << (1 << k) | bits >> (1 << k) & group
@@ -56,16 +56,16 @@ def _moved(bits: int, label: int) -> int:
 
 
 def pieces_trie(pieces: Mapping[str, int]) -> bytes:
-    """The number of units, the base of the root, and the units; empty where such a trie cannot be made.
+    """Encode a trie: the number of units, the base of the root, and the units; empty where it cannot be made.
 
     Args:
-        pieces: the pieces, of which none is empty, and their ids, which are below 2^22.
+        pieces: the pieces, which are not empty, and their ids, which are below 2^22.
 
     Example:
         >>> len(pieces_trie({"un": 0, "able": 1}))
         1032
     """
-    encoded = sorted((utf8(piece), number) for piece, number in pieces.items())
+    encoded = sorted((encode_utf8(piece), number) for piece, number in pieces.items())
     # Byte 0 stands for the end of a piece.
     if not encoded or any(0 in piece for piece, _ in encoded):
         return b""
@@ -74,7 +74,7 @@ def pieces_trie(pieces: Mapping[str, int]) -> bytes:
 
     def placed(labels: Sequence[int]) -> int:
         for block in blocks:
-            if (base := block.base_for(labels)) is not None:
+            if (base := block.find_base(labels)) is not None:
                 block.take(base, labels)
                 return block.start + base
         blocks.append(_Block(len(units)))
@@ -83,11 +83,11 @@ def pieces_trie(pieces: Mapping[str, int]) -> bytes:
         return blocks[-1].start
 
     root = 0
-    # A node: which pieces are below it, how many bytes of them stand above it, and where its unit is.
+    # A node: the range of pieces below it, its depth in bytes, and the index of its unit.
     waiting = [(0, len(encoded), 0, -1)]
     while waiting:
         first, stop, depth, place = waiting.pop()
-        children = list(_children(encoded, first, stop, depth))
+        children = list(_find_children(encoded, first, stop, depth))
         base = placed([label for label, _, _ in children])
         if len(units) > _MOST_UNITS:
             return b""
@@ -101,13 +101,13 @@ def pieces_trie(pieces: Mapping[str, int]) -> bytes:
                 units[base ^ label] |= _PIECE | encoded[start][1] << _PIECE_SHIFT
             else:
                 waiting.append((start, end, depth + 1, base ^ label))
-    return words([len(units), root, *units])
+    return encode_words([len(units), root, *units])
 
 
-def _children(
+def _find_children(
     encoded: Sequence[tuple[bytes, int]], first: int, stop: int, depth: int
 ) -> Iterator[tuple[int, int, int]]:
-    """The next bytes of pieces, 0 for the end of one, and which of the pieces have each."""
+    """Find the next bytes of the pieces, 0 for the end of a piece, and the range of pieces that have each byte."""
     while first < stop:
         piece = encoded[first][0]
         label, start = piece[depth] if depth < len(piece) else 0, first

@@ -1,6 +1,6 @@
-"""Texts that are refused: of fewer or more token ids than the bundle's limits say, or of padding only, which the graph
-cannot take; and those that the native engine does not answer: they would take more memory or time than it allows, or
-whole numbers larger than it has."""
+"""Texts that are refused: those beyond the bundle's limits, with too few or too many token ids or with padding only,
+and those that the native engine does not answer, since they would take more memory or time than it allows, or larger
+integers than it has."""
 
 from __future__ import annotations
 
@@ -12,25 +12,36 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import LimitError
 
-__all__ = ["SKIP_THEM", "kinds_outside", "limit_error", "outside", "too_costly", "too_large", "with_text_named"]
+__all__ = [
+    "SKIP_THEM",
+    "beyond_limits_mask",
+    "limit_error",
+    "limit_faults",
+    "name_text_in_error",
+    "too_costly_error",
+    "too_large_error",
+]
 
 SKIP_THEM: Final = "skip such texts with on_error='skip'"
 
 
-def outside(limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int) -> NDArray[np.bool_]:
-    """Which texts the graph cannot take.
+def beyond_limits_mask(
+    limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int
+) -> NDArray[np.bool_]:
+    """Mark the texts that are beyond the limits of the graph.
 
     Args:
-        limits: the bundle's.
+        limits: the bundle's limits.
         ids: int64 [tokens of all texts], one text after the other.
         lengths: int64 [texts], how many ids each text has, at least 1.
-        padding_id: that of the text rules.
+        padding_id: the padding id of the text rules.
 
     Returns:
         bool [texts].
 
     Example:
-        >>> outside(Limits(min_tokens=2, real_token=True), np.array([5, 5, 1, 1, 1]), np.array([1, 2, 2]), 1).tolist()
+        >>> ids, lengths = np.array([5, 5, 1, 1, 1]), np.array([1, 2, 2])
+        >>> beyond_limits_mask(Limits(min_tokens=2, real_token=True), ids, lengths, 1).tolist()
         [True, False, True]
     """
     found: NDArray[np.bool_] = lengths < (limits.min_tokens or 1)
@@ -38,18 +49,18 @@ def outside(limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], 
         found |= lengths > limits.max_tokens
     if limits.real_token and len(lengths):
         starts, marks = np.cumsum(lengths) - lengths, np.flatnonzero(ids < 0)
-        # A pair is two texts with a mark between.
+        # A pair is two texts with a negative mark between them.
         starts = np.sort(np.concatenate([starts, marks + 1])) if len(marks) else starts
         without = ~np.logical_or.reduceat((ids != padding_id) & (ids >= 0), starts)
         found |= without.reshape(len(lengths), -1).any(1)
     return found
 
 
-def kinds_outside(limits: Limits) -> list[str]:
-    """The faults of the texts that `outside` finds, as ends of a sentence.
+def limit_faults(limits: Limits) -> list[str]:
+    """Describe the faults of the texts that `beyond_limits_mask` marks, as ends of a sentence.
 
     Example:
-        >>> kinds_outside(Limits(max_tokens=300, real_token=True))
+        >>> limit_faults(Limits(max_tokens=300, real_token=True))
         ['with too few or too many tokens', 'without a known word']
     """
     sized = limits.min_tokens is not None or limits.max_tokens is not None
@@ -59,27 +70,28 @@ def kinds_outside(limits: Limits) -> list[str]:
     ]
 
 
-def with_text_named(error: LimitError, text: str, otherwise: str = "") -> LimitError:
-    """An error of `limit_error`, `too_costly` or `too_large`, which name one text, for one of several texts.
+def name_text_in_error(error: LimitError, text: str, otherwise: str = "") -> LimitError:
+    """Replace "The text" by the name of one of several texts in an error of `limit_error`, `too_costly_error` or
+    `too_large_error`.
 
     Args:
-        error: an error of theirs.
-        text: which text it is, as the beginning of a sentence.
+        error: the error.
+        text: the name of the text, as the beginning of a sentence.
         otherwise: what else can be done about it, as the end of a sentence.
 
     Example:
-        >>> with_text_named(limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
+        >>> name_text_in_error(limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
         'Line 7 becomes 412 token ids, but news takes at most 300.'
     """
     remedy = f"{error.remedy.removesuffix('.')}, or {otherwise}." if otherwise else error.remedy
     return LimitError(error.problem.replace("The text", text, 1), remedy)
 
 
-def too_costly(name: str, row: str = "text") -> LimitError:
+def too_costly_error(name: str, row: str = "text") -> LimitError:
     """The error for a text or a sequence that would take more memory or time than the native engine allows.
 
     Example:
-        >>> too_costly("news").problem
+        >>> too_costly_error("news").problem
         'The text would take more memory or time of news than a file of its size may ask for.'
     """
     return LimitError(
@@ -88,11 +100,11 @@ def too_costly(name: str, row: str = "text") -> LimitError:
     )
 
 
-def too_large(name: str, row: str = "text") -> LimitError:
-    """The error for a text or a sequence that leads a packed file to a whole number beyond 32 bits.
+def too_large_error(name: str, row: str = "text") -> LimitError:
+    """The error for a text or a sequence for which a packed file computes an integer beyond 32 bits.
 
     Example:
-        >>> too_large("news").problem
+        >>> too_large_error("news").problem
         'The text leads news to a whole number that 32 bits do not hold, and a packed file has no others.'
     """
     return LimitError(
@@ -102,12 +114,12 @@ def too_large(name: str, row: str = "text") -> LimitError:
 
 
 def limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
-    """The error for a text that `outside` finds.
+    """The error for a text that `beyond_limits_mask` marks.
 
     Args:
-        name: what the classifier is called.
-        limits: the bundle's.
-        tokens: how many ids the text has. If these are neither too few nor too many, all are the padding's.
+        name: the classifier's name.
+        limits: the bundle's limits.
+        tokens: how many ids the text has. If these are neither too few nor too many, all of them are padding.
 
     Example:
         >>> limit_error("news", Limits(max_tokens=300), 412).problem
@@ -116,7 +128,7 @@ def limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
         'The text holds no known word, and news takes none such.'
     """
     becomes = f"The text becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"
-    if limits.allow(tokens):
+    if limits.allows_length(tokens):
         return LimitError(
             f"The text holds no known word, and {name} takes none such.", "Give one with a word of its vocabulary."
         )

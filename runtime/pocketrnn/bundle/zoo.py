@@ -7,16 +7,16 @@ import os
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.hub import SCHEME, address_of, downloaded
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, near_bundle
+from pocketrnn.bundle.hub import SCHEME, download_bundle, parse_address
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, suggest_near_bundle
 from pocketrnn.errors import BundleError, InputError
 
 __all__ = ["bundle_folder", "shipped_classifiers"]
 
-# Data only: a folder for each classifier, which holds its bundle in the folder `bundle`. It has no __init__.py, so that
-# several distributions may put classifiers into it.
+# Data only: each classifier has a folder with its bundle in the folder `bundle`. There is no __init__.py, so that
+# several distributions can add classifiers.
 _ZOO: Final = "pocketrnn_zoo"
-# Classifiers of a distribution of their own, and how it is installed. Their data is for non-commercial use.
+# Classifiers that are installed from another distribution, and how. Their data is for non-commercial use.
 _APART: Final = dict.fromkeys(
     ("ag_news", "ag_news-small"),
     "Install it from a clone of the repository: pip install ./trained. Its data is for non-commercial use.",
@@ -39,14 +39,14 @@ def shipped_classifiers() -> dict[str, Path]:
 def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
     """The folder of a bundle, given by its path, by the name of a shipped classifier, or by an address on a model hub.
 
-    A folder that holds a bundle comes before a shipped classifier of that name. Nothing in the bundle is read here.
-    The repository at an address is downloaded if it is not there yet.
+    A folder that holds a bundle comes before a shipped classifier of that name. The bundle's files are not read here.
+    The repository at an address is downloaded unless it is cached.
 
     Raises:
-        InputError: it is neither a string nor a path, or no address of a repository.
-        MissingExtraError: it is an address, and the hub's library is not installed.
-        BundleError: there is no such folder, and no shipped classifier has that name, or it is of a distribution that
-            is not installed.
+        InputError: the argument is neither a string nor a path, or is not a valid address of a repository.
+        MissingExtraError: the argument is an address, and the hub's library is not installed.
+        BundleError: neither a folder nor a shipped classifier has that name, or the classifier's distribution is not
+            installed.
 
     Example:
         >>> bundle_folder("runs/news").as_posix()
@@ -61,7 +61,7 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
         )
     given = os.fspath(path_or_name)
     if given.startswith(SCHEME):
-        return downloaded(address_of(given))
+        return download_bundle(parse_address(given))
     if "://" in given:
         raise BundleError(
             f"{given} is an address, and a bundle is read from this machine or from a model hub.",
@@ -80,7 +80,7 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
     names = f"names a shipped classifier ({', '.join(shipped)})" if shipped else "names a shipped classifier (none is)"
     raise BundleError(
         f"{given!r} is neither a folder nor {names.removeprefix('names ')}.",
-        near_bundle(folder, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
+        suggest_near_bundle(folder, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )
 
 

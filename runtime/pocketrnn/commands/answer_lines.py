@@ -1,4 +1,4 @@
-"""The lines that `pocketrnn classify` writes for texts and sequences of numbers, and how it reads these from lines."""
+"""Formats the lines that `pocketrnn classify` writes for texts and sequences of numbers, and parses its input lines."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT
 from pocketrnn.commands.standard_streams import json_line
-from pocketrnn.commands.terminal import one_line
-from pocketrnn.errors import InputError, shown
+from pocketrnn.commands.terminal import escape_line
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from pocketrnn.answers import Answers
 
-__all__ = ["Wanted"]
+__all__ = ["AnswerFormat"]
 
 _EXAMPLES: Final = {"rows": "[[0.1, 9.8], [0.2, 9.7]]", "tokens or ids": '["oil", "prices"] or [17, 254]'}
-# So many characters of a sequence's JSON stand beside the answer.
+# How many characters of a sequence's JSON are shown beside the answer.
 _SHOWN: Final = 60
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The parts of an answer that are shown, and how.
+class AnswerFormat:
+    """The format of input and answer lines: which parts of an answer are shown, and how.
 
     Attributes:
-        answers: what the classifier's logits mean.
-        top: how many labels.
-        by_threshold: whether the labels that reach their threshold are shown, and no others.
-        threshold: one for all labels; None for those that the bundle keeps.
+        answers: the meaning of the classifier's logits.
+        top: how many labels to show.
+        by_threshold: whether only the labels that reach their threshold are shown.
+        threshold: one for all labels; None for the bundle's own thresholds.
         as_json: whether an answer is a JSON object.
-        explains: whether the words are shown that decided.
-        lists: what a JSON list holds that is given in place of a text: `tokens or ids`; or `rows` of numbers. `pairs`
-            for two texts with a tab between.
+        explains: whether the words that decided are shown.
+        lists: the content of an input line: None for a text, `tokens or ids` or `rows` of numbers for a JSON list of
+            these, `pairs` for two texts with a tab between.
     """
 
     answers: Answers
@@ -45,43 +45,44 @@ class Wanted:
     explains: bool
     lists: str | None = None
 
-    def input_of(self, text: str, which: str) -> Any:
-        """The input of the classifier for a line of text; `which` is the beginning of a sentence about it.
+    def parse_input(self, text: str, which: str) -> Any:
+        """Parse a line of text to the classifier's input; `which` names the line at the beginning of an error.
 
         Raises:
-            InputError: it is not a JSON list, or not two texts.
+            InputError: the line is not a JSON list, or not two texts.
         """
         if self.lists is None:
             return text
         if self.lists == "pairs":
             parts = tuple(text.split("\t"))
             if len(parts) != 2:
-                what = f"{which} is {shown(text, 40)}, not two texts with a tab between."
+                what = f"{which} is {short_repr(text, 40)}, not two texts with a tab between."
                 raise InputError(what, "Give both texts, with a tab between.")
             return parts
-        from pocketrnn.tables.recordings import no_number
+        from pocketrnn.tables.recordings import parse_json_constant
 
         try:
-            values = json.loads(text, parse_constant=no_number)
+            values = json.loads(text, parse_constant=parse_json_constant)
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, list):
             raise InputError(
-                f"{which} is {shown(text, 40)}, not a JSON list of {self.lists}.", f"Write {_EXAMPLES[self.lists]}."
+                f"{which} is {short_repr(text, 40)}, not a JSON list of {self.lists}.",
+                f"Write {_EXAMPLES[self.lists]}.",
             )
         return values
 
     def named(self, text: str) -> str:
-        """The text, or the begin of a sequence's JSON, that stands beside its answer."""
+        """The text, or the beginning of a sequence's JSON, that is shown beside its answer."""
         return text if self.lists != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
     def line(self, name: str, answer: Any) -> str:
-        """The answer for one text, or for a sequence or window of that name, as a line without its end: a prediction or
-        values."""
+        """Format one answer, a prediction or values, as a line without a line break; `name` is the text, or the name of
+        a sequence or window."""
         kind = "sequence" if self.lists == "rows" else "text"
         # A pair's two texts are two columns, or two members.
         texts = name.split("\t") if self.lists == "pairs" else [name]
-        named, columns = dict(zip((kind, SECOND_TEXT), texts, strict=False)), list(map(one_line, texts))
+        named, columns = dict(zip((kind, SECOND_TEXT), texts, strict=False)), list(map(escape_line, texts))
         if self.answers.gives_values:
             values = [round(float(value), DECIMALS) for value in answer]
             if self.as_json:
@@ -94,8 +95,8 @@ class Wanted:
             return json_line({**named, **likeliest, "top": pairs})
         if self.by_threshold:
             # One column of labels and one of probabilities, however many there are.
-            labels = LABEL_SEPARATOR.join(one_line(label) for label, _ in top)
+            labels = LABEL_SEPARATOR.join(escape_line(label) for label, _ in top)
             figures = [probability for _, probability in top] or [answer.probability]
             return "\t".join((labels, LABEL_SEPARATOR.join(f"{figure:.4f}" for figure in figures), *columns))
-        answers = (f"{one_line(label)}\t{probability:.4f}" for label, probability in top)
+        answers = (f"{escape_line(label)}\t{probability:.4f}" for label, probability in top)
         return "\t".join((*answers, *columns))

@@ -7,7 +7,7 @@ from typing import IO
 import click
 
 from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import arriving_lines, say
+from pocketrnn.commands.standard_streams import print_text, read_arriving_lines
 
 __all__ = ["bench"]
 
@@ -39,19 +39,19 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
       pocketrnn bench ag_news headlines.txt
     """
     from pocketrnn.benchmark import bench as measured
-    from pocketrnn.benchmark import markdown
+    from pocketrnn.benchmark import markdown_table
     from pocketrnn.bundle import manifest as manifests
-    from pocketrnn.bundle.packed_file import is_packed
+    from pocketrnn.bundle.packed_file import is_packed_file
     from pocketrnn.bundle.zoo import bundle_folder
     from pocketrnn.engines.native import NativeEngine
 
     folder = bundle_folder(bundle)
-    manifest = NativeEngine(folder).manifest if is_packed(folder) else manifests.read(folder)
+    manifest = NativeEngine(folder).manifest if is_packed_file(folder) else manifests.read_manifest(folder)
     manifest.check_one_text("what is measured is the time of")
     if texts is None:
         external = manifest.text.rules.tokenizer == "external"
         examples = [list(example.ids) if external else example.text for example in manifest.texts]
         given = examples * max(1, 1000 // max(1, len(examples)))
     else:
-        given = [text for lines in arriving_lines(texts) for text in lines]
-    say(markdown(measured(bundle, given, rounds=rounds, threads=threads)))
+        given = [text for lines in read_arriving_lines(texts) for text in lines]
+    print_text(markdown_table(measured(bundle, given, rounds=rounds, threads=threads)))

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.answer_lines import Wanted
+from pocketrnn.commands.answer_lines import AnswerFormat
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.file_options import FileOptions, file_options
-from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, say, standard_input
+from pocketrnn.commands.standard_streams import (
+    open_standard_input,
+    print_text,
+    read_arriving_fragments,
+    read_arriving_lines,
+)
 from pocketrnn.errors import InputError, LimitError
 
 if TYPE_CHECKING:
@@ -183,23 +188,23 @@ def classify(
       pocketrnn classify -b ag_news --input-format jsonl --text-column headline < headlines.jsonl
     """
     from pocketrnn.classifier import Classifier, answers_of
-    from pocketrnn.commands.labels_reached import check_separable
+    from pocketrnn.commands.labels_reached import check_labels_separable
     from pocketrnn.text.text_input import TextInput
 
     _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
     classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), among)
     answers, of_texts = answers_of(classifier), isinstance(classifier.manifest.input, TextInput)
     others = (files.are_given, top, threshold is not None, explains, as_stream, sequence_column)
-    if _tags(classifier, texts, others, (as_json, as_conll, as_tokens)):
+    if _answer_tags(classifier, texts, others, (as_json, as_conll, as_tokens)):
         return
     if not of_texts:
-        from pocketrnn.commands.classify_recordings import check_options, classify_recordings
+        from pocketrnn.commands.classify_recordings import check_recording_options, classify_recordings
 
         if as_stream or explains or as_tokens or threshold is not None:
             raise click.UsageError("--stream, --explain, --tokens and --threshold are for texts.")
-        check_options(classifier, files, sequence_column, top)
+        check_recording_options(classifier, files, sequence_column, top)
     else:
-        _check_of_texts(classifier, files, sequence_column, as_json=as_json)
+        _check_text_options(classifier, files, sequence_column, as_json=as_json)
     by_threshold = of_texts and (
         threshold is not None or (top is None and not explains and classifier.thresholds is not None)
     )
@@ -209,21 +214,21 @@ def classify(
         classify_file(classifier, files, top or 1, by_threshold=by_threshold, threshold=threshold)
         return
     if by_threshold and not as_json:
-        check_separable(answers, "use --json")
+        check_labels_separable(answers, "use --json")
     # A threshold chooses among all labels.
     top = len(classifier.labels) if by_threshold else top or 1
     if not answers.gives_values:
         answers.check_top(top)
     pairs = classifier.manifest.of_two_texts and not as_tokens
     kind = "tokens or ids" if as_tokens else "pairs" if pairs else None if of_texts else "rows"
-    texts = _as_one_pair(texts) if pairs else texts
-    wanted = Wanted(answers, top, by_threshold, threshold, as_json, explains, kind)
+    texts = _join_pair(texts) if pairs else texts
+    wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, kind)
     if files.input:
         classify_recordings(classifier, files, wanted, sequence_column)
     elif as_stream:
         _answer_fragments(classifier, texts, wanted)
     elif texts:
-        _answer(classifier, texts, wanted, "Text" if of_texts else "Sequence")
+        _answer_texts(classifier, texts, wanted, "Text" if of_texts else "Sequence")
     else:
         _answer_lines(classifier, wanted)
 
@@ -238,10 +243,10 @@ def _check_options(
     as_stream: bool,
     as_tokens: bool,
 ) -> None:
-    """Refuse options that exclude each other, whatever the classifier takes.
+    """Refuse options that exclude each other, for any kind of classifier.
 
     Raises:
-        click.UsageError: two of them do.
+        click.UsageError: two options exclude each other.
     """
     if files.are_given and (texts or as_stream or as_tokens or explains):
         raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
@@ -253,11 +258,13 @@ def _check_options(
         raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
 
 
-def _check_of_texts(classifier: Classifier, files: FileOptions, sequence_column: str | None, *, as_json: bool) -> None:
-    """Refuse options that a bundle of texts, or of one text, has no use for.
+def _check_text_options(
+    classifier: Classifier, files: FileOptions, sequence_column: str | None, *, as_json: bool
+) -> None:
+    """Refuse options that make no sense for a bundle that takes texts, or only one text.
 
     Raises:
-        click.UsageError: one is given.
+        click.UsageError: such an option is given.
     """
     if sequence_column is not None:
         raise click.UsageError(f"--sequence-column is for sequences of numbers, and {classifier.name} takes texts.")
@@ -271,18 +278,20 @@ def _check_of_texts(classifier: Classifier, files: FileOptions, sequence_column:
         raise click.UsageError("--second-text-column is for files; see --input.")
 
 
-def _as_one_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Two texts as one pair, with a tab between."""
+def _join_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Join two texts to one pair, with a tab between."""
     return ("\t".join(texts),) if len(texts) == 2 and not any("\t" in text for text in texts) else texts
 
 
 def _choose_labels(classifier: Classifier, labels: str | None) -> Classifier:
-    """With the labels alone that --among names."""
+    """Restrict the classifier to the labels that --among names."""
     return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
 
 
-def _tags(classifier: Classifier, texts: Sequence[str], given: Sequence[object], how: tuple[bool, bool, bool]) -> bool:
-    """Whether the labels are of tokens: then all is answered. None of the options is `given` that are not for these."""
+def _answer_tags(
+    classifier: Classifier, texts: Sequence[str], given: Sequence[object], how: tuple[bool, bool, bool]
+) -> bool:
+    """Answer all texts if the bundle labels tokens, and return whether it does; `given` are options not for these."""
     as_json, as_conll, as_tokens = how
     if not classifier.manifest.output.of_tokens:
         if as_conll:
@@ -297,57 +306,61 @@ def _tags(classifier: Classifier, texts: Sequence[str], given: Sequence[object],
     if as_conll and as_json:
         raise click.UsageError("--json and --conll exclude each other.")
     lists = "tokens or ids" if as_tokens else None
-    wanted = Wanted(answers_of(classifier), 1, False, None, as_json, False, lists)
+    wanted = AnswerFormat(answers_of(classifier), 1, False, None, as_json, False, lists)
     classify_tags(classifier, texts, wanted, as_conll=as_conll)
     return True
 
 
-def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: Wanted) -> None:
+def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: AnswerFormat) -> None:
     stream = classifier.stream()
-    for fragment in fragments or arriving_fragments(standard_input()):
-        say(wanted.line(fragment, stream.push(fragment, wanted.top)))
+    for fragment in fragments or read_arriving_fragments(open_standard_input()):
+        print_text(wanted.line(fragment, stream.push(fragment, wanted.top)))
 
 
-def _answer_lines(classifier: Classifier, wanted: Wanted) -> None:
-    stdin = standard_input()
+def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
+    stdin = open_standard_input()
     if stdin.isatty():
         what = "sequences, a JSON list on each line" if wanted.lists == "rows" else "texts, one a line"
         what = "pairs of texts, one a line, with a tab between" if wanted.lists == "pairs" else what
-        say(f"Reading {what}, until Ctrl-D.", err=True)
+        print_text(f"Reading {what}, until Ctrl-D.", err=True)
     answered = 0
-    for lines in arriving_lines(stdin):
-        _answer(classifier, lines, wanted, "Line", answered)
+    for lines in read_arriving_lines(stdin):
+        _answer_texts(classifier, lines, wanted, "Line", answered)
         answered += len(lines)
 
 
-def _answer(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: str, before: int = 0) -> None:
-    """Answer texts or sequences, each a `kind` of which `before` came before these.
+def _answer_texts(
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int = 0
+) -> None:
+    """Answer texts or sequences; messages count them as `kind`, from `before` + 1.
 
     Raises:
-        InputError: one cannot be answered. Those before it are answered first.
+        InputError: one of them cannot be answered. Those before it are answered first.
     """
-    from pocketrnn.bundle.refused_texts import with_text_named
+    from pocketrnn.bundle.refused_texts import name_text_in_error
     from pocketrnn.classifier import logits_until_refused
 
     if wanted.explains:
-        _explain(classifier, texts, wanted, kind, before)
+        _explain_texts(classifier, texts, wanted, kind, before)
         return
-    given = _all_given(classifier, texts, wanted, kind, before)
+    given = _parse_inputs(classifier, texts, wanted, kind, before)
     logits, error = logits_until_refused(classifier, given)
     rows = wanted.answers.answered(logits, wanted.top)
     answers = [wanted.line(wanted.named(text), row) for text, row in zip(texts, rows, strict=False)]
     # One write: click flushes after each.
     if answers:
-        say("\n".join(answers))
+        print_text("\n".join(answers))
     if error is not None:
-        raise with_text_named(error, f"{kind} {before + len(rows) + 1}")
+        raise name_text_in_error(error, f"{kind} {before + len(rows) + 1}")
 
 
-def _all_given(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: str, before: int) -> Sequence[Any]:
-    """The inputs of the classifier, one for each line.
+def _parse_inputs(
+    classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int
+) -> Sequence[Any]:
+    """Parse each line to an input of the classifier.
 
     Raises:
-        InputError: one is not a list of tokens, ids or rows that it takes, where these are given. Those before it are
+        InputError: a line is not a valid list of tokens, ids or rows, where lists are expected. The lines before it are
             answered first.
     """
     if wanted.lists is None:
@@ -357,10 +370,10 @@ def _all_given(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kin
     for index, text in enumerate(texts):
         which = f"{kind} {before + index + 1}"
         try:
-            given.append(wanted.input_of(text, which))
+            given.append(wanted.parse_input(text, which))
             check(given[-1])
         except InputError as error:
-            _answer(classifier, texts[:index], wanted, kind, before)
+            _answer_texts(classifier, texts[:index], wanted, kind, before)
             row = "The sequence" if wanted.lists == "rows" else "The text"
             problem = error.problem.replace(row, which, 1)
             problem = problem if problem.startswith(which) else f"{which}: {problem}"
@@ -368,18 +381,18 @@ def _all_given(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kin
     return given
 
 
-def _explain(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: str, before: int) -> None:
-    """As `_answer`, one text after the other, with the words that decided."""
-    from pocketrnn.bundle.refused_texts import with_text_named
+def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int) -> None:
+    """Answer one text after the other like `_answer_texts`, with the words that decided."""
+    from pocketrnn.bundle.refused_texts import name_text_in_error
     from pocketrnn.commands.explained import coloured_line, explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     coloured = on_terminal and not wanted.as_json and wanted.lists is None
     line_of = coloured_line if coloured else explanation_as_json
     for index, text in enumerate(texts):
-        given = wanted.input_of(text, f"{kind} {before + index + 1}")
+        given = wanted.parse_input(text, f"{kind} {before + index + 1}")
         try:
             explanation = classifier.explain(given)
         except LimitError as error:
-            raise with_text_named(error, f"{kind} {before + index + 1}") from None
-        say(line_of(text, explanation))
+            raise name_text_in_error(error, f"{kind} {before + index + 1}") from None
+        print_text(line_of(text, explanation))

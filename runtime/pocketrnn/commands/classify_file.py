@@ -1,4 +1,4 @@
-"""The rows of a file classified: every row is written again, with its label and probability."""
+"""Classifies the rows of a file: every row is written again, with its label and probability."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
-from pocketrnn.bundle.folder import file_written_whole, near_file
-from pocketrnn.bundle.refused_texts import with_text_named
-from pocketrnn.classifier import Classifier, answers_of, kinds_refused, logits_of_batches, refusal
+from pocketrnn.bundle.folder import suggest_near_file, write_whole_file
+from pocketrnn.bundle.refused_texts import name_text_in_error
+from pocketrnn.classifier import Classifier, answers_of, kinds_refused, logits_of_batches, refusal_error
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, answer_columns
-from pocketrnn.commands.labels_reached import check_separable
-from pocketrnn.commands.standard_streams import standard_output
-from pocketrnn.errors import InputError, OutputError, shown
+from pocketrnn.commands.labels_reached import check_labels_separable
+from pocketrnn.commands.standard_streams import open_standard_output
+from pocketrnn.errors import InputError, OutputError, short_repr
 from pocketrnn.tables.encodings import as_utf8
-from pocketrnn.tables.reader import read, with_second_texts
-from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, kind_of
-from pocketrnn.tables.writer import write
+from pocketrnn.tables.reader import add_second_texts, read_batches
+from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, file_kind
+from pocketrnn.tables.writer import write_rows
 
-__all__ = ["answers_written", "classify_file"]
+__all__ = ["classify_file", "open_answer_output"]
 
 _STREAM: Final = "-"
 # In seconds. A bar for less time than this would be gone before it is read.
@@ -43,17 +43,17 @@ _BAR_EVERY: Final = 0.2
 def classify_file(
     classifier: Classifier, files: FileOptions, top: int, *, by_threshold: bool = False, threshold: float | None = None
 ) -> None:
-    """Classify a file of rows into another, a few thousand rows at a time.
+    """Classify the rows of a file and write them to another file, a few thousand rows at a time.
 
     Args:
-        classifier: gives the labels.
-        files: what is read and written.
+        classifier: the classifier that gives the labels.
+        files: the files to read and write.
         top: how many labels to give. The columns of the second label end in `_2`, those of the third in `_3`.
-        by_threshold: give the labels that reach their threshold, which may be none, instead: in one column.
-        threshold: one for all labels; None for those that the bundle keeps.
+        by_threshold: give instead, in one column, the labels that reach their threshold, which may be none.
+        threshold: one for all labels; None for the bundle's own thresholds.
 
     Raises:
-        InputError: an option, a file or a row cannot be used. No output file is written then.
+        InputError: an option, a file or a row cannot be used. The output file is not written then.
         MissingExtraError: a file is Parquet, and pyarrow is not installed.
     """
     if classifier.manifest.text.rules.tokenizer == "external":
@@ -66,40 +66,40 @@ def classify_file(
     answers.check_top(top)
     given, destination = files.input or _STREAM, files.output or _STREAM
     with contextlib.ExitStack() as stack:
-        # First: of a file that is missing, nothing else is wrong.
-        stream = stack.enter_context(_opened(given))
-        kind = kind_of(given, files.input_format, "--input-format")
+        # Opened first: a missing file is reported before any other error.
+        stream = stack.enter_context(_open_input(given))
+        kind = file_kind(given, files.input_format, "--input-format")
         to_stdout = destination == _STREAM
         written = kind if to_stdout and files.output_format is None else None
         if written is None:
-            written = kind_of(destination, files.output_format, "--output-format")
+            written = file_kind(destination, files.output_format, "--output-format")
         if by_threshold and written in DELIMITERS:
-            check_separable(answers, "write JSON Lines: --output-format jsonl")
+            check_labels_separable(answers, "write JSON Lines: --output-format jsonl")
         names = answer_columns(files, top)
-        size, status = _size(stream), _status(stream)
+        size, status = _regular_file_size(stream), _file_status(stream)
         if kind == "parquet" and size is None:
-            stream = stack.enter_context(_on_disk(stream))
+            stream = stack.enter_context(_copy_to_disk(stream))
         name = "Standard input" if given == _STREAM else given
         source = RowSource(name, kind, size, on_error=files.on_error)
         added = [name for pair in names for name in pair]
         if kind != "parquet":
             stream = as_utf8(stream, name, files.encoding)
-        batches = read(stream, source, files.text_column, live=size is None, added=added)
+        batches = read_batches(stream, source, files.text_column, live=size is None, added=added)
         if classifier.manifest.of_two_texts:
-            batches = with_second_texts(batches, source, files.second_text_column or SECOND_TEXT)
-        sink = stack.enter_context(answers_written(destination, written, status, force=files.force))
+            batches = add_second_texts(batches, source, files.second_text_column or SECOND_TEXT)
+        sink = stack.enter_context(open_answer_output(destination, written, status, force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
             columns_of = (
-                partial(_labels_reached, answers, names[0], threshold)
+                partial(_reached_label_columns, answers, names[0], threshold)
                 if by_threshold
-                else partial(_likeliest, answers, names)
+                else partial(_likeliest_label_columns, answers, names)
             )
-            answered = _answered(classifier, batches, columns_of, source, progress)
-            write(sink, written, answered, files.text_column, flush=to_stdout)
-    _tell_passed_over(source, kinds_refused(classifier))
+            answered = _answer_batches(classifier, batches, columns_of, source, progress)
+            write_rows(sink, written, answered, files.text_column, flush=to_stdout)
+    _report_passed_over(source, kinds_refused(classifier))
 
 
-def _tell_passed_over(source: RowSource, kinds_of_text: list[str]) -> None:
+def _report_passed_over(source: RowSource, kinds_of_text: list[str]) -> None:
     if passed_over := source.left_out + source.without_text + source.without_answer:
         kinds = " or ".join(kinds_of_text)
         beyond = f", {source.without_answer:,} {kinds}" if source.without_answer else ""
@@ -110,7 +110,7 @@ def _tell_passed_over(source: RowSource, kinds_of_text: list[str]) -> None:
         )
 
 
-def _answered(
+def _answer_batches(
     classifier: Classifier,
     batches: Iterator[RowBatch],
     columns_of: Callable[[NDArray[np.float32], list[int]], list[Column]],
@@ -129,35 +129,36 @@ def _answered(
     with contextlib.closing(logits_of_batches(classifier, texts(), on_error="skip")) as answers:
         for logits in answers:
             batch = waiting.popleft()
-            without = _without_answer(classifier, logits, batch, source, before)
+            without = _rows_without_answer(classifier, logits, batch, source, before)
             yield batch, columns_of(logits, without)
             before += len(batch.texts)
             progress.show(batch.read)
 
 
-def _without_answer(
+def _rows_without_answer(
     classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, before: int
 ) -> list[int]:
-    """The indices of a batch's rows that have no text, or one that the graph cannot take, which `source` counts.
+    """The indices of a batch's rows without a text, or with a text beyond the graph's limits; `source` counts the
+    latter.
 
     Args:
-        classifier: who answered.
-        logits: float32 [rows, labels], with NaN for texts that the graph cannot take.
+        classifier: the classifier that answered.
+        logits: float32 [rows, labels], with NaN for texts beyond the graph's limits.
         batch: the rows.
-        source: where they come from.
-        before: how many rows the batches before had.
+        source: the source of the rows.
+        before: the number of rows in the batches before this one.
 
     Raises:
-        LimitError: there is such a text, and such rows are refused.
+        LimitError: a text is beyond the graph's limits, and such rows are refused.
     """
     beyond = sorted(set(np.flatnonzero(np.isnan(logits[:, 0])).tolist()) - set(batch.without_text))
     if not beyond:
         return batch.without_text
-    # If rows are refused, none is left out before this one, so that its number is known.
+    # If rows are refused, no row was left out before this one, so that its number is known.
     first, text = beyond[0], batch.texts[beyond[0]]
-    which = f"Row {before + first + 1}" if source.on_error == "raise" else f"The text {shown(text, 40)}"
-    error = with_text_named(
-        refusal(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip"
+    which = f"Row {before + first + 1}" if source.on_error == "raise" else f"The text {short_repr(text, 40)}"
+    error = name_text_in_error(
+        refusal_error(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip"
     )
     if source.on_error == "raise":
         raise error
@@ -166,12 +167,11 @@ def _without_answer(
     return sorted({*batch.without_text, *beyond})
 
 
-def _labels_reached(
+def _reached_label_columns(
     answers: Answers, names: tuple[str, str], threshold: float | None, logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
-    """The labels that reach their threshold, and their probabilities; where none does, the largest probability.
-
-    Where several labels can be right, they are lists. Else the label of a text that none is given to is empty.
+    """The columns of the labels that reach their threshold and of their probabilities; where none does, the label is
+    empty and the probability is the largest one. With sigmoid, where several labels can be right, both hold lists.
     """
     probabilities = answers.probabilities(logits)
     reached = answers.reached(probabilities, threshold)
@@ -190,11 +190,11 @@ def _labels_reached(
     return [Column(names[0], given, False, is_list), Column(names[1], shown, True, is_list)]
 
 
-def _likeliest(
+def _likeliest_label_columns(
     answers: Answers, names: Sequence[tuple[str, str]], logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
     rows, labels = np.arange(len(logits)), answers.labels
-    # By logit, not by probability: if logits are large, several labels of a row have the probability 1.0.
+    # Sorted by logit and not by probability: with large logits, several labels of a row have the probability 1.0.
     order = logits.argmax(1)[:, None] if len(names) == 1 else np.argsort(-logits, axis=1, kind="stable")
     rounded = answers.probabilities(logits).astype(np.float64).round(DECIMALS)
     columns = []
@@ -209,7 +209,7 @@ def _likeliest(
 
 
 @contextlib.contextmanager
-def _opened(name: str) -> Iterator[IO[bytes]]:
+def _open_input(name: str) -> Iterator[IO[bytes]]:
     if name == _STREAM:
         if sys.stdin is None:
             raise InputError("Standard input is closed.", "Name a file with --input.")
@@ -219,13 +219,13 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
         stream = Path(name).open("rb")  # noqa: SIM115 - closed below
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        near = near_file(Path(name)) if isinstance(error, FileNotFoundError) else ""
+        near = suggest_near_file(Path(name)) if isinstance(error, FileNotFoundError) else ""
         raise InputError(f"{name} cannot be read: {reason}.", near or "Check the file's name and its rights.") from None
     with stream:
         yield stream
 
 
-def _status(stream: IO[bytes]) -> os.stat_result | None:
+def _file_status(stream: IO[bytes]) -> os.stat_result | None:
     """The system's record of the stream's file; None for a stream without one."""
     try:
         return os.fstat(stream.fileno())
@@ -233,15 +233,15 @@ def _status(stream: IO[bytes]) -> os.stat_result | None:
         return None
 
 
-def _size(stream: IO[bytes]) -> int | None:
+def _regular_file_size(stream: IO[bytes]) -> int | None:
     """The bytes of a regular file; None for a pipe or a terminal."""
-    status = _status(stream)
+    status = _file_status(stream)
     return status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
 
 
 @contextlib.contextmanager
-def _on_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
-    """A copy of the stream in a file: Parquet is read from its end."""
+def _copy_to_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Copy the stream to a temporary file, since Parquet is read from its end."""
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(stream, copy)
         copy.seek(0)
@@ -249,35 +249,35 @@ def _on_disk(stream: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def answers_written(
+def open_answer_output(
     destination: str, kind: Kind, read_from: os.stat_result | None, *, force: bool
 ) -> Iterator[IO[bytes]]:
-    """The stream that answers are written to: a file, which is written as a whole or not at all, or standard output.
+    """Open the output for answers: a file, which is written as a whole or not at all, or standard output.
 
     Args:
         destination: the file; `-` is standard output.
-        kind: what kind of file it becomes.
-        read_from: the system's record of what is read, which must not be written; None where there is none.
-        force: replace a file that is there.
+        kind: the format of the output.
+        read_from: the system's record of the input file, which must not be overwritten; None where there is none.
+        force: replace a file that exists.
 
     Raises:
-        OutputError: it is the file that is read, exists already, or is a terminal, which shows no Parquet.
+        OutputError: the output is the input file, exists already, or is Parquet for a terminal.
 
     Example:
-        >>> with answers_written("labelled.csv", "csv", None, force=False) as stream:
+        >>> with open_answer_output("labelled.csv", "csv", None, force=False) as stream:
         ...     _ = stream.write(b"text,label\\n")
     """
     if destination != _STREAM:
         path = Path(destination)
         if read_from is not None and path.exists() and os.path.samestat(read_from, path.stat()):
             raise OutputError(f"{destination} is the file that is read.", "Choose another output file.")
-        with file_written_whole(path, force=force) as file:
+        with write_whole_file(path, force=force) as file:
             yield file
         return
-    out = standard_output()
+    out = open_standard_output()
     if kind == "parquet" and out.isatty():
         raise OutputError("Parquet cannot be shown on a terminal.", "Name a file with --output.")
-    status = _status(out)
+    status = _file_status(out)
     regular = read_from is not None and stat.S_ISREG(read_from.st_mode)
     if regular and status is not None and os.path.samestat(read_from, status):  # type: ignore[arg-type]
         raise OutputError("Standard output is the file that is read.", "Choose another output file.")
@@ -295,7 +295,7 @@ class _Progress:
         self._shown = False
 
     def show(self, read: int) -> None:
-        """Show that `read` of the source's size is done, if the bar is due."""
+        """Show that `read` bytes of the source's size are done, if the bar is due."""
         now = time.monotonic()
         if self._hidden or now - self._start < _BAR_AFTER or now - self._last < _BAR_EVERY:
             return

@@ -1,4 +1,4 @@
-"""Files of recordings classified: an answer for each window or sequence, as lines or as a table."""
+"""Classifies files of recordings: an answer for each window or sequence, as lines or as a table."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ import click
 import numpy as np
 
 from pocketrnn.classifier import Classifier, logits_of_steps
-from pocketrnn.commands.answer_lines import Wanted
-from pocketrnn.commands.classify_file import answers_written
+from pocketrnn.commands.answer_lines import AnswerFormat
+from pocketrnn.commands.classify_file import open_answer_output
 from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_columns
-from pocketrnn.commands.standard_streams import say
+from pocketrnn.commands.standard_streams import print_text
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
-from pocketrnn.tables.recordings import columns_of, parted, recording_of
-from pocketrnn.tables.rows import Column, CsvRows, RowBatch, kind_of
-from pocketrnn.tables.writer import Answered, write
+from pocketrnn.tables.recordings import read_columns, rows_by_sequence, stack_channels
+from pocketrnn.tables.rows import Column, CsvRows, RowBatch, file_kind
+from pocketrnn.tables.writer import Answered, write_rows
 
-__all__ = ["check_options", "classify_recordings"]
+__all__ = ["check_recording_options", "classify_recordings"]
 
 _SEQUENCES_AT_A_TIME: Final = 256
 
-# Some sequences of a file: what each is called, and the answer to it.
+# Some sequences of a file: the name of each, and its answer.
 _Some = tuple[list[str], list[Any]]
 
 
-def check_options(classifier: Classifier, files: FileOptions, by: str | None, top: int | None) -> None:
-    """Refuse options that a classifier of sequences of numbers has no use for.
+def check_recording_options(classifier: Classifier, files: FileOptions, by: str | None, top: int | None) -> None:
+    """Refuse options that make no sense for a classifier of sequences of numbers.
 
     Args:
-        classifier: who answers.
-        files: the options of files.
-        by: the column that says which sequence a row is of.
+        classifier: the classifier that answers.
+        files: the options for files.
+        by: the column that names the sequence of each row.
         top: how many labels an answer has.
 
     Raises:
-        click.UsageError, InputError: there is one.
+        click.UsageError, InputError: such an option is given.
     """
     if classifier.manifest.output.activation == "values" and top not in (None, 1):
         raise click.UsageError(f"--top is for labels, and {classifier.name} gives values.")
@@ -54,42 +54,42 @@ def check_options(classifier: Classifier, files: FileOptions, by: str | None, to
         raise click.UsageError("--output is for a file: name the one to read with --input.")
 
 
-def classify_recordings(classifier: Classifier, files: FileOptions, wanted: Wanted, by: str | None) -> None:
-    """Answer the sequences of a file: lines for people or JSON; or a table, in a file that is written whole or not at
-    all.
+def classify_recordings(classifier: Classifier, files: FileOptions, wanted: AnswerFormat, by: str | None) -> None:
+    """Answer the sequences of a file, as readable lines or JSON, or as a table in a file that is written whole or not
+    at all.
 
     Args:
-        classifier: who answers.
-        files: the file of a recording, with a column for each channel; and where the answers go.
-        wanted: what an answer shows.
-        by: the column that says which sequence a row is of; None where the file is one recording.
+        classifier: the classifier that answers.
+        files: the file of a recording, with a column for each channel; and where the answers are written.
+        wanted: the format of an answer.
+        by: the column that names the sequence of each row; None where the file is one recording.
 
     Raises:
         InputError: a sequence or a file cannot be used.
     """
     to_stdout = files.output in (None, "-")
-    answered = _of_file(classifier, files, wanted, by)
+    answered = _answer_file(classifier, files, wanted, by)
     if to_stdout and files.output_format is None:
         for names, answers in answered:
             for name, answer in zip(names, answers, strict=True):
-                say(wanted.line(name, answer))
+                print_text(wanted.line(name, answer))
         return
     if wanted.as_json:
         raise click.UsageError("--json is for lines on standard output; for a table, see --output-format.")
     destination = files.output or "-"
-    kind = kind_of(destination, files.output_format, "--output-format")
+    kind = file_kind(destination, files.output_format, "--output-format")
     # A file that cannot be read is refused by its reader.
     read_from = None
     with contextlib.suppress(OSError, ValueError):
         read_from = Path(str(files.input)).stat()
     windows = by is None and classifier.manifest.numbers.window is not None
-    table = _as_table(answered, by or ("window" if windows else "sequence"), files, wanted)
-    with answers_written(destination, kind, read_from, force=files.force) as stream:
-        write(stream, kind, table, by or "sequence", flush=to_stdout)
+    table = _answers_as_table(answered, by or ("window" if windows else "sequence"), files, wanted)
+    with open_answer_output(destination, kind, read_from, force=files.force) as stream:
+        write_rows(stream, kind, table, by or "sequence", flush=to_stdout)
 
 
-def _columns(answers: Sequence[Any], files: FileOptions, wanted: Wanted) -> list[Column]:
-    """Answers as columns of a table: a label and its probability, for each of the first ones; or the values."""
+def _answers_as_columns(answers: Sequence[Any], files: FileOptions, wanted: AnswerFormat) -> list[Column]:
+    """Format answers as columns of a table: label and probability for each of the top labels; or the values."""
     if wanted.answers.gives_values:
         by_name = zip(wanted.answers.labels, np.array(answers).T.tolist(), strict=True)
         return [Column(name, [round(value, DECIMALS) for value in column], True) for name, column in by_name]
@@ -101,12 +101,12 @@ def _columns(answers: Sequence[Any], files: FileOptions, wanted: Wanted) -> list
     return made
 
 
-def _of_file(classifier: Classifier, files: FileOptions, wanted: Wanted, by: str | None) -> Iterator[_Some]:
-    """The answers to a file: to each window of a recording, or to each sequence."""
+def _answer_file(classifier: Classifier, files: FileOptions, wanted: AnswerFormat, by: str | None) -> Iterator[_Some]:
+    """Answer each window of a recording, or each sequence of a file."""
     rules, name = classifier.manifest.numbers, str(files.input)
-    kind = kind_of(name, files.input_format, "--input-format")
-    columns = columns_of(name, kind, [*rules.channels, *([by] if by is not None else [])])
-    recording = recording_of(columns, rules.channels, name)
+    kind = file_kind(name, files.input_format, "--input-format")
+    columns = read_columns(name, kind, [*rules.channels, *([by] if by is not None else [])])
+    recording = stack_channels(columns, rules.channels, name)
     if by is None and rules.window is not None:
         windows = iter(classifier.recording(recording, top=wanted.top))
         while some := list(itertools.islice(windows, _SEQUENCES_AT_A_TIME)):
@@ -114,7 +114,7 @@ def _of_file(classifier: Classifier, files: FileOptions, wanted: Wanted, by: str
         return
     parts = [(name, recording)]
     if by is not None:
-        parts = [(value, recording[rows]) for value, rows in parted(columns[by])]
+        parts = [(value, recording[rows]) for value, rows in rows_by_sequence(columns[by])]
     for start in range(0, len(parts), _SEQUENCES_AT_A_TIME):
         some_parts = parts[start : start + _SEQUENCES_AT_A_TIME]
         prepared = []
@@ -127,10 +127,10 @@ def _of_file(classifier: Classifier, files: FileOptions, wanted: Wanted, by: str
         yield [label for label, _ in some_parts], wanted.answers.answered(logits, wanted.top)
 
 
-def _as_table(answered: Iterator[_Some], first: str, files: FileOptions, wanted: Wanted) -> Answered:
-    """A row for each sequence or window: what it is called, under `first`, then the answer."""
+def _answers_as_table(answered: Iterator[_Some], first: str, files: FileOptions, wanted: AnswerFormat) -> Answered:
+    """Format answers as rows of a table: the name of each sequence or window in the column `first`, then its answer."""
     for names, answers in answered:
-        columns = _columns(answers, files, wanted)
+        columns = _answers_as_columns(answers, files, wanted)
         if first in (column.name for column in columns):
             raise InputError(
                 f"Two columns would be called {first!r}: that of the sequences, and one of the answers.",

@@ -1,6 +1,6 @@
-"""The `pocketrnn` command: its group, its exit statuses, and the commands that other packages bring.
+"""The `pocketrnn` command: its group, its exit statuses, and the commands that other packages add.
 
-A command that needs more than the runtime belongs to the package that it needs. It is imported when it is asked for.
+A command that needs more than the runtime is part of the package that it needs, and is imported when it is used.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import click
 from pocketrnn import __version__
 from pocketrnn.commands.bench import bench
 from pocketrnn.commands.classify import classify
-from pocketrnn.commands.command import as_options, lines_at_the_end
+from pocketrnn.commands.command import lines_for_end, translate_to_options
 from pocketrnn.commands.inspect import inspect
 from pocketrnn.commands.push import push
-from pocketrnn.commands.standard_streams import give_up, give_up_stdout, replace_closed_stderr, tell
-from pocketrnn.commands.terminal import one_line
-from pocketrnn.commands.termination import ended_by_signals
+from pocketrnn.commands.standard_streams import discard_stdout, discard_stream, print_line, replace_closed_stderr
+from pocketrnn.commands.terminal import escape_line
+from pocketrnn.commands.termination import raise_on_signals
 from pocketrnn.commands.verify import verify
 from pocketrnn.errors import (
     CompressionError,
@@ -37,12 +37,12 @@ from pocketrnn.errors import (
     Terminated,
     did_you_mean,
     first_line,
-    require,
+    require_module,
 )
 
 __all__ = ["main"]
 
-# A command that another package brings: the module that holds it under its name, and the extra that installs it.
+# The commands of other packages: the module that defines the command, and the extra that installs it.
 _BROUGHT: Final = {
     "train": ("pocketrnn_training.commands.train", "train"),
     "evaluate": ("pocketrnn_training.commands.evaluate", "train"),
@@ -56,30 +56,30 @@ _USES: Final = ("classify", "verify", "inspect", "bench", "push")
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
-# The most characters of an error's line. A name or a value that was given can be as long as a command line, 128 kB.
+# The largest length of an error's line in characters. A user's name or value can be as long as a command line, 128 kB.
 _LONGEST_LINE: Final = 2000
 
 
-class _Failed(click.ClickException):
-    """A PocketRNNError as click shows its own: `Error: ...` on stderr, no traceback."""
+class _CommandError(click.ClickException):
+    """A PocketRNNError shown like click's own errors: `Error: ...` on stderr, without a traceback."""
 
     def __init__(self, error: PocketRNNError, command: click.Command | None = None, after: Sequence[str] = ()) -> None:
-        message = as_options(str(error), command)
+        message = translate_to_options(str(error), command)
         # The messages of these two are tables of several lines; every other message is one line.
         lines = message.split("\n") if isinstance(error, (CompressionError, ParityError)) else [message]
-        super().__init__("\n".join(map(_as_line, lines)))
+        super().__init__("\n".join(map(_limit_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
         self._after = after
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Write the error to standard error, and what is told after it."""
+        """Write the error to standard error, and then the lines that follow it."""
         super().show(file)
         for line in self._after:
-            tell(line, err=True)
+            print_line(line, err=True)
 
 
-class _WrongUsage(click.UsageError):
-    """Wrong usage in one line, where click shows three."""
+class _OneLineUsageError(click.UsageError):
+    """A usage error on one line, where click writes three."""
 
     def __init__(self, error: click.UsageError) -> None:
         message = error.format_message()
@@ -87,7 +87,7 @@ class _WrongUsage(click.UsageError):
             known = [name for p in error.ctx.command.get_params(error.ctx) for name in (*p.opts, *p.secondary_opts)]
             options = [name for name in known if name.startswith("-")]
             message = f"No such option {error.option_name}. {did_you_mean(error.option_name, options)}".strip()
-        super().__init__(_as_line(message), error.ctx)
+        super().__init__(_limit_line(message), error.ctx)
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the line to standard error."""
@@ -97,25 +97,25 @@ class _WrongUsage(click.UsageError):
         click.echo(f"Error: {message} See {path} --help.", file=file or sys.stderr)
 
 
-def _as_line(message: str) -> str:
-    """A message that no name in it makes a second line, or longer than a screen: its begin and its end, the remedy."""
-    line = one_line(message)
+def _limit_line(message: str) -> str:
+    """Make a message one line of limited length: of a longer one, its beginning and its end, which is the remedy."""
+    line = escape_line(message)
     half = _LONGEST_LINE // 2
     return line if len(line) <= _LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
 
 
 @contextlib.contextmanager
-def _usage_in_one_line() -> Iterator[None]:
+def _shorten_usage_errors() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        # `pocketrnn` alone is an error of click's too, which shows the help.
+        # `pocketrnn` without a command is a usage error in click, too, which shows the help.
         if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        raise _WrongUsage(error) from None
+        raise _OneLineUsageError(error) from None
 
 
-class _Commands(click.Group):
+class _CommandGroup(click.Group):
     """The runtime's commands, and those of the other packages that are installed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -123,7 +123,7 @@ class _Commands(click.Group):
         return sorted([*super().list_commands(ctx), *brought])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands that use a classifier, then those that make one."""
+        """Write the commands that use a classifier, then those that make one."""
         names = set(self.list_commands(ctx))
         groups = {"Use a classifier": _USES, "Make one": tuple(_BROUGHT)}
         groups["Other commands"] = tuple(sorted(names - {*_USES, *_BROUGHT}))
@@ -134,13 +134,13 @@ class _Commands(click.Group):
                     formatter.write_dl([(name, c.get_short_help_str(80)) for name, c in commands if c is not None])
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _usage_in_one_line():
+        with _shorten_usage_errors():
             return super().make_context(*args, **kwargs)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        # click looks among its own commands only, and before its version 8.4 nowhere.
+        # click suggests only the group's own commands, and before version 8.4 none at all.
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             suggestion = did_you_mean(name, {*self.commands, *_BROUGHT})
@@ -152,9 +152,9 @@ class _Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         module, extra = _BROUGHT[cmd_name]
         try:
-            command: click.Command = getattr(require(module, extra), cmd_name.replace("-", "_"))
+            command: click.Command = getattr(require_module(module, extra), cmd_name.replace("-", "_"))
         except MissingExtraError as error:
-            raise _Failed(error) from None
+            raise _CommandError(error) from None
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -162,58 +162,58 @@ class _Commands(click.Group):
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            raise SystemExit(_status_unwritten(error)) from None
+            raise SystemExit(_report_write_error(error)) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with ended_by_signals(), _usage_in_one_line():
+            with raise_on_signals(), _shorten_usage_errors():
                 given = super().invoke(ctx)
-            for line in lines_at_the_end(ctx):
-                tell(line, err=True)
+            for line in lines_for_end(ctx):
+                print_line(line, err=True)
             return given
         except PocketRNNError as error:
             name = ctx.invoked_subcommand
             command = None if name is None else self.get_command(ctx, name)
-            raise _Failed(error, command, lines_at_the_end(ctx)) from error
+            raise _CommandError(error, command, lines_for_end(ctx)) from error
         except KeyboardInterrupt:
-            tell("Interrupted.", err=True)
+            print_line("Interrupted.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
-            give_up_stdout()
+            discard_stdout()
             raise click.exceptions.Exit(_PIPE_CLOSED) from None
         except OSError as error:
             # An error without a file name comes from standard output.
             if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
-                give_up_stdout()
-                raise _Failed(_unwritten(error)) from error
-            raise _Failed(_unforeseen(error)) from error
+                discard_stdout()
+                raise _CommandError(_write_error(error)) from error
+            raise _CommandError(_unexpected_error(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit, Terminated):
             raise
         # A user's module may raise what is not an Exception.
         except BaseException as error:
-            raise _Failed(_unforeseen(error)) from error
+            raise _CommandError(_unexpected_error(error)) from error
 
 
-def _unwritten(error: OSError) -> OutputError:
+def _write_error(error: OSError) -> OutputError:
     problem = f"The answer cannot be written: {error.strerror}."
     if error.errno == errno.ENOSPC:
         problem = "There is no room to write the answer."
     return OutputError(problem, "Free some space, or write it elsewhere.")
 
 
-def _status_unwritten(error: OSError) -> int:
-    """The exit status where something could not be written outside of a command: an error, or the help."""
+def _report_write_error(error: OSError) -> int:
+    """Report an error or help text that could not be written outside a command, and return the exit status."""
     if isinstance(error.__context__, click.ClickException):
-        give_up(sys.stderr)
+        discard_stream(sys.stderr)
         return error.__context__.exit_code
-    give_up_stdout()
-    failed = _Failed(_unwritten(error))
-    tell(f"Error: {failed.message}", err=True)
+    discard_stdout()
+    failed = _CommandError(_write_error(error))
+    print_line(f"Error: {failed.message}", err=True)
     return failed.exit_code
 
 
-def _unforeseen(error: BaseException) -> PocketRNNError:
-    """The message for an error that nobody foresaw. In Python's development mode it is raised, for its traceback."""
+def _unexpected_error(error: BaseException) -> PocketRNNError:
+    """Convert an unexpected error. In Python's development mode it is raised instead, for its traceback."""
     if isinstance(error, MemoryError):
         return PocketRNNError("There is not enough memory for this.", "Give less at a time, or use a larger machine.")
     if isinstance(error, OSError) and error.filename is not None:
@@ -236,7 +236,7 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-@click.group("pocketrnn", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("pocketrnn", cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="pocketrnn %(version)s")
 def main() -> None:
     """Recurrent text classifiers: trained in PyTorch, exported with a proof, run without PyTorch.

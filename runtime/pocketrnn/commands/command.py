@@ -15,12 +15,12 @@ from pocketrnn.tables.encodings import UTF8, check_encoding
 __all__ = [
     "Command",
     "Text",
-    "as_options",
     "column_option",
+    "command_examples",
     "encoding_option",
-    "examples_of",
-    "lines_at_the_end",
-    "told_at_the_end",
+    "lines_for_end",
+    "tell_at_end",
+    "translate_to_options",
 ]
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
@@ -34,28 +34,28 @@ _ALSO_IN_PYTHON: Final = re.compile(
 )
 
 
-# Where a context of click keeps the lines that are told at the end.
+# The key in a click context's `meta` for the lines that are written at the end.
 _AT_THE_END: Final = "pocketrnn.lines_at_the_end"
 
 
-def told_at_the_end(line: str) -> bool:
-    """Have a line told when the command ends, after its error where it has one; False where no command is run.
+def tell_at_end(line: str) -> bool:
+    """Write a line when the command ends, after its error if it fails; return False where no command is running.
 
     Example:
-        >>> told_at_the_end("Note: cell 3 is not run")
+        >>> tell_at_end("Note: cell 3 is not run")
         False
     """
     context = click.get_current_context(silent=True)
     if context is not None:
-        lines_at_the_end(context).append(line)
+        lines_for_end(context).append(line)
     return context is not None
 
 
-def lines_at_the_end(context: click.Context) -> list[str]:
-    """The lines that are told when the command ends.
+def lines_for_end(context: click.Context) -> list[str]:
+    """The lines that are written when the command ends.
 
     Example:
-        >>> lines_at_the_end(click.Context(click.Command("export")))
+        >>> lines_for_end(click.Context(click.Command("export")))
         []
     """
     lines: list[str] = context.meta.setdefault(_AT_THE_END, [])
@@ -63,13 +63,13 @@ def lines_at_the_end(context: click.Context) -> list[str]:
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """An argument that is text and no path. Bytes that the locale could not decode stand in it as surrogates: they are
-    read as UTF-8, whatever the locale, or refused."""
+    """An argument that is text and not a path. Bytes that the locale could not decode arrive as surrogates: they are
+    decoded as UTF-8 with any locale, or refused."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The text that was typed; click's own error where it is not UTF-8."""
+        """Convert an argument to text; raise click's own error where it is not UTF-8."""
         text = str(value)
         try:
             text.encode()
@@ -78,19 +78,19 @@ class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
                 return os.fsencode(text).decode()
             except UnicodeDecodeError as error:
                 self.fail(f"{text!a} is not UTF-8 (byte {error.start + 1}). Convert it, as with iconv.", param, ctx)
-            # Half of a surrogate pair, which Windows lets be typed.
+            # A lone surrogate, which can be typed on Windows.
             except UnicodeEncodeError:
                 return text
         return text
 
 
 def column_option(name: str, help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
-    """The option that names a column of a file: `--text-column`, by default `text`."""
+    """Make the option for a column of a file, such as `--text-column`, which is `text` by default."""
     return click.option(f"--{name}-column", type=Text(), default=name, show_default=True, metavar="NAME", help=help)
 
 
 def encoding_option(help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
-    """The option that names the encoding of files of text: `--encoding`, by default UTF-8."""
+    """Make the option `--encoding` for the encoding of text files, which is UTF-8 by default."""
     return click.option(
         "--encoding",
         type=Text(),
@@ -106,8 +106,8 @@ class Command(click.Command):
     """A command with its options in groups.
 
     Args:
-        groups: the title of each group and the names of its options, in the order of the help. The option `help`
-            stands with the last group. An option that no group names is added to the last one too.
+        groups: the title of each group and the names of its options, in the order of the help. The last group also
+            gets the option `help` and every option that no group names.
 
     Example:
         >>> command = Command("classify", params=[click.Option(["--top"])], groups={"Options": ["top"]})
@@ -120,7 +120,7 @@ class Command(click.Command):
         self.groups = dict(groups or {"Options": ()})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Wrong usage names this command's help, also where click's parser does not know the command."""
+        """Parse the arguments, and give usage errors this command's context where click's parser did not."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -128,12 +128,12 @@ class Command(click.Command):
             raise
 
     def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The first paragraph, the examples, and the rest."""
-        first, _, rest = _prose(self).partition("\n\n")
+        """Write the first paragraph, the examples, and the rest."""
+        first, _, rest = _help_without_examples(self).partition("\n\n")
         with formatter.indentation():
             formatter.write_paragraph()
             formatter.write_text(first)
-        if examples := examples_of(self):
+        if examples := command_examples(self):
             with formatter.section(_EXAMPLES.removesuffix(":")):
                 formatter.write_text("\b\n" + "\n".join(examples))
         if rest:
@@ -142,14 +142,14 @@ class Command(click.Command):
                 formatter.write_text(rest)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The options, group by group."""
-        for title, parameters in self.grouped(ctx).items():
+        """Write the options, group by group."""
+        for title, parameters in self.options_by_group(ctx).items():
             records = [record for p in parameters if (record := p.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
 
-    def grouped(self, ctx: click.Context) -> dict[str, list[click.Option]]:
+    def options_by_group(self, ctx: click.Context) -> dict[str, list[click.Option]]:
         """The options of each group, in the order of the help."""
         by_name = {p.name: p for p in self.get_params(ctx) if isinstance(p, click.Option)}
         found = {title: [by_name.pop(name) for name in names] for title, names in self.groups.items()}
@@ -157,31 +157,31 @@ class Command(click.Command):
         return found
 
 
-def examples_of(command: click.Command) -> list[str]:
-    """The lines of a command's examples, as they are typed."""
-    examples = _help(command).partition(f"{_EXAMPLES}\n")[2]
+def command_examples(command: click.Command) -> list[str]:
+    """The example lines in a command's help, as a user types them."""
+    examples = _clean_help(command).partition(f"{_EXAMPLES}\n")[2]
     return [line[2:] for line in examples.splitlines()]
 
 
-def _prose(command: click.Command) -> str:
+def _help_without_examples(command: click.Command) -> str:
     """The help without its examples."""
-    return _help(command).partition(f"\b\n{_EXAMPLES}\n")[0].strip()
+    return _clean_help(command).partition(f"\b\n{_EXAMPLES}\n")[0].strip()
 
 
-def _help(command: click.Command) -> str:
+def _clean_help(command: click.Command) -> str:
     return inspect.cleandoc(command.help or "")
 
 
-def as_options(message: str, command: click.Command | None) -> str:
-    """A message of the library in the words of the command line: `--min-freq` for `min_freq`.
+def translate_to_options(message: str, command: click.Command | None) -> str:
+    """Translate a message of the library to the command line's terms: `--min-freq` for `min_freq`.
 
     Args:
-        message: names arguments of Python's functions, perhaps beside the options that are the same.
-        command: whose options are meant.
+        message: a message that names arguments of Python functions, perhaps beside the equal options.
+        command: the command that has these options.
 
     Example:
         >>> command = Command("train", params=[click.Option(["--min-freq"])])
-        >>> as_options("min_freq is 0. Use a number from 1.", command)
+        >>> translate_to_options("min_freq is 0. Use a number from 1.", command)
         '--min-freq is 0. Use a number from 1.'
     """
     message = _ALSO_IN_PYTHON.sub(r"\1", message)
@@ -191,7 +191,7 @@ def as_options(message: str, command: click.Command | None) -> str:
         option = next((name for name in parameter.opts if name.startswith("--")), None)
         if option is None:
             continue
-        # Not within a name of the user's: a file, a column in quotation marks.
+        # Not inside a user's name: a file, or a column in quotation marks.
         name = rf"(?<![\w./\\'\"-]){re.escape(parameter.name)}"
         if parameter.is_flag:
             message = re.sub(rf"{name}=True\b", option, message)

@@ -17,10 +17,10 @@ from pocketrnn.text.checked_texts import OnError
 
 __all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "answer_columns", "file_options"]
 
-# A probability or a value is float32, which is exact to about six decimals; all its digits would be twice as many.
+# A probability or a value is float32, which is exact to about six decimals; all its digits would take twice the space.
 DECIMALS: Final = 6
 
-# The column of second texts, where no other is named; and the member of JSON that a second text is.
+# The default name of the column of second texts, and of their member in JSON.
 SECOND_TEXT: Final = "second_text"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -28,7 +28,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class FileOptions:
-    """The options of the command line for files of rows; `file_options` gives each option's meaning."""
+    """The options of the command line for files of rows; the help texts in `_OPTIONS` explain them."""
 
     input: str | None
     output: str | None
@@ -44,15 +44,15 @@ class FileOptions:
 
     @property
     def are_given(self) -> bool:
-        """Whether rows of a file are to be classified."""
+        """Whether the options ask to classify the rows of a file."""
         return any((self.input, self.output, self.input_format, self.output_format, self.encoding != UTF8))
 
 
 def answer_columns(files: FileOptions, top: int) -> list[tuple[str, str]]:
-    """The names of the new columns: for each label, the label's and the probability's.
+    """The names of the new columns: a label column and a probability column for each label to give.
 
     Raises:
-        InputError: two would have one name.
+        InputError: two columns would have the same name.
     """
     ends = ["", *(f"_{rank}" for rank in range(2, top + 1))]
     names = [(files.label_column + end, files.probability_column + end) for end in ends]
@@ -66,7 +66,7 @@ def answer_columns(files: FileOptions, top: int) -> list[tuple[str, str]]:
 
 
 def file_options(command: _Command) -> _Command:
-    """Add the options of `FileOptions` to a command, which gets them as its argument `files`."""
+    """Add the options of `FileOptions` to a command, which receives them as the argument `files`."""
 
     @functools.wraps(command)
     def with_files(**options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`pocketrnn inspect`: what a bundle is, as its classifier.json tells it."""
+"""`pocketrnn inspect`: shows the contents of a bundle's classifier.json."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import json_line, say
-from pocketrnn.commands.terminal import aligned, one_line, outline
+from pocketrnn.commands.standard_streams import json_line, print_text
+from pocketrnn.commands.terminal import align_columns, escape_line, format_outline
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Graph, Limits, Manifest
@@ -38,127 +38,133 @@ def inspect(bundle: str, as_json: bool) -> None:
       pocketrnn inspect --json ag_news
     """
     from pocketrnn.bundle import manifest as manifests
-    from pocketrnn.bundle.packed_file import is_packed
+    from pocketrnn.bundle.packed_file import is_packed_file
     from pocketrnn.bundle.zoo import bundle_folder
 
     folder = bundle_folder(bundle)
-    if is_packed(folder):
+    if is_packed_file(folder):
         from pocketrnn.engines.native import NativeEngine
 
-        manifest, sizes = NativeEngine(folder).manifest, {folder.name: manifests.size_of(folder)}
+        manifest, sizes = NativeEngine(folder).manifest, {folder.name: manifests.file_size(folder)}
     else:
-        manifest = manifests.read(folder)
-        sizes = {name: manifests.size_of(folder / name) for name in manifests.files_of(manifest)}
-    say(json_line(_described(manifest, sizes)) if as_json else "\n".join(_shown(manifest, sizes)))
+        manifest = manifests.read_manifest(folder)
+        sizes = {name: manifests.file_size(folder / name) for name in manifests.bundle_files(manifest)}
+    print_text(
+        json_line(_describe_as_document(manifest, sizes)) if as_json else "\n".join(_describe_as_lines(manifest, sizes))
+    )
 
 
-def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
-    from pocketrnn.bundle.manifest import document_of
+def _describe_as_document(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
+    from pocketrnn.bundle.manifest import manifest_document
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import graph_sentence, text_verdict
 
     verdicts: dict[str, Any] = {"graph": graph_sentence(manifest)}
-    described = {**document_of(manifest), "examples": len(manifest.examples), "verdicts": verdicts}
+    described = {**manifest_document(manifest), "examples": len(manifest.examples), "verdicts": verdicts}
     if isinstance(manifest.input, TextInput):
         described["vocabulary_size"] = len(manifest.input.vocabulary)
         verdicts["text_rules"] = text_verdict(manifest).document
     return {**described, "bytes": dict(sizes)}
 
 
-def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
-    from pocketrnn.bundle.manifest import padding_told
+def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
+    from pocketrnn.bundle.manifest import describe_padding_effect
     from pocketrnn.text.text_input import TextInput
 
     graph, given, thresholds = manifest.graph, manifest.input, manifest.output.thresholds
     of_texts = isinstance(given, TextInput)
     facts = [
         ("name", manifest.name),
-        *_answers(manifest),
-        *([("thresholds", _thresholds(thresholds))] if thresholds is not None else []),
-        *(_of_texts(given, graph) if isinstance(given, TextInput) else _of_numbers(given, graph.limits)),
+        *_output_facts(manifest),
+        *([("thresholds", _describe_thresholds(thresholds))] if thresholds is not None else []),
+        *(
+            _text_input_facts(given, graph)
+            if isinstance(given, TextInput)
+            else _number_input_facts(given, graph.limits)
+        ),
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
         *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
-        ("batches", _batches(graph, "text" if of_texts else "sequence")),
-        *([("padding", f"none is given; {told}")] if (told := padding_told(manifest.provenance)) else []),
-        *([("limits", _limits(graph.limits))] if of_texts and graph.limits is not None else []),
+        ("batches", _describe_batches(graph, "text" if of_texts else "sequence")),
+        *([("padding", f"none is given; {told}")] if (told := describe_padding_effect(manifest.provenance)) else []),
+        *([("limits", _describe_limits(graph.limits))] if of_texts and graph.limits is not None else []),
         *([("not compared", str(left))] if (left := manifest.provenance.get("not_compared")) else []),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(manifest.examples)}"),
     ]
-    yield from aligned([(name, one_line(value)) for name, value in facts])
+    yield from align_columns([(name, escape_line(value)) for name, value in facts])
     yield ""
-    yield from _proof(manifest, "texts" if of_texts else "sequences")
+    yield from _proof_lines(manifest, "texts" if of_texts else "sequences")
     if manifest.provenance:
         yield ""
         yield "Provenance"
-        yield from outline(manifest.provenance)
+        yield from format_outline(manifest.provenance)
 
 
-def _answers(manifest: Manifest) -> list[tuple[str, str]]:
-    """The lines on a classifier's answers: labels and how probable they are, or values with their units."""
+def _output_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """The lines about a classifier's output: labels and their activation, or values with their units."""
     from pocketrnn.bundle.output import ValueOutput
 
     output, count = manifest.output, len(manifest.labels)
     if not isinstance(output, ValueOutput):
         names, of = ", ".join(output.labels), " of each token" if output.of_tokens else ""
         return [(f"labels{of}", f"{count}: {names}"), ("probabilities", f"{output.activation} of the logits")]
-    return [("values", f"{count}: {_with_units(output.names, output.units)}")]
+    return [("values", f"{count}: {_join_with_units(output.names, output.units)}")]
 
 
-def _with_units(names: Sequence[str], units: Sequence[str] | None) -> str:
+def _join_with_units(names: Sequence[str], units: Sequence[str] | None) -> str:
     pairs = zip(names, units or ("",) * len(names), strict=True)
     return ", ".join(f"{name} ({unit})" if unit else name for name, unit in pairs)
 
 
-def _of_texts(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
+def _text_input_facts(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
     from pocketrnn.text import TextRules
 
     text = given.rules
     return [
         *([("takes", "two texts, both by these rules")] if given.pairs else []),
-        ("tokenizer", _tokenizer(text)),
+        ("tokenizer", _describe_tokenizer(text)),
         *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
         *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),
         *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
-        ("tokens read", _tokens_read(text)),
+        ("tokens read", _describe_tokens_read(text)),
         ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
         ("empty text", f"id {text.empty_id}"),
-        *([("around a text", _around(text))] if _around(text) else []),
+        *([("around a text", _describe_frame(text))] if _describe_frame(text) else []),
         ("vocabulary", f"{len(given.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
     ]
 
 
-def _of_numbers(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:
+def _number_input_facts(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:
     scaled = "(number - mean) / scale" if given.mean or given.scale else "no: they are taken as they are"
     window = f"{given.window}, the next {given.hop or given.window} later"
     return [
-        ("channels", f"{len(given.channels)}: {_with_units(given.channels, given.units)}"),
+        ("channels", f"{len(given.channels)}: {_join_with_units(given.channels, given.units)}"),
         ("scaled", scaled),
         ("whole numbers", "multiplied by integer_scale" if given.integer_scale else "taken as they are"),
         ("missing samples", "refused" if given.missing is None else f"become {given.missing:g}"),
-        ("steps", _steps(given, limits)),
+        ("steps", _describe_steps(given, limits)),
         *([] if given.window is None else [("window", window)]),
         *([] if given.rate is None else [("rate", f"{given.rate:g} samples a second")]),
     ]
 
 
-def _steps(given: NumberInput, limits: Limits | None) -> str:
+def _describe_steps(given: NumberInput, limits: Limits | None) -> str:
     if given.steps is not None:
         return f"{given.steps:,}" + (f"; shorter ones are filled up on the {given.pad_side}" if given.pad_side else "")
     bounds = () if limits is None else (("at least", limits.min_tokens), ("at most", limits.max_tokens))
     return ", ".join(f"{what} {size:,}" for what, size in bounds if size is not None) or "any number"
 
 
-def _thresholds(thresholds: Sequence[float]) -> str:
+def _describe_thresholds(thresholds: Sequence[float]) -> str:
     least, most = min(thresholds), max(thresholds)
     return f"{least:g}" if least == most else f"{least:g} to {most:g}; --json has that of each label"
 
 
-def _proof(manifest: Manifest, rows_of: str) -> Iterator[str]:
-    """The two verdicts, and the chain from the module to the file, a line for each form. --json has every line."""
-    from pocketrnn.verdicts import graph_sentence, links_of, numbers_sentence, text_verdict
+def _proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
+    """The two verdicts, and the comparisons from the module to the file, a line for each form. --json has all lines."""
+    from pocketrnn.verdicts import chain_links, graph_sentence, numbers_sentence, text_verdict
 
-    yield f"Graph: {one_line(graph_sentence(manifest))}"
+    yield f"Graph: {escape_line(graph_sentence(manifest))}"
     if rows_of == "texts":
         verdict = text_verdict(manifest)
         yield f"Text rules: {verdict.sentence} {verdict.remedy}".rstrip()
@@ -166,12 +172,12 @@ def _proof(manifest: Manifest, rows_of: str) -> Iterator[str]:
         yield f"Numbers: {numbers_sentence(manifest)}"
     yield ""
     yield f"Proof: largest logit difference allowed {manifest.parity.tolerance:g}"
-    links = [link.line for link in links_of(manifest.parity.comparisons)]
+    links = [link.line for link in chain_links(manifest.parity.comparisons)]
     rows = [
         (
             line.reference,
             f"{line.candidate} (what {'rounding' if line.is_rounding else 'it'} changed)"
-            if line.is_rounding or line.is_of_integers
+            if line.is_rounding or line.is_integer_arithmetic
             else line.candidate,
             line.inputs,
             f"{line.rows}",
@@ -181,10 +187,10 @@ def _proof(manifest: Manifest, rows_of: str) -> Iterator[str]:
         for line in links
     ]
     head = ("reference", "candidate", "inputs", rows_of, "difference", "labels differing")
-    yield from (f"  {line}" for line in aligned([head, *(tuple(map(one_line, row)) for row in rows)]))
+    yield from (f"  {line}" for line in align_columns([head, *(tuple(map(escape_line, row)) for row in rows)]))
 
 
-def _tokenizer(text: AnyTextRules) -> str:
+def _describe_tokenizer(text: AnyTextRules) -> str:
     from pocketrnn.text import TextRules, rules_document
 
     if not isinstance(text, TextRules):
@@ -194,14 +200,14 @@ def _tokenizer(text: AnyTextRules) -> str:
     return text.tokenizer + ("" if text.lowercase else ", case kept")
 
 
-def _tokens_read(text: AnyTextRules) -> str:
+def _describe_tokens_read(text: AnyTextRules) -> str:
     if text.max_tokens is None:
         return "all"
     return f"the {'first' if text.cut_side == 'right' else 'last'} {text.max_tokens}"
 
 
-def _around(text: AnyTextRules) -> str:
-    """The line on the ids that are added around a text's, and on how many ids there may be."""
+def _describe_frame(text: AnyTextRules) -> str:
+    """Describe the ids that are added around a text's ids, and the limits on the number of ids."""
     stated = (
         *(("id {} before it", number) for number in text.first_ids),
         *(("id {} after it", number) for number in text.last_ids),
@@ -211,7 +217,7 @@ def _around(text: AnyTextRules) -> str:
     return "; ".join(what.format(number) for what, number in stated if number is not None)
 
 
-def _batches(graph: Graph, row: str) -> str:
+def _describe_batches(graph: Graph, row: str) -> str:
     if graph.batch == 1:
         return f"of one {row}"
     shared = "padded" if graph.padding else "of one length, since padding would change the answers"
@@ -221,7 +227,7 @@ def _batches(graph: Graph, row: str) -> str:
     return f"{shared}; a text that holds the id {ids.replace(', ', ' or ')} alone, since others would change its answer"
 
 
-def _limits(limits: Limits) -> str:
+def _describe_limits(limits: Limits) -> str:
     stated = (
         ("a text of at least", limits.min_tokens, "tokens"),
         ("a text of at most", limits.max_tokens, "tokens"),

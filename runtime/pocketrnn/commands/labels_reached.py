@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from pocketrnn.answers import Answers
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 
-__all__ = ["check_separable"]
+__all__ = ["check_labels_separable"]
 
 
-def check_separable(answers: Answers, instead: str) -> None:
-    """Refuse labels that could not be told apart in one column.
+def check_labels_separable(answers: Answers, instead: str) -> None:
+    """Refuse labels that contain the separator, if several labels share one column.
 
     Args:
-        answers: what the classifier's logits mean. Where one label is right, a column holds one at most.
-        instead: what else can be done.
+        answers: the meaning of the classifier's logits. With softmax, a column holds at most one label.
+        instead: what else can be done, for the message.
 
     Raises:
         InputError: a text can have several labels, and one of them holds the separator.
 
     Example:
-        >>> check_separable(Answers("tags", ("sad", "long"), "sigmoid"), "use --json")
+        >>> check_labels_separable(Answers("tags", ("sad", "long"), "sigmoid"), "use --json")
     """
     held = [label for label in answers.labels if LABEL_SEPARATOR in label]
     if held and answers.activation == "sigmoid":
         raise InputError(
-            f"The label {shown(held[0], 40)} holds {LABEL_SEPARATOR!r}, which stands between the labels of one text.",
+            f"The label {short_repr(held[0], 40)} holds {LABEL_SEPARATOR!r}, which stands between the labels of one "
+            "text.",
             f"To tell them apart, {instead}.",
         )

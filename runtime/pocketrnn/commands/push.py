@@ -1,11 +1,11 @@
-"""`pocketrnn push`: a classifier is put on a model hub."""
+"""`pocketrnn push`: uploads a classifier to a model hub."""
 
 from __future__ import annotations
 
 import click
 
 from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import say, tell
+from pocketrnn.commands.standard_streams import print_line, print_text
 
 __all__ = ["push"]
 
@@ -32,6 +32,6 @@ def push(bundle: str, address: str, private: bool, message: str | None) -> None:
     """
     from pocketrnn.publishing import push as pushed
 
-    tell("Verifying ...", err=True)
+    print_line("Verifying ...", err=True)
     made = pushed(bundle, address, private=private, message=message)
-    say(f"{made}")
+    print_text(f"{made}")

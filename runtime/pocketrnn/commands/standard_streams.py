@@ -1,4 +1,4 @@
-"""Standard input and output: lines and fragments as they arrive, and answers that any encoding can take."""
+"""Standard input and output: reads lines and fragments as they arrive, and writes answers in any encoding."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from typing import IO, Any, Final
 
 import click
 
-from pocketrnn.commands.terminal import one_line
+from pocketrnn.commands.terminal import escape_line
 from pocketrnn.errors import InputError, OutputError
 
 __all__ = [
-    "arriving_fragments",
-    "arriving_lines",
-    "give_up",
-    "give_up_stdout",
+    "discard_stdout",
+    "discard_stream",
     "json_line",
+    "open_standard_input",
+    "open_standard_output",
+    "print_if_slow",
+    "print_line",
+    "print_text",
+    "read_arriving_fragments",
+    "read_arriving_lines",
     "replace_closed_stderr",
-    "said_if_slow",
-    "say",
-    "standard_input",
-    "standard_output",
-    "tell",
 ]
 
-# A read returns at most this many bytes, and what it returned is answered before the next read. A slow pipe is answered
-# at once. A file gives some 4,000 texts at a time, which costs 33 us a text; the 64 KiB of a pipe cost 35 us.
+# A read returns at most this many bytes, and its texts are answered before the next read. Texts of a slow pipe are thus
+# answered at once. A file gives some 4,000 texts a read, which takes 33 us a text; the 64 KiB of a pipe take 35 us.
 _LARGEST_READ: Final = 1 << 20
 _LARGEST_FRAGMENT: Final = 1 << 16
-# A line is held until it ends: one that never does, as of a device, would fill the memory.
+# A line is held until it ends: one that never ends, as from a device, would fill the memory.
 _LONGEST_LINE: Final = 1 << 28
 _CONVERT: Final = "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8"
 
 
 def replace_closed_stderr() -> None:
-    """Where the process was started with standard error closed, drop what is written to it.
+    """Discard everything written to standard error, where the process was started with standard error closed.
 
-    Without it, click writes errors to standard output, among the answers. The closed numbers themselves are taken:
-    onnxruntime opens the null device at them when it is imported, so that no file of ours gets one.
+    Otherwise click writes errors to standard output, among the answers. The closed file descriptors themselves are
+    taken: onnxruntime opens the null device at them when it is imported, so that none of our files gets one.
     """
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
 
 
-def standard_output() -> IO[bytes]:
-    """The bytes of standard output.
+def open_standard_output() -> IO[bytes]:
+    """The binary stream of standard output.
 
     Raises:
         OutputError: standard output is closed.
     """
-    _check_stdout()
+    _check_stdout_open()
     return sys.stdout.buffer
 
 
-def _check_stdout() -> None:
+def _check_stdout_open() -> None:
     if sys.stdout is None:
         raise OutputError("Standard output is closed.", f"Send the answers to a file, or to {os.devnull}.")
 
 
-def standard_input() -> IO[bytes]:
-    """The bytes of standard input.
+def open_standard_input() -> IO[bytes]:
+    """The binary stream of standard input.
 
     Raises:
         InputError: standard input is closed.
@@ -76,11 +76,11 @@ def standard_input() -> IO[bytes]:
     return sys.stdin.buffer
 
 
-def arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
-    """The lines that have arrived, each time some have, without their line ends.
+def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
+    """Yield the lines that have arrived since the last read, without their line ends.
 
     Raises:
-        InputError: a line is not UTF-8, or longer than 256 MiB. The lines before it are given first.
+        InputError: a line is not UTF-8, or longer than 256 MiB. The lines before it are yielded first.
     """
     number = held = 0
     begun: list[bytes] = []
@@ -96,14 +96,14 @@ def arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
             continue
         lines = b"".join([*begun, whole]).split(b"\n")
         begun, held = [rest] if rest else [], len(rest)
-        yield from _decoded(lines, number)
+        yield from _decode_lines(lines, number)
         number += len(lines)
     if begun:
-        yield from _decoded([b"".join(begun)], number)
+        yield from _decode_lines([b"".join(begun)], number)
 
 
-def _decoded(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
-    """The lines that follow line `number`, as one list; a shorter list, then the error, if one is not UTF-8."""
+def _decode_lines(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
+    """Decode the lines after line `number` to one list; if a line is not UTF-8, yield those before it, then raise."""
     texts: list[str] = []
     for line in lines:
         number += 1
@@ -119,12 +119,12 @@ def _decoded(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
     yield texts
 
 
-def arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
-    """The fragments of one text as they arrive, each cut at its line ends; a line end belongs to the fragment before
+def read_arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
+    """Yield the fragments of one text as they arrive, split at line ends; a line end belongs to the fragment before
     it.
 
     Raises:
-        InputError: the stream is not UTF-8. The fragments before that are given first.
+        InputError: the stream is not UTF-8. The fragments before the invalid bytes are yielded first.
     """
     # A fragment may end inside a character: the decoder keeps the character's first bytes. A file from Windows may
     # begin with a byte order mark, which the decoder drops.
@@ -145,18 +145,18 @@ def arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
 
 
 def json_line(value: Mapping[str, Any]) -> str:
-    """`value` as JSON on one line, with what the encoding of standard output lacks as JSON escapes."""
+    """Format `value` as JSON on one line; all non-ASCII is escaped if standard output's encoding lacks a character."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
-        text.encode(_encoding(sys.stdout))
+        text.encode(_stream_encoding(sys.stdout))
     except UnicodeEncodeError:
-        # A reader of JSON turns its escapes back into the characters, also half a surrogate pair. It would not turn
-        # back the escapes of Python that `say` writes.
+        # A JSON reader turns JSON escapes back into characters, also a lone surrogate. It would not turn back the
+        # Python escapes that `print_text` writes.
         return json.dumps(value, allow_nan=False)
     return text
 
 
-def say(text: str, *, err: bool = False) -> None:
+def print_text(text: str, *, err: bool = False) -> None:
     """Write `text` and a line end to standard output; characters that its encoding lacks are escaped.
 
     Args:
@@ -165,31 +165,31 @@ def say(text: str, *, err: bool = False) -> None:
 
     Raises:
         OutputError: the text cannot be written, or standard output is closed.
-        BrokenPipeError: nobody reads the output any more.
+        BrokenPipeError: the reader of the output has closed it.
     """
     if not err:
-        _check_stdout()
-    encoding = _encoding(sys.stderr if err else sys.stdout)
+        _check_stdout_open()
+    encoding = _stream_encoding(sys.stderr if err else sys.stdout)
     try:
         click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
     except BrokenPipeError:
         raise
     except OSError as error:
-        give_up_stdout()
+        discard_stdout()
         raise OutputError(
             f"The answer cannot be written: {error.strerror or error}.", "Free some space, or write it elsewhere."
         ) from error
 
 
 @contextlib.contextmanager
-def said_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
-    """Where the block takes longer, write a line about it to standard error while it runs.
+def print_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
+    """Write a line to standard error if the block takes longer than `seconds`, while it is still running.
 
     Example:
-        >>> with said_if_slow("Loading PyTorch ..."):
+        >>> with print_if_slow("Loading PyTorch ..."):
         ...     import torch
     """
-    timer = threading.Timer(seconds, tell, (line,), {"err": True})
+    timer = threading.Timer(seconds, print_line, (line,), {"err": True})
     timer.daemon = True
     timer.start()
     try:
@@ -198,37 +198,37 @@ def said_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
         timer.cancel()
 
 
-def tell(line: str, *, err: bool = False) -> None:
-    """Write a line about what was done: nothing in it, such as the name of a file, breaks the line, commands the
-    terminal, or is lacking in the stream's encoding. Where the stream is closed, nothing is written.
+def print_line(line: str, *, err: bool = False) -> None:
+    """Write one line of status. Line breaks, terminal control characters, and characters that the stream's encoding
+    lacks are escaped. Nothing is written where the stream is closed.
 
     Args:
-        line: without the line end.
-        err: write to standard error. If that is full, or nobody reads it any more, the work goes on.
+        line: the line, without a line end.
+        err: write to standard error. If that is full or closed by its reader, the work goes on.
 
     Raises:
         OSError: standard output cannot be written.
     """
-    encoding = _encoding(sys.stderr if err else sys.stdout)
+    encoding = _stream_encoding(sys.stderr if err else sys.stdout)
     try:
-        click.echo(one_line(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
+        click.echo(escape_line(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
     except OSError:
         if not err:
             raise
-        give_up(sys.stderr)
+        discard_stream(sys.stderr)
 
 
-def _encoding(stream: object) -> str:
+def _stream_encoding(stream: object) -> str:
     return getattr(stream, "encoding", None) or "ascii"
 
 
-def give_up_stdout() -> None:
-    """Drop what standard output still holds: Python would try to write it at its end, and complain."""
-    give_up(sys.stdout)
+def discard_stdout() -> None:
+    """Discard the buffer of standard output: Python would try to write it at exit, and print an error."""
+    discard_stream(sys.stdout)
 
 
-def give_up(stream: IO[str] | None) -> None:
-    """Drop what a stream still holds, and all that is written to it from now on."""
+def discard_stream(stream: IO[str] | None) -> None:
+    """Discard a stream's buffer, and everything that is written to it from now on."""
     if stream is None:
         return
     null = os.open(os.devnull, os.O_WRONLY)

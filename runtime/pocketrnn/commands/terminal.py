@@ -1,4 +1,4 @@
-"""Text as a terminal may be shown it."""
+"""Formats text so that it is safe to show on a terminal."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["aligned", "one_line", "outline"]
+__all__ = ["align_columns", "escape_line", "format_outline"]
 
 
-def one_line(text: str) -> str:
-    """`text` with everything escaped that would break a line or a table, or command the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+def escape_line(text: str) -> str:
+    """Escape every character of `text` that would break a line or a table, or control the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape_character(c) for c in text)
 
 
-def _escaped(character: str) -> str:
+def _escape_character(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def aligned(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[str]:
-    """Rows as lines of columns of one width, two spaces apart.
+def align_columns(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[str]:
+    """Align rows of cells to lines with columns of equal width, two spaces apart.
 
     Args:
-        rows: cells, as many in every row.
-        left: how many columns stand to the left; those after them, which hold numbers, to the right. None for all.
+        rows: the cells, the same number in every row.
+        left: how many columns are left-aligned; those after them, which hold numbers, are right-aligned. None for all.
 
     Example:
-        >>> aligned([("class", "rows"), ("World", "9")], left=1)
+        >>> align_columns([("class", "rows"), ("World", "9")], left=1)
         ['class  rows', 'World     9']
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -40,17 +40,17 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int | None = None) -> list[s
     ]
 
 
-def outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
-    """The members of an object as lines, those within objects further to the right.
+def format_outline(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
+    """Format the members of an object as lines, with inner objects indented.
 
     Example:
-        >>> list(outline({"versions": {"torch": "2.13"}}))
+        >>> list(format_outline({"versions": {"torch": "2.13"}}))
         ['  versions:', '    torch: 2.13']
     """
     for name, value in members.items():
         if isinstance(value, Mapping) and value:
-            yield f"{indent}{one_line(name)}:"
-            yield from outline(value, indent + "  ")
+            yield f"{indent}{escape_line(name)}:"
+            yield from format_outline(value, indent + "  ")
         else:
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield f"{indent}{one_line(name)}: {one_line(shown)}"
+            yield f"{indent}{escape_line(name)}: {escape_line(shown)}"

@@ -1,4 +1,4 @@
-"""`pocketrnn verify`: a bundle's files are checked, and its golden examples are answered again."""
+"""`pocketrnn verify`: checks a bundle's files, and answers its golden examples again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import say
-from pocketrnn.commands.terminal import aligned, one_line
+from pocketrnn.commands.standard_streams import print_text
+from pocketrnn.commands.terminal import align_columns, escape_line
 from pocketrnn.errors import InputError
 
 __all__ = ["verify"]
@@ -50,10 +50,10 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
     if page is not None and not isinstance(result.manifest.input, TextInput):
         raise InputError(f"{result.name} takes numbers, of which there is no page yet.", "Leave --html out.")
     if page is not None:
-        from pocketrnn.bundle.folder import file_written_whole
+        from pocketrnn.bundle.folder import write_whole_file
         from pocketrnn.proof_page import proof_page
 
-        with file_written_whole(page, force=force) as file:
+        with write_whole_file(page, force=force) as file:
             file.write(proof_page(result).encode("ascii"))
     if sys.stdout is None:
         # The exit status is an answer too.
@@ -67,7 +67,9 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
         )
         for replay in result.replays
     ]
-    say("\n".join(aligned(rows)))
-    say(f"OK: {one_line(result.name)} answers here as it did when it was made (tolerance {result.tolerance:g}).")
+    print_text("\n".join(align_columns(rows)))
+    print_text(
+        f"OK: {escape_line(result.name)} answers here as it did when it was made (tolerance {result.tolerance:g})."
+    )
     if page is not None:
-        say(f"Wrote {one_line(str(page))}.")
+        print_text(f"Wrote {escape_line(str(page))}.")

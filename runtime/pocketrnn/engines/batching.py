@@ -1,8 +1,8 @@
-"""Many texts -> few, well-shaped runs of the graph.
+"""Batching: divides many texts into few runs of the graph.
 
 A run is a rectangle of token ids as wide as its longest text. Padding takes time as tokens do, and every run has an
-overhead, so texts of similar lengths go into one run. A graph whose answer would change with the padding only gets
-texts of one length in a run; one that takes an id within a text for padding gets a text with such an id alone.
+overhead, so texts of similar lengths share a run. A graph whose answers depend on padding gets only texts of equal
+length in a run; if it takes an id inside a text for padding, a text with such an id gets a run of its own.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_TOKENS", "Steps", "holding", "rectangle", "runs"]
+__all__ = ["MAX_TOKENS", "Steps", "divide_into_runs", "pad_rows", "texts_holding_ids"]
 
 # Token ids, or samples of sequences of numbers.
 Steps = NDArray[np.int64] | NDArray[np.float32]
 
-# An LSTM(64 -> 32) takes 30.2 us a text so; 33.6 in runs of 512 tokens, 30.9 in runs of 4,096. At 32,768 an
-# LSTM(50 -> 128) leaves the cache and takes two thirds more. docs/benchmarks.md, "How texts are put into runs".
+# An LSTM(64 -> 32) takes 30.2 us a text with this; 33.6 with runs of 512 tokens, 30.9 with 4,096. With 32,768, an
+# LSTM(50 -> 128) exceeds the cache and takes two thirds more. docs/benchmarks.md, "How texts are put into runs".
 MAX_TOKENS: Final = 2048
-# A text may be shorter than the width of its run by a fifth or by 8 tokens: 19.4 us a text with 32 texts; 31.2 with
-# equal lengths only (21 runs), 21.5 with any lengths in one run.
+# A text may be shorter than its run's width by a fifth or by 8 tokens: 32 texts then take 19.4 us each; 31.2 us with
+# equal lengths only (21 runs), and 21.5 us with any lengths in one run.
 _SHORTEST: Final = 0.8
 _SLACK: Final = 8
 
 
-def runs(
+def divide_into_runs(
     lengths: NDArray[np.int64],
     *,
     padding: bool,
@@ -42,18 +42,18 @@ def runs(
         padding: whether texts of several lengths may share a run.
         max_tokens: the largest run, from 1.
         max_texts: the most texts in a run, from 1; None for no limit.
-        alone: bool [n], which texts take a run of their own; None for none.
+        alone: bool [n], which texts get a run of their own; None if there are none.
 
     Yields:
         intp [texts of the run], the indices in `lengths` of one run's texts, longest first. Every index comes once.
 
     Example:
         >>> lengths = np.array([3, 40, 4, 38])
-        >>> [run.tolist() for run in runs(lengths, padding=True)]
+        >>> [run.tolist() for run in divide_into_runs(lengths, padding=True)]
         [[1, 3], [2, 0]]
-        >>> [run.tolist() for run in runs(lengths, padding=False)]
+        >>> [run.tolist() for run in divide_into_runs(lengths, padding=False)]
         [[1], [3], [2], [0]]
-        >>> [run.tolist() for run in runs(lengths, padding=True, alone=lengths == 38)]
+        >>> [run.tolist() for run in divide_into_runs(lengths, padding=True, alone=lengths == 38)]
         [[1], [2, 0], [3]]
     """
     order = np.argsort(-lengths, kind="stable")
@@ -72,8 +72,8 @@ def runs(
     yield from by_themselves[:, None]
 
 
-def holding(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
-    """Which texts hold one of some ids.
+def texts_holding_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
+    """Find the texts that hold at least one of the wanted ids.
 
     Args:
         ids: int64 [tokens of all texts], one text after the other.
@@ -81,12 +81,12 @@ def holding(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> ND
         wanted: the ids.
 
     Returns:
-        bool [texts]; None where no text does, which is found out in 0.3 ns a token for one id.
+        bool [texts]; None where no text holds one, which takes 0.3 ns a token to find out for one id.
 
     Example:
-        >>> holding(np.array([5, 1, 7]), np.array([2, 1]), [1]).tolist()
+        >>> texts_holding_ids(np.array([5, 1, 7]), np.array([2, 1]), [1]).tolist()
         [True, False]
-        >>> holding(np.array([5, 1, 7]), np.array([2, 1]), [3]) is None
+        >>> texts_holding_ids(np.array([5, 1, 7]), np.array([2, 1]), [3]) is None
         True
     """
     if not wanted:
@@ -95,14 +95,14 @@ def holding(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> ND
     return np.logical_or.reduceat(found, np.cumsum(lengths) - lengths) if found.any() else None
 
 
-def rectangle(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float) -> Steps:
-    """The ids of some texts, or the samples of some sequences, as one array; `padding` fills the end of every shorter
-    row.
+def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float) -> Steps:
+    """Pad the ids of some texts, or the samples of some sequences, to one array; `padding` fills the end of every
+    shorter row.
 
     Args:
-        steps: [tokens] or [time, channels], those of these and other texts, one's after the other's.
-        starts: int64 [rows], the index in `steps` of each row's first.
-        lengths: int64 [rows], how many each row has.
+        steps: [tokens] or [time, channels], the concatenated steps of these and other texts.
+        starts: int64 [rows], the index in `steps` of each row's first step.
+        lengths: int64 [rows], how many steps each row has.
         padding: the id or the number that fills the rest.
 
     Returns:
@@ -110,12 +110,12 @@ def rectangle(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64
 
     Example:
         >>> ids = np.array([7, 8, 9, 5])
-        >>> rectangle(ids, starts=np.array([0, 3]), lengths=np.array([3, 1]), padding=0).tolist()
+        >>> pad_rows(ids, starts=np.array([0, 3]), lengths=np.array([3, 1]), padding=0).tolist()
         [[7, 8, 9], [5, 0, 0]]
     """
     across = np.arange(int(lengths.max()))
     inside = across < lengths[:, None]
-    # After a row's end the index may leave the array: `clip` keeps it inside, and what it finds is overwritten.
+    # After a row's end the index may leave the array: `clip` keeps it inside, and those elements are overwritten.
     made = steps.take(starts[:, None] + across, axis=0, mode="clip")
     made[~inside] = padding
     return made

@@ -1,4 +1,4 @@
-"""The interface of an engine, as a Classifier needs it."""
+"""The interface of an engine, which a Classifier uses."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import too_costly
+from pocketrnn.bundle.refused_texts import too_costly_error
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.errors import InputError
 from pocketrnn.text.text_input import TextInput
 
 __all__ = [
     "CPU",
-    "Answered",
     "Engine",
+    "EngineAnswer",
     "Floats",
     "Ids",
+    "MessageWords",
     "Options",
-    "ReadsTexts",
     "Steps",
-    "Words",
-    "answered",
-    "checked_threads",
-    "padding_of",
-    "type_of",
-    "words_of",
+    "TextEngine",
+    "check_threads",
+    "compute_logits",
+    "message_words",
+    "padding_value",
+    "step_dtype",
 ]
 
 CPU: Final = "CPUExecutionProvider"
@@ -39,9 +39,9 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Words:
+class MessageWords:
     """The words of messages for a text or a sequence of numbers and for each of its steps; and the problem and the
-    remedy where none can be read on because the bundle has no step graph, or the packed file no step."""
+    remedy where streaming is not possible because the bundle lacks a step graph, or the packed file a step."""
 
     row: str
     step: str
@@ -49,7 +49,7 @@ class Words:
     without_step: tuple[str, str]
 
 
-_OF_TEXTS: Final = Words(
+_OF_TEXTS: Final = MessageWords(
     "text",
     "token",
     (
@@ -62,7 +62,7 @@ _OF_TEXTS: Final = Words(
         "Pack the bundle with --streaming, which classifiers allow that read in one direction.",
     ),
 )
-_OF_NUMBERS: Final = Words(
+_OF_NUMBERS: Final = MessageWords(
     "sequence",
     "step",
     (
@@ -76,45 +76,45 @@ _OF_NUMBERS: Final = Words(
 )
 
 
-def words_of(manifest: Manifest) -> Words:
+def message_words(manifest: Manifest) -> MessageWords:
     """The words of messages about a bundle.
 
     Example:
-        >>> words_of(Classifier.load("ag_news").manifest).row
+        >>> message_words(Classifier.load("ag_news").manifest).row
         'text'
     """
     return _OF_TEXTS if isinstance(manifest.input, TextInput) else _OF_NUMBERS
 
 
-def type_of(manifest: Manifest) -> type[np.int64 | np.float32]:
-    """The type of a step for the graph: an id, or numbers.
+def step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
+    """The dtype of a step for the graph: int64 for token ids, float32 for numbers.
 
     Example:
-        >>> type_of(Classifier.load("ag_news").manifest).__name__
+        >>> step_dtype(Classifier.load("ag_news").manifest).__name__
         'int64'
     """
     return np.int64 if isinstance(manifest.input, TextInput) else np.float32
 
 
-def padding_of(manifest: Manifest) -> float:
-    """The padding after a shorter text or sequence in a run: an id, or a number.
+def padding_value(manifest: Manifest) -> float:
+    """The value that pads a shorter text or sequence in a run: an id, or a number.
 
     Example:
-        >>> padding_of(Classifier.load("ag_news").manifest)
+        >>> padding_value(Classifier.load("ag_news").manifest)
         1
     """
     given = manifest.input
     return given.rules.padding_id if isinstance(given, TextInput) else given.pad_value
 
 
-def checked_threads(threads: int) -> int:
-    """How many threads one call may use.
+def check_threads(threads: int) -> int:
+    """Check and return the number of threads that one call may use.
 
     Raises:
-        InputError: it is not a whole number from 1, or too many.
+        InputError: `threads` is not a whole number from 1, or is too large.
 
     Example:
-        >>> checked_threads(2)
+        >>> check_threads(2)
         2
     """
     if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
@@ -122,13 +122,13 @@ def checked_threads(threads: int) -> int:
     return threads
 
 
-class Answered(NamedTuple):
-    """The logits of many texts.
+class EngineAnswer(NamedTuple):
+    """The logits of many texts, and the indices of refused ones.
 
     Attributes:
         logits: float32 [texts, labels]; [tokens of all texts, labels] where the labels are of tokens.
-        refused: the indices of texts that are not answered, in their order: the engine bounds what a text may take, and
-            they would take more, or lead to larger whole numbers than it has. Their logits mean nothing.
+        refused: the indices of texts that are not answered, in order: they would take more memory or time than the
+            engine allows, or larger integers than it has. Their rows of logits hold no answer.
     """
 
     logits: Floats
@@ -137,7 +137,7 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """How onnxruntime is asked to work; see `Classifier.load`. The native engine has no use for them."""
+    """The options for onnxruntime; see `Classifier.load`. The native engine ignores them."""
 
     max_batch_tokens: int = MAX_TOKENS
     providers: tuple[str, ...] = (CPU,)
@@ -145,10 +145,10 @@ class Options:
 
 
 class Engine(Protocol):
-    """Logits of steps: of a text its token ids, of a sequence its samples as the graph is given them. Several threads
-    may use one engine at the same time, also in a process that was forked.
+    """Computes logits from steps: the token ids of a text, or the samples of a sequence as the graph gets them. Several
+    threads may use one engine at the same time, also in a forked process.
 
-    How texts share a run, and what a run may hold, is the engine's own affair.
+    The engine itself decides how texts share a run, and how large a run may be.
     """
 
     @property
@@ -163,16 +163,16 @@ class Engine(Protocol):
             steps: its ids, int64 [1, tokens], or samples, float32 [1, time, channels]; at least one.
 
         Raises:
-            LimitError: the engine bounds what a text may take, and this one would take more.
+            LimitError: the text would take more memory or time than the engine allows.
             PocketRNNError: the graph fails, for instance because the text is too long for this machine's memory.
         """
         ...
 
-    def logits(self, steps: Steps, lengths: Ids) -> Answered:
+    def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         """The logits of many texts or sequences.
 
         Args:
-            steps: int64 [tokens of all texts], or float32 [time of all sequences, channels], one's after the other's.
+            steps: int64 [tokens of all texts], or float32 [time of all sequences, channels], concatenated.
             lengths: int64 [texts], how many steps each has, at least 1.
 
         Raises:
@@ -180,21 +180,21 @@ class Engine(Protocol):
         """
         ...
 
-    def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
-        """The numbers before the last linear layer, in place of the logits: float32 [texts, features].
+    def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
+        """The embeddings in place of the logits: the input of the last linear layer, float32 [texts, features].
 
         Args:
             steps: as for `Engine.logits`.
             lengths: as for `Engine.logits`.
 
         Raises:
-            InputError: the graph has no last linear layer that is given one row of numbers for each text.
+            InputError: the graph does not end with a linear layer of one input row for each text.
             PocketRNNError: the graph fails.
         """
         ...
 
     def open_step(self) -> None:
-        """Open the step graph, so that what is wrong with it is said before anything is read.
+        """Open the step graph, so that a fault in it is reported before the first input is read.
 
         Raises:
             InputError: the bundle has no step graph.
@@ -203,7 +203,7 @@ class Engine(Protocol):
         ...
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read on.
+        """Read further steps from a state, and return the new logits and state.
 
         Args:
             steps: the new token ids, or samples float32 [time, channels]; at least one.
@@ -219,37 +219,37 @@ class Engine(Protocol):
         ...
 
 
-def answered(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> Floats:
-    """The logits of texts or sequences of which none may be refused.
+def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> Floats:
+    """Compute the logits of texts or sequences, and raise an error if the engine refuses one of them.
 
     Args:
-        engine: who answers.
-        name: what the classifier is called.
-        rows: int64 [tokens] or float32 [time, channels] each, at least one of at least one step.
+        engine: the engine that answers.
+        name: the classifier's name.
+        rows: int64 [tokens] or float32 [time, channels] each; at least one row, each with at least one step.
 
     Returns:
         float32 [rows, labels]; [tokens of all rows, labels] where the labels are of tokens.
 
     Raises:
-        LimitError: one is not answered by the native engine, which allows no more work or larger whole numbers.
+        LimitError: the native engine refuses a row that would take too much work or too large integers.
         PocketRNNError: the graph fails.
 
     Example:
-        >>> answered(engine, "news", [np.array([17, 254])]).shape
+        >>> compute_logits(engine, "news", [np.array([17, 254])]).shape
         (1, 4)
     """
     steps: Any = np.concatenate(rows)
     logits, refused = engine.logits(steps, np.array([len(row) for row in rows], np.int64))
     if refused:
-        # Asked for alone, it is refused with the reason.
+        # Run alone, the row raises an error with the reason.
         engine.logits_of_one(rows[refused[0]][None])
-        raise too_costly(name)
+        raise too_costly_error(name)
     return logits
 
 
 @runtime_checkable
-class ReadsTexts(Protocol):
-    """An engine that makes token ids itself, by the same rules, in less time."""
+class TextEngine(Protocol):
+    """An engine that encodes texts to token ids itself, by the same rules but faster."""
 
     def logits_of_text(self, text: str) -> list[float] | None:
         """One text's logits; None where it is beyond the limits of the manifest.
@@ -260,8 +260,8 @@ class ReadsTexts(Protocol):
         """
         ...
 
-    def logits_of_texts(self, texts: Sequence[str]) -> Answered:
-        """The logits of many texts. Refused are also those beyond the limits of the manifest.
+    def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
+        """The logits of many texts. Texts beyond the limits of the manifest are refused, too.
 
         Raises:
             PocketRNNError: the logits cannot be computed.
@@ -269,5 +269,5 @@ class ReadsTexts(Protocol):
         ...
 
     def stop(self) -> None:
-        """End the calls of all threads that are under way; they raise."""
+        """Stop the running calls of all threads; these raise an error."""
         ...

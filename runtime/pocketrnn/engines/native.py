@@ -1,4 +1,4 @@
-"""The native engine: packed files, by the distribution pocketrnn-native. All that knows of it here is in this file."""
+"""The native engine for packed files, from the distribution pocketrnn-native. Only this file uses it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.bundle.manifest import digest_entry
-from pocketrnn.bundle.packed_file import manifest_of, mapped
-from pocketrnn.bundle.refused_texts import too_costly, too_large
-from pocketrnn.engines.engine import Answered, Floats, Ids, Steps, words_of
+from pocketrnn.bundle.packed_file import map_file, read_packed_manifest
+from pocketrnn.bundle.refused_texts import too_costly_error, too_large_error
+from pocketrnn.engines.engine import EngineAnswer, Floats, Ids, Steps, message_words
 from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
 from pocketrnn.text.text_input import TextInput
 
-__all__ = ["NativeEngine", "native_module", "opened", "opening", "out_of_memory"]
+__all__ = ["NativeEngine", "import_native_module", "open_shared_file", "out_of_memory_error", "translate_open_errors"]
 
 
 # The version of the extension's functions and of the files that it reads. It is raised on both sides, here and in
@@ -25,37 +25,37 @@ __all__ = ["NativeEngine", "native_module", "opened", "opening", "out_of_memory"
 _INTERFACE: Final = 5
 
 
-def native_module() -> ModuleType:
-    """The engine's extension.
+def import_native_module() -> ModuleType:
+    """Import the engine's extension module.
 
     Raises:
-        MissingExtraError: it is not installed, or of another version.
+        MissingExtraError: it is not installed, or has another version.
     """
     try:
         from pocketrnn_native import _engine
     except ImportError:
-        from pocketrnn.installation import installs_native_engine
+        from pocketrnn.installation import native_install_command
 
         raise MissingExtraError(
             "A packed classifier needs the native engine, which is not installed.",
             f"Use a bundle, or install it, with a C compiler where there is no wheel for this machine: "
-            f"{installs_native_engine()}",
+            f"{native_install_command()}",
         ) from None
     if getattr(_engine, "INTERFACE", 0) != _INTERFACE:
-        from pocketrnn.installation import installs_native_engine
+        from pocketrnn.installation import native_install_command
 
         raise MissingExtraError(
             "The native engine that is installed has another version than pocketrnn.",
-            f"Install the same version of both: {installs_native_engine()}",
+            f"Install the same version of both: {native_install_command()}",
         )
     return _engine
 
 
-def opened(path: Path) -> Any:
-    """A packed file, open: whoever holds it finds it so again.
+def open_shared_file(path: Path) -> Any:
+    """Open a packed file, or return the object of one that is still open in this process.
 
     Raises:
-        EngineError: the engine's own, which `opening` says in a sentence; and OSError.
+        EngineError: the engine's own error, which `translate_open_errors` turns into a sentence; and OSError.
     """
     import pocketrnn_native
 
@@ -63,19 +63,19 @@ def opened(path: Path) -> Any:
 
 
 @contextmanager
-def opening(path: Path) -> Iterator[None]:
-    """Raise an error that occurs while a packed file is opened as one sentence.
+def translate_open_errors(path: Path) -> Iterator[None]:
+    """Turn errors while a packed file is opened into errors of one sentence.
 
     Raises:
         BundleError: the file cannot be read, is not a packed classifier, or is damaged.
-        PocketRNNError: there is too little memory.
+        PocketRNNError: there is not enough memory.
     """
-    module = native_module()
+    module = import_native_module()
     try:
         yield
     except module.EngineError as error:
         if error.args[0] == module.MEMORY:
-            raise out_of_memory(path.name) from None
+            raise out_of_memory_error(path.name) from None
         raise BundleError(
             f"{path} cannot be opened: {error.args[1]}",
             "Copy the file again from where it was made, or make it again with: pocketrnn pack",
@@ -83,15 +83,16 @@ def opening(path: Path) -> Iterator[None]:
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
     except MemoryError:
-        raise out_of_memory(path.name) from None
+        raise out_of_memory_error(path.name) from None
 
 
 class NativeEngine:
-    """A packed file in the native engine; see `Engine` and `ReadsTexts`.
+    """A packed file in the native engine; see `Engine` and `TextEngine`.
 
     Args:
         path: the file.
-        in_place: leave weights as they are in the file, as on a machine with little memory; for the proof.
+        in_place: use the weights in the file without unpacking them, as a machine with little memory does; for the
+            proof.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -99,30 +100,30 @@ class NativeEngine:
     """
 
     def __init__(self, path: Path, *, in_place: bool = False) -> None:
-        self._module = native_module()
-        content = mapped(path)
-        with opening(path):
-            # Held, so that the next Classifier of this file finds it open.
-            self._file = opened(path)
+        self._module = import_native_module()
+        content = map_file(path)
+        with translate_open_errors(path):
+            # Kept, so that the next Classifier for this file reuses the open file.
+            self._file = open_shared_file(path)
             self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
-            self.manifest = manifest_of(content, self._packed.tokens, path)
+            self.manifest = read_packed_manifest(content, self._packed.tokens, path)
         of_texts = isinstance(self.manifest.input, TextInput)
         # The type of a step for the engine, and the function that answers many texts or sequences.
         self._type: type[np.int32 | np.float32] = np.int32 if of_texts else np.float32
         self._many = self._packed.logits_of_ids if of_texts else self._packed.logits_of_samples
-        self._words = words_of(self.manifest)
+        self._words = message_words(self.manifest)
         self._classes, self._of_tokens = len(self.manifest.labels), self.manifest.output.of_tokens
         self._beyond = [self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD]
         self._refused = [self._module.COSTLY, self._module.LARGE]
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The file's metadata. Its rules are those of its document, or it does not open."""
+        """The file's metadata, from its manifest: a file whose rules contradict its document does not open."""
         manifest = self.manifest
         return digest_entry(manifest.labels, manifest.input)
 
     def logits_of_text(self, text: str) -> list[float] | None:
-        """One text's logits; see `ReadsTexts`."""
+        """The logits of one text; see `TextEngine`."""
         try:
             logits: list[float] = self._packed.logits(text)
         except self._module.EngineError as error:
@@ -130,28 +131,28 @@ class NativeEngine:
                 return None
             raise self._failed(error) from None
         except MemoryError:
-            raise out_of_memory(self.manifest.name) from None
+            raise out_of_memory_error(self.manifest.name) from None
         return logits
 
-    def logits_of_texts(self, texts: Sequence[str]) -> Answered:
-        """The logits of many texts; see `ReadsTexts`."""
+    def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
+        """The logits of many texts; see `TextEngine`."""
         refusals = [*self._beyond, *self._refused]
         return self._answered(self._packed.logits_of_texts, len(texts), refusals, list(texts))
 
     def logits_of_one(self, steps: Steps) -> list[float]:
-        """The logits of one; see `Engine.logits_of_one`."""
+        """The logits of one text or sequence; see `Engine.logits_of_one`."""
         given = np.ascontiguousarray(steps[0], self._type), np.array([steps.shape[1]], np.int64)
         rows = steps.shape[1] if self._of_tokens else 1
         return self._answered(self._many, 1, [], *given, rows=rows).logits[0].tolist()  # type: ignore[no-any-return]
 
-    def logits(self, steps: Steps, lengths: Ids) -> Answered:
-        """The logits of many; see `Engine.logits`."""
+    def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
+        """The logits of many texts or sequences; see `Engine.logits`."""
         given = np.ascontiguousarray(steps, self._type), np.ascontiguousarray(lengths, np.int64)
         rows = len(steps) if self._of_tokens else len(lengths)
         return self._answered(self._many, len(lengths), self._refused, *given, rows=rows)
 
-    def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
-        """The numbers before the last linear layer, for texts only; see `Engine.embeddings`."""
+    def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
+        """The embeddings of many texts; see `Engine.embeddings`."""
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
@@ -169,20 +170,20 @@ class NativeEngine:
         *given: object,
         rows: int | None = None,
         width: int | None = None,
-    ) -> Answered:
-        """The extension's answers to many texts, each of which has a status.
+    ) -> EngineAnswer:
+        """Call the extension on many texts, and check the status of each.
 
         Args:
-            ask: called with what is `given`, and where logits and statuses go.
-            count: how many texts there are.
-            refusals: the statuses of texts that are refused.
+            ask: the extension's function, called with `given` and the arrays for logits and statuses.
+            count: the number of texts.
+            refusals: the statuses for which a text counts as refused.
             given: the texts.
-            rows: how many rows of numbers answer them; without it, as many as there are texts.
-            width: how many numbers a row has; without it, logits.
+            rows: the number of rows in the answer; by default, the number of texts.
+            width: the length of a row; by default, the number of labels.
 
         Raises:
-            LimitError: a text has one of the statuses of texts that the engine does not answer, and not among these.
-            PocketRNNError: a text has another status than these and OK.
+            LimitError: the engine does not answer a text, and its status is not among `refusals`.
+            PocketRNNError: a text has any other status than OK.
         """
         try:
             shape = count if rows is None else rows, self._classes if width is None else width
@@ -191,51 +192,51 @@ class NativeEngine:
         except self._module.EngineError as error:
             raise self._failed(error) from None
         except MemoryError:
-            raise out_of_memory(self.manifest.name) from None
+            raise out_of_memory_error(self.manifest.name) from None
         is_refused = np.isin(statuses, refusals)
         if (failed := statuses[~is_refused]).any():
             status = int(failed.max())
             raise self._failed(self._module.EngineError(status, self._module.sentence(status)))
-        return Answered(logits, np.flatnonzero(is_refused).tolist())
+        return EngineAnswer(logits, np.flatnonzero(is_refused).tolist())
 
     def open_step(self) -> None:
-        """See `Engine.open_step`: the engine has opened it with the file.
+        """See `Engine.open_step`: the engine has opened the step with the file.
 
         Raises:
-            InputError: the file holds no step.
+            InputError: the file does not hold a step.
         """
         if self.manifest.stream is None:
             what, remedy = self._words.without_step
             raise InputError(f"The packed file of {self.manifest.name} cannot answer {what}: it holds no step.", remedy)
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read on; see `Engine.step`."""
+        """Read further steps from a state; see `Engine.step`."""
         logits, new_state = np.empty((1, self._classes), np.float32), np.empty_like(state)
         try:
             self._packed.step(np.ascontiguousarray(steps, self._type), state, logits, new_state)
         except self._module.EngineError as error:
             raise self._failed(error) from None
         except MemoryError:
-            raise out_of_memory(self.manifest.name) from None
+            raise out_of_memory_error(self.manifest.name) from None
         return logits, new_state
 
     def stop(self) -> None:
-        """See `ReadsTexts.stop`."""
+        """Stop the running calls; see `TextEngine.stop`."""
         self._packed.stop()
 
     def _failed(self, error: Exception) -> PocketRNNError:
         status, sentence = error.args
         if status == self._module.COSTLY:
-            return too_costly(self.manifest.name, self._words.row)
+            return too_costly_error(self.manifest.name, self._words.row)
         if status == self._module.LARGE:
-            return too_large(self.manifest.name, self._words.row)
+            return too_large_error(self.manifest.name, self._words.row)
         if status == self._module.MEMORY:
-            return out_of_memory(self.manifest.name)
+            return out_of_memory_error(self.manifest.name)
         return PocketRNNError(
             f"The engine of {self.manifest.name} failed: {sentence}", "Check the file with: pocketrnn verify"
         )
 
 
-def out_of_memory(name: str) -> PocketRNNError:
-    """That a classifier needs more memory than there is."""
+def out_of_memory_error(name: str) -> PocketRNNError:
+    """The error for a classifier that needs more memory than there is."""
     return PocketRNNError(f"{name} needs more memory than there is.", "Give shorter inputs, or use a larger machine.")

@@ -1,4 +1,4 @@
-"""onnxruntime: sessions, bindings, signatures, memory. Everything here that knows onnxruntime is in this file."""
+"""onnxruntime: sessions, bindings, signatures, memory. Only this file of the engines uses onnxruntime."""
 
 from __future__ import annotations
 
@@ -15,20 +15,30 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Limits, Manifest, StepGraph
-from pocketrnn.engines.batching import holding, rectangle, runs
-from pocketrnn.engines.engine import CPU, Answered, Floats, Ids, Options, Steps, padding_of, type_of, words_of
+from pocketrnn.engines.batching import divide_into_runs, pad_rows, texts_holding_ids
+from pocketrnn.engines.engine import (
+    CPU,
+    EngineAnswer,
+    Floats,
+    Ids,
+    Options,
+    Steps,
+    message_words,
+    padding_value,
+    step_dtype,
+)
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
-from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
-from pocketrnn.text.pairs import mark_of, pair_inputs
+from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
+from pocketrnn.text.pairs import pair_inputs, pair_mark
 from pocketrnn.text.text_input import TextInput
 
 __all__ = ["OnnxRuntimeEngine", "checked_options"]
 
 _EXPORT_AGAIN: Final = "Export the bundle again."
 # onnxruntime keeps the memory of a run for the next one (its arena). Without it, `predict` of AG News texts takes 1.6
-# times as long, and threads wait for each other in malloc. But a run of 300,000 tokens leaves 1,120 MiB behind: the
-# arena is emptied after a run of more tokens than this, and then 80 MiB are left.
+# times as long, and threads wait for each other in malloc. But a run of 300,000 tokens leaves 1,120 MiB allocated: the
+# arena is shrunk after a run of more tokens than this, which leaves 80 MiB.
 _LARGEST_KEPT: Final = 1 << 14
 # The inputs of graphs: type and rank.
 _INPUTS: Final = {
@@ -41,10 +51,10 @@ _INPUTS: Final = {
 
 
 def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
-    """The options, if they can be used.
+    """Check the options and return them.
 
     Raises:
-        InputError: `max_batch_tokens` is not a whole number from 1, or onnxruntime has no such provider here.
+        InputError: `max_batch_tokens` is not a whole number from 1, or onnxruntime lacks a provider here.
     """
     if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
         raise InputError(f"max_batch_tokens is {max_batch_tokens!r}.", "Use a whole number from 1.")
@@ -52,7 +62,7 @@ def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: b
 
 
 class OnnxRuntimeEngine:
-    """A bundle's graphs in onnxruntime, opened again in a process that was forked; see `Engine`.
+    """A bundle's graphs in onnxruntime, which are opened again in a forked process; see `Engine`.
 
     Thread-safe: the only mutable state is a pool of bound runs, each used by one call at a time, and the sessions,
     which are opened under a lock.
@@ -60,7 +70,7 @@ class OnnxRuntimeEngine:
     Args:
         folder: the bundle's folder.
         manifest: its classifier.json.
-        options: how onnxruntime is asked to work.
+        options: the options for onnxruntime.
 
     Raises:
         BundleError: the graph is missing, damaged, or does not fit classifier.json.
@@ -70,10 +80,10 @@ class OnnxRuntimeEngine:
         self._folder = folder
         self._manifest, self._name = manifest, manifest.name
         self._options = options
-        self._words = words_of(manifest)
+        self._words = message_words(manifest)
         self._input = manifest.graph.inputs[0]
-        self._type, self._padding = type_of(manifest), padding_of(manifest)
-        # Bound runs are for the CPU alone; a longer text would leave its memory behind.
+        self._type, self._padding = step_dtype(manifest), padding_value(manifest)
+        # Bound runs are for the CPU only; a longer text would leave its memory allocated.
         self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
         self._idle: list[_BoundRun] = []
         self._embedding_session: tuple[onnxruntime.InferenceSession, str] | None = None
@@ -81,10 +91,10 @@ class OnnxRuntimeEngine:
         self._classes, self._of_tokens = len(manifest.labels), manifest.output.of_tokens
         self._takes_lengths, self._pairs = "lengths" in manifest.graph.inputs, "second_tokens" in manifest.graph.inputs
         self._lock = threading.RLock()
-        self._session: onnxruntime.InferenceSession | None = self._opened()
-        # From here on the current folder may change.
+        self._session: onnxruntime.InferenceSession | None = self._open_session()
+        # The current directory may change after this.
         self._folder = folder.absolute()
-        _reopen_after_fork(self)
+        _register_for_fork(self)
         self._check_answer()
 
     @property
@@ -96,13 +106,13 @@ class OnnxRuntimeEngine:
         if self._session is None:
             with self._lock:
                 if self._session is None:
-                    self._session = self._opened()
+                    self._session = self._open_session()
         return self._session
 
-    def _opened(self) -> onnxruntime.InferenceSession:
+    def _open_session(self) -> onnxruntime.InferenceSession:
         graph = self._manifest.graph
         path = self._folder / graph.file
-        session = _session(path, graph.sha256, self._options)
+        session = _open_checked_session(path, graph.sha256, self._options)
         _check_signature(session, self._manifest, path)
         return session
 
@@ -111,7 +121,7 @@ class OnnxRuntimeEngine:
         self._steps()
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read on; see `Engine.step`."""
+        """Read further steps from a state; see `Engine.step`."""
         given = np.asarray(steps, self._type)[None]
         logits, new_state = self._run_session(
             self._steps(), ["logits", "new_state"], {self._input: given, "state": state}
@@ -127,7 +137,7 @@ class OnnxRuntimeEngine:
             with self._lock:
                 if self._step_session is None:
                     path = self._folder / step.file
-                    session = _session(path, step.sha256, self._options)
+                    session = _open_checked_session(path, step.sha256, self._options)
                     self._check_step_signature(session, step, path)
                     self._step_session = session
         return self._step_session
@@ -142,15 +152,17 @@ class OnnxRuntimeEngine:
             or widths != {"state": step.state_size, "logits": self._classes, "new_state": step.state_size}
         ):
             raise BundleError(
-                f"{path} takes {_signature_of(inputs)} and gives {_signature_of(outputs)}; a step graph takes "
+                f"{path} takes {_format_signature(inputs)} and gives {_format_signature(outputs)}; a step graph takes "
                 f"{self._input} and a state of {step.state_size} numbers, and gives {self._classes} logits and a new "
                 "state.",
                 _EXPORT_AGAIN,
             )
 
-    def _output(self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids) -> Floats:
-        """One output of one run on an array [batch, sequence, ...] and its lengths, int64 [batch]; its memory is given
-        back if it was much."""
+    def _run_for_output(
+        self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids
+    ) -> Floats:
+        """Run the graph on an array [batch, sequence, ...] and its lengths, int64 [batch], and return one output; the
+        memory of a large run is freed."""
         if self._pairs:
             feed: dict[str, NDArray[Any]] = dict(
                 zip(self._manifest.graph.inputs, pair_inputs(given, lengths), strict=False)
@@ -158,7 +170,7 @@ class OnnxRuntimeEngine:
         else:
             feed = {self._input: given, "lengths": lengths} if self._takes_lengths else {self._input: given}
         large = given.shape[0] * given.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
-        (found,) = self._run_session(session, [name], feed, _shrinking() if large else None)
+        (found,) = self._run_session(session, [name], feed, _arena_shrinkage_options() if large else None)
         return found
 
     def _run_session(
@@ -181,25 +193,25 @@ class OnnxRuntimeEngine:
             f"If a {words.row} is very long, shorten it; else check the bundle with: pocketrnn verify",
         )
 
-    def start_anew(self) -> None:
-        """Leave everything of onnxruntime to the process that this one was forked from, and open it again when needed.
+    def reset_after_fork(self) -> None:
+        """Drop all sessions inherited from the parent process without freeing them, and open them again when needed.
 
-        Another thread may have held a lock of the arena when the process was forked, which nobody here would ever give
-        back: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since freeing
-        them may take such a lock too.
+        Another thread may have held a lock of the arena when the process was forked, and it is never released in the
+        child: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since that
+        may take such a lock, too.
         """
         for inherited in (self._session, self._step_session, self._embedding_session, self._idle):
-            _leave(inherited)
+            _leak_object(inherited)
         self._session = self._step_session = self._embedding_session = None
         self._idle = []
         self._lock = threading.RLock()
 
     def logits_of_one(self, steps: Steps) -> list[float]:
-        """The logits of one; see `Engine.logits_of_one`."""
+        """The logits of one text or sequence; see `Engine.logits_of_one`."""
         if self._pairs or steps.shape[1] > self._largest_bound:
             return self._run_graph(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
-        # Taken out and put back, each in one step of the interpreter: neither another thread nor a signal's handler
-        # that classifies finds a bound run in use.
+        # `pop` and `append` are atomic in the interpreter: neither another thread nor a signal handler that classifies
+        # gets a bound run that is in use.
         try:
             bound = self._idle.pop()
         except IndexError:
@@ -211,12 +223,12 @@ class OnnxRuntimeEngine:
         self._idle.append(bound)
         return logits
 
-    def logits(self, steps: Steps, lengths: Ids) -> Answered:
-        """The logits of many; see `Engine.logits`."""
+    def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
+        """The logits of many texts or sequences; see `Engine.logits`."""
         rows_of_each = lengths if self._of_tokens else np.ones_like(lengths)
         logits = np.empty((int(rows_of_each.sum()), self._classes), np.float32)
         starts = np.cumsum(rows_of_each) - rows_of_each
-        for texts, given in self._rectangles(steps, lengths):
+        for texts, given in self._padded_runs(steps, lengths):
             found = self._run_graph(given, lengths[texts])
             if self._of_tokens:
                 places = starts[texts, None] + np.arange(given.shape[1])
@@ -224,24 +236,24 @@ class OnnxRuntimeEngine:
                 logits[places[inside]] = found[inside]
             else:
                 logits[texts] = found
-        return Answered(logits, [])
+        return EngineAnswer(logits, [])
 
-    def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
-        """The numbers before the last linear layer; see `Engine.embeddings`."""
-        parts = [(rows, self._embedded(given, lengths[rows])) for rows, given in self._rectangles(steps, lengths)]
+    def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
+        """The embeddings of many texts; see `Engine.embeddings`."""
+        parts = [(rows, self._embed_run(given, lengths[rows])) for rows, given in self._padded_runs(steps, lengths)]
         width = parts[0][1].shape[1] if parts else 0
         embeddings = np.empty((len(lengths), width), np.float32)
         for rows, part in parts:
             embeddings[rows] = part
-        return Answered(embeddings, [])
+        return EngineAnswer(embeddings, [])
 
-    def _rectangles(self, steps: Steps, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Steps]]:
-        """The indices and the steps of each run. It holds texts of like length, or one text that the graph would answer
-        by its neighbours."""
+    def _padded_runs(self, steps: Steps, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Steps]]:
+        """The indices and the padded steps of each run. A run holds texts of similar length, or one text whose answer
+        would depend on its neighbours."""
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
-        alone = holding(steps, lengths, graph.alone)
+        alone = texts_holding_ids(steps, lengths, graph.alone)
         for some in self._alike(steps, starts):
-            shapes = runs(
+            shapes = divide_into_runs(
                 lengths[some],
                 padding=graph.padding,
                 max_tokens=self._options.max_batch_tokens,
@@ -249,11 +261,11 @@ class OnnxRuntimeEngine:
                 alone=None if alone is None else alone[some],
             )
             for rows in (some[run] for run in shapes):
-                yield rows, rectangle(steps, starts[rows], lengths[rows], self._padding)
+                yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
     def _alike(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-        """The indices of what may share a run but for its length: all; or, where texts are not padded, the pairs whose
-        first texts have one length."""
+        """The indices of texts that may share a run apart from their lengths: all; or, for pairs without padding, those
+        whose first texts have the same length."""
         if not self._pairs or self._manifest.graph.padding:
             yield np.arange(len(starts))
             return
@@ -262,7 +274,7 @@ class OnnxRuntimeEngine:
             yield np.flatnonzero(firsts == length)
 
     def _embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
-        """The graph with a second output, opened where it is first asked for; and the output's name."""
+        """The session of the graph with an added output, opened at the first use, and that output's name."""
         if self._embedding_session is None:
             with self._lock:
                 if self._embedding_session is None:
@@ -274,15 +286,15 @@ class OnnxRuntimeEngine:
                             "Use the bundle that it was made from.",
                         )
                     content = read_graph(path, graph.sha256, trusted=self._options.trust)
-                    name = input_of_last_layer(content, path)
-                    session = _session_of(with_output(content, name), path, self._options)
+                    name = find_last_layer_input(content, path)
+                    session = _create_session(add_output(content, name), path, self._options)
                     self._embedding_session = session, name
         return self._embedding_session
 
-    def _embedded(self, given: Steps, lengths: Ids) -> Floats:
-        """One run: [batch, sequence, ...], int64 [batch] -> float32 [batch, features]."""
+    def _embed_run(self, given: Steps, lengths: Ids) -> Floats:
+        """Compute the embeddings of one run: [batch, sequence, ...], int64 [batch] -> float32 [batch, features]."""
         session, name = self._embedding_graph()
-        found = self._output(session, name, given, lengths)
+        found = self._run_for_output(session, name, given, lengths)
         # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
         rows = found[0] if found.ndim == 3 and len(found) == 1 else found
         rows = rows[None] if rows.ndim == 1 and len(given) == 1 else rows
@@ -295,11 +307,11 @@ class OnnxRuntimeEngine:
         return rows
 
     def _run_graph(self, given: Steps, lengths: Ids) -> Floats:
-        """One run of the graph: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels], or
+        """Run the graph once: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels], or
         [batch, sequence, labels]."""
-        logits = self._output(self._whole(), "logits", given, lengths)
-        logits = self._of_all_steps(logits, given)
-        if logits.shape != self._shape(given):
+        logits = self._run_for_output(self._whole(), "logits", given, lengths)
+        logits = self._pad_missing_steps(logits, given)
+        if logits.shape != self._logits_shape(given):
             raise PocketRNNError(
                 f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(given)} "
                 f"{self._words.row}s and {self._classes} labels.",
@@ -308,35 +320,35 @@ class OnnxRuntimeEngine:
         return logits
 
     def _check_answer(self) -> None:
-        """Ask the graph once: does it take such an input, and give as many logits as there are labels?"""
-        given, asked = _first_input(self._manifest)
+        """Run the graph once to check that it accepts an input and gives one logit for each label."""
+        given, asked = _probe_input(self._manifest)
         try:
-            logits = self._output(self._whole(), "logits", given, np.array(given.shape[1:2], np.int64))
+            logits = self._run_for_output(self._whole(), "logits", given, np.array(given.shape[1:2], np.int64))
         except (PocketRNNError, OverflowError) as error:
             raise BundleError(
                 f"The graph of {self._name} cannot be run with {asked}: {first_line(error)}.", _EXPORT_AGAIN
             ) from None
-        if self._of_all_steps(logits, given).shape != (wanted := self._shape(given)):
+        if self._pad_missing_steps(logits, given).shape != (wanted := self._logits_shape(given)):
             raise BundleError(
                 f"The graph of {self._name} gives logits of shape {list(logits.shape)}, not {list(wanted)}.",
                 _EXPORT_AGAIN,
             )
 
-    def _of_all_steps(self, logits: Floats, given: Steps) -> Floats:
-        """The logits, with NaN for tokens that have none: a module that counts them itself may leave out the last."""
+    def _pad_missing_steps(self, logits: Floats, given: Steps) -> Floats:
+        """Pad logits with NaN for tokens without any: a module that counts tokens may leave out the last ones."""
         if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= given.shape[1]:
             return logits
         missing = given.shape[1] - logits.shape[1]
         return np.pad(logits, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
 
-    def _shape(self, given: Steps) -> tuple[int, ...]:
+    def _logits_shape(self, given: Steps) -> tuple[int, ...]:
         """The shape of the logits for steps [batch, sequence, ...]."""
         return (*given.shape[: 2 if self._of_tokens else 1], self._classes)
 
 
-def _first_input(manifest: Manifest) -> tuple[Steps, str]:
-    """As short a text as the graph takes, of the highest id, which asks for the embedding's last row; before it a lower
-    one, where that is the padding's. Or as short a sequence, of zeros. And what it is, for a message."""
+def _probe_input(manifest: Manifest) -> tuple[Steps, str]:
+    """The shortest input that the graph takes, and its description for a message: a text of the highest id, which tests
+    the embedding's last row, after a lower id if the highest is the padding; or a sequence of zeros."""
     given, limits, rows = manifest.input, manifest.graph.limits or Limits(), manifest.graph.embedding_rows
     least = limits.min_tokens or 1
     if not isinstance(given, TextInput):
@@ -344,22 +356,22 @@ def _first_input(manifest: Manifest) -> tuple[Steps, str]:
         return np.zeros((1, steps, len(given.channels)), np.float32), f"{steps} steps of zeros"
     tokens = np.full((1, least), rows - 1, np.int64)
     if limits.real_token and given.rules.padding_id == rows - 1:
-        tokens = np.append(tokens, tokens[:, :1], axis=1) if limits.allow(tokens.size + 1) else tokens
+        tokens = np.append(tokens, tokens[:, :1], axis=1) if limits.allows_length(tokens.size + 1) else tokens
         tokens[0, 0] = rows - 2
     if given.pairs:
-        tokens = np.concatenate([tokens, [[mark_of(given.rules.padding_id)]], tokens], axis=1)
+        tokens = np.concatenate([tokens, [[pair_mark(given.rules.padding_id)]], tokens], axis=1)
     return tokens, f"the highest token id, {rows - 1}"
 
 
-def _leave(inherited: object) -> None:
-    """Never free an object of another process."""
+def _leak_object(inherited: object) -> None:
+    """Keep an object inherited from the parent process from ever being freed."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
 class _BoundRun:
-    """Where one text is answered: the graph is bound once to fixed memory for the length and the logits.
+    """An IO binding that answers one text at a time: the graph is bound once to fixed memory for length and logits.
 
-    `session.run` makes both anew each time and checks their names, which takes 5 % of the time of a text.
+    `session.run` allocates both for each call and checks their names, which takes 5 % of the time of a text.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, name: str, classes: int, takes_lengths: bool) -> None:
@@ -382,11 +394,11 @@ class _BoundRun:
 _engines: weakref.WeakSet[OnnxRuntimeEngine] = weakref.WeakSet()
 
 
-def _reopen_after_fork(engine: OnnxRuntimeEngine) -> None:
-    """Have `engine` start anew in every process that is forked from this one."""
+def _register_for_fork(engine: OnnxRuntimeEngine) -> None:
+    """Register `engine` to be reset in every process that is forked from this one."""
     if hasattr(os, "register_at_fork") and not _registered.is_set():
         _registered.set()
-        os.register_at_fork(after_in_child=_start_all_anew)
+        os.register_at_fork(after_in_child=_reset_all_engines)
     _engines.add(engine)
 
 
@@ -394,12 +406,12 @@ def _reopen_after_fork(engine: OnnxRuntimeEngine) -> None:
 _registered: Final = threading.Event()
 
 
-def _start_all_anew() -> None:
+def _reset_all_engines() -> None:
     for engine in list(_engines):
-        engine.start_anew()
+        engine.reset_after_fork()
 
 
-def _shrinking() -> onnxruntime.RunOptions:
+def _arena_shrinkage_options() -> onnxruntime.RunOptions:
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -420,19 +432,19 @@ def _checked_providers(providers: Sequence[str]) -> tuple[str, ...]:
     return tuple(providers)
 
 
-def _session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
-    """A graph, opened from the bytes that were checked; a file may change between two looks at it."""
-    return _session_of(read_graph(path, sha256, trusted=asked.trust), path, asked)
+def _open_checked_session(path: Path, sha256: str, asked: Options) -> onnxruntime.InferenceSession:
+    """Open a graph from the bytes that were checked, since a file may change between two reads."""
+    return _create_session(read_graph(path, sha256, trusted=asked.trust), path, asked)
 
 
-def _session_of(content: bytes, path: Path, asked: Options) -> onnxruntime.InferenceSession:
+def _create_session(content: bytes, path: Path, asked: Options) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    # One thread: several texts are shared out among threads of our own, and onnxruntime's gain nothing on one text (35
-    # us with one, 52 with two that sleep, 37 with two that spin).
+    # One thread: our own threads divide several texts among them, and onnxruntime's threads gain nothing on one text
+    # (35 us with one, 52 with two that sleep, 37 with two that spin).
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Only fatal errors are logged. The others are raised, and then told once, in our words.
+    # Only fatal errors are logged. The others are raised, and then reported once, in our words.
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ORT" if path.name.endswith(ORT_SUFFIX) else "ONNX")
     try:
@@ -442,7 +454,7 @@ def _session_of(content: bytes, path: Path, asked: Options) -> onnxruntime.Infer
             f"onnxruntime {onnxruntime.__version__} cannot open {path}: {first_line(error)}.",
             "Upgrade onnxruntime, or export the bundle again.",
         ) from error
-    # The Python object keeps the bytes for a change of providers, which never comes ("TODO: This is bad as we're
+    # The Python object keeps the bytes for a change of providers, which never happens here ("TODO: This is bad as we're
     # holding the memory indefinitely", says its source); the session itself does not use them again. With 15.3 MiB of
     # weights, a session takes 35.6 MiB with them and 22.9 without; opened from the file, 21.0.
     session._model_bytes = None
@@ -450,20 +462,20 @@ def _session_of(content: bytes, path: Path, asked: Options) -> onnxruntime.Infer
 
 
 def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
-    """Hold the graph's inputs and outputs against classifier.json. A string or None in a shape is a dynamic axis."""
+    """Check the graph's inputs and outputs against classifier.json. A string or None in a shape is a dynamic axis."""
     given = manifest.input
     expected = {name: _INPUTS[name] for name in manifest.graph.inputs}
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
     if inputs != expected:
         raise BundleError(
-            f"{path} has the inputs {_signature_of(inputs)}; classifier.json says {_signature_of(expected)}.",
+            f"{path} has the inputs {_format_signature(inputs)}; classifier.json says {_format_signature(expected)}.",
             _EXPORT_AGAIN,
         )
     outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
     rank = 3 if manifest.output.of_tokens else 2
     if outputs != {"logits": ("tensor(float)", rank)}:
         raise BundleError(
-            f"{path} has the outputs {_signature_of(outputs)}; its classifier gives logits (tensor(float), rank "
+            f"{path} has the outputs {_format_signature(outputs)}; its classifier gives logits (tensor(float), rank "
             f"{rank}).",
             _EXPORT_AGAIN,
         )
@@ -484,5 +496,5 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
         )
 
 
-def _signature_of(nodes: dict[str, tuple[str, int]]) -> str:
+def _format_signature(nodes: dict[str, tuple[str, int]]) -> str:
     return ", ".join(f"{name} ({kind}, rank {rank})" for name, (kind, rank) in nodes.items()) or "none"

@@ -1,4 +1,4 @@
-"""Work shared out among threads, with the results in order."""
+"""Divides work among threads and returns the results in order."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """The threads of one classifier. They are started by the first work for several, and end with this object.
+    """The threads of one classifier. They are started by the first call with several items, and end with this object.
 
-    To start two of them anew for each call takes 0.3 ms, as long as two threads take for 60 texts of a small LSTM.
-    Several calls may work at once, and then share the threads. A process that was forked starts its own.
+    To start two new threads for each call would take 0.3 ms, as long as 60 texts of a small LSTM take on two threads.
+    Several calls may run at once and then share the threads. A forked process starts its own.
 
     Args:
-        threads: how many, from 1. Work for one is done where it is asked for, without another thread.
+        threads: the number of threads, from 1. With one, the caller's thread does the work.
 
     Example:
-        >>> list(Workers(2).mapped(len, ["a", "bb"]))
+        >>> list(Workers(2).map_in_order(len, ["a", "bb"]))
         [('a', 1), ('bb', 2)]
     """
 
@@ -36,18 +36,18 @@ class Workers:
         self.threads = threads
         self._started: tuple[int, ThreadPoolExecutor] | None = None
 
-    def mapped(
+    def map_in_order(
         self, work: Callable[[Given], Result], items: Iterable[Given], stop: Callable[[], None] = lambda: None
     ) -> Iterator[tuple[Given, Result]]:
-        """Every item and what `work` makes of it, in the items' order.
+        """Yield every item and its result of `work`, in the items' order.
 
-        Items are read lazily, only as many ahead as there are threads. Where the iteration ends early, work that has
-        begun is waited for. An error in reading the items is raised after the results of those that were read.
+        Items are read lazily, only as many ahead as there are threads. If the iteration ends early, running work is
+        waited for. An error in reading the items is raised after the results of the items read before.
 
         Args:
-            work: called with one item; it must release the interpreter lock to gain anything from several threads.
-            items: what to work on.
-            stop: called where a signal ends the iteration, since the threads are waited for: it ends their work.
+            work: called with one item; it must release the interpreter lock to gain from several threads.
+            items: the items.
+            stop: called when a signal ends the iteration, to stop the running work that is then waited for.
         """
         if self.threads == 1 or (isinstance(items, list) and len(items) <= 1):
             for item in items:
@@ -77,25 +77,25 @@ class Workers:
             stop()
             raise
         finally:
-            _end([future for _, future in waiting])
+            _cancel_and_wait([future for _, future in waiting])
         if failure is not None:
             raise failure
 
     def _pool(self) -> ThreadPoolExecutor:
-        """This process's threads: those of the process that it was forked from are not in it."""
-        # Not at the top: it takes 1 % of a start, for programs that ask one text at a time.
+        """The thread pool of this process: a forked process does not have its parent's threads."""
+        # Imported here: it takes 1 % of the time to start, which programs for one text at a time need not spend.
         from concurrent.futures import ThreadPoolExecutor
 
         process = os.getpid()
         started = self._started
         if started is None or started[0] != process:
-            # Two calls at once may both start some. Those that are kept by none end with their call.
+            # Two calls at once may both start a pool. The pool that is not kept ends with its call.
             started = self._started = process, ThreadPoolExecutor(self.threads, thread_name_prefix="pocketrnn")
         return started[1]
 
 
-def _end(futures: list[Future[Result]]) -> None:
-    """Begin none of the work that has not begun, and wait for the rest."""
+def _cancel_and_wait(futures: list[Future[Result]]) -> None:
+    """Cancel the work that has not begun, and wait for the rest."""
     from concurrent.futures import wait
 
     for future in futures:

@@ -1,4 +1,4 @@
-"""The operators that a bundle's graph may hold, and how much they may make of constants alone."""
+"""The operators that a bundle's graph may hold, and how much data they may create from constants alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.errors import BundleError, shown
+from pocketrnn.errors import BundleError, short_repr
 
 __all__ = [
     "KNOWN_VALUES",
@@ -17,13 +17,14 @@ __all__ = [
     "MOST_FIELDS",
     "MOST_OPERATORS",
     "OPERATORS",
-    "Found",
+    "GraphContents",
     "Node",
 ]
 
-# The operators that our exporter writes, and those of recurrent, convolutional and attention classifiers. Left out are
-# loops (Loop, Scan), branches (If), draws (Random..., Bernoulli, Multinomial, Dropout), sequences, optionals, strings,
-# and operators for signals or images that make a large output of a small input (Resize, ConvTranspose, DFT, ...).
+# The operators that our exporter writes, and those of recurrent, convolutional and attention classifiers. The list
+# leaves out loops (Loop, Scan), branches (If), random numbers (Random..., Bernoulli, Multinomial, Dropout), sequences,
+# optionals, strings, and operators for signals or images with a large output from a small input (Resize,
+# ConvTranspose, DFT, ...).
 OPERATORS: Final = frozenset(
     {"Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention",
      "AveragePool", "BatchNormalization", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor",
@@ -42,15 +43,15 @@ OPERATORS: Final = frozenset(
      "Squeeze", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu",
      "Unique", "Unsqueeze", "Where", "Xor"}
 )  # fmt: skip
-# Numbers that one operator may make of constants alone: 64 MiB of float32.
+# How many numbers one operator may create from constants alone: 64 MiB of float32.
 LARGEST_ALLOCATION: Final = 1 << 24
-# Bytes beside the weights. onnxruntime makes up to some 100 bytes of one; the graphs of the tests have up to 60,000.
+# Bytes beside the weights. One byte takes up to some 100 bytes in onnxruntime; the tests' graphs have up to 60,000.
 LARGEST_STRUCTURE: Final = 1 << 24
-# Parts that are looked at, which takes up to a second. The graphs of the tests have up to some thousand.
+# Fields of the file that are read, which takes up to a second. The graphs of the tests have up to some thousand.
 MOST_FIELDS: Final = 1 << 18
-# onnxruntime makes some kilobytes of each. The graphs of the tests have up to 300.
+# Each takes some kilobytes in onnxruntime. The graphs of the tests have up to 300.
 MOST_OPERATORS: Final = 1 << 14
-# Sizes are short lists. A longer one is a table.
+# Sizes are short lists of numbers. A longer list is data and is not followed.
 KNOWN_VALUES: Final = 64
 
 _DOMAINS: Final = ("", "ai.onnx")
@@ -61,7 +62,7 @@ Values = tuple[float, ...]
 
 @dataclass
 class Node:
-    """An operator, with those of its attributes that are integers or a small tensor of numbers."""
+    """An operator, with its attributes that are integers or small tensors of numbers."""
 
     domain: str = ""
     operator: str = ""
@@ -72,16 +73,16 @@ class Node:
 
 
 @dataclass
-class Found:
-    """The contents that were found in a file, and how much of its allowance was used.
+class GraphContents:
+    """The contents of a graph's file, and how much of its limits was used.
 
     Attributes:
         path: the file's name, for messages.
         trusted: whether all operators, inner graphs and functions are allowed.
         nodes: the operators, in the file's order, those of inner graphs and functions among them.
         constants: the numbers of small tensors by name.
-        fields: how many parts were looked at.
-        weights: how many bytes are tensors' numbers.
+        fields: how many fields were read.
+        weights: how many bytes are tensor data.
     """
 
     path: Path
@@ -92,31 +93,31 @@ class Found:
     weights: int = 0
 
     def refused(self, what: str) -> BundleError:
-        """The error that says what is wrong with the file."""
+        """Make the error that says what is wrong with the file."""
         return BundleError(f"{self.path} {what}.", "Use it only if you know who made it; else export it again.")
 
     def count(self) -> None:
-        """One more part was looked at.
+        """Count one more field that was read.
 
         Raises:
-            BundleError: that was one too many.
+            BundleError: there are too many fields.
         """
         self.fields += 1
         if self.fields > MOST_FIELDS:
             raise self.refused(f"has more than {MOST_FIELDS:,} parts")
 
     def add(self, node: Node) -> None:
-        """One more operator was found.
+        """Add an operator that was found.
 
         Raises:
-            BundleError: that was one too many.
+            BundleError: there are too many operators.
         """
         self.nodes.append(node)
         if len(self.nodes) > MOST_OPERATORS:
             raise self.refused(f"has more than {MOST_OPERATORS:,} operators")
 
     def check(self, size: int) -> None:
-        """Hold what was found in a file of `size` bytes to the limits.
+        """Check the contents of a file of `size` bytes against the limits.
 
         Raises:
             BundleError: an operator is not allowed, or something is too large.
@@ -130,15 +131,15 @@ class Found:
         for node in self.nodes:
             if node.domain not in _DOMAINS or node.operator not in OPERATORS:
                 name = f"{node.domain}.{node.operator}" if node.domain not in _DOMAINS else node.operator
-                raise self.refused(f"holds the operator {shown(name)}, which a classifier's graph has no need of")
+                raise self.refused(f"holds the operator {short_repr(name)}, which a classifier's graph has no need of")
             if node.holds_graphs:
                 raise self.refused(f"holds a graph inside the operator {node.operator}")
         self._check_sizes()
 
     def _check_sizes(self) -> None:
-        """Refuse operators that make too much of sizes that stand in the file.
+        """Refuse operators that would create too much data from sizes that are constants of the file.
 
-        Sizes are followed through the operators that hand numbers on. A calculated number is not known; if a list has
+        Sizes are followed through the operators that only pass numbers on. A computed number is unknown; if a list has
         known and unknown numbers, the known ones count.
         """
         known = dict(self.constants)
@@ -149,7 +150,7 @@ class Found:
             elif node.operator in _SAME_VALUES:
                 made = given[0] if given else ()
             elif node.operator == "Concat":
-                # One by one: joined first, a list that is joined to itself 30 times would fill the memory.
+                # Cut after each input: a list that is joined to itself 30 times would fill the memory otherwise.
                 made = ()
                 for values in given:
                     made = (made + values)[: KNOWN_VALUES + 1]
@@ -157,7 +158,7 @@ class Found:
                 made = ()
             if made and len(made) <= KNOWN_VALUES:
                 known.update(dict.fromkeys(node.outputs, made))
-            size = _made_of_constants(node, given)
+            size = _constant_growth(node, given)
             # NaN, too, is not within the limit.
             if not size <= LARGEST_ALLOCATION:
                 raise self.refused(
@@ -165,31 +166,31 @@ class Found:
                 )
 
 
-def _made_of_constants(node: Node, given: Sequence[Values]) -> float:
-    """By how much an operator multiplies what it is given, as far as constants say so; 0 if they say nothing."""
+def _constant_growth(node: Node, given: Sequence[Values]) -> float:
+    """The factor by which an operator multiplies its input's size, as far as constants tell; 0 if they do not."""
     given = [*given, (), (), ()]
-    padding = _padded(node.attributes.get("pads", ()))
+    padding = _padding_growth(node.attributes.get("pads", ()))
     match node.operator:
         case "ConstantOfShape":
-            return _product(given[0])
+            return _size_product(given[0])
         case "Expand" | "Tile":
-            return _product(given[1])
+            return _size_product(given[1])
         case "Pad":
-            return max(padding, _padded(given[1]))
+            return max(padding, _padding_growth(given[1]))
         case "OneHot":
-            return _product(given[1])
+            return _size_product(given[1])
         case "Range" if given[1]:
             start, step = (*given[0], 0)[0], (*given[2], 1)[0]
             return (given[1][0] - start) / step if step else math.nan
     return padding
 
 
-def _product(sizes: Values) -> float:
+def _size_product(sizes: Values) -> float:
     return math.prod(max(1, size) for size in sizes)
 
 
-def _padded(pads: Values) -> float:
-    """The product of what is added at each axis: its beginning stands in the first half, its end in the second."""
+def _padding_growth(pads: Values) -> float:
+    """The product of the growth of all axes; `pads` has the padding at all beginnings, then at all ends."""
     half = (len(pads) + 1) // 2
     added = [pads[i] + (*pads, 0)[i + half] for i in range(half)]
     return math.prod(1 + max(0, number) for number in added)

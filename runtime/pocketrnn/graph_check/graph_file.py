@@ -1,12 +1,12 @@
-"""A graph's file as a stranger may have made it: read once, and looked through before onnxruntime sees it."""
+"""Reads a graph's file, which may come from a stranger, once, and checks it before onnxruntime opens it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.manifest import checked_bytes
-from pocketrnn.graph_check.allow_list import Found
+from pocketrnn.bundle.manifest import read_checked_bytes
+from pocketrnn.graph_check.allow_list import GraphContents
 from pocketrnn.graph_check.onnx_wire import walk_onnx
 from pocketrnn.graph_check.ort_flatbuffer import walk_ort
 
@@ -16,37 +16,37 @@ ORT_SUFFIX: Final = ".ort"
 
 
 def read_graph(path: Path, sha256: str, *, trusted: bool = False) -> bytes:
-    """The bytes of a graph's file, read once, checked against its digest, and looked through.
+    """Read a graph's file once, and check its digest and contents.
 
-    Whoever opens a session must make it of these bytes, and must say which of the two formats they are: onnxruntime
-    takes either for the other, whatever the file's name.
+    A session must be opened from these bytes, and with the format stated: onnxruntime may otherwise take one format for
+    the other, whatever the file's name.
 
     Args:
-        path: the file: of onnxruntime's own format if its name ends in `.ort`, else an ONNX file.
-        sha256: its digest, as classifier.json says it.
-        trusted: allow all operators: for a bundle that one made oneself.
+        path: the file, in onnxruntime's own format if its name ends in `.ort`, else in ONNX.
+        sha256: its digest in classifier.json.
+        trusted: allow all operators, for a bundle that you made yourself.
 
     Raises:
-        BundleError: the file is missing, no regular file, larger than 2 GiB, or a byte of it was changed; or as in
+        BundleError: the file is missing, not a regular file, larger than 2 GiB, or was changed; or as in
             `check_graph`.
     """
-    content = checked_bytes(path, sha256)
+    content = read_checked_bytes(path, sha256)
     check_graph(content, path, trusted=trusted)
     return content
 
 
 def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
-    """Refuse a graph that may do more than answer texts.
+    """Refuse a graph that may do more than compute a classifier's answers.
 
     Args:
         content: the file's bytes.
         path: the file's name, for the message and the format.
-        trusted: allow all operators, graphs inside them, and functions. The rest is held to all the same.
+        trusted: allow all operators, graphs inside them, and functions. Everything else is checked all the same.
 
     Raises:
-        BundleError: it is not a graph; it keeps weights in further files; it holds an operator that
-            `graph_limits.OPERATORS` has not, or a field that inference has no use for; or it is larger than a
-            classifier can be, or makes too much of constants.
+        BundleError: the file is not a graph; it keeps weights in further files; it holds an operator that is not in
+            `allow_list.OPERATORS`, or a field that inference does not need; or it is larger than a classifier can be,
+            or creates too much data from constants.
 
     Example:
         >>> check_graph(b"not a graph", Path("model.onnx"))
@@ -54,7 +54,7 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
             ...
         pocketrnn.errors.BundleError: model.onnx is not an ONNX file that a classifier may have: ...
     """
-    found = Found(path, trusted)
+    found = GraphContents(path, trusted)
     walk = walk_ort if path.name.endswith(ORT_SUFFIX) else walk_onnx
     walk(content, found)
     found.check(len(content))

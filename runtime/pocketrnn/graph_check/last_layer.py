@@ -1,4 +1,4 @@
-"""The numbers before a graph's last linear layer: where they stand, and how the graph is made to give them."""
+"""Finds the input of a graph's last linear layer, which is the embedding, and makes it an output of the graph."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn.graph_check.allow_list import Found, Node
+from pocketrnn.graph_check.allow_list import GraphContents, Node
 from pocketrnn.graph_check.onnx_wire import walk_onnx
 
-__all__ = ["input_of_last_layer", "with_output"]
+__all__ = ["add_output", "find_last_layer_input"]
 
 _LAYERS: Final = ("Gemm", "MatMul")
 # Members of ModelProto, GraphProto and ValueInfoProto in onnx.proto: graph, output, name.
 _GRAPH, _OUTPUT, _NAME = 7, 12, 1
 
 
-def input_of_last_layer(content: bytes, path: Path) -> str:
-    """The name of what a graph's last linear layer is given.
+def find_last_layer_input(content: bytes, path: Path) -> str:
+    """Find the name of the input of a graph's last linear layer.
 
-    From the logits it goes back through what is done to the numbers of one text, such as a division by a temperature,
+    The search goes back from the logits through operators with one variable input, such as a division by a temperature,
     to a product with weights.
 
     Args:
@@ -27,12 +27,12 @@ def input_of_last_layer(content: bytes, path: Path) -> str:
         path: its name, for the message.
 
     Raises:
-        InputError: the logits are made in another way.
+        InputError: the logits are computed in another way.
     """
-    found = Found(path, trusted=True)
+    found = GraphContents(path, trusted=True)
     walk_onnx(content, found)
     made = {name: node for node in found.nodes for name in node.outputs}
-    fixed = _constants(found)
+    fixed = _find_constants(found)
     name = "logits"
     while (node := made.get(name)) is not None:
         given = [one for one in node.inputs if one and one not in fixed]
@@ -48,33 +48,33 @@ def input_of_last_layer(content: bytes, path: Path) -> str:
     )
 
 
-def _constants(found: Found) -> set[str]:
-    """The names of all that no text changes."""
+def _find_constants(found: GraphContents) -> set[str]:
+    """Find the names of all values that do not depend on the input."""
     fixed = set(found.constants)
     for node in found.nodes:
-        if _is_fixed(node, fixed):
+        if _is_constant(node, fixed):
             fixed.update(node.outputs)
     return fixed
 
 
-def _is_fixed(node: Node, fixed: set[str]) -> bool:
+def _is_constant(node: Node, fixed: set[str]) -> bool:
     return all(name in fixed for name in node.inputs if name)
 
 
-def with_output(content: bytes, name: str) -> bytes:
-    """A graph that also gives the numbers of this name.
+def add_output(content: bytes, name: str) -> bytes:
+    """Add the value of this name to a graph's outputs.
 
-    The members of a message may stand in several parts, one after the other, which protobuf joins: its specification,
-    "Last One Wins".
+    A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
+    Wins".
 
     Example:
-        >>> with_output(b"", "h")
+        >>> add_output(b"", "h")
         b':\\x05b\\x03\\n\\x01h'
     """
-    return content + _member(_GRAPH, _member(_OUTPUT, _member(_NAME, name.encode())))
+    return content + _encode_member(_GRAPH, _encode_member(_OUTPUT, _encode_member(_NAME, name.encode())))
 
 
-def _member(number: int, content: bytes) -> bytes:
+def _encode_member(number: int, content: bytes) -> bytes:
     size, left = b"", len(content)
     while left > 0x7F:
         size, left = size + bytes([left & 0x7F | 0x80]), left >> 7

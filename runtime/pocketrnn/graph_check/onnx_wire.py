@@ -1,10 +1,10 @@
-"""An ONNX file, a protobuf message, looked through without onnx: its operators, its tensors, and nothing unknown.
+"""Checks an ONNX file, a protobuf message, without onnx: its operators and tensors, and that nothing is unknown.
 
-The walk knows the few messages that hold operators and tensors, steps over everything else, and copies nothing. It is
-strict, so that no other reader of the same bytes finds something in them that was not looked at here: a field that is
-not known, of another type, or twice where it may stand once is refused.
+The walk knows the few messages that hold operators and tensors, skips everything else, and copies nothing. It is
+strict, so that no other reader of the same bytes finds something in them that was not checked here: a field that is
+unknown, has another type, or stands twice where it may stand once is refused.
 
-Fields: onnx.proto of ONNX 1.23; a test holds the table to it. Wire format: protobuf.dev, "Encoding".
+Fields: onnx.proto of ONNX 1.23; a test compares the table with it. Wire format: protobuf.dev, "Encoding".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from pocketrnn.graph_check.allow_list import KNOWN_VALUES, Found, Node, Values
+from pocketrnn.graph_check.allow_list import KNOWN_VALUES, GraphContents, Node, Values
 
 __all__ = ["MESSAGES", "walk_onnx"]
 
@@ -22,8 +22,8 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES: Final = {_FIXED64: 8, _FIXED32: 4}
 _LETTERS: Final = {_VARINT: "v", _FIXED64: "q", _BYTES: "b", _FIXED32: "i"}
 _DEEPEST: Final = 16
-# For each message its fields: the wire types that they may have (v, q, b, i), "*" if they may stand more than once, and
-# the message inside, if it is looked into. Left out is what inference has no use for: training_info, sparse tensors,
+# The fields of each message: the wire types that a field may have (v, q, b, i), "*" if it may stand more than once, and
+# the message inside, if that is read. Fields that inference does not need are left out: training_info, sparse tensors,
 # segments, tensors of strings.
 MESSAGES: Final[dict[str, dict[int, tuple[str, str]]]] = {
     "ModelProto": {
@@ -71,33 +71,33 @@ MESSAGES: Final[dict[str, dict[int, tuple[str, str]]]] = {
         **dict.fromkeys((13, 16), ("b*", "")),
     },
 }
-# TensorProto.DataType: the field that holds its numbers where raw_data does not, and how they lie in either.
+# For each TensorProto.DataType: the field that holds its numbers if raw_data does not, and their format in `struct`.
 _NUMBERS: Final = {1: (4, "f"), 6: (5, "i"), 7: (7, "q"), 11: (10, "d")}
 _EXTERNAL: Final = "keeps weights in further files, which no digest covers"
 
 
-def walk_onnx(content: bytes, found: Found) -> None:
-    """Look through an ONNX file, and add what it holds to `found`.
+def walk_onnx(content: bytes, found: GraphContents) -> None:
+    """Walk through an ONNX file, and add its contents to `found`.
 
-    It takes time in proportion to the number of the file's fields, whatever the bytes: 1 ms for `ag_news`.
+    The time is proportional to the number of the file's fields, for any bytes: 1 ms for `ag_news`.
 
     Raises:
-        BundleError: the bytes are not an ONNX file, or hold something that no classifier needs; see the module.
+        BundleError: the bytes are not an ONNX file, or hold something that a classifier does not need; see the module.
     """
-    # onnxruntime takes bytes with this mark for its own format. The mark may stand within a name of an ONNX file.
+    # onnxruntime takes bytes with this mark for its own format, and the mark may be part of a name in an ONNX file.
     if content[4:8] == b"ORTM":
         raise found.refused("is not an ONNX file: it is marked as of onnxruntime's own format")
-    _Walk(memoryview(content), found).holder("ModelProto", 0, len(content), 0)
+    _OnnxWalker(memoryview(content), found).holder("ModelProto", 0, len(content), 0)
 
 
-class _Walk:
-    def __init__(self, view: memoryview, found: Found) -> None:
+class _OnnxWalker:
+    def __init__(self, view: memoryview, found: GraphContents) -> None:
         self.view = view
         self.found = found
 
-    def varint(self, at: int, end: int) -> tuple[int, int]:
-        """An integer of up to 64 bits, and where it ends."""
-        # One byte is enough for nearly all: 1.4 times as fast so.
+    def read_varint(self, at: int, end: int) -> tuple[int, int]:
+        """Read an integer of up to 64 bits; return it and the position after it."""
+        # Nearly all take one byte: this case makes the walk 1.4 times as fast.
         if at < end and self.view[at] < 0x80:
             return self.view[at], at + 1
         value = 0
@@ -112,11 +112,11 @@ class _Walk:
         raise self.found.refused("is not an ONNX file: a number in it has more than 10 bytes")
 
     def fields(self, message: str, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """A message's fields: number, wire type, and where the content begins and ends; of a varint, it and its end."""
+        """Yield a message's fields: number, wire type, begin and end of the content; for a varint, value and end."""
         known, seen = MESSAGES[message], 0
         while at < end:
             self.found.count()
-            tag, at = self.varint(at, end)
+            tag, at = self.read_varint(at, end)
             number, wire = tag >> 3, tag & 7
             letters, _ = known.get(number, ("", ""))
             if wire not in _LETTERS or _LETTERS[wire] not in letters:
@@ -127,12 +127,12 @@ class _Walk:
                 raise self.found.refused(f"is not an ONNX file: field {number} of {message} stands in it twice")
             seen |= 1 << number
             if wire == _VARINT:
-                value, at = self.varint(at, end)
+                value, at = self.read_varint(at, end)
                 yield number, wire, value, at
                 continue
             size = _SIZES.get(wire)
             if size is None:
-                size, at = self.varint(at, end)
+                size, at = self.read_varint(at, end)
             if size > end - at:
                 raise self.found.refused("is not an ONNX file: it is cut short")
             yield number, wire, at, at + size
@@ -145,16 +145,16 @@ class _Walk:
             raise self.found.refused("holds a name that is not UTF-8") from None
 
     def integers(self, wire: int, start: int, end: int) -> list[int]:
-        """Signed integers of 64 bits: the one of a field, or several, packed."""
+        """Read signed integers of 64 bits: a field's single integer, or several packed ones."""
         values = [start] if wire == _VARINT else []
         while wire == _BYTES and start < end:
             self.found.count()
-            value, start = self.varint(start, end)
+            value, start = self.read_varint(start, end)
             values.append(value)
         return [value - (1 << 64) if value >> 63 else value for value in values]
 
     def holder(self, message: str, start: int, end: int, depth: int) -> None:
-        """A model, a graph or a function."""
+        """Walk through a model, a graph or a function."""
         if depth > _DEEPEST:
             raise self.found.refused(f"nests graphs more than {_DEEPEST} deep")
         for number, _, begin, stop in self.fields(message, start, end):
@@ -204,7 +204,7 @@ class _Walk:
             node.attributes[name] = values
 
     def tensor(self, start: int, end: int) -> tuple[str, Values]:
-        """A tensor's name and, if they are few, its numbers."""
+        """Read a tensor's name and, if there are few of them, its numbers."""
         name, kind, dims, stored = "", 0, list[int](), 0
         spans: dict[int, list[tuple[int, int, int]]] = {}
         for number, wire, begin, stop in self.fields("TensorProto", start, end):
@@ -220,9 +220,9 @@ class _Walk:
                 spans.setdefault(number, []).append((wire, begin, stop))
                 size = 1 if wire == _VARINT else stop - begin
                 stored += size
-                # Whole numbers outside raw_data may take one byte for the eight that onnxruntime makes of them.
+                # Integers outside raw_data may take one byte in the file and eight in onnxruntime.
                 self.found.weights += size if number in (4, 9, 10) else 0
-        # Two to a byte is the least that a number takes.
+        # The smallest numbers take half a byte.
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * stored:
             raise self.found.refused(f"holds a tensor of the shape {dims[:8]} in {stored} bytes")
         if len(spans) > 1:

@@ -1,8 +1,8 @@
-"""A graph in onnxruntime's own format, a flatbuffer, looked through: its operators and its tensors.
+"""Checks a graph in onnxruntime's own format, a flatbuffer: its operators and its tensors.
 
 The tables are those of onnxruntime's ort.fbs; for flatbuffers themselves see flatbuffers.dev, "Internals". onnxruntime
 verifies the offsets itself when it opens a file; here each is checked before it is followed. Parts of a flatbuffer may
-share their bytes: that tensors do not, so that a small file becomes no large memory, is checked too.
+share their bytes: tensors must not, so that a small file cannot take a large memory.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import math
 import struct
 from typing import Final
 
-from pocketrnn.graph_check.allow_list import KNOWN_VALUES, Found, Node, Values
+from pocketrnn.graph_check.allow_list import KNOWN_VALUES, GraphContents, Node, Values
 
 __all__ = ["walk_ort"]
 
-# The position of a member in its table.
+# The index of a member in its table.
 _SESSION_MODEL: Final = 1
 _MODEL_GRAPH: Final = 7
 _INITIALIZERS, _NODES, _SPARSE, _RUNTIME_OPTIMIZATIONS = 0, 2, 7, 8
@@ -27,17 +27,17 @@ _DEEPEST: Final = 16
 _LONGEST_NAME: Final = 4096
 
 
-def walk_ort(content: bytes, found: Found) -> None:
-    """Look through a file in onnxruntime's format, and add what it holds to `found`.
+def walk_ort(content: bytes, found: GraphContents) -> None:
+    """Walk through a file in onnxruntime's format, and add its contents to `found`.
 
     Raises:
-        BundleError: the bytes are not such a file, or hold something that no classifier needs.
+        BundleError: the bytes are not such a file, or hold something that a classifier does not need.
     """
-    walk = _Walk(content, found)
+    walk = _OrtWalker(content, found)
     if content[4:8] != b"ORTM":
         raise found.refused("is not a graph in onnxruntime's format")
-    model = walk.table_at(walk.table(0), _SESSION_MODEL)
-    graph = None if model is None else walk.table_at(model, _MODEL_GRAPH)
+    model = walk.read_table_member(walk.table(0), _SESSION_MODEL)
+    graph = None if model is None else walk.read_table_member(model, _MODEL_GRAPH)
     if graph is None:
         raise found.refused("is not a graph in onnxruntime's format: it holds no graph")
     walk.graph(graph, 0)
@@ -45,8 +45,8 @@ def walk_ort(content: bytes, found: Found) -> None:
         raise found.refused("holds tensors that share their bytes")
 
 
-class _Walk:
-    def __init__(self, content: bytes, found: Found) -> None:
+class _OrtWalker:
+    def __init__(self, content: bytes, found: GraphContents) -> None:
         self.content = content
         self.found = found
 
@@ -60,25 +60,25 @@ class _Walk:
         return value
 
     def table(self, at: int) -> int:
-        """Where the table begins that the offset at `at` leads to."""
+        """The position of the table to which the offset at `at` leads."""
         self.found.count()
         return at + self.read("I", at)
 
     def member(self, table: int, index: int) -> int | None:
-        """Where a table's member stands, or None."""
+        """The position of a table's member, or None if the member is missing."""
         fields = table - self.read("i", table)
         if 4 + 2 * index >= self.read("H", fields):
             return None
         offset = self.read("H", fields + 4 + 2 * index)
         return table + offset if offset else None
 
-    def table_at(self, table: int, index: int) -> int | None:
+    def read_table_member(self, table: int, index: int) -> int | None:
         at = self.member(table, index)
         return None if at is None else self.table(at)
 
-    def vector(self, table: int, index: int, size: int) -> range:
-        """Where the items of a member stand, which has `size` bytes each; none where the member is missing."""
-        start = self.table_at(table, index)
+    def item_positions(self, table: int, index: int, size: int) -> range:
+        """The positions of a member's items, which have `size` bytes each; empty where the member is missing."""
+        start = self.read_table_member(table, index)
         if start is None:
             return range(0)
         end = start + 4 + size * self.read("I", start)
@@ -87,9 +87,9 @@ class _Walk:
         return range(start + 4, end, size)
 
     def tables(self, table: int, index: int) -> list[int]:
-        return [self.table(at) for at in self.vector(table, index, 4)]
+        return [self.table(at) for at in self.item_positions(table, index, 4)]
 
-    def text_from(self, start: int) -> str:
+    def read_text_at(self, start: int) -> str:
         size = self.read("I", start)
         if size > _LONGEST_NAME:
             raise self.found.refused(f"holds a name of {size:,} bytes")
@@ -99,17 +99,17 @@ class _Walk:
             raise self.found.refused("holds a name that is not UTF-8") from None
 
     def text(self, table: int, index: int) -> str:
-        start = self.table_at(table, index)
-        return "" if start is None else self.text_from(start)
+        start = self.read_table_member(table, index)
+        return "" if start is None else self.read_text_at(start)
 
     def graph(self, table: int, depth: int) -> None:
         if depth > _DEEPEST:
             raise self.found.refused(f"nests graphs more than {_DEEPEST} deep")
         if self.tables(table, _SPARSE):
             raise self.found.refused("holds sparse tensors")
-        # Member 0 is the list of them; onnxruntime writes the table also where the list is empty.
-        optimizations = self.table_at(table, _RUNTIME_OPTIMIZATIONS)
-        if optimizations is not None and self.vector(optimizations, 0, 4):
+        # Member 0 is the list of optimizations; onnxruntime writes the table also where the list is empty.
+        optimizations = self.read_table_member(table, _RUNTIME_OPTIMIZATIONS)
+        if optimizations is not None and self.item_positions(optimizations, 0, 4):
             raise self.found.refused("holds operators that onnxruntime puts in when it opens the file")
         for tensor in self.tables(table, _INITIALIZERS):
             name, values = self.tensor(tensor)
@@ -121,18 +121,18 @@ class _Walk:
         node = Node(
             domain=self.text(table, _NODE_DOMAIN),
             operator=self.text(table, _NODE_OPERATOR),
-            inputs=[self.text_from(at) for at in self.tables(table, _NODE_INPUTS)],
-            outputs=[self.text_from(at) for at in self.tables(table, _NODE_OUTPUTS)],
+            inputs=[self.read_text_at(at) for at in self.tables(table, _NODE_INPUTS)],
+            outputs=[self.read_text_at(at) for at in self.tables(table, _NODE_OUTPUTS)],
         )
         for attribute in self.tables(table, _NODE_ATTRIBUTES):
             values: Values = tuple(self.integers(attribute, _INTS))
             integer = self.member(attribute, _I)
             if integer is not None:
                 values += (self.read("q", integer),)
-            tensor = self.table_at(attribute, _T)
+            tensor = self.read_table_member(attribute, _T)
             for one in [*([] if tensor is None else [tensor]), *self.tables(attribute, _TENSORS)]:
                 _, values = self.tensor(one)
-            inner = self.table_at(attribute, _G)
+            inner = self.read_table_member(attribute, _G)
             graphs = [*([] if inner is None else [inner]), *self.tables(attribute, _GRAPHS)]
             node.holds_graphs |= bool(graphs)
             for graph in graphs if self.found.trusted else ():
@@ -142,18 +142,18 @@ class _Walk:
         return node
 
     def integers(self, table: int, index: int) -> list[int]:
-        positions = self.vector(table, index, 8)
+        positions = self.item_positions(table, index, 8)
         for _ in positions:
             self.found.count()
         return [self.read("q", at) for at in positions]
 
     def tensor(self, table: int) -> tuple[str, Values]:
-        """A tensor's name and, if they are few, its numbers."""
-        dims, raw = self.integers(table, _DIMS), self.vector(table, _RAW, 1)
+        """Read a tensor's name and, if there are few of them, its numbers."""
+        dims, raw = self.integers(table, _DIMS), self.item_positions(table, _RAW, 1)
         external = self.member(table, _EXTERNAL)
         if external is not None and self.read("q", external) != -1:
             raise self.found.refused("keeps weights in further files, which no digest covers")
-        if self.vector(table, _STRINGS, 4):
+        if self.item_positions(table, _STRINGS, 4):
             raise self.found.refused("holds a tensor of strings")
         self.found.weights += len(raw)
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * len(raw):

@@ -1,6 +1,6 @@
-"""How a sequence of numbers is brought to what a module was trained on: channels, scale, missing samples, length.
+"""Prepares sequences of numbers as the module had them in training: channels, scale, missing samples, length.
 
-The arithmetic is in double precision and rounded once, to float32, as where a scaler of scikit-learn stands before a
+The arithmetic is in double precision and rounded once, to float32, as with a scaler of scikit-learn before
 `torch.tensor(..., dtype=torch.float32)`.
 """
 
@@ -14,46 +14,46 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.errors import InputError, SequenceError, shown
+from pocketrnn.errors import InputError, SequenceError, short_repr
 
-__all__ = ["FAR", "NumberInput", "Watch", "array_of", "step_or_steps"]
+__all__ = ["FAR", "NumberInput", "Watch", "sequence_as_array", "steps_as_array"]
 
 Samples = NDArray[np.float32]
-# So many channels are not those of a sensor, but of an image or a mistake.
+# More channels than this are not those of a sensor, but an image or a mistake.
 MOST_CHANNELS: Final = 65_536
-# Numbers that are this many times the width of the training range outside of it are far. In aeon's classification sets
-# (motions, gestures, speech, outlines, power) no test row is further than 0.5 from the range of the training rows,
-# counts of infections 2.1; from that of a tenth of the rows none but these is further than 1.8. A wrong unit is off by
-# 10 to 1,000.
+# A number is far if its distance from the training range is more than this many times the range's width. In aeon's
+# classification sets (motions, gestures, speech, outlines, power) no test row is further than 0.5 from the range of the
+# training rows, but counts of infections 2.1; from the range of a tenth of the rows only these are further than 1.8. A
+# wrong unit is off by 10 to 1,000.
 FAR: Final = 4.0
-# Is given numbers [time, channels] in the channels' own units, and the number of the first step.
+# A function that gets numbers [time, channels] in the channels' own units, and the index of the first step.
 Watch = Callable[[NDArray[np.float64], int], None]
 MOST_STEPS: Final = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
 class NumberInput:
-    """The steps from a sequence to the graph's input, in this order: integers are multiplied by `integer_scale`, a
-    missing sample becomes `missing`, `mean` is taken off, the rest divided by `scale`, and kept within `clip`.
+    """The rules from a sequence to the graph's input, in this order: integers are multiplied by `integer_scale`, a
+    missing sample becomes `missing`, `mean` is subtracted, the result is divided by `scale` and clipped to `clip`.
 
     Attributes:
         channels: the names of the channels, in the order of the module's input.
-        units: of each channel, such as "m/s^2"; None where nobody said.
-        integer_scale: what a whole number of each channel is multiplied by, as for int16 from a sensor; None for 1.
-        mean, scale: of each channel: the module sees (number - mean) / scale. None for 0 and 1.
-        clip: the least and the largest number that the module sees; None for no limit.
-        missing: what stands for a sample that is NaN, in the channel's own unit; None refuses such a sequence.
-        steps: the number of time steps that every sequence has; None where any number will do.
-        pad_side: where a sequence of fewer than `steps` is filled up; None refuses it.
-        pad_value: what it is filled up with, as the module sees it.
-        window, hop: how many steps of a recording are answered at once, and how far the next begins after; None where a
-            recording is one sequence.
-        rate: samples a second; None where nobody said.
-        training_range: the least and the largest number of each channel in training, in its own unit; None where nobody
-            said. Nothing is cut to it: see `far`.
+        units: the unit of each channel, such as "m/s^2"; None where it is not stated.
+        integer_scale: the factor for integers of each channel, as for int16 from a sensor; None for 1.
+        mean, scale: for each channel: the module gets (number - mean) / scale. None for 0 and 1.
+        clip: the smallest and the largest number that the module gets; None for no limit.
+        missing: the value that replaces a sample that is NaN, in the channel's own unit; None refuses such a sequence.
+        steps: the number of time steps that every sequence has; None for any number.
+        pad_side: the side on which a sequence of fewer than `steps` is padded; None refuses it.
+        pad_value: the value of the padding, as the module gets it.
+        window, hop: how many steps of a recording are answered at once, and how many steps later the next window
+            begins; None where a recording is one sequence.
+        rate: samples a second; None where it is not stated.
+        training_range: the smallest and the largest number of each channel in training, in its own unit; None where it
+            is not stated. Numbers are not clipped to it: see `far`.
 
     Raises:
-        InputError: a member has not one number for each channel, or is not such a number.
+        InputError: a member does not have one value for each channel, or has a value that is not valid.
 
     Example:
         >>> rules = NumberInput(("x", "y"), mean=(1.0, 0.0), scale=(2.0, 1.0))
@@ -79,7 +79,7 @@ class NumberInput:
     training_range: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
-        _check_names(self.channels)
+        _check_channel_names(self.channels)
         for name in ("units", "integer_scale", "mean", "scale", "training_range"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.channels):
@@ -90,20 +90,21 @@ class NumberInput:
             for number in getattr(self, name) or ():
                 if not _is_finite(number) or (number == 0 and name != "mean"):
                     raise InputError(
-                        f"{name} holds {shown(number)}.",
+                        f"{name} holds {short_repr(number)}.",
                         "Give finite numbers; of a channel that never changes, the scale is 1, as in scikit-learn.",
                     )
         if self.clip is not None and not (
             len(self.clip) == 2 and all(map(_is_number, self.clip)) and self.clip[0] < self.clip[1]
         ):
-            raise InputError(f"clip is {shown(self.clip)}.", "Give the least and the largest number.")
+            raise InputError(f"clip is {short_repr(self.clip)}.", "Give the least and the largest number.")
         for name in ("missing", "pad_value"):
             if (number := getattr(self, name)) is not None and not _is_finite(number):
-                raise InputError(f"{name} is {shown(number)}.", "Give a finite number.")
+                raise InputError(f"{name} is {short_repr(number)}.", "Give a finite number.")
         for pair in self.training_range or ():
             if len(pair) != 2 or not all(map(_is_finite, pair)) or pair[0] > pair[1]:
                 raise InputError(
-                    f"training_range holds {shown(pair)}.", "Give the least and the largest number of each channel."
+                    f"training_range holds {short_repr(pair)}.",
+                    "Give the least and the largest number of each channel.",
                 )
         self._check_steps()
 
@@ -111,11 +112,11 @@ class NumberInput:
         for name in ("steps", "window", "hop"):
             number = getattr(self, name)
             if number is not None and (type(number) is not int or not 1 <= number <= MOST_STEPS):
-                raise InputError(f"{name} is {shown(number)}.", "Give a whole number from 1.")
+                raise InputError(f"{name} is {short_repr(number)}.", "Give a whole number from 1.")
         if self.rate is not None and not (_is_finite(self.rate) and self.rate > 0):
-            raise InputError(f"rate is {shown(self.rate)}.", "Give the samples a second, a number above 0.")
+            raise InputError(f"rate is {short_repr(self.rate)}.", "Give the samples a second, a number above 0.")
         if self.pad_side not in (None, "left", "right"):
-            raise InputError(f"pad_side is {shown(self.pad_side)}.", "Use 'left' or 'right'.")
+            raise InputError(f"pad_side is {short_repr(self.pad_side)}.", "Use 'left' or 'right'.")
         if self.pad_side is not None and self.steps is None:
             raise InputError("pad_side is given, and no number of steps.", "Give steps, to which is filled up.")
         if self.hop is not None and self.window is None:
@@ -127,7 +128,7 @@ class NumberInput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The rules as classifier.json says them: what says something.
+        """The rules as members of classifier.json, without those that are not stated.
 
         Example:
             >>> NumberInput(("x",), rate=50.0).document
@@ -141,10 +142,10 @@ class NumberInput:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> NumberInput:
-        """The input that a document of `document` describes.
+        """Build the input from a document as `document` returns it.
 
         Raises:
-            InputError: as the class.
+            InputError: as for the class.
 
         Example:
             >>> NumberInput.of({"channels": ["x"], "rate": 50.0}).rate
@@ -160,10 +161,10 @@ class NumberInput:
         return cls(**values)
 
     def prepared(self, sequence: object, watch: Watch | None = None) -> Samples:
-        """The input of the graph for a sequence.
+        """Prepare a sequence as the input of the graph.
 
         Args:
-            sequence: numbers [time, channels]; of a single channel, also [time]. An array, lists, or a table with a
+            sequence: numbers [time, channels], or [time] for a single channel: an array, lists, or a table with a
                 column for each channel by its name.
             watch: as for `scaled`.
 
@@ -171,14 +172,14 @@ class NumberInput:
             float32 [time, channels].
 
         Raises:
-            SequenceError: it has other channels or another number of steps, is empty, or holds what is not a finite
-                number.
+            SequenceError: the sequence has other channels or another number of steps, is empty, or holds something
+                other than finite numbers.
 
         Example:
             >>> NumberInput(("x",), missing=0.0).prepared([1.0, float("nan")]).tolist()
             [[1.0], [0.0]]
         """
-        samples = self.scaled(array_of(sequence, self.channels), watch=watch)
+        samples = self.scaled(sequence_as_array(sequence, self.channels), watch=watch)
         steps = len(samples)
         if self.steps is None or steps == self.steps:
             return samples
@@ -198,29 +199,29 @@ class NumberInput:
         return filled
 
     def check_samples(self, samples: NDArray[Any], first: int = 0) -> None:
-        """Refuse samples [time, channels] of which one is infinite, or missing where the rules have nothing for it.
+        """Refuse samples [time, channels] if one is infinite, or is missing and the rules do not have a replacement.
 
         Args:
-            samples: as `array_of` gives them.
-            first: which step of the recording the first is.
+            samples: as `sequence_as_array` returns them.
+            first: the index in the recording of the first step.
 
         Raises:
-            SequenceError: one is; it is named by its channel and its step.
+            SequenceError: a sample is refused; the message names its channel and its step.
 
         Example:
             >>> NumberInput(("x",)).check_samples(np.array([[1.0]]))
         """
         infinite, gaps = np.isinf(samples), np.isnan(samples)
         if infinite.any():
-            raise _at(infinite, self.channels, "infinite", "Give finite numbers.", first)
+            raise _sample_error(infinite, self.channels, "infinite", "Give finite numbers.", first)
         if gaps.any() and self.missing is None:
-            raise _at(
+            raise _sample_error(
                 gaps, self.channels, "missing (NaN)",
                 "Fill the gap first; or export it with missing=, the value that stands for one.", first,
             )  # fmt: skip
 
     def in_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
-        """Samples [time, channels] in the channels' own units, in double precision.
+        """Convert samples [time, channels] to the channels' own units, in double precision.
 
         Example:
             >>> NumberInput(("x",), integer_scale=(0.001,)).in_units(np.array([[1000]])).tolist()
@@ -232,14 +233,14 @@ class NumberInput:
         return numbers
 
     def far(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which numbers are far outside of the training range: by more than `FAR` times its width. If a channel never
-        changed in training, its size counts as the width, or 1 where it was 0.
+        """Mark the numbers that are outside the training range by more than `FAR` times its width. If a channel never
+        changed in training, its absolute value counts as the width, or 1 where it was 0.
 
         Args:
             numbers: [time, channels], in the channels' own units.
 
         Returns:
-            bool [time, channels]; nothing is far where no range is known.
+            bool [time, channels]; all False where the training range is unknown.
 
         Example:
             >>> NumberInput(("x",), training_range=((-1.0, 1.0),)).far(np.array([[2.0], [980.0]])).tolist()
@@ -254,15 +255,15 @@ class NumberInput:
         return far
 
     def scaled(self, samples: NDArray[Any], first: int = 0, watch: Watch | None = None) -> Samples:
-        """Samples [time, channels] as the graph is given them, of any number of steps.
+        """Scale samples [time, channels], of any number of steps, to the graph's input.
 
         Args:
-            samples: as `array_of` gives them.
-            first: which step of the recording the first is.
-            watch: is given the numbers in the channels' own units, and `first`; it may refuse them.
+            samples: as `sequence_as_array` returns them.
+            first: the index in the recording of the first step.
+            watch: called with the numbers in the channels' own units and `first`; it may refuse them.
 
         Raises:
-            SequenceError: one is infinite, missing, or too large for float32.
+            SequenceError: a sample is infinite, missing, or too large for float32.
 
         Example:
             >>> NumberInput(("x",), scale=(2.0,)).scaled(np.array([[3.0]])).tolist()
@@ -283,58 +284,63 @@ class NumberInput:
         with np.errstate(over="ignore"):
             made = numbers.astype(np.float32)
         if np.isinf(made).any():
-            raise _at(np.isinf(made), self.channels, "too large for float32", "Check the sensor's unit.", first)
+            raise _sample_error(
+                np.isinf(made), self.channels, "too large for float32", "Check the sensor's unit.", first
+            )
         return made
 
 
-def step_or_steps(samples: object, channels: Sequence[str]) -> NDArray[Any]:
-    """Arriving samples of a recording as numbers [time, channels]: steps, or one step [channels].
+def steps_as_array(samples: object, channels: Sequence[str]) -> NDArray[Any]:
+    """Convert arriving samples of a recording, several steps or one step [channels], to numbers [time, channels].
 
     Raises:
-        SequenceError: it is neither.
+        SequenceError: the argument is neither.
 
     Example:
-        >>> step_or_steps([1, 2], ["x", "y"]).shape
+        >>> steps_as_array([1, 2], ["x", "y"]).shape
         (1, 2)
     """
     one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
-    return array_of([samples] if one else samples, channels)
+    return sequence_as_array([samples] if one else samples, channels)
 
 
-def array_of(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
-    """A sequence as numbers [time, channels].
+def sequence_as_array(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
+    """Convert a sequence to an array of numbers [time, channels].
 
     Args:
         sequence: as for `NumberInput.prepared`.
-        channels: their names.
+        channels: the names of the channels.
 
     Raises:
-        SequenceError: it is not such a sequence.
+        SequenceError: the argument is not such a sequence.
 
     Example:
-        >>> array_of([[1, 2], [3, 4]], ["x", "y"]).shape
+        >>> sequence_as_array([[1, 2], [3, 4]], ["x", "y"]).shape
         (2, 2)
     """
     by_name = getattr(sequence, "columns", None)
     if by_name is not None and not isinstance(sequence, np.ndarray):
-        sequence = _columns(sequence, [str(name) for name in getattr(sequence, "column_names", by_name)], channels)
+        sequence = _channel_columns(
+            sequence, [str(name) for name in getattr(sequence, "column_names", by_name)], channels
+        )
     if isinstance(sequence, str | bytes | Mapping):
         raise SequenceError(
-            f"{_named(sequence)} is not a sequence of numbers.", "Give an array [time, channels], or a list of rows."
+            f"{_describe_sequence(sequence)} is not a sequence of numbers.",
+            "Give an array [time, channels], or a list of rows.",
         )
     try:
-        # An array of Arrow holds its lists without a copy in Python's objects.
+        # An Arrow array holds lists, which become Python lists first.
         given = sequence.to_pylist() if hasattr(sequence, "to_pylist") else sequence
-        if isinstance(given, list | tuple) and any(value is None for value in _flat(given)):
+        if isinstance(given, list | tuple) and any(value is None for value in _flatten_rows(given)):
             given = [[math.nan if v is None else v for v in row] if isinstance(row, list | tuple) else
                      math.nan if row is None else row for row in given]  # fmt: skip
         found = np.asarray(given)
-    # Whatever an object's conversion raises; rows of several lengths are a ValueError.
+    # An object's conversion may raise any exception; rows of different lengths raise a ValueError.
     except Exception:
         found = np.empty(0, object)
     if found.dtype.kind not in "iufb" or found.ndim not in (1, 2):
         raise SequenceError(
-            f"{_named(sequence)} is not a sequence of numbers [time, channels].",
+            f"{_describe_sequence(sequence)} is not a sequence of numbers [time, channels].",
             f"Give an array or rows of {len(channels)} numbers.",
         )
     if found.ndim == 1 and (len(channels) == 1 or not found.size):
@@ -350,21 +356,21 @@ def array_of(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
     return found
 
 
-def _named(sequence: object) -> str:
-    """A sequence in a message: an array by its shape, whose numbers take several lines."""
+def _describe_sequence(sequence: object) -> str:
+    """Describe a sequence for a message: an array by its shape, since its numbers would take several lines."""
     if isinstance(sequence, np.ndarray):
         return f"An array of {sequence.dtype} and the shape {list(sequence.shape)}"
-    return shown(sequence, 40).replace("\n", " ")
+    return short_repr(sequence, 40).replace("\n", " ")
 
 
-def _flat(rows: Sequence[Any]) -> Sequence[Any]:
+def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
     if rows and isinstance(rows[0], list | tuple):
         return [value for row in rows if isinstance(row, list | tuple) for value in row]
     return rows
 
 
-def _columns(table: Any, names: Sequence[str], channels: Sequence[str]) -> Any:
-    """The columns of a table, such as one of pandas or Arrow, that are the channels, in their order."""
+def _channel_columns(table: Any, names: Sequence[str], channels: Sequence[str]) -> Any:
+    """Select the channels' columns of a table, such as one of pandas or Arrow, in the channels' order."""
     if missing := [name for name in channels if name not in names]:
         raise SequenceError(
             f"The table has no column {missing[0]!r}; it has {', '.join(map(repr, names[:6])) or 'none'}.",
@@ -372,14 +378,16 @@ def _columns(table: Any, names: Sequence[str], channels: Sequence[str]) -> Any:
         )
     try:
         return np.stack([np.asarray(table[name]) for name in channels], axis=1)
-    # Whatever a table raises.
+    # A table may raise any exception.
     except Exception:
         raise SequenceError(
             "The table's columns are not numbers.", "Give a column of numbers for each channel."
         ) from None
 
 
-def _at(where: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str, first: int = 0) -> SequenceError:
+def _sample_error(
+    where: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str, first: int = 0
+) -> SequenceError:
     step, channel = (int(found[0]) for found in np.nonzero(where))
     count = int(where.sum())
     more = f", and {count - 1:,} more are" if count > 1 else ""
@@ -388,17 +396,19 @@ def _at(where: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: st
     )
 
 
-def _check_names(channels: object) -> None:
+def _check_channel_names(channels: object) -> None:
     if isinstance(channels, str) or not isinstance(channels, tuple) or not channels:
-        raise InputError(f"channels is {shown(channels)}.", "Give the channels' names, such as ('ax', 'ay', 'az').")
+        raise InputError(
+            f"channels is {short_repr(channels)}.", "Give the channels' names, such as ('ax', 'ay', 'az')."
+        )
     if len(channels) > MOST_CHANNELS:
         raise InputError(f"There are {len(channels):,} channels.", f"Give at most {MOST_CHANNELS:,}.")
     for name in channels:
         if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
-            raise InputError(f"{shown(name)} is not a channel's name.", "Give a word or two.")
+            raise InputError(f"{short_repr(name)} is not a channel's name.", "Give a word or two.")
     if len(set(channels)) < len(channels):
         twice = next(name for name in channels if channels.count(name) > 1)
-        raise InputError(f"The channel {shown(twice, 40)} is there twice.", "Give each channel once.")
+        raise InputError(f"The channel {short_repr(twice, 40)} is there twice.", "Give each channel once.")
 
 
 def _is_number(value: object) -> bool:
@@ -409,5 +419,5 @@ def _is_finite(value: object) -> bool:
     try:
         return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:
-        # A whole number that no float holds.
+        # An integer that is too large for a float.
         return False

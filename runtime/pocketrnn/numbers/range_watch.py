@@ -1,4 +1,4 @@
-"""Numbers far outside of the range that a classifier was trained on: said once, or refused."""
+"""Warns once about numbers far outside the range that a classifier was trained on, or refuses them."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.errors import InputError, SequenceError, shown
-from pocketrnn.numbers.number_input import NumberInput, array_of
+from pocketrnn.errors import InputError, SequenceError, short_repr
+from pocketrnn.numbers.number_input import NumberInput, sequence_as_array
 
-__all__ = ["OutOfRange", "RangeWatch", "range_of"]
+__all__ = ["OutOfRange", "RangeWatch", "find_channel_ranges"]
 
 OutOfRange = Literal["warn", "refuse", "ignore"]
 _WAYS: Final = ("warn", "refuse", "ignore")
 _log: Final = logging.getLogger(__name__)
 
 
-def range_of(rules: NumberInput, sequences: Iterable[object]) -> tuple[tuple[float, float], ...] | None:
-    """The least and the largest number of each channel in its own unit, missing ones left out; None where a channel has
-    no number.
+def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tuple[tuple[float, float], ...] | None:
+    """Find the smallest and the largest number of each channel in its own unit, without missing samples; None where a
+    channel does not have a number.
 
     Args:
-        rules: of the sequences.
-        sequences: as the sensor gives them.
+        rules: the rules for the sequences.
+        sequences: the sequences as the sensor gives them.
 
     Raises:
-        SequenceError: one is not such a sequence.
+        SequenceError: an item is not such a sequence.
 
     Example:
-        >>> range_of(NumberInput(("x",)), [[1, 3], [2, 5]])
+        >>> find_channel_ranges(NumberInput(("x",)), [[1, 3], [2, 5]])
         ((1.0, 5.0),)
     """
     least = np.full(len(rules.channels), np.inf)
     most = -least
     for sequence in sequences:
-        numbers = rules.in_units(array_of(sequence, rules.channels))
+        numbers = rules.in_units(sequence_as_array(sequence, rules.channels))
         least, most = np.fmin(least, np.fmin.reduce(numbers)), np.fmax(most, np.fmax.reduce(numbers))
     if not (np.isfinite(least) & np.isfinite(most)).all():
         return None
@@ -45,12 +45,12 @@ def range_of(rules: NumberInput, sequences: Iterable[object]) -> tuple[tuple[flo
 
 
 class RangeWatch:
-    """Looks at samples before they are scaled.
+    """Checks samples against the training range before they are scaled.
 
     Args:
-        name: the classifier's.
+        name: the classifier's name.
         rules: its rules.
-        out_of_range: `warn` says it once, `refuse` refuses such a sequence, `ignore` does neither.
+        out_of_range: `warn` warns once, `refuse` refuses such a sequence, `ignore` does neither.
 
     Raises:
         InputError: `out_of_range` is none of these.
@@ -62,17 +62,17 @@ class RangeWatch:
 
     def __init__(self, name: str, rules: NumberInput, out_of_range: str) -> None:
         if out_of_range not in _WAYS:
-            raise InputError(f"out_of_range is {shown(out_of_range)}.", f"Use one of: {', '.join(_WAYS)}.")
+            raise InputError(f"out_of_range is {short_repr(out_of_range)}.", f"Use one of: {', '.join(_WAYS)}.")
         self.out_of_range = out_of_range
         self._name = name
         self._rules = rules
         self._quiet = out_of_range == "ignore" or rules.training_range is None
 
     def __call__(self, numbers: NDArray[Any], first: int) -> None:
-        """Look at numbers [time, channels] in the channels' own units, of which `first` is the first step's number.
+        """Check numbers [time, channels] in the channels' own units; `first` is the index of the first step.
 
         Raises:
-            SequenceError: one is far outside, and that is refused.
+            SequenceError: a number is far outside the training range, and that is refused.
         """
         ranges = self._rules.training_range
         if self._quiet or ranges is None or not (far := self._rules.far(numbers)).any():

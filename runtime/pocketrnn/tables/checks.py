@@ -1,4 +1,4 @@
-"""The checks of all readers of labelled or unlabelled rows, and the messages for what is wrong with a file."""
+"""The checks that all readers of labelled or unlabelled rows share, and the errors for faulty files."""
 
 from __future__ import annotations
 
@@ -8,59 +8,59 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pocketrnn.errors import DataError, did_you_mean, first_line, shown
+from pocketrnn.errors import DataError, did_you_mean, first_line, short_repr
 
 __all__ = [
     "DAMAGED_PARQUET",
     "SAVE_AS_UTF8",
     "check_columns",
-    "check_labels",
-    "delimiter_of",
-    "header_line",
-    "json_object",
-    "listed",
-    "not_parquet",
+    "check_same_labels",
+    "find_delimiter",
+    "header_line_remedy",
+    "list_first_names",
+    "parquet_error",
+    "parse_json_object",
 ]
 
-# The delimiters of CSV files, the most usual first.
+# The delimiters of CSV files, the most common first.
 _MARKS: Final = (",", ";", "\t", "|")
 SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-16, or save it as UTF-8."
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first ten names, and how many more there are; empty for no names.
+def list_first_names(names: Sequence[str]) -> str:
+    """List the first ten names, and how many more there are, for a message; empty for no names.
 
     Example:
-        >>> listed(["text", "label"])
+        >>> list_first_names(["text", "label"])
         "'text', 'label'"
     """
-    # Without a header line these are a row, whose text may be long.
-    first = ", ".join(shown(name, 40) for name in names[:10])
+    # Without a header line the names are a row's fields, which may be long.
+    first = ", ".join(short_repr(name, 40) for name in names[:10])
     return first if len(names) <= 10 else f"{first} and {len(names) - 10} more"
 
 
-def check_labels(
+def check_same_labels(
     given: Sequence[str],
     wanted: Sequence[str],
     what: str = "The data has other labels than the classifier",
     remedy: str = "Read it with the classifier's labels.",
 ) -> None:
-    """Check that rows were read with the labels that they are used with, in the same order.
+    """Check that rows have the expected labels, in the same order.
 
     Args:
         given: the labels of the rows.
-        wanted: those that they should have.
-        what: what is wrong where they differ; both follow it.
+        wanted: the expected labels.
+        what: what is wrong where they differ; the message lists both after it.
         remedy: what to do then, one sentence.
 
     Raises:
-        DataError: they differ.
+        DataError: the labels differ.
 
     Example:
-        >>> check_labels(("no", "yes"), ("no", "yes"))
+        >>> check_same_labels(("no", "yes"), ("no", "yes"))
     """
     if tuple(given) != tuple(wanted):
-        raise DataError(f"{what}: {listed(given)}, not {listed(wanted)}.", remedy)
+        raise DataError(f"{what}: {list_first_names(given)}, not {list_first_names(wanted)}.", remedy)
 
 
 def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, remedy: str, header: str = "") -> None:
@@ -71,7 +71,7 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
         wanted: the columns it must have.
         name: the file, for the error.
         remedy: what to do if a column is missing.
-        header: what to do besides where no name is near, so that the file may have no header line: `header_line`.
+        header: a further remedy where no name is similar, since the file may lack a header line: `header_line_remedy`.
 
     Raises:
         DataError: a wanted column is missing, or the file has it twice.
@@ -79,24 +79,26 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
     times = Counter(present)
     for column in wanted:
         if not times[column]:
-            # Nearer than for files: in a file without a header line these are parts of texts.
+            # More similar than for files: in a file without a header line, these names are parts of texts.
             near = did_you_mean(column, present, least=0.75)
             said = f"{near} {remedy}" if near else f"{remedy} {header}".rstrip()
-            raise DataError(f"{name} has no column {column!r}; its columns are {listed(present) or 'none'}.", said)
+            raise DataError(
+                f"{name} has no column {column!r}; its columns are {list_first_names(present) or 'none'}.", said
+            )
         if times[column] > 1:
             raise DataError(f"{name} has the column {column!r} twice.", "Give every column a name of its own.")
 
 
-def delimiter_of(header: str, wanted: Sequence[str]) -> str:
-    """The delimiter of a CSV file: a comma, or what spreadsheets of many countries write in its place.
+def find_delimiter(header: str, wanted: Sequence[str]) -> str:
+    """Find the delimiter of a CSV file: a comma, or another one that spreadsheets of many countries write.
 
     Args:
         header: the first line of the file.
-        wanted: the columns that it should have. The delimiter is the first one by which it has them all, or else the
-            one that gives most columns.
+        wanted: the columns that it should have. The result is the first delimiter with which it has them all, or else
+            the one that gives most columns.
 
     Example:
-        >>> delimiter_of("id;text;label", ["text"]), delimiter_of("a;b", ["a;b"])
+        >>> find_delimiter("id;text;label", ["text"]), find_delimiter("a;b", ["a;b"])
         (';', ',')
     """
     columns = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _MARKS}
@@ -104,26 +106,26 @@ def delimiter_of(header: str, wanted: Sequence[str]) -> str:
     return (next(having, None) if wanted else None) or max(_MARKS, key=lambda mark: len(columns[mark]))
 
 
-def header_line(wanted: Sequence[str], delimiter: str) -> str:
+def header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
     """The remedy for a CSV or TSV file that lacks its header line.
 
     Example:
-        >>> header_line(("text", "label"), ",")
+        >>> header_line_remedy(("text", "label"), ",")
         "If the first line is a row already, put a header line before it: 'text,label'."
     """
     return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."
 
 
-def json_object(line: str) -> dict[str, Any]:
-    """The JSON object that a line holds.
+def parse_json_object(line: str) -> dict[str, Any]:
+    """Parse a line as a JSON object.
 
     Raises:
-        ValueError: the line holds none. The message is the end of a sentence that begins with the line.
+        ValueError: the line is not one. The message is the end of a sentence whose subject is the line.
 
     Example:
-        >>> json_object('{"text": "Oil prices rise"}')
+        >>> parse_json_object('{"text": "Oil prices rise"}')
         {'text': 'Oil prices rise'}
-        >>> json_object("7")
+        >>> parse_json_object("7")
         Traceback (most recent call last):
         ValueError: is not a JSON object
     """
@@ -136,15 +138,15 @@ def json_object(line: str) -> dict[str, Any]:
     return row
 
 
-# pyarrow's errors for a damaged file, beside its own: names that are not UTF-8, sizes that no memory has.
+# Errors that pyarrow raises for a damaged file, beside its own: for names that are not UTF-8, or impossible sizes.
 DAMAGED_PARQUET: Final = (OSError, ValueError, LookupError, ArithmeticError, MemoryError, NotImplementedError)
 
 
-def not_parquet(name: str, error: BaseException) -> DataError:
+def parquet_error(name: str, error: BaseException) -> DataError:
     """The error for a file that pyarrow cannot read as Parquet.
 
     Args:
         name: the file.
-        error: what pyarrow says.
+        error: pyarrow's error.
     """
     return DataError(f"{name} cannot be read as Parquet: {first_line(error)}.", "Check the file.")

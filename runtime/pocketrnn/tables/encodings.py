@@ -6,13 +6,13 @@ import codecs
 import io
 from typing import IO, Final
 
-from pocketrnn.errors import DataError, InputError, did_you_mean, shown
+from pocketrnn.errors import DataError, InputError, did_you_mean, short_repr
 
-__all__ = ["UTF8", "as_utf8", "check_encoding", "check_no_utf16", "not_utf8", "seems_utf16"]
+__all__ = ["UTF8", "as_utf8", "check_encoding", "check_not_utf16", "guess_utf16", "not_utf8_error"]
 
 UTF8: Final = "utf-8"
 _CHUNK: Final = 1 << 20
-# Some of those that Python knows, for a name that is misspelt.
+# Some of Python's encodings, to suggest one for a misspelt name.
 _USUAL: Final = (
     *(
         "utf-8",
@@ -34,10 +34,10 @@ _BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: 
 
 
 def check_encoding(name: str) -> str:
-    """The name of an encoding, as Python's `codecs` writes it.
+    """Check the name of an encoding, and return it as Python's `codecs` writes it.
 
     Raises:
-        InputError: there is no such encoding of texts.
+        InputError: the name is not that of a text encoding.
 
     Example:
         >>> check_encoding("UTF8"), check_encoding("windows-1252")
@@ -45,22 +45,22 @@ def check_encoding(name: str) -> str:
     """
     try:
         found = codecs.lookup(name)
-        # Refused of codecs that make no bytes of text, such as rot13, and of Python's own `undefined`.
+        # This fails for codecs that do not encode text to bytes, such as rot13, and for Python's own `undefined`.
         "a".encode(name)
         codecs.getincrementaldecoder(name)("strict")
     except (LookupError, UnicodeError, ValueError):
         raise InputError(
-            f"There is no encoding {shown(name, 40)}.",
+            f"There is no encoding {short_repr(name, 40)}.",
             did_you_mean(name, _USUAL) or "Use one of Python's names, such as cp1252, utf-16, shift_jis or gb18030.",
         ) from None
     return UTF8 if found.name in ("utf-8", "utf-8-sig") else found.name
 
 
-def seems_utf16(start: bytes) -> str | None:
-    """The encoding that the first bytes of a file speak for, where that is UTF-16; else None.
+def guess_utf16(start: bytes) -> str | None:
+    """Guess from the first bytes of a file whether it is UTF-16; return the encoding, or None.
 
     Example:
-        >>> seems_utf16("text,label".encode("utf-16-le")), seems_utf16(b"text,label")
+        >>> guess_utf16("text,label".encode("utf-16-le")), guess_utf16(b"text,label")
         ('utf-16-le', None)
     """
     for mark, name in _BYTE_ORDER_MARKS.items():
@@ -71,13 +71,13 @@ def seems_utf16(start: bytes) -> str | None:
     return "utf-16-be" if start[:1] == b"\0" != start[1:2] else None
 
 
-def not_utf8(name: str, line: int, byte: int) -> DataError:
-    """The error for a file that is not UTF-8, where no other encoding was named.
+def not_utf8_error(name: str, line: int, byte: int) -> DataError:
+    """The error for a file that is not UTF-8, where the user did not name another encoding.
 
     Args:
         name: the file.
         line: the line of the byte, from 1.
-        byte: one that UTF-8 does not have there.
+        byte: the byte that is not valid there.
     """
     return DataError(
         f"{name} is not UTF-8: line {line} holds the byte 0x{byte:02x}.",
@@ -86,17 +86,17 @@ def not_utf8(name: str, line: int, byte: int) -> DataError:
     )
 
 
-def check_no_utf16(name: str, start: bytes) -> None:
-    """Refuse a file that begins as one of UTF-16 does: of ASCII text, that is UTF-8 with a zero beside each letter.
+def check_not_utf16(name: str, start: bytes) -> None:
+    """Refuse a file that begins like UTF-16. ASCII text in UTF-16 is also valid UTF-8, with a zero beside each letter.
 
     Args:
         name: the file.
         start: its first bytes.
 
     Raises:
-        DataError: it does.
+        DataError: the file begins like UTF-16.
     """
-    seems = seems_utf16(start)
+    seems = guess_utf16(start)
     if seems is not None:
         raise DataError(
             f"{name} is not UTF-8: it begins as a file in UTF-16 does.",
@@ -104,14 +104,14 @@ def check_no_utf16(name: str, start: bytes) -> None:
         )
 
 
-class _Utf8(io.RawIOBase):
-    """The bytes of a file in another encoding as bytes of UTF-8."""
+class _Utf8Stream(io.RawIOBase):
+    """A binary stream that recodes a file from another encoding to UTF-8."""
 
     def __init__(self, file: IO[bytes], name: str, encoding: str) -> None:
         super().__init__()
         self._file, self._name, self._encoding = file, name, encoding
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
-        # Whether the bytes would be UTF-8 as they stand, and not only ASCII.
+        # To find out whether the bytes are valid UTF-8 already, and not only ASCII.
         self._as_it_stands: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder(UTF8)("strict")
         self._beyond_ascii = False
         self._waiting = b""
@@ -123,25 +123,25 @@ class _Utf8(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._waiting and not self._ended:
-            # The bytes that have arrived from a pipe, without waiting for more.
+            # Takes the bytes that have arrived from a pipe, without waiting for more.
             chunk: bytes = getattr(self._file, "read1", self._file.read)(_CHUNK)
             self._ended = not chunk
             self._check_not_utf8(chunk)
-            self._waiting = self._decoded(chunk).encode(UTF8, "surrogatepass")
+            self._waiting = self._decode_chunk(chunk).encode(UTF8, "surrogatepass")
         size = min(len(buffer), len(self._waiting))
         buffer[:size], self._waiting = self._waiting[:size], self._waiting[size:]
         return size
 
-    def _decoded(self, chunk: bytes) -> str:
+    def _decode_chunk(self, chunk: bytes) -> str:
         state = self._decoder.getstate()
         try:
             text = self._decoder.decode(chunk, final=self._ended)
         except UnicodeError as error:
-            raise self._wrong(error, state, chunk) from None
+            raise self._decoding_error(error, state, chunk) from None
         self._lines += text.count("\n")
         return text
 
-    def _wrong(self, error: UnicodeError, state: tuple[bytes, int], chunk: bytes) -> DataError:
+    def _decoding_error(self, error: UnicodeError, state: tuple[bytes, int], chunk: bytes) -> DataError:
         said = ""
         if isinstance(error, UnicodeDecodeError):
             held = len(error.object) - len(chunk)
@@ -155,8 +155,8 @@ class _Utf8(io.RawIOBase):
         )
 
     def _check_not_utf8(self, chunk: bytes) -> None:
-        """Refuse a file that is UTF-8: hardly any text in another encoding looks like it, and most encodings would read
-        it without an error, as other characters."""
+        """Refuse a file that is UTF-8 already: hardly any text in another encoding is valid UTF-8, and most encodings
+        would decode UTF-8 without an error, to wrong characters."""
         if self._as_it_stands is None:
             return
         self._beyond_ascii = self._beyond_ascii or not chunk.isascii()
@@ -173,18 +173,18 @@ class _Utf8(io.RawIOBase):
 
 
 def as_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
-    """The bytes of a file of text, as UTF-8.
+    """Recode the bytes of a text file to UTF-8.
 
     Args:
         file: the bytes as they are on disk.
         name: the file, for errors.
-        encoding: what `check_encoding` gave. UTF-8 is given as it is.
+        encoding: the result of `check_encoding`. UTF-8 is returned unchanged.
 
     Raises:
-        DataError: while it is read: the file is not in that encoding; or it is in UTF-8, which is seen at its end.
+        DataError: while it is read: the file is not in that encoding; or it is UTF-8, which is detected at its end.
 
     Example:
         >>> as_utf8(io.BytesIO("café".encode("cp1252")), "menu.csv", "cp1252").read().decode()
         'café'
     """
-    return file if encoding == UTF8 else io.BufferedReader(_Utf8(file, name, encoding), _CHUNK)
+    return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, name, encoding), _CHUNK)

@@ -1,4 +1,4 @@
-"""The rows of a CSV, TSV, JSON Lines or Parquet file, a batch at a time."""
+"""Reads the rows of a CSV, TSV, JSON Lines or Parquet file, a batch at a time."""
 
 from __future__ import annotations
 
@@ -10,94 +10,94 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from pocketrnn.errors import DataError, require, shown
+from pocketrnn.errors import DataError, require_module, short_repr
 from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     SAVE_AS_UTF8,
     check_columns,
-    delimiter_of,
-    header_line,
-    json_object,
-    not_parquet,
+    find_delimiter,
+    header_line_remedy,
+    parquet_error,
+    parse_json_object,
 )
 from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, CsvRows, JsonRows, Kind, RowBatch, RowSource
 
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["read", "with_second_texts"]
+__all__ = ["add_second_texts", "read_batches"]
 
-# A file is read in chunks of at most so many bytes. A batch also ends after so many chunks: long rows do not add up.
+# The largest chunk that is read, in bytes, and the most chunks in a batch, so that long rows do not fill the memory.
 _CHUNK: Final = 1 << 20
 _BATCH_CHUNKS: Final = 4
-# Without a limit, a quotation mark that is never closed would take the rest of a CSV file as one field.
+# Without a limit, an unclosed quotation mark would make the rest of a CSV file one field.
 _LARGEST_FIELD: Final = 1 << 26
-# A line is held until it ends: a file of one that never does, such as a device, would fill the memory.
+# A line is held until it ends: a line that never ends, as from a device, would fill the memory.
 _LONGEST_LINE: Final = 1 << 28
 _NAME_THE_COLUMN: Final = "Name the column with the texts with --text-column."
 
 
-def read(
+def read_batches(
     stream: IO[bytes], source: RowSource, text_column: str, *, live: bool, added: Sequence[str] = ()
 ) -> Iterator[RowBatch]:
-    """The rows, batch by batch; at least one batch, which may be empty.
+    """Read the rows, batch by batch; there is at least one batch, which may be empty.
 
     Args:
         stream: the file's bytes. Parquet is read from its end, so its stream must allow seeking.
-        source: what the stream is; counts the rows.
+        source: the description of the file; it counts the rows.
         text_column: the name of the column with the texts.
-        live: give the rows that have arrived at once, without waiting for a whole batch: for pipes.
+        live: yield the rows that have arrived at once, without waiting for a full batch: for pipes.
         added: names of columns that the rows must not have yet.
 
     Raises:
-        DataError: the file is of another kind or lacks the column, or a row is refused.
+        DataError: the file has another format or lacks the column, or a row is refused.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
 
     Example:
         >>> source = RowSource("news.csv", "csv")
         >>> stream = io.BytesIO(b"text,section\\nOil prices rise,business\\n")
-        >>> [batch.texts for batch in read(stream, source, "text", live=False)]
+        >>> [batch.texts for batch in read_batches(stream, source, "text", live=False)]
         [['Oil prices rise']]
     """
     if source.kind == "parquet":
         return _read_parquet(stream, source, text_column, added)
-    chunks = _Chunks(stream, live)
+    chunks = _LineChunks(stream, live)
     if source.kind == "jsonl":
         return _read_json_lines(chunks, source, text_column, added)
     return _read_delimited(chunks, source, text_column, added)
 
 
-def with_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str) -> Iterator[RowBatch]:
-    """The batches of `read` with pairs in the place of texts, the second of each from another column.
+def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str) -> Iterator[RowBatch]:
+    """Turn the texts of batches into pairs, with the second text of each pair from another column.
 
     Args:
-        batches: of `read`.
-        source: what they are of; counts the rows without a second text, too.
+        batches: the batches from `read_batches`.
+        source: the description of the file; it counts the rows without a second text, too.
         column: the name of the column with the second texts.
 
     Raises:
-        DataError: there is no such column, or a row without a text in it is refused.
+        DataError: the column is missing, or a row without a text in it is refused.
 
     Example:
         >>> rows = CsvRows(["text", "other"], [["Who won?", "The reds."]], ",")
         >>> batch = RowBatch(["Who won?"], [], rows, 30)
-        >>> next(with_second_texts([batch], RowSource("qa.csv", "csv"), "other")).texts
+        >>> next(add_second_texts([batch], RowSource("qa.csv", "csv"), "other")).texts
         [('Who won?', 'The reds.')]
     """
     for batch in batches:
-        values = _values_of(batch.rows, column, source)
+        values = _column_values(batch.rows, column, source)
         without, first = set(batch.without_text), source.rows - len(values) + 1
         for index, value in enumerate(values):
             if not isinstance(value, str):
                 without.add(index)
-                source.no_text(first + index, f"has no text in {column!r}")
+                source.count_without_text(first + index, f"has no text in {column!r}")
         pairs = [
             (text, value if isinstance(value, str) else "") for text, value in zip(batch.texts, values, strict=True)
         ]
         yield replace(batch, texts=pairs, without_text=sorted(without))
 
 
-def _values_of(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource) -> list[Any]:
+def _column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource) -> list[Any]:
     """The values of a column, one for each row."""
     if isinstance(rows, JsonRows):
         return [row.get(column) for row in rows.objects()]
@@ -114,10 +114,10 @@ def _values_of(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSou
     try:
         return list(values.to_pylist())
     except UnicodeDecodeError:
-        return [_decoded(value) for value in values]
+        return [_decode_value(value) for value in values]
 
 
-def _check_free(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
+def _check_columns_free(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
     for name in added:
         if name in names:
             raise DataError(
@@ -126,22 +126,22 @@ def _check_free(names: Collection[str], added: Sequence[str], source: RowSource)
             )
 
 
-def _check_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
+def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
     header = ""
     if source.kind in DELIMITERS:
-        # Nobody knows which of a row's fields is the text, unless the file has one column.
+        # It is unknown which of a row's fields is the text, unless the file has one column.
         others = [f"column_{number}" for number in range(2, len(names) + 1)][:3]
-        header = header_line((text_column, *others), DELIMITERS[source.kind])
+        header = header_line_remedy((text_column, *others), DELIMITERS[source.kind])
     check_columns(names, (text_column, *names), source.name, _NAME_THE_COLUMN, header)
-    _check_free(names, added, source)
+    _check_columns_free(names, added, source)
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    """Some whole lines of a file, each with its line end.
+class _LineChunk:
+    """Some complete lines of a file, each with its line end.
 
     Attributes:
-        lines: the lines; bytes that are not UTF-8 stand as U+FFFD.
+        lines: the lines; bytes that are not UTF-8 are replaced by U+FFFD.
         not_utf8: the numbers of the lines that are not UTF-8, from 1.
     """
 
@@ -149,8 +149,8 @@ class _Chunk:
     not_utf8: frozenset[int]
 
 
-class _Chunks:
-    """A byte stream in UTF-8 as chunks of whole lines.
+class _LineChunks:
+    """A UTF-8 byte stream as chunks of complete lines.
 
     Attributes:
         read: how many bytes were read.
@@ -169,37 +169,37 @@ class _Chunks:
         self._in_batch = 0
 
     def is_batch_full(self, rows: int) -> bool:
-        """Whether `rows` rows are enough for a batch, before more is waited for."""
+        """Whether a batch of `rows` rows is complete, so that it need not wait for more."""
         if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
             return True
         return self._live and self._lines.tell() == self._end
 
-    def __iter__(self) -> Iterator[_Chunk]:
+    def __iter__(self) -> Iterator[_LineChunk]:
         first = 1
-        for whole in self._whole_lines():
+        for whole in self._read_whole_lines():
             self._in_batch += 1
             # A file from Windows may begin with a byte order mark.
             encoding = "utf-8-sig" if first == 1 else "utf-8"
             try:
                 text, not_utf8 = whole.decode(encoding), frozenset[int]()
             except UnicodeDecodeError:
-                text, not_utf8 = whole.decode(encoding, "replace"), _not_utf8(whole, first)
+                text, not_utf8 = whole.decode(encoding, "replace"), _lines_not_utf8(whole, first)
             # Not str.splitlines: it takes U+2028 and other characters for line ends.
             self._lines, self._end = io.StringIO(text, newline="\n"), len(text)
-            yield _Chunk(self._lines, not_utf8)
+            yield _LineChunk(self._lines, not_utf8)
             first += whole.count(b"\n")
 
-    def _chunk(self) -> bytes:
+    def _read_chunk(self) -> bytes:
         try:
             chunk: bytes = self._stream.read1(_CHUNK)  # type: ignore[attr-defined]
         except OSError as error:
             raise DataError(f"The input cannot be read: {error.strerror or error}.", "Check the input.") from None
         return chunk
 
-    def _whole_lines(self) -> Iterator[bytes]:
+    def _read_whole_lines(self) -> Iterator[bytes]:
         begun: list[bytes] = []
         held = 0
-        while chunk := self._chunk():
+        while chunk := self._read_chunk():
             self.read += len(chunk)
             whole, newline, rest = chunk.rpartition(b"\n")
             if not newline:
@@ -215,7 +215,7 @@ class _Chunks:
             yield b"".join(begun)
 
 
-def _not_utf8(whole: bytes, first: int) -> frozenset[int]:
+def _lines_not_utf8(whole: bytes, first: int) -> frozenset[int]:
     """The numbers of the lines that are not UTF-8, where the first line has the number `first`."""
     return frozenset(number for number, line in enumerate(io.BytesIO(whole), first) if not _is_utf8(line))
 
@@ -229,7 +229,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _large_fields() -> Iterator[None]:
+def _allow_large_fields() -> Iterator[None]:
     # The csv module has one limit for the whole process: 131,072 characters, unless it is set.
     before = csv.field_size_limit(_LARGEST_FIELD)
     try:
@@ -239,17 +239,17 @@ def _large_fields() -> Iterator[None]:
 
 
 class _DelimitedRows:
-    """The rows of a CSV or TSV file, and where the last one ended."""
+    """The rows of a CSV or TSV file, with the line numbers of the last row and of lines that are not UTF-8."""
 
-    def __init__(self, chunks: _Chunks, kind: Kind, wanted: Sequence[str]) -> None:
+    def __init__(self, chunks: _LineChunks, kind: Kind, wanted: Sequence[str]) -> None:
         self._chunks = chunks
         self.not_utf8: set[int] = set()
         lines = self._lines()
         first: list[str] = []
         while kind == "csv" and not "".join(first).strip() and (line := next(lines, None)) is not None:
             first.append(line)
-        with _large_fields():
-            self.delimiter = delimiter_of("".join(first).strip(), wanted) if first else DELIMITERS[kind]
+        with _allow_large_fields():
+            self.delimiter = find_delimiter("".join(first).strip(), wanted) if first else DELIMITERS[kind]
         # strict: an open quotation mark at the end is an error, not a field.
         self.reader = csv.reader(chain(first, lines), delimiter=self.delimiter, strict=True)
 
@@ -258,36 +258,38 @@ class _DelimitedRows:
             self.not_utf8 |= chunk.not_utf8
             yield from chunk.lines
 
-    def pass_over_not_utf8(self) -> bool:
-        """Whether the row that was read last has a line that is not UTF-8; such lines are then forgotten."""
+    def forget_lines_not_utf8(self) -> bool:
+        """Whether the last row has a line that is not UTF-8; lines up to there are removed from `not_utf8`."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
         return bool(ended)
 
 
-def _read_delimited(chunks: _Chunks, source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
+def _read_delimited(
+    chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
+) -> Iterator[RowBatch]:
     rows = _DelimitedRows(chunks, source.kind, (text_column,))
-    names = _header(rows, source)
-    _check_names(names, text_column, added, source)
+    names = _read_header(rows, source)
+    _check_column_names(names, text_column, added, source)
     width, index = len(names), names.index(text_column)
     not_utf8 = rows.not_utf8
     kept: list[list[str]] = []
     given = False
     while True:
         try:
-            # The limit is raised only while the file is read, not while whoever takes the batches works.
-            with _large_fields():
+            # The limit is raised only while the file is read, not while the consumer of the batches works.
+            with _allow_large_fields():
                 for row in rows.reader:
                     if len(row) == width and not not_utf8:
                         kept.append(row)
                     elif row:
-                        _keep_or_refuse(row, kept, width, rows, source)
+                        _keep_or_refuse_row(row, kept, width, rows, source)
                     if chunks.is_batch_full(len(kept)):
                         break
                 else:
                     break
         except csv.Error as error:
-            _refuse_csv(len(kept), error, rows, source)
+            _refuse_csv_row(len(kept), error, rows, source)
             continue
         source.rows += len(kept)
         yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept, rows.delimiter), chunks.read)
@@ -298,47 +300,49 @@ def _read_delimited(chunks: _Chunks, source: RowSource, text_column: str, added:
         yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept, rows.delimiter), chunks.read)
 
 
-def _header(rows: _DelimitedRows, source: RowSource) -> list[str]:
+def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
     try:
-        with _large_fields():
+        with _allow_large_fields():
             names = next((row for row in rows.reader if row), None)
     except csv.Error as error:
         raise DataError(f"The header line of {source.name} cannot be read: {error}.", "Correct it.") from None
     if names is None:
         raise DataError(f"{source.name} is empty.", "Give a file with a header line.")
-    if rows.pass_over_not_utf8():
+    if rows.forget_lines_not_utf8():
         raise DataError(f"The header line of {source.name} is not UTF-8.", SAVE_AS_UTF8)
     return names
 
 
-def _keep_or_refuse(row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource) -> None:
-    """Decide on a row of another width, or one in a chunk with a line that is not UTF-8."""
-    if rows.pass_over_not_utf8():
+def _keep_or_refuse_row(
+    row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
+) -> None:
+    """Keep or refuse a row of another width, or a row in a chunk with a line that is not UTF-8."""
+    if rows.forget_lines_not_utf8():
         what = "is not UTF-8"
     elif len(row) != width:
         what = f"has {len(row)} fields where the header has {width}"
     else:
         kept.append(row)
         return
-    _leave_out(len(kept), f"(line {rows.reader.line_num}) {what}", source)
+    _leave_out_row(len(kept), f"(line {rows.reader.line_num}) {what}", source)
 
 
-def _refuse_csv(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
-    rows.pass_over_not_utf8()
+def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
+    rows.forget_lines_not_utf8()
     what = str(error).partition(" - ")[0]
     if what.startswith("field larger"):
         what = f"a field is longer than {_LARGEST_FIELD:,} characters; is a quotation mark not closed?"
-    _leave_out(before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source)
+    _leave_out_row(before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source)
 
 
-def _leave_out(before: int, what: str, source: RowSource) -> None:
-    """Leave out a row that follows `before` others of its batch, which `source` has not counted yet."""
-    source.leave_out(source.rows + before + 1, what)
+def _leave_out_row(before: int, what: str, source: RowSource) -> None:
+    """Leave out a row that follows `before` rows of its batch, which `source` has not counted yet."""
+    source.count_left_out(source.rows + before + 1, what)
     source.rows += 1
 
 
-def _numbered_lines(chunks: _Chunks) -> Iterator[tuple[int, str, bool]]:
-    """The number of each line, from 1, the line without the white space around it, and whether it is UTF-8."""
+def _numbered_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
+    """Yield the number of each line, from 1, the line stripped of white space, and whether it is UTF-8."""
     number = 0
     for chunk in chunks:
         for line in chunk.lines:
@@ -346,7 +350,9 @@ def _numbered_lines(chunks: _Chunks) -> Iterator[tuple[int, str, bool]]:
             yield number, line.strip(BLANK), number not in chunk.not_utf8
 
 
-def _read_json_lines(chunks: _Chunks, source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
+def _read_json_lines(
+    chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
+) -> Iterator[RowBatch]:
     texts: list[str] = []
     lines: list[str] = []
     parsed: list[dict[str, Any]] = []
@@ -354,16 +360,16 @@ def _read_json_lines(chunks: _Chunks, source: RowSource, text_column: str, added
     given = False
     for number, line, is_utf8 in _numbered_lines(chunks):
         try:
-            row = _object(line, is_utf8)
+            row = _parse_object(line, is_utf8)
         except ValueError as error:
             row = None
-            _leave_out(len(lines), f"(line {number}) {error}", source)
+            _leave_out_row(len(lines), f"(line {number}) {error}", source)
         if row is not None:
-            _check_free(row, added, source)
+            _check_columns_free(row, added, source)
             text = row.get(text_column)
             if not isinstance(text, str):
                 without.append(len(lines))
-                source.no_text(source.rows + len(lines) + 1, _no_text(row, text_column))
+                source.count_without_text(source.rows + len(lines) + 1, _missing_text_fault(row, text_column))
                 text = ""
             texts.append(text)
             lines.append(line)
@@ -378,29 +384,31 @@ def _read_json_lines(chunks: _Chunks, source: RowSource, text_column: str, added
         yield RowBatch(texts, without, JsonRows(lines, parsed), chunks.read)
 
 
-def _object(line: str, is_utf8: bool) -> dict[str, Any] | None:
-    """The object that a line holds; None for an empty line. Raises a ValueError that ends a sentence on the line."""
+def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
+    """Parse the object of a line; None for an empty line. Raises a ValueError whose message ends a sentence."""
     if not is_utf8:
         raise ValueError("is not UTF-8")
-    return json_object(line) if line else None
+    return parse_json_object(line) if line else None
 
 
-def _no_text(row: Mapping[str, Any], text_column: str) -> str:
+def _missing_text_fault(row: Mapping[str, Any], text_column: str) -> str:
     if text_column not in row:
         return f"has no {text_column!r}"
     value = row[text_column]
     return (
-        f"has nothing in {text_column!r}" if value is None else f"has {shown(value, 40)} in {text_column!r}, not text"
+        f"has nothing in {text_column!r}"
+        if value is None
+        else f"has {short_repr(value, 40)} in {text_column!r}, not text"
     )
 
 
 def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
-    parquet, arrow = require("pyarrow.parquet", "parquet"), require("pyarrow", "parquet")
+    parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
     try:
         # Without pre_buffer a row group is read column by column as it is needed, not fetched whole.
         file = parquet.ParquetFile(stream, pre_buffer=False)
         schema = file.schema_arrow
-        _check_names(schema.names, text_column, added, source)
+        _check_column_names(schema.names, text_column, added, source)
         kind = schema.field(text_column).type
         if arrow.types.is_dictionary(kind):
             kind = kind.value_type
@@ -413,30 +421,30 @@ def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added:
         given = False
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             given = True
-            yield _from_arrow(batch, source, text_column)
+            yield _batch_from_arrow(batch, source, text_column)
         if not given:
-            yield _from_arrow(arrow.RecordBatch.from_pylist([], schema), source, text_column)
+            yield _batch_from_arrow(arrow.RecordBatch.from_pylist([], schema), source, text_column)
     except (arrow.ArrowException, *DAMAGED_PARQUET) as error:
-        raise not_parquet(source.name, error) from None
+        raise parquet_error(source.name, error) from None
 
 
-def _from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
+def _batch_from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
     column = batch.column(text_column)
     first = source.rows + 1
     source.rows += len(column)
     try:
         texts = column.to_pylist()
     except UnicodeDecodeError:
-        texts = [_decoded(value) for value in column]
+        texts = [_decode_value(value) for value in column]
     without = [index for index, text in enumerate(texts) if not isinstance(text, str)]
     for index in without:
         what = "has nothing" if texts[index] is None else "has bytes that are not UTF-8"
-        source.no_text(first + index, f"{what} in {text_column!r}")
+        source.count_without_text(first + index, f"{what} in {text_column!r}")
         texts[index] = ""
     return RowBatch(texts, without, ArrowRows(batch), source.rows)
 
 
-def _decoded(value: Any) -> Any:
+def _decode_value(value: Any) -> Any:
     try:
         return value.as_py()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Files of recordings: CSV, TSV, JSON Lines and Parquet with a column for each channel and a row for each time step."""
+"""Reads files of recordings: CSV, TSV, JSON Lines, Parquet, with a column for each channel and a row for each step."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.folder import near_file
-from pocketrnn.errors import DataError, InputError, reason, require, shown
-from pocketrnn.tables.checks import check_columns, delimiter_of
+from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.errors import DataError, InputError, error_reason, require_module, short_repr
+from pocketrnn.tables.checks import check_columns, find_delimiter
 from pocketrnn.tables.rows import DELIMITERS, Kind
 
-__all__ = ["columns_of", "no_number", "parted", "recording_of"]
+__all__ = ["parse_json_constant", "read_columns", "rows_by_sequence", "stack_channels"]
 
-# A file of numbers is read whole: a day of 100 samples a second of 9 channels takes some 700 MB as text.
+# A file of numbers is read at once: a day with 100 samples a second of 9 channels takes some 700 MB as text.
 _LARGEST: Final = 1 << 31
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 
-def columns_of(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """Some columns of a file.
+def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Read some columns of a file.
 
     Args:
         name: the file.
-        kind: what kind of file it is.
+        kind: the format of the file.
         wanted: the names of the columns.
 
     Raises:
-        DataError: it cannot be read, or has no such column.
-        MissingExtraError: it is Parquet, and pyarrow is not installed.
+        DataError: the file cannot be read, or lacks a column.
+        MissingExtraError: the file is Parquet, and pyarrow is not installed.
 
     Example:
-        >>> columns_of("walk.csv", "csv", ["ax"])["ax"][:2]
+        >>> read_columns("walk.csv", "csv", ["ax"])["ax"][:2]
         ['0.12', '0.15']
     """
     path = Path(name)
@@ -46,53 +46,61 @@ def columns_of(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequen
         if path.stat().st_size > _LARGEST:
             raise DataError(f"{name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide it.")
         if kind == "parquet":
-            file = require("pyarrow.parquet", "parquet").ParquetFile(path)
+            file = require_module("pyarrow.parquet", "parquet").ParquetFile(path)
             names = list(file.schema_arrow.names)
-            # The others may be large.
-            present = _of_parquet(file, [column for column in wanted if column in names], name)
+            # The other columns may be large.
+            present = _read_parquet_columns(file, [column for column in wanted if column in names], name)
         elif kind == "jsonl":
-            rows = [json.loads(line, parse_constant=no_number) for line in path.read_text("utf-8").splitlines() if line]
+            rows = [
+                json.loads(line, parse_constant=parse_json_constant)
+                for line in path.read_text("utf-8").splitlines()
+                if line
+            ]
             names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
             present = {column: [row.get(column) for row in rows] for column in wanted if column in names}
         else:
-            names, present = _delimited(path, kind, wanted)
+            names, present = _read_delimited_columns(path, kind, wanted)
     except (InputError, ImportError):
         raise
     # The errors of all kinds of files: OSError, UnicodeDecodeError, csv.Error, ArrowInvalid, ValueError,
     # AttributeError.
     except Exception as error:
-        near = near_file(path) if isinstance(error, FileNotFoundError) else ""
-        raise DataError(f"{name} cannot be read: {reason(error)}.", near or "Check the file and its format.") from None
+        near = suggest_near_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(
+            f"{name} cannot be read: {error_reason(error)}.", near or "Check the file and its format."
+        ) from None
     check_columns(names, wanted, name, "Give a column for each channel, by its name.")
     return present
 
 
-def recording_of(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], name: str) -> NDArray[Any]:
-    """The columns of the channels as numbers [time, channels]; a field without a number is NaN.
+def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], name: str) -> NDArray[Any]:
+    """Stack the columns of the channels to numbers [time, channels]; an empty field becomes NaN.
 
     Args:
-        columns: what `columns_of` gave.
+        columns: the columns from `read_columns`.
         channels: their names, in the order of the result.
         name: the file, for the error.
 
     Raises:
-        DataError: a field is not a number, or there is no row.
+        DataError: a field is not a number, or there are no rows.
 
     Example:
-        >>> recording_of({"ax": ["1", "2"], "ay": ["3", ""]}, ["ax", "ay"], "walk.csv").tolist()
+        >>> stack_channels({"ax": ["1", "2"], "ay": ["3", ""]}, ["ax", "ay"], "walk.csv").tolist()
         [[1.0, 3.0], [2.0, nan]]
     """
-    recording: NDArray[Any] = np.stack([_numbers(columns[channel], channel, name) for channel in channels], axis=1)
+    recording: NDArray[Any] = np.stack(
+        [_parse_numbers(columns[channel], channel, name) for channel in channels], axis=1
+    )
     if not len(recording):
         raise DataError(f"{name} has no rows.", "Give a file with a header and a row for each time step.")
     return recording
 
 
-def parted(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
-    """The rows of each sequence of a file by what a column says of them, in the order in which they begin.
+def rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
+    """The indices of the rows of each sequence, by a column that names the sequences, in the order of their first rows.
 
     Example:
-        >>> [(name, rows.tolist()) for name, rows in parted(["a", "a", "b", "a"])]
+        >>> [(name, rows.tolist()) for name, rows in rows_by_sequence(["a", "a", "b", "a"])]
         [('a', [0, 1, 3]), ('b', [2])]
     """
     rows: dict[str, list[int]] = {}
@@ -101,14 +109,14 @@ def parted(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
     return [(name, np.array(indices, np.int64)) for name, indices in rows.items()]
 
 
-def no_number(constant: str) -> float:
-    """The number that `json.loads` makes of a constant that is not JSON: NaN is a missing sample.
+def parse_json_constant(constant: str) -> float:
+    """Parse a constant that is not JSON, for `json.loads`: NaN is a missing sample.
 
     Raises:
-        ValueError: it is another one, such as Infinity.
+        ValueError: the constant is another one, such as Infinity.
 
     Example:
-        >>> no_number("NaN")
+        >>> parse_json_constant("NaN")
         nan
     """
     if constant == "NaN":
@@ -116,8 +124,8 @@ def no_number(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _of_parquet(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequence[Any]]:
-    """Some columns of an open Parquet file, a few rows at a time: 3 MB of it may hold 400 million."""
+def _read_parquet_columns(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequence[Any]]:
+    """Read some columns of an open Parquet file, a few rows at a time: 3 MB of it may hold 400 million rows."""
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=1 << 16, columns=list(wanted)):
         batches.append(batch)
@@ -126,16 +134,18 @@ def _of_parquet(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequen
             raise DataError(
                 f"{name} unpacks to more than {_LARGEST:,} bytes, too many to be read at once.", "Divide it."
             )
-    arrow = require("pyarrow", "parquet")
+    arrow = require_module("pyarrow", "parquet")
     table = arrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
     return {column: table[column].to_numpy(zero_copy_only=False) for column in wanted}
 
 
-def _delimited(path: Path, kind: Kind, wanted: Sequence[str]) -> tuple[list[str], dict[str, Sequence[Any]]]:
+def _read_delimited_columns(
+    path: Path, kind: Kind, wanted: Sequence[str]
+) -> tuple[list[str], dict[str, Sequence[Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline() if kind == "csv" else ""
         file.seek(0)
-        delimiter = delimiter_of(header.strip(), wanted) if header else DELIMITERS[kind]
+        delimiter = find_delimiter(header.strip(), wanted) if header else DELIMITERS[kind]
         rows = csv.reader(file, delimiter=delimiter)
         names = next(rows, [])
         places = {column: names.index(column) for column in wanted if column in names}
@@ -149,18 +159,18 @@ def _delimited(path: Path, kind: Kind, wanted: Sequence[str]) -> tuple[list[str]
                 )
             for column, place in places.items():
                 field = row[place]
-                # Where fields are parted by semicolons, a comma is what numbers have before their decimals.
-                found[column].append(_point(field) if delimiter == ";" else field)  # type: ignore[attr-defined]
+                # In files with semicolons as delimiters, numbers have a decimal comma.
+                found[column].append(_replace_decimal_comma(field) if delimiter == ";" else field)  # type: ignore[attr-defined]
     return names, found
 
 
-def _point(field: str) -> str:
-    """A number as Python reads it, where it has a comma before its decimals; anything else as it stands."""
+def _replace_decimal_comma(field: str) -> str:
+    """Replace the decimal comma of a number by a point; anything else is returned unchanged."""
     return field.replace(",", ".") if _DECIMAL_COMMA.fullmatch(field.strip()) else field
 
 
-def _numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
-    """A column as numbers; an empty field is a missing sample. Whole numbers stay whole where all are."""
+def _parse_numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
+    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all are integers."""
     if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
         return column
     made = []
@@ -170,7 +180,8 @@ def _numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
             made.append(float(text) if text else math.nan)
         except ValueError:
             raise DataError(
-                f"{name}, column {channel!r}, row {row + 1}: {shown(value, 30)} is not a number.", "Correct the file."
+                f"{name}, column {channel!r}, row {row + 1}: {short_repr(value, 30)} is not a number.",
+                "Correct the file.",
             ) from None
     found = np.array(made)
     whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column)) and len(found) > 0

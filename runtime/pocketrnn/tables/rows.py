@@ -1,8 +1,8 @@
-"""Files of rows - CSV, TSV, JSON Lines, Parquet: their kinds, and their rows a batch at a time.
+"""Files of rows - CSV, TSV, JSON Lines, Parquet: their kinds, and batches of their rows.
 
-`table_reader` reads them and `table_writer` writes them. Where both files are of one kind, a row is written as its file
-held it: a line of JSON gets two more members and keeps its other bytes, a Parquet column keeps its type. CSV and JSON
-Lines need the standard library only. Parquet needs pyarrow, which is imported when it is asked for.
+`tables.reader` reads them and `tables.writer` writes them. Where both files have the same kind, a row is written as it
+was read: a line of JSON gets two more members and keeps its other bytes, a Parquet column keeps its type. CSV and JSON
+Lines need the standard library only. Parquet needs pyarrow, which is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
     "Kind",
     "RowBatch",
     "RowSource",
-    "kind_of",
+    "file_kind",
 ]
 
 Kind = Literal["csv", "tsv", "jsonl", "parquet"]
@@ -49,7 +49,7 @@ DELIMITERS: Final[Mapping[str, str]] = {"csv": ",", "tsv": "\t"}
 LABEL_SEPARATOR: Final = "|"
 # The white space of JSON.
 BLANK: Final = " \t\r\n"
-# A batch has at most so many rows.
+# The largest number of rows in a batch.
 BATCH_ROWS: Final = 4096
 
 
@@ -60,7 +60,7 @@ class CsvRows:
     Attributes:
         names: the columns.
         rows: the fields of each row, as many as there are columns.
-        delimiter: what stood between the fields.
+        delimiter: the delimiter of the file's fields.
     """
 
     names: Sequence[str]
@@ -96,18 +96,18 @@ class ArrowRows:
     batch: pyarrow.RecordBatch
 
     def objects(self) -> list[dict[str, Any]]:
-        """Each row as a value for each column.
+        """Convert each row to a dict with a value for each column.
 
         Raises:
-            OutputError: a column holds bytes that are not UTF-8, or a value that Python has no form for: a date after
+            OutputError: a column holds bytes that are not UTF-8, or a value that Python cannot represent: a date after
                 the year 9999, an unknown time zone.
         """
         names = self.batch.schema.names
-        columns = [_python_values(name, column) for name, column in zip(names, self.batch.columns, strict=True)]
+        columns = [_arrow_to_python(name, column) for name, column in zip(names, self.batch.columns, strict=True)]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _python_values(name: str, column: pyarrow.Array) -> list[Any]:
+def _arrow_to_python(name: str, column: pyarrow.Array) -> list[Any]:
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
@@ -124,12 +124,12 @@ def _python_values(name: str, column: pyarrow.Array) -> list[Any]:
 
 @dataclass(frozen=True)
 class RowBatch:
-    """Some rows that follow each other.
+    """Some consecutive rows.
 
     Attributes:
-        texts: one text for each row, or a pair of two; an empty text where the row has none.
-        without_text: the indices of the rows that have none.
-        rows: the rows as their file holds them.
+        texts: one text for each row, or a pair of two; an empty text where the row lacks one.
+        without_text: the indices of the rows without a text.
+        rows: the rows as they are in the file.
         read: how much of `RowSource.size` has been read.
     """
 
@@ -147,7 +147,7 @@ class Column:
         name: its name.
         values: strings or floats, or tuples of these.
         is_number: whether they are floats.
-        is_list: whether they are tuples: of several labels. In CSV they stand between separators.
+        is_list: whether they are tuples, of several labels. CSV joins them with a separator.
     """
 
     name: str
@@ -158,19 +158,19 @@ class Column:
 
 @dataclass
 class RowSource:
-    """A file of rows that is being read, and what was met in it so far.
+    """A file of rows that is being read, with the counts and faults so far.
 
     Attributes:
         name: the file, for errors.
-        kind: what kind of file it is.
+        kind: the format of the file.
         size: bytes, or rows if it is Parquet; None where that is not known beforehand.
         rows: how many rows have been read.
         left_out: how many of them could not be read, and are in no batch.
-        without_text: how many of them are in a batch and have no text.
-        without_answer: how many of them are in a batch and have a text that the classifier cannot take.
-        first_fault: what was wrong with the first of those.
-        on_error: `raise` refuses a row that has no text or cannot be read; `skip` keeps the first without a text, and
-            leaves the second out. A row whose text the classifier cannot take is refused or kept as one without a text.
+        without_text: how many of them are in a batch without a text.
+        without_answer: how many of them are in a batch with a text that the classifier cannot take.
+        first_fault: the description of the first fault in these rows.
+        on_error: `raise` refuses a row that lacks a text or cannot be read; `skip` keeps the former without a text, and
+            leaves the latter out. A row with a text that the classifier cannot take is treated like one without a text.
     """
 
     name: str
@@ -183,7 +183,7 @@ class RowSource:
     first_fault: str | None = None
     on_error: OnError = "raise"
 
-    def no_text(self, row: int, what: str) -> None:
+    def count_without_text(self, row: int, what: str) -> None:
         """Count a row without a text.
 
         Args:
@@ -193,23 +193,23 @@ class RowSource:
         Raises:
             DataError: such rows are refused.
         """
-        self._fault(row, what, "Fill it, or skip such rows with --on-error skip.")
+        self._record_fault(row, what, "Fill it, or skip such rows with --on-error skip.")
         self.without_text += 1
 
-    def leave_out(self, row: int, what: str) -> None:
-        """Count a row that cannot be read; arguments and error as for `no_text`."""
-        self._fault(row, what, "Correct it, or leave such rows out with --on-error skip.")
+    def count_left_out(self, row: int, what: str) -> None:
+        """Count a row that cannot be read; arguments and error as for `count_without_text`."""
+        self._record_fault(row, what, "Correct it, or leave such rows out with --on-error skip.")
         self.left_out += 1
 
-    def _fault(self, row: int, what: str, remedy: str) -> None:
+    def _record_fault(self, row: int, what: str, remedy: str) -> None:
         problem = f"Row {row} of {self.name} {what}."
         if self.on_error == "raise":
             raise DataError(problem, remedy)
         self.first_fault = self.first_fault or problem
 
 
-def kind_of(name: str, stated: str | None, option: str) -> Kind:
-    """The kind of a file: as stated, else by the end of its name.
+def file_kind(name: str, stated: str | None, option: str) -> Kind:
+    """The kind of a file: the stated one, else by the end of its name.
 
     Args:
         name: the file's name; `-` for a standard stream.
@@ -217,7 +217,7 @@ def kind_of(name: str, stated: str | None, option: str) -> Kind:
         option: the option that states it, for the error.
 
     Raises:
-        InputError: nothing is stated, and the name does not tell.
+        InputError: the kind is not stated, and the name does not tell it.
     """
     if stated is not None:
         return stated  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Rows with their answers, written as CSV, TSV, JSON Lines or Parquet."""
+"""Writes rows with their answers as CSV, TSV, JSON Lines or Parquet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
-from pocketrnn.errors import OutputError, first_line, require
+from pocketrnn.errors import OutputError, first_line, require_module
 from pocketrnn.tables.rows import (
     BATCH_ROWS,
     BLANK,
@@ -23,9 +23,9 @@ from pocketrnn.tables.rows import (
     RowBatch,
 )
 
-__all__ = ["Answered", "write"]
+__all__ = ["Answered", "write_rows"]
 
-# A row group of Parquet ends after so many rows or bytes; it is held until it is written.
+# The size at which a Parquet row group ends, in rows or bytes; it is held in memory until it is written.
 _GROUP_ROWS: Final = 1 << 16
 _GROUP_BYTES: Final = 1 << 26
 _ONE_TYPE: Final = "A column must be of one type; else write JSON Lines: --output-format jsonl."
@@ -33,18 +33,18 @@ _ONE_TYPE: Final = "A column must be of one type; else write JSON Lines: --outpu
 Answered = Iterator[tuple[RowBatch, Sequence[Column]]]
 
 
-def write(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *, flush: bool) -> None:
+def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *, flush: bool) -> None:
     """Write rows and their answers, batch by batch; the answers are columns after those of the rows.
 
     Args:
-        stream: where the file is written.
-        kind: what kind of file it is.
+        stream: the output stream.
+        kind: the format of the file.
         answered: batches, each with its new columns. All batches have the same ones.
         text_column: the name of the column with the texts, for a file without rows.
         flush: flush the stream after every batch: for pipes.
 
     Raises:
-        OutputError: a row does not fit this kind of file.
+        OutputError: a row cannot be written in this format.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
 
     Example:
@@ -52,29 +52,33 @@ def write(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *
         >>> batch = RowBatch(["Oil prices rise"], [], rows, read=27)
         >>> answers = [Column("label", ["Business"], is_number=False)]
         >>> stream = io.BytesIO()
-        >>> write(stream, "jsonl", iter([(batch, answers)]), "text", flush=False)
+        >>> write_rows(stream, "jsonl", iter([(batch, answers)]), "text", flush=False)
         >>> stream.getvalue()
         b'{"text": "Oil prices rise", "label": "Business"}\\n'
     """
     if kind == "parquet":
         _write_parquet(stream, answered, text_column)
         return
-    for some in _as_json_lines(answered) if kind == "jsonl" else _as_delimited(answered, kind, text_column):
-        # Half a surrogate pair, which a JSON escape can bring, has no UTF-8 form.
+    for some in _format_json_lines(answered) if kind == "jsonl" else _format_delimited(answered, kind, text_column):
+        # A lone surrogate, which a JSON escape can contain, cannot be encoded as UTF-8.
         stream.write(some.encode("utf-8", "backslashreplace"))
         if flush:
             stream.flush()
 
 
-def _as_json_lines(answered: Answered) -> Iterator[str]:
+def _format_json_lines(answered: Answered) -> Iterator[str]:
     for batch, answers in answered:
-        ends = map("".join, zip(*map(_members, answers), strict=True))
-        lines = batch.rows.lines if isinstance(batch.rows, JsonRows) else [_json(row) for row in batch.rows.objects()]
-        yield "".join([_joined(line, end) for line, end in zip(lines, ends, strict=True)])
+        ends = map("".join, zip(*map(_format_json_members, answers), strict=True))
+        lines = (
+            batch.rows.lines
+            if isinstance(batch.rows, JsonRows)
+            else [_encode_json(row) for row in batch.rows.objects()]
+        )
+        yield "".join([_append_members(line, end) for line, end in zip(lines, ends, strict=True)])
 
 
-def _members(column: Column) -> list[str]:
-    """The new member of each row's object, with the comma before it."""
+def _format_json_members(column: Column) -> list[str]:
+    """Format the new member of each row's object, with the comma before it."""
     start = f", {json.dumps(column.name, ensure_ascii=False)}: "
     # There are few labels, so each is written as JSON once.
     texts: dict[Any, str] = {None: f"{start}null"}
@@ -86,107 +90,107 @@ def _members(column: Column) -> list[str]:
     return [texts.get(value) or f"{start}{value}" for value in column.values]
 
 
-def _joined(line: str, end: str) -> str:
+def _append_members(line: str, end: str) -> str:
     head = line[:-1]
     return f"{head}{end}}}\n" if head.rstrip(BLANK) != "{" else f"{{{end[2:]}}}\n"
 
 
-def _json(row: Mapping[str, Any]) -> str:
+def _encode_json(row: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
+        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_value_as_text)
     except ValueError:
-        return json.dumps(without_nan(row), ensure_ascii=False, allow_nan=False)
+        return json.dumps(replace_nan_by_none(row), ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
-    """A value that JSON has no form for, such as a date or a decimal number, as text; bytes are refused."""
+def _value_as_text(value: Any) -> Any:
+    """Convert a value that JSON cannot represent, such as a date or a decimal number, to text; bytes are refused."""
     if isinstance(value, bytes):
         raise OutputError("A column of bytes has no form in JSON or CSV.", "Write Parquet.")
     return str(value)
 
 
-def without_nan(value: Any) -> Any:
-    """A value with None for the numbers that JSON has not: NaN and infinities.
+def replace_nan_by_none(value: Any) -> Any:
+    """Replace the numbers that JSON lacks, NaN and infinities, by None in a value.
 
     Example:
-        >>> without_nan({"difference": float("inf"), "rows": (1, 2)})
+        >>> replace_nan_by_none({"difference": float("inf"), "rows": (1, 2)})
         {'difference': None, 'rows': [1, 2]}
     """
     if isinstance(value, dict):
-        return {str(name): without_nan(member) for name, member in value.items()}
+        return {str(name): replace_nan_by_none(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [without_nan(member) for member in value]
+        return [replace_nan_by_none(member) for member in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (str, int)) else _plain(value)
+    return value if value is None or isinstance(value, (str, int)) else _value_as_text(value)
 
 
-def _as_delimited(answered: Answered, kind: Kind, text_column: str) -> Iterator[str]:
+def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Iterator[str]:
     names: list[str] | None = None
     delimiter = DELIMITERS[kind]
     for batch, answers in answered:
         if isinstance(batch.rows, CsvRows):
-            # A spreadsheet that wrote semicolons reads semicolons.
+            # A spreadsheet that wrote semicolons also reads them.
             delimiter = batch.rows.delimiter if kind == "csv" and batch.rows.delimiter != "\t" else delimiter
             rows = batch.rows.rows
             first, names = names is None, list(batch.rows.names)
         else:
             first = names is None
             if names is None:
-                names = _first_names(batch, text_column)
-            rows = [_cells(row, names) for row in batch.rows.objects()]
+                names = _first_column_names(batch, text_column)
+            rows = [_row_cells(row, names) for row in batch.rows.objects()]
         if first:
-            yield _csv([[*names, *(column.name for column in answers)]], delimiter)
-        cells = zip(*map(_cells_of, answers), strict=True)
-        yield _csv([[*row, *more] for row, more in zip(rows, cells, strict=True)], delimiter)
+            yield _format_csv([[*names, *(column.name for column in answers)]], delimiter)
+        cells = zip(*map(_column_cells, answers), strict=True)
+        yield _format_csv([[*row, *more] for row, more in zip(rows, cells, strict=True)], delimiter)
 
 
-def _cells_of(column: Column) -> list[Any]:
+def _column_cells(column: Column) -> list[Any]:
     if not column.is_list:
         return column.values
     return [None if value is None else LABEL_SEPARATOR.join(map(str, value)) for value in column.values]
 
 
-def _first_names(batch: RowBatch, text_column: str) -> list[str]:
+def _first_column_names(batch: RowBatch, text_column: str) -> list[str]:
     if isinstance(batch.rows, ArrowRows):
         return list(batch.rows.batch.schema.names)
     rows = batch.rows.objects()
     return list(rows[0]) if rows else [text_column]
 
 
-def _cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
+def _row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
     if not row.keys() <= set(names):
         other = next(name for name in row if name not in names)
         raise OutputError(
             f"A row has {other!r}, which the first row has not; CSV takes its columns from that row.",
             "Write JSON Lines: --output-format jsonl.",
         )
-    return [_cell(row.get(name)) for name in names]
+    return [_format_cell(row.get(name)) for name in names]
 
 
-def _cell(value: Any) -> Any:
+def _format_cell(value: Any) -> Any:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (dict, list)):
-        return _json(value)  # type: ignore[arg-type]
+        return _encode_json(value)  # type: ignore[arg-type]
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, (int, float)) else _plain(value)
+    return value if isinstance(value, (int, float)) else _value_as_text(value)
 
 
-def _csv(rows: list[list[Any]], delimiter: str) -> str:
+def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
     if "\r" in (written := text.getvalue()):
-        # Before Python 3.13 the csv module writes a carriage return without quotes, which no reader accepts.
+        # Before Python 3.13 the csv module writes a carriage return without quotes, which readers refuse.
         text = io.StringIO(newline="")
         csv.writer(text, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
         written = text.getvalue()
     return written
 
 
-class _Sink(io.RawIOBase):
-    """A stream that can be given up: a ParquetWriter writes its footer when it is closed, also after an error."""
+class _DiscardableSink(io.RawIOBase):
+    """A stream that can discard its data: a ParquetWriter writes its footer when it is closed, also after an error."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -200,14 +204,14 @@ class _Sink(io.RawIOBase):
 
 
 def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> None:
-    parquet, arrow = require("pyarrow.parquet", "parquet"), require("pyarrow", "parquet")
+    parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
     writer = None
-    sink = _Sink(stream)
+    sink = _DiscardableSink(stream)
     waiting: list[Any] = []
     try:
         for batch, answers in answered:
             schema = None if writer is None else writer.schema
-            table = _as_arrow(arrow, batch, answers, schema, text_column)
+            table = _arrow_table(arrow, batch, answers, schema, text_column)
             if writer is None:
                 writer = parquet.ParquetWriter(sink, table.schema)
             waiting.append(table)
@@ -230,7 +234,7 @@ def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> N
         ) from None
 
 
-def _as_arrow(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
+def _arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
     if isinstance(batch.rows, ArrowRows):
         table = arrow.Table.from_batches([batch.rows.batch])
     elif isinstance(batch.rows, CsvRows):
@@ -247,7 +251,7 @@ def _as_arrow(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: An
             )
         if not rows and before is None:
             before = arrow.schema([(text_column, arrow.string())])
-        table = _columns(arrow, rows, before)
+        table = _json_rows_as_table(arrow, rows, before)
     for column in answers:
         kind = arrow.float64() if column.is_number else arrow.string()
         kind = arrow.list_(kind) if column.is_list else kind
@@ -255,22 +259,22 @@ def _as_arrow(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: An
     return table
 
 
-def _columns(arrow: Any, rows: Sequence[Mapping[str, Any]], before: Any) -> Any:
-    """Rows of JSON as a table; `before` is the schema of the rows that were written already, None for the first."""
+def _json_rows_as_table(arrow: Any, rows: Sequence[Mapping[str, Any]], before: Any) -> Any:
+    """Convert JSON rows to a table; `before` is the schema of the rows written before, None for the first rows."""
     fields = {name: None for row in rows for name in row} if before is None else {f.name: f.type for f in before}
-    arrays = [_array(arrow, name, [row.get(name) for row in rows], kind) for name, kind in fields.items()]
+    arrays = [_arrow_array(arrow, name, [row.get(name) for row in rows], kind) for name, kind in fields.items()]
     return arrow.table(arrays, names=list(fields)) if before is None else arrow.table(arrays, schema=before)
 
 
-def _array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
+def _arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
     problem = None
     try:
         name.encode()
         array = arrow.array(values)
         if kind is None or array.type == kind:
             return array
-        # With its type given, pyarrow cuts 1.5 to 1 in silence, and drops a member that a struct does not have.
-        if _fits(arrow, array.type, kind):
+        # With a given type, pyarrow silently cuts 1.5 to 1, and drops a member that a struct does not have.
+        if _converts_losslessly(arrow, array.type, kind):
             return arrow.array(values, kind)
         problem = f"it has the type {kind} in the first {BATCH_ROWS:,} rows, and {array.type} in later ones"
     except UnicodeEncodeError:
@@ -282,14 +286,15 @@ def _array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
     raise OutputError(f"The column {name!r} cannot be written as Parquet: {problem}.", _ONE_TYPE)
 
 
-def _fits(arrow: Any, found: Any, kind: Any) -> bool:
-    """Whether every value of the type `found` keeps all of itself as the type `kind`, if pyarrow converts it at all."""
+def _converts_losslessly(arrow: Any, found: Any, kind: Any) -> bool:
+    """Whether pyarrow loses nothing when it converts values of the type `found` to the type `kind`, if it can."""
     types = arrow.types
     if types.is_struct(found) and types.is_struct(kind):
         return all(
-            kind.get_field_index(field.name) >= 0 and _fits(arrow, field.type, kind.field(field.name).type)
+            kind.get_field_index(field.name) >= 0
+            and _converts_losslessly(arrow, field.type, kind.field(field.name).type)
             for field in found
         )
     if types.is_list(found) and types.is_list(kind):
-        return _fits(arrow, found.value_type, kind.value_type)
+        return _converts_losslessly(arrow, found.value_type, kind.value_type)
     return not (types.is_floating(found) and types.is_integer(kind))

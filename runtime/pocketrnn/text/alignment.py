@@ -1,7 +1,7 @@
-"""Where in a text its tokens stand, as the text was given, and which of its ids are theirs.
+"""Finds the position of each token in the original text, and the index of its id among the text's ids.
 
-A text is lower-cased, cleaned and cut by the rules; here each character of what they make keeps the place that it came
-of. The result is compared with that of the encoder, so that no place is believed that the rules do not give.
+A text is lower-cased, cleaned and split by the rules; here each resulting character keeps the position that it came
+from. The result is compared with that of the encoder, so that a wrong position is never returned.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import NAMED_STEPS, CleaningStep, Keep, Lowercase, Replace, in_ranges
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.framing import cut, framed
+from pocketrnn.text.framing import add_frame, cut_items
 from pocketrnn.text.rules import TextRules
 from pocketrnn.text.tokenizers import SPLITS
 
-__all__ = ["PlacedToken", "PlacedTokens", "placed_in_text", "placed_tokens"]
+__all__ = ["PlacedToken", "PlacedTokens", "place_split_tokens", "place_text_tokens"]
 
 _SPLIT_YOURSELF: Final = "Split the text yourself, and give the list of its tokens."
 
 
 @dataclass(frozen=True)
 class PlacedToken:
-    """A token: what the text has there, from `start` to `end`, and the place of its id among those of the text; None
-    where it has none: it was cut off, or dropped."""
+    """A token as it is in the text, its position there from `start` to `end`, and the index of its id among the text's
+    ids; None for a token without an id, which was cut off or dropped."""
 
     token: str
     start: int
@@ -39,7 +39,7 @@ class PlacedTokens:
 
     Example:
         >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])
-        >>> [(token.token, token.start, token.step) for token in placed_in_text(encoder, "Oil, oil").tokens]
+        >>> [(token.token, token.start, token.step) for token in place_text_tokens(encoder, "Oil, oil").tokens]
         [('Oil', 0, 0), (',', 3, 1), ('oil', 5, 2)]
     """
 
@@ -48,17 +48,17 @@ class PlacedTokens:
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """Characters, and for each of them the part of the text that it came of: from `starts` to `ends`."""
+class _PlacedCharacters:
+    """Characters, and for each of them the part of the original text that it came from: from `starts` to `ends`."""
 
     text: str
     starts: list[int] = field(repr=False)
     ends: list[int] = field(repr=False)
 
-    def replaced(self, parts: Iterable[tuple[int, int, str]]) -> _Placed:
-        """Characters from one place to another by others, part after part, with what is between as it is. Characters
-        that a part has before and after, at its end or else at its begin, keep their places; those that are only put in
-        have a place without a length."""
+    def replace_parts(self, parts: Iterable[tuple[int, int, str]]) -> _PlacedCharacters:
+        """Replace parts of the characters, each given as (begin, end, replacement). Characters that a part and its
+        replacement share at the end, or else at the begin, keep their positions; inserted characters get a position
+        without a length."""
         parts = list(parts)
         if not parts:
             return self
@@ -66,126 +66,130 @@ class _Placed:
         for begin, end, by in (*parts, (len(self.text), len(self.text), "")):
             text += [self.text[done:begin], by]
             what = self.text[begin:end]
-            last = _common(what[::-1], by[::-1])
-            first = _common(what[: len(what) - last], by[: len(by) - last])
+            last = _common_prefix_length(what[::-1], by[::-1])
+            first = _common_prefix_length(what[: len(what) - last], by[: len(by) - last])
             if first + last == len(by) < len(what):
-                # Those that are left stand for all of it.
+                # The remaining characters get the position of the whole part.
                 first = last = 0
             new, start, stop = len(by) - first - last, begin + first, end - last
             here = self.span(start, stop)
             starts += self.starts[done:start] + new * [here[0]] + self.starts[stop:end]
             ends += self.ends[done:start] + new * [here[1]] + self.ends[stop:end]
             done = end
-        return _Placed("".join(text), starts, ends)
+        return _PlacedCharacters("".join(text), starts, ends)
 
     def span(self, begin: int, end: int) -> tuple[int, int]:
-        """The part of the text that characters came of; of none, the place before the next."""
+        """The part of the original text that characters came from; for no characters, the position before the next."""
         if begin == end:
             at = self.starts[begin] if begin < len(self.starts) else self.ends[-1] if self.ends else 0
             return at, at
         return self.starts[begin], self.ends[end - 1]
 
 
-def _common(one: str, other: str) -> int:
-    """How many characters two strings begin with alike."""
+def _common_prefix_length(one: str, other: str) -> int:
+    """The length of the common prefix of two strings."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def placed_in_text(encoder: TextEncoder, text: str) -> PlacedTokens:
-    """The ids and the tokens of a text.
+def place_text_tokens(encoder: TextEncoder, text: str) -> PlacedTokens:
+    """Find the ids and the token positions of a text.
 
     Args:
         encoder: the text rules and the vocabulary.
-        text: any string; places count its code points.
+        text: any string; positions count its code points.
 
     Raises:
-        InputError: the rules do with the text what no place can be followed through.
+        InputError: positions cannot be followed through what the rules do with the text.
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):
-        from pocketrnn.text.subword_alignment import words_of_subwords
+        from pocketrnn.text.subword_alignment import find_words_with_ids
 
-        return _of_groups(encoder, text, words_of_subwords(encoder, text))
-    placed = _Placed(text, list(range(len(text))), list(range(1, len(text) + 1)))
+        return _frame_and_check(encoder, text, find_words_with_ids(encoder, text))
+    placed = _PlacedCharacters(text, list(range(len(text))), list(range(1, len(text) + 1)))
     steps: tuple[CleaningStep, ...] = (*((Lowercase(),) if rules.lowercase else ()), *rules.steps)
     if rules.tokenizer == "basic_english":
         steps += NAMED_STEPS["basic_english"]()
     for step in steps:
-        placed = _done(step, placed)
+        placed = _apply_step(step, placed)
     dropped, found, cleaned = frozenset(rules.stop_words), [], list[str]()
-    for begin, end in _cuts(rules.tokenizer, placed.text):
+    for begin, end in _token_bounds(rules.tokenizer, placed.text):
         if placed.text[begin:end] not in dropped:
             start, stop = placed.span(begin, end)
             found.append((text[start:stop], start, stop))
             cleaned.append(placed.text[begin:end])
-    made = _with_steps(encoder, cleaned, found)
+    made = _look_up_and_frame(encoder, cleaned, found)
     if made.ids != encoder.encode(text):
-        raise InputError(f"The places of the tokens of {shown(text, 40)} are not known.", _SPLIT_YOURSELF)
+        raise InputError(f"The places of the tokens of {short_repr(text, 40)} are not known.", _SPLIT_YOURSELF)
     return made
 
 
-def placed_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> PlacedTokens:
-    """The ids and the tokens of a text that somebody has split; places count its tokens.
+def place_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> PlacedTokens:
+    """Find the ids and the token positions of a text that is split already; positions count its tokens.
 
     Args:
         encoder: the text rules and the vocabulary.
-        tokens: the tokens; or the words, where the rules cut subwords.
+        tokens: the tokens; or the words, where the rules make subwords.
 
     Raises:
-        InputError: as `placed_in_text`.
+        InputError: as for `place_text_tokens`.
 
     Example:
-        >>> placed_tokens(TextEncoder(TextRules(), ["<unk>", "oil"]), ["oil", "Oil"]).ids
+        >>> place_split_tokens(TextEncoder(TextRules(), ["<unk>", "oil"]), ["oil", "Oil"]).ids
         [1, 0]
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):
-        from pocketrnn.text.subword_alignment import ids_of_words
+        from pocketrnn.text.subword_alignment import encode_each_word
 
-        groups = zip(ids_of_words(encoder, tokens), enumerate(tokens), strict=True)
-        return _of_groups(encoder, None, [(ids, token, i, i + 1) for ids, (i, token) in groups])
+        groups = zip(encode_each_word(encoder, tokens), enumerate(tokens), strict=True)
+        return _frame_and_check(encoder, None, [(ids, token, i, i + 1) for ids, (i, token) in groups])
     dropped = frozenset(rules.stop_words)
     kept = [(token, i, i + 1) for i, token in enumerate(tokens) if token not in dropped]
-    return _with_steps(encoder, [token for token, _, _ in kept], kept)
+    return _look_up_and_frame(encoder, [token for token, _, _ in kept], kept)
 
 
-def _with_steps(encoder: TextEncoder, tokens: Sequence[str], found: Sequence[tuple[str, int, int]]) -> PlacedTokens:
-    """Tokens as the rules make them, looked up and framed, with what they are in the text."""
-    return _framed(encoder, [(encoder.look_up([token]), *place) for token, place in zip(tokens, found, strict=True)])
+def _look_up_and_frame(
+    encoder: TextEncoder, tokens: Sequence[str], found: Sequence[tuple[str, int, int]]
+) -> PlacedTokens:
+    """Look up and frame tokens as the rules make them; `found` holds the text and position of each."""
+    return _frame_groups(
+        encoder, [(encoder.look_up([token]), *place) for token, place in zip(tokens, found, strict=True)]
+    )
 
 
-def _of_groups(
+def _frame_and_check(
     encoder: TextEncoder, text: str | None, groups: Sequence[tuple[list[int], str, int, int]]
 ) -> PlacedTokens:
-    """Words with the ids of each; the text's own ids hold them to it."""
-    made = _framed(encoder, groups)
+    """Frame words with their ids, and check that the result is the ids of the text."""
+    made = _frame_groups(encoder, groups)
     if text is not None and made.ids != encoder.encode(text):
-        raise InputError(f"The places of the words of {shown(text, 40)} are not known.", _SPLIT_YOURSELF)
+        raise InputError(f"The places of the words of {short_repr(text, 40)} are not known.", _SPLIT_YOURSELF)
     return made
 
 
-def _framed(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, int, int]]) -> PlacedTokens:
-    """Words in order, each with its ids: cut, with what stands around them, and the place of each word's first id."""
+def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, int, int]]) -> PlacedTokens:
+    """Cut words with their ids, add the ids around them, and find the index of each word's first id."""
     rules = encoder.rules
     owners = [i for i, (ids, *_) in enumerate(groups) for _ in ids]
     ids = [i for of_word, *_ in groups for i in of_word]
-    # Not an id: the place of one among these.
+    # Negative numbers that stand for indices in `ids`, since ids of the frame are not negative.
     order = [-1 - place for place in range(len(ids))]
     if isinstance(rules, TextRules) and rules.max_tokens is not None:
         # Tokens are counted before they are looked up.
         read = list(range(len(groups)))
-        cut(read, rules.max_tokens, rules.cut_side)
+        cut_items(read, rules.max_tokens, rules.cut_side)
         order = [place for place in order if owners[-1 - place] in set(read)]
     elif rules.max_tokens is not None:
-        cut(order, rules.max_tokens, rules.cut_side)
-    order = framed(order, rules)
+        cut_items(order, rules.max_tokens, rules.cut_side)
+    order = add_frame(order, rules)
     firsts: dict[int, int] = {}
     before = -1
     for step, place in enumerate(order):
         if place < 0:
             owner = owners[-1 - place]
-            # Nothing is known of a word whose first ids are cut off.
+            # A word whose first ids are cut off gets no index.
             is_first = -1 - place == 0 or owners[-2 - place] != owner
             if owner != before and is_first:
                 firsts[owner] = step
@@ -194,34 +198,34 @@ def _framed(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, int, in
     return PlacedTokens(made, tuple(PlacedToken(*group[1:], firsts.get(i)) for i, group in enumerate(groups)))
 
 
-def _done(step: CleaningStep, placed: _Placed) -> _Placed:
+def _apply_step(step: CleaningStep, placed: _PlacedCharacters) -> _PlacedCharacters:
     text = placed.text
     if isinstance(step, Lowercase):
         lowered = text.lower()
         if len(lowered) == len(text):
-            return _Placed(lowered, placed.starts, placed.ends)
-        made = placed.replaced((i, i + 1, point.lower()) for i, point in enumerate(text))
-        # A sigma is another letter at the end of a word, of one code point too.
-        return _Placed(lowered, made.starts, made.ends)
+            return _PlacedCharacters(lowered, placed.starts, placed.ends)
+        made = placed.replace_parts((i, i + 1, point.lower()) for i, point in enumerate(text))
+        # A sigma at the end of a word becomes another letter, but also of one code point.
+        return _PlacedCharacters(lowered, made.starts, made.ends)
     if isinstance(step, Replace):
-        return placed.replaced((at, at + len(step.what), step.by) for at in _occurrences(text, step.what))
-    return placed.replaced(_outside(step, text))
+        return placed.replace_parts((at, at + len(step.what), step.by) for at in _find_occurrences(text, step.what))
+    return placed.replace_parts(_replacements_outside(step, text))
 
 
-def _occurrences(text: str, what: str) -> Iterator[int]:
+def _find_occurrences(text: str, what: str) -> Iterator[int]:
     at = text.find(what)
     while at >= 0:
         yield at
         at = text.find(what, at + len(what))
 
 
-def _outside(step: Keep, text: str) -> Iterator[tuple[int, int, str]]:
+def _replacements_outside(step: Keep, text: str) -> Iterator[tuple[int, int, str]]:
     inside: Callable[[int], bool] = in_ranges(step.ranges)
     return ((i, i + 1, step.by) for i, point in enumerate(text) if not inside(ord(point)))
 
 
-def _cuts(tokenizer: str, text: str) -> Iterator[tuple[int, int]]:
-    """Where the tokens of a cleaned text begin and end."""
+def _token_bounds(tokenizer: str, text: str) -> Iterator[tuple[int, int]]:
+    """Find the begin and the end of each token of a cleaned text."""
     if tokenizer in ("characters", "space"):
         at = 0
         for token in SPLITS[tokenizer](text):
@@ -230,7 +234,7 @@ def _cuts(tokenizer: str, text: str) -> Iterator[tuple[int, int]]:
         return
     at = 0
     for token in text.split():
-        # Before it stands white space only, in which it cannot begin.
+        # Only white space precedes it, so that the first match is right.
         at = text.index(token, at)
         yield at, at + len(token)
         at += len(token)

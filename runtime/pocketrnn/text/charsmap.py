@@ -1,8 +1,9 @@
-"""sentencepiece's table of what a string becomes, `precompiled_charsmap`, read where it lies.
+"""Reads sentencepiece's table of string replacements, `precompiled_charsmap`, in place.
 
-It is the size of a double array, the array, and strings that end in 0 (sentencepiece, src/normalizer.cc,
-`DecodePrecompiledCharsMap`). The array is darts-clone's: a unit has a label, where its children are, and whether a key
-ends there; a unit that is a value has the highest bit. nmt_nfkc has 225,276 keys in 240 kB: as a list it would be 4 MB.
+It holds the size of a double array, the array, and strings that end in 0 (sentencepiece, src/normalizer.cc,
+`DecodePrecompiledCharsMap`). The array is darts-clone's: a unit has a label, the offset of its children, and a bit that
+says whether a key ends there; a unit that is a value has the highest bit. nmt_nfkc has 225,276 keys in 240 kB: as a
+list it would take 4 MB.
 """
 
 from __future__ import annotations
@@ -18,48 +19,48 @@ __all__ = ["Charsmap", "check_charsmap"]
 
 _LARGEST: Final = 1 << 22
 _VALUE: Final = 1 << 31
-# U+FDFA in NFKC.
+# The longest replacement, in code points: that of U+FDFA in NFKC.
 _MOST_OF_ONE: Final = 18
 _REMEMBERED: Final = 1 << 14
 
 
 def check_charsmap(content: bytes) -> None:
-    """Refuse bytes that are not such a table, or one that makes more than 18 code points of a key.
+    """Refuse bytes that are not such a table, or a table with a replacement of more than 18 code points.
 
     Raises:
-        InputError: they are not.
+        InputError: the table is refused.
     """
     size = struct.unpack_from("<I", content)[0] if isinstance(content, bytes) and len(content) >= 4 else 0
     if not 4 <= size <= len(content) - 4 or size % 4 or len(content) > _LARGEST:
-        raise _damaged("its sizes do not fit")
+        raise _damaged_table_error("its sizes do not fit")
     units = np.frombuffer(content, "<u4", size // 4, 4).astype(np.int64)
     strings = content[4 + size :]
     values = units[units >= _VALUE] - _VALUE
     inner = units < _VALUE
     children = np.arange(len(units)) ^ ((units >> 10) << ((units & 0x200) >> 6))
     if (values >= max(1, len(strings))).any() or (children[inner] >= len(units)).any():
-        raise _damaged("its array leads out of it")
+        raise _damaged_table_error("its array leads out of it")
     ends = inner & ((units & 0x100) > 0)
     first = np.frombuffer(strings or b"\0", np.uint8)[values]
     if (units[children[ends]] < _VALUE).any() or (first >> 6 == 2).any():
-        raise _damaged("its array leads into a string")
+        raise _damaged_table_error("its array leads into a string")
     try:
         longest = max(map(len, strings.decode().split("\0")))
     except UnicodeDecodeError:
-        raise _damaged("its strings are not UTF-8") from None
+        raise _damaged_table_error("its strings are not UTF-8") from None
     if longest > _MOST_OF_ONE:
-        raise _damaged(f"it makes {longest} code points of one")
+        raise _damaged_table_error(f"it makes {longest} code points of one")
 
 
-def _damaged(what: str) -> InputError:
-    return InputError(f"The table of what becomes what is damaged: {what}.", "Give sentencepiece's, as it made it.")
+def _damaged_table_error(what: str) -> InputError:
+    return InputError(f"The table of replacements is damaged: {what}.", "Give the table that sentencepiece wrote.")
 
 
 class Charsmap:
-    """Looks keys up.
+    """Looks up replacements in a table.
 
     Args:
-        content: a table that `check_charsmap` takes.
+        content: a table that `check_charsmap` accepts.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -82,7 +83,7 @@ class Charsmap:
             self.of_ascii = {code: by for code, by in found.items() if by is not None}
 
     def longest(self, text: str, start: int) -> tuple[int, str] | None:
-        """Where the longest key ends that begins there, and what it becomes."""
+        """The end of the longest key that begins at `start`, and its replacement; None if no key does."""
         node, by = self._first(text[start])
         found = None if by is None else (start + 1, by)
         end = start + 1
@@ -97,7 +98,7 @@ class Charsmap:
         return found
 
     def shortest(self, text: str) -> str | None:
-        """The replacement of the shortest key that a text begins with."""
+        """The replacement of the shortest key at the begin of a text; None if no key is there."""
         node, by = self._first(text[0])
         for point in text[1:]:
             if by is not None or node < 0:
@@ -108,12 +109,12 @@ class Charsmap:
             node, by = reached
         return by
 
-    def begins_with(self, point: str) -> bool:
-        """Whether a key begins with a code point."""
+    def starts_key(self, point: str) -> bool:
+        """Whether any key begins with this code point."""
         return self._step(self._root, point) is not None
 
     def alone(self, point: str) -> str:
-        """The replacement of a code point by itself, or the code point."""
+        """The replacement of a single code point, or the code point itself if it has none."""
         by = self._first(point)[1]
         return point if by is None else by
 
@@ -130,7 +131,7 @@ class Charsmap:
         return place ^ ((unit >> 10) << ((unit & 0x200) >> 6))
 
     def _step(self, node: int, point: str) -> tuple[int, str | None] | None:
-        """Where the children of a code point's last byte are, and what a key becomes that ends there."""
+        """Follow a code point's bytes; return the base of its children, and the replacement if a key ends there."""
         units, unit = self._units, 0
         for byte in point.encode():
             place = node ^ byte

@@ -1,4 +1,4 @@
-"""Texts as people hand them over: a list, a generator, a column of numpy or pandas; checked, and in chunks.
+"""Checks texts from users, as a list, a generator, or a column of numpy or pandas, and divides them into chunks.
 
 A text among them is a string, or a list of its tokens or ids (`pretokenized.py`).
 """
@@ -10,29 +10,29 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Literal
 
-from pocketrnn.errors import InputError, TextError, shown
+from pocketrnn.errors import InputError, TextError, short_repr
 from pocketrnn.text.pretokenized import ReadyTexts, Text
 
-__all__ = ["Chunk", "OnError", "check_on_error", "checked_batches", "chunks", "iterated"]
+__all__ = ["Chunk", "OnError", "check_batches", "check_on_error", "divide_into_chunks", "iterate_texts"]
 
 OnError = Literal["raise", "skip"]
-# Texts are answered this many at a time, so that a million texts do not stand in memory as ids. Runs are shaped as well
-# from 4,096 texts as from more: AG News' 3,801 test rows fall into 44 runs, all but two of them full.
+# Texts are answered this many at a time, so that the ids of a million texts are not in memory at once. 4,096 texts are
+# divided into runs as well as more: AG News' 3,801 test rows make 44 runs, all but two of them full.
 _LARGEST: Final = 4096
-# A short list is shared out among the threads all the same: with two chunks a thread, they end at nearly the same time.
-# Chunks of 1,024 cost 7 % more processor time than of 4,096, since fewer of their texts are of like length.
+# A short list is divided among the threads, too: with two chunks for each thread, they end at nearly the same time.
+# Chunks of 1,024 take 7 % more processor time than of 4,096, since fewer of their texts have similar lengths.
 _CHUNKS_A_THREAD: Final = 2
 _SMALLEST: Final = 256
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some texts that follow each other.
+    """Some consecutive texts.
 
     Attributes:
-        texts: strings; or the ids of texts that were ready, or that another tokenizer has split.
-        skipped: the indices in `texts` of items that were not texts; an empty text stands there.
-        first: the position of the first of them in all texts, from 0.
+        texts: strings; or the ids of texts that were given as tokens or ids, or were split by another tokenizer.
+        skipped: the indices in `texts` of items that were not texts, which are replaced by an empty text.
+        first: the position of the chunk's first text among all, from 0.
 
     Example:
         >>> Chunk(["good film", ""], [1]).skipped
@@ -50,7 +50,7 @@ class Chunk:
 
 
 def check_on_error(on_error: object) -> None:
-    """Refuse what is neither `raise` nor `skip`.
+    """Check that `on_error` is `raise` or `skip`.
 
     Raises:
         InputError: it is neither.
@@ -59,64 +59,65 @@ def check_on_error(on_error: object) -> None:
         >>> check_on_error("skip")
     """
     if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error is {shown(on_error)}.", "Use 'raise' or 'skip'.")
+        raise InputError(f"on_error is {short_repr(on_error)}.", "Use 'raise' or 'skip'.")
 
 
-def chunks(texts: Iterable[Text], ready: ReadyTexts, *, on_error: OnError, threads: int) -> Iterable[Chunk]:
-    """Check texts, and share them out in chunks, in their order.
+def divide_into_chunks(texts: Iterable[Text], ready: ReadyTexts, *, on_error: OnError, threads: int) -> Iterable[Chunk]:
+    """Check texts, and divide them into chunks, in their order.
 
-    A collection with a length (a list, a column) is checked whole before any work is done. One without (a generator) is
-    read lazily, a chunk at a time, and never held.
+    A collection with a length (a list, a column) is checked as a whole before the work starts. One without (a
+    generator) is read lazily, a chunk at a time, and never held in memory.
 
     Args:
         texts: the texts.
-        ready: what makes ids of those that are not strings, or of all.
-        on_error: `raise` refuses an item that is not a text; `skip` lets an empty text stand for it.
+        ready: encodes the texts that are not strings, or all texts.
+        on_error: `raise` refuses an item that is not a text; `skip` replaces it by an empty text.
         threads: how many threads the chunks are for.
 
     Raises:
         TextError: `texts` is not a collection of texts, or an item of it is not a text.
-        InputError: `on_error` is neither; or the caller's tokenizer fails.
+        InputError: `on_error` is neither of these; or the caller's tokenizer fails.
 
     Example:
-        >>> [chunk.texts for chunk in chunks(["a", "b"], ready, on_error="raise", threads=1)]
+        >>> [chunk.texts for chunk in divide_into_chunks(["a", "b"], ready, on_error="raise", threads=1)]
         [['a', 'b']]
     """
     check_on_error(on_error)
-    items = iterated(texts)
+    items = iterate_texts(texts)
     if not isinstance(texts, Sized):
-        return _checked_chunks(items, ready, _LARGEST, on_error)
+        return _check_chunks(items, ready, _LARGEST, on_error)
     everything = list(items)
     shared_out = -(-len(everything) // (_CHUNKS_A_THREAD * threads))
     size = _LARGEST if threads == 1 else min(_LARGEST, max(_SMALLEST, shared_out))
-    return list(_checked_chunks(iter(everything), ready, size, on_error))
+    return list(_check_chunks(iter(everything), ready, size, on_error))
 
 
-def checked_batches(batches: Iterable[list[str]], ready: ReadyTexts) -> Iterator[Chunk]:
-    """Check lists of texts, and give each as one chunk.
+def check_batches(batches: Iterable[list[str]], ready: ReadyTexts) -> Iterator[Chunk]:
+    """Check lists of texts, and yield each as one chunk.
 
     Raises:
         TextError: an item of a batch is not a text.
 
     Example:
-        >>> [chunk.texts for chunk in checked_batches([["a"], ["b"]], ready)]
+        >>> [chunk.texts for chunk in check_batches([["a"], ["b"]], ready)]
         [['a'], ['b']]
     """
     first = 0
     for batch in batches:
-        yield _chunk(batch, ready, first, "raise")
+        yield _check_chunk(batch, ready, first, "raise")
         first += len(batch)
 
 
-def _checked_chunks(items: Iterator[Text], ready: ReadyTexts, size: int, on_error: OnError) -> Iterator[Chunk]:
+def _check_chunks(items: Iterator[Text], ready: ReadyTexts, size: int, on_error: OnError) -> Iterator[Chunk]:
     first = 0
     while some := list(islice(items, size)):
-        yield _chunk(some, ready, first, on_error)
+        yield _check_chunk(some, ready, first, on_error)
         first += len(some)
 
 
-def _chunk(items: Sequence[Text], ready: ReadyTexts, first: int, on_error: OnError) -> Chunk:
-    """The items as a chunk, with the ids of those that are not strings, or of all where the bundle does not split."""
+def _check_chunk(items: Sequence[Text], ready: ReadyTexts, first: int, on_error: OnError) -> Chunk:
+    """Check items and make a chunk of them, with ids for items that are not strings, or for all if strings are not
+    left to the encoder."""
     others = [i for i, item in enumerate(items) if not (ready.splits and isinstance(item, str))]
     if not others:
         return Chunk(list(items), [], first)  # type: ignore[arg-type]
@@ -135,14 +136,14 @@ def _chunk(items: Sequence[Text], ready: ReadyTexts, first: int, on_error: OnErr
     return Chunk(texts, skipped, first)
 
 
-def iterated(texts: Iterable[Any]) -> Iterator[Any]:
-    """An iterator over texts.
+def iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
+    """Return an iterator over texts.
 
     Raises:
-        TextError: it is not a collection of texts in an order.
+        TextError: the argument is not an ordered collection of texts.
 
     Example:
-        >>> list(iterated(["a", "b"]))
+        >>> list(iterate_texts(["a", "b"]))
         ['a', 'b']
     """
     if isinstance(texts, (str, bytes)):
@@ -151,7 +152,7 @@ def iterated(texts: Iterable[Any]) -> Iterator[Any]:
         )
     if isinstance(texts, (Mapping, Set)):
         raise TextError(
-            f"This takes a list of texts, not a {type(texts).__name__}: its order is none to answer in.",
+            f"This takes a list of texts, not a {type(texts).__name__}, which has no defined order.",
             "Give a list of strings.",
         )
     if getattr(texts, "ndim", 1) != 1:

@@ -1,18 +1,18 @@
-"""How a text becomes token ids. Training, export and runtime all use this file, so that text means the same in each.
+"""Encodes texts as token ids. Training, export and runtime all use this file, so that all encode texts in the same way.
 
-A text goes through these steps, in this order; docs/format.md says the same for other languages:
+A text goes through these steps, in this order; docs/format.md defines them for other languages:
 
 1. it is lower-cased, and then cleaned by the steps of `cleaning_steps.py`;
-2. the tokenizer cuts it into tokens; stop words are dropped;
+2. the tokenizer splits it into tokens; stop words are dropped;
 3. `max_tokens` of the tokens are kept;
 4. with `ngrams` > 1, the n-grams of those tokens follow them;
 5. every token is looked up in the vocabulary; an unknown one becomes `unknown_id`, or is dropped where that is None;
-6. `first_id` and `last_id` are set around the ids;
+6. `first_id` and `last_id` are added before and after the ids;
 7. the ids are cut to `max_width` and padded to `min_width`;
-8. a text that has no id left becomes the one id `empty_id`, so that no length is ever 0.
+8. a text without an id left becomes the single id `empty_id`, so that no length is ever 0.
 
-Tokens that are ready, because somebody else has cut the text, enter behind step 2's tokenizer: nothing is lower-cased,
-cleaned or cut, and all that follows is done. Ids that are ready are final: nothing is done to them.
+A text that is given as tokens enters after step 2's tokenizer: it is not lower-cased, cleaned or split, and the rest of
+the steps follow. A text that is given as ids is not changed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.errors import InputError, shown
-from pocketrnn.text.cleaning_steps import applied
-from pocketrnn.text.framing import cut, framed
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.cleaning_steps import cleaning_function
+from pocketrnn.text.framing import add_frame, cut_items
 from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.tokenizers import SPLITS, lowered_basic_english, ngrams_of
 
 if TYPE_CHECKING:
-    from pocketrnn.text.subwords import SubwordIds
+    from pocketrnn.text.subwords import SubwordEncoder
 
 __all__ = ["TextEncoder"]
 
@@ -63,31 +63,31 @@ class TextEncoder:
             twice = next(token for token in vocabulary if token in seen or seen.add(token))  # type: ignore[func-returns-value]
             raise InputError(f"The vocabulary holds {twice!r} twice.", "Give every token once.")
         self._is_plain = rules.is_plain
-        self._pieces: SubwordIds | None = None
-        self._many: _ManyTexts | None = None
-        self._id_of_marker = self._ids.get(_ManyTexts.MARKER)
+        self._pieces: SubwordEncoder | None = None
+        self._many: _BatchEncoder | None = None
+        self._id_of_marker = self._ids.get(_BatchEncoder.MARKER)
         if not isinstance(rules, TextRules):
-            from pocketrnn.text.subwords import SubwordIds
+            from pocketrnn.text.subwords import SubwordEncoder
 
-            self._pieces, self._vocabulary = SubwordIds(rules, vocabulary), vocabulary
+            self._pieces, self._vocabulary = SubwordEncoder(rules, vocabulary), vocabulary
             return
-        self._tokenize = _tokenize_by(rules)
+        self._tokenize = _tokenize_function(rules)
         self._lower_first = rules.lowercase
         if self._is_plain and rules.lowercase and rules.ngrams == 1:
-            # `_id_of_marker` stands in its place while many texts are encoded.
-            self._many = _ManyTexts(rules, self._ids)
+            # In `_ids`, the marker now has an id of its own; `_id_of_marker` keeps the vocabulary's.
+            self._many = _BatchEncoder(rules, self._ids)
 
     def tokens(self, text: str) -> list[str]:
-        """The tokens of `text`, n-grams included, before the vocabulary is asked; or its pieces, with the unknown."""
+        """The tokens of `text`, n-grams included, before they are looked up; or its pieces, with the unknown ones."""
         if self._pieces is not None:
             return [self._vocabulary[i] for i in self._counted(self._pieces.encode(text))]
         return self._counted(self._tokenize(text.lower() if self._lower_first else text))
 
     def _counted(self, tokens: list[Any]) -> list[Any]:
-        """The tokens that are read, and their n-grams; the list may be changed."""
+        """Cut tokens to `max_tokens` and add their n-grams; the list may be changed."""
         rules = self.rules
         if rules.max_tokens is not None:
-            cut(tokens, rules.max_tokens, rules.cut_side)
+            cut_items(tokens, rules.max_tokens, rules.cut_side)
         return tokens if not isinstance(rules, TextRules) or rules.ngrams == 1 else ngrams_of(tokens, rules.ngrams)
 
     def encode(self, text: str) -> list[int]:
@@ -97,7 +97,7 @@ class TextEncoder:
         return self._whole(self._look_up(self.tokens(text)))
 
     def encode_tokens(self, tokens: Sequence[str]) -> list[int]:
-        """The token ids of a text that somebody has split; never empty.
+        """The token ids of a text that is split already; never empty.
 
         Example:
             >>> TextEncoder(TextRules(last_id=0), ["<eos>", "oil"]).encode_tokens(["oil"])
@@ -107,32 +107,32 @@ class TextEncoder:
         return self._whole(self.look_up(self._counted([token for token in tokens if token not in dropped])))
 
     def holds(self, token: str) -> bool:
-        """Whether the vocabulary has a token.
+        """Whether the vocabulary holds a token.
 
         Example:
             >>> TextEncoder(TextRules(), ["oil"]).holds("Oil")
             False
         """
-        return (self._id_of_marker if token == _ManyTexts.MARKER else self._ids.get(token)) is not None
+        return (self._id_of_marker if token == _BatchEncoder.MARKER else self._ids.get(token)) is not None
 
     def _whole(self, ids: list[int]) -> list[int]:
-        return (ids if self._is_plain else framed(ids, self.rules)) or [self.rules.empty_id]
+        return (ids if self._is_plain else add_frame(ids, self.rules)) or [self.rules.empty_id]
 
     @property
-    def pieces(self) -> SubwordIds | None:
-        """The object that makes ids of texts by rules of subwords; None for other rules."""
+    def pieces(self) -> SubwordEncoder | None:
+        """The encoder for subword rules; None for other rules."""
         return self._pieces
 
     def look_up(self, tokens: Sequence[str]) -> list[int]:
-        """The ids of tokens, without those that the rules drop."""
-        if self._many is None or _ManyTexts.MARKER not in tokens:
+        """Look up the ids of tokens, without tokens that the rules drop."""
+        if self._many is None or _BatchEncoder.MARKER not in tokens:
             return self._look_up(tokens)
-        unknown, known = self.rules.unknown_id, {**self._ids, _ManyTexts.MARKER: self._id_of_marker}
+        unknown, known = self.rules.unknown_id, {**self._ids, _BatchEncoder.MARKER: self._id_of_marker}
         ids = (unknown if (i := known.get(token)) is None else i for token in tokens)
         return [i for i in ids if i is not None]
 
     def _look_up(self, tokens: Sequence[str]) -> list[int]:
-        """The same for tokens among which the marker of many texts is not."""
+        """Look up the ids of tokens that do not include the marker of `_BatchEncoder`."""
         lookup = self._ids.get
         unknown = self.rules.unknown_id
         if unknown is None:
@@ -142,7 +142,7 @@ class TextEncoder:
     def encode_row(self, text: str) -> NDArray[np.int64]:
         """The token ids of `text` as the graph takes them, int64 [1, tokens].
 
-        It makes no list of the ids, which saves 1 us of 46.
+        It does not make a list of the ids, which saves 1 us of 46.
         """
         unknown = self.rules.unknown_id
         if not self._is_plain:
@@ -156,8 +156,8 @@ class TextEncoder:
     def encode_all(
         self, texts: Sequence[str] | Sequence[str | list[int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The token ids of many texts, as `encode` gives those of one, in three quarters of the time. A text that is a
-        list holds its ids already.
+        """Encode many texts, with the same ids as `encode` but in three quarters of the time. A text that is a list
+        holds its ids already.
 
         Returns:
             int64 [tokens of all texts], one text after the other; int64 [texts], how many ids each has, at least 1.
@@ -169,47 +169,47 @@ class TextEncoder:
         return np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
 
 
-def _tokenize_by(rules: TextRules) -> Callable[[str], list[str]]:
-    """A function that cuts a text, lower-cased where the rules say so, into tokens."""
+def _tokenize_function(rules: TextRules) -> Callable[[str], list[str]]:
+    """Make a function that splits a text, lower-cased where the rules say so, into tokens."""
     if rules.tokenizer == EXTERNAL:
-        return _no_split
+        return _refuse_to_split
     split = SPLITS[rules.tokenizer]
     if not rules.steps and not rules.stop_words:
         return split
-    clean, dropped = applied(rules.steps), frozenset(rules.stop_words)
+    clean, dropped = cleaning_function(rules.steps), frozenset(rules.stop_words)
     return lambda text: [token for token in split(clean(text)) if token not in dropped]
 
 
-def _no_split(text: str) -> list[str]:
+def _refuse_to_split(text: str) -> list[str]:
     raise InputError(
-        f"The text {shown(text, 40)} cannot be split: the tokenizer is external.",
+        f"The text {short_repr(text, 40)} cannot be split: the tokenizer is external.",
         "Give its tokens or ids as a list, or a tokenizer to Classifier.load.",
     )
 
 
-class _ManyTexts:
+class _BatchEncoder:
     """Encodes many texts that are lower-cased and have no n-grams: it joins them and tokenizes them in one pass.
 
-    A marker follows every text. It is a token that no lower-cased text can hold: an upper-case letter. No replacement
-    of a tokenizer touches it or reaches across it.
+    A marker follows every text. It is a token that a lower-cased text cannot hold: an upper-case letter. The
+    replacements of a tokenizer do not change it or match across it.
 
     Args:
         rules: the text rules.
-        ids: the vocabulary's ids. The marker is added to them. A vocabulary may hold the marker as a token; no
-            lower-cased text ever asks for it.
+        ids: the vocabulary's ids, to which the marker is added. A vocabulary may hold the marker as a token; it never
+            occurs in a lower-cased text.
     """
 
     MARKER = "A"
-    # The ids of the marker and of a dropped token, until they are taken out.
+    # The ids of the marker and of a dropped token, until they are removed.
     END = -1
     DROPPED = -2
-    # A tokenizer's name, how the marker is set off from the text before it, and the tokenizer for lower-cased text.
+    # For each tokenizer: the separator between marker and text, and the tokenizer for lower-cased text.
     TOKENIZERS: Final[dict[str, tuple[str, Callable[[str], Sequence[str]]]]] = {
         "basic_english": (" ", lowered_basic_english),
         "whitespace": (" ", str.split),
         "characters": ("", str),
     }
-    # So many texts go into one pass: 6.8 us a news text. One at a time takes 9.0; with 512 the strings leave the cache.
+    # With this many texts a pass, a news text takes 6.8 us; one at a time, 9.0 us; 512 strings exceed the cache.
     TEXTS_IN_A_PASS = 64
 
     def __init__(self, rules: TextRules, ids: dict[str, int]) -> None:
@@ -220,7 +220,7 @@ class _ManyTexts:
         self._ids[self.MARKER] = self.END
 
     def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As `TextEncoder.encode_all`, for one text or more."""
+        """Encode at least one text, like `TextEncoder.encode_all`."""
         unknown = repeat(self.DROPPED if self._rules.unknown_id is None else self._rules.unknown_id)
         parts = []
         for start in range(0, len(texts), self.TEXTS_IN_A_PASS):
@@ -231,7 +231,7 @@ class _ManyTexts:
         return self._split(np.concatenate(parts))
 
     def _split(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The result of `encode`, from the ids of all texts, each followed by `END`."""
+        """Split the ids of all texts, each followed by `END`, to the result of `encode`."""
         ends = np.flatnonzero(ids == self.END)
         starts = np.append(0, ends[:-1] + 1)
         kept = ids >= 0

@@ -1,4 +1,4 @@
-"""Pairs of texts: a pair is one row of ids, those of the first text, a mark, and those of the second."""
+"""Pairs of texts: a pair is one row of ids: those of the first text, a negative mark, and those of the second."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.errors import TextError, shown
+from pocketrnn.errors import TextError, short_repr
 from pocketrnn.text.encoder import TextEncoder
 
-__all__ = ["PAIR_INPUTS", "PairEncoder", "PairInputs", "Parts", "checked_pair", "mark_of", "pair_inputs", "parts_of"]
+__all__ = [
+    "PAIR_INPUTS",
+    "PairEncoder",
+    "PairInputs",
+    "PairParts",
+    "check_pair",
+    "find_pair_parts",
+    "pair_inputs",
+    "pair_mark",
+]
 
 Ids = NDArray[np.int64]
 
@@ -18,8 +27,8 @@ Ids = NDArray[np.int64]
 PAIR_INPUTS: Final = (("tokens", "second_tokens"), ("tokens", "second_tokens", "lengths", "second_lengths"))
 
 
-class Parts(NamedTuple):
-    """Where the two texts of each pair stand in its row: int64 [pairs] each, from `starts` on, `lengths` many."""
+class PairParts(NamedTuple):
+    """The positions of both texts in each pair's row: starts and lengths, int64 [pairs] each; the first start is 0."""
 
     first_lengths: Ids
     second_starts: Ids
@@ -35,61 +44,61 @@ class PairInputs(NamedTuple):
     second_lengths: Ids
 
 
-def mark_of(padding_id: int) -> int:
-    """The mark between the two texts: no id, since it is negative, and by it the padding is known.
+def pair_mark(padding_id: int) -> int:
+    """The mark between the two texts. It is negative and thus not an id, and it encodes the padding id.
 
     Example:
-        >>> mark_of(0), mark_of(1)
+        >>> pair_mark(0), pair_mark(1)
         (-1, -2)
     """
     return ~padding_id
 
 
-def parts_of(tokens: Ids, lengths: Ids) -> Parts:
-    """Where the two texts of pairs stand.
+def find_pair_parts(tokens: Ids, lengths: Ids) -> PairParts:
+    """Find the positions of the two texts in each pair's row.
 
     Args:
         tokens: int64 [pairs, sequence], rows with one mark each.
-        lengths: int64 [pairs], how many of a row count, the mark among them.
+        lengths: int64 [pairs], the length of each row without padding, the mark included.
 
     Example:
-        >>> parts_of(np.array([[5, 6, -1, 7]]), np.array([4]))
+        >>> find_pair_parts(np.array([[5, 6, -1, 7]]), np.array([4]))
         Parts(first_lengths=array([2]), second_starts=array([3]), second_lengths=array([1]))
     """
     firsts = (tokens < 0).argmax(1)
-    return Parts(firsts, firsts + 1, lengths - firsts - 1)
+    return PairParts(firsts, firsts + 1, lengths - firsts - 1)
 
 
 def pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
-    """The inputs of a graph for pairs, each text padded to the longest of its side.
+    """Make the inputs of a graph for pairs, with each text padded to the longest one of its side.
 
     Args:
-        tokens, lengths: as for `parts_of`.
+        tokens, lengths: as for `find_pair_parts`.
 
     Example:
         >>> given = pair_inputs(np.array([[5, 6, -1, 7], [5, -1, 8, 9]]), np.array([4, 4]))
         >>> given.tokens.tolist(), given.second_tokens.tolist(), given.lengths.tolist()
         ([[5, 6], [5, 0]], [[7, 0], [8, 9]], [2, 1])
     """
-    parts = parts_of(tokens, lengths)
+    parts = find_pair_parts(tokens, lengths)
     padding_id = ~int(tokens[0, parts.first_lengths[0]])
     zeros = np.zeros_like(parts.first_lengths)
     return PairInputs(
-        _cut(tokens, zeros, parts.first_lengths, padding_id),
-        _cut(tokens, parts.second_starts, parts.second_lengths, padding_id),
+        _pad_part(tokens, zeros, parts.first_lengths, padding_id),
+        _pad_part(tokens, parts.second_starts, parts.second_lengths, padding_id),
         parts.first_lengths,
         parts.second_lengths,
     )
 
 
-def _cut(tokens: Ids, starts: Ids, lengths: Ids, padding_id: int) -> Ids:
+def _pad_part(tokens: Ids, starts: Ids, lengths: Ids, padding_id: int) -> Ids:
     across = np.arange(int(lengths.max()))
     places = np.minimum(starts[:, None] + across, tokens.shape[1] - 1)
     return np.where(across < lengths[:, None], np.take_along_axis(tokens, places, 1), padding_id)
 
 
 class PairEncoder(TextEncoder):
-    """Makes token ids of pairs of texts, both by the same rules.
+    """Encodes pairs of texts as token ids, both texts by the same rules.
 
     Args:
         rules: the text rules.
@@ -104,34 +113,34 @@ class PairEncoder(TextEncoder):
         """The ids of a pair of strings, with the mark between.
 
         Raises:
-            TextError: it is no pair.
+            TextError: the argument is not a pair.
         """
-        first, second = checked_pair(pair)
-        return [*super().encode(first), mark_of(self.rules.padding_id), *super().encode(second)]
+        first, second = check_pair(pair)
+        return [*super().encode(first), pair_mark(self.rules.padding_id), *super().encode(second)]
 
     def encode_row(self, pair: Any) -> Ids:
         """The same as int64 [1, ids]."""
         return np.array([self.encode(pair)], np.int64)
 
 
-def checked_pair(pair: object, which: str = "The pair") -> tuple[Any, Any]:
-    """The two texts of a pair.
+def check_pair(pair: object, which: str = "The pair") -> tuple[Any, Any]:
+    """Check a pair and return its two texts.
 
     Args:
         pair: a tuple, list or array of two texts.
-        which: which it is, as the begin of a sentence.
+        which: the name of the pair, as the beginning of a sentence.
 
     Raises:
-        TextError: it is another thing, such as one string.
+        TextError: the argument is something else, such as one string.
 
     Example:
-        >>> checked_pair(["Who won?", "The reds."])
+        >>> check_pair(["Who won?", "The reds."])
         ('Who won?', 'The reds.')
     """
     given = pair.tolist() if hasattr(pair, "tolist") else pair
     if not isinstance(given, tuple | list) or len(given) != 2:
         kind = type(pair).__name__
-        what = f"one text, {shown(given, 40)}" if isinstance(given, str) else f"of the type {kind}"
+        what = f"one text, {short_repr(given, 40)}" if isinstance(given, str) else f"of the type {kind}"
         if isinstance(given, tuple | list):
             what = f"a {kind} of {len(given)}"
         raise TextError(f"{which} is {what}, and not two texts.", "Give a tuple of two: (first, second).")

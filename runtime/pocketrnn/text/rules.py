@@ -1,4 +1,4 @@
-"""The text rules: everything but the vocabulary that decides how a text becomes ids; and `text` of classifier.json."""
+"""The text rules: everything but the vocabulary that determines a text's ids; and their form in classifier.json."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import CleaningStep, check_growth, step_documents, steps_of
-from pocketrnn.text.framing import SUBWORDS, Framed, Side, check_frame
+from pocketrnn.text.framing import SUBWORDS, FrameRules, Side, check_frame
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "rules_of",
 ]
 
-# The tokenizer of a bundle whose texts are split outside of it, by its owner's code: it is given tokens or ids.
+# The tokenizer of a bundle whose texts are split outside, by its owner's code: it takes tokens or ids.
 EXTERNAL: Final = "external"
 # A text of 10,000 tokens becomes 160,000 with 16; classifiers in use have up to 6.
 _MOST_NGRAMS: Final = 16
@@ -27,26 +27,26 @@ _MOST_STOP_WORDS: Final = 1 << 16
 
 
 @dataclass(frozen=True)
-class TextRules(Framed):
-    """Rules by words or characters: everything but the vocabulary that decides how a text becomes ids.
+class TextRules(FrameRules):
+    """Text rules for words or characters: everything but the vocabulary that determines a text's ids.
 
     Attributes:
         tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty. Or `external`: texts
-            are split by their owner's code, and come as tokens or ids.
+            are split by their owner's code, and are given as tokens or ids.
         lowercase: lower-case the text first; `basic_english` always does, `external` never.
-        ngrams: 1 for tokens alone, n for n-grams up to n beside them.
+        ngrams: 1 for tokens only, n to add n-grams up to n.
         max_tokens: how many of the tokenizer's tokens are read (n-grams are made from these), or None for all.
         unknown_id: the id of a token that the vocabulary does not hold, or None to drop such tokens.
-        empty_id: the id that stands for a text with no id left.
-        padding_id: the id that fills the rows of a batch up to one width, and every text up to `min_width`.
-        steps: what is done to the text before it is split; `cleaning` makes them from names and pairs.
+        empty_id: the id of a text that has no id left.
+        padding_id: the id that pads the rows of a batch to one width, and every text to `min_width`.
+        steps: the cleaning steps before the text is split; `cleaning` makes them from names and pairs.
         stop_words: tokens that are dropped, before `max_tokens` counts them.
         first_id: the id before those of the text, such as that of "<sos>", or None.
         last_id: the id after them, such as that of "<eos>", or None.
-        max_width: the most ids of a text, `first_id` and `last_id` among them; the rest is cut off. None: all.
-        min_width: the fewest ids of a text; `padding_id` fills it up, and the module sees it like any id. None: 1.
+        max_width: the most ids of a text, `first_id` and `last_id` included; the rest is cut off. None: no limit.
+        min_width: the fewest ids of a text; it is padded with `padding_id`, which the module sees like any id. None: 1.
         cut_side: the side on which `max_tokens` and `max_width` cut.
-        pad_side: the side on which `min_width` fills up.
+        pad_side: the side on which `min_width` pads.
 
     Raises:
         InputError: a value is out of its range.
@@ -82,7 +82,7 @@ class TextRules(Framed):
                 f"The tokenizer {self.tokenizer!r} is unknown.", f"Use one of: {', '.join((*SPLITS, EXTERNAL))}."
             )
         if self.tokenizer == EXTERNAL:
-            # There is no text that could be lower-cased.
+            # It does not get texts that could be lower-cased.
             object.__setattr__(self, "lowercase", False)
             if self.steps:
                 raise InputError(
@@ -100,27 +100,27 @@ class TextRules(Framed):
         if min(self.unknown_id or 0, self.empty_id, self.padding_id) < 0:
             raise InputError("A token id is negative.", "Token ids count from 0.")
         if not self.is_plain:
-            self._check_words()
+            self._check_steps_and_words()
             check_frame(self)
 
-    def _check_words(self) -> None:
+    def _check_steps_and_words(self) -> None:
         if not isinstance(self.steps, tuple) or not all(isinstance(s, CleaningStep) for s in self.steps):
-            raise InputError(f"steps is {shown(self.steps)}.", "Make them with pocketrnn.text.cleaning(...).")
+            raise InputError(f"steps is {short_repr(self.steps)}.", "Make them with pocketrnn.text.cleaning(...).")
         check_growth(self.steps)
         words = self.stop_words
         if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
-            raise InputError(f"stop_words is {shown(words)}.", "Give a tuple of strings.")
+            raise InputError(f"stop_words is {short_repr(words)}.", "Give a tuple of strings.")
         if len(words) > _MOST_STOP_WORDS:
             raise InputError(f"There are {len(words):,} stop words.", f"Use at most {_MOST_STOP_WORDS:,}.")
 
     @property
     def is_plain(self) -> bool:
-        """Whether a text is only cut into tokens and looked up: see `beyond_plain`."""
+        """Whether the rules only split a text into tokens and look these up; see `beyond_plain`."""
         return not self.beyond_plain
 
     @property
     def beyond_plain(self) -> list[str]:
-        """The rules that do more than to cut a text into tokens and to look these up.
+        """The names of the rules that do more than split a text into tokens and look these up.
 
         Example:
             >>> TextRules("space", min_width=9).beyond_plain
@@ -141,26 +141,26 @@ class TextRules(Framed):
 
     @property
     def tokens_for_max(self) -> int | None:
-        """How many ids `max_tokens` tokens give at most, with their n-grams."""
+        """The largest number of ids from `max_tokens` tokens, with their n-grams."""
         if self.max_tokens is None:
             return None
         return sum(max(0, self.max_tokens - n) for n in range(self.ngrams))
 
     @property
     def highest_id(self) -> int:
-        """The highest id that the rules themselves can give, in ids of the vocabulary's numbering."""
+        """The highest id that the rules themselves can add."""
         return max(self.unknown_id or 0, self.empty_id, self.padding_id, self.first_id or 0, self.last_id or 0)
 
 
-# The members of `text` that may be missing, and what their absence means.
+# The members of `text` that may be missing, and their defaults.
 _MAY_BE_MISSING: Final[dict[str, Any]] = {
     member.name: member.default for member in fields(TextRules)[[f.name for f in fields(TextRules)].index("steps") :]
 }
 
 
-# `text` of classifier.json. Its member `tokenizer` says which: `basic_english`, `whitespace` and `space` cut words,
-# `characters` code points, `external` is somebody else's code; `subwords` are the other class.
-# The class for subwords is read where it is needed: it and its parts take a tenth of the import of pocketrnn.
+# The classes for `text` of classifier.json. Its member `tokenizer` decides: `subwords` is SubwordRules, all others are
+# TextRules: `basic_english`, `whitespace` and `space` split words, `characters` code points, `external` does not split.
+# SubwordRules is imported where it is needed: with its parts it takes a tenth of the import of pocketrnn.
 if TYPE_CHECKING:
     from pocketrnn.text.subword_rules import SubwordRules
 
@@ -188,10 +188,10 @@ def rules_document(rules: AnyTextRules) -> dict[str, Any]:
 
 
 def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
-    """The rules that `text` of classifier.json says; a member that is missing is the default.
+    """Build the rules from `text` of classifier.json; a missing member has its default.
 
     Raises:
-        InputError: a value is out of its range, or a step is none.
+        InputError: a value is out of its range, or a step is not valid.
 
     Example:
         >>> rules_of({"tokenizer": "whitespace", "steps": [{"replace": ",", "by": " "}]}).steps
@@ -201,7 +201,7 @@ def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
         from pocketrnn.text.subword_rules import subword_rules_of
 
         return subword_rules_of(document)
-    # JSON Schema counts 1.0 as an integer; a range does not.
+    # JSON Schema counts 1.0 as an integer; Python's `range` does not take it.
     members: dict[str, Any] = {
         name: int(value) if isinstance(value, float) and value.is_integer() else value
         for name, value in document.items()

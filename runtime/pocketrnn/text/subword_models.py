@@ -1,6 +1,6 @@
-"""The models of subwords: how a word becomes ids of the pieces that a vocabulary holds.
+"""The subword models, which split a word into pieces of the vocabulary and give their ids.
 
-Each gives what Hugging Face's `tokenizers` gives (tokenizers/src/models), its ties and its corner cases too.
+Each gives the same ids as Hugging Face's `tokenizers` (tokenizers/src/models), also for ties and corner cases.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, Literal
 
-from pocketrnn.errors import InputError, shown
-from pocketrnn.text.cleaning_steps import checked_string
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.cleaning_steps import check_string
 
 __all__ = [
     "UNKNOWN_PENALTY",
@@ -23,22 +23,22 @@ __all__ = [
     "Unigram",
     "WholeWords",
     "WordPiece",
-    "bpe_parts",
-    "merged",
+    "apply_merges",
+    "bpe_symbols_and_merges",
     "model_document",
     "model_function",
     "model_of",
 ]
 
 MOST_PIECES: Final = 1 << 22
-# sentencepiece's penalty (src/unigram_model.cc, kUnkPenalty): so much an unknown character costs more than any piece.
+# sentencepiece's penalty (src/unigram_model.cc, kUnkPenalty): an unknown character costs this much more than any piece.
 UNKNOWN_PENALTY: Final = 10.0
 # sentencepiece's mark of a space.
 _MARK: Final = "\u2581"
-# kScoreResetThreshold in its release 0.2.3, for texts of some 10,000 pieces.
+# kScoreResetThreshold in sentencepiece 0.2.3, for texts of some 10,000 pieces.
 _COUNTED_ANEW: Final = 100_000.0
 _LONGEST_AFFIX: Final = 32
-# So many words are kept of a unigram model, and none that is longer.
+# The largest number of words in the cache of a unigram model, and the largest length of such a word.
 _MOST_KNOWN: Final = 1 << 16
 _LONGEST_KNOWN: Final = 64
 _SINGLE: Final = struct.Struct("<f")
@@ -46,20 +46,20 @@ _SINGLE: Final = struct.Struct("<f")
 
 @dataclass(frozen=True)
 class Bpe:
-    """Byte-pair encoding: of all neighbours that a merge names, those of the first merge are joined, from the left.
+    """Byte-pair encoding (BPE): merges neighbouring pieces in the order of the merges, each from left to right.
 
     Attributes:
-        merges: the ids of two pieces for each merge, one after the other; the first merge is done first.
-        fuse_unknown: whether neighbours that are unknown are one unknown piece.
+        merges: the ids of two pieces for each merge, concatenated; the first merge is applied first.
+        fuse_unknown: whether neighbouring unknown pieces become one unknown piece.
         byte_fallback: whether an unknown character becomes the pieces <0x00> to <0xFF> of its bytes.
-        whole_words: whether a word that is a piece is that piece, whatever the merges make of it.
-        prefix: what a piece begins with that does not begin a word.
-        suffix: what a piece ends with that ends a word.
-        ranks: the rank of each merge, in order, if it is not its place among them: merges of one rank are done from the
-            left, whatever they make, as in sentencepiece, where the rank is that of the piece they make.
+        whole_words: whether a word that is a piece becomes that piece, whatever the merges would give.
+        prefix: the prefix of pieces that do not begin a word.
+        suffix: the suffix of pieces that end a word.
+        ranks: the rank of each merge, in ascending order, if it is not its index: merges of one rank are applied from
+            the left, whatever they make, as in sentencepiece, where the rank is that of the merged piece.
 
     Raises:
-        InputError: a value is not of its type or out of its range, or a merge stands twice.
+        InputError: a value has a wrong type or is out of its range, or a merge stands twice.
     """
 
     merges: tuple[int, ...] = field(repr=False)
@@ -76,14 +76,14 @@ class Bpe:
         _check_flags(self, "fuse_unknown", "byte_fallback", "whole_words")
         merges = self.merges
         if not isinstance(merges, tuple) or len(merges) % 2 or len(merges) > 2 * MOST_PIECES:
-            raise InputError(f"merges is {shown(merges)}.", "Give the ids of two pieces for each merge.")
+            raise InputError(f"merges is {short_repr(merges)}.", "Give the ids of two pieces for each merge.")
         if not all(type(i) is int and i >= 0 for i in merges):
             raise InputError("A merge holds what is not an id.", "Ids are whole numbers from 0.")
         if 2 * len(set(zip(merges[::2], merges[1::2], strict=True))) != len(merges):
             raise InputError("A merge stands twice.", "Give each once.")
         ranks = self.ranks
         if not isinstance(ranks, tuple) or len(ranks) not in (0, len(merges) // 2):
-            raise InputError(f"ranks is {shown(ranks)}.", "Give one for each merge, or none.")
+            raise InputError(f"ranks is {short_repr(ranks)}.", "Give one for each merge, or none.")
         if not all(type(rank) is int and 0 <= rank <= MOST_PIECES for rank in ranks) or list(ranks) != sorted(ranks):
             raise InputError(
                 f"The ranks are not whole numbers from 0 to {MOST_PIECES:,} in ascending order.",
@@ -93,14 +93,14 @@ class Bpe:
 
 @dataclass(frozen=True)
 class WordPiece:
-    """The longest piece that a word begins with, then the longest that goes on, as in BERT; else it is unknown.
+    """WordPiece, as in BERT: takes the longest matching piece, again and again; a word without a match is unknown.
 
     Attributes:
-        prefix: what a piece begins with that does not begin a word.
+        prefix: the prefix of pieces that do not begin a word.
         most_characters: a word of more code points is unknown.
 
     Raises:
-        InputError: a value is not of its type or out of its range.
+        InputError: a value has a wrong type or is out of its range.
     """
 
     prefix: str = "##"
@@ -109,22 +109,22 @@ class WordPiece:
     def __post_init__(self) -> None:
         _check_affix(self.prefix)
         if type(self.most_characters) is not int or not 0 <= self.most_characters < 1 << 31:
-            raise InputError(f"most_characters is {shown(self.most_characters)}.", "Use a whole number from 0.")
+            raise InputError(f"most_characters is {short_repr(self.most_characters)}.", "Use a whole number from 0.")
 
 
 @dataclass(frozen=True)
 class Unigram:
-    """The pieces of the largest sum of scores, as in sentencepiece (Viterbi).
+    """The unigram model of sentencepiece: splits a word into the pieces with the largest sum of scores (Viterbi).
 
     Attributes:
-        scores: one for each token of the vocabulary.
+        scores: a score for each token of the vocabulary.
         byte_fallback: as in `Bpe`.
-        exact: whether sums are in double precision, as in Hugging Face's library; else each is rounded to single
-            precision where it is kept, as in sentencepiece itself, which counts anew where one is beyond 100,000; an
-            unknown part is not looked up again, and the pieces of bytes may be outside of the model.
+        exact: whether sums are in double precision, as in Hugging Face's library. If not, each stored sum is rounded to
+            single precision, as in sentencepiece itself, which resets sums beyond 100,000; an unknown part is not
+            looked up again, and the byte pieces may be outside the model.
 
     Raises:
-        InputError: a value is not of its type, or no finite number.
+        InputError: a value has a wrong type, or is not a finite number.
     """
 
     scores: tuple[float, ...] = field(repr=False)
@@ -135,38 +135,38 @@ class Unigram:
         _check_flags(self, "byte_fallback", "exact")
         scores = self.scores
         if not isinstance(scores, tuple) or not 1 <= len(scores) <= MOST_PIECES:
-            raise InputError(f"scores is {shown(scores)}.", "Give a number for each token.")
+            raise InputError(f"scores is {short_repr(scores)}.", "Give a number for each token.")
         if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
             raise InputError("A score is not a finite number.", "Give a number for each token.")
 
 
 @dataclass(frozen=True)
 class WholeWords:
-    """A word is a piece, or unknown."""
+    """The model of whole words: a word is a piece, or unknown."""
 
 
 Model = Bpe | WordPiece | Unigram | WholeWords
 ToIds = Callable[[str], Sequence[int]]
-# Two neighbours -> the merge's rank, and what they become.
+# The ids of two neighbours -> the merge's rank, and the id of the merged piece.
 Merges = Mapping[tuple[int, int], tuple[int, int]]
 
 
 def _check_affix(value: Any) -> None:
-    checked_string(value, "The prefix or suffix of a piece", 0, _LONGEST_AFFIX)
+    check_string(value, "The prefix or suffix of a piece", 0, _LONGEST_AFFIX)
 
 
 def _check_flags(model: Any, *names: str) -> None:
     for name in names:
         if not isinstance(getattr(model, name), bool):
-            raise InputError(f"{name} is {shown(getattr(model, name))}.", "Use true or false.")
+            raise InputError(f"{name} is {short_repr(getattr(model, name))}.", "Use true or false.")
 
 
 def model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
-    """A function that makes ids of a word that is not empty.
+    """Make a function that encodes a word, which must not be empty, as ids.
 
     Args:
         model: the model.
-        pieces: the pieces that the model can give, with their ids.
+        pieces: the pieces that the model can produce, with their ids.
         tokens: the whole vocabulary.
         unknown: the id of an unknown piece; None to drop it.
 
@@ -180,18 +180,18 @@ def model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str
     """
     match model:
         case Bpe():
-            return _bpe(model, pieces, tokens, unknown)
+            return _bpe_function(model, pieces, tokens, unknown)
         case WordPiece():
-            return _word_piece(model, pieces, unknown)
+            return _word_piece_function(model, pieces, unknown)
         case Unigram():
-            return _unigram(model, pieces, tokens, unknown)
+            return _unigram_function(model, pieces, tokens, unknown)
         case WholeWords():
             instead = [] if unknown is None else [unknown]
             return lambda word: instead if (found := pieces.get(word)) is None else [found]
 
 
 def _merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -> Merges:
-    """A pair of ids -> the merge's rank, and the id of what they become."""
+    """Make the table of merges: a pair of ids -> the merge's rank, and the id of the merged piece."""
     table: dict[tuple[int, int], tuple[int, int]] = {}
     cut = len(model.prefix)
     for rank, (left, right) in enumerate(zip(model.merges[::2], model.merges[1::2], strict=True)):
@@ -203,8 +203,9 @@ def _merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -
         made = tokens[left] + tokens[right][cut:]
         if made not in pieces or tokens[left] not in pieces or tokens[right] not in pieces:
             raise InputError(
-                f"Merge {rank} joins {shown(tokens[left], 30)} and {shown(tokens[right], 30)}, which the vocabulary "
-                "does not have, or not what they become.",
+                f"Merge {rank} joins {short_repr(tokens[left], 30)} and {short_repr(tokens[right], 30)}, which the "
+                "vocabulary "
+                "does not have, or whose merge it does not have.",
                 "Give all pieces that merges name and make.",
             )
         table[left, right] = (model.ranks[rank] if model.ranks else rank, pieces[made])
@@ -215,17 +216,18 @@ def _byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
     return [pieces.get(f"<0x{byte:02X}>") for byte in range(0x100)]
 
 
-def bpe_parts(
+def bpe_symbols_and_merges(
     model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> tuple[Callable[[str], list[int]], Merges]:
-    """A function that makes ids of the characters of a word, and the merges that are then done (`merged`).
+    """Make a function that encodes the characters of a word as ids, and the merges to apply then (`apply_merges`).
 
     The arguments and the errors are those of `model_function`.
 
     Example:
         >>> tokens = ["a", "b", "ab"]
-        >>> symbols, merges = bpe_parts(Bpe((0, 1)), {token: i for i, token in enumerate(tokens)}, tokens, None)
-        >>> symbols("aab"), merged(symbols("aab"), merges)
+        >>> pieces = {token: i for i, token in enumerate(tokens)}
+        >>> symbols, merges = bpe_symbols_and_merges(Bpe((0, 1)), pieces, tokens, None)
+        >>> symbols("aab"), apply_merges(symbols("aab"), merges)
         ([0, 0, 1], [0, 2])
     """
     merges = _merge_table(model, pieces, tokens)
@@ -233,7 +235,7 @@ def bpe_parts(
     plain = not (model.prefix or model.suffix)
 
     def symbols(word: str) -> list[int]:
-        """The ids of the word's characters; an unknown one waits for the next known, as in `tokenizers`."""
+        """Encode the word's characters; an unknown one is added before the next known one, as in `tokenizers`."""
         ids: list[int] = []
         waiting, last = False, len(word) - 1
         for index, point in enumerate(word):
@@ -261,33 +263,33 @@ def bpe_parts(
     return symbols, merges
 
 
-def _bpe(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
-    symbols, merges = bpe_parts(model, pieces, tokens, unknown)
+def _bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+    symbols, merges = bpe_symbols_and_merges(model, pieces, tokens, unknown)
     same: Literal[0, 1] = 0 if model.ranks else 1
 
     def ids_of(word: str) -> Sequence[int]:
         if model.whole_words and (found := pieces.get(word)) is not None:
             return [found]
         ids = symbols(word)
-        return ids if len(ids) < 2 else merged(ids, merges, same=same)
+        return ids if len(ids) < 2 else apply_merges(ids, merges, same=same)
 
     return ids_of
 
 
-def merged(
+def apply_merges(
     ids: list[int], merges: Merges, skipped: Callable[[], bool] | None = None, *, same: Literal[0, 1] = 1
 ) -> list[int]:
-    """All merges done, the first rank first, and of one rank the leftmost (tokenizers, models/bpe/word.rs).
+    """Apply all merges, the lowest rank first, and within a rank the leftmost (tokenizers, models/bpe/word.rs).
 
     Args:
         ids: the ids of a word's characters; may be changed.
-        merges: two neighbours -> the merge's rank, and what they become.
-        skipped: asked before each merge; one that is skipped may be done after the next one that is not (BPE-dropout;
-            Provilkov, Emelianenko and Voita 2020).
-        same: by what a merge that waits is known again: 0, its rank; 1, what it makes, as in `tokenizers`.
+        merges: the ids of two neighbours -> the merge's rank, and the id of the merged piece.
+        skipped: called before each merge; a merge for which it returns True may be applied after the next one that is
+            not skipped (BPE-dropout; Provilkov, Emelianenko and Voita 2020).
+        same: what must be unchanged for a waiting merge to be valid: 0, its rank; 1, its result, as in `tokenizers`.
     """
     size = len(ids)
-    # The rank, where it is, and by what it is known again.
+    # Each waiting merge: its rank, its index, and what must be unchanged.
     queue = [
         (found[0], i, found[same]) for i in range(size - 1) if (found := merges.get((ids[i], ids[i + 1]))) is not None
     ]
@@ -308,7 +310,7 @@ def merged(
         if gone[at] or right < 0:
             continue
         found = merges.get((ids[at], ids[right]))
-        # The pair that stood there has become something else meanwhile.
+        # The pair at this index has changed meanwhile.
         if found is None or found[same] != known:
             continue
         made = found[1]
@@ -325,7 +327,7 @@ def merged(
     return [number for i, number in enumerate(ids) if not gone[i]]
 
 
-def _word_piece(model: WordPiece, pieces: Mapping[str, int], unknown: int | None) -> ToIds:
+def _word_piece_function(model: WordPiece, pieces: Mapping[str, int], unknown: int | None) -> ToIds:
     prefix, most = model.prefix, model.most_characters
     inner = {piece[len(prefix) :]: i for piece, i in pieces.items() if piece.startswith(prefix)}
     longest = max(map(len, pieces), default=0), max(map(len, inner), default=0)
@@ -352,14 +354,14 @@ def _word_piece(model: WordPiece, pieces: Mapping[str, int], unknown: int | None
     return ids_of
 
 
-def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+def _unigram_function(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
     if len(model.scores) != len(tokens):
         raise InputError(
             f"There are {len(model.scores):,} scores for {len(tokens):,} tokens.", "Give one for each token."
         )
     if unknown is None:
         raise InputError("A unigram model has no unknown piece.", "Name one.")
-    best = _best_path(model, pieces, unknown)
+    best = _best_path_function(model, pieces, unknown)
     of_token = pieces if model.exact else {token: i for i, token in enumerate(tokens)}
     by_byte = _byte_pieces(of_token) if model.byte_fallback else None
 
@@ -372,7 +374,7 @@ def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], u
             if piece != unknown:
                 found.append(piece)
                 continue
-            # Neighbours that are unknown are one.
+            # Neighbouring unknown pieces become one.
             while at < len(path) and path[at][2] == unknown:
                 end = path[at][1]
                 at += 1
@@ -389,18 +391,18 @@ def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], u
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
     if not marks_begin or _MARK not in pieces or any(model.scores[i] > 0 for i in pieces.values()):
         return lambda word: ids_on(word, best(word))
-    return _by_words(model, pieces, unknown, best, ids_on)
+    return _unigram_function_by_words(model, pieces, unknown, best, ids_on)
 
 
 @dataclass(frozen=True)
 class _KnownWord:
-    """The pieces of a word, whatever stands before it.
+    """A cached word with its pieces, which do not depend on the text before it up to a limit.
 
     Attributes:
         ids: its ids.
-        scores: of the pieces of its best path.
-        total: their sum, without its sign.
-        furthest: up to which sum of all that stands before it, without its sign, no rounding makes another path better.
+        scores: the scores of the pieces of its best path.
+        total: the absolute value of their sum.
+        furthest: the absolute value of the sum before the word up to which rounding cannot make another path better.
     """
 
     ids: list[int]
@@ -409,25 +411,25 @@ class _KnownWord:
     furthest: float
 
 
-def _by_words(
+def _unigram_function_by_words(
     model: Unigram,
     pieces: Mapping[str, int],
     unknown: int,
     best: Callable[..., list[tuple[int, int, int]]],
     ids_on: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
 ) -> ToIds:
-    """A function that makes ids of a text word by word, if all ways to cut it go through the places before its words.
+    """Make a function that encodes a text word by word, for models in which every path cuts before each word.
 
-    The sum at such a place is all that the next word knows of what stands before it, and decides nothing but how sums
-    are rounded. Rounding never turns the order of two sums, so that the path whose rounded sum is the largest is found;
-    an addition of numbers of one sign is off by at most half a unit of the last place of the sum. So a path that is
-    better than all others by more than that stays the best one, and is kept with the word; where it is not, or the word
-    is too long to be kept, it is gone through behind the sum that there is.
+    A word depends on the text before it only through the sum at its begin, which decides only how sums are rounded.
+    Rounding never reverses the order of two sums, so that the path with the largest rounded sum is found; an addition
+    of numbers of one sign is off by at most half a unit of the last place of the sum. So a path that is better than all
+    others by more than that stays the best one, and is cached with the word. Otherwise, or if the word is too long to
+    be cached, the best path is computed again with the actual sum.
     """
-    margin = _best_two(model, pieces)
-    keep = float if model.exact else _rounded
+    margin = _best_two_function(model, pieces)
+    keep = float if model.exact else _round_to_single
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
-    # Half a unit of the last place, twice: the sums that are compared here are rounded, too.
+    # Twice half a unit of the last place, since the sums that are compared here are rounded, too.
     unit = 2.0**-51 if model.exact else 2.0**-23
     kept: dict[str, _KnownWord] = {}
 
@@ -447,10 +449,10 @@ def _by_words(
 
     def ids_of(text: str) -> Sequence[int]:
         ids: list[int] = []
-        # The scores of words that are not yet in the sum `before`; most texts never need it.
+        # The scores of words that are not yet added to `before`, which most texts never need.
         scores: list[tuple[float, ...]] = []
         total = before = 0.0
-        for word in _words_of(text):
+        for word in _cut_before_marks(text):
             made = kept.get(word)
             if made is None and len(word) <= _LONGEST_KNOWN:
                 made = known(word)
@@ -467,7 +469,7 @@ def _by_words(
                 ids += made.ids
                 scores.append(made.scores)
                 total += made.total
-            # Where the sums are counted anew, what stands before decides more.
+            # Where sums are reset, the text before a word matters more.
             if total > _COUNTED_ANEW / 2 and not model.exact:
                 return ids_on(text, best(text))
         return ids
@@ -475,8 +477,8 @@ def _by_words(
     return ids_of
 
 
-def _words_of(text: str) -> list[str]:
-    """The parts of a text, cut before every run of sentencepiece's mark."""
+def _cut_before_marks(text: str) -> list[str]:
+    """Cut a text before every run of sentencepiece's mark."""
     if _MARK * 2 not in text:
         first, *others = text.split(_MARK)
         words = [_MARK + word for word in others]
@@ -491,11 +493,11 @@ def _words_of(text: str) -> list[str]:
     return [*found, text[start:]]
 
 
-def _best_two(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
-    """A function that finds the sums of a word's best and second path; minus infinity where there is no second."""
-    keep = float if model.exact else _rounded
+def _best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
+    """Make a function that finds the sums of a word's best two paths; the second is minus infinity if none exists."""
+    keep = float if model.exact else _round_to_single
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
-    lengths = _lengths_of(pieces)
+    lengths = _piece_lengths(pieces)
 
     def sums(word: str) -> tuple[float, float]:
         size = len(word)
@@ -518,35 +520,37 @@ def _best_two(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tupl
     return sums
 
 
-def _lengths_of(pieces: Mapping[str, int]) -> dict[str, list[int]]:
-    """The lengths of the pieces that begin with a character."""
+def _piece_lengths(pieces: Mapping[str, int]) -> dict[str, list[int]]:
+    """For each first character, the lengths of the pieces that begin with it."""
     of_first: dict[str, set[int]] = {}
     for piece in pieces:
         of_first.setdefault(piece[:1], set()).add(len(piece))
     return {first: sorted(some) for first, some in of_first.items()}
 
 
-def _rounded(number: float) -> float:
-    """To single precision."""
+def _round_to_single(number: float) -> float:
+    """Round a number to single precision."""
     try:
         return _SINGLE.unpack(_SINGLE.pack(number))[0]  # type: ignore[no-any-return]
     except OverflowError:
         return math.copysign(math.inf, number)
 
 
-def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Callable[..., list[tuple[int, int, int]]]:
-    """A function that finds a word's best path: where each piece starts and ends, and its id; the first of equal ones.
+def _best_path_function(
+    model: Unigram, pieces: Mapping[str, int], unknown: int
+) -> Callable[..., list[tuple[int, int, int]]]:
+    """Make a function that finds a word's best path: the start, end and id of each piece; in a tie, the first path.
 
-    It takes the word, and the sum of what stands before it.
+    The function takes the word, and the sum of the scores before it.
     """
     scores, exact = model.scores, model.exact
-    keep = float if exact else _rounded
+    keep = float if exact else _round_to_single
     penalty = keep(min(scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
-    lengths = _lengths_of(pieces)
+    lengths = _piece_lengths(pieces)
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
 
     def stops(word: str) -> list[int]:
-        """Where no piece goes on that begins at each place: before the mark of the next word."""
+        """For each index, the end that a piece from there cannot cross: the mark of the next word."""
         found, stop = [len(word)] * len(word), len(word)
         if marks_begin and _MARK in word:
             for place in range(len(word) - 1, -1, -1):
@@ -597,7 +601,7 @@ def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Calla
 
 
 def model_document(model: Model) -> dict[str, Any]:
-    """The model as it stands in classifier.json, without what is false or empty.
+    """The model as a document for classifier.json, without members that are false or empty.
 
     Example:
         >>> model_document(WordPiece())
@@ -627,10 +631,10 @@ _MEMBERS: Final[Mapping[str, tuple[type[Model], Iterable[str]]]] = {
 
 
 def model_of(document: Mapping[str, Any]) -> Model:
-    """The model that `model` of classifier.json says.
+    """Build the model from `model` of classifier.json.
 
     Raises:
-        InputError: it is not a model, or a value is out of its range.
+        InputError: the document is not a model, or a value is out of its range.
 
     Example:
         >>> model_of({"kind": "wordpiece"})
@@ -638,7 +642,7 @@ def model_of(document: Mapping[str, Any]) -> Model:
     """
     kind = str(document.get("kind"))
     if kind not in _MEMBERS:
-        raise InputError(f"The model {shown(kind)} is unknown.", f"Use one of: {', '.join(_MEMBERS)}.")
+        raise InputError(f"The model {short_repr(kind)} is unknown.", f"Use one of: {', '.join(_MEMBERS)}.")
     made, names = _MEMBERS[kind]
     members = {name: value for name, value in document.items() if name != "kind"}
     if unknown := members.keys() - set(names):

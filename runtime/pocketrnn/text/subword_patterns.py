@@ -1,4 +1,4 @@
-"""The patterns by which many tokenizers cut a text into words: code, since no reader has regular expressions."""
+"""The patterns by which known tokenizers split a text into words; as code, since readers lack regular expressions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pocketrnn.errors import InputError, shown
-from pocketrnn.text.cleaning_steps import checked_ranges, in_ranges, items_of
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.cleaning_steps import check_ranges, in_ranges, list_as_tuple
 from pocketrnn.text.subword_steps import WHITE_SPACE
 
 __all__ = ["Pattern", "pattern_document", "pattern_function", "pattern_of"]
 
 Name = Literal["gpt2", "clip", "cl100k", "o200k", "deepseek"]
 
-# The sets that each pattern needs, in the order of docs/format.md; a code point is of the first that holds it.
+# The sets that each pattern needs, in the order of docs/format.md; a code point belongs to the first set that holds it.
 _SETS: Final[dict[str, tuple[str, ...]]] = {
     "gpt2": ("letters", "numbers"),
     "clip": ("letters", "numbers"),
@@ -28,23 +28,23 @@ _WITH_DIGITS: Final = ("cl100k", "o200k")
 
 @dataclass(frozen=True)
 class Pattern:
-    """A word is cut as by one of the patterns that many tokenizers share.
+    """A split by one of the patterns that many tokenizers share.
 
     Attributes:
-        name: `gpt2`, that of GPT-2 (openai/gpt-2, src/encoder.py); `clip`, that of CLIP, which drops what it does not
-            match; `cl100k`, that of GPT-4 and Llama 3; `o200k`, that of GPT-4o, Llama 4 and Mistral's Tekken;
-            `deepseek`, the last of the three of DeepSeek V3.
-        letters: ranges of what the pattern takes for a letter (`\\p{L}`), in `deepseek` for a letter or a mark.
-        numbers: ranges of what it takes for a digit (`\\p{N}`); in all but `deepseek`.
+        name: `gpt2`, the pattern of GPT-2 (openai/gpt-2, src/encoder.py); `clip`, that of CLIP, which drops text that
+            it does not match; `cl100k`, that of GPT-4 and Llama 3; `o200k`, that of GPT-4o, Llama 4 and Mistral's
+            Tekken; `deepseek`, the last of the three patterns of DeepSeek V3.
+        letters: ranges of letters (`\\p{L}`), in `deepseek` of letters and marks.
+        numbers: ranges of digits (`\\p{N}`); in all but `deepseek`.
         digits: the most digits of a word in `cl100k` and `o200k`.
-        capitals: of `o200k`: capital and titlecase letters.
-        small: of `o200k`: small letters.
-        marks: of `o200k`: what `\\p{M}` matches.
-        punctuation: of `deepseek`: punctuation and symbols.
-        contractions: of `o200k`: whether 's and the like belong to the word before.
+        capitals: in `o200k`: capital and titlecase letters.
+        small: in `o200k`: small letters.
+        marks: in `o200k`: the code points of `\\p{M}`.
+        punctuation: in `deepseek`: punctuation and symbols.
+        contractions: in `o200k`: whether 's and the like belong to the word before.
 
     Raises:
-        InputError: a value is not of its type or out of its range.
+        InputError: a value has a wrong type or is out of its range.
 
     Example:
         >>> split_function(Pattern("gpt2", ("az", "AZ"), ("09",)))(["It's 5 o'clock"])
@@ -63,34 +63,34 @@ class Pattern:
 
     def __post_init__(self) -> None:
         if self.name not in _SETS:
-            raise InputError(f"The pattern {shown(self.name)} is unknown.", f"Use one of: {', '.join(_SETS)}.")
+            raise InputError(f"The pattern {short_repr(self.name)} is unknown.", f"Use one of: {', '.join(_SETS)}.")
         for name in _SETS[self.name]:
-            checked_ranges(getattr(self, name), f"A pattern's {name}")
+            check_ranges(getattr(self, name), f"A pattern's {name}")
         others = {name for names in _SETS.values() for name in names} - set(_SETS[self.name])
         if more := [name for name in sorted(others) if getattr(self, name)]:
             raise InputError(f"The pattern {self.name} has no {more[0]}.", "Leave it out.")
         if type(self.digits) is not int or not 1 <= self.digits <= 3:
-            raise InputError(f"digits is {shown(self.digits)}.", "Use 1 to 3.")
+            raise InputError(f"digits is {short_repr(self.digits)}.", "Use 1 to 3.")
         if not isinstance(self.contractions, bool) or (not self.contractions and self.name != "o200k"):
-            raise InputError(f"contractions is {shown(self.contractions)}.", "Use true, or false with o200k.")
+            raise InputError(f"contractions is {short_repr(self.contractions)}.", "Use true, or false with o200k.")
 
     @property
     def sets(self) -> tuple[tuple[str, ...], ...]:
-        """The sets of Unicode that it needs, in the order of docs/format.md."""
+        """The sets of code points that the pattern needs, in the order of docs/format.md."""
         return tuple(getattr(self, name) for name in _SETS[self.name])
 
 
 _OTHER, _LETTER, _NUMBER, _SPACE = range(4)
-# The kinds of `o200k`: capitals are followed by what else can stand before a small letter.
+# The further kinds of `o200k`.
 _CAPITAL, _SMALL, _UNCASED, _MARK = range(4, 8)
 _PUNCTUATION: Final = 8
 
 
-class _KindsOf(dict[str, int]):
-    """The kind of each code point for a pattern; it keeps the first ones that it was asked for.
+class _CharacterKinds(dict[str, int]):
+    """A dict with the kind of each code point for a pattern; it caches the first kinds that are looked up.
 
     Args:
-        sets: the kinds, and the ranges of each; the first that a code point is in counts.
+        sets: the kinds and the ranges of each; the first one that holds a code point counts.
     """
 
     def __init__(self, *sets: tuple[int, tuple[str, ...]]) -> None:
@@ -106,49 +106,49 @@ class _KindsOf(dict[str, int]):
 
 
 def pattern_function(split: Pattern) -> Callable[[str], list[str]]:
-    """A function that cuts a word that is not empty; a part may be empty."""
+    """Make a function that cuts a word, which must not be empty; a part may be empty."""
     letters, numbers, digits = (_LETTER, split.letters), (_NUMBER, split.numbers), split.digits
     if split.name == "deepseek":
-        kinds = _KindsOf(letters, (_PUNCTUATION, split.punctuation))
-        return lambda word: _deepseek(word, kinds)
+        kinds = _CharacterKinds(letters, (_PUNCTUATION, split.punctuation))
+        return lambda word: _cut_deepseek(word, kinds)
     if split.name == "o200k":
         cased = (_CAPITAL, split.capitals), (_SMALL, split.small)
-        kinds = _KindsOf(*cased, (_UNCASED, split.letters), (_MARK, split.marks), numbers)
-        return lambda word: _o200k(word, kinds, digits, split.contractions)
-    kinds = _KindsOf(letters, numbers)
+        kinds = _CharacterKinds(*cased, (_UNCASED, split.letters), (_MARK, split.marks), numbers)
+        return lambda word: _cut_o200k(word, kinds, digits, split.contractions)
+    kinds = _CharacterKinds(letters, numbers)
     if split.name == "gpt2":
-        return lambda word: _gpt2(word, kinds)
+        return lambda word: _cut_gpt2(word, kinds)
     if split.name == "clip":
-        return lambda word: _clip(word, kinds)
-    return lambda word: _cl100k(word, kinds, digits)
+        return lambda word: _cut_clip(word, kinds)
+    return lambda word: _cut_cl100k(word, kinds, digits)
 
 
-def _find_run_end(word: str, start: int, kinds: _KindsOf, most: int = sys.maxsize) -> int:
-    """Where the run of code points of one kind ends that begins at `start`, of at most so many."""
+def _find_run_end(word: str, start: int, kinds: _CharacterKinds, most: int = sys.maxsize) -> int:
+    """The end of the run of code points of one kind that begins at `start`, with at most `most` code points."""
     kind, end, stop = kinds[word[start]], start + 1, min(len(word), start + most)
     while end < stop and kinds[word[end]] == kind:
         end += 1
     return end
 
 
-def _contraction(word: str, start: int) -> int:
-    """How long one of 's, 't, 're, 've, 'm, 'll and 'd is that stands there; 0 if none does."""
+def _contraction_length(word: str, start: int) -> int:
+    """The length of the contraction at `start`: 's, 't, 're, 've, 'm, 'll or 'd; 0 if there is none."""
     if word[start + 1 : start + 2] in ("s", "t", "m", "d"):
         return 2
     return 3 if word[start + 1 : start + 3] in ("re", "ve", "ll") else 0
 
 
 def _space_end(word: str, start: int, end: int) -> int:
-    """Where a run of white space is cut: before its last one, which the next word begins with, unless it is alone."""
+    """Where a run of white space is cut: before its last character, which begins the next word, unless it is alone."""
     return end if end == len(word) or end == start + 1 else end - 1
 
 
-def _gpt2(word: str, kinds: _KindsOf) -> list[str]:
+def _cut_gpt2(word: str, kinds: _CharacterKinds) -> list[str]:
     """'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"""
     made, start, size = [], 0, len(word)
     while start < size:
         first = word[start]
-        length = _contraction(word, start) if first == "'" else 0
+        length = _contraction_length(word, start) if first == "'" else 0
         body = start + 1 if first == " " else start
         if length:
             end = start + length
@@ -161,12 +161,12 @@ def _gpt2(word: str, kinds: _KindsOf) -> list[str]:
     return made
 
 
-def _clip(word: str, kinds: _KindsOf) -> list[str]:
+def _cut_clip(word: str, kinds: _CharacterKinds) -> list[str]:
     """'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+, without what is between"""
     made, start = [], 0
     while start < len(word):
         kind = kinds[word[start]]
-        length = _contraction(word, start) if word[start] == "'" else 0
+        length = _contraction_length(word, start) if word[start] == "'" else 0
         end = start + length if length else start + 1 if kind == _NUMBER else _find_run_end(word, start, kinds)
         if kind != _SPACE:
             made.append(word[start:end])
@@ -174,14 +174,14 @@ def _clip(word: str, kinds: _KindsOf) -> list[str]:
     return made
 
 
-def _cl100k(word: str, kinds: _KindsOf, digits: int) -> list[str]:
+def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
     """(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|
     \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
     made, start, size = [], 0, len(word)
     while start < size:
         first = word[start]
         kind = kinds[first]
-        length = _contraction_in_any_case(word, start) if first == "'" else 0
+        length = _any_case_contraction_length(word, start) if first == "'" else 0
         body = start + 1 if first == " " else start
         if length:
             end = start + length
@@ -192,38 +192,38 @@ def _cl100k(word: str, kinds: _KindsOf, digits: int) -> list[str]:
         elif kind == _NUMBER:
             end = _find_run_end(word, start, kinds, digits)
         elif body < size and kinds[word[body]] == _OTHER:
-            end = _behind(word, _find_run_end(word, body, kinds), "\r\n")
+            end = _skip_points(word, _find_run_end(word, body, kinds), "\r\n")
         else:
-            end = _lines_end(word, start, kinds)
+            end = _white_space_end(word, start, kinds)
         made.append(word[start:end])
         start = end
     return made
 
 
-def _contraction_in_any_case(word: str, start: int) -> int:
+def _any_case_contraction_length(word: str, start: int) -> int:
     # The long s is an s in any case.
-    return _contraction(word[start : start + 3].lower().replace("\u017f", "s"), 0)
+    return _contraction_length(word[start : start + 3].lower().replace("\u017f", "s"), 0)
 
 
-def _behind(word: str, start: int, points: str) -> int:
-    """Where what stands at `start` ends, of these code points alone."""
+def _skip_points(word: str, start: int, points: str) -> int:
+    """The end of the run at `start` that consists of these code points."""
     while start < len(word) and word[start] in points:
         start += 1
     return start
 
 
-def _lines_end(word: str, start: int, kinds: _KindsOf) -> int:
+def _white_space_end(word: str, start: int, kinds: _CharacterKinds) -> int:
     """Where white space is cut: \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
     end = _find_run_end(word, start, kinds)
     line_end = max(word.rfind("\n", start, end), word.rfind("\r", start, end)) + 1
     return line_end or _space_end(word, start, end)
 
 
-def _cased_end(word: str, start: int, kinds: _KindsOf) -> int:
-    """Where a word ends that begins at `start` with capitals, if any, and ends in small letters; 0 if none does.
+def _cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
+    """The end of the word at `start` that may begin with capitals and ends with small letters; 0 if there is none.
 
-    [\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+: capitals are taken first, and given back up to
-    the last that a small letter can be, too.
+    [\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+: capitals are matched first, and given back up
+    to the last code point that also counts as a small letter.
     """
     size, end, last = len(word), start, 0
     while end < size and (kind := kinds[word[end]]) in (_CAPITAL, _UNCASED, _MARK):
@@ -236,15 +236,15 @@ def _cased_end(word: str, start: int, kinds: _KindsOf) -> int:
     return end
 
 
-def _capitals_end(word: str, start: int, kinds: _KindsOf) -> int:
-    """The same of a word of capitals alone: what has no small letter is one."""
+def _capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
+    """The end of the word at `start` of capitals and uncased letters only; 0 if there is none."""
     end = start
     while end < len(word) and kinds[word[end]] in (_CAPITAL, _UNCASED, _MARK):
         end += 1
     return end if end > start else 0
 
 
-def _o200k(word: str, kinds: _KindsOf, digits: int, contractions: bool) -> list[str]:
+def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: bool) -> list[str]:
     """[^\\r\\n\\p{L}\\p{N}]?U*W+C?|[^\\r\\n\\p{L}\\p{N}]?U+W*C?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|
     \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+; U and W are capitals and small letters with what is neither, C a contraction"""
     made, start, size = [], 0, len(word)
@@ -252,21 +252,21 @@ def _o200k(word: str, kinds: _KindsOf, digits: int, contractions: bool) -> list[
         first = word[start]
         kind = kinds[first]
         leads = kind in (_OTHER, _SPACE, _MARK) and first not in "\r\n"
-        end = (leads and _cased_end(word, start + 1, kinds)) or _cased_end(word, start, kinds)
-        end = end or (leads and _capitals_end(word, start + 1, kinds)) or _capitals_end(word, start, kinds)
+        end = (leads and _cased_word_end(word, start + 1, kinds)) or _cased_word_end(word, start, kinds)
+        end = end or (leads and _capitals_word_end(word, start + 1, kinds)) or _capitals_word_end(word, start, kinds)
         body = start + 1 if first == " " else start
         if end:
             if contractions and word[end : end + 1] == "'":
-                end += _contraction_in_any_case(word, end)
+                end += _any_case_contraction_length(word, end)
         elif kind == _NUMBER:
             end = _find_run_end(word, start, kinds, digits)
         elif body < size and kinds[word[body]] in (_OTHER, _MARK):
             end = body
             while end < size and kinds[word[end]] in (_OTHER, _MARK):
                 end += 1
-            end = _behind(word, end, "\r\n/")
+            end = _skip_points(word, end, "\r\n/")
         else:
-            end = _lines_end(word, start, kinds)
+            end = _white_space_end(word, start, kinds)
         made.append(word[start:end])
         start = end
     return made
@@ -276,7 +276,7 @@ _ASCII_PUNCTUATION: Final = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 _ASCII_LETTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
-def _deepseek(word: str, kinds: _KindsOf) -> list[str]:
+def _cut_deepseek(word: str, kinds: _CharacterKinds) -> list[str]:
     """A[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+,
     where A is ASCII punctuation, and what is between"""
     made, start, done, size = [], 0, 0, len(word)
@@ -294,9 +294,9 @@ def _deepseek(word: str, kinds: _KindsOf) -> list[str]:
         elif kind != _PUNCTUATION and first not in "\r\n" and second and kinds[second] == _LETTER:
             end = _find_run_end(word, start + 1, kinds)
         elif body < size and kinds[word[body]] == _PUNCTUATION:
-            end = _behind(word, _find_run_end(word, body, kinds), "\r\n")
+            end = _skip_points(word, _find_run_end(word, body, kinds), "\r\n")
         elif kind == _SPACE:
-            end = _lines_end(word, start, kinds)
+            end = _white_space_end(word, start, kinds)
         if not end:
             start += 1
             continue
@@ -308,22 +308,22 @@ def _deepseek(word: str, kinds: _KindsOf) -> list[str]:
 
 
 def pattern_document(split: Pattern) -> dict[str, Any]:
-    """The pattern as it stands in classifier.json."""
+    """The pattern as a document for classifier.json."""
     sets = {member: list(getattr(split, member)) for member in _SETS[split.name]}
     digits = {"digits": split.digits} if split.name in _WITH_DIGITS else {}
     return {"pattern": split.name, **sets, **digits, **({} if split.contractions else {"contractions": False})}
 
 
 def pattern_of(document: Mapping[str, Any]) -> Pattern | None:
-    """The pattern that a part of classifier.json says; None if it is none.
+    """Build the pattern from a document of classifier.json; None if the document is not a pattern.
 
     Raises:
-        InputError: a value is not of its type or out of its range.
+        InputError: a value has a wrong type or is out of its range.
     """
     name: Any = document["pattern"]
     names = _SETS.get(name, ())
     if not names or not {*names} <= document.keys() <= {"pattern", *names, "digits", "contractions"}:
         return None
-    members: dict[str, Any] = {member: items_of(document[member]) for member in names}
+    members: dict[str, Any] = {member: list_as_tuple(document[member]) for member in names}
     members |= {member: document[member] for member in ("digits", "contractions") if member in document}
     return Pattern(name, **members)

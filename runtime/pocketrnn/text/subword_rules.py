@@ -1,4 +1,4 @@
-"""The rules of subwords: all that decides, beside the vocabulary, how a text becomes ids of pieces of words."""
+"""The subword rules: everything but the vocabulary that determines a text's ids of pieces of words."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from pocketrnn.errors import InputError, shown
-from pocketrnn.text.framing import LARGEST, SUBWORDS, Framed, Side, check_frame
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.framing import LARGEST, SUBWORDS, FrameRules, Side, check_frame
 from pocketrnn.text.subword_models import Bpe, Model, Unigram, WholeWords, WordPiece, model_document, model_of
 from pocketrnn.text.subword_splits import Split, check_splits, split_documents, splits_of
 from pocketrnn.text.subword_steps import (
@@ -26,17 +26,18 @@ _FLAGS: Final = ("after_steps", "strip_left", "strip_right", "as_it_stands")
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that is found in a text as it stands, before anything is cut.
+    """A token that is searched in a text before the text is split.
 
     Attributes:
-        id: its id; the vocabulary says what it is.
-        after_steps: whether it is looked for in what the steps make of the text, as what they make of the token.
-        as_it_stands: whether it is looked for there as it stands itself, as sentencepiece's user-defined pieces are.
+        id: its id; the vocabulary holds its text.
+        after_steps: whether it is searched in the text after the steps; the steps are applied to the token, too.
+        as_it_stands: whether it is searched there without applying the steps to it, like sentencepiece's user-defined
+            pieces.
         strip_left: whether white space before it is dropped.
         strip_right: whether white space after it is dropped.
 
     Raises:
-        InputError: a value is not of its type or out of its range.
+        InputError: a value has a wrong type or is out of its range.
     """
 
     id: int
@@ -47,31 +48,31 @@ class AddedToken:
 
     def __post_init__(self) -> None:
         if type(self.id) is not int or not 0 <= self.id <= LARGEST:
-            raise InputError(f"The id of an added token is {shown(self.id)}.", "Ids are whole numbers from 0.")
+            raise InputError(f"The id of an added token is {short_repr(self.id)}.", "Ids are whole numbers from 0.")
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} is {shown(getattr(self, name))}.", "Use true or false.")
+                raise InputError(f"{name} is {short_repr(getattr(self, name))}.", "Use true or false.")
         if self.as_it_stands and not self.after_steps:
             raise InputError("An added token has as_it_stands without after_steps.", "Leave it out.")
 
 
 @dataclass(frozen=True)
-class SubwordRules(Framed):
-    """Everything but the vocabulary that decides how a text becomes ids of pieces of words.
+class SubwordRules(FrameRules):
+    """Text rules for subwords: everything but the vocabulary that determines a text's ids of pieces of words.
 
     Attributes:
-        model: what makes pieces of a word.
-        unknown_id: the id of what the model does not know, or None to drop it.
-        empty_id: the id that stands for a text with no id left.
-        padding_id: the id that fills the rows of a batch up to one width, and every text up to `min_width`.
+        model: the model that splits a word into pieces.
+        unknown_id: the id of an unknown piece, or None to drop it.
+        empty_id: the id of a text that has no id left.
+        padding_id: the id that pads the rows of a batch to one width, and every text to `min_width`.
         max_tokens: how many of the pieces are read, without `first_ids` and `last_ids`; None for all.
-        steps: what is done to the text before it is cut.
-        splits: what cuts it into words; without any, it is one word.
-        added: the tokens that are found in the text before all that.
-        outside: the ids whose tokens the model cannot give: of added tokens, and those that stand for no token.
+        steps: the cleaning steps before the text is split.
+        splits: the splits that cut it into words; without any, it is one word.
+        added: the tokens that are searched in the text before all that.
+        outside: the ids that the model cannot produce: those of added tokens, and unused ids.
         first_ids: the ids before those of the text, such as that of "[CLS]".
         last_ids: the ids after them.
-        max_width, min_width, cut_side, pad_side: as in `TextRules`; `cut_side` is that of `max_tokens` too.
+        max_width, min_width, cut_side, pad_side: as in `TextRules`; `cut_side` is for `max_tokens`, too.
 
     Raises:
         InputError: a value is out of its range.
@@ -99,34 +100,36 @@ class SubwordRules(Framed):
     pad_side: Side = "right"
 
     tokenizer: ClassVar[str] = SUBWORDS
-    # No older version of the format can say them.
+    # Older versions of the format do not have subword rules.
     is_plain: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, Bpe | WordPiece | Unigram | WholeWords):
-            raise InputError(f"The model is {shown(self.model)}.", "Use one of pocketrnn.text.subword_models.")
+            raise InputError(f"The model is {short_repr(self.model)}.", "Use one of pocketrnn.text.subword_models.")
         check_subword_steps(self.steps)
         check_splits(self.splits)
         if not isinstance(self.added, tuple) or not all(isinstance(token, AddedToken) for token in self.added):
-            raise InputError(f"added is {shown(self.added)}.", "Give a tuple of AddedToken.")
-        _check_different("added", [token.id for token in self.added], _MOST_ADDED)
-        _check_different("outside", self.outside, LARGEST)
+            raise InputError(f"added is {short_repr(self.added)}.", "Give a tuple of AddedToken.")
+        _check_unique_ids("added", [token.id for token in self.added], _MOST_ADDED)
+        _check_unique_ids("outside", self.outside, LARGEST)
         for name in ("first_ids", "last_ids"):
             ids = getattr(self, name)
             if not isinstance(ids, tuple) or len(ids) > _MOST_FRAME or not all(map(_is_id, ids)):
-                raise InputError(f"{name} is {shown(ids)}.", f"Give a tuple of at most {_MOST_FRAME} ids.")
+                raise InputError(f"{name} is {short_repr(ids)}.", f"Give a tuple of at most {_MOST_FRAME} ids.")
         for name in ("empty_id", "padding_id", *(["unknown_id"] if self.unknown_id is not None else [])):
             if not _is_id(getattr(self, name)):
-                raise InputError(f"{name} is {shown(getattr(self, name))}.", "Ids are whole numbers from 0.")
+                raise InputError(f"{name} is {short_repr(getattr(self, name))}.", "Ids are whole numbers from 0.")
         if self.max_tokens is not None and (type(self.max_tokens) is not int or not 1 <= self.max_tokens <= LARGEST):
-            raise InputError(f"max_tokens is {shown(self.max_tokens)}.", "Use a number from 1, or none for no limit.")
+            raise InputError(
+                f"max_tokens is {short_repr(self.max_tokens)}.", "Use a number from 1, or none for no limit."
+            )
         if self.unknown_id is None and isinstance(self.model, Unigram):
             raise InputError("A unigram model has no unknown piece.", "Name one.")
         check_frame(self)
 
     @property
     def highest_id(self) -> int:
-        """The highest id that the rules themselves can give, in ids of the vocabulary's numbering."""
+        """The highest id that the rules themselves can add."""
         added = max((token.id for token in self.added), default=0)
         return max(self.unknown_id or 0, self.empty_id, self.padding_id, added, *self.first_ids, *self.last_ids, 0)
 
@@ -135,9 +138,9 @@ def _is_id(value: Any) -> bool:
     return type(value) is int and 0 <= value <= LARGEST
 
 
-def _check_different(name: str, ids: Sequence[int], most: int) -> None:
+def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
     if not isinstance(ids, tuple | list) or len(ids) > most or not all(map(_is_id, ids)):
-        raise InputError(f"{name} is {shown(ids)}.", "Give ids, which are whole numbers from 0.")
+        raise InputError(f"{name} is {short_repr(ids)}.", "Give ids, which are whole numbers from 0.")
     if len(set(ids)) != len(ids):
         raise InputError(f"An id stands in {name} twice.", "Give each once.")
 
@@ -159,7 +162,7 @@ def subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
     more: dict[str, Any] = {
         "steps": subword_step_documents(rules.steps),
         "splits": split_documents(rules.splits),
-        "added": [_added_document(token) for token in rules.added],
+        "added": [_added_token_document(token) for token in rules.added],
         "outside": list(rules.outside),
         "first_ids": list(rules.first_ids),
         "last_ids": list(rules.last_ids),
@@ -171,21 +174,21 @@ def subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
     return document | {name: value for name, value in more.items() if value} | {"model": model_document(rules.model)}
 
 
-def _added_document(token: AddedToken) -> dict[str, Any]:
+def _added_token_document(token: AddedToken) -> dict[str, Any]:
     return {"id": token.id, **{name: True for name in _FLAGS if getattr(token, name)}}
 
 
 def subword_rules_of(document: Mapping[str, Any]) -> SubwordRules:
-    """The rules that `text` of classifier.json says, where its tokenizer is `subwords`.
+    """Build the rules from `text` of classifier.json, where its tokenizer is `subwords`.
 
     Raises:
-        InputError: a value is out of its range, or something is unknown.
+        InputError: a value is out of its range, or a kind is unknown.
 
     Example:
         >>> subword_rules_of({"tokenizer": "subwords", "unknown_id": 0, "model": {"kind": "words"}}).model
         WholeWords()
     """
-    # JSON Schema counts 1.0 as an integer; a range does not.
+    # JSON Schema counts 1.0 as an integer; the checks of types here do not.
     members: dict[str, Any] = {
         name: int(value) if isinstance(value, float) and value.is_integer() else value
         for name, value in document.items()

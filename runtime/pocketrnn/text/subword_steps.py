@@ -1,8 +1,8 @@
-"""The steps of a text before subwords are cut from it. All of it is data, with what a step needs of Unicode.
+"""The cleaning steps of a text before it is split into subwords. All steps are data and include their Unicode sets.
 
-`Replace` and `Keep` are those of `cleaning_steps.py`. The others are here. Each says what it does by code points alone:
-sets of them stand in the step as ranges, normal forms never change for code points that are assigned, and those that
-were assigned later than the tables of the tokenizer's own library stand in `inert`.
+`Replace` and `Keep` are those of `cleaning_steps.py`; the others are here. Each is defined by code points alone: a step
+holds its sets as ranges, Unicode never changes the normal forms of assigned code points, and code points that were
+assigned later than the tables of the tokenizer's own library are in `inert`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pocketrnn.errors import InputError, shown
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.charsmap import Charsmap, check_charsmap
 from pocketrnn.text.cleaning_steps import (
     Keep,
     Replace,
     check_growth,
-    checked_ranges,
-    checked_string,
+    check_ranges,
+    check_string,
     in_ranges,
-    items_of,
+    list_as_tuple,
 )
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
     "check_subword_steps",
     "holds_any",
     "subword_step_documents",
-    "subword_steps_applied",
+    "subword_steps_function",
     "subword_steps_of",
 ]
 
@@ -55,7 +55,7 @@ WHITE_SPACE: Final = (
 
 _MOST_STEPS: Final = 256
 _MOST_KEPT: Final = 1 << 16
-# Searching for one character takes a hundredth of the time of asking for each of a text in a set.
+# Searching a text for one character takes a hundredth of the time of looking up each of its characters in a set.
 _FEW: Final = 16
 # The contents of the sets of a table's clusters, with the rules of Unicode's Annex 29 that they are for.
 CLUSTERS: Final = (
@@ -71,7 +71,7 @@ CLUSTERS: Final = (
 
 
 def _byte_characters() -> str:
-    """A printable character for each byte, as in GPT-2 (openai/gpt-2, src/encoder.py, bytes_to_unicode)."""
+    """Make a printable character for each byte, as in GPT-2 (openai/gpt-2, src/encoder.py, bytes_to_unicode)."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return "".join(chr(byte if byte in printable else next(others)) for byte in range(0x100))
@@ -81,7 +81,7 @@ BYTE_CHARACTERS: Final = _byte_characters()
 # GPT-2's character of each byte, by the byte's code point in Latin-1.
 _OF_LATIN_1: Final = dict(enumerate(BYTE_CHARACTERS))
 
-# Capitals that Unicode has since 16.0 and 17.0, and their small letters: Python 3.11 has 14.0.
+# Capitals that were added in Unicode 16.0 and 17.0, and their small letters: Python 3.11 has Unicode 14.0.
 LATER_CAPITALS: Final[Mapping[int, int]] = {
     **{0x1C89: 0x1C8A, 0xA7CB: 0x264, 0xA7CC: 0xA7CD, 0xA7CE: 0xA7CF, 0xA7D2: 0xA7D3, 0xA7D4: 0xA7D5, 0xA7DA: 0xA7DB},
     **{0xA7DC: 0x19B},
@@ -92,18 +92,18 @@ LATER_CAPITALS: Final[Mapping[int, int]] = {
 
 @dataclass(frozen=True)
 class Normalize:
-    """One of Unicode's normal forms.
+    """Convert the text to one of Unicode's normal forms.
 
     Attributes:
         form: NFC, NFD, NFKC or NFKD.
-        inert: ranges as in `Keep` of code points that are left as they are, and across which nothing is composed or
+        inert: ranges, as in `Keep`, of code points that are not changed, and across which nothing is composed or
             reordered: those that the tables of the tokenizer's library do not know.
 
     Raises:
-        InputError: the form is unknown, or a range is none.
+        InputError: the form is unknown, or a range is not valid.
 
     Example:
-        >>> subword_steps_applied([Normalize("NFD")])("\\u00e9")
+        >>> subword_steps_function([Normalize("NFD")])("\\u00e9")
         'e\\u0301'
     """
 
@@ -112,30 +112,30 @@ class Normalize:
 
     def __post_init__(self) -> None:
         if self.form not in ("NFC", "NFD", "NFKC", "NFKD"):
-            raise InputError(f"The normal form {shown(self.form)} is unknown.", "Use NFC, NFD, NFKC or NFKD.")
+            raise InputError(f"The normal form {short_repr(self.form)} is unknown.", "Use NFC, NFD, NFKC or NFKD.")
         if self.inert:
-            checked_ranges(self.inert, "The set that a normal form leaves")
+            check_ranges(self.inert, "The set that a normal form leaves")
 
 
 @dataclass(frozen=True)
 class LowercaseEach:
-    """Every code point by itself becomes lower-case, by Unicode 17.0: a sigma at the end of a word is no other there.
+    """Lower-case every code point by itself, by Unicode 17.0: a sigma at the end of a word gets no special form.
 
     Example:
-        >>> subword_steps_applied([LowercaseEach()])("\\u039f\\u03a3"), "\\u039f\\u03a3".lower()
+        >>> subword_steps_function([LowercaseEach()])("\\u039f\\u03a3"), "\\u039f\\u03a3".lower()
         ('\\u03bf\\u03c3', '\\u03bf\\u03c2')
     """
 
 
 @dataclass(frozen=True)
 class Surround:
-    """`by` is put before and after every code point of `ranges`.
+    """Put `by` before and after every code point of `ranges`.
 
     Raises:
-        InputError: a value is not of its type or length.
+        InputError: a value has a wrong type or length.
 
     Example:
-        >>> subword_steps_applied([Surround(("\\u4e00\\u9fff",))])("a\\u4e00")
+        >>> subword_steps_function([Surround(("\\u4e00\\u9fff",))])("a\\u4e00")
         'a \\u4e00 '
     """
 
@@ -143,19 +143,19 @@ class Surround:
     by: str = " "
 
     def __post_init__(self) -> None:
-        checked_string(self.by, "The text that a step puts around characters", 1)
-        checked_ranges(self.ranges, "The set that a step puts a text around")
+        check_string(self.by, "The text that a step puts around characters", 1)
+        check_ranges(self.ranges, "The set that a step puts a text around")
 
 
 @dataclass(frozen=True)
 class Strip:
-    """White space is taken off the ends of the text, or the characters of `of`.
+    """Strip white space, or the characters of `of`, from the ends of the text.
 
     Raises:
         InputError: the sides are unknown, or `of` is not a string of at most 256 code points.
 
     Example:
-        >>> subword_steps_applied([Strip("left")])(" a ")
+        >>> subword_steps_function([Strip("left")])(" a ")
         'a '
     """
 
@@ -163,38 +163,38 @@ class Strip:
     of: str = ""
 
     def __post_init__(self) -> None:
-        checked_string(self.of, "The text that a step takes off", 0)
+        check_string(self.of, "The text that a step takes off", 0)
         if self.sides not in ("left", "right", "both"):
-            raise InputError(f"The sides {shown(self.sides)} are unknown.", "Use left, right or both.")
+            raise InputError(f"The sides {short_repr(self.sides)} are unknown.", "Use left, right or both.")
 
 
 @dataclass(frozen=True)
 class Prepend:
-    """`text` is put before a text that is not empty.
+    """Put `text` before a text that is not empty.
 
     Raises:
-        InputError: it is not a string of 1 to 256 code points.
+        InputError: `text` is not a string of 1 to 256 code points.
 
     Example:
-        >>> subword_steps_applied([Prepend("_")])("a")
+        >>> subword_steps_function([Prepend("_")])("a")
         '_a'
     """
 
     text: str
 
     def __post_init__(self) -> None:
-        checked_string(self.text, "The text that a step puts before", 1)
+        check_string(self.text, "The text that a step puts before", 1)
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Every longest run of at least `least` code points of `ranges` becomes `by`.
+    """Replace every longest run of at least `least` code points of `ranges` by `by`.
 
     Raises:
-        InputError: a value is not of its type or length.
+        InputError: a value has a wrong type or length.
 
     Example:
-        >>> subword_steps_applied([Fold((" ",), 2, " ")])("a   b c")
+        >>> subword_steps_function([Fold((" ",), 2, " ")])("a   b c")
         'a b c'
     """
 
@@ -203,37 +203,37 @@ class Fold:
     by: str
 
     def __post_init__(self) -> None:
-        checked_string(self.by, "The replacement of a step", 0)
-        checked_ranges(self.ranges, "The set that a step folds")
+        check_string(self.by, "The replacement of a step", 0)
+        check_ranges(self.ranges, "The set that a step folds")
         if self.least not in (1, 2) or isinstance(self.least, bool):
-            raise InputError(f"A step folds runs of {shown(self.least)}.", "Use 1 or 2.")
+            raise InputError(f"A step folds runs of {short_repr(self.least)}.", "Use 1 or 2.")
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """Every byte of the text's UTF-8 becomes a printable character, as in GPT-2.
+    """Replace every byte of the text's UTF-8 by a printable character, as in GPT-2.
 
     Example:
-        >>> subword_steps_applied([Bytes()])("a \\u00e9")
+        >>> subword_steps_function([Bytes()])("a \\u00e9")
         'a\\u0120\\u00c3\\u00a9'
     """
 
 
 @dataclass(frozen=True)
 class Table:
-    """A model's table of sentencepiece: a string becomes another.
+    """Replace strings by a sentencepiece model's table.
 
-    From the left, the longest key that stands there is replaced, or one code point stays (`clusters` is empty). With
-    `clusters`, as in Hugging Face's `Precompiled`: a grapheme cluster of less than six bytes becomes what its shortest
-    beginning does that is a key, if there is one; else each of its code points becomes what it does by itself.
+    With empty `clusters`, from the left: the longest key at a position is replaced, or one code point is kept. With
+    `clusters`, as in Hugging Face's `Precompiled`: a grapheme cluster of less than six bytes is replaced like its
+    shortest prefix that is a key, if there is one; else each of its code points is replaced by itself.
 
     Attributes:
         charsmap: the table, as sentencepiece writes it; see `charsmap.py`.
-        clusters: empty, or eight sets of ranges, as in `Keep`: `CLUSTERS` says of what.
-        kept: strings that stay as they are: at a place the longest of them, before any key. None with `clusters`.
+        clusters: empty, or eight sets of ranges, as in `Keep`; `CLUSTERS` describes them.
+        kept: strings that are not changed: the longest of them at a position, before any key. Empty with `clusters`.
 
     Raises:
-        InputError: the table is damaged, or a value is not of its type or length.
+        InputError: the table is damaged, or a value has a wrong type or length.
     """
 
     charsmap: bytes = field(repr=False)
@@ -243,16 +243,16 @@ class Table:
     def __post_init__(self) -> None:
         check_charsmap(self.charsmap)
         if not isinstance(self.clusters, tuple) or len(self.clusters) not in (0, len(CLUSTERS)):
-            raise InputError(f"A table has {shown(self.clusters)} for clusters.", "Give none or eight sets.")
+            raise InputError(f"A table has {short_repr(self.clusters)} for clusters.", "Give none or eight sets.")
         for ranges in self.clusters:
-            checked_ranges(ranges, "A set of a table's clusters")
+            check_ranges(ranges, "A set of a table's clusters")
         if not isinstance(self.kept, tuple) or len(self.kept) > _MOST_KEPT or (self.kept and self.clusters):
             raise InputError(
-                f"`kept` of a table is {shown(self.kept)}.",
+                f"`kept` of a table is {short_repr(self.kept)}.",
                 f"Give a tuple of at most {_MOST_KEPT:,} strings; an empty one if the table has clusters.",
             )
         for text in self.kept:
-            checked_string(text, "The text that a table keeps", 1)
+            check_string(text, "The text that a table keeps", 1)
 
 
 SubwordStep = Replace | Keep | Normalize | LowercaseEach | Surround | Strip | Prepend | Fold | Bytes | Table
@@ -260,15 +260,15 @@ _KINDS: Final = (Replace, Keep, Normalize, LowercaseEach, Surround, Strip, Prepe
 
 
 def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
-    """Refuse what are not steps, too many, or steps that could make a text more than 64 times as long.
+    """Check steps: their types, their number, and that they cannot make a text more than 64 times as long.
 
     Normal forms, tables, lower case and bytes are not counted: one code point becomes at most 18, 18, 2 or 4.
 
     Raises:
-        InputError: they are, or could.
+        InputError: the steps are refused.
     """
     if not isinstance(steps, tuple) or not all(isinstance(step, _KINDS) for step in steps):
-        raise InputError(f"steps is {shown(steps)}.", "Make them of the classes in pocketrnn.text.subword_steps.")
+        raise InputError(f"steps is {short_repr(steps)}.", "Make them of the classes in pocketrnn.text.subword_steps.")
     if len(steps) > _MOST_STEPS:
         raise InputError(f"There are {len(steps):,} steps.", f"Use at most {_MOST_STEPS}.")
     if sum(isinstance(step, Bytes) for step in steps) > 1:
@@ -287,18 +287,18 @@ def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
         raise InputError("The steps can make a text grow more than 64 times.", "Put less around and between.")
 
 
-def subword_steps_applied(steps: Iterable[SubwordStep]) -> Callable[[str], str]:
-    """A function that does the steps, one after the other, to a text."""
+def subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str], str]:
+    """Make a function that applies the steps to a text, one after the other."""
     functions: list[Callable[[str], str]] = []
     by_character: list[SubwordStep] = []
     for step in steps:
         if _is_by_character(step):
             by_character.append(step)
         else:
-            functions += _grouped(by_character)
+            functions += _group_functions(by_character)
             by_character = []
-            functions.append(_function(step))
-    functions += _grouped(by_character)
+            functions.append(_step_function(step))
+    functions += _group_functions(by_character)
     if len(functions) == 1:
         return functions[0]
 
@@ -311,19 +311,19 @@ def subword_steps_applied(steps: Iterable[SubwordStep]) -> Callable[[str], str]:
 
 
 def _is_by_character(step: SubwordStep) -> bool:
-    """Whether it does to a text of ASCII what it does to each of its characters."""
+    """Whether the step changes each character of an ASCII text by itself."""
     if isinstance(step, Replace):
         return len(step.what) == 1
     return isinstance(step, Keep | LowercaseEach | Surround | Normalize | Bytes)
 
 
-def _grouped(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
-    """One function for steps that go character by character; on ASCII they are one table."""
+def _group_functions(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
+    """Combine steps that work character by character to one function; for ASCII texts they become one table."""
     if not steps:
         return []
-    functions = [_function(step) for step in steps]
+    functions = [_step_function(step) for step in steps]
     if len(steps) == 1 and isinstance(steps[0], Replace):
-        # A fifth of what a table takes.
+        # It takes a fifth of the time of a table.
         return functions
 
     def one_by_one(text: str) -> str:
@@ -338,20 +338,20 @@ def _grouped(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
     return [lambda text: text.translate(changed) if text.isascii() else one_by_one(text)]
 
 
-def _function(step: SubwordStep) -> Callable[[str], str]:
+def _step_function(step: SubwordStep) -> Callable[[str], str]:
     match step:
         case Replace(what, by):
             return lambda text: text.replace(what, by)
         case Keep(ranges, by):
             inside = in_ranges(ranges)
-            return _mapped(lambda code: code if inside(code) else by)
+            return _map_characters(lambda code: code if inside(code) else by)
         case Surround(ranges, by):
             among = in_ranges(ranges)
-            return _mapped(lambda code: f"{by}{chr(code)}{by}" if among(code) else code)
+            return _map_characters(lambda code: f"{by}{chr(code)}{by}" if among(code) else code)
         case LowercaseEach():
-            return _mapped(lambda code: LATER_CAPITALS.get(code) or chr(code).lower())
+            return _map_characters(lambda code: LATER_CAPITALS.get(code) or chr(code).lower())
         case Normalize():
-            return _normalized(step)
+            return _normalize_function(step)
         case Bytes():
             return lambda text: text.encode().decode("latin-1").translate(_OF_LATIN_1)
         case Strip(sides, of):
@@ -361,13 +361,13 @@ def _function(step: SubwordStep) -> Callable[[str], str]:
         case Prepend(before):
             return lambda text: before + text if text else text
         case Fold():
-            return _folded(step)
+            return _fold_function(step)
         case Table(_, clusters):
-            return _by_clusters(step) if clusters else _by_longest(step)
+            return _replace_clusters_function(step) if clusters else _replace_longest_function(step)
 
 
-class _Remembered(dict[int, int | str]):
-    """A table for `str.translate`: the replacement of each code point; it keeps the first that it was asked for."""
+class _CachedReplacements(dict[int, int | str]):
+    """A table for `str.translate` with the replacement of each code point; it caches the first ones looked up."""
 
     def __init__(self, becomes: Callable[[int], int | str]) -> None:
         super().__init__()
@@ -380,16 +380,16 @@ class _Remembered(dict[int, int | str]):
         return value
 
 
-def _mapped(becomes: Callable[[int], int | str]) -> Callable[[str], str]:
-    table = _Remembered(becomes)
+def _map_characters(becomes: Callable[[int], int | str]) -> Callable[[str], str]:
+    table = _CachedReplacements(becomes)
     return lambda text: text.translate(table)
 
 
-def _normalized(step: Normalize) -> Callable[[str], str]:
+def _normalize_function(step: Normalize) -> Callable[[str], str]:
     form = step.form
-    # Looked up as they are met: a set of all, such as the 830,000 that Unicode has not assigned, took 0.4 s to make.
+    # Looked up when they occur: a set of all, such as the 830,000 unassigned code points, took 0.4 s to make.
     inside = in_ranges(step.inert)
-    inert = _Remembered(lambda code: int(inside(code)))
+    inert = _CachedReplacements(lambda code: int(inside(code)))
 
     def normalize(text: str) -> str:
         codes = list(map(ord, text))
@@ -405,7 +405,7 @@ def _normalized(step: Normalize) -> Callable[[str], str]:
     return normalize
 
 
-def _folded(step: Fold) -> Callable[[str], str]:
+def _fold_function(step: Fold) -> Callable[[str], str]:
     inside, by, least = in_ranges(step.ranges), step.by, step.least
 
     def fold(text: str) -> str:
@@ -421,18 +421,18 @@ def _folded(step: Fold) -> Callable[[str], str]:
         return "".join([*made, text[start:]])
 
     if step.least == 2 and step.ranges == (" ",):
-        return _one_space if by == " " else lambda text: fold(text) if "  " in text else text
+        return _fold_spaces if by == " " else lambda text: fold(text) if "  " in text else text
     return fold
 
 
-def _one_space(text: str) -> str:
+def _fold_spaces(text: str) -> str:
     while "  " in text:
         text = text.replace("  ", " ")
     return text
 
 
 def holds_any(points: Iterable[str]) -> Callable[[str], bool]:
-    """A function that says whether a text holds one of some characters. Each of a few is searched for by itself.
+    """Make a function that tells whether a text holds one of some characters; a few are searched one by one.
 
     Example:
         >>> holds_any("<[")("a [MASK]")
@@ -445,7 +445,7 @@ def holds_any(points: Iterable[str]) -> Callable[[str], bool]:
     return lambda text: any(point in text for point in few)
 
 
-def _by_longest(step: Table) -> Callable[[str], str]:
+def _replace_longest_function(step: Table) -> Callable[[str], str]:
     table = Charsmap(step.charsmap)
     kept: dict[str, list[str]] = {}
     for string in sorted(set(step.kept), key=len, reverse=True):
@@ -458,7 +458,7 @@ def _by_longest(step: Table) -> Callable[[str], str]:
             return text.translate(table.of_ascii)
         made, index = [], 0
         while index < len(text):
-            if keeps and (whole := _first_at(text, index, kept.get(text[index], ()))):
+            if keeps and (whole := _find_string_at(text, index, kept.get(text[index], ()))):
                 made.append(whole)
                 index += len(whole)
                 continue
@@ -470,23 +470,23 @@ def _by_longest(step: Table) -> Callable[[str], str]:
     return replace
 
 
-def _first_at(text: str, index: int, some: Iterable[str]) -> str:
-    """The first of some strings that stands at a place, or an empty one."""
+def _find_string_at(text: str, index: int, some: Iterable[str]) -> str:
+    """Find the first of some strings that the text has at an index; empty if there is none."""
     return next((string for string in some if text.startswith(string, index)), "")
 
 
-def _by_clusters(step: Table) -> Callable[[str], str]:
+def _replace_clusters_function(step: Table) -> Callable[[str], str]:
     table = Charsmap(step.charsmap)
-    sets = [_members(ranges) for ranges in step.clusters]
-    # Without these, a cluster is one code point, or has six bytes and more.
+    sets = [_code_points(ranges) for ranges in step.clusters]
+    # Without these characters, a cluster is one code point, or has at least six bytes.
     in_short_ones = sets[0] | sets[1] | {"\r"}
-    alone = _mapped(lambda code: table.alone(chr(code)))
+    alone = _map_characters(lambda code: table.alone(chr(code)))
 
     def replace(text: str) -> str:
         if in_short_ones.isdisjoint(text):
             return alone(text)
         made: list[str] = []
-        for cluster in _clusters(text, sets):
+        for cluster in _split_clusters(text, sets):
             found = table.shortest(cluster) if len(cluster) > 1 and len(cluster.encode()) < 6 else None
             made += map(table.alone, cluster) if found is None else (found,)
         return "".join(made)
@@ -494,16 +494,16 @@ def _by_clusters(step: Table) -> Callable[[str], str]:
     return replace
 
 
-def _members(ranges: Iterable[str]) -> frozenset[str]:
+def _code_points(ranges: Iterable[str]) -> frozenset[str]:
     return frozenset(chr(code) for some in ranges for code in range(ord(some[0]), ord(some[-1]) + 1))
 
 
-def _clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
-    """The grapheme clusters of a text. The two halves of a flag stay apart: together they have eight bytes, and only
-    clusters of less than six are looked up."""
+def _split_clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
+    """Split a text into grapheme clusters. The two halves of a flag are not joined: together they have eight bytes, and
+    only clusters of less than six are looked up."""
     goes_on, begins, apart, pictographs, between, consonants, linkers, inner = sets
     start = 0
-    # 1: behind a pictograph, or a consonant, and what may follow it; 2: with a joiner, or a linker, too.
+    # 1: after a pictograph, or a consonant, and characters that may follow it; 2: after a joiner, or a linker, as well.
     picture = consonant = 0
     before = ""
     for index, here in enumerate(text):
@@ -514,7 +514,7 @@ def _clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
             or before in begins
             or (picture == 2 and here in pictographs)
             or (consonant == 2 and here in consonants)
-            or _is_syllable(before, here)
+            or _is_one_syllable(before, here)
         ):
             yield text[start:index]
             start = index
@@ -531,16 +531,16 @@ def _clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
         yield text[start:]
 
 
-def _is_syllable(before: str, here: str) -> bool:
-    """Whether two code points are of one syllable of Hangul (GB6 to GB8)."""
-    first, second = _part_of_syllable(before), _part_of_syllable(here)
+def _is_one_syllable(before: str, here: str) -> bool:
+    """Whether two code points belong to one Hangul syllable (GB6 to GB8)."""
+    first, second = _syllable_part(before), _syllable_part(here)
     return (first, second) in {
         *(("L", part) for part in ("L", "V", "LV", "LVT")),
         *(("LV", "V"), ("LV", "T"), ("V", "V"), ("V", "T"), ("LVT", "T"), ("T", "T")),
     }
 
 
-def _part_of_syllable(point: str) -> str:
+def _syllable_part(point: str) -> str:
     if "\uac00" <= point <= "\ud7a3":
         return "LVT" if (ord(point) - 0xAC00) % 28 else "LV"
     for part, first, last in (
@@ -553,16 +553,16 @@ def _part_of_syllable(point: str) -> str:
 
 
 def subword_step_documents(steps: Iterable[SubwordStep]) -> list[dict[str, Any]]:
-    """The steps as they stand in classifier.json.
+    """The steps as documents for classifier.json.
 
     Example:
         >>> subword_step_documents([LowercaseEach(), Strip("left")])
         [{'lowercase_each': True}, {'strip': 'left'}]
     """
-    return [_document(step) for step in steps]
+    return [_step_document(step) for step in steps]
 
 
-def _document(step: SubwordStep) -> dict[str, Any]:
+def _step_document(step: SubwordStep) -> dict[str, Any]:
     match step:
         case Replace(what, by):
             return {"replace": what, "by": by}
@@ -589,26 +589,26 @@ def _document(step: SubwordStep) -> dict[str, Any]:
 
 
 def subword_steps_of(documents: Iterable[Any]) -> tuple[SubwordStep, ...]:
-    """Steps as they stand in classifier.json.
+    """Build steps from documents of classifier.json.
 
     Raises:
-        InputError: one is not a step.
+        InputError: a document is not a step.
 
     Example:
         >>> subword_steps_of([{"normalize": "NFC"}])
         (Normalize(form='NFC', inert=()),)
     """
-    return tuple(map(_step_of, documents))
+    return tuple(map(_step_of_document, documents))
 
 
-def _step_of(document: Any) -> SubwordStep:
+def _step_of_document(document: Any) -> SubwordStep:
     match document:
         case {"replace": what, "by": by} if len(document) == 2:
             return Replace(what, by)
         case {"keep": list(ranges), "by": by} if len(document) == 2:
             return Keep(tuple(ranges), by)
         case {"normalize": form} if document.keys() <= {"normalize", "inert"}:
-            return Normalize(form, items_of(document.get("inert", [])))
+            return Normalize(form, list_as_tuple(document.get("inert", [])))
         case {"lowercase_each": True} if len(document) == 1:
             return LowercaseEach()
         case {"surround": list(ranges), "by": by} if len(document) == 2:
@@ -622,15 +622,15 @@ def _step_of(document: Any) -> SubwordStep:
         case {"bytes": True} if len(document) == 1:
             return Bytes()
         case {"table": str(table)} if document.keys() <= {"table", "clusters", "kept"}:
-            clusters = tuple(map(items_of, items_of(document.get("clusters", []))))
-            return Table(_decoded(table), clusters, items_of(document.get("kept", [])))
-    raise InputError(f"{shown(document)} is not a step of subwords.", "docs/format.md lists the steps.")
+            clusters = tuple(map(list_as_tuple, list_as_tuple(document.get("clusters", []))))
+            return Table(_decode_table(table), clusters, list_as_tuple(document.get("kept", [])))
+    raise InputError(f"{short_repr(document)} is not a step of subwords.", "docs/format.md lists the steps.")
 
 
-def _decoded(table: str) -> bytes:
+def _decode_table(table: str) -> bytes:
     try:
         return base64.b64decode(table, validate=True)
     except ValueError:
         raise InputError(
-            "The table of what becomes what is not in base64.", "Give it as sentencepiece made it."
+            "The table of replacements is not in base64.", "Give the table that sentencepiece wrote."
         ) from None

@@ -1,15 +1,15 @@
-"""How a text becomes ids of pieces of words, by the rules of subwords.
+"""Encodes texts as ids of pieces of words, by subword rules.
 
-A text goes through these steps, in this order; docs/format.md says the same for other languages:
+A text goes through these steps, in this order; docs/format.md defines them for other languages:
 
 1. half of a UTF-16 surrogate pair becomes U+FFFD;
-2. the added tokens that are looked for in the text as it stands are found, of those at one place the longest;
-3. what is between them goes through the steps; then the added tokens are found that are looked for after these;
-4. what is between those is cut into words by the splits, one after the other;
-5. the model makes ids of every word.
+2. the added tokens without `after_steps` are found, at each position the longest;
+3. the text between them goes through the steps; then the added tokens with `after_steps` are found;
+4. the text between those is cut into words by the splits, one after the other;
+5. the model encodes every word as ids.
 
-Everything behind the first split that cuts depends on what that split gives alone. So what became of such a part is
-kept, for a bounded number of them: most words of a text have been seen before.
+After the first split that cuts, the ids of a part depend on that part alone. So the ids of a bounded number of parts
+are cached: most words of a text have been seen before.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.subword_models import Bpe, model_function
 from pocketrnn.text.subword_rules import AddedToken, SubwordRules
 from pocketrnn.text.subword_splits import PrependTo, split_function
-from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, holds_any, subword_steps_applied
+from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, holds_any, subword_steps_function
 
-__all__ = ["SubwordIds", "check_fit", "words_function"]
+__all__ = ["SubwordEncoder", "check_vocabulary_fit", "words_function"]
 
-# So many parts are kept, and none that is longer: 10 MB at most for words of a usual length.
+# The largest number of cached parts, and the largest length of one: 10 MB at most for words of a usual length.
 _MOST_KEPT: Final = 1 << 16
 _LONGEST_KEPT: Final = 256
 
 
-def check_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
-    """Refuse rules that do not fit a vocabulary.
+def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
+    """Check that rules fit a vocabulary.
 
     Raises:
-        InputError: an id is beyond it, or a merge names or makes what is not a piece.
+        InputError: an id is beyond the vocabulary, or a merge names or makes something that is not a piece.
     """
-    SubwordIds(rules, vocabulary)
+    SubwordEncoder(rules, vocabulary)
 
 
 def words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
-    """A function that gives the words of which the model makes ids, for a text without an added token.
+    """Make a function that splits a text without added tokens into the words that the model encodes.
 
     For training, which learns pieces from words before there is a vocabulary.
 
@@ -49,11 +49,11 @@ def words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
         >>> words_function(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)))("unable able")
         ['unable', 'able']
     """
-    steps = subword_steps_applied(rules.steps)
+    steps = subword_steps_function(rules.steps)
     splits = [split_function(split) for split in rules.splits]
 
     def words(text: str) -> list[str]:
-        cleaned = steps(_whole(text))
+        cleaned = steps(_replace_surrogates(text))
         made = [cleaned] if cleaned else []
         for split in splits:
             made = split(made)
@@ -62,8 +62,8 @@ def words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
     return words
 
 
-def _whole(text: str) -> str:
-    """The text, with U+FFFD for half of a UTF-16 surrogate pair."""
+def _replace_surrogates(text: str) -> str:
+    """Replace each half of a UTF-16 surrogate pair by U+FFFD."""
     if not text.isascii():
         try:
             text.encode()
@@ -72,8 +72,8 @@ def _whole(text: str) -> str:
     return text
 
 
-class SubwordIds:
-    """Makes ids of texts, before anything is cut, put around them or filled up.
+class SubwordEncoder:
+    """Encodes texts as ids, before these are cut, framed or padded.
 
     Args:
         rules: the rules.
@@ -84,7 +84,7 @@ class SubwordIds:
 
     Example:
         >>> rules = SubwordRules(WordPiece(), unknown_id=0, splits=(SplitAt((" ",), "removed"),))
-        >>> SubwordIds(rules, ["[UNK]", "un", "##able", "able"]).encode("unable able x")
+        >>> SubwordEncoder(rules, ["[UNK]", "un", "##able", "able"]).encode("unable able x")
         [1, 2, 3, 0]
     """
 
@@ -100,10 +100,10 @@ class SubwordIds:
         pieces = {token: i for i, token in enumerate(vocabulary) if i not in outside}
         if not pieces:
             raise InputError("The model has no piece.", "Give the vocabulary that the rules are for.")
-        self._steps = subword_steps_applied(rules.steps) if rules.steps else None
+        self._steps = subword_steps_function(rules.steps) if rules.steps else None
         going_on = [step for step in rules.steps if not isinstance(step, Prepend)]
-        self._steps_on = subword_steps_applied(going_on) if going_on else None
-        self._early = _Finder([token for token in rules.added if not token.after_steps], vocabulary)
+        self._steps_on = subword_steps_function(going_on) if going_on else None
+        self._early = _AddedTokenFinder([token for token in rules.added if not token.after_steps], vocabulary)
         late = [token for token in rules.added if token.after_steps]
         made = vocabulary
         if late and self._steps is not None:
@@ -111,11 +111,11 @@ class SubwordIds:
             for token in late:
                 if not token.as_it_stands:
                     made[token.id] = self._steps(made[token.id])
-        self._late = _Finder(late, made)
+        self._late = _AddedTokenFinder(late, made)
         count = 0
         while count < len(rules.splits) and isinstance(rules.splits[count], PrependTo | Replace):
             count += 1
-        # Up to the first that cuts, and those behind it.
+        # The splits up to the first that cuts, and those after it.
         count = min(count + 1, len(rules.splits))
         self._first_splits = [split_function(split) for split in rules.splits[:count]]
         self._more_splits = [split_function(split) for split in rules.splits[count:]]
@@ -124,22 +124,22 @@ class SubwordIds:
             elsewhere = [s for s in rules.splits[:count] if not (isinstance(s, PrependTo) and s.first)]
             self._elsewhere = [split_function(split) for split in elsewhere]
         self._model = model_function(rules.model, pieces, vocabulary, rules.unknown_id)
-        self._apart = _apart(rules, pieces)
+        self._apart = _cut_character(rules, pieces)
         self._kept: dict[str, tuple[int, ...]] = {}
 
-    def steps_done(self, text: str) -> str:
-        """The result of the steps for a text that goes on with another one."""
-        text = _whole(text)
+    def apply_steps(self, text: str) -> str:
+        """Apply the steps to a text that continues another one."""
+        text = _replace_surrogates(text)
         return text if self._steps_on is None else self._steps_on(text)
 
     def encode(self, text: str, *, goes_on: bool = False) -> list[int]:
-        """The ids of a text; none for one of which nothing is left.
+        """The ids of a text; empty if nothing of it is left.
 
         Args:
             text: any string.
-            goes_on: whether it goes on with another text, from which it was cut as `subword_cuts.py` says.
+            goes_on: whether it continues another text, from which it was cut as `subword_cuts.py` does.
         """
-        text = _whole(text)
+        text = _replace_surrogates(text)
         ids: list[int] = []
         begins, steps = not goes_on, self._steps_on if goes_on else self._steps
         for part in self._early.parts(text):
@@ -150,12 +150,12 @@ class SubwordIds:
                     if isinstance(inner, int):
                         ids.append(inner)
                     elif inner:
-                        self._put_ids(inner, begins, ids)
+                        self._append_ids(inner, begins, ids)
                     begins = False
             begins, steps = False, self._steps
         return ids
 
-    def _put_ids(self, text: str, begins: bool, ids: list[int]) -> None:
+    def _append_ids(self, text: str, begins: bool, ids: list[int]) -> None:
         words = [text]
         for split in self._first_splits if begins or not self._only_first else self._elsewhere:
             words = split(words)
@@ -165,14 +165,14 @@ class SubwordIds:
         for word in words:
             found = kept.get(word)
             if found is None:
-                found = self._of_part(word)
+                found = self._encode_part(word)
                 if len(word) <= _LONGEST_KEPT:
                     if len(kept) >= _MOST_KEPT:
                         kept.clear()
                     kept[word] = found
             ids += found
 
-    def _of_part(self, part: str) -> tuple[int, ...]:
+    def _encode_part(self, part: str) -> tuple[int, ...]:
         words = [part]
         for split in self._more_splits:
             words = split(words)
@@ -182,11 +182,11 @@ class SubwordIds:
         return tuple(ids)
 
 
-def _apart(rules: SubwordRules, pieces: Iterable[str]) -> str:
-    """The character before whose runs a word may be cut, since no piece goes across; empty where there is none.
+def _cut_character(rules: SubwordRules, pieces: Iterable[str]) -> str:
+    """The character before whose runs a word may be cut, since no piece crosses such a cut; empty if there is none.
 
-    Tokenizers after sentencepiece's way do not cut at spaces, and a whole text would be one word. Scores are summed
-    over all of it, but merges look at neighbours only.
+    Tokenizers in sentencepiece's style do not cut at spaces, so that a whole text would be one word. That matters for
+    scores, which are summed over all of it, but not for merges, which look at neighbours only.
     """
     model, mark = rules.model, "\u2581"
     plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
@@ -196,7 +196,7 @@ def _apart(rules: SubwordRules, pieces: Iterable[str]) -> str:
 
 
 def _cut_before(word: str, mark: str) -> Iterator[str]:
-    """The parts of a word, cut before every run of a character."""
+    """Cut a word before every run of a character."""
     start = 0
     at = word.find(mark, 1)
     while at > 0:
@@ -207,8 +207,8 @@ def _cut_before(word: str, mark: str) -> Iterator[str]:
     yield word[start:]
 
 
-class _Finder:
-    """Finds added tokens in a text: from the left, of those that begin at one place the longest."""
+class _AddedTokenFinder:
+    """Finds added tokens in a text, from the left; at each position the longest."""
 
     def __init__(self, tokens: Sequence[AddedToken], texts: Sequence[str]) -> None:
         self._tokens = {texts[token.id]: token for token in tokens if texts[token.id]}
@@ -219,7 +219,7 @@ class _Finder:
         self._may_hold = holds_any(self._lengths)
 
     def parts(self, text: str) -> Iterable[str | int]:
-        """The parts of a text, and the ids of the tokens between them."""
+        """Split a text into its parts and the ids of the added tokens between them."""
         if self._may_hold(text):
             return self._parts(text)
         return (text,) if text else ()
@@ -238,7 +238,7 @@ class _Finder:
                 end = len(text) - len(text[end:].lstrip(WHITE_SPACE))
             if done < start:
                 yield text[done:start]
-            # Nothing is left of white space that the token before it has taken.
+            # A token of white space may have been stripped by the token before it.
             if start < end:
                 yield token.id
             done = end
@@ -250,6 +250,6 @@ class _Finder:
         for length in self._lengths.get(text[index], ()):
             stands = text[index : index + length]
             if (found := self._tokens.get(stands)) is not None:
-                # At the end of a text there may be less of it.
+                # At the end of a text, the slice may be shorter than `length`.
                 return found, len(stands)
         return None, 0

@@ -1,4 +1,4 @@
-"""The input of a classifier of texts: text rules and a vocabulary make ids of each text."""
+"""The input of a classifier of texts: text rules and a vocabulary, which encode each text as ids."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, ClassVar
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import AnyTextRules, TextRules, rules_document
 
-__all__ = ["PairInput", "TextInput", "held_against_streams"]
+__all__ = ["PairInput", "TextInput", "reason_against_streams"]
 
 
 @dataclass(frozen=True)
 class TextInput:
-    """Texts, and how each becomes token ids, int64 [n].
+    """Texts as input, and the rules that encode each as token ids, int64 [n].
 
     Attributes:
         rules: the text rules.
-        vocabulary: the tokens; a token's place is its id.
+        vocabulary: the tokens; a token's index is its id.
 
     Raises:
-        InputError: rules of subwords do not fit the vocabulary.
+        InputError: subword rules do not fit the vocabulary.
 
     Example:
         >>> TextInput(TextRules(), ("<unk>", "oil", "prices")).encoder().encode("Oil prices")
@@ -36,13 +36,13 @@ class TextInput:
 
     def __post_init__(self) -> None:
         if not isinstance(self.rules, TextRules):
-            from pocketrnn.text.subwords import check_fit
+            from pocketrnn.text.subwords import check_vocabulary_fit
 
-            check_fit(self.rules, self.vocabulary)
+            check_vocabulary_fit(self.rules, self.vocabulary)
 
     @property
     def document(self) -> dict[str, Any]:
-        """The rules as classifier.json says them; the vocabulary is a member beside them.
+        """The rules as a document for classifier.json; the vocabulary is a separate member there.
 
         Example:
             >>> TextInput(TextRules(), ("<unk>",)).document["tokenizer"]
@@ -51,7 +51,7 @@ class TextInput:
         return rules_document(self.rules)
 
     def encoder(self) -> TextEncoder:
-        """The encoder that makes ids of texts.
+        """Make the encoder for texts.
 
         Example:
             >>> TextInput(TextRules(), ("<unk>", "oil")).encoder().encode("oil")
@@ -62,8 +62,8 @@ class TextInput:
 
 @dataclass(frozen=True)
 class PairInput(TextInput):
-    """Pairs of texts, and how each becomes a row of token ids: those of the first text, a mark, and those of the second
-    (`pocketrnn.text.pairs`). The arguments are those of `TextInput`; the rules are of both texts.
+    """Pairs of texts as input; each becomes a row of token ids: of the first text, a mark, and of the second text
+    (`pocketrnn.text.pairs`). The arguments are those of `TextInput`; the rules are for both texts.
 
     Example:
         >>> PairInput(TextRules(), ("<unk>", "oil", "prices")).encoder().encode(("Oil", "Prices rise"))
@@ -73,7 +73,7 @@ class PairInput(TextInput):
     pairs: ClassVar[bool] = True
 
     def encoder(self) -> TextEncoder:
-        """The encoder that makes ids of pairs.
+        """Make the encoder for pairs.
 
         Example:
             >>> PairInput(TextRules(), ("<unk>", "oil")).encoder().encode(("oil", "oil"))
@@ -84,15 +84,15 @@ class PairInput(TextInput):
         return PairEncoder(self.rules, self.vocabulary)
 
 
-def held_against_streams(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
-    """The rules, beside n-grams, that keep a text from being read on; empty if none does.
+def reason_against_streams(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
+    """Name the rules, beside n-grams, that prevent streaming; empty if none does.
 
     Example:
-        >>> held_against_streams(TextRules(last_id=0), ["<eos>"])
+        >>> reason_against_streams(TextRules(last_id=0), ["<eos>"])
         'last_id'
     """
     if isinstance(rules, TextRules):
         return ", ".join(rules.beyond_plain)
-    from pocketrnn.text.subword_cuts import in_the_way
+    from pocketrnn.text.subword_cuts import find_stream_obstacle
 
-    return in_the_way(rules, vocabulary)
+    return find_stream_obstacle(rules, vocabulary)

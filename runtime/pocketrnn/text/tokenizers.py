@@ -1,4 +1,4 @@
-"""The tokenizers: what cuts a text into tokens; and the n-grams of tokens."""
+"""The tokenizers, which split a text into tokens; and the n-grams of tokens."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def lowered_basic_english(text: str) -> list[str]:
     )
 
 
-# A tokenizer's name in classifier.json, and what it does to a text that has been lower-cased where the rules say so.
+# A tokenizer's name in classifier.json, and its function for a text that is lower-cased where the rules say so.
 # `whitespace` splits as str.split does; `characters` gives every code point, white space included.
 TOKENIZERS: Final[dict[str, Callable[[str], list[str]]]] = {
     "basic_english": basic_english,
     "whitespace": str.split,
     "characters": list,
 }
-# The same for a text that is lower-cased where it shall be. `space` is text.split(" "), which many notebooks write: two
-# spaces have an empty token between them.
+# The functions that the encoder uses, where basic_english need not lower-case again. `space` is text.split(" "), which
+# many notebooks use: two spaces have an empty token between them.
 SPLITS: Final[dict[str, Callable[[str], list[str]]]] = {
     **TOKENIZERS,
     "basic_english": lowered_basic_english,
     "space": lambda text: text.split(" "),
 }
-# Their numbers in packed files.
+# The numbers of the tokenizers in packed files.
 PACKED_TOKENIZERS: Final = {
     "basic_english": 0,
     "whitespace": 1,

@@ -19,7 +19,7 @@ class Baseline:
         folds: the folds of the training rows that it was measured by; 0 for the validation rows.
     """
 
-    # Its name, its kind, and what to do where it is better, in words for the report.
+    # The words of the report: the name, the kind of model, how it was fitted, and what to do where it is better.
     NAME: ClassVar[str] = "linear model"
     MODEL: ClassVar[str]
     FITTED: ClassVar[str] = "fitted on {:,} training rows"
@@ -32,7 +32,7 @@ class Baseline:
 
     @property
     def reached(self) -> float:
-        """The figure to compare with: its accuracy; where a row can have several labels, its micro F1.
+        """The figure to compare with: the accuracy, or the micro F1 where a row can have several labels.
 
         Example:
             >>> LinearBaseline(0.5, 40, 0.75).reached

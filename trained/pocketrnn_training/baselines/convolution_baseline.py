@@ -19,19 +19,19 @@ from torch.nn.functional import conv1d, pad
 
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training.baselines.baseline import Baseline
-from pocketrnn_training.baselines.statistics_baseline import statistics_baseline
+from pocketrnn_training.baselines.statistics_baseline import fit_statistics_baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.rows.batches import EncodedSequences
-from pocketrnn_training.rows.labelled_rows import fold_of_rows
+from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.sequences import LabelledSequences
 
-__all__ = ["ConvolutionBaseline", "convolution_baseline", "sequence_baseline"]
+__all__ = ["ConvolutionBaseline", "fit_convolution_baseline", "fit_sequence_baseline"]
 
 KERNELS: Final = 500
-# From more training rows, so many are drawn.
+# If there are more training rows, this many are drawn at random.
 MOST_ROWS: Final = 5_000
-# Only so many steps of a longer sequence are read, from its start.
+# A longer sequence is cut after this many steps.
 _MOST_STEPS: Final = 4_000
 _WIDTHS: Final = (7, 9, 11)
 _BATCH: Final = 64
@@ -50,13 +50,13 @@ class ConvolutionBaseline(Baseline):
     )
 
 
-def convolution_baseline(
+def fit_convolution_baseline(
     training: EncodedSequences,
     targets: npt.NDArray[np.int64],
     validation: EncodedSequences,
     validation_targets: npt.NDArray[np.int64],
 ) -> ConvolutionBaseline | None:
-    """The accuracy of scikit-learn's RidgeClassifierCV on the largest value of each kernel and its share above zero.
+    """Fit scikit-learn's RidgeClassifierCV on each kernel's largest value and share above zero, and measure it.
 
     Args:
         training: the rows to learn from, at the module's scale.
@@ -65,10 +65,10 @@ def convolution_baseline(
         validation_targets: int64 [validation rows].
 
     Returns:
-        what it reaches; None where the training rows are of one class.
+        the accuracy of the model; None where all training rows have the same class.
 
     Example:
-        >>> convolution_baseline(training, targets, validation, validation_targets)
+        >>> fit_convolution_baseline(training, targets, validation, validation_targets)
         ConvolutionBaseline(accuracy=0.95, rows=40)
     """
     from sklearn.linear_model import RidgeClassifierCV
@@ -81,37 +81,37 @@ def convolution_baseline(
         rows = np.sort(rng.choice(rows, MOST_ROWS, replace=False))
     if len(np.unique(targets[rows])) < 2:
         return None
-    kernels = list(_kernels(rng, training.samples.shape[1], int(np.median(training.lengths))))
+    kernels = list(_draw_kernels(rng, training.samples.shape[1], int(np.median(training.lengths))))
     model = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)))
     with warnings.catch_warnings():
         # With few rows, the matrix may be singular.
         warnings.simplefilter("ignore")
-        model.fit(_features(training, rows, kernels), targets[rows])
-        given = model.predict(_features(validation, np.arange(len(validation_targets)), kernels))
+        model.fit(_kernel_features(training, rows, kernels), targets[rows])
+        given = model.predict(_kernel_features(validation, np.arange(len(validation_targets)), kernels))
     return ConvolutionBaseline(float((given == validation_targets).mean()), len(rows))
 
 
-def sequence_baseline(
+def fit_sequence_baseline(
     training: LabelledSequences, validation: LabelledSequences, checkpoint: Checkpoint
 ) -> Baseline | None:
-    """As `convolution_baseline`, of rows at the scale of a trained classifier, with as many threads as it had.
+    """Measure a baseline on rows at the scale of a trained classifier, with as many threads as its training used.
 
-    Where the classifier was measured by folds of all rows, it is made of random convolutions itself: it is compared
-    with `statistics_baseline`, by the same folds.
+    The baseline is `fit_convolution_baseline`. A classifier that was measured by folds of all rows is made of random
+    convolutions itself: it is compared with `fit_statistics_baseline`, by the same folds.
 
     Example:
-        >>> sequence_baseline(training, validation, checkpoint)
+        >>> fit_sequence_baseline(training, validation, checkpoint)
         ConvolutionBaseline(accuracy=0.95, rows=40)
     """
     rules = checkpoint.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers
-    with limited(checkpoint.training["threads"]):
+    with limit_threads(checkpoint.training["threads"]):
         if validation is training:
             rng = np.random.default_rng(checkpoint.training["seed"])
-            folds = fold_of_rows(training, int(checkpoint.metrics["folds"]), rng)
-            return statistics_baseline(training.sequences, training.targets, folds)
+            folds = assign_folds(training, int(checkpoint.metrics["folds"]), rng)
+            return fit_statistics_baseline(training.sequences, training.targets, folds)
         of_training, of_validation = (EncodedSequences.of(data.sequences, rules) for data in (training, validation))
-        return convolution_baseline(of_training, training.targets, of_validation, validation.targets)
+        return fit_convolution_baseline(of_training, training.targets, of_validation, validation.targets)
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class _Kernels:
     dilation: int
 
 
-def _kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterator[_Kernels]:
-    """Kernels as ROCKET draws them, for sequences of about so many steps."""
+def _draw_kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterator[_Kernels]:
+    """Draw kernels as ROCKET does, for sequences of about `steps` steps."""
     drawn: dict[tuple[int, int], int] = {}
     for _ in range(KERNELS):
         width = int(rng.choice(_WIDTHS))
@@ -134,7 +134,7 @@ def _kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterator[_K
     for (width, dilation), count in sorted(drawn.items()):
         weights = rng.normal(size=(count, channels, width))
         weights -= weights.mean(axis=2, keepdims=True)
-        # Each reads some of the channels, from one to all.
+        # Each kernel reads some of the channels, from one to all.
         shares = 2 ** rng.uniform(0, np.log2(channels + 1), size=(count, 1))
         order = rng.permuted(np.tile(np.arange(channels), (count, 1)), axis=1)
         weights *= (order < np.floor(shares))[:, :, None]
@@ -142,10 +142,10 @@ def _kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterator[_K
         yield _Kernels(torch.tensor(weights, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32), dilation)
 
 
-def _features(
+def _kernel_features(
     encoded: EncodedSequences, rows: npt.NDArray[np.int64], kernels: list[_Kernels]
 ) -> npt.NDArray[np.float32]:
-    """float32 [rows, 2 * kernels]: the largest value of each, and the share of steps at which it is above zero."""
+    """float32 [rows, 2 * kernels]: the largest response of each kernel, and the share of steps where it is above 0."""
     features = np.empty((len(rows), 2 * KERNELS), np.float32)
     order = np.argsort(encoded.lengths[rows], kind="stable")
     for start in range(0, len(rows), _BATCH):

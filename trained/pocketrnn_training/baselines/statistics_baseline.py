@@ -1,4 +1,4 @@
-"""The accuracy of a random forest on eight statistics of each channel: whether the order of the steps says more."""
+"""The accuracy of a random forest on eight statistics of each channel, which ignore the order of the steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pocketrnn_training.baselines.baseline import Baseline
 
-__all__ = ["StatisticsBaseline", "statistics", "statistics_baseline"]
+__all__ = ["StatisticsBaseline", "channel_statistics", "fit_statistics_baseline"]
 
 _TREES: Final = 200
 
@@ -27,11 +27,11 @@ class StatisticsBaseline(Baseline):
     ADVICE = "The order of the steps says little here: use such a forest, or give the statistics as channels."
 
 
-def statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-    """float64 [sequences, 8 * channels]: eight statistics of each channel; of samples that are there.
+def channel_statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+    """float64 [sequences, 8 * channels]: eight statistics of each channel; a missing sample counts as 0.
 
     Example:
-        >>> statistics([np.array([[1.0], [3.0]])]).tolist()
+        >>> channel_statistics([np.array([[1.0], [3.0]])]).tolist()
         [[2.0, 1.0, 1.0, 3.0, 2.0, 2.0, 1.0, 3.0]]
     """
     found = []
@@ -43,28 +43,28 @@ def statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]
     return np.array(found)
 
 
-def statistics_baseline(
+def fit_statistics_baseline(
     sequences: Sequence[npt.NDArray[Any]],
     targets: npt.NDArray[np.int64],
     folds: npt.NDArray[np.int64],
 ) -> StatisticsBaseline | None:
-    """Its accuracy on the rows of each fold, fitted on those of the others.
+    """Fit the forest on the rows of all folds but one and measure it on that fold, for each fold.
 
     Args:
         sequences: the rows.
         targets: int64 [rows].
-        folds: int64 [rows], the fold of each.
+        folds: int64 [rows], the fold of each row.
 
     Returns:
-        what it reaches; None where the rows of some folds are of one class.
+        the accuracy of the forest; None where the training rows of a fold all have the same class.
 
     Example:
-        >>> statistics_baseline(data.sequences, data.targets, np.arange(len(data)) % 5)
+        >>> fit_statistics_baseline(data.sequences, data.targets, np.arange(len(data)) % 5)
         StatisticsBaseline(accuracy=0.95, rows=40, micro_f1=None, folds=5)
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    features, numbers, right = statistics(sequences), np.unique(folds), 0
+    features, numbers, right = channel_statistics(sequences), np.unique(folds), 0
     for fold in numbers:
         others, rows = folds != fold, folds == fold
         if len(np.unique(targets[others])) < 2:

@@ -12,12 +12,12 @@ from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
-__all__ = ["TagBaseline", "tag_baseline"]
+__all__ = ["TagBaseline", "fit_tag_baseline"]
 
 
 @dataclass(frozen=True)
 class TagBaseline(Baseline):
-    """The most frequent label of each word, and of unknown words the label that words of one occurrence have mostly."""
+    """The most frequent label of each word; an unknown word gets the most frequent label of words that occur once."""
 
     NAME: ClassVar[str] = "table of each word's most frequent label"
     MODEL: ClassVar[str] = "The most frequent label of each word"
@@ -25,11 +25,11 @@ class TagBaseline(Baseline):
     ADVICE: ClassVar[str] = "So few sentences do not say what the words beside a word mean."
 
 
-def tag_baseline(training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint) -> TagBaseline:
+def fit_tag_baseline(training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint) -> TagBaseline:
     """Count the labels of each training word, and measure the most frequent ones on the validation words.
 
     Example:
-        >>> tag_baseline(data, data, checkpoint).accuracy
+        >>> fit_tag_baseline(data, data, checkpoint).accuracy
         1.0
     """
     labels_of: defaultdict[str, Counter[int]] = defaultdict(Counter)

@@ -1,4 +1,4 @@
-"""One way to make a classifier of texts, and what it reaches on rows that it has not seen."""
+"""One way to make a classifier of texts, and its accuracy on rows that it has not seen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.settings.text_settings import BPE
 from pocketrnn_training.texts.part_weights import PartWeights
 
-__all__ = ["Candidate", "candidates_of", "document_of"]
+__all__ = ["Candidate", "candidates_document", "read_candidates"]
 
 # The name of the candidates in `Checkpoint.data`.
 _CANDIDATES: Final = "candidates"
@@ -22,15 +22,15 @@ class Candidate:
 
     Attributes:
         tokenizer: how texts are cut.
-        recurrent_weight: what the recurrent part weighs; 0 where there is none.
-        linear_weight: what the linear part weighs.
-        rows: how many rows were answered.
-        folds: how many folds they are of.
+        recurrent_weight: the weight of the recurrent part; 0 without one.
+        linear_weight: the weight of the linear part.
+        rows: how many rows were classified.
+        folds: how many folds these rows come from.
         accuracy: the mean accuracy of the folds, with weights that were fitted on the other folds.
         deviation: the standard deviation of the accuracies of the folds.
         loss: the mean loss of a row, with the same weights.
         recurrent_accuracy: the accuracy of the recurrent part alone; None where there is none.
-        vectors: the name of the file of word vectors that it starts from; None without one.
+        vectors: the name of the file of word vectors that training starts from; None without one.
     """
 
     tokenizer: str
@@ -51,7 +51,7 @@ class Candidate:
 
     @property
     def is_linear(self) -> bool:
-        """Whether it is the linear part alone."""
+        """Whether the candidate is the linear part alone."""
         return self.recurrent_accuracy is None
 
     @property
@@ -83,22 +83,22 @@ class Candidate:
         return f"{self.named.capitalize()}: {self.scores.said}{weigh}"
 
 
-def candidates_of(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
-    """The candidates that a checkpoint tells of in its `data`, the one that was taken first; none where nothing was
+def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    """Read the candidates from the `data` of a checkpoint, the chosen one first; empty where nothing was
     compared.
 
     Example:
-        >>> candidates_of({"source": "reviews.csv"})
+        >>> read_candidates({"source": "reviews.csv"})
         ()
     """
     return tuple(Candidate(**one) for one in data.get(_CANDIDATES, ()))
 
 
-def document_of(candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """The same as a part of `Checkpoint.data`.
+def candidates_document(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """The candidates as a part of `Checkpoint.data`.
 
     Example:
-        >>> document_of([])
+        >>> candidates_document([])
         {}
     """
     return {_CANDIDATES: [asdict(one) for one in candidates]} if candidates else {}

@@ -1,8 +1,8 @@
-"""Words or pieces, with word vectors or a recurrent part or without, and how much each part weighs: compared by folds.
+"""Choose by folds: words or pieces, with word vectors or a recurrent part or without, and how much each part weighs.
 
-A tenth of the rows cannot tell: of 360 rows, the standard error of an accuracy is 2.4 points. Where rows are few,
-training is cheap, so that each way of cutting the texts is trained on the rows of all folds but one, and answers the
-rows of that one, which it has not seen. The weights of both parts are fitted on these answers
+A tenth of the rows is too few to choose by: with 360 rows, the standard error of an accuracy is 2.4 points. Where rows
+are few, training is cheap. So each way of cutting the texts is trained on the rows of all folds but one, and classifies
+the rows of that fold, which it has not seen. The weights of both parts are fitted on these answers
 (`pocketrnn_training.texts.part_weights`).
 """
 
@@ -21,48 +21,48 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.candidates.candidate import Candidate, document_of
+from pocketrnn_training.candidates.candidate import Candidate, candidates_document
 from pocketrnn_training.classifiers.architecture import Architecture
-from pocketrnn_training.classifiers.inference import logits_of
-from pocketrnn_training.loop.final_fit import FitOfALoop
+from pocketrnn_training.classifiers.inference import compute_logits
+from pocketrnn_training.loop.final_fit import LoopFit
 from pocketrnn_training.loop.processes import Loop
-from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop
 from pocketrnn_training.measures.fold_scores import FoldScores
-from pocketrnn_training.preparation.task import Beside, Task
+from pocketrnn_training.preparation.task import OtherSources, Task
 from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.rows.data import LabelledTexts
-from pocketrnn_training.rows.labelled_rows import fold_of_rows
+from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.settings.every_run import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.settings.text_settings import BPE, WORDS, TextSettings
-from pocketrnn_training.texts.part_weights import PartWeights, fitted_weights
+from pocketrnn_training.texts.part_weights import PartWeights, fit_weights
 
-__all__ = ["Comparison", "compared", "may_compare", "may_measure"]
+__all__ = ["Comparison", "compare_candidates", "may_compare", "may_measure"]
 
 Floats = npt.NDArray[np.float64]
 
-# Called with work, its settings and what it emits to.
+# Called with the work, its settings, and the function that receives its events.
 Run = Callable[[Loop, Settings, Callable[[Any], None]], None]
 
 _FOLDS: Final = 4
-# After so many folds the likelier way goes on alone, and only if it is better than the linear part alone.
+# After this many folds only the better variant goes on, and only if it is better than the linear part alone.
 _FOLDS_OF_ALL: Final = 2
-# Standard errors by which one way is worse than another when nothing more is asked of it.
+# A variant that is worse than another by this many standard errors is not trained further.
 _CLEARLY: Final = 2
-# From so many rows on, validation rows say enough, and the folds take too long.
+# From this many rows on, validation rows are enough, and the folds take too long.
 _MANY_ROWS: Final = 10_000
-# With fewer different rows, folds say nothing.
+# With fewer different rows, the accuracy of a fold is mostly chance.
 _FEWEST_ROWS: Final = 100
 
 
-def may_compare(data: LabelledTexts, settings: TextSettings, beside: Beside) -> bool:
-    """Whether folds are to compare: where nothing is named that one way alone has, and there is a linear part.
+def may_compare(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
+    """Whether folds are to compare variants: no option of one variant alone is given, and there is a linear part.
 
     Args:
-        data: the rows, with those that are held out.
+        data: the rows, including those that are held out.
         settings: the choices, as they were given.
-        beside: what is learnt from beside the rows.
+        beside: the other sources to learn from, beside the rows.
     """
     if (
         settings.compare is False
@@ -81,28 +81,28 @@ def may_compare(data: LabelledTexts, settings: TextSettings, beside: Beside) -> 
     return bool(decided.linear) and len(np.unique(data.groups)) >= _FEWEST_ROWS // 2
 
 
-def may_measure(data: LabelledTexts, settings: TextSettings, beside: Beside) -> bool:
-    """Whether folds of all rows are to measure the classifier, too: where the rows that would be held out are too few.
+def may_measure(data: LabelledTexts, settings: TextSettings, beside: OtherSources) -> bool:
+    """Whether folds of all rows are to measure the classifier, too: too few rows would be held out for validation.
 
     Args:
         data: the rows.
         settings: the choices, as they were given.
-        beside: what is learnt from beside the rows.
+        beside: the other sources to learn from, beside the rows.
     """
     few = len(data) * settings.validation_share < FEW_VALIDATION_ROWS
-    # Validation rows are to end the training there.
+    # With patience, validation rows decide when training ends.
     return few and settings.patience is None and may_compare(data, settings, beside)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The candidates of a run, the one that is taken first, and the answers of folds by which it is measured.
+    """The candidates of a run, the chosen one first, and the logits of the folds by which it is measured.
 
     Attributes:
-        candidates: what was compared.
+        candidates: all candidates that were compared.
         folds: int64 [rows], the fold of each training row, where all rows are in folds; None where rows are held out.
-        unseen: float32 [rows, classes], what the candidate that is taken says of each row, fitted on other folds; None
-            without folds.
+        unseen: float32 [rows, classes], the logits of the chosen candidate for each row, fitted on the other folds;
+            None without folds.
     """
 
     candidates: tuple[Candidate, ...]
@@ -111,15 +111,15 @@ class Comparison:
 
     @property
     def taken(self) -> Candidate:
-        """The candidate that answers rows that it has not seen best."""
+        """The candidate that classifies unseen rows best."""
         return self.candidates[0]
 
-    def applied(self, task: Task) -> Task:
-        """A task with the parts of the candidate that is taken, and their weights."""
+    def apply_to(self, task: Task) -> Task:
+        """Return the task with the parts of the chosen candidate and their weights."""
         architecture = task.architecture
         if self.taken.is_linear and isinstance(architecture, Architecture):
             architecture = architecture.linear_part_alone
-        about = task.about | document_of(self.candidates)
+        about = task.about | candidates_document(self.candidates)
         return replace(
             task,
             architecture=architecture,
@@ -130,7 +130,7 @@ class Comparison:
         )
 
 
-def compared(
+def compare_candidates(
     data: LabelledTexts,
     settings: TextSettings,
     run: Run,
@@ -139,45 +139,45 @@ def compared(
     sources: Sequence[Path | None] = (None,),
     measure: bool = False,
 ) -> Comparison | None:
-    """The ways to make a classifier, compared; None where no way can be trained.
+    """Compare the variants of a classifier by folds; None where none of them can be trained.
 
-    The linear parts of all ways are fitted first, since they take little time. The recurrent part is trained only
-    where it may change the choice: not of a way whose linear part is clearly worse, or worse than that of the same
-    tokens with or without word vectors, and on two folds more only where it has lowered the loss of the first two.
+    The linear parts of all variants are fitted first, since they take little time. The recurrent part is trained only
+    where it may change the choice. It is skipped where the linear part is clearly worse, or worse than that of the same
+    tokens with or without word vectors. The last two folds are trained only if it lowered the loss on the first two.
 
     Args:
         data: the training rows.
         settings: the choices, as they were given.
         run: does the work of a loop.
         report: called with a `Step` about each candidate, and with a notice of the choice.
-        sources: files of word vectors to start from, each a way of its own; None for a start without any.
+        sources: files of word vectors to start from, each for a variant of its own; None for a start without vectors.
         measure: the answers of the folds are to measure the classifier, too.
     """
-    fold_of = fold_of_rows(data, _FOLDS, np.random.default_rng(settings.seed))
-    tokenizers = _tokenizers(settings)
+    fold_of = assign_folds(data, _FOLDS, np.random.default_rng(settings.seed))
+    tokenizers = _tokenizers_to_compare(settings)
     chosen = [("how texts are cut", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
     what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
     report(Step(f"Before the training, {_FOLDS} folds of the rows choose {what}what each part weighs."))
-    read = (_Way.read(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
+    read = (_Variant.read(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
     ways = [way for way in read if way is not None]
     if not ways:
         return None
     ways.sort(key=lambda way: way.linear.losses.mean())
     best_of = {way.tokenizer: way for way in reversed(ways)}
-    rivals = [way for way in best_of.values() if not _is_clearly_less(ways[0].linear.losses, way.linear.losses)]
+    rivals = [way for way in best_of.values() if not _is_clearly_lower(ways[0].linear.losses, way.linear.losses)]
     for fold in range(_FOLDS):
         for way in rivals:
             way.learn(fold, run)
         if fold + 1 == _FOLDS_OF_ALL and rivals:
             best = min(rivals, key=lambda way: way.both.losses.mean())
-            rivals = [best] if _mean_gain(best.both.losses, ways[0].linear_of(fold + 1).losses)[0] > 0 else []
+            rivals = [best] if _mean_gain(best.both.losses, ways[0].linear_answers(fold + 1).losses)[0] > 0 else []
     taken, is_linear = ways[0], True
     for way in rivals:
         gain, error = _mean_gain(way.both.losses, ways[0].linear.losses)
         if gain > error:
             taken, is_linear = way, False
     first = taken.candidate(recurrent=not is_linear)
-    others = [way.candidate(recurrent=one) for way in ways for one in (True, False) if way.has(recurrent=one)]
+    others = [way.candidate(recurrent=one) for way in ways for one in (True, False) if way.has_answers(recurrent=one)]
     candidates = (first, *(other for other in sorted(others, key=lambda other: other.loss) if other != first))
     for candidate in candidates:
         report(Step(f"{candidate.said}."))
@@ -191,29 +191,29 @@ def compared(
     return Comparison(candidates, fold_of, torch.from_numpy(unseen.astype(np.float32)))
 
 
-def _tokenizers(settings: TextSettings) -> tuple[str, ...]:
+def _tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
     if settings.asks_for_pieces:
         return (BPE,)
     return (WORDS, BPE) if settings.tokenizer is None else (settings.tokenizer,)
 
 
 def _mean_gain(losses: Floats, others: Floats) -> tuple[float, float]:
-    """By how much losses are smaller than others of the same rows, in the mean, and the standard error of that."""
+    """The mean difference by which `losses` are lower than `others` of the same rows, and its standard error."""
     gains = others - losses
     return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
 
 
-def _is_clearly_less(losses: Floats, others: Floats) -> bool:
+def _is_clearly_lower(losses: Floats, others: Floats) -> bool:
     gain, error = _mean_gain(losses, others)
     return gain > _CLEARLY * error
 
 
 @dataclass(frozen=True)
-class _Answered:
-    """The answers of a way to the rows of some folds, each with weights of the parts fitted on the other folds.
+class _FoldAnswers:
+    """The answers of a variant for the rows of some folds, each with part weights fitted on the other folds.
 
     Attributes:
-        rows: int64 [answered], the rows.
+        rows: int64 [answered], the positions of the rows.
         logits: float64 [answered, classes].
         losses: float64 [answered].
         scores: the accuracies of the folds.
@@ -227,8 +227,8 @@ class _Answered:
 
 @dataclass
 class _Fold:
-    """A fold as one way reads it: its rows, its task, the logits of the linear part, and of the recurrent one, once it
-    is trained."""
+    """A fold as one variant reads it: its rows, its task, the logits of the linear part, and those of the recurrent
+    part once it is trained."""
 
     rows: npt.NDArray[np.int64]
     task: Task
@@ -238,7 +238,7 @@ class _Fold:
 
 
 @dataclass
-class _Way:
+class _Variant:
     """One way of cutting the texts, and its answers so far."""
 
     tokenizer: str
@@ -255,15 +255,15 @@ class _Way:
         settings: TextSettings,
         fold_of: npt.NDArray[np.int64],
     ) -> Self | None:
-        """The way with the linear part of each fold, fitted on the others; None where one of them cannot be fitted."""
+        """Prepare a variant and fit the linear part of each fold on the others; None where one cannot be fitted."""
         settings = replace(
             settings,
             tokenizer=tokenizer,
-            # A fold is known by as many words as the whole.
+            # A fold keeps the same words as all rows would.
             min_freq=settings.min_freq_for(len(data), of_words=tokenizer != BPE),
             final_fit=False,
         )
-        beside = Beside(word_vectors=source)
+        beside = OtherSources(word_vectors=source)
         folds = []
         for fold in range(_FOLDS):
             others, rows = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
@@ -287,26 +287,26 @@ class _Way:
         run(work, one.settings, lambda event: answered.append(event) if isinstance(event, Tensor) else None)
         one.recurrent = answered[0].double().numpy()
 
-    def has(self, *, recurrent: bool) -> bool:
-        """Whether there are such answers."""
+    def has_answers(self, *, recurrent: bool) -> bool:
+        """Whether it has answers of that part."""
         return not recurrent or self.folds[0].recurrent is not None
 
     @property
-    def both(self) -> _Answered:
-        """The answers of both parts, of the folds whose recurrent part was trained."""
+    def both(self) -> _FoldAnswers:
+        """The answers of both parts together, for the folds whose recurrent part was trained."""
         return self._answered([fold for fold in self.folds if fold.recurrent is not None], recurrent=True)
 
     @cached_property
-    def linear(self) -> _Answered:
+    def linear(self) -> _FoldAnswers:
         """The answers of the linear part alone."""
-        return self.linear_of(len(self.folds))
+        return self.linear_answers(len(self.folds))
 
-    def linear_of(self, folds: int) -> _Answered:
-        """The same of the first folds."""
+    def linear_answers(self, folds: int) -> _FoldAnswers:
+        """These answers for the first `folds` folds."""
         return self._answered(self.folds[:folds], recurrent=False)
 
     def candidate(self, *, recurrent: bool) -> Candidate:
-        """The result with both parts, or of the linear part alone."""
+        """The candidate with both parts, or with the linear part alone."""
         answered = self.both if recurrent else self.linear
         folds = [fold for fold in self.folds if not recurrent or fold.recurrent is not None]
         weights, of_recurrent = self._weights(folds, recurrent=recurrent), None
@@ -326,7 +326,7 @@ class _Way:
             vectors=None if self.source is None else self.source.name,
         )
 
-    def _answered(self, folds: Sequence[_Fold], *, recurrent: bool) -> _Answered:
+    def _answered(self, folds: Sequence[_Fold], *, recurrent: bool) -> _FoldAnswers:
         from scipy.special import log_softmax
 
         found = []
@@ -336,25 +336,25 @@ class _Way:
         rows, logits = np.concatenate([fold.rows for fold in folds]), np.concatenate(found)
         targets = self.targets[rows]
         number = np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds])
-        scores = FoldScores.of_right(logits.argmax(axis=1) == targets, number)
-        return _Answered(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
+        scores = FoldScores.from_right_rows(logits.argmax(axis=1) == targets, number)
+        return _FoldAnswers(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
 
     def _weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> PartWeights:
         of_recurrent = [fold.recurrent for fold in folds if recurrent and fold.recurrent is not None]
-        return fitted_weights(
+        return fit_weights(
             np.concatenate(of_recurrent) if of_recurrent else None,
             np.concatenate([fold.linear for fold in folds]),
             self.targets[np.concatenate([fold.rows for fold in folds])],
         )
 
 
-class _FoldFit(FitOfALoop):
-    """The training of the recurrent part without a linear one, which emits its logits of the validation rows."""
+class _FoldFit(LoopFit):
+    """Train the recurrent part without the linear part, and emit its logits of the validation rows."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
         loop = self.loop
-        with limited(loop.settings.threads):
+        with limit_threads(loop.settings.threads):
             if (learner := loop.learn(fabric, lambda _: None, stopped)) is None:
                 return
             batch_size = loop.settings.batch_size_for(loop.settings.epoch_size or len(loop.task.targets))
-            emit(logits_of(learner.module, loop.task.validation_rows, batch_size, fabric))
+            emit(compute_logits(learner.module, loop.task.validation_rows, batch_size, fabric))

@@ -1,4 +1,4 @@
-"""The fit of a classifier of random kernels: how they are drawn, the scale of the rows, the linear model of shares."""
+"""Fit a classifier of random kernels: draw kernels, choose the scale of the rows, fit the linear model of shares."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ import torch
 from scipy.linalg import eigh
 from torch.nn.functional import conv1d
 
-from pocketrnn_training.classifiers.inference import batch_of
+from pocketrnn_training.classifiers.inference import make_batch
 from pocketrnn_training.classifiers.kernels import (
     BANK,
     KERNEL_STEPS,
     SIZE_RAMPS,
     KernelArchitecture,
     KernelClassifier,
-    at_own_scale,
+    scale_by_deviation,
 )
-from pocketrnn_training.measures.calibration import fitted_temperature
+from pocketrnn_training.measures.calibration import fit_temperature
 from pocketrnn_training.preparation.task import Task
 from pocketrnn_training.rows.batches import EncodedRows
 
-__all__ = ["KernelFit", "Ridge", "fitted_kernels", "ridge"]
+__all__ = ["KernelFit", "Ridge", "fit_kernels", "fit_ridge"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
-# A bank reads up to so many channels.
+# A bank reads at most this many channels.
 _MOST_CHANNELS: Final = 9
-# The ramp of a kernel goes from the quantile before its threshold to the one behind it, and is not steeper than this
-# share of the deviation of what the kernel makes of a row. docs/numbers.md, "How the defaults were chosen".
+# The ramp of a kernel goes from the quantile below its threshold to the one above it, and half of it is at least this
+# share of the standard deviation of its responses to a row. docs/numbers.md, "How the defaults were chosen".
 _QUANTILES: Final = 0.05
 _STEEPEST: Final = 0.01
-# The strengths of the ridge that are compared, and in how many parts of the rows.
+# The ridge strengths that are compared, and the number of folds that compare them.
 _STRENGTHS: Final = np.logspace(-3, 3, 10)
 _PARTS: Final = 20
-# From more rows, so many are drawn.
+# If there are more rows, this many are drawn at random.
 _MOST_ROWS: Final = 10_000
-# A share that differs less than this between the rows is not blown up.
+# A share that varies less than this between the rows is not scaled up further.
 _LEAST_DEVIATION: Final = 1e-2
-# Standard deviations by which rows at their own scale are better: of one, chance is enough in a sixth of all sets.
+# Rows at their own scale must be better by this many standard deviations: one is exceeded by chance in a sixth of sets.
 _CLEARLY: Final = 2
-# Scores of 1 and -1 are about so much as logits; the rows say it better.
+# A rough factor from scores of 1 and -1 to logits; the fitted temperature corrects it.
 _AS_LOGITS: Final = 5.0
 _NOT_SINGULAR: Final = 1e-10
 _BATCH_NUMBERS: Final = 1 << 16
@@ -53,12 +53,12 @@ _BATCH_NUMBERS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class KernelFit:
-    """A classifier of random kernels, and how it compares with the one that it was chosen from.
+    """A classifier of random kernels, and how it compares with the one that was not chosen.
 
     Attributes:
         module: the classifier, in evaluation mode.
         right: how many of the rows it classifies correctly, by models that did not see them.
-        other: how many the other one does, with or without rows at their own scale.
+        other: how many rows the classifier at the other scale classifies correctly.
         rows: how many rows there are.
     """
 
@@ -68,14 +68,14 @@ class KernelFit:
     rows: int
 
 
-def fitted_kernels(task: Task, seed: int) -> KernelFit:
-    """A classifier of the training rows of a task.
+def fit_kernels(task: Task, seed: int) -> KernelFit:
+    """Fit a classifier of random kernels on the training rows of a task.
 
-    Rows are divided by their own deviations, where a model of such rows classifies more of those correctly that it has
-    not seen, clearly more: by twice the root of the number of rows that only one of both classifies correctly.
+    Each row is divided by its own deviation where such a model classifies clearly more unseen rows correctly: by more
+    than twice the root of the number of rows that only one of the two models classifies correctly.
 
     Args:
-        task: the rows, their classes and weights, and the shape.
+        task: the rows, their classes and weights, and the architecture.
         seed: decides the kernels and their thresholds.
     """
     architecture = task.architecture
@@ -83,26 +83,28 @@ def fitted_kernels(task: Task, seed: int) -> KernelFit:
     rng = np.random.default_rng(seed)
     if len(task.targets) > _MOST_ROWS:
         task = task.of_rows(np.sort(rng.choice(len(task.targets), _MOST_ROWS, replace=False)))
-    plain, own = (_fitted(replace(architecture, own_scale=scale), task, rng) for scale in (False, True))
+    plain, own = (_draw_and_fit(replace(architecture, own_scale=scale), task, rng) for scale in (False, True))
     right, of_own = (model.unseen.argmax(axis=1) == task.targets for _, model in (plain, own))
     more = int(of_own.sum()) - int(right.sum())
     counts = (int(right.sum()), int(of_own.sum()))
     chosen, counts = (own, counts[::-1]) if more > _CLEARLY * np.sqrt((right != of_own).sum()) else (plain, counts)
-    return KernelFit(_with_model(*chosen, task), *counts, len(task.targets))
+    return KernelFit(_set_linear_model(*chosen, task), *counts, len(task.targets))
 
 
-def _fitted(architecture: KernelArchitecture, task: Task, rng: np.random.Generator) -> tuple[KernelClassifier, Ridge]:
-    module = _drawn(architecture, task.rows, rng)
-    shares = _shares(module, task.rows)
+def _draw_and_fit(
+    architecture: KernelArchitecture, task: Task, rng: np.random.Generator
+) -> tuple[KernelClassifier, Ridge]:
+    module = _draw_kernels(architecture, task.rows, rng)
+    shares = _kernel_shares(module, task.rows)
     groups = np.arange(len(shares)) if task.groups is None else task.groups
     row_weights = task.class_weights[task.targets].astype(np.float64)
-    return module, ridge(shares, task.targets, architecture.classes, row_weights, groups)
+    return module, fit_ridge(shares, task.targets, architecture.classes, row_weights, groups)
 
 
-def _with_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
-    """The module with the linear model of its shares, calibrated by what that says of rows that it did not see."""
+def _set_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
+    """Put the linear model of the shares into the module, calibrated by its scores of rows that it did not see."""
     scores = torch.from_numpy(_AS_LOGITS * model.unseen)
-    factor = _AS_LOGITS / fitted_temperature(scores, torch.from_numpy(task.targets))
+    factor = _AS_LOGITS / fit_temperature(scores, torch.from_numpy(task.targets))
     with torch.no_grad():
         module.means.copy_(torch.from_numpy(model.mean))
         module.fc.weight.copy_(torch.from_numpy(factor * model.weights.T))
@@ -110,11 +112,11 @@ def _with_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelCla
     return module
 
 
-def _drawn(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator) -> KernelClassifier:
-    """A module with its kernels and their thresholds, which are quantiles of what they make of some of the rows."""
+def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator) -> KernelClassifier:
+    """Draw the kernels of a module, and take their thresholds from quantiles of their responses to some of the rows."""
     module = KernelClassifier(architecture).eval()
     if module.size_rates is not None:
-        rows = _ramps_of_sizes(module, rows)
+        rows = _set_size_ramps(module, rows)
     patterns = np.full((84, KERNEL_STEPS), -1.0, np.float32)
     for pattern, twos in zip(patterns, itertools.combinations(range(KERNEL_STEPS), 3), strict=True):
         pattern[list(twos)] = 2.0
@@ -132,7 +134,7 @@ def _drawn(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.G
         for i, (dilation, chosen) in enumerate(zip(architecture.dilations, sums, strict=True)):
             weights = patterns[rng.permutation(len(patterns))[:BANK]]
             levels = quantiles[i * BANK : (i + 1) * BANK]
-            lows, highs = _ramps(weights, dilation, levels, rows, chosen, rng)
+            lows, highs = _kernel_ramps(weights, dilation, levels, rows, chosen, rng)
             steepness = 1 / (highs - lows)
             bank = module.get_submodule(f"banks.{i}")
             bank.load_state_dict(
@@ -144,13 +146,13 @@ def _drawn(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.G
     return module
 
 
-def _ramps_of_sizes(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Let the ramps of deviations and means part the rows evenly, and return the rows at their own scale."""
+def _set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
+    """Place the ramps of deviations and means so that they part the rows evenly; return the rows at their own scale."""
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
         read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
         after = torch.zeros(1, 1, end - start, dtype=torch.bool)
-        made, size = at_own_scale(read, after, torch.tensor([end - start]))
+        made, size = scale_by_deviation(read, after, torch.tensor([end - start]))
         scaled.append(made[0].T.numpy())
         sizes.append(size[0].double().numpy())
     edges = np.quantile(np.array(sizes), np.linspace(0, 1, SIZE_RAMPS + 1), axis=0)
@@ -164,7 +166,7 @@ def _ramps_of_sizes(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
     return type(rows)(np.concatenate(scaled), rows.offsets)
 
 
-def _ramps(
+def _kernel_ramps(
     weights: npt.NDArray[np.float32],
     dilation: int,
     levels: Floats,
@@ -172,7 +174,7 @@ def _ramps(
     chosen: npt.NDArray[np.float32],
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Where the ramps of the kernels of a bank begin and end, float64 [kernels] each."""
+    """The values at which the ramps of a bank's kernels begin and end, float64 [kernels] each."""
     lows, highs = np.empty(len(weights)), np.empty(len(weights))
     for kernel, (row, level) in enumerate(zip(rng.integers(len(rows.lengths), size=len(weights)), levels, strict=True)):
         samples = np.asarray(rows.values[rows.offsets[row] : rows.offsets[row + 1]]) @ chosen
@@ -190,15 +192,15 @@ def _ramps(
     return lows, highs
 
 
-def _shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
-    """float64 [rows, features]: what the linear model is fitted on."""
+def _kernel_shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
+    """float64 [rows, features]: the inputs of the linear model."""
     found = np.empty((len(rows.lengths), module.architecture.features))
     order = np.argsort(rows.lengths, kind="stable")
     size = max(1, _BATCH_NUMBERS // max(1, int(rows.lengths.max())))
     with torch.inference_mode():
         for start in range(0, len(order), size):
             places = order[start : start + size]
-            found[places] = module.shares(*batch_of(rows, places, module.architecture, torch.device("cpu"))).numpy()
+            found[places] = module.shares(*make_batch(rows, places, module.architecture, torch.device("cpu"))).numpy()
     return found
 
 
@@ -208,7 +210,7 @@ class Ridge:
 
     Attributes:
         weights: float64 [kernels, classes].
-        mean: float64 [kernels], the shares of which the scores are `bias`.
+        mean: float64 [kernels], the mean shares; the scores of these are `bias`.
         bias: float64 [classes].
         unseen: float64 [rows, classes], the scores of each row by a model that did not see it.
         strength: how strong the ridge is.
@@ -221,22 +223,22 @@ class Ridge:
     strength: float
 
 
-def ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, groups: Rows) -> Ridge:
-    """Ridge regression on 1 for the class of a row and -1 for every other, as strong as parts of the rows say.
+def fit_ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, groups: Rows) -> Ridge:
+    """Fit a ridge regression on 1 for the class of a row and -1 for all others; cross-validation chooses its strength.
 
     Args:
         shares: float64 [rows, kernels].
         targets: int64 [rows].
         classes: how many there are.
         row_weights: float64 [rows], what each row weighs.
-        groups: int64 [rows]: rows of one group are of one part.
+        groups: int64 [rows]: rows of one group are in the same fold.
     """
     wanted = np.where(targets[:, None] == np.arange(classes), 1.0, -1.0)
     mean, wanted_mean = (np.average(values, axis=0, weights=row_weights) for values in (shares, wanted))
     deviation = np.maximum(shares.std(axis=0), _LEAST_DEVIATION)
     root = np.sqrt(row_weights)[:, None]
     x, y = root * (shares - mean) / deviation, root * (wanted - wanted_mean)
-    # x = z @ directions.T, and the columns of z are orthogonal: by the smaller of both matrices of products.
+    # x = z @ directions.T with orthogonal columns of z, computed from the smaller of x @ x.T and x.T @ x.
     wide = x.shape[0] <= x.shape[1]
     squares, vectors = eigh(x @ x.T if wide else x.T @ x)
     kept = squares > 1e-9 * max(squares[-1], 1e-300)

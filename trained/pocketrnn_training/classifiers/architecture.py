@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.errors import InputError
 from pocketrnn_training.classifiers import unpacked
 from pocketrnn_training.classifiers.kernels import KernelArchitecture, KernelClassifier
-from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier, LinearScores, check_tables
+from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier, LinearScores, check_table_sizes
 from pocketrnn_training.settings.every_run import CELLS, NO_POOLING, POOLINGS, QRNN
 
 __all__ = [
@@ -25,16 +25,16 @@ __all__ = [
     "RecurrentClassifier",
     "SequenceArchitecture",
     "SequenceClassifier",
-    "classifier_of",
+    "append_previous_step",
+    "build_classifier",
     "is_recurrent_weight",
     "labels_tokens",
-    "with_step_before",
 ]
 
 # Far more than a recurrent classifier needs, and small enough that a larger value gives an error and not a crash.
 _LARGEST_DIM: Final = 65_536
 _MOST_LAYERS: Final = 64
-# All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
+# All steps of a text lose the same dimensions of the embeddings, so that they bear less dropout than a state.
 _OF_EMBEDDINGS: Final = 0.6
 
 
@@ -45,16 +45,16 @@ class Architecture:
     Attributes:
         cell: a name in `settings.CELLS`: Elman RNN with tanh or relu, LSTM, or GRU, as PyTorch defines them; or `qrnn`,
             a GRU whose recurrent weights and biases are zero and stay so, and whose first layer is given the step
-            before beside each step (`with_step_before`). It is the quasi-recurrent layer of Bradbury et al. 2016.
+            before beside each step (`append_previous_step`). It is the quasi-recurrent layer of Bradbury et al. 2016.
         vocabulary_size: the rows of the embedding.
         embedding_dim: the size of the embedding of a token.
         hidden_dim: the size of the state of one layer in one direction.
         layers: the number of stacked recurrent layers.
         bidirectional: read the text in both directions.
-        dropout: the share of values set to zero while training: of the pooled state and between layers; of the
-            embeddings, three fifths of this share. The same ones at all steps of a text (Gal and Ghahramani 2016).
+        dropout: the share of values set to zero while training: in the pooled state and between layers; in the
+            embeddings, three fifths of this share. All steps of a text lose the same ones (Gal and Ghahramani 2016).
         pooling: a name in `settings.POOLINGS`: how the states of the last layer become the input of the linear layer;
-            or `none`, where the linear layer is given each state and each token has a label.
+            or `none`, where each token has a label and the linear layer is applied to each state.
         packed: read each row by its length, so that padding is never read. Without it padding is read like text, and
             an answer depends on how much padding the row has in its batch.
         classes: the number of logits.
@@ -89,11 +89,12 @@ class Architecture:
     joints: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, "vocabulary_size", "embedding_dim")
-        check_tables(self.pairs, self.joints)
+        _check_layers(self, "vocabulary_size", "embedding_dim")
+        check_table_sizes(self.pairs, self.joints)
         if labels_tokens(self) and (self.pairs or not self.packed):
             raise InputError(
-                "The classifier labels tokens, and is padded or has a linear part.", "Use one that is packed, alone."
+                "The classifier labels tokens, and is padded or has a linear part.",
+                "Use a packed one without a linear part.",
             )
         if self.pairs and not self.packed:
             raise InputError(
@@ -107,12 +108,12 @@ class Architecture:
 
     @property
     def linear_part_alone(self) -> LinearArchitecture:
-        """The linear part as a classifier."""
+        """The architecture of the linear part alone."""
         return LinearArchitecture(self.vocabulary_size, self.classes, self.padding_id, self.pairs, self.joints)
 
     @property
     def input_dim(self) -> int:
-        """How many numbers the recurrent layers are given of a step; a `qrnn` is given two steps."""
+        """The size of a step that the recurrent layers read; a `qrnn` reads two steps."""
         return self.embedding_dim
 
     @property
@@ -128,11 +129,11 @@ class Architecture:
     @property
     def said(self) -> str:
         """The layers, in words for a report."""
-        return _said(self)
+        return _describe_layers(self)
 
     @property
     def without_linear_part(self) -> Architecture:
-        """The recurrent classifier alone."""
+        """The architecture of the recurrent classifier alone."""
         return replace(self, pairs=0, joints=0)
 
 
@@ -144,10 +145,10 @@ class SequenceArchitecture:
 
     Attributes:
         channels: how many numbers a step has.
-        convolution: how many steps a filter of the convolution before the recurrent layers sees, an odd number; 0 for
+        convolution: the kernel size of the convolution before the recurrent layers, an odd number; 0 for
             no convolution.
-        stride: how many steps the next place of the filters is further on, so that the recurrent layers read fewer.
-        filters: how many there are.
+        stride: the stride of the convolution: above 1, the recurrent layers read fewer steps.
+        filters: the number of filters.
         cell, hidden_dim, layers, bidirectional, pooling, classes: as `Architecture`.
         dropout: the share of values set to zero while training, of the pooled state and between layers.
 
@@ -162,7 +163,7 @@ class SequenceArchitecture:
         32
     """
 
-    # The value that fills the rows of a batch; and whether each is read by its length.
+    # The value that pads the rows of a batch; and whether each row is read by its length.
     padding: ClassVar[float] = 0.0
     packed: ClassVar[bool] = True
 
@@ -179,7 +180,7 @@ class SequenceArchitecture:
     classes: int
 
     def __post_init__(self) -> None:
-        _check(self, "channels", "stride", "filters")
+        _check_layers(self, "channels", "stride", "filters")
         if self.convolution != 0 and (self.convolution < 1 or self.convolution % 2 == 0):
             raise InputError(
                 f"convolution is {self.convolution}.", "Use an odd number of steps, such as 9, or 0 for none."
@@ -193,7 +194,7 @@ class SequenceArchitecture:
 
     @property
     def input_dim(self) -> int:
-        """How many numbers the recurrent layers are given of a step; a `qrnn` is given two steps."""
+        """The size of a step that the recurrent layers read; a `qrnn` reads two steps."""
         return self.filters if self.convolution else self.channels
 
     @property
@@ -207,7 +208,7 @@ class SequenceArchitecture:
     @property
     def said(self) -> str:
         """The layers, in words for a report."""
-        return _said(self)
+        return _describe_layers(self)
 
 
 AnyArchitecture = Architecture | LinearArchitecture | SequenceArchitecture | KernelArchitecture
@@ -216,7 +217,7 @@ AnyArchitecture = Architecture | LinearArchitecture | SequenceArchitecture | Ker
 _RecurrentArchitecture = Architecture | SequenceArchitecture
 
 
-def _said(a: _RecurrentArchitecture) -> str:
+def _describe_layers(a: _RecurrentArchitecture) -> str:
     ways = "both directions" if a.bidirectional else "one direction"
     pooling = "a label for each token" if a.pooling == NO_POOLING else f"{a.pooling} pooling"
     layers = f"{a.layers} x ({a.input_dim} -> {a.hidden_dim}), {pooling}"
@@ -233,8 +234,8 @@ def labels_tokens(architecture: AnyArchitecture) -> bool:
     return isinstance(architecture, Architecture) and architecture.pooling == NO_POOLING
 
 
-def _check(a: _RecurrentArchitecture, *of_input: str) -> None:
-    """Refuse what the recurrent layers and the last one cannot be; `of_input` names the sizes before them."""
+def _check_layers(a: _RecurrentArchitecture, *of_input: str) -> None:
+    """Check the sizes of the recurrent layers and the last layer; `of_input` names the sizes of the layers before."""
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
     if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):
@@ -253,11 +254,11 @@ def _check(a: _RecurrentArchitecture, *of_input: str) -> None:
         raise InputError(f"dropout is {a.dropout}.", "Use a share from 0 up to, but not including, 1.")
 
 
-class _Reading(nn.Module):
-    """Recurrent layers, pooling, a linear layer: what classifiers of texts and of numbers have in common."""
+class _RecurrentBase(nn.Module):
+    """Recurrent layers, pooling and a linear layer: the base of the classifiers of texts and of numbers."""
 
     def _add_layers(self, architecture: _RecurrentArchitecture) -> None:
-        """Draw the weights of these layers; what stands before them is drawn and named by the subclass."""
+        """Make these layers with random weights; the subclass makes the layers before them."""
         self.rnn = _recurrent_layers(architecture)
         self.dropout = nn.Dropout(architecture.dropout)
         self.fc = nn.Linear(architecture.hidden_dim * (2 if architecture.bidirectional else 1), architecture.classes)
@@ -268,12 +269,12 @@ class _Reading(nn.Module):
         """The logits [batch, classes] of steps [batch, sequence, input_dim]; without pooling, [batch, sequence,
         classes]."""
         if self._joins_steps:
-            steps = with_step_before(steps)
+            steps = append_previous_step(steps)
         if lengths is None:
             outputs, state = self.rnn(steps)
             pooled = self._pool(outputs, state, None)
         elif self.training and not steps.is_cuda:
-            outputs, state = unpacked.read(self.rnn, steps, lengths)
+            outputs, state = unpacked.run_layers(self.rnn, steps, lengths)
             pooled = self._pool(outputs, state, lengths)
         else:
             packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
@@ -298,7 +299,7 @@ class _Reading(nn.Module):
         return outputs.amax(dim=1)
 
 
-class RecurrentClassifier(_Reading):
+class RecurrentClassifier(_RecurrentBase):
     """Embedding, recurrent layers, pooling, a linear layer; and a linear part, if there is one, beside all of it.
 
     Pooling `last` takes the final hidden state of the last layer (of both directions, if there are two); `mean` and
@@ -361,11 +362,11 @@ class RecurrentClassifier(_Reading):
         return logits + scores
 
 
-class SequenceClassifier(_Reading):
-    """A convolution, if there is one, then recurrent layers, pooling, a linear layer; for sequences of numbers.
+class SequenceClassifier(_RecurrentBase):
+    """An optional convolution, then recurrent layers, pooling and a linear layer; for sequences of numbers.
 
     Pooling and packing are as in `RecurrentClassifier`. The convolution reads zeros before the first step of a row and
-    after its last, whatever fills its batch there.
+    after its last, whatever the padding holds.
 
     Example:
         >>> module = read_checkpoint(Path("motions.checkpoint")).module
@@ -409,11 +410,11 @@ class SequenceClassifier(_Reading):
 AnyClassifier = RecurrentClassifier | LinearClassifier | SequenceClassifier | KernelClassifier
 
 
-def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
-    """A module of this shape, with weights from torch's global generator.
+def build_classifier(architecture: AnyArchitecture) -> AnyClassifier:
+    """Build a module of this architecture, with random weights from torch's global generator.
 
     Example:
-        >>> type(classifier_of(read_checkpoint(Path("reviews.checkpoint")).architecture)).__name__
+        >>> type(build_classifier(read_checkpoint(Path("reviews.checkpoint")).architecture)).__name__
         'RecurrentClassifier'
     """
     if isinstance(architecture, KernelArchitecture):
@@ -425,11 +426,11 @@ def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
     return RecurrentClassifier(architecture)
 
 
-def with_step_before(steps: Tensor) -> Tensor:
-    """Each step with the step before it, zeros before the first one: [batch, sequence, n] -> [batch, sequence, 2 * n].
+def append_previous_step(steps: Tensor) -> Tensor:
+    """Append to each step the step before it, zeros for the first: [batch, sequence, n] -> [batch, sequence, 2 * n].
 
     Example:
-        >>> with_step_before(torch.tensor([[[1.0], [2.0]]])).tolist()
+        >>> append_previous_step(torch.tensor([[[1.0], [2.0]]])).tolist()
         [[[1.0, 0.0], [2.0, 1.0]]]
     """
     return torch.cat([steps, pad(steps, (0, 0, 1, 0))[:, :-1]], 2)
@@ -445,7 +446,7 @@ def is_recurrent_weight(name: str) -> bool:
     return "_hh_" in name
 
 
-# torch's layer of each cell.
+# The torch module of each cell.
 _LAYERS: Final[Mapping[str, Callable[..., nn.RNNBase]]] = {
     "rnn_tanh": partial(nn.RNN, nonlinearity="tanh"),
     "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
@@ -466,12 +467,12 @@ def _recurrent_layers(a: _RecurrentArchitecture) -> nn.RNNBase:
         bidirectional=a.bidirectional,
     )
     if a.cell == QRNN:
-        _forget_recurrence(rnn)
+        _freeze_recurrent_weights(rnn)
     return rnn
 
 
-def _forget_recurrence(rnn: nn.RNNBase) -> None:
-    """Set the recurrent weights to zero, and let no optimizer change them."""
+def _freeze_recurrent_weights(rnn: nn.RNNBase) -> None:
+    """Set the recurrent weights to zero and freeze them."""
     with torch.no_grad():
         for name, weight in rnn.named_parameters():
             if is_recurrent_weight(name):

@@ -19,21 +19,21 @@ from safetensors import torch as safetensors
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest
-from pocketrnn.bundle.folder import written_whole
-from pocketrnn.bundle.json_schema import first_fault, parsed
+from pocketrnn.bundle.folder import write_whole_folder
+from pocketrnn.bundle.json_schema import first_fault, parse_document
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
-from pocketrnn.text.subwords import check_fit
+from pocketrnn.text.subwords import check_vocabulary_fit
 from pocketrnn_training.classifiers.architecture import (
     AnyArchitecture,
     AnyClassifier,
     Architecture,
     SequenceArchitecture,
-    classifier_of,
+    build_classifier,
     is_recurrent_weight,
 )
-from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, content
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_member
 from pocketrnn_training.classifiers.kernels import KernelArchitecture
 from pocketrnn_training.classifiers.linear import CODES_OF_JOINTS, SIZES, LinearArchitecture
 from pocketrnn_training.settings.every_run import QRNN
@@ -48,18 +48,18 @@ __all__ = [
     "Checkpoint",
     "json_schema",
     "read",
-    "rules_documents",
+    "rules_member",
     "write",
     "write_files",
 ]
 
-# The values of `data` for examples that are nobody's texts.
+# The values of `data` for examples that are not taken from the user's rows.
 MADE_EXAMPLES: Final = "made of words of the vocabulary"
 MADE_SIGNALS: Final = "made signals"
 
 # The member of `data` that is the number of rows of the final fit.
 FITTED_ROWS: Final = "fitted_rows"
-# The member of `data` that says that the validation rows are all rows, in folds.
+# The member of `data` that is true where all rows are validation rows, by folds.
 BY_FOLDS: Final = "by_folds"
 
 FORMAT: Final = "pocketrnn-checkpoint"
@@ -85,9 +85,9 @@ class Checkpoint:
         examples: up to 32 texts of the validation rows; or up to 8 sequences of numbers, as lists of rows, in which
             None is a missing sample.
         training: the settings of the training run.
-        activation: what makes probabilities of logits: `softmax`, of which one label is right; `sigmoid`, where a text
-            can have any number of them.
-        thresholds: for each label the probability from which it is given, or None where none are kept.
+        activation: turns logits into probabilities: `softmax`, where one label is right; `sigmoid`, where a text
+            can have any number of labels.
+        thresholds: for each label the lowest probability at which it is given, or None without thresholds.
 
     Raises:
         CheckpointError: the parts do not fit each other.
@@ -138,7 +138,7 @@ class Checkpoint:
 
     @property
     def measured_by_folds(self) -> bool:
-        """Whether its validation rows are all rows, each answered by a classifier of other folds.
+        """Whether all rows are validation rows, each classified by a model that was fitted on other folds.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).measured_by_folds
@@ -148,7 +148,7 @@ class Checkpoint:
 
     @property
     def is_linear(self) -> bool:
-        """Whether it is a linear model alone: its folds chose no recurrent part beside it.
+        """Whether the classifier is a linear model alone, without a recurrent part.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).is_linear
@@ -162,10 +162,10 @@ class Checkpoint:
                 f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.",
                 "Give one for each label.",
             )
-        _check_fit(self.architecture, self.rules, self.labels, self.vocabulary)
+        _check_parts(self.architecture, self.rules, self.labels, self.vocabulary)
 
 
-def _check_fit(
+def _check_parts(
     architecture: AnyArchitecture,
     rules: AnyTextRules | NumberInput,
     labels: tuple[str, ...],
@@ -199,7 +199,7 @@ def _check_fit(
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of config.json, versions 1 to 5."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
-    return schema | {"$defs": schema["$defs"] | manifest.json_schema()["$defs"]}
+    return schema | {"$defs": schema["$defs"] | manifest.load_manifest_schema()["$defs"]}
 
 
 def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
@@ -217,7 +217,7 @@ def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
     Example:
         >>> write_checkpoint(read_checkpoint(Path("reviews.checkpoint")), Path("copy.checkpoint"))
     """
-    with written_whole(folder, force=force, made_by=CONFIG_JSON) as work:
+    with write_whole_folder(folder, force=force, made_by=CONFIG_JSON) as work:
         write_files(checkpoint, work)
 
 
@@ -239,7 +239,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
             for name, value in asdict(checkpoint.architecture).items()
             if value or name not in _MISSING_IF_0
         },
-        **rules_documents(checkpoint.rules),
+        **rules_member(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
         "data": dict(checkpoint.data),
         "training": dict(checkpoint.training),
@@ -249,7 +249,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     if fault := first_fault(document, json_schema()):
         raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Correct it and write it again.")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.module.state_dict().items()}
-    if fault := _weights_fault(state, checkpoint.architecture):
+    if fault := _find_weights_fault(state, checkpoint.architecture):
         raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Train again, with a lower learning rate.")
     # One member a line, ASCII only: half a surrogate pair in a text has no UTF-8 form, but has a JSON escape.
     lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items())
@@ -257,11 +257,11 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     (folder / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
 
 
-def rules_documents(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
+def rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
     """The rules as a member of config.json.
 
     Example:
-        >>> list(rules_documents(NumberInput(("x",))))
+        >>> list(rules_member(NumberInput(("x",))))
         ['numbers']
     """
     return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": rules_document(rules)}
@@ -280,8 +280,8 @@ def read(folder: Path) -> Checkpoint:
         False
     """
     path = folder / CONFIG_JSON
-    document = parsed(
-        content(folder, path.name),
+    document = parse_document(
+        read_member(folder, path.name),
         path,
         form=FORMAT,
         version=VERSION,
@@ -296,10 +296,10 @@ def read(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is not valid: it is for numbers, and for texts too.", MAKE_AGAIN)
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
-        architecture, rules = _shape_and_rules(document)
-        _check_fit(architecture, rules, labels, vocabulary)
+        architecture, rules = _read_architecture_and_rules(document)
+        _check_parts(architecture, rules, labels, vocabulary)
         if not isinstance(rules, TextRules | NumberInput):
-            check_fit(rules, vocabulary)
+            check_vocabulary_fit(rules, vocabulary)
     except PocketRNNError as error:
         raise CheckpointError(f"{path} contradicts itself: {error.problem}", MAKE_AGAIN) from None
     return Checkpoint(
@@ -308,7 +308,7 @@ def read(folder: Path) -> Checkpoint:
         rules=rules,
         labels=labels,
         vocabulary=vocabulary,
-        module=_module(architecture, folder),
+        module=_load_module(architecture, folder),
         metrics=document["metrics"],
         data=document["data"],
         examples=tuple(document["examples"]),
@@ -318,8 +318,8 @@ def read(folder: Path) -> Checkpoint:
     )
 
 
-def _shape_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
-    members = _whole_numbers(document["architecture"], "dropout")
+def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
+    members = _as_integers(document["architecture"], "dropout")
     if "numbers" in document:
         kind = KernelArchitecture if "dilations" in members else SequenceArchitecture
         return kind(**members), NumberInput.of(document["numbers"])
@@ -327,31 +327,31 @@ def _shape_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyText
     return of_text(**members), rules_of(document["text"])
 
 
-def _whole_numbers(members: dict[str, Any], *but: str) -> dict[str, Any]:
+def _as_integers(members: dict[str, Any], *but: str) -> dict[str, Any]:
     # JSON Schema counts 1.0 as an integer; a size does not.
     return {n: int(v) if isinstance(v, float) and n not in but else v for n, v in members.items()}
 
 
-def _module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
+def _load_module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
     path = folder / WEIGHTS
     try:
-        state = safetensors.load(content(folder, path.name))
+        state = safetensors.load(read_member(folder, path.name))
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.", MAKE_AGAIN) from None
-    if fault := _weights_fault(state, architecture):
+    if fault := _find_weights_fault(state, architecture):
         raise CheckpointError(f"{path} does not fit {CONFIG_JSON}: {fault}.", MAKE_AGAIN)
-    module = _without_weights(architecture)
+    module = _build_without_weights(architecture)
     module.load_state_dict(state, assign=True)
     return module.eval()
 
 
-def _without_weights(architecture: AnyArchitecture) -> AnyClassifier:
+def _build_without_weights(architecture: AnyArchitecture) -> AnyClassifier:
     # On the meta device no memory is taken and nothing is drawn from the global generator.
     with torch.device("meta"):
-        return classifier_of(architecture)
+        return build_classifier(architecture)
 
 
-def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitecture) -> str | None:
+def _find_weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitecture) -> str | None:
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
     pairs, joints = (a.pairs, a.joints) if isinstance(a, Architecture | LinearArchitecture) else (0, 0)
@@ -364,7 +364,7 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
         layers, largest = a.layers, max(before, pairs, joints, a.input_dim, a.hidden_dim, a.classes)
     if layers > len(state) or largest > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
-    expected = _without_weights(architecture).state_dict()
+    expected = _build_without_weights(architecture).state_dict()
     for name, tensor in expected.items():
         if name not in state:
             return f"the tensor {name} is missing"

@@ -1,32 +1,32 @@
-"""The folder of a checkpoint as files: what it holds, and whether one may be written. Does not need PyTorch."""
+"""The files in the folder of a checkpoint, and whether a checkpoint may be written there. Does not need PyTorch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.folder import check_free, put_back
+from pocketrnn.bundle.folder import check_folder_free, repair_interrupted_write
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
-from pocketrnn.errors import CheckpointError, InputError, OutputError, reason
+from pocketrnn.errors import CheckpointError, InputError, OutputError, error_reason
 
-__all__ = ["CONFIG_JSON", "MAKE_AGAIN", "RESUME", "WEIGHTS", "check_output", "content", "is_unfinished"]
+__all__ = ["CONFIG_JSON", "MAKE_AGAIN", "RESUME", "WEIGHTS", "check_output", "is_unfinished", "read_member"]
 
 CONFIG_JSON: Final = "config.json"
 WEIGHTS: Final = "weights.safetensors"
-# Until the run is over: the state to resume from.
+# The state to resume from, which is there until the run is over.
 RESUME: Final = "resume.safetensors"
 
 MAKE_AGAIN: Final = "Copy the checkpoint again from where it was made, or train again."
 
 
-def content(folder: Path, name: str) -> bytes:
-    """A file of a checkpoint's folder.
+def read_member(folder: Path, name: str) -> bytes:
+    """Read a file of a checkpoint's folder.
 
     Raises:
         CheckpointError: the file or the folder is missing or cannot be read.
 
     Example:
-        >>> content(Path("reviews.checkpoint"), CONFIG_JSON)[:1]
+        >>> read_member(Path("reviews.checkpoint"), CONFIG_JSON)[:1]
         b'{'
     """
     path = folder / name
@@ -45,12 +45,14 @@ def content(folder: Path, name: str) -> bytes:
         problem = f"{folder} holds no {path.name}" if folder.is_dir() else f"{folder} is not a folder"
         raise CheckpointError(f"{problem}.", "Give the folder that `pocketrnn train` wrote.") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
+        raise CheckpointError(
+            f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights."
+        ) from None
 
 
 def is_unfinished(folder: Path) -> bool:
     """Whether the folder holds an interrupted run."""
-    put_back(folder)
+    repair_interrupted_write(folder)
     return (folder / RESUME).is_file()
 
 
@@ -77,7 +79,7 @@ def check_output(folder: Path, *, force: bool, resume: bool) -> None:
             )
         return
     try:
-        check_free(folder, force=force, made_by=CONFIG_JSON)
+        check_folder_free(folder, force=force, made_by=CONFIG_JSON)
     except OutputError:
         if not force and folder.is_dir() and is_unfinished(folder):
             raise OutputError(

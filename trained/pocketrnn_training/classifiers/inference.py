@@ -18,19 +18,19 @@ from pocketrnn_training.rows.batches import EncodedRows, EncodedSequences, Encod
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["batch_of", "encoded_rows", "logits_of"]
+__all__ = ["compute_logits", "encode_rows", "make_batch"]
 
 _PACKED_BATCH: Final = 256
 
 
-def encoded_rows(inputs: Iterable[Any], rules: AnyTextRules | NumberInput, vocabulary: tuple[str, ...]) -> EncodedRows:
-    """Texts as ids, or sequences of numbers at the module's scale, as the rules say."""
+def encode_rows(inputs: Iterable[Any], rules: AnyTextRules | NumberInput, vocabulary: tuple[str, ...]) -> EncodedRows:
+    """Encode texts as ids, or bring sequences of numbers to the module's scale, as the rules say."""
     if isinstance(rules, NumberInput):
         return EncodedSequences.of(inputs, rules)
     return EncodedTexts.of(inputs, TextEncoder(rules, vocabulary))
 
 
-def batch_of(
+def make_batch(
     encoded: EncodedRows, rows: npt.NDArray[np.int64], architecture: AnyArchitecture, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """One batch of rows on `device`: tokens or samples (`EncodedRows.batch`), lengths int64 [batch]."""
@@ -38,12 +38,14 @@ def batch_of(
     return torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
 
 
-def logits_of(module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabric: Fabric | None = None) -> Tensor:
-    """The logits of every row, in the order of the rows, without gradients and in evaluation mode.
+def compute_logits(
+    module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabric: Fabric | None = None
+) -> Tensor:
+    """Compute the logits of every row, in the order of the rows, without gradients and in evaluation mode.
 
-    A packed classifier reads rows of similar length together, which changes no answer. One that is not packed is run
-    as it was trained: batches of `batch_size` rows, in the order of the rows, each padded to its longest. This shows
-    what padding does to its answers.
+    A packed classifier reads rows of similar length together, which changes no answer. A padded one is run
+    as it was trained: batches of `batch_size` rows, in the order of the rows, each padded to its longest row. This
+    shows how padding changes its answers.
 
     Args:
         module: the classifier; left in evaluation mode.
@@ -53,7 +55,7 @@ def logits_of(module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabr
             the result.
 
     Returns:
-        float32 [rows, classes], on the CPU; of a classifier that labels tokens, [tokens of all rows, classes].
+        float32 [rows, classes], on the CPU; [tokens of all rows, classes] where the classifier labels tokens.
     """
     lengths = encoded.lengths
     packed = module.architecture.packed
@@ -68,7 +70,7 @@ def logits_of(module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabr
     logits = torch.zeros(int(lengths.sum()) if of_tokens else len(lengths), module.architecture.classes)
     with torch.inference_mode():
         for rows in batches if fabric is None else batches[fabric.global_rank :: fabric.world_size]:
-            inputs, row_lengths = batch_of(encoded, rows, module.architecture, device)
+            inputs, row_lengths = make_batch(encoded, rows, module.architecture, device)
             answers = (module(inputs, row_lengths) if packed else module(inputs)).cpu()
             if of_tokens:
                 steps = np.arange(answers.size(1))

@@ -1,12 +1,12 @@
-"""A classifier of sequences of numbers that is not recurrent: the shares of steps at which random kernels respond.
+"""A classifier of sequences of numbers without recurrence: the shares of steps at which random kernels respond.
 
 Dempster, Schmidt and Webb, "MiniRocket: a very fast (almost) deterministic transform for time series classification",
 2021, https://arxiv.org/abs/2012.08791: convolutions by kernels of nine steps, of which three weigh 2 and six -1; for
 each the share of steps at which it is above a threshold; a linear model. Here a kernel counts a step by a ramp around
 its threshold and not by a comparison, so that rounding moves an answer by as little as anywhere else.
 
-Where rows differ in size, each is divided by its own deviation first. Its deviation and its mean, which that loses, are
-told beside the shares, by ramps too.
+Where rows differ in size, each is divided by its own deviation first. This loses its deviation and its mean, which are
+features beside the shares, by ramps too.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ __all__ = [
     "SIZE_RAMPS",
     "KernelArchitecture",
     "KernelClassifier",
-    "at_own_scale",
     "kernel_dilations",
+    "scale_by_deviation",
 ]
 
-# The kernels of one dilation and one sum of channels: few, so that a microcontroller can hold what they make of a row.
+# The kernels of one dilation and one sum of channels: few, so that a microcontroller can hold their responses to a row.
 BANK: Final = 42
 KERNEL_STEPS: Final = 9
-# The ramps of the deviation of a channel, and of its mean.
+# The number of ramps for the deviation of a channel, and for its mean.
 SIZE_RAMPS: Final = 8
-# The deviation of all rows is about 1. Nothing is blown up by more than the inverse of this.
+# The deviation of all rows is about 1. A row is scaled up at most by the inverse of this.
 _LEAST_SIZE: Final = 1e-3
 _LARGEST_DIM: Final = 65_536
 # How many dilations there are at most; the largest lets a kernel span a row of the median length.
@@ -48,7 +48,7 @@ class KernelArchitecture:
 
     Attributes:
         channels: how many numbers a step has.
-        dilations: of each bank of `BANK` kernels, how many steps lie between two weights of a kernel, and one more.
+        dilations: the dilation of each bank of `BANK` kernels, in steps, as of `nn.Conv1d`.
         classes: the number of logits.
         own_scale: each row is divided by its own deviation.
 
@@ -60,7 +60,7 @@ class KernelArchitecture:
         84
     """
 
-    # The value that fills the rows of a batch; and whether each is read by its length.
+    # The value that pads the rows of a batch; and whether each row is read by its length.
     padding: ClassVar[float] = 0.0
     packed: ClassVar[bool] = True
 
@@ -88,7 +88,7 @@ class KernelArchitecture:
 
     @property
     def features(self) -> int:
-        """How many numbers of a row the linear layer is given."""
+        """The number of input features of the linear layer."""
         return self.kernels + (2 * SIZE_RAMPS * self.channels if self.own_scale else 0)
 
     @property
@@ -108,10 +108,10 @@ class KernelArchitecture:
 
 
 class KernelClassifier(nn.Module):
-    """Random kernels, how much of the steps each responds to, a linear layer.
+    """Random kernels, the share of steps to which each responds, and a linear layer.
 
-    Where there are several channels, each bank reads a sum of some of them. The weights are those of a fit
-    (`pocketrnn_training.candidates.kernel_fit`): nothing here is learnt step by step.
+    Where there are several channels, each bank reads a sum of some of them. The weights are fitted in closed form
+    (`pocketrnn_training.candidates.kernel_fit`), not by gradient steps.
 
     Example:
         >>> module = read_checkpoint(Path("motions.checkpoint")).module
@@ -130,7 +130,7 @@ class KernelClassifier(nn.Module):
         if a.own_scale:
             self.size_rates = nn.Parameter(torch.ones(SIZE_RAMPS, 2 * a.channels))
             self.size_offsets = nn.Parameter(torch.zeros(SIZE_RAMPS, 2 * a.channels))
-        # The mean of each on the training rows: the sums of the linear layer stay small, and are rounded less.
+        # The mean of each feature on the training rows: the sums of the linear layer stay small, and round less.
         self.means = nn.Parameter(torch.zeros(a.features))
         self.fc = nn.Linear(a.features, a.classes)
 
@@ -152,14 +152,14 @@ class KernelClassifier(nn.Module):
         return logits
 
     def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """float32 [batch, features], from 0 to 1: the share of the steps at which each kernel responds; and, where each
-        row has its own scale, the ramps of its deviations and means."""
+        """float32 [batch, features], from 0 to 1: the share of the steps at which each kernel responds; and, with
+        `own_scale`, the ramps of the row's deviations and means."""
         steps = torch.arange(samples.size(1), device=samples.device)
         after = (steps >= lengths.unsqueeze(1)).unsqueeze(1)
         read = samples.transpose(1, 2).masked_fill(after, 0.0)
         sizes: list[Tensor] = []
         if self.size_rates is not None:
-            read, size = at_own_scale(read, after, lengths)
+            read, size = scale_by_deviation(read, after, lengths)
             sizes.append((size.unsqueeze(1) * self.size_rates + self.size_offsets).clamp(0.0, 1.0).flatten(1))
         if self.sums is not None:
             read = self.sums(read)
@@ -170,8 +170,8 @@ class KernelClassifier(nn.Module):
         return torch.cat(found + sizes, dim=1)
 
 
-def at_own_scale(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows divided by their own deviations, without their means; and both.
+def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Standardize each row; also return the deviations and the means.
 
     Args:
         read: float32 [batch, channels, time].
@@ -184,11 +184,11 @@ def at_own_scale(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Tensor, 
 
     Example:
         >>> read, after = torch.tensor([[[1.0, 3.0]]]), torch.zeros(1, 1, 2, dtype=torch.bool)
-        >>> [found.round(decimals=2).tolist() for found in at_own_scale(read, after, torch.tensor([2]))]
+        >>> [found.round(decimals=2).tolist() for found in scale_by_deviation(read, after, torch.tensor([2]))]
         [[[[-1.0, 1.0]]], [[1.0, 2.0]]]
     """
     count = lengths.view(-1, 1, 1)
-    # From the first step on: a row that never changes is 0 then, and not the rounding of its mean.
+    # Relative to the first step: a row that never changes then gives exactly 0, not the rounding error of its mean.
     first = read[:, :, :1]
     moved = (read - first).masked_fill(after, 0.0)
     mean = moved.sum(dim=2, keepdim=True) / count
@@ -198,7 +198,7 @@ def at_own_scale(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Tensor, 
 
 
 def kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
-    """The dilation of each bank, for rows of about so many steps: from 1, by equal factors.
+    """The dilation of each bank, for rows of about `steps` steps: from 1, by equal factors.
 
     Example:
         >>> kernel_dilations(4 * 42, steps=65)

@@ -19,18 +19,18 @@ __all__ = [
     "LinearArchitecture",
     "LinearClassifier",
     "LinearScores",
-    "check_tables",
+    "check_table_sizes",
 ]
 
-# The begin of the names of the linear part's weights.
+# The prefix of the names of the linear part's weights.
 LINEAR: Final = "linear."
 CODES_OF_JOINTS: Final = f"{LINEAR}codes_of_joints"
 SIZES: Final = f"{LINEAR}sizes"
 _MOST_PAIRS: Final = 1 << 24
 
 
-def check_tables(pairs: int, joints: int) -> None:
-    """Refuse numbers of rows that the tables of pairs and of joints cannot have; both may be 0."""
+def check_table_sizes(pairs: int, joints: int) -> None:
+    """Check the numbers of rows of the tables of pairs and of joints; both may be 0."""
     for name, rows in (("pairs", pairs), ("joints", joints)):
         if not 0 <= rows <= _MOST_PAIRS or rows == 1:
             raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
@@ -67,7 +67,7 @@ class LinearArchitecture:
     joints: int = 0
 
     def __post_init__(self) -> None:
-        check_tables(self.pairs, self.joints)
+        check_table_sizes(self.pairs, self.joints)
         if self.classes < 2:
             raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
         if not 0 <= self.padding_id < self.vocabulary_size:
@@ -89,16 +89,16 @@ class LinearArchitecture:
 
 
 class LinearScores(nn.Module):
-    """Scores of the tokens of a text and of neighbours in it, as `linear_part.LinearPart`.
+    """Sum the scores of the tokens of a text and of neighbouring tokens, as `linear_part.LinearPart` does.
 
     Attributes:
         words: float32 [vocabulary_size, classes].
         pairs: float32 [pairs, classes].
         joints: float32 [joints, classes]; None without such a table.
         bias: float32 [classes].
-        codes_of_joints: int64 [vocabulary_size, 2], what a token adds to the number of a joint, as the first token and
-            as the second.
-        sizes: float32 [vocabulary_size, 1], by the root of whose sum over the tokens the scores are divided.
+        codes_of_joints: int64 [vocabulary_size, 2], what a token adds to the row number of a joint, as the first
+            token and as the second.
+        sizes: float32 [vocabulary_size, 1]; the scores are divided by the root of their sum over the tokens.
     """
 
     codes: Tensor
@@ -117,7 +117,7 @@ class LinearScores(nn.Module):
             self.joints = nn.Parameter(torch.zeros(a.joints, a.classes))
             self.register_buffer("codes_of_joints", torch.zeros(a.vocabulary_size, 2, dtype=torch.int64))
         self.register_buffer("sizes", torch.ones(a.vocabulary_size, 1))
-        # They follow from the numbers of tokens and pairs.
+        # Not stored: the codes follow from the numbers of tokens and pairs.
         self.register_buffer("codes", torch.from_numpy(pair_codes(a.vocabulary_size, a.pairs)), persistent=False)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class LinearScores(nn.Module):
 
 
 class LinearClassifier(nn.Module):
-    """A linear part that is the whole classifier: its logits are the scores.
+    """A linear part that is the whole classifier: the scores are its logits.
 
     Example:
         >>> module = read_checkpoint(Path("linear.checkpoint")).module

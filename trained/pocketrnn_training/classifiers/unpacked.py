@@ -1,4 +1,4 @@
-"""The outputs and gradients of packed recurrent layers, computed without packing, which is faster on a CPU.
+"""Compute the outputs and gradients of packed recurrent layers without packing, which is faster on a CPU.
 
 torch computes a PackedSequence one step at a time. A padded LSTM is one call of oneDNN, and torch's own loops do less
 in each step of padded rows: an LSTM trains 3.7 times as many rows/s, a GRU 1.4 times (docs/training.md).
@@ -6,8 +6,8 @@ in each step of padded rows: an LSTM trains 3.7 times as many rows/s, a GRU 1.4 
 Forwards, padding comes after all real steps and cannot change them. Backwards, each row is reversed within its length
 first, so that its padding comes last there too.
 
-A GRU whose recurrent weights are frozen is a `qrnn`: they are zeros. All its products are made at once, and what is
-left for each step is a weighted sum of the state and what was read.
+A GRU whose recurrent weights are frozen is a `qrnn`: they are zeros. Its matrix products are computed at once for all
+steps, and each step is then only a weighted sum of the state and the new values.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout, linear, pad
 
-__all__ = ["read"]
+__all__ = ["run_layers"]
 
 
-def read(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The outputs of the last layer, as of `pad_packed_sequence`, and its final hidden states.
+def run_layers(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Run the layers; return the outputs of the last one, as `pad_packed_sequence` does, and its final hidden states.
 
     Args:
         rnn: layers with `batch_first` and biases, and without projections.
@@ -47,12 +47,12 @@ def read(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Te
             outputs = outputs * dropout(outputs.new_ones(len(outputs), 1, outputs.size(2)), rnn.dropout, rnn.training)
         weights = rnn.all_weights[layer * directions : (layer + 1) * directions]
         if rnn.mode == "GRU" and not rnn.weight_hh_l0.requires_grad:
-            read = [_quasi_recurrent(outputs, some, is_padding, backwards=i == 1) for i, some in enumerate(weights)]
+            read = [_run_quasi_recurrent(outputs, some, is_padding, backwards=i == 1) for i, some in enumerate(weights)]
         else:
-            read = [_one_direction(rnn, outputs, weights[0])]
+            read = [_run_direction(rnn, outputs, weights[0])]
             if rnn.bidirectional:
-                backwards = _one_direction(rnn, _reverse(outputs, reversed_steps), weights[1])
-                read.append(_reverse(backwards, reversed_steps))
+                backwards = _run_direction(rnn, _reverse_rows(outputs, reversed_steps), weights[1])
+                read.append(_reverse_rows(backwards, reversed_steps))
         outputs = torch.cat(read, dim=2) if rnn.bidirectional else read[0]
     states = [read[0].gather(1, last.unsqueeze(2).expand(-1, -1, rnn.hidden_size)).squeeze(1)]
     if rnn.bidirectional:
@@ -60,11 +60,11 @@ def read(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Te
     return outputs.masked_fill(is_padding, 0.0), torch.stack(states)
 
 
-def _reverse(values: Tensor, reversed_steps: Tensor) -> Tensor:
+def _reverse_rows(values: Tensor, reversed_steps: Tensor) -> Tensor:
     return values.gather(1, reversed_steps.expand(-1, -1, values.size(2)))
 
 
-def _one_direction(rnn: nn.RNNBase, values: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+def _run_direction(rnn: nn.RNNBase, values: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     weights: list[Tensor] = list(parameters)
     state = values.new_zeros(1, values.size(0), rnn.hidden_size)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
@@ -75,13 +75,13 @@ def _one_direction(rnn: nn.RNNBase, values: Tensor, parameters: Sequence[nn.Para
     return layer(values, state, weights, *choices)[0]
 
 
-def _quasi_recurrent(
+def _run_quasi_recurrent(
     values: Tensor, parameters: Sequence[nn.Parameter], is_padding: Tensor, *, backwards: bool
 ) -> Tensor:
-    """A direction of a GRU without recurrent weights: float32 [batch, sequence, n] -> [batch, sequence, hidden_dim].
+    """Run one direction of a GRU without recurrent weights: float32 [batch, sequence, n] -> [batch, sequence, hidden].
 
-    Its reset gate has nothing to act on. Backwards, the state is zero until the last step of a row, since what is read
-    of padding is zero: no row is reversed.
+    Its reset gate has nothing to act on. Backwards, padding gives zeros, so that the state is zero until the last step
+    of a row: rows need not be reversed.
     """
     weight, bias = (parameters[i][parameters[1].size(1) :] for i in (0, 2))
     keep, new = linear(values, weight, bias).chunk(2, dim=2)
@@ -95,8 +95,8 @@ def _quasi_recurrent(
 class _Scan(torch.autograd.Function):
     """state = new + keep * (state - new), step by step from a state of zeros; all are [batch, sequence, hidden_dim].
 
-    One `torch.lerp` a step differs from torch's GRU in the last digit. As `(state - new) * keep + new` it would be the
-    same bit for bit where the products are, and takes as long where batches are large.
+    One `torch.lerp` a step differs from torch's GRU in the last digit. `(state - new) * keep + new` would be equal
+    bit for bit where the products are, and takes as long where batches are large.
     """
 
     @staticmethod

@@ -20,17 +20,17 @@ __all__ = ["data_options"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _not_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+def _check_not_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     if value == "":
         raise click.BadParameter("it is empty.")
     return value
 
 
-def _names(value: str | None) -> tuple[str, ...] | None:
+def _split_names(value: str | None) -> tuple[str, ...] | None:
     return None if value is None else tuple(name.strip() for name in value.split(","))
 
 
-def _scales(value: str | None) -> tuple[float, ...] | None:
+def _parse_scales(value: str | None) -> tuple[float, ...] | None:
     try:
         return None if value is None else tuple(map(float, value.split(",")))
     except ValueError:
@@ -47,7 +47,7 @@ _OPTIONS: Final = (
         default=LABEL_SEPARATOR,
         show_default=True,
         metavar="TEXT",
-        callback=_not_empty,
+        callback=_check_not_empty,
         help="The separator of the labels of a text with several, where they are not a list: sad|long.",
     ),
     encoding_option(
@@ -57,7 +57,7 @@ _OPTIONS: Final = (
         "--outside",
         type=Text(),
         metavar="LABEL",
-        callback=_not_empty,
+        callback=_check_not_empty,
         help="Rows with this label are of none of the classes: a threshold is chosen with them, or measured.",
     ),
     click.option(
@@ -74,7 +74,7 @@ _OPTIONS: Final = (
         "--channels",
         type=Text(),
         metavar="NAMES",
-        callback=lambda _context, _option, value: _names(value),
+        callback=lambda _context, _option, value: _split_names(value),
         help="The rows are steps of sequences of numbers, and these columns hold their channels: ax,ay,az. For .ts and "
         ".npz files, these are the names of the channels.",
     ),
@@ -107,7 +107,7 @@ _OPTIONS: Final = (
 
 
 def data_options(command: _Command) -> _Command:
-    """Give the command these options as one argument `source`, a `DataSource`."""
+    """Add these options to a command, which receives them as one argument `source`, a `DataSource`."""
 
     @functools.wraps(command)
     def with_source(
@@ -136,8 +136,8 @@ def data_options(command: _Command) -> _Command:
         **others: Any,
     ) -> Any:
         numbers = SequenceOptions(
-            channels, sequence_column, missing, window, hop, rate, _scales(integer_scale), _names(units), time_column,
-            channels_first,
+            channels, sequence_column, missing, window, hop, rate, _parse_scales(integer_scale), _split_names(units),
+            time_column, channels_first,
         )  # fmt: skip
         context = click.get_current_context()
         given = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE)

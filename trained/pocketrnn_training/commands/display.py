@@ -7,34 +7,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from pocketrnn.commands.standard_streams import tell
-from pocketrnn.commands.terminal import one_line
-from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, figures_of, line_of
+from pocketrnn.commands.standard_streams import print_line
+from pocketrnn.commands.terminal import escape_line
+from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, event_line, training_figures
 
-__all__ = ["displayed"]
+__all__ = ["show_progress"]
 
 
 @contextmanager
-def displayed(*, quiet: bool = False, every: bool = False) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
-    """A function that shows the events of a run.
+def show_progress(*, quiet: bool = False, every: bool = False) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+    """Yield a function that shows the events of a run.
 
     Args:
-        quiet: show none.
-        every: show each, where there is no terminal; else few.
+        quiet: show no events.
+        every: show each event where there is no terminal; otherwise only few.
     """
     if quiet:
         yield lambda _: None
         return
     if not sys.stderr.isatty():
-        shown = partial(tell, err=True)
-        yield (lambda event: shown(line_of(event))) if every else FewLines(shown).event
+        shown = partial(print_line, err=True)
+        yield (lambda event: shown(event_line(event))) if every else FewLines(shown).show_event
         return
-    with _live_bar() as show:
+    with _show_live_bar() as show:
         yield show
 
 
 @contextmanager
-def _live_bar() -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+def _show_live_bar() -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -51,14 +51,14 @@ def _live_bar() -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
 
         def show(event: Progress | Epoch | Notice) -> None:
             if not isinstance(event, Progress):
-                bar.console.print(one_line(line_of(event)), highlight=False, markup=False)
+                bar.console.print(escape_line(event_line(event)), highlight=False, markup=False)
                 return
             bar.update(
                 task,
                 description=f"epoch {event.epoch}/{event.epochs}",
                 total=event.epochs * event.rows,
                 completed=(event.epoch - 1) * event.rows + event.row,
-                figures=figures_of(event),
+                figures=training_figures(event),
             )
 
         yield show

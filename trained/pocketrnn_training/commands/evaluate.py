@@ -12,9 +12,9 @@ import click
 
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.file_options import SECOND_TEXT
-from pocketrnn.commands.standard_streams import said_if_slow, tell
-from pocketrnn.commands.terminal import aligned, one_line
-from pocketrnn.errors import DataError, require
+from pocketrnn.commands.standard_streams import print_if_slow, print_line
+from pocketrnn.commands.terminal import align_columns, escape_line
+from pocketrnn.errors import DataError, require_module
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.rows.data_source import DataSource
 
@@ -77,39 +77,39 @@ def evaluate(classifier: str, source: DataSource, threads: int, second_text_colu
       pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
       pocketrnn evaluate words.checkpoint en-test.conllu
     """
-    # Mistakes that are seen without PyTorch are told at once; of two, that of the classifier's name comes first.
-    source = source.remembering(_remembered(classifier))
+    # Mistakes that need no PyTorch to be seen are reported at once, that of the classifier's name first.
+    source = source.with_remembered(_read_columns(classifier))
     # A packed file does not say before it is loaded whether its labels are of tokens.
     if Path(classifier).is_dir():
         source.check_files()
-    with said_if_slow("Loading PyTorch ..."):
+    with print_if_slow("Loading PyTorch ..."):
         for package in ("torch", "safetensors", "sklearn"):
-            require(package, "train")
-        from pocketrnn_training.loop.threads import limited
+            require_module(package, "train")
+        from pocketrnn_training.loop.threads import limit_threads
         from pocketrnn_training.measures.evaluation import evaluate as evaluate_classifier
-        from pocketrnn_training.measures.evaluation import gives_several, gives_tags, rules_of_numbers
+        from pocketrnn_training.measures.evaluation import find_number_rules, gives_several_labels, gives_tags
 
-    loaded = _loaded(classifier, threads)
-    with limited(threads):
-        labels, rules = tuple(loaded.labels), rules_of_numbers(loaded)
+    loaded = _load_classifier(classifier, threads)
+    with limit_threads(threads):
+        labels, rules = tuple(loaded.labels), find_number_rules(loaded)
         what = "words" if gives_tags(loaded) else "rows"
         if gives_tags(loaded):
             rows: Any = replace(source, labels_of="tokens").read_tags(tuple(map(Path, source.names)), labels)
         elif rules is not None:
             rows = source.read_numbers(tuple(map(Path, source.names)), labels, rules)
-        elif source.of_numbers:
+        elif source.holds_numbers:
             raise DataError(f"{classifier} takes texts, and the rows are sequences of numbers.", "Give texts.")
         else:
-            source = replace(source, multi_label=gives_several(loaded))
+            source = replace(source, multi_label=gives_several_labels(loaded))
             rows = source.read_texts("test", labels)
-            if _takes_two(loaded, second_text_column):
-                rows = _with_second_texts(rows, source, second_text_column or SECOND_TEXT)
+            if _takes_two_texts(loaded, second_text_column):
+                rows = _read_pairs(rows, source, second_text_column or SECOND_TEXT)
         result = evaluate_classifier(loaded, rows)
     for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result, what):
-        tell(line)
+        print_line(line)
 
 
-def _takes_two(classifier: Classifier | Checkpoint, second_text_column: str | None) -> bool:
+def _takes_two_texts(classifier: Classifier | Checkpoint, second_text_column: str | None) -> bool:
     """Whether a classifier takes two texts.
 
     Raises:
@@ -122,8 +122,8 @@ def _takes_two(classifier: Classifier | Checkpoint, second_text_column: str | No
     return takes_two
 
 
-def _with_second_texts(rows: LabelledTexts, source: DataSource, column: str) -> LabelledTexts:
-    """The same rows as pairs, with the second texts from another column.
+def _read_pairs(rows: LabelledTexts, source: DataSource, column: str) -> LabelledTexts:
+    """Read the second texts from another column, and return the rows as pairs of texts.
 
     Raises:
         DataError: there is no such column, or a row has no text in it.
@@ -137,8 +137,8 @@ def _with_second_texts(rows: LabelledTexts, source: DataSource, column: str) -> 
     return replace(rows, texts=pairs, outside=outside)
 
 
-def _remembered(path_or_name: str) -> dict[str, Any]:
-    """How the rows of a classifier were read, where its file says so; it is checked when it is loaded."""
+def _read_columns(path_or_name: str) -> dict[str, Any]:
+    """Read from a classifier's file how its rows were read; empty where it does not say. Loading checks the file."""
     for file in ("config.json", "classifier.json"):
         try:
             document = json.loads((Path(path_or_name) / file).read_bytes())
@@ -151,7 +151,7 @@ def _remembered(path_or_name: str) -> dict[str, Any]:
     return {}
 
 
-def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
+def _load_classifier(path_or_name: str, threads: int) -> Classifier | Checkpoint:
     from pocketrnn.classifier import Classifier
     from pocketrnn_training.classifiers import checkpoint as checkpoints
 
@@ -163,10 +163,10 @@ def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
 
 def _evaluation_lines(result: Evaluation, what: str) -> Iterator[str]:
     if (spans := result.spans) is not None:
-        yield from aligned(
+        yield from align_columns(
             [("spans", "precision", "recall", "F1", "true spans")]
             + [
-                (one_line(s.label or "all"), f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}", f"{s.spans:,}")
+                (escape_line(s.label or "all"), f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}", f"{s.spans:,}")
                 for s in (spans.all, *spans.labels)
             ],
             left=1,
@@ -183,10 +183,10 @@ def _evaluation_lines(result: Evaluation, what: str) -> Iterator[str]:
         f1 = f"micro F1 {result.micro_f1:.2%}, macro F1 {result.macro_f1:.2%}"
         yield f"{f1}, all labels right in {result.accuracy:.2%} of {result.rows:,} rows"
     yield ""
-    yield from aligned(
+    yield from align_columns(
         [("", "class", "precision", "recall", "F1", "rows")]
         + [
-            (f"{i}", one_line(c.label), f"{c.precision:.2%}", f"{c.recall:.2%}", f"{c.f1:.2%}", f"{c.rows:,}")
+            (f"{i}", escape_line(c.label), f"{c.precision:.2%}", f"{c.recall:.2%}", f"{c.f1:.2%}", f"{c.rows:,}")
             for i, c in enumerate(result.classes, start=1)
         ],
         left=2,
@@ -194,7 +194,7 @@ def _evaluation_lines(result: Evaluation, what: str) -> Iterator[str]:
     if not result.confusion:
         return
     yield ""
-    labels = [one_line(c.label) for c in result.classes]
+    labels = [escape_line(c.label) for c in result.classes]
     if len(labels) <= _MATRIX_CLASSES:
         yield from _matrix_lines(result, labels)
     else:
@@ -203,7 +203,7 @@ def _evaluation_lines(result: Evaluation, what: str) -> Iterator[str]:
 
 def _matrix_lines(result: Evaluation, labels: list[str]) -> Iterator[str]:
     yield "Confusion: a line for each true class, a column for each class given."
-    yield from aligned(
+    yield from align_columns(
         [("", "class", *(f"{i}" for i in range(1, len(labels) + 1)))]
         + [
             (f"{i}", label, *(f"{count:,}" for count in counts))
@@ -221,7 +221,7 @@ def _confusion_lines(result: Evaluation, labels: list[str]) -> Iterator[str]:
         if count and i != j
     )
     yield f"The largest of {len(confused):,} confusions; --json gives the whole matrix."
-    yield from aligned(
+    yield from align_columns(
         [("true class", "class given", "rows")]
         + [(labels[i], labels[j], f"{-count:,}") for count, i, j in confused[:_CONFUSIONS_LISTED]],
         left=2,

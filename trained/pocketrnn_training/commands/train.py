@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.bundle.folder import bundle_for, check_free
+from pocketrnn.bundle.folder import check_folder_free, default_bundle_folder
 from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import said_if_slow, tell
-from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
-from pocketrnn.tags import are_of_spans
-from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, content
+from pocketrnn.commands.standard_streams import print_if_slow, print_line
+from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
+from pocketrnn.tags import have_span_prefixes
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, read_member
 from pocketrnn_training.commands.data_options import data_options
-from pocketrnn_training.commands.display import displayed
+from pocketrnn_training.commands.display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
-from pocketrnn_training.settings.choices import default_of, settings_of_choices
+from pocketrnn_training.settings.choices import find_default, make_settings
 from pocketrnn_training.settings.every_run import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
 from pocketrnn_training.settings.text_settings import BPE, SPLITS
 
@@ -33,30 +33,30 @@ __all__ = ["train"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _setting(
+def _setting_option(
     name: str,
     kind: click.ParamType[Any],
     help: str,  # noqa: A002
     metavar: str | None = None,
     default: str | None = None,
 ) -> Callable[[_Command], _Command]:
-    """The option of one choice, with its default; `default` says in words what None means."""
+    """The click option of one setting, with its default; `default` says in words what None means."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
-        default=default_of(name),
+        default=find_default(name),
         show_default=default or True,
         metavar=metavar,
         help=help,
     )
 
 
-def _limit(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
-    """The option of a choice that may be None, which is 0 on the command line."""
+def _limit_option(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
+    """The click option of a setting that may be None, which is 0 on the command line."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=click.IntRange(min=0),
-        default=default_of(name) or 0,
+        default=find_default(name) or 0,
         show_default=True,
         metavar="N",
         callback=lambda _context, _option, value: value or None,
@@ -217,24 +217,26 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="FILE",
     help="Validate with the rows of this file; may be given several times. Without it a part of DATA is held out.",
 )
-@_setting("validation_share", click.FloatRange(0, 1, True, True), "The share of each class that is held out.", "SHARE")
-@_setting(
+@_setting_option(
+    "validation_share", click.FloatRange(0, 1, True, True), "The share of each class that is held out.", "SHARE"
+)
+@_setting_option(
     "tokenizer",
     click.Choice(SPLITS),
     "How a text is split into tokens; bpe: into pieces of words, which are learnt from the training rows.",
     default="basic_english or bpe, as the rows choose",
 )
-@_setting("vocabulary_size", click.IntRange(min=8), "Learn N pieces at most; with bpe.", "N", "4000 with bpe")
-@_setting("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
-@_limit("max_tokens", "Read the first N tokens of a text; 0 for all.")
-@_setting(
+@_setting_option("vocabulary_size", click.IntRange(min=8), "Learn N pieces at most; with bpe.", "N", "4000 with bpe")
+@_setting_option("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
+@_limit_option("max_tokens", "Read the first N tokens of a text; 0 for all.")
+@_setting_option(
     "min_freq",
     _COUNT,
     "Keep a token in the vocabulary if it occurs N times; of bpe, a character or a merge.",
     "N",
     "2, and 1 of words in fewer than 1,000 rows",
 )
-@_limit("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not of bpe.")
+@_limit_option("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not of bpe.")
 @click.option(
     "--vectors",
     type=click.Path(path_type=Path),
@@ -248,7 +250,7 @@ _COUNT: Final = click.IntRange(min=1)
     default=True,
     help="Do not try the word vectors that are installed (pocketrnn-words).",
 )
-@_setting(
+@_setting_option(
     "vector_words", click.IntRange(min=0), "Add up to N words that only the word vectors know; none with bpe.", "N"
 )
 @click.option(
@@ -280,13 +282,13 @@ _COUNT: Final = click.IntRange(min=1)
     help="Learn from this teacher, too: a file of probabilities, a checkpoint or a bundle; of several, their mean.",
 )
 @click.option("--teacher-logits", is_flag=True, help="The files of teachers hold logits, not probabilities.")
-@_setting(
+@_setting_option(
     "teacher_weight",
     click.FloatRange(0, 1),
     "How much of the loss of a row is that of the teacher's answer, if the row has a label, too.",
     "SHARE",
 )
-@_setting(
+@_setting_option(
     "teacher_temperature",
     click.FloatRange(1, 100, max_open=True),
     "Compare student and teacher with their logits divided by this.",
@@ -332,121 +334,121 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="NUMBER",
     help="Samples a second; only said in the bundle.",
 )
-@_setting(
+@_setting_option(
     "kernels",
     click.IntRange(min=0),
     "How many random kernels a linear layer reads, in place of recurrent layers; 0 for recurrent layers.",
     "N",
     "1008, or 0 where an option of recurrent layers is given",
 )
-@_setting(
+@_setting_option(
     "convolution",
     click.IntRange(min=0),
     "The steps that a filter of the convolution before the recurrent layers sees, an odd number; 0 for none.",
     "N",
 )
-@_setting(
+@_setting_option(
     "stride",
     _COUNT,
     "The filters see every N-th place, so that the recurrent layers read fewer; above 1, it cannot be packed.",
     "N",
 )
-@_setting("filters", _COUNT, "How many filters there are.", "N")
-@_setting("jitter", click.FloatRange(0), "The deviation of noise that is added while training.", "NUMBER")
-@_setting(
+@_setting_option("filters", _COUNT, "How many filters there are.", "N")
+@_setting_option("jitter", click.FloatRange(0), "The deviation of noise that is added while training.", "NUMBER")
+@_setting_option(
     "scaling",
     click.FloatRange(0),
     "The deviation of factors by which channels are multiplied while training.",
     "NUMBER",
 )
-@_setting(
+@_setting_option(
     "time_masking",
     click.FloatRange(0, 1, max_open=True),
     "The largest share of the steps of a sequence that are hidden while training.",
     "SHARE",
 )
-@_setting("cell", click.Choice(CELLS), "The recurrent cell; qrnn is a GRU without recurrent weights.")
-@_setting("embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64")
-@_setting(
+@_setting_option("cell", click.Choice(CELLS), "The recurrent cell; qrnn is a GRU without recurrent weights.")
+@_setting_option("embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64")
+@_setting_option(
     "hidden_dim",
     _COUNT,
     "The size of the state of one layer in one direction.",
     "N",
     "96, 128 of a qrnn; 64 with numbers",
 )
-@_setting("layers", _COUNT, "The number of stacked recurrent layers.", "N")
+@_setting_option("layers", _COUNT, "The number of stacked recurrent layers.", "N")
 @click.option(
     "--bidirectional/--one-direction",
-    default=default_of("bidirectional"),
+    default=find_default("bidirectional"),
     show_default=True,
     help="Read the text in both directions, or only forwards.",
 )
-@_setting(
+@_setting_option(
     "dropout",
     click.FloatRange(0, 1, max_open=True),
     "The share of values set to zero while training.",
     "SHARE",
     "0.5, 0.3 with --multi-label, less for a small state of texts, 0 for one epoch of them",
 )
-@_setting("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
+@_setting_option("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
 @click.option(
     "--packed/--padded",
-    default=default_of("packed"),
+    default=find_default("packed"),
     show_default=True,
     help="Read each text by its length, or read the padding of a batch like text (worse; to see how much).",
 )
-@_setting(
+@_setting_option(
     "adversarial",
     click.FloatRange(0, 1, max_open=True),
     "Adversarial training: train each row a second time, with its embeddings changed by this share of their length in "
     "the direction that raises its loss.",
     "SHARE",
 )
-@_setting(
+@_setting_option(
     "piece_dropout",
     click.FloatRange(0, 1, max_open=True),
     "The share of merges of bpe that are skipped while training, anew in every epoch; 0 for the same pieces in all.",
     "SHARE",
 )
-@_setting(
+@_setting_option(
     "word_dropout",
     click.FloatRange(0, 1, max_open=True),
     "The share of tokens that are made unknown while training.",
     "SHARE",
 )
-@_setting(
+@_setting_option(
     "label_smoothing",
     click.FloatRange(0, 1, max_open=True),
     "The share of a row's weight that all classes have alike.",
     "SHARE",
     "0.05; 0 with --multi-label",
 )
-@_setting("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")
-@_setting(
+@_setting_option("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")
+@_setting_option(
     "batch_size",
     _COUNT,
     "Rows in a step, for each process.",
     "N",
     "64, or 128 from 20,000 rows on; 16 for fewer than 2,000 sequences of numbers",
 )
-@_setting(
+@_setting_option(
     "learning_rate",
     click.FloatRange(0, min_open=True),
     "The highest learning rate of AdamW, which rises to it and falls to 0.",
     "RATE",
 )
-@_setting(
+@_setting_option(
     "epochs", _COUNT, "The largest number of epochs.", "N", "by the rows and the classes, from 4 up; 10 with numbers"
 )
-@_setting(
+@_setting_option(
     "epoch_size",
     _COUNT,
     "Rows in an epoch; the classifier is validated after each epoch.",
     "N",
     "all training rows; of numbers, 480 at least",
 )
-@_limit("patience", "Stop after N epochs without a better validation; 0 for never.")
-@_setting(
+@_limit_option("patience", "Stop after N epochs without a better validation; 0 for never.")
+@_setting_option(
     "none_of_these",
     click.FloatRange(0, 1, min_open=True),
     "Keep a threshold that this share of the right validation answers reaches, such as 0.95: `classify` gives no label "
@@ -454,7 +456,7 @@ _COUNT: Final = click.IntRange(min=1)
     "SHARE",
     "no threshold",
 )
-@_setting(
+@_setting_option(
     "metric",
     click.Choice(METRICS),
     "The measure that chooses the best epoch: accuracy, or the mean F1 of all classes.",
@@ -473,12 +475,14 @@ _COUNT: Final = click.IntRange(min=1)
     help="Fit the classifier once more in the end, on all rows, those too that were held out; or do not.  "
     "[default: with fewer than 20,000 rows, and without --validation and --teacher]",
 )
-@_setting("seed", click.IntRange(0, 2**63 - 1), "Two runs with the same seed are equal on the same CPU.", "N")
-@_setting("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
-@_setting("precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs.")
-@_setting("processes", _COUNT, "Processes that share the work, each on a CUDA device of its own or on the CPU.", "N")
-@_setting("threads", _COUNT, "Processor cores for each process; see docs/training.md before you use more.", "N")
-@_setting(
+@_setting_option("seed", click.IntRange(0, 2**63 - 1), "Two runs with the same seed are equal on the same CPU.", "N")
+@_setting_option("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
+@_setting_option("precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs.")
+@_setting_option(
+    "processes", _COUNT, "Processes that share the work, each on a CUDA device of its own or on the CPU.", "N"
+)
+@_setting_option("threads", _COUNT, "Processor cores for each process; see docs/training.md before you use more.", "N")
+@_setting_option(
     "report_every",
     _COUNT,
     "Show the running loss and accuracy every N rows.",
@@ -571,16 +575,16 @@ def train(
       pocketrnn train walks.csv -o steps --channels ax,ay,az --sequence-column walk --window 50 --hop 25
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
-    # Mistakes that are seen without PyTorch are told at once.
-    settings = settings_of_choices(source.settings, choices)
+    # Mistakes that need no PyTorch to be seen are reported at once.
+    settings = make_settings(source.settings, choices)
     check_output(output, force=force, resume=resume)
     if bundle is not None:
-        check_free(bundle, force=force, made_by="classifier.json")
+        check_folder_free(bundle, force=force, made_by="classifier.json")
     if before is not None:
-        content(before, CONFIG_JSON)
+        read_member(before, CONFIG_JSON)
     source.check_files(validation, unlabelled)
-    with nullcontext() if quiet else said_if_slow("Loading PyTorch ..."):
-        export = None if bundle is None else _export_command(context)
+    with nullcontext() if quiet else print_if_slow("Loading PyTorch ..."):
+        export = None if bundle is None else _find_export_command(context)
         _check_packages(logger, BPE if source.of_tokens else choices["tokenizer"])
         from pocketrnn_training.run import TrainingRun
 
@@ -600,22 +604,25 @@ def train(
         examples=not no_examples,
         folds=folds,
     )
-    best = _displayed_run(run, logger, quiet=quiet)
+    best = _train_with_progress(run, logger, quiet=quiet)
     _tell_result(run, best)
     if export is not None:
         context.invoke(export, source=str(output), output=bundle, force=force)
     else:
-        tell(f"Export it with: pocketrnn export {shlex.quote(str(output))} -o {shlex.quote(str(bundle_for(output)))}")
+        print_line(
+            f"Export it with: pocketrnn export {shlex.quote(str(output))} -o "
+            f"{shlex.quote(str(default_bundle_folder(output)))}"
+        )
 
 
 def _tell_result(run: TrainingRun, best: Checkpoint) -> None:
     """Write the result of the run to standard output."""
-    tell(f"The checkpoint and its report are in {run.output}: {_summary(best)}.")
+    print_line(f"The checkpoint and its report are in {run.output}: {_describe_result(best)}.")
     if run.cross_validation is not None:
-        tell(f"Cross-validation: {run.cross_validation.said}")
+        print_line(f"Cross-validation: {run.cross_validation.said}")
     if best.examples and run.examples:
         what = "sentences" if run.source.of_tokens else "texts" if best.vocabulary else "sequences"
-        tell(
+        print_line(
             f"Inside are {len(best.examples)} of your {what}, as examples; every bundle made of it shows some. Leave "
             "them out with --no-examples."
         )
@@ -623,23 +630,23 @@ def _tell_result(run: TrainingRun, best: Checkpoint) -> None:
 
 def _check_packages(logger: str | None, tokenizer: str) -> None:
     for package in ("torch", "lightning_fabric", "safetensors", "pyarrow", "rich", "sklearn", "scipy", "matplotlib"):
-        require(package, "train")
+        require_module(package, "train")
     if tokenizer == BPE:
-        require("tokenizers", "train")
+        require_module("tokenizers", "train")
     if logger is not None:
-        require("tensorboard", "tensorboard")
+        require_module("tensorboard", "tensorboard")
 
 
-def _displayed_run(run: TrainingRun, logger: str | None, *, quiet: bool) -> Checkpoint:
-    """Train with the progress on standard error; if the run ends early, say there what was kept."""
+def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -> Checkpoint:
+    """Train and show the progress on standard error; if the run ends early, say there what was kept."""
     try:
         with ExitStack() as stack:
-            every = run.settings.report_every != default_of("report_every")
-            listeners = [stack.enter_context(displayed(quiet=quiet, every=every))]
+            every = run.settings.report_every != find_default("report_every")
+            listeners = [stack.enter_context(show_progress(quiet=quiet, every=every))]
             if logger is not None:
-                from pocketrnn_training.report.tensorboard import curves_written
+                from pocketrnn_training.report.tensorboard import write_curves
 
-                listeners.append(stack.enter_context(curves_written(run.output, force=run.force, resume=run.resume)))
+                listeners.append(stack.enter_context(write_curves(run.output, force=run.force, resume=run.resume)))
 
             def report(event: Progress | Epoch | Notice) -> None:
                 for listener in listeners:
@@ -648,18 +655,18 @@ def _displayed_run(run: TrainingRun, logger: str | None, *, quiet: bool) -> Chec
             best = run.train(report)
     except (KeyboardInterrupt, PocketRNNError) as error:
         if run.state is not None and run.has_kept:
-            tell(f"The checkpoint so far is in {run.output}: {_summary(run.state.best)}.", err=True)
+            print_line(f"The checkpoint so far is in {run.output}: {_describe_result(run.state.best)}.", err=True)
         if not isinstance(error, KeyboardInterrupt | OutputError):
             raise
         if run.state is not None:
-            tell("Go on with the same command and --resume.", err=True)
+            print_line("Go on with the same command and --resume.", err=True)
         elif isinstance(error, KeyboardInterrupt):
-            tell("The first epoch was not over, so that nothing was kept.", err=True)
+            print_line("The first epoch was not over, so that nothing was kept.", err=True)
         raise
     return best
 
 
-def _summary(checkpoint: Checkpoint) -> str:
+def _describe_result(checkpoint: Checkpoint) -> str:
     from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS
     from pocketrnn_training.measures.fold_scores import FoldScores
 
@@ -668,9 +675,9 @@ def _summary(checkpoint: Checkpoint) -> str:
         f1 = f"micro F1 {metrics['validation_micro_f1']:.1%}, macro F1 {metrics['validation_macro_f1']:.1%}"
         found = f"{f1} on {rows:,} validation rows"
     elif checkpoint.measured_by_folds:
-        found = FoldScores.of_metrics(metrics, rows).said
+        found = FoldScores.from_metrics(metrics, rows).said
     elif (words := checkpoint.data.get("validation_words")) is not None:
-        of_spans = f"F1 of spans {metrics['validation_f1']:.1%}, " if are_of_spans(checkpoint.labels) else ""
+        of_spans = f"F1 of spans {metrics['validation_f1']:.1%}, " if have_span_prefixes(checkpoint.labels) else ""
         found = f"{of_spans}accuracy {metrics['validation_accuracy']:.1%} on {words:,} words of {rows:,} sentences"
     else:
         found = f"accuracy {metrics['validation_accuracy']:.1%} on {rows:,} validation rows"
@@ -681,10 +688,10 @@ def _summary(checkpoint: Checkpoint) -> str:
     return said if fitted is None else f"{said}; then fitted once more, on all {fitted:,} rows"
 
 
-def _export_command(context: click.Context) -> click.Command:
-    """The command `export` of the same command line, which the exporter adds if it is installed."""
+def _find_export_command(context: click.Context) -> click.Command:
+    """Find the command `export` of this command line, which the exporter adds if it is installed."""
     for package in ("torch", "onnx", "onnxscript", "safetensors"):
-        require(package, "export")
+        require_module(package, "export")
     group = context.find_root().command
     command = group.get_command(context.find_root(), "export") if isinstance(group, click.Group) else None
     if command is None:

@@ -1,4 +1,4 @@
-"""About how long a run will take: some steps are timed before it starts."""
+"""An estimate of how long a run will take: some steps are timed before it starts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from pocketrnn_training.loop.learner import Learner, read_batch
-from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop
 
-__all__ = ["about_duration"]
+__all__ = ["estimate_duration"]
 
 _TIMED_STEPS: Final = 3
 
 
-def about_duration(loop: TrainingLoop, fabric: Fabric) -> str:
-    """How many epochs there will be, and about how long they take, as a sentence.
+def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
+    """Say in a sentence how many epochs there will be, and about how long they take.
 
-    Steps of a batch of rows of the mean length are timed on a classifier that is then dropped. Draws from torch's
-    global generator.
+    Times some steps on a batch of rows of about the mean length, with a classifier that is then dropped. Draws from
+    torch's global generator.
     """
     settings, task = loop.settings, loop.task
     lengths = task.rows.lengths
@@ -30,17 +30,17 @@ def about_duration(loop: TrainingLoop, fabric: Fabric) -> str:
     batch_size = settings.batch_size_for(epoch_size)
     # The rows whose lengths are nearest to the mean.
     rows = np.argsort(np.abs(lengths - lengths.mean()), kind="stable")[:batch_size]
-    with limited(settings.threads):
+    with limit_threads(settings.threads):
         learner = Learner(task, settings, fabric)
         learner.start_epoch(0)
         batch = read_batch(task, rows, fabric)
-        # The first step of a process makes torch ready.
+        # The first step warms torch up.
         learner.step(batch, 0.0)
         start = time.perf_counter()
         for _ in range(_TIMED_STEPS):
             learner.step(batch, 0.0)
         seconds = (time.perf_counter() - start) / _TIMED_STEPS * epoch_size / len(rows) / settings.processes
-    fits = f"{_epochs(loop)} of {epoch_size:,} rows"
+    fits = f"{_count_epochs(loop)} of {epoch_size:,} rows"
     epochs, done = loop.epochs, 0
     if task.folds is None:
         fits += f", {'the last' if loop.keeps_last else 'the best'} counts"
@@ -54,6 +54,6 @@ def about_duration(loop: TrainingLoop, fabric: Fabric) -> str:
     return f"{fits}: about {left} from here on this machine."
 
 
-def _epochs(loop: TrainingLoop) -> str:
+def _count_epochs(loop: TrainingLoop) -> str:
     most = "" if loop.settings.patience is None else "At most "
     return f"{most}{loop.epochs} epoch{'' if loop.epochs == 1 else 's'}"

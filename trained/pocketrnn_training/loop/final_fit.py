@@ -1,9 +1,9 @@
-"""The fits on all rows: the last one of a run, and the only one of a run that is measured by folds.
+"""The fits on all rows: the final fit of a run, and the only fit of a run that is measured by folds.
 
-The last fit reads those rows, too, that were held out for validation. The results of validating the first fit hold for
-it: the accuracy, the temperature of the probabilities, the tokenizer. It has the same cycle of epochs and the same
-vocabulary, and its last epoch is kept, since no row is left that could choose one. So of the first fit the last epoch
-is kept, too. Where `patience` is to end that, its best epoch is kept, and this fit has as many epochs, in a cycle of
+The final fit also reads the rows that were held out for validation. It takes over the results of validating the first
+fit: the accuracy, the temperature of the probabilities, the tokenizer. It has the same cycle of epochs and the same
+vocabulary. Its last epoch is kept, since no row is left that could choose one, and so the first fit keeps its last
+epoch, too. With `patience`, the first fit keeps its best epoch, and the final fit has as many epochs, in a cycle of
 its own, in which the learning rate falls to 0.
 """
 
@@ -19,25 +19,25 @@ from lightning_fabric import Fabric
 from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.loop.learner import Learner
-from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.loop.training_loop import (
     VALIDATION_LENGTHS,
     VALIDATION_LOGITS,
     Emit,
     TrainingLoop,
     TrainingState,
-    copied,
+    copy_classifier,
 )
 from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.preparation.task import Task
 from pocketrnn_training.texts.part_weights import PartWeights
 
-__all__ = ["FinalFit", "FitOfALoop", "OnlyFit"]
+__all__ = ["FinalFit", "LoopFit", "OnlyFit"]
 
 
 @dataclass(frozen=True)
-class FitOfALoop:
-    """A fit on the task of a loop, with its settings, whose epochs are no ordinary run.
+class LoopFit:
+    """A fit that uses the task and the settings of a loop, without its validation after each epoch.
 
     Attributes:
         loop: the loop.
@@ -56,12 +56,12 @@ class FitOfALoop:
 
 
 @dataclass(frozen=True)
-class FinalFit(FitOfALoop):
-    """The last fit; the same in every process.
+class FinalFit(LoopFit):
+    """The final fit of a run; the same in every process.
 
     Attributes:
         loop: the loop of the first fit, on all rows, with the epochs of this one.
-        found: the state after the last epoch of the first fit, or after one of an interrupted final fit.
+        found: the state after the last epoch of the first fit, or after an epoch of an interrupted final fit.
     """
 
     found: TrainingState
@@ -84,7 +84,7 @@ class FinalFit(FitOfALoop):
         """
         loop, found = self.loop, self.found
         validation = {name: found.tensors[name] for name in (VALIDATION_LOGITS, VALIDATION_LENGTHS)}
-        with limited(loop.settings.threads):
+        with limit_threads(loop.settings.threads):
             learner = Learner(loop.task, loop.settings, fabric, found.tensors if found.fitted else None)
             for epoch in range(found.fitted + 1, loop.epochs + 1):
                 if loop.run_epoch(learner, epoch, fabric, emit, stopped, before=len(found.history)) is None:
@@ -101,17 +101,17 @@ class FinalFit(FitOfALoop):
     def _checkpoint(self, module: AnyClassifier) -> Checkpoint:
         """The checkpoint of the first fit with the weights of this one."""
         best = self.found.best
-        kept = copied(module, self.task, self._parts)
+        kept = copy_classifier(module, self.task, self._parts)
         apply_temperature(kept, float(best.metrics["temperature"]))
         return replace(best, module=kept, data={**best.data, FITTED_ROWS: self.task.size})
 
 
 @dataclass(frozen=True)
-class OnlyFit(FitOfALoop):
-    """The fit of both parts on all rows, of which folds have told already how good it is; the same in every process.
+class OnlyFit(LoopFit):
+    """The only fit of a run that was already measured by folds: both parts on all rows; the same in every process.
 
     Attributes:
-        loop: the loop, whose task has folds and what they say of each row.
+        loop: the loop, whose task has folds and their logits of each row.
     """
 
     def fit(
@@ -131,11 +131,11 @@ class OnlyFit(FitOfALoop):
             TrainingError: the loss is no longer a number.
         """
         loop, task, start = self.loop, self.task, time.perf_counter()
-        assert task.parts is not None  # noqa: S101 - the folds have told
+        assert task.parts is not None  # noqa: S101 - the folds have fitted them
         assert task.unseen is not None  # noqa: S101 - the same
-        with limited(loop.settings.threads):
+        with limit_threads(loop.settings.threads):
             if (learner := loop.learn(fabric, emit, stopped)) is None:
                 return
-            kept = copied(learner.module, task, task.parts)
+            kept = copy_classifier(learner.module, task, task.parts)
             seconds, rows = time.perf_counter() - start, len(task.targets)
             emit(loop.state_without_epochs(kept, task.parts, task.unseen, seconds, rows))

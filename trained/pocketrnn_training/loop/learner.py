@@ -1,4 +1,4 @@
-"""One step of training: a batch of rows, its gradient, and the change of the weights."""
+"""One training step: a batch of rows, its gradient, and the update of the weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pocketrnn_training.classifiers.architecture import (
     AnyArchitecture,
     Architecture,
     RecurrentClassifier,
-    classifier_of,
+    build_classifier,
 )
-from pocketrnn_training.classifiers.inference import batch_of
-from pocketrnn_training.loop.optimizers import optimizers_for, restore, state_tensors
+from pocketrnn_training.classifiers.inference import make_batch
+from pocketrnn_training.loop.optimizers import make_optimizers, restore_state, state_tensors
 from pocketrnn_training.measures.logit_measures import log_odds_of_shares
-from pocketrnn_training.preparation.distillation import Lesson, summed_loss
+from pocketrnn_training.preparation.distillation import Lesson, summed_student_loss
 from pocketrnn_training.preparation.task import IGNORED, Task
 from pocketrnn_training.settings.every_run import Settings
 from pocketrnn_training.texts import vectors
@@ -37,10 +37,10 @@ class TrainingBatch:
         inputs: tokens int64 [rows, sequence], or samples float32 [rows, time, channels].
         lengths: int64 [rows], or None where the classifier does not read them.
         targets: int64 [rows], or bool [rows, labels]; where tokens are labelled, int64 [rows * sequence], with -100
-            where none is asked.
-        lesson: what a teacher says of the rows, or None without one.
+            where a token has no target.
+        lesson: a teacher's answers for the rows, or None without one.
         rows: how many rows the whole batch has, in all processes.
-        answers: how many answers are asked of it: as many, or those of its tokens.
+        answers: how many targets the whole batch has: one a row, or those of its tokens.
         scale: the factor of the summed loss of these rows. The gradients of the processes are averaged; with this
             factor the result is the gradient of the mean loss of the whole batch. 0 if the rows do not count.
     """
@@ -55,13 +55,13 @@ class TrainingBatch:
 
 
 def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> TrainingBatch:
-    """The part of the training rows `rows` that this process of `fabric` works on."""
-    # A batch has fewer rows than there are processes only at the end of an epoch. A process without a row of its own
-    # then computes one that does not count.
+    """Read the batch of training rows `rows`: the part of it that this process of `fabric` works on."""
+    # A batch has fewer rows than there are processes only at the end of an epoch. A process without rows then
+    # computes a row that does not count.
     part = rows[fabric.global_rank :: fabric.world_size]
     counts = len(part) > 0
     part = part if counts else rows[:1]
-    inputs, lengths = batch_of(task.rows, part, task.architecture, fabric.device)
+    inputs, lengths = make_batch(task.rows, part, task.architecture, fabric.device)
     targets, teaching = task.batch_targets(rows), task.teaching
     if task.several_labels:
         weights = np.ones(len(rows), dtype=np.float32)
@@ -84,27 +84,27 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Train
 class Learner:
     """A classifier and its optimizers, on this process's device.
 
-    The first weights follow from the seed, or are those of the task. Sets the seed of torch's global generator.
+    The initial weights follow from the seed, or are those of the task. Sets the seed of torch's global generator.
     """
 
     def __init__(
         self, task: Task, settings: Settings, fabric: Fabric, tensors: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Build the module; with the `tensors` of an earlier one, in the state that it had then."""
+        """Build the module and its optimizers; `tensors` restores the state of an earlier learner."""
         torch.manual_seed(settings.seed)
-        self.module = classifier_of(_learnt(task.architecture))
+        self.module = build_classifier(_trained_part(task.architecture))
         if task.weights is not None:
             self.module.load_state_dict(task.weights)
         elif isinstance(self.module, RecurrentClassifier):
-            _start_embedding(self.module, task.vectors)
+            _initialize_embedding(self.module, task.vectors)
             if task.several_labels:
-                _start_at_shares(self.module, task.targets)
+                _set_bias_to_shares(self.module, task.targets)
         if task.spelling is not None and isinstance(self.module, RecurrentClassifier):
             self.module.embedding = SpelledEmbedding(self.module.embedding, task.spelling)
         self.module.to(fabric.device)
-        self._optimizers = optimizers_for(self.module, settings.learning_rate)
+        self._optimizers = make_optimizers(self.module, settings.learning_rate)
         if tensors is not None:
-            restore(tensors, self.module, self._optimizers)
+            restore_state(tensors, self.module, self._optimizers)
         self._fabric = fabric
         # The module and the optimizers as Fabric runs them: on several devices, in the precision asked for.
         self._fabric_module, *self._fabric_optimizers = fabric.setup(self.module, *self._optimizers)
@@ -114,12 +114,12 @@ class Learner:
         self._smoothing = settings.label_smoothing
 
     def start_epoch(self, seed: int) -> None:
-        """Put the module in training mode; `seed` decides this process's dropout from here on."""
+        """Put the module in training mode; `seed` decides the dropout of this process from now on."""
         torch.manual_seed(seed)
         self._fabric_module.train()
 
     def step(self, batch: TrainingBatch, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """Change the weights by one batch.
+        """Update the weights by one batch.
 
         Returns:
             The summed loss of the batch, float32 [], and its logits, float32 [rows, classes], from before the change;
@@ -143,15 +143,15 @@ class Learner:
         return state_tensors(self.module, self._optimizers)
 
     def _backward(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Add the gradient of the batch, its embeddings moved by `shift`, to the weights' gradients."""
+        """Backpropagate the loss of the batch, with `shift` added to its embeddings."""
         more = () if shift is None else (shift,)
         logits = self._fabric_module(batch.inputs, batch.lengths, *more).flatten(0, -2)
-        loss = summed_loss(logits, batch.targets, batch.lesson, self._class_weights, self._smoothing)
+        loss = summed_student_loss(logits, batch.targets, batch.lesson, self._class_weights, self._smoothing)
         self._fabric.backward(loss * batch.scale)
         return loss, logits
 
     def _adversarial_backward(self, batch: TrainingBatch, module: RecurrentClassifier) -> tuple[Tensor, Tensor]:
-        """Add the gradients of the batch and of a second reading, with the embeddings moved against the classifier.
+        """Backpropagate the loss of the batch, and once more with its embeddings moved against the classifier.
 
         Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017: the
         direction that raises the loss the most is the gradient of the loss by the embeddings.
@@ -170,23 +170,23 @@ class Learner:
         return loss, logits
 
 
-def _learnt(architecture: AnyArchitecture) -> AnyArchitecture:
-    """The parts that learn step by step: all but the linear part, which was fitted already."""
+def _trained_part(architecture: AnyArchitecture) -> AnyArchitecture:
+    """The architecture that gradient steps train: without the linear part, which was fitted already."""
     return architecture.without_linear_part if isinstance(architecture, Architecture) else architecture
 
 
-def _start_at_shares(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
-    """Let each label begin with the probability that it has among the rows (Lin et al. 2017, "Focal loss").
+def _set_bias_to_shares(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
+    """Set the bias so that each label starts with its frequency among the rows (Lin et al. 2017, "Focal loss").
 
-    From a half for each, most of a run goes into learning that labels are rare: micro F1 after 13 epochs of 5,431 rows
-    with 77 labels 25.6 %, and 72.6 % from their shares (docs/training.md).
+    Starting from 0.5, most of a run goes into learning that labels are rare: on 5,431 rows with 77 labels, micro F1
+    after 13 epochs is 25.6 %, and 72.6 % when starting from the frequencies (docs/training.md).
     """
     with torch.no_grad():
         module.fc.bias.copy_(log_odds_of_shares(targets))
 
 
-def _start_embedding(module: RecurrentClassifier, start: vectors.Vectors | None) -> None:
-    """Scale the embedding that torch drew with a standard deviation of 1, and put the word vectors into it."""
+def _initialize_embedding(module: RecurrentClassifier, start: vectors.Vectors | None) -> None:
+    """Scale the random embedding, which torch draws with a standard deviation of 1, and copy the word vectors in."""
     weight = module.embedding.weight
     with torch.no_grad():
         if start is None:

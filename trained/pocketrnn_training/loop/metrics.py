@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn_training.loop.learner import TrainingBatch
-from pocketrnn_training.measures.logit_measures import right_rows
+from pocketrnn_training.measures.logit_measures import find_right_rows
 from pocketrnn_training.progress import Progress
 
 __all__ = ["RunningMetrics"]
@@ -19,7 +19,7 @@ __all__ = ["RunningMetrics"]
 class RunningMetrics:
     """Loss, accuracy and speed of one epoch: in total, and since the last report.
 
-    Sums stay on the device, so that a GPU is waited for once a report and not once a step.
+    The sums stay on the device, so that the CPU waits for a GPU once a report and not once a step.
     """
 
     def __init__(self, fabric: Fabric, report_every: int) -> None:
@@ -39,7 +39,7 @@ class RunningMetrics:
 
     @property
     def loss(self) -> float:
-        """The mean loss of all reported rows, or of their tokens."""
+        """The mean loss of all reported rows, or of their labelled tokens."""
         return float(self._totals[0] / self._totals[2])
 
     @property
@@ -57,12 +57,12 @@ class RunningMetrics:
         """
         if batch.scale:
             with torch.no_grad():
-                self._sums += torch.stack((loss, right_rows(logits, batch.targets).sum()))
+                self._sums += torch.stack((loss, find_right_rows(logits, batch.targets).sum()))
         self._rows += batch.rows
         self._answers += batch.answers
 
     def progress(self, epoch: int, epochs: int, row: int, rows: int) -> Progress:
-        """Report what was added since the last report, over all processes, and start the next one."""
+        """Report the figures since the last report, over all processes, and start the next report."""
         if self._fabric.world_size > 1:
             self._sums = self._fabric.all_reduce(self._sums, reduce_op="sum")  # type: ignore[assignment]
         loss, correct = self._sums.tolist()

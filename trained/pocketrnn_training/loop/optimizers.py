@@ -10,17 +10,17 @@ from torch import Tensor
 
 from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier
 
-__all__ = ["RowAdam", "optimizers_for", "restore", "state_tensors"]
+__all__ = ["RowAdam", "make_optimizers", "restore_state", "state_tensors"]
 
 
 _WEIGHT_DECAY: Final = 0.01
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam without momentum that changes only the rows that a batch read, for a sparse gradient.
+    """Adam without momentum for a sparse gradient: it changes only the rows that a batch read.
 
-    It does what SparseAdam with betas of (0, `beta`) does, and sorts the ids of a batch once, where SparseAdam makes
-    several sparse tensors of a step and sorts again for some of them.
+    It computes the same as SparseAdam with betas of (0, `beta`), but sorts the ids of a batch only once, where
+    SparseAdam makes several sparse tensors in each step and sorts again for some of them.
     """
 
     def __init__(self, weight: Tensor, lr: float, beta: float = 0.999, eps: float = 1e-8) -> None:
@@ -29,7 +29,7 @@ class RowAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Change the rows of the gradient. `closure` is not used."""
+        """Update the rows that have a gradient. `closure` is not used."""
         group = self.param_groups[0]
         (weight,) = group["params"]
         state = self.state[weight]
@@ -47,27 +47,27 @@ class RowAdam(torch.optim.Optimizer):
         weight.index_copy_(0, ids, rows)
 
 
-def optimizers_for(module: AnyClassifier, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
-    """Adam for each table of the embedding, which changes only the rows that a batch read; AdamW for other weights."""
+def make_optimizers(module: AnyClassifier, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
+    """Make the optimizers: `RowAdam` for each table of the embedding, AdamW for all other weights."""
     if not isinstance(module, RecurrentClassifier):
-        return (_adamw(list(module.parameters()), learning_rate),)
+        return (_make_adamw(list(module.parameters()), learning_rate),)
     # A batch of 64 texts reads some 900 of 15,000 rows of the embedding; Adam over all rows takes most of a step.
     #
-    # Without momentum on the embedding: momentum spreads the change of a row over the ten steps after it was read, and
-    # an optimizer of rows skips steps that do not read the row, so that rare words hardly learn. Figures in
+    # The embedding has no momentum. Momentum spreads the update of a row over the ten steps after it was read, but a
+    # sparse optimizer skips the steps that do not read the row, so that rare words hardly learn. Figures in
     # docs/training.md.
     module.embedding.sparse = True
     others = [parameter for name, parameter in module.named_parameters() if not name.startswith("embedding.")]
-    dense = _adamw(others, learning_rate)
+    dense = _make_adamw(others, learning_rate)
     return *(RowAdam(table, learning_rate) for table in module.embedding.parameters()), dense
 
 
-def _adamw(parameters: list[torch.nn.Parameter], learning_rate: float) -> torch.optim.AdamW:
+def _make_adamw(parameters: list[torch.nn.Parameter], learning_rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=_WEIGHT_DECAY, fused=True)
 
 
 def state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Copies of the weights and of the optimizers' state, on the CPU, each under a name; `restore` takes them back."""
+    """Copies of the weights and the optimizers' state, on the CPU, by name; `restore_state` puts them back."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for i, optimizer in enumerate(optimizers):
         for parameter, state in optimizer.state_dict()["state"].items():
@@ -75,7 +75,9 @@ def state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimi
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
-def restore(tensors: Mapping[str, Tensor], module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+def restore_state(
+    tensors: Mapping[str, Tensor], module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]
+) -> None:
     """Put the tensors of `state_tensors` back into the module and the optimizers."""
     module.load_state_dict({n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")})
     for i, optimizer in enumerate(optimizers):

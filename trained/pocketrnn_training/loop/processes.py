@@ -1,4 +1,4 @@
-"""Training in several processes of this machine: start them, receive their events, stop them."""
+"""Train in several processes of this machine: start them, receive their events, stop them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pocketrnn.errors import PocketRNNError
 from pocketrnn_training.preparation.task import Task
 from pocketrnn_training.rows.batches import EncodedTexts
 
-__all__ = ["Loop", "ProcessError", "fabric_quiet", "in_processes"]
+__all__ = ["Loop", "ProcessError", "quiet_fabric", "run_in_processes"]
 
 _LISTEN_SECONDS: Final = 0.2
 _ARRAYS: Final = ("values", "offsets")
@@ -50,7 +50,7 @@ class Loop(Protocol):
         """Do the work; `emit` its events; end early once `stopped`."""
 
 
-def in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
+def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> None:
     """Call `loop.fit` in every process of `fabric`; pass the events of the first process to `emit`.
 
     The processes read the rows and a teacher's answers from memory-mapped files, not through a pipe.
@@ -91,23 +91,23 @@ def in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> Non
         work = pickle.dumps(light)
 
         def launch() -> None:
-            # Ctrl-C goes to every process of a terminal. The new ones inherit this thread's signal mask and ignore it;
-            # this process decides.
+            # Ctrl-C goes to every process of a terminal. The new processes inherit this thread's signal mask and
+            # ignore it; this process stops them.
             if hasattr(signal, "pthread_sigmask"):
                 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                fabric.launch(_in_process, folder, work, events, stop, _QuietFabric())  # type: ignore[arg-type]
+                fabric.launch(_run_process, folder, work, events, stop, _QuietFabric())  # type: ignore[arg-type]
             except BaseException as error:
                 failures.append(error)
 
         launcher = threading.Thread(target=launch, daemon=True)
         launcher.start()
         try:
-            _listen(launcher, events, emit)
+            _pass_events(launcher, events, emit)
         finally:
             # A process cannot end before its events are read.
             stop.set()
-            _listen(launcher, events, lambda _: None)
+            _pass_events(launcher, events, lambda _: None)
             launcher.join()
     if failures:
         last_line = str(failures[0]).strip().splitlines()[-1].rstrip(".")
@@ -117,7 +117,7 @@ def in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) -> Non
         ) from failures[0]
 
 
-def _listen(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]) -> None:
+def _pass_events(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]) -> None:
     while True:
         is_over = not launcher.is_alive()
         try:
@@ -132,7 +132,7 @@ def _listen(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]
 
 
 @contextmanager
-def fabric_quiet() -> Iterator[None]:
+def quiet_fabric() -> Iterator[None]:
     """Keep Fabric from logging its settings to standard error."""
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
@@ -162,7 +162,7 @@ def _end_with_parent(folder: str) -> None:
         os._exit(1)
 
 
-def _in_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _quiet: None) -> None:
+def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _quiet: None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     loop: Loop = pickle.loads(work)  # noqa: S301 - from the process that started this one

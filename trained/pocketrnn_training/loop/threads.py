@@ -1,4 +1,4 @@
-"""How many processor cores PyTorch uses."""
+"""The number of processor cores that PyTorch uses."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["limited"]
+__all__ = ["limit_threads"]
 
 
 @contextmanager
-def limited(threads: int) -> Iterator[None]:
-    """Let torch use so many cores within the block, in this process."""
+def limit_threads(threads: int) -> Iterator[None]:
+    """Let torch use this many threads within the block, in this process."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -14,23 +14,23 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import PocketRNNError
-from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier, classifier_of
+from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier, build_classifier
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
-from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.loop.learner import Learner, read_batch
 from pocketrnn_training.loop.metrics import RunningMetrics
-from pocketrnn_training.loop.threads import limited
-from pocketrnn_training.measures.calibration import apply_temperature, calibration_error, fitted_temperature
-from pocketrnn_training.measures.evaluation import score_several
+from pocketrnn_training.loop.threads import limit_threads
+from pocketrnn_training.measures.calibration import apply_temperature, calibration_error, fit_temperature
+from pocketrnn_training.measures.evaluation import score_several_labels
 from pocketrnn_training.measures.fold_scores import FoldScores
-from pocketrnn_training.measures.logit_measures import f1_of, guessing_loss, mean_loss, right_rows
-from pocketrnn_training.measures.thresholds import chosen_thresholds, cross_fitted, none_of_these
+from pocketrnn_training.measures.logit_measures import f1_from_logits, find_right_rows, guessing_loss, mean_loss
+from pocketrnn_training.measures.thresholds import choose_rejection_threshold, choose_thresholds, predict_cross_fitted
 from pocketrnn_training.preparation.task import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.rows.batches import EncodedRows, random_batches, rows_of_epoch, similar_length_batches
+from pocketrnn_training.rows.batches import EncodedRows, draw_epoch_rows, make_similar_length_batches, random_batches
 from pocketrnn_training.settings.every_run import FEW_VALIDATION_ROWS, Settings
-from pocketrnn_training.texts.part_weights import ALONE, BY_DEFAULT, PartWeights, fitted_weights
+from pocketrnn_training.texts.part_weights import ALONE, BY_DEFAULT, PartWeights, fit_weights
 from pocketrnn_training.texts.spelling import SpelledEmbedding
 
 __all__ = [
@@ -40,15 +40,15 @@ __all__ = [
     "TrainingError",
     "TrainingLoop",
     "TrainingState",
-    "copied",
+    "copy_classifier",
 ]
 
 # The names of tensors of a `TrainingState`, of the validation rows.
 VALIDATION_LOGITS: Final = "validation.logits"
 VALIDATION_LENGTHS: Final = "validation.lengths"
-# Times the loss of guessing.
+# As a multiple of the loss of guessing.
 _DIVERGED: Final = 2.0
-# The part of a run in which the learning rate rises, and what it begins with, of the highest.
+# The share of a run in which the learning rate rises, and its first value as a share of the highest.
 _RISING: Final = 0.3
 _FIRST_RATE: Final = 1 / 25
 
@@ -59,16 +59,16 @@ class TrainingError(PocketRNNError):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A run after an epoch: all that it needs to go on as if it had never stopped.
+    """The state of a run after an epoch: all that it needs to go on as if it had never stopped.
 
     Attributes:
         task: a digest of the settings and the encoded data. A run is only resumed with the same ones.
         history: every epoch so far.
-        best: the checkpoint of the best of them; before a final fit, of the last.
-        tensors: the weights, the state of the optimizers, and of the validation rows the logits of the best epoch,
-            not calibrated, and the lengths.
+        best: the checkpoint of the best epoch; before a final fit, of the last.
+        tensors: the weights, the state of the optimizers, and for the validation rows the uncalibrated logits of the
+            best epoch and the lengths.
         fitted: how many epochs of the final fit are done (`pocketrnn_training.loop.final_fit`). After the last of them,
-            `best` is what came of it.
+            `best` is the result of that fit.
     """
 
     task: str
@@ -88,7 +88,7 @@ class TrainingLoop:
 
     Attributes:
         task: the prepared data.
-        settings: the choices, none of them left to the data.
+        settings: the settings, all of them decided.
         name: the name of the classifier.
         digest: of the task and the settings; see `TrainingState`.
         resume: the state to go on from, or None to train from the start.
@@ -109,10 +109,10 @@ class TrainingLoop:
         return replace(self, settings=replace(self.settings, epochs=epochs))
 
     def learn(self, fabric: Fabric, emit: Emit, stopped: Callable[[], bool]) -> Learner | None:
-        """Train for all epochs from the start, without a look at validation rows; None where it was stopped.
+        """Train for all epochs from the start, without validation; return None if it was stopped.
 
         Args:
-            fabric, emit, stopped: as `fit` has them; `emit` is called with the progress alone.
+            fabric, emit, stopped: as in `fit`; `emit` is called only with the progress.
 
         Raises:
             TrainingError: the loss is no longer a number.
@@ -140,10 +140,10 @@ class TrainingLoop:
         Raises:
             TrainingError: the loss is no longer a number.
         """
-        with limited(self.settings.threads):
-            self._fit(fabric, emit, stopped)
+        with limit_threads(self.settings.threads):
+            self._fit_epochs(fabric, emit, stopped)
 
-    def _fit(
+    def _fit_epochs(
         self,
         fabric: Fabric,
         emit: Emit,
@@ -164,46 +164,46 @@ class TrainingLoop:
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
             if metrics is None:
                 return
-            recurrent = task.asked(logits_of(learner.module, task.validation_rows, batch_size, fabric))
-            parts = self._weights_of_parts(recurrent, of_linear_part)
-            validation_logits = _total(parts, recurrent, of_linear_part)
-            history.append(self._validated(validation_logits, epoch, metrics, history))
+            recurrent = task.asked(compute_logits(learner.module, task.validation_rows, batch_size, fabric))
+            parts = self._find_part_weights(recurrent, of_linear_part)
+            validation_logits = _add_parts(parts, recurrent, of_linear_part)
+            history.append(self._validate(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last:
-                outside = self._outside_logits(learner.module, parts, batch_size, fabric)
-                kept = copied(learner.module, task, parts)
+                outside = self._compute_outside_logits(learner.module, parts, batch_size, fabric)
+                kept = copy_classifier(learner.module, task, parts)
                 best = self._checkpoint(kept, parts, validation_logits, outside, history[-1])
                 best_logits = validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
             assert best_logits is not None  # noqa: S101
-            if notice := self._diverged(history):
+            if notice := self._find_divergence(history):
                 emit(notice)
             validation[VALIDATION_LOGITS] = best_logits
             # The state first: whoever reads "best so far" and interrupts the run then finds it on the disk.
             emit(TrainingState(self.digest, tuple(history), best, learner.tensors() | validation))
             emit(history[-1])
 
-    def _weights_of_parts(self, recurrent: Tensor, linear: Tensor | None) -> PartWeights:
-        """The weights of both parts: those of the task, or else those that their logits of the validation rows give."""
+    def _find_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> PartWeights:
+        """The weights of both parts: those of the task, or else fitted on their logits of the validation rows."""
         targets = self.task.validation_targets
         if linear is None:
             return ALONE
         if self.task.parts is not None or len(targets) < FEW_VALIDATION_ROWS:
             return self.task.parts or BY_DEFAULT
-        return fitted_weights(recurrent.numpy(), linear.numpy(), targets)
+        return fit_weights(recurrent.numpy(), linear.numpy(), targets)
 
-    def _outside_logits(
+    def _compute_outside_logits(
         self, module: AnyClassifier, parts: PartWeights, batch_size: int, fabric: Fabric
     ) -> Tensor | None:
-        """The logits of the rows of none of the classes, of both parts; None without such rows."""
+        """The logits of both parts together for the rows of none of the classes; None without such rows."""
         rows, linear = self.task.outside_rows, self.task.linear
         if rows is None:
             return None
-        logits = logits_of(module, rows, batch_size, fabric)
-        return _total(parts, logits, None if linear is None else torch.from_numpy(linear.logits(rows)))
+        logits = compute_logits(module, rows, batch_size, fabric)
+        return _add_parts(parts, logits, None if linear is None else torch.from_numpy(linear.logits(rows)))
 
     @property
     def keeps_last(self) -> bool:
-        """Whether the last epoch is kept and not the best: what a final fit is to do again must not be chosen."""
+        """Whether the last epoch is kept and not the best: a final fit cannot choose an epoch."""
         return bool(self.settings.final_fit) and self.settings.patience is None
 
     @property
@@ -223,7 +223,7 @@ class TrainingLoop:
         """Train for one epoch.
 
         Args:
-            learner: what is trained; changed.
+            learner: the classifier to train; changed.
             epoch: its number in the cycle of the learning rate, from 1.
             fabric: the device and the processes.
             emit: called with the progress.
@@ -240,9 +240,9 @@ class TrainingLoop:
         epoch_size = settings.epoch_size or self.task.size
         # Every epoch has its own generators, so that a run can be resumed at any of them.
         order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
-        # The draws of all epochs differ from those of `fit`, which spawns from the same two numbers.
+        # A third number, so that these draws differ from the two generators above.
         read = self.task.drawn(np.random.SeedSequence((settings.seed, epoch, 0)))
-        batches = self._batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
+        batches = self._make_batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
         learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
         metrics = RunningMetrics(fabric, settings.report_every)
         again = settings.final_fit and not before and self.task.folds is None
@@ -262,7 +262,7 @@ class TrainingLoop:
         return metrics
 
     def _learning_rate(self, epochs_done: float, epochs: int) -> float:
-        """One cycle: see `Settings.learning_rate`."""
+        """The learning rate in one cycle: see `Settings.learning_rate`."""
         done = epochs_done / epochs
         if done < _RISING:
             factor = _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * done / _RISING)) / 2
@@ -270,32 +270,33 @@ class TrainingLoop:
             factor = (1 + math.cos(math.pi * (done - _RISING) / (1 - _RISING))) / 2
         return self.settings.learning_rate * factor
 
-    def _batches(
+    def _make_batches(
         self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
         """The rows of each batch of an epoch, of all processes; `rng` decides the order of the batches."""
         lengths = read.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
-        rows = rows_of_epoch(len(lengths), epoch_size, epoch, self.settings.seed)
+        rows = draw_epoch_rows(len(lengths), epoch_size, epoch, self.settings.seed)
         # Where an epoch reads a row several times, a batch of one length would be the same row again and again.
         if self.task.architecture.packed and epoch_size <= len(lengths):
             # For speed: the longest row of a batch decides how long its step takes.
-            return similar_length_batches(rows, lengths, batch_size, rng)
-        # Batches of one length have no padding, and would hide what padding does to such a classifier.
+            return make_similar_length_batches(rows, lengths, batch_size, rng)
+        # Batches of one length have no padding, and would hide how padding changes the answers of a padded classifier.
         return random_batches(rows, batch_size)
 
-    def _validated(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
-        """The figures of an epoch: of its training, and of the validation logits, float32 [rows, classes]."""
+    def _validate(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
+        """Compute the figures of an epoch from its training metrics and the validation logits, float32 [rows,
+        classes]."""
         targets = torch.from_numpy(self.task.validation_targets)
         loss, f1 = mean_loss(logits, targets), self.task.validation_f1(logits)
-        accuracy = right_rows(logits, targets).double().mean().item()
+        accuracy = find_right_rows(logits, targets).double().mean().item()
         worth = f1 if self.settings.metric == "f1" else accuracy
         before = [e.validation_f1 if self.settings.metric == "f1" else e.validation_accuracy for e in history]
         is_best = all((worth, -loss) > (b, -e.validation_loss) for b, e in zip(before, history, strict=True))
         return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
 
-    def _diverged(self, history: Sequence[Epoch]) -> Notice | None:
-        """The notice after the first epoch whose loss is far above that of guessing."""
+    def _find_divergence(self, history: Sequence[Epoch]) -> Notice | None:
+        """A notice after the first epoch whose loss is far above that of guessing; else None."""
         guessing = guessing_loss(len(self.task.labels), several=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`preparation/distillation.py`).
@@ -311,24 +312,24 @@ class TrainingLoop:
     def state_without_epochs(
         self, module: AnyClassifier, parts: PartWeights, logits: Tensor, seconds: float, fitted_rows: int | None
     ) -> TrainingState:
-        """The state of a run in which no epoch was validated.
+        """The state of a run without validated epochs.
 
         Args:
             module: the whole classifier, on the CPU; changed: it is calibrated.
-            parts: what its parts weigh.
-            logits: float32 [validation rows, classes], what a classifier that has not seen a row says of it.
+            parts: the weights of its parts.
+            logits: float32 [validation rows, classes], the logits of classifiers that have not seen the row.
             seconds: how long the fit took.
             fitted_rows: how many rows the module was fitted on, if not on the training rows alone.
         """
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
-        right = right_rows(logits, targets)
+        right = find_right_rows(logits, targets)
         loss, accuracy = mean_loss(logits, targets), float(right.double().mean())
-        outside = None if task.outside_rows is None else logits_of(module, task.outside_rows, 1)
-        epoch = Epoch(1, loss, accuracy, loss, accuracy, f1_of(logits, targets), seconds, best=True)
+        outside = None if task.outside_rows is None else compute_logits(module, task.outside_rows, 1)
+        epoch = Epoch(1, loss, accuracy, loss, accuracy, f1_from_logits(logits, targets), seconds, best=True)
         best = self._checkpoint(module, parts, logits, outside, epoch)
         metrics = {name: value for name, value in best.metrics.items() if name != "epoch"}
         if task.folds is not None:
-            metrics |= FoldScores.of_right(right.numpy(), task.folds).metrics
+            metrics |= FoldScores.from_right_rows(right.numpy(), task.folds).metrics
         data = dict(best.data) | ({} if fitted_rows is None else {FITTED_ROWS: fitted_rows})
         tensors = {VALIDATION_LOGITS: logits, VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
         return TrainingState(self.digest, (), replace(best, metrics=metrics, data=data), tensors)
@@ -336,11 +337,11 @@ class TrainingLoop:
     def _checkpoint(
         self, kept: AnyClassifier, parts: PartWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
     ) -> Checkpoint:
-        """A classifier, calibrated by its validation logits, with all that is known of it."""
+        """Calibrate a classifier by its validation logits, and make the checkpoint of it."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
-        temperature = fitted_temperature(logits, targets)
+        temperature = fit_temperature(logits, targets)
         apply_temperature(kept, temperature)
-        thresholds, measured = self._thresholds(
+        thresholds, measured = self._choose_thresholds(
             logits / temperature, None if outside is None else outside / temperature
         )
         return Checkpoint(
@@ -369,25 +370,29 @@ class TrainingLoop:
             training=asdict(self.settings) | {"torch": torch.version.__version__},
         )
 
-    def _thresholds(self, logits: Tensor, outside: Tensor | None) -> tuple[tuple[float, ...] | None, dict[str, float]]:
-        """The thresholds, by calibrated logits of the validation rows and of rows of none of the classes, and figures
-        of them; those of several labels are measured on rows that did not choose them."""
+    def _choose_thresholds(
+        self, logits: Tensor, outside: Tensor | None
+    ) -> tuple[tuple[float, ...] | None, dict[str, float]]:
+        """Choose the thresholds by the calibrated logits of the validation rows and of rows of none of the classes, and
+        measure them; with several labels, on rows that did not choose them."""
         targets, share = self.task.validation_targets, self.settings.none_of_these
         if not self.task.several_labels:
             if share is None and outside is None:
                 return None, {}
             of_outside = None if outside is None else outside.double().softmax(dim=1).numpy()
-            threshold, measured = none_of_these(share, logits.double().softmax(dim=1).numpy(), targets, of_outside)
+            threshold, measured = choose_rejection_threshold(
+                share, logits.double().softmax(dim=1).numpy(), targets, of_outside
+            )
             return (threshold,) * len(self.task.labels), measured
         probabilities = torch.sigmoid(logits.double()).numpy()
-        result = score_several(self.task.labels, targets, cross_fitted(probabilities, targets))
+        result = score_several_labels(self.task.labels, targets, predict_cross_fitted(probabilities, targets))
         figures = {"accuracy": result.accuracy, "micro_f1": result.micro_f1, "macro_f1": result.macro_f1}
         measured = {f"validation_{name}": value for name, value in figures.items()}
-        return chosen_thresholds(probabilities, targets), measured
+        return choose_thresholds(probabilities, targets), measured
 
 
 def _is_over(history: Sequence[Epoch], settings: Settings) -> bool:
-    """Whether none of the last `patience` epochs was better than those before."""
+    """Whether training ends: none of the last `patience` epochs was better than those before."""
     if settings.patience is None or len(history) < settings.patience:
         return False
     return not any(epoch.best for epoch in history[-settings.patience :])
@@ -401,22 +406,22 @@ def _check_loss(progress: Progress) -> None:
         )
 
 
-def _total(parts: PartWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
-    """The logits of both parts."""
+def _add_parts(parts: PartWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
+    """Add the logits of both parts."""
     return recurrent if linear is None else parts.total(recurrent, linear)
 
 
-def copied(module: AnyClassifier, task: Task, parts: PartWeights) -> AnyClassifier:
-    """A copy of a module that learnt a task, on the CPU and in evaluation mode; with a plain embedding, and with the
-    linear part, each part by its weight."""
+def copy_classifier(module: AnyClassifier, task: Task, parts: PartWeights) -> AnyClassifier:
+    """Copy a trained module to the CPU, in evaluation mode, with a plain embedding and with the linear part, each part
+    multiplied by its weight."""
     with torch.device("meta"):
-        made = classifier_of(task.architecture)
+        made = build_classifier(task.architecture)
     weights = module.state_dict()
     if task.linear is not None:
         weights |= {f"{LINEAR}{name}": tensor for name, tensor in task.linear.tensors(parts.linear).items()}
         weights |= {name: tensor * parts.recurrent for name, tensor in weights.items() if name.startswith("fc.")}
     if isinstance(module, RecurrentClassifier) and isinstance(module.embedding, SpelledEmbedding):
-        weights["embedding.weight"] = module.embedding.folded()
+        weights["embedding.weight"] = module.embedding.fold_embedding()
         del weights["embedding.fragments"]
     state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
     made.load_state_dict(state, assign=True)

@@ -17,15 +17,15 @@ from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.measures.logit_measures import mean_loss
 
-__all__ = ["apply_temperature", "calibration_error", "fitted_temperature"]
+__all__ = ["apply_temperature", "calibration_error", "fit_temperature"]
 
 # The standard deviation of the prior: the logarithm of the temperature is normal around 0. Without a prior, a few rows
-# that are all answered right would make every answer certain. Some hundred rows outweigh it.
+# that are all classified correctly would make every answer certain. A few hundred rows outweigh it.
 _DEVIATION: Final = 0.5
 
 
-def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The temperature T for which softmax(logits / T) is the most likely.
+def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+    """Fit the temperature T that makes the targets likeliest by softmax(logits / T).
 
     Args:
         logits: float32 [rows, classes], of rows that were not trained on.
@@ -42,7 +42,7 @@ def fitted_temperature(logits: Tensor, targets: Tensor) -> float:
 def apply_temperature(module: AnyClassifier, temperature: float) -> None:
     """Divide the module's logits by `temperature`, in the weights of its last layer and of its linear part.
 
-    Then every runtime in every language gives the calibrated probability, without a rule of its own.
+    Then every runtime in every language gives calibrated probabilities, without code for it.
     """
     with torch.no_grad():
         for name, weight in module.named_parameters():
@@ -53,7 +53,7 @@ def apply_temperature(module: AnyClassifier, temperature: float) -> None:
 def calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
     """The expected calibration error (Naeini et al. 2015): how far probability and accuracy are apart.
 
-    The rows are put into bins of equal width by their largest probability; of several labels, all answers by theirs.
+    The rows are put into bins of equal width by their largest probability; with several labels, each answer by its own.
     The error is the mean distance between the probability and the accuracy of a bin, weighted by its rows.
 
     Args:

@@ -16,31 +16,31 @@ from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tables.checks import check_labels
-from pocketrnn.tags import are_of_spans
+from pocketrnn.tables.checks import check_same_labels
+from pocketrnn.tags import have_span_prefixes
 from pocketrnn_training.classifiers.architecture import labels_tokens
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
+from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.measures.logit_measures import micro_f1
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled
 from pocketrnn_training.rows.sequences import LabelledSequences
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
-from pocketrnn_training.texts.tagged_pieces import encoded_sentences
+from pocketrnn_training.texts.tagged_pieces import encode_sentences
 
 __all__ = [
     "ClassScore",
     "Evaluation",
     "OutsideScore",
+    "add_span_scores",
+    "compute_checkpoint_logits",
     "evaluate",
-    "gives_several",
+    "find_number_rules",
+    "gives_several_labels",
     "gives_tags",
-    "logits_by_checkpoint",
-    "rules_of_numbers",
-    "score",
-    "score_several",
-    "tags_of",
-    "with_spans",
+    "predict_tag_targets",
+    "score_classes",
+    "score_several_labels",
 ]
 
 _READ_SEQUENCES: Final = "Read them with read_sequences: .ts and .npz files, or tables with --channels."
@@ -62,8 +62,8 @@ class OutsideScore:
     """The effect of a classifier's thresholds, on texts of none of the classes and on all others.
 
     Attributes:
-        rows: how many such texts there are.
-        none: the share of them that is given no label.
+        rows: how many texts of none of the classes there are.
+        none: the share of these texts that is given no label.
         right: the share of all other rows that is given the right label.
     """
 
@@ -82,10 +82,10 @@ class Evaluation:
         micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
         macro_f1: the mean of the F1 of all classes.
         classes: the scores of each class, in the order of the labels.
-        confusion: confusion[i][j] rows of class i were given the label j; empty where a text can have several.
-        outside: what the thresholds do, where some texts are of none of the classes. All else is of the likeliest label
-            of the other rows, whether it reaches its threshold or not.
-        spans: the scores of spans, where tokens are labelled by labels of spans; rows are words then.
+        confusion: confusion[i][j] is how many rows of class i were given the label j; empty with several labels.
+        outside: the effect of the thresholds, where some texts are of none of the classes. All other scores count the
+            likeliest label of the other rows, whether it reaches its threshold or not.
+        spans: the scores of spans, where the labels of tokens are those of spans; rows are words then.
 
     Example:
         >>> evaluation = evaluate(read_checkpoint(Path("reviews.checkpoint")), read_files([Path("test.csv")]))
@@ -106,21 +106,20 @@ class Evaluation:
 def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluation:
     """Classify the texts, or the sequences of numbers, and compare the answers with the labels.
 
-    A classifier of several labels gives those that reach the thresholds that it keeps, or else 0.5.
+    A classifier of several labels gives the labels that reach their thresholds, or 0.5 if it keeps no thresholds.
 
-    A checkpoint is run by PyTorch. One that is not packed is run as it was trained: in batches of the training batch
-    size, in the order of the rows, each padded to its longest. This shows what padding does to its answers; its bundle
-    never pads.
+    PyTorch runs a checkpoint. A padded one is run as it was trained: in batches of the training batch size, in the
+    order of the rows, each padded to its longest row. This shows how padding changes its answers; its bundle never
+    pads.
 
     Args:
         classifier: a bundle's `Classifier`, or a checkpoint.
         data: the rows, with the labels of the classifier in its order; several a text if it gives several.
 
     Raises:
-        DataError: the classifier labels words, and the rows have one label each, or the other way round; the labels of
-            the data are not those of the classifier, in its order; a row has no label; one of the
-            two is of several labels a text, and the other is not, or one of texts, and the other of numbers; there are
-            texts of none of the classes, and the classifier gives every text a label.
+        DataError: the classifier and the data do not match: one labels words, the other rows; one has several labels a
+            text, the other one; one is for texts, the other for numbers; or the labels or their order differ. Or a row
+            has no label; or there are texts of none of the classes, and the classifier gives every text a label.
         CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
 
     Example:
@@ -134,19 +133,19 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
         raise DataError(f"{classifier.name} labels {labelled}, and the data labels {other}.", f"Give {labelled}.")
     if isinstance(data, TaggedSentences):
-        check_labels(data.labels, labels)
-        tags = tags_of(classifier, data)
-        return with_spans(score(labels, data.targets, tags), data, tags)
-    takes_numbers = rules_of_numbers(classifier) is not None
+        check_same_labels(data.labels, labels)
+        tags = predict_tag_targets(classifier, data)
+        return add_span_scores(score_classes(labels, data.targets, tags), data, tags)
+    takes_numbers = find_number_rules(classifier) is not None
     if takes_numbers != isinstance(data, LabelledSequences):
         takes, rows = ("sequences of numbers", "texts") if takes_numbers else ("texts", "sequences of numbers")
         remedy = _READ_SEQUENCES if takes_numbers else "Read texts."
         raise DataError(f"{classifier.name} takes {takes}, and the rows are {rows}.", remedy)
     if isinstance(classifier, Classifier):
-        Answers.of(classifier.manifest).check_labels()
-    check_labels(data.labels, labels)
+        Answers.of(classifier.manifest).check_gives_labels()
+    check_same_labels(data.labels, labels)
     check_labelled(data, "row", "Evaluate with labelled rows only.")
-    if data.several_labels != gives_several(classifier):
+    if data.several_labels != gives_several_labels(classifier):
         given, have = (
             ("one label", "any number of labels") if data.several_labels else ("any number of labels", "one label")
         )
@@ -156,17 +155,17 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
             "Use one that gives one label." if takes_numbers else remedy,
         )
     if data.several_labels:
-        return score_several(labels, data.targets, _labels_given(classifier, data.inputs))
+        return score_several_labels(labels, data.targets, _find_given_labels(classifier, data.inputs))
     if isinstance(classifier, Checkpoint):
-        predicted = logits_by_checkpoint(classifier, data.inputs).argmax(dim=1).numpy()
+        predicted = compute_checkpoint_logits(classifier, data.inputs).argmax(dim=1).numpy()
     else:
         index = {label: target for target, label in enumerate(labels)}
         answers = classifier.predict(data.inputs)
         predicted = np.fromiter(map(index.__getitem__, answers), dtype=np.int64, count=len(data))
-    return replace(score(labels, data.targets, predicted), outside=_outside_score(classifier, data))
+    return replace(score_classes(labels, data.targets, predicted), outside=_score_outside(classifier, data))
 
 
-def _outside_score(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
+def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
     if not data.outside:
         return None
     if classifier.thresholds is None:
@@ -174,17 +173,17 @@ def _outside_score(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
             f"{classifier.name} keeps no threshold: it gives every text a label.",
             "Train it with --outside or --none-of-these, or evaluate it without texts of none of the classes.",
         )
-    given = _labels_given(classifier, data.inputs)
+    given = _find_given_labels(classifier, data.inputs)
     right = given[np.arange(len(data)), data.targets]
-    none = ~_labels_given(classifier, data.outside).any(axis=1)
+    none = ~_find_given_labels(classifier, data.outside).any(axis=1)
     return OutsideScore(len(data.outside), float(none.mean()), float(right.mean()))
 
 
-def rules_of_numbers(classifier: Classifier | Checkpoint) -> NumberInput | None:
-    """The rules of a bundle's classifier or a checkpoint for sequences of numbers; None where it takes texts.
+def find_number_rules(classifier: Classifier | Checkpoint) -> NumberInput | None:
+    """The rules of a classifier for sequences of numbers, of a bundle or a checkpoint; None where it takes texts.
 
     Example:
-        >>> rules_of_numbers(Classifier.load("ag_news")) is None
+        >>> find_number_rules(Classifier.load("ag_news")) is None
         True
     """
     rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
@@ -203,16 +202,16 @@ def gives_tags(classifier: Classifier | Checkpoint) -> bool:
     return classifier.manifest.output.of_tokens
 
 
-def tags_of(classifier: Classifier | Checkpoint, data: TaggedSentences) -> npt.NDArray[np.int64]:
-    """int64 [words of all sentences]: the label that each word is given; -1 for one that a bundle's rules cut off.
+def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentences) -> npt.NDArray[np.int64]:
+    """int64 [words of all sentences]: the predicted label of each word; -1 for a word that a bundle's rules cut off.
 
     Example:
-        >>> tags_of(checkpoint, data).tolist()
+        >>> predict_tag_targets(checkpoint, data).tolist()
         [1, 0]
     """
     if isinstance(classifier, Checkpoint):
-        encoded, steps = encoded_sentences(data.sentences, classifier.text_rules, classifier.vocabulary)
-        return logits_of(classifier.module, encoded, 1)[torch.from_numpy(steps)].argmax(dim=1).numpy()
+        encoded, steps = encode_sentences(data.sentences, classifier.text_rules, classifier.vocabulary)
+        return compute_logits(classifier.module, encoded, 1)[torch.from_numpy(steps)].argmax(dim=1).numpy()
     index = {label: target for target, label in enumerate(classifier.labels)}
     given = np.full(len(data.targets), -1, np.int64)
     starts = np.cumsum(data.lengths) - data.lengths
@@ -222,40 +221,40 @@ def tags_of(classifier: Classifier | Checkpoint, data: TaggedSentences) -> npt.N
     return given
 
 
-def with_spans(found: Evaluation, data: TaggedSentences, given: npt.NDArray[np.int64]) -> Evaluation:
-    """The scores of words that are given labels, int64 [words], with those of spans, where the labels are of spans.
+def add_span_scores(found: Evaluation, data: TaggedSentences, given: npt.NDArray[np.int64]) -> Evaluation:
+    """Add the scores of spans to those of words, where the labels are of spans; `given` is int64 [words].
 
     Example:
-        >>> with_spans(score(data.labels, data.targets, given), data, given).spans.f1
+        >>> add_span_scores(score_classes(data.labels, data.targets, given), data, given).spans.f1
         1.0
     """
-    if not are_of_spans(data.labels):
+    if not have_span_prefixes(data.labels):
         return found
     return replace(found, spans=SpanScores.of(data.labels, data.lengths, data.targets, given))
 
 
-def gives_several(classifier: Classifier | Checkpoint) -> bool:
+def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
     """Whether a bundle's classifier or a checkpoint gives a text any number of labels.
 
     Example:
-        >>> gives_several(Classifier.load("ag_news"))
+        >>> gives_several_labels(Classifier.load("ag_news"))
         False
     """
     activation = classifier.activation if isinstance(classifier, Checkpoint) else classifier.manifest.output.activation
     return activation == "sigmoid"
 
 
-def _labels_given(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """bool [texts, labels]: which labels reach their thresholds."""
+def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """bool [texts, labels]: whether each label reaches its threshold."""
     if isinstance(classifier, Checkpoint):
-        answers, logits = classifier.answers, logits_by_checkpoint(classifier, texts).numpy()
+        answers, logits = classifier.answers, compute_checkpoint_logits(classifier, texts).numpy()
     else:
         answers, logits = Answers.of(classifier.manifest), classifier.logits(texts)
     return answers.reached(answers.probabilities(logits))
 
 
-def logits_by_checkpoint(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
-    """The logits that a checkpoint gives texts, or sequences of numbers, in PyTorch, float32 [rows, classes]; see
+def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
+    """Compute a checkpoint's logits for texts, or sequences of numbers, in PyTorch, float32 [rows, classes]; see
     `evaluate`.
 
     Raises:
@@ -267,11 +266,13 @@ def logits_by_checkpoint(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tenso
             "The checkpoint is not packed and does not say with which batch size it was trained.",
             'Write it into config.json, as "training": {"batch_size": 16}.',
         )
-    encoded = encoded_rows(inputs, checkpoint.rules, checkpoint.vocabulary)
-    return logits_of(checkpoint.module, encoded, batch_size or 1)
+    encoded = encode_rows(inputs, checkpoint.rules, checkpoint.vocabulary)
+    return compute_logits(checkpoint.module, encoded, batch_size or 1)
 
 
-def score(labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> Evaluation:
+def score_classes(
+    labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]
+) -> Evaluation:
     """Compare predicted classes with the right ones, by scikit-learn.
 
     Args:
@@ -287,12 +288,14 @@ def score(labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.
         accuracy=accuracy,
         micro_f1=accuracy,
         macro_f1=float(np.mean(f1)),
-        classes=_class_scores(labels, precision, recall, f1, rows),
+        classes=_make_class_scores(labels, precision, recall, f1, rows),
         confusion=tuple(map(tuple, confusion_matrix(targets, predicted, labels=indices).tolist())),
     )
 
 
-def score_several(labels: Sequence[str], targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> Evaluation:
+def score_several_labels(
+    labels: Sequence[str], targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]
+) -> Evaluation:
     """Compare the labels that were given with those that apply, by scikit-learn.
 
     Args:
@@ -301,7 +304,7 @@ def score_several(labels: Sequence[str], targets: npt.NDArray[np.bool_], given: 
         given: bool [rows, labels].
 
     Example:
-        >>> score_several(["sad", "long"], np.eye(2) > 0, np.array([[True, True], [False, True]])).accuracy
+        >>> score_several_labels(["sad", "long"], np.eye(2) > 0, np.array([[True, True], [False, True]])).accuracy
         0.5
     """
     precision, recall, f1, rows = precision_recall_fscore_support(targets, given, zero_division=0.0)
@@ -310,12 +313,12 @@ def score_several(labels: Sequence[str], targets: npt.NDArray[np.bool_], given: 
         accuracy=float((targets == given).all(axis=1).mean()),
         micro_f1=micro_f1(targets, given),
         macro_f1=float(np.mean(f1)),
-        classes=_class_scores(labels, precision, recall, f1, rows),
+        classes=_make_class_scores(labels, precision, recall, f1, rows),
         confusion=(),
     )
 
 
-def _class_scores(labels: Sequence[str], *figures: npt.NDArray[Any]) -> tuple[ClassScore, ...]:
+def _make_class_scores(labels: Sequence[str], *figures: npt.NDArray[Any]) -> tuple[ClassScore, ...]:
     return tuple(
         ClassScore(label, float(precision), float(recall), float(f1), int(rows))
         for label, precision, recall, f1, rows in zip(labels, *figures, strict=True)

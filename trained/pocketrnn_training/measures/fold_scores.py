@@ -1,4 +1,4 @@
-"""The accuracy of folds, each answered by a classifier of the others: its mean, its spread, and how they are said."""
+"""The accuracy by cross-validation folds: its mean, its spread, and the words for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["FoldScores"]
 
 @dataclass(frozen=True)
 class FoldScores:
-    """The accuracies that classifiers of the other folds reach on each fold, in short.
+    """The mean and spread of the accuracies of the folds, each measured by a classifier of the other folds.
 
     Attributes:
         mean: the mean of the folds' accuracies; where a row can have several labels, of their micro F1.
@@ -41,21 +41,21 @@ class FoldScores:
         return cls(float(scores.mean()), float(scores.std(ddof=1)), len(scores), rows, several_labels)
 
     @classmethod
-    def of_right(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
-        """The same by the rows that were answered right, bool [rows], and the fold of each, int64 [rows].
+    def from_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
+        """The mean and spread from which rows were classified correctly, bool [rows], and their folds, int64 [rows].
 
         Example:
-            >>> FoldScores.of_right(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
+            >>> FoldScores.from_right_rows(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
             0.75
         """
         return cls.of(np.array([right[fold_of == fold].mean() for fold in np.unique(fold_of)]), len(right))
 
     @classmethod
-    def of_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
-        """Those of the figures that a checkpoint keeps: `metrics`.
+    def from_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
+        """The scores from the figures that a checkpoint keeps, which `metrics` gives.
 
         Example:
-            >>> FoldScores.of_metrics({"folds": 2, "folds_accuracy": 0.9, "folds_accuracy_deviation": 0.1}, 50).mean
+            >>> FoldScores.from_metrics({"folds": 2, "folds_accuracy": 0.9, "folds_accuracy_deviation": 0.1}, 50).mean
             0.9
         """
         return cls(metrics["folds_accuracy"], metrics["folds_accuracy_deviation"], metrics["folds"], rows)

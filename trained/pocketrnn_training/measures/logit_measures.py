@@ -14,12 +14,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 __all__ = [
     "best_threshold",
-    "f1_of",
+    "f1_from_logits",
+    "find_right_rows",
     "guessing_loss",
     "log_odds_of_shares",
     "mean_loss",
     "micro_f1",
-    "right_rows",
     "several_labels_loss",
 ]
 
@@ -30,33 +30,33 @@ def several_labels_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0)
     Args:
         logits: float32 [rows, labels].
         targets: bool [rows, labels].
-        smoothing: how much of a label's answer is "as likely as not".
+        smoothing: the label smoothing: this share of a target becomes 0.5.
     """
     wanted = targets.to(logits.dtype) * (1 - smoothing) + smoothing / 2
     return binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
 
 
 def log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
-    """float32 [labels]: the logits whose probabilities are how often each label applies.
+    """float32 [labels]: the log odds of each label's frequency among the rows.
 
     Example:
         >>> log_odds_of_shares(np.array([[True], [False]])).tolist()
         [0.0]
     """
-    # As if there were one row more with a half of each label: no share is 0 or 1.
+    # Half a row of each label and one row are added, so that the shares stay between 0 and 1.
     shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
     return torch.from_numpy(np.log(shares / (1 - shares)).astype(np.float32))
 
 
 def mean_loss(logits: Tensor, targets: Tensor) -> float:
-    """The mean loss of a row; of several labels, the sum of theirs."""
+    """The mean loss of a row; with several labels, the sum over its labels."""
     if targets.dim() == 2:
         return several_labels_loss(logits, targets).item() / len(logits)
     return cross_entropy(logits, targets).item()
 
 
 def guessing_loss(labels: int, *, several: bool) -> float:
-    """The loss of a classifier that gives every class the same probability, or every label a half.
+    """The loss of a classifier that gives every class the same probability, or every label 0.5.
 
     Example:
         >>> round(guessing_loss(2, several=False), 3), round(guessing_loss(2, several=True), 3)
@@ -65,15 +65,15 @@ def guessing_loss(labels: int, *, several: bool) -> float:
     return labels * float(np.log(2)) if several else float(np.log(labels))
 
 
-def right_rows(logits: Tensor, targets: Tensor) -> Tensor:
-    """bool [rows]: whether the likeliest class is the right one; of several labels, whether all are, from 0.5 on."""
+def find_right_rows(logits: Tensor, targets: Tensor) -> Tensor:
+    """bool [rows]: whether the likeliest class is right; with several labels, whether all are right at 0.5."""
     if targets.dim() == 2:
         return ((logits > 0) == targets).all(dim=1)
     return logits.argmax(dim=1) == targets
 
 
-def f1_of(logits: Tensor, targets: Tensor) -> float:
-    """The mean F1 of all classes; of several labels, F1 of all answers together, at the one threshold that is best."""
+def f1_from_logits(logits: Tensor, targets: Tensor) -> float:
+    """The mean F1 of all classes; with several labels, micro F1 at the best single threshold."""
     if targets.dim() == 2:
         return best_threshold(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[1]
     classes = logits.size(1)
@@ -99,7 +99,7 @@ def micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> fl
 
 
 def best_threshold(probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """The threshold at which F1 is the highest, between two probabilities that occur, and this F1.
+    """Find the threshold with the highest F1, midway between two probabilities that occur; return both.
 
     Args:
         probabilities: float64 [answers].

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of the spans that labels of BIO and IOBES stand for, as `conlleval` counts them."""
+"""Precision, recall and F1 of spans in BIO or IOBES labels, counted as `conlleval` does."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class SpanScore:
     """Precision, recall and F1 of the spans of one label, or of all; 0 where one is not defined.
 
     Attributes:
-        label: without its prefix; empty for all.
-        precision: the share of the spans that are given which are right: of the same words, with the same label.
-        recall: the share of the true spans that are given.
-        f1: both together.
+        label: the label without its prefix; empty for all.
+        precision: the share of the predicted spans that are right: the same words with the same label.
+        recall: the share of the true spans that are predicted.
+        f1: the harmonic mean of both.
         spans: how many true spans there are.
     """
 
@@ -35,7 +35,7 @@ class SpanScore:
 
     @classmethod
     def of(cls, label: str, right: int, given: int, true: int) -> Self:
-        """From the numbers of spans that are right, that are given and that are true."""
+        """Compute the scores from the numbers of right, predicted and true spans."""
         return cls(label, right / max(1, given), right / max(1, true), 2 * right / max(1, given + true), true)
 
 
@@ -70,25 +70,25 @@ class SpanScores:
         targets: npt.NDArray[np.int64],
         predicted: npt.NDArray[np.int64],
     ) -> Self:
-        """Compare the labels that were given with the right ones.
+        """Compare the spans of the predicted labels with those of the right labels.
 
         Args:
             labels: their names.
-            words: int64 [sentences], the words of each.
+            words: int64 [sentences], the number of words of each.
             targets: int64 [words of all sentences], the right labels.
-            predicted: int64 [words of all sentences], those that were given.
+            predicted: int64 [words of all sentences], the predicted labels.
         """
         true, given, right = Counter[str](), Counter[str](), Counter[str]()
         ends = np.cumsum(words)[:-1]
-        # -1 is of a word without an answer, which is of no span.
+        # A word without an answer has -1, and is outside of all spans.
         for one, other in zip(np.split(targets, ends), np.split(predicted, ends), strict=True):
-            of_true, of_given = _spans(labels, one), _spans(labels, other)
+            of_true, of_given = _find_spans(labels, one), _find_spans(labels, other)
             for counter, spans in ((true, of_true), (given, of_given), (right, of_true & of_given)):
                 counter.update(label for label, *_ in spans)
         every = [SpanScore.of(name, right[name], given[name], true[name]) for name in sorted(true | given)]
         return cls(SpanScore.of("", right.total(), given.total(), true.total()), tuple(every))
 
 
-def _spans(labels: Sequence[str], targets: npt.NDArray[np.int64]) -> set[tuple[str, int, int]]:
+def _find_spans(labels: Sequence[str], targets: npt.NDArray[np.int64]) -> set[tuple[str, int, int]]:
     tags = [Tag("", labels[target] if target >= 0 else "O", 1.0, i, i + 1) for i, target in enumerate(targets.tolist())]
     return {(span.label, span.start, span.end) for span in spans_of(tags, [""] * len(tags))}

@@ -16,23 +16,29 @@ import numpy.typing as npt
 
 from pocketrnn_training.measures.logit_measures import best_threshold
 
-__all__ = ["chosen_thresholds", "cross_fitted", "none_of_these", "parted_from", "reached_by"]
+__all__ = [
+    "choose_rejection_threshold",
+    "choose_thresholds",
+    "predict_cross_fitted",
+    "separating_threshold",
+    "threshold_for_share",
+]
 
-# A label's own threshold and that for all labels count alike where so many validation rows have the label.
+# A label's own threshold and the common one weigh the same where this many validation rows have the label.
 _ROWS_OF_A_LABEL: Final = 10
-# People read them, and no answer is that near to its threshold but by chance.
+# Thresholds are rounded because people read them; an answer is closer to a threshold than this only by chance.
 _DECIMALS: Final = 4
 
 
-def chosen_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> tuple[float, ...]:
-    """A threshold for each label: the best of its own and that for all labels, weighted by the rows that it has.
+def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> tuple[float, ...]:
+    """Choose a threshold for each label: a mean of its own best and the common best, weighted by the label's rows.
 
     Args:
         probabilities: float64 [rows, labels], of rows that were not trained on.
         targets: bool [rows, labels].
 
     Example:
-        >>> chosen_thresholds(np.array([[0.9, 0.2], [0.3, 0.1]]), np.array([[True, True], [True, False]]))
+        >>> choose_thresholds(np.array([[0.9, 0.2], [0.3, 0.1]]), np.array([[True, True], [True, False]]))
         (0.1591, 0.15)
     """
     of_all, _ = best_threshold(probabilities.ravel(), targets.ravel())
@@ -44,7 +50,7 @@ def chosen_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
     return tuple(found)
 
 
-def reached_by(share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:
+def threshold_for_share(share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:
     """The highest threshold that a share of the right answers reaches, where each text has one label.
 
     Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
@@ -59,24 +65,24 @@ def reached_by(share: float, probabilities: npt.NDArray[np.float64], targets: np
         the threshold; 0 where no answer is right.
 
     Example:
-        >>> reached_by(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))
+        >>> threshold_for_share(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))
         0.6998
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
     if not len(right):
         return 0.0
-    # Rounded down, and where it is round already by one: the last of them reaches it in single precision, too.
+    # Rounded down, and lowered by one unit where it is round already, so that float32 reaches it, too.
     least = right[len(right) - math.ceil(share * len(right))]
     return max(0.0, math.ceil(float(least) * 10**_DECIMALS - 1) / 10**_DECIMALS - 10**-_DECIMALS)
 
 
-def parted_from(
+def separating_threshold(
     outside: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """The threshold that parts best the right answers from answers to rows of none of the classes.
+    """The threshold that best separates the right answers from answers for rows of none of the classes.
 
-    The highest mean of two shares: of the rows that are given their right label, and of the rows of none of the classes
-    that are given no label.
+    It maximizes the mean of two shares: of the rows that are given their right label, and of the rows of none of the
+    classes that are given no label.
 
     Args:
         outside: float64 [rows of none of the classes, classes].
@@ -84,7 +90,7 @@ def parted_from(
         targets: int64 [rows].
 
     Example:
-        >>> parted_from(np.array([[0.4, 0.6]]), np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
+        >>> separating_threshold(np.array([[0.4, 0.6]]), np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
         0.7
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
@@ -96,16 +102,16 @@ def parted_from(
     return round(float(cuts[(given + none).argmax()]), _DECIMALS)
 
 
-def none_of_these(
+def choose_rejection_threshold(
     share: float | None,
     probabilities: npt.NDArray[np.float64],
     targets: npt.NDArray[np.int64],
     outside: npt.NDArray[np.float64] | None,
 ) -> tuple[float, dict[str, float]]:
-    """The threshold below which a text is given no label, where each text has one label, and what it does.
+    """Choose the threshold below which a text is given no label, where each text has one label, and measure it.
 
     Args:
-        share: of the right answers, that are to reach it; or None to part them from `outside`.
+        share: the share of the right answers that are to reach it; or None to separate them from `outside`.
         probabilities: float64 [rows, classes], of rows that were not trained on.
         targets: int64 [rows].
         outside: float64 [rows of none of the classes, classes], or None.
@@ -116,15 +122,15 @@ def none_of_these(
 
     Example:
         >>> answers, targets = np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 1])
-        >>> none_of_these(None, answers, targets, np.array([[0.4, 0.6], [0.5, 0.5]]))[0]
+        >>> choose_rejection_threshold(None, answers, targets, np.array([[0.4, 0.6], [0.5, 0.5]]))[0]
         0.65
     """
 
     def chosen(rows: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> float:
         if share is not None:
-            return reached_by(share, probabilities[rows], targets[rows])
+            return threshold_for_share(share, probabilities[rows], targets[rows])
         assert outside is not None  # noqa: S101 - one of both is given
-        return parted_from(outside[others], probabilities[rows], targets[rows])
+        return separating_threshold(outside[others], probabilities[rows], targets[rows])
 
     right = probabilities.argmax(axis=1) == targets
     likeliest = probabilities.max(axis=1)
@@ -149,10 +155,12 @@ def none_of_these(
     }
 
 
-def cross_fitted(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which labels would be given: each half of the rows by thresholds that are chosen on the other half.
+def predict_cross_fitted(
+    probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """The labels that would be given to each half of the rows by thresholds chosen on the other half.
 
-    So that what is measured of thresholds is not measured on the rows that chose them.
+    So the thresholds are not measured on the rows that chose them.
 
     Args:
         probabilities: float64 [rows, labels].
@@ -165,5 +173,5 @@ def cross_fitted(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np
     half = np.arange(len(targets)) % 2 == 0
     for measured in (half, ~half):
         others = ~measured if (~measured).any() else measured
-        given[measured] = probabilities[measured] >= np.array(chosen_thresholds(probabilities[others], targets[others]))
+        given[measured] = probabilities[measured] >= np.array(choose_thresholds(probabilities[others], targets[others]))
     return given

@@ -1,5 +1,4 @@
-"""Batches changed at random while a classifier learns from them: words that are hidden, and sequences of numbers with
-noise."""
+"""Augmentation: random changes to the batches of training, such as hidden words, or noise on sequences of numbers."""
 
 from __future__ import annotations
 
@@ -13,12 +12,12 @@ __all__ = ["Augmentation", "Changes", "WordDropout"]
 
 @dataclass(frozen=True)
 class WordDropout:
-    """Tokens of which some are unknown now (Iyyer et al. 2015).
+    """Word dropout: random tokens become unknown (Iyyer et al. 2015).
 
     Attributes:
-        share: how many, of all.
-        unknown_id: what they become.
-        padding_id: what stays as it is.
+        share: the share of tokens that become unknown.
+        unknown_id: the id of an unknown token.
+        padding_id: the id of padding, which stays as it is.
     """
 
     share: float
@@ -26,16 +25,16 @@ class WordDropout:
     padding_id: int
 
     def changed(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:  # noqa: ARG002
-        """The tokens int64 [batch, sequence]."""
+        """The changed tokens int64 [batch, sequence]."""
         dropped = torch.rand(inputs.shape, device=inputs.device) < self.share
         return inputs.masked_fill(dropped & (inputs != self.padding_id), self.unknown_id)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Noise, another scale, and a stretch of zeros in each row (Um et al. 2017).
+    """Add noise, change the scale, and mask a stretch of each row with zeros (Um et al. 2017).
 
-    https://arxiv.org/abs/1706.00527: "Data augmentation of wearable sensor data". Numbers are those of the module's
+    https://arxiv.org/abs/1706.00527: "Data augmentation of wearable sensor data". The numbers are at the module's
     scale, where each channel has a mean of 0 and a deviation of 1.
 
     Attributes:
@@ -49,7 +48,7 @@ class Augmentation:
     time_masking: float
 
     def changed(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-        """The samples float32 [batch, time, channels]; after the end of a row, zeros."""
+        """The changed samples float32 [batch, time, channels]; zeros after the end of a row."""
         assert lengths is not None  # noqa: S101 - of sequences of numbers they are always given
         samples, steps = inputs, torch.arange(inputs.size(1), device=inputs.device)
         if self.jitter:

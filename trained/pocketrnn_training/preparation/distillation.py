@@ -20,7 +20,15 @@ from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.labelled_rows import UNLABELLED, check_labelled
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 
-__all__ = ["AboutTeacher", "Lesson", "Teaching", "about_teacher", "summed_loss", "targets_of", "teaching_of"]
+__all__ = [
+    "Lesson",
+    "TeacherSummary",
+    "Teaching",
+    "describe_teacher",
+    "make_teaching",
+    "summed_student_loss",
+    "targets_with_answers",
+]
 
 
 @dataclass(frozen=True)
@@ -29,9 +37,9 @@ class Lesson:
 
     Attributes:
         answers: float32 [rows, classes], the teacher's probabilities at the temperature; zeros where it has no answer.
-        label_share: float32 [rows], from 0 to 1: how much of a row's loss is that of its label. The rest is that of
-            the teacher's answer.
-        temperature: what the logits are divided by before they are compared with the answers.
+        label_share: float32 [rows], from 0 to 1: the weight of the label in a row's loss. The teacher's answer has the
+            rest.
+        temperature: the logits are divided by it before they are compared with the answers.
     """
 
     answers: Tensor
@@ -44,7 +52,7 @@ class Teaching:
     """A teacher's answers for the training rows, and how they are used.
 
     Attributes:
-        answers: one for some or all rows.
+        answers: the answers for some or all rows.
         label_share: float32 [rows], see `Lesson`: 1 without an answer, 0 without a label, and between them with both.
         temperature: from 1 (the probabilities as they are) upwards (softer).
     """
@@ -57,20 +65,20 @@ class Teaching:
     def of(
         cls, answers: TeacherAnswers, labelled: npt.NDArray[np.bool_], weight: float, temperature: float
     ) -> Teaching:
-        """From the answers, which rows have a label, bool [rows], and the teacher's weight where a row has both."""
+        """Make it from answers, whether rows are labelled, bool [rows], and the teacher's weight in rows with both."""
         share = np.where(answers.answered, np.where(labelled, 1 - weight, 0.0), 1.0)
         return cls(answers, share.astype(np.float32), temperature)
 
     def with_values(self, values: npt.NDArray[np.float32]) -> Teaching:
-        """The same with the answers' values in another array."""
+        """The same teaching with the values of the answers in another array."""
         return replace(self, answers=replace(self.answers, values=values))
 
-    def softened(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """float32 [chosen rows, classes]: the answers at the temperature."""
+    def soften_answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """float32 [chosen rows, classes]: the teacher's probabilities at the temperature."""
         answers = self.answers.probabilities(rows)
         if self.temperature == 1:
             return answers
-        # The softmax of the logits over the temperature: the logits are the logarithms, but for a constant.
+        # softmax(logits / temperature): the logits are the logarithms of the probabilities, up to a constant.
         raised = answers ** np.float32(1 / self.temperature)
         softer: npt.NDArray[np.float32] = raised / np.maximum(
             raised.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny
@@ -83,22 +91,22 @@ class Teaching:
         targets: npt.NDArray[np.int64],
         class_weights: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32]:
-        """float32 [chosen rows]: what a row weighs, by the weights of its label's class and of the answer's classes."""
+        """float32 [chosen rows]: the weight of each row, from the class weights of its label and of the answer."""
         share = self.label_share[rows]
         weights: npt.NDArray[np.float32] = share * class_weights[targets] + (1 - share) * (
-            self.softened(rows) @ class_weights
+            self.soften_answers(rows) @ class_weights
         )
         return weights
 
     def lesson(self, rows: npt.NDArray[np.int64], device: torch.device) -> Lesson:
         """The teacher's answers for the chosen rows, on `device`."""
-        answers, share = torch.from_numpy(self.softened(rows)), torch.from_numpy(self.label_share[rows])
+        answers, share = torch.from_numpy(self.soften_answers(rows)), torch.from_numpy(self.label_share[rows])
         return Lesson(answers.to(device), share.to(device), self.temperature)
 
 
 @dataclass(frozen=True)
-class AboutTeacher:
-    """A teacher's figures, measured by its answers.
+class TeacherSummary:
+    """The figures of a teacher, measured on its answers.
 
     Attributes:
         figures: for the checkpoint.
@@ -109,8 +117,8 @@ class AboutTeacher:
     notice: str
 
 
-def teaching_of(data: LabelledTexts, weight: float, temperature: float) -> Teaching | None:
-    """A teacher's answers for the training rows; None without a teacher.
+def make_teaching(data: LabelledTexts, weight: float, temperature: float) -> Teaching | None:
+    """Make a `Teaching` of a teacher's answers for the training rows; None without a teacher.
 
     Raises:
         DataError: a row has neither a label nor an answer; there are answers, and a text can have several labels.
@@ -132,20 +140,20 @@ def teaching_of(data: LabelledTexts, weight: float, temperature: float) -> Teach
     return Teaching.of(answers, labelled, weight, temperature)
 
 
-def targets_of(data: LabelledTexts) -> npt.NDArray[np.int64]:
-    """int64 [rows]: the class of each row, and where it has no label, the one that the teacher thinks the likeliest."""
+def targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
+    """int64 [rows]: the class of each row, or the teacher's likeliest class where it has no label."""
     if data.answers is None:
         return data.targets
     return np.where(data.targets == UNLABELLED, data.answers.favourites(), data.targets)
 
 
-def about_teacher(data: LabelledTexts, validation: LabelledTexts) -> AboutTeacher | None:
-    """A teacher's figures by its answers for the training rows and, where there are some, for the validation rows."""
+def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSummary | None:
+    """Measure a teacher by its answers for the training rows and, where it has some, for the validation rows."""
     answers = data.answers
     if answers is None:
         return None
     unlabelled, answered = int((data.targets == UNLABELLED).sum()), int(answers.answered.sum())
-    of_training, of_validation = _accuracy(data), _accuracy(validation)
+    of_training, of_validation = _teacher_accuracy(data), _teacher_accuracy(validation)
     figures = {
         "sources": list(answers.sources),
         "answered_rows": answered,
@@ -161,34 +169,34 @@ def about_teacher(data: LabelledTexts, validation: LabelledTexts) -> AboutTeache
         for accuracy, part in ((of_training, "training"), (of_validation, "validation"))
         if accuracy is not None
     ]
-    return AboutTeacher(figures, f"{rows}; it is right in {' and '.join(shares)}." if shares else f"{rows}.")
+    return TeacherSummary(figures, f"{rows}; it is right in {' and '.join(shares)}." if shares else f"{rows}.")
 
 
-def _accuracy(data: LabelledTexts) -> float | None:
-    """How often the teacher's likeliest class is the label, of the rows with both; None where there are none."""
+def _teacher_accuracy(data: LabelledTexts) -> float | None:
+    """The share of rows whose label is the teacher's likeliest class, among rows with both; None without such rows."""
     if data.answers is None:
         return None
     both = data.answers.answered & (data.targets != UNLABELLED)
     return float((data.answers.favourites() == data.targets)[both].mean()) if both.any() else None
 
 
-def summed_loss(
+def summed_student_loss(
     logits: Tensor, targets: Tensor, lesson: Lesson | None, class_weights: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """The loss of some rows, summed, float32 [].
+    """The summed loss of some rows, float32 [].
 
-    Where a text can have several labels, it is that of each label by itself, summed. Else, without a teacher it is the
-    cross-entropy with the labels. With one it is, for each row,
+    Where a text can have several labels, it is the sum of the losses of each label. Otherwise, without a teacher it is
+    the cross-entropy with the labels. With a teacher it is, for each row,
 
         share * cross_entropy(logits, label) + (1 - share) * temperature^2 * divergence(answer, logits / temperature)
 
-    with the divergence of Kullback and Leibler, which is 0 where the student answers as the teacher. Its gradient by
+    with the Kullback-Leibler divergence, which is 0 where the student answers as the teacher does. Its gradient by
     the logits shrinks with the square of the temperature, which the factor makes up for.
 
     Args:
         logits: float32 [rows, classes].
-        targets: int64 [rows]; that of a row without a label is any class. Or bool [rows, labels].
-        lesson: what a teacher says of the rows.
+        targets: int64 [rows]; a row without a label has any class. Or bool [rows, labels].
+        lesson: a teacher's answers for the rows.
         class_weights: float32 [classes], of labels and of the classes of an answer alike.
         smoothing: the share of a label's weight that all classes have alike. Answers are smooth already.
     """

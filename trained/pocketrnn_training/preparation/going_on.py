@@ -1,6 +1,6 @@
-"""Going on from a checkpoint: new rows for a classifier that is trained already.
+"""Continue training from a checkpoint: new rows for a classifier that is trained already.
 
-Tokenizer and shape stay. Words and labels that are new get rows of their own; all other weights start as they were. A
+Tokenizer and architecture stay. New words and labels get rows of their own; all other weights start as they were. A
 linear part is fitted anew, on the new rows.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tables.checks import listed
+from pocketrnn.tables.checks import list_first_names
 from pocketrnn.text import SUBWORDS, TextEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
@@ -27,9 +27,9 @@ from pocketrnn_training.rows.data import LabelledTexts, class_targets
 from pocketrnn_training.settings.every_run import Settings
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
 
-__all__ = ["Start", "settings_of", "with_labels_of"]
+__all__ = ["Start", "add_checkpoint_labels", "settings_from_checkpoint"]
 
-# The standard deviation of a new word's numbers, as those of a new classifier (`pocketrnn_training.loop.learner`).
+# The standard deviation of a new word's embedding, as in a new classifier (`pocketrnn_training.loop.learner`).
 _NEW_WORD: Final = 0.1
 _S = TypeVar("_S", bound=Settings)
 _OF_SHAPE: Final = ("cell", "embedding_dim", "hidden_dim", "layers", "bidirectional", "pooling", "packed")
@@ -37,11 +37,11 @@ _OF_SHAPE: Final = ("cell", "embedding_dim", "hidden_dim", "layers", "bidirectio
 
 @dataclass(frozen=True)
 class Start:
-    """A checkpoint that a run goes on from, with the words that are new.
+    """A checkpoint that a run continues from, and the new words.
 
     Attributes:
         checkpoint: the classifier as it was.
-        vocabulary: its words, and the new ones after them.
+        vocabulary: the words of the checkpoint, then the new words.
     """
 
     checkpoint: Checkpoint
@@ -49,7 +49,7 @@ class Start:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings) -> Start:
-        """With the words of `texts` that occur `min_freq` times and are new; pieces of words stay as they are."""
+        """Start with the new words of `texts` that occur `min_freq` times; pieces of words get no additions."""
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
             return cls(checkpoint, checkpoint.vocabulary)
@@ -63,15 +63,15 @@ class Start:
         return cls(checkpoint, (*checkpoint.vocabulary, *new))
 
     def architecture(self, classes: int, dropout: float) -> Architecture:
-        """The shape, with rows for what is new."""
+        """The architecture, with rows for the new words and labels."""
         before = self.checkpoint.architecture
-        assert isinstance(before, Architecture)  # noqa: S101 - `settings_of` refuses others
+        assert isinstance(before, Architecture)  # noqa: S101 - `settings_from_checkpoint` refuses others
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
 
     def weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
-        """The weights to start from, by their names in the module; those of what is new are drawn.
+        """The weights to start from, by their names in the module; the rows of new words and labels are random.
 
-        A new label begins with a logit of 0 but for what is drawn; where a text can have several, with its share.
+        A new label starts with a bias of 0; where a text can have several labels, with the log odds of its frequency.
         """
         classes, before = len(data.labels), len(self.checkpoint.labels)
         before_it = self.checkpoint.module.state_dict().items()
@@ -97,17 +97,17 @@ class Start:
         new, counts = data.labels[before:], data.counts()
         words = len(self.vocabulary) - len(self.checkpoint.vocabulary)
         said = f"The run goes on from {self.checkpoint.name}: {words:,} new words and {len(new)} new labels"
-        said += f" ({listed(new)}) get rows." if new else " get rows."
+        said += f" ({list_first_names(new)}) get rows." if new else " get rows."
         if gone := [label for label, count in zip(data.labels[:before], counts, strict=False) if not count]:
-            said += f" No row has {listed(gone)}."
+            said += f" No row has {list_first_names(gone)}."
         return f"{said} What the rows do not show is forgotten: the old rows beside the new ones keep it."
 
 
-def settings_of(checkpoint: Checkpoint, settings: _S) -> _S:
-    """The settings with the tokenizer and the shape of a checkpoint.
+def settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
+    """The settings with the tokenizer and the architecture of a checkpoint.
 
     Raises:
-        InputError: another tokenizer or shape is asked for, or the checkpoint is of numbers or a linear model.
+        InputError: another tokenizer or architecture is asked for, or the checkpoint is for numbers or a linear model.
     """
     rules, shape = checkpoint.rules, checkpoint.architecture
     if isinstance(rules, NumberInput) or checkpoint.is_linear:
@@ -129,11 +129,11 @@ def settings_of(checkpoint: Checkpoint, settings: _S) -> _S:
     return replace(settings, **kept)
 
 
-def with_labels_of(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts:
-    """The rows with the labels of a checkpoint in its order, and those that are new after them.
+def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts:
+    """Recode the rows so that the labels of a checkpoint come first, in its order, and the new labels after them.
 
     Raises:
-        DataError: one of the two is of several labels a text, and the other is not.
+        DataError: only one of checkpoint and rows has several labels a text.
     """
     several = checkpoint.activation == "sigmoid"
     if several != data.several_labels:

@@ -1,4 +1,4 @@
-"""From labelled sequences of numbers to what an epoch needs: the scale of the channels, and notices about the rows."""
+"""Prepare labelled sequences of numbers for training: the scale of the channels, and notices about the rows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, SequenceError
-from pocketrnn.numbers.range_watch import range_of
+from pocketrnn.numbers.range_watch import find_channel_ranges
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
 from pocketrnn_training.classifiers.kernels import KernelArchitecture, kernel_dilations
 from pocketrnn_training.preparation.augmentation import Augmentation
-from pocketrnn_training.preparation.task import Beside, Task, about_rows
-from pocketrnn_training.preparation.text_preparation import class_weights_of, notices_of_classes
+from pocketrnn_training.preparation.task import OtherSources, Task, describe_rows
+from pocketrnn_training.preparation.text_preparation import compute_class_weights, make_class_notices
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedSequences
-from pocketrnn_training.rows.labelled_rows import fold_of_rows
+from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.sequences import LabelledSequences, mean_and_scale
 from pocketrnn_training.settings.every_run import FEW_VALIDATION_ROWS
 from pocketrnn_training.settings.number_settings import NumberSettings
@@ -40,67 +40,67 @@ def prepare_sequences(
     report: Callable[[Notice], None],
     *,
     examples: Sequence[str] | None = None,
-    beside: Beside,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
+    beside: OtherSources,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
 ) -> tuple[Task, NumberSettings]:
-    """Split and check the data, learn the scale of each channel from the training rows, and bring all rows to it.
+    """Split and check the data, learn the scale of each channel from the training rows, and scale all rows by it.
 
-    It also gives the settings with all that the data decides.
+    It also returns the settings with the values that the data decides.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
         validation: the validation rows.
         settings: the choices.
-        report: called with what the owner of the data should know.
+        report: called with notices for the owner of the data.
         examples: None for some of the validation rows in the checkpoint; else it holds none of them.
-        beside: nothing.
+        beside: not used.
 
     Raises:
         DataError: the data cannot be used.
     """
     data, validation = data.parts(validation, settings)
-    for text in _notices(data, validation, settings):
+    for text in _make_notices(data, validation, settings):
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels))
-    # Whole numbers in the channels' own units, as the runtime has them.
+    # Integers are converted to the channels' own units, as in the runtime.
     mean, scale = mean_and_scale([data.rules.in_units(sequence) for sequence in data.sequences])
-    known = range_of(data.rules, data.sequences)
+    known = find_channel_ranges(data.rules, data.sequences)
     rules = replace(data.rules, mean=mean, scale=scale, training_range=known)
     by_folds = validation is data
     task = Task(
         rules=rules,
         vocabulary=(),
         labels=data.labels,
-        architecture=_architecture(settings, data),
+        architecture=_make_architecture(settings, data),
         changes=Augmentation(settings.jitter, settings.scaling, settings.time_masking),
-        rows=_encoded(data, rules),
+        rows=_encode_sequences(data, rules),
         targets=data.targets,
-        class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
-        validation_rows=_encoded(validation, rules),
+        class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
+        validation_rows=_encode_sequences(validation, rules),
         validation_targets=validation.targets,
-        examples=_examples(validation) if examples is None else (),
+        examples=_choose_examples(validation) if examples is None else (),
         about={
-            **about_rows(data, validation),
+            **describe_rows(data, validation),
             **({} if examples is None else {"examples": MADE_SIGNALS}),
         },
         groups=data.recordings,
-        folds=_folds(data, settings.seed) if by_folds else None,
+        folds=_make_folds(data, settings.seed) if by_folds else None,
     )
     return task, decided
 
 
-def _encoded(data: LabelledSequences, rules: Any) -> EncodedSequences:
+def _encode_sequences(data: LabelledSequences, rules: Any) -> EncodedSequences:
     try:
         return EncodedSequences.of(data.sequences, rules)
     except SequenceError as error:
         raise DataError(f"{data.source}: {error.problem}", error.remedy) from None
 
 
-def _folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
+def _make_folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
     folds = min(_FOLDS, len(np.unique(data.recordings)))
-    return fold_of_rows(data, folds, np.random.default_rng(seed))
+    return assign_folds(data, folds, np.random.default_rng(seed))
 
 
-def _architecture(settings: NumberSettings, data: LabelledSequences) -> SequenceArchitecture | KernelArchitecture:
+def _make_architecture(settings: NumberSettings, data: LabelledSequences) -> SequenceArchitecture | KernelArchitecture:
     channels, classes = len(data.rules.channels), len(data.labels)
     if kernels := settings.kernels_asked_for:
         dilations = kernel_dilations(kernels, int(np.median(data.lengths)))
@@ -109,37 +109,37 @@ def _architecture(settings: NumberSettings, data: LabelledSequences) -> Sequence
     return SequenceArchitecture(channels=channels, classes=classes, **{name: getattr(settings, name) for name in shape})
 
 
-def _notices(data: LabelledSequences, validation: LabelledSequences, settings: NumberSettings) -> list[str]:
+def _make_notices(data: LabelledSequences, validation: LabelledSequences, settings: NumberSettings) -> list[str]:
     notices, skewed = list(data.notes), settings.class_weights == "none"
-    known = _digests(data.sequences)
+    known = _hash_sequences(data.sequences)
     if copies := len(known) - len(set(known)):
         notices.append(f"{copies:,} of {len(data):,} training sequences repeat another.")
     if validation is data:
-        return [*notices, *notices_of_classes(data.labels, data.counts(), None, skewed=skewed)]
-    trained, asked = set(known), _digests(validation.sequences)
+        return [*notices, *make_class_notices(data.labels, data.counts(), None, skewed=skewed)]
+    trained, asked = set(known), _hash_sequences(validation.sequences)
     if leaked := [row for row, digest in enumerate(asked) if digest in trained]:
         notices.append(
             f"{len(leaked):,} of {len(validation):,} validation sequences are trained on, such as "
-            f"{validation.names[leaked[0]]}: new ones may be answered less well than these."
+            f"{validation.names[leaked[0]]}: the accuracy on new ones may be lower."
         )
     if len(validation) < FEW_VALIDATION_ROWS:
         notices.append(
-            f"There are only {len(validation)} validation rows, of which each is {100 / len(validation):.1f} points of "
-            "the accuracy. Where no validation rows are given, --folds 5 measures all rows."
+            f"There are only {len(validation)} validation rows, so that one row is {100 / len(validation):.1f} points "
+            "of the accuracy. Where no validation rows are given, --folds 5 measures all rows."
         )
-    return [*notices, *notices_of_classes(data.labels, data.counts(), validation.counts(), skewed=skewed)]
+    return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), skewed=skewed)]
 
 
-def _digests(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:
-    """Equal for equal sequences."""
+def _hash_sequences(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:
+    """A digest of each sequence."""
     return [
         hashlib.blake2b(np.ascontiguousarray(sequence, np.float64).tobytes(), digest_size=16).digest()
         for sequence in sequences
     ]
 
 
-def _examples(data: LabelledSequences) -> tuple[list[list[float | None]], ...]:
-    """Some of the rows, as lists of rows of numbers; NaN, which JSON has not, as None."""
+def _choose_examples(data: LabelledSequences) -> tuple[list[list[float | None]], ...]:
+    """Some of the sequences as lists of steps; NaN becomes None, since JSON has no NaN."""
     small = [row for row, sequence in enumerate(data.sequences) if sequence.size <= _EXAMPLE_NUMBERS]
     chosen = [small[i] for i in np.unique(np.linspace(0, len(small) - 1, _EXAMPLES).astype(int))] if small else []
     sequences = [data.rules.in_units(data.sequences[row]).tolist() for row in chosen]

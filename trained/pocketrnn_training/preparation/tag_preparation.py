@@ -1,4 +1,4 @@
-"""From sentences with labels to what an epoch needs: pieces of words, and the label of each word at its first piece."""
+"""Prepare sentences with labelled words for training: pieces of words, and each word's label at its first piece."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.tables.checks import listed
-from pocketrnn.tags import are_of_spans
+from pocketrnn.tables.checks import list_first_names
+from pocketrnn.tags import have_span_prefixes
 from pocketrnn.text import SubwordRules
 from pocketrnn.text.subwords import words_function
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.preparation.augmentation import WordDropout
-from pocketrnn_training.preparation.task import IGNORED, Beside, Task, about_rows, targets_of_steps
+from pocketrnn_training.preparation.task import IGNORED, OtherSources, Task, align_step_targets, describe_rows
 from pocketrnn_training.preparation.text_preparation import (
-    class_weights_of,
-    made_texts,
-    short_texts,
+    choose_short_texts,
+    compute_class_weights,
+    make_random_texts,
 )
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.every_run import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
-from pocketrnn_training.texts.pieces import WordsOfRows, learn_pieces
-from pocketrnn_training.texts.tagged_pieces import text_of
+from pocketrnn_training.texts.pieces import RowWords, learn_pieces
+from pocketrnn_training.texts.tagged_pieces import join_words
 from pocketrnn_training.texts.vocabulary import PADDING, UNKNOWN
 
 __all__ = ["prepare_tags"]
@@ -40,64 +40,66 @@ def prepare_tags(
     report: Callable[[Notice], None],
     *,
     examples: Sequence[str] | None = None,
-    beside: Beside,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
+    beside: OtherSources,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
 ) -> tuple[Task, TagSettings]:
-    """Split the sentences, learn pieces from those of the training, and give each word's first piece its label.
+    """Split the sentences, learn pieces from the training sentences, and give each word's first piece its label.
 
-    It also gives the settings with all that the data decides.
+    It also returns the settings with the values that the data decides.
 
     Args:
         data: the training sentences, from which some are held out if `validation` is None.
         validation: the validation sentences.
         settings: the choices.
-        report: called with what the owner of the data should know.
+        report: called with notices for the owner of the data.
         examples: None for some of the validation sentences in the checkpoint; else it holds none of them.
-        beside: nothing.
+        beside: not used.
 
     Raises:
         DataError: the data cannot be used.
     """
     data, validation = data.parts(validation, settings)
-    for text in _notices(data, validation):
+    for text in _make_notices(data, validation):
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels))
-    if settings.metric is None and are_of_spans(data.labels):
+    if settings.metric is None and have_span_prefixes(data.labels):
         decided = replace(decided, metric="f1")
-    texts = [text_of(sentence) for sentence in chain(data.sentences, validation.sentences)]
+    texts = [join_words(sentence) for sentence in chain(data.sentences, validation.sentences)]
     rules, tokens = learn_pieces(
         texts[: len(data)], settings.pieces, min_freq=decided.min_freq or 1, max_tokens=None, lowercase=False
     )
-    words = WordsOfRows.of(texts, rules, tokens)
-    word_targets = _word_targets((data, validation), rules)
+    words = RowWords.of(texts, rules, tokens)
+    word_targets = _align_word_targets((data, validation), rules)
     rows, begins = words.drawn(0.0, 0)
-    steps = targets_of_steps(rows, begins, word_targets)
+    steps = align_step_targets(rows, begins, word_targets)
     training, held_out = np.arange(len(data)), np.arange(len(data), len(texts))
     task = Task(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=_architecture(decided, len(tokens), len(data.labels)),
+        architecture=_make_architecture(decided, len(tokens), len(data.labels)),
         changes=WordDropout(settings.word_dropout, UNKNOWN, PADDING) if settings.word_dropout else None,
-        rows=rows.chosen(training),
+        rows=rows.select_rows(training),
         words=words if settings.piece_dropout else None,
         piece_dropout=settings.piece_dropout,
         targets=data.targets,
-        class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
-        validation_rows=rows.chosen(held_out),
+        class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
+        validation_rows=rows.select_rows(held_out),
         validation_targets=validation.targets,
-        examples=tuple(short_texts(texts[len(data) :]) if examples is None else examples or made_texts(tokens, rules)),
-        about=about_rows(data, validation)
+        examples=tuple(
+            choose_short_texts(texts[len(data) :]) if examples is None else examples or make_random_texts(tokens, rules)
+        ),
+        about=describe_rows(data, validation)
         | {"words": len(data.targets) + len(validation.targets), "validation_words": len(validation.targets)}
         | ({} if examples is None or examples else {"examples": MADE_EXAMPLES}),
-        step_targets=steps.chosen(training),
-        validation_step_targets=steps.chosen(held_out),
+        step_targets=steps.select_rows(training),
+        validation_step_targets=steps.select_rows(held_out),
         word_targets=word_targets,
     )
     return task, decided
 
 
-def _word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
-    """int64: the target of each word as the rules cut them. They may cut one of a sentence: its first has the label."""
+def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
+    """int64: the target of each word as the rules cut them. If they cut a word in parts, the first has its label."""
     cut = words_function(rules)
     known: dict[str, int] = {}
     targets = []
@@ -113,7 +115,7 @@ def _word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -> npt.
     return np.concatenate(targets)
 
 
-def _architecture(settings: TagSettings, vocabulary_size: int, classes: int) -> Architecture:
+def _make_architecture(settings: TagSettings, vocabulary_size: int, classes: int) -> Architecture:
     assert settings.embedding_dim is not None  # noqa: S101 - it was decided
     return Architecture(
         cell=settings.cell,
@@ -130,17 +132,19 @@ def _architecture(settings: TagSettings, vocabulary_size: int, classes: int) -> 
     )
 
 
-def _notices(data: TaggedSentences, validation: TaggedSentences) -> list[str]:
+def _make_notices(data: TaggedSentences, validation: TaggedSentences) -> list[str]:
     notices = []
     known = set(data.sentences)
     if copies := len(data) - len(known):
         notices.append(f"{copies:,} of {len(data):,} training sentences repeat another.")
     if leaked := sum(sentence in known for sentence in validation.sentences):
         notices.append(
-            f"{leaked:,} of {len(validation):,} validation sentences are trained on: new ones may be answered less "
-            "well than these."
+            f"{leaked:,} of {len(validation):,} validation sentences are trained on: the accuracy on new ones may be "
+            "lower."
         )
     missing = np.flatnonzero(data.counts() == 0)
     if len(missing):
-        notices.append(f"No training word has the label {listed([data.labels[i] for i in missing.tolist()])}.")
+        notices.append(
+            f"No training word has the label {list_first_names([data.labels[i] for i in missing.tolist()])}."
+        )
     return notices

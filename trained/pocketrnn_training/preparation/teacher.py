@@ -1,4 +1,4 @@
-"""Teachers: files of probabilities, or classifiers of our own that are asked, alone or several of them."""
+"""Teachers: files of probabilities, or classifiers that are run here; one or several of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import DataError, shown
-from pocketrnn.tables.checks import listed
+from pocketrnn.errors import DataError, short_repr
+from pocketrnn.tables.checks import list_first_names
 from pocketrnn.text import TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.column_files import SUFFIXES, column_names, read_columns
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.stored import Spool
-from pocketrnn_training.rows.teacher_answers import TeacherAnswers, checked_probabilities, mean_of
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers, normalize_probabilities
 
 __all__ = ["read_teacher"]
 
@@ -42,7 +42,7 @@ def read_teacher(
     text_column: str = "text",
     label_column: str = "label",
 ) -> TeacherAnswers:
-    """The answers of teachers for the rows of `data`; several give the mean of their probabilities.
+    """Read the answers of teachers for the rows of `data`; several teachers give their mean probabilities.
 
     A teacher is a file with a row for each row of the data, in the same order (`.csv`, `.tsv`, `.jsonl`, `.ndjson` or
     `.parquet`), or a classifier, which is asked: the folder of a checkpoint, or what `Classifier.load` takes.
@@ -76,19 +76,19 @@ def read_teacher(
         if path.suffix.lower() in SUFFIXES and not path.is_dir():
             answers.append(_read_file(path, data, logits, text_column, label_column))
         else:
-            answers.append(_asked(str(source), data))
-    return mean_of(answers)
+            answers.append(_ask_classifier(str(source), data))
+    return average_teachers(answers)
 
 
-def _asked(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
-    """The answers of a checkpoint or a bundle."""
+def _ask_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
+    """Run a checkpoint or a bundle on the texts."""
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         checkpoint = checkpoints.read(folder)
         _check_one_label(checkpoint.name, checkpoint.activation)
         name, labels = checkpoint.name, checkpoint.labels
-        order = _order(name, labels, data.labels)
-        values = _probabilities_of(checkpoint, data.texts)
+        order = _find_label_order(name, labels, data.labels)
+        values = _compute_probabilities(checkpoint, data.texts)
     else:
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
@@ -96,7 +96,7 @@ def _asked(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         classifier.manifest.check_one_text("a row has")
         _check_one_label(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
-        order = _order(name, labels, data.labels)
+        order = _find_label_order(name, labels, data.labels)
         values = classifier.predict_proba(data.texts)
     return TeacherAnswers.of(values[:, order], sources=(name,))
 
@@ -105,30 +105,30 @@ def _check_one_label(name: str, activation: str) -> None:
     if activation == "sigmoid":
         raise DataError(
             f"The teacher {name} gives any number of labels to a text, and a teacher must say which one is right.",
-            "Use a teacher of which one label is right.",
+            "Use a teacher that gives one label to each text.",
         )
 
 
-def _order(name: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """The place of each wanted label among the labels of a classifier."""
+def _find_label_order(name: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """The position of each wanted label among the labels of a classifier."""
     if set(labels) != set(wanted):
         raise DataError(
-            f"The teacher {name} has the labels {listed(labels)}; the data has {listed(wanted)}.",
+            f"The teacher {name} has the labels {list_first_names(labels)}; the data has {list_first_names(wanted)}.",
             "Use a teacher that was trained for the labels of the data.",
         )
     return [list(labels).index(label) for label in wanted]
 
 
-def _probabilities_of(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+def _compute_probabilities(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     encoded = EncodedTexts.of(texts, TextEncoder(checkpoint.text_rules, checkpoint.vocabulary))
-    # A classifier that is not packed reads texts alone, as its bundle does.
-    values: npt.NDArray[np.float32] = logits_of(checkpoint.module, encoded, 1).softmax(dim=1).numpy()
+    # A padded classifier reads texts one by one, as its bundle does.
+    values: npt.NDArray[np.float32] = compute_logits(checkpoint.module, encoded, 1).softmax(dim=1).numpy()
     return values
 
 
 def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, label_column: str) -> TeacherAnswers:
     names = column_names(path)
-    columns = _value_columns(path, names, data.labels, (text_column, label_column))
+    columns = _find_value_columns(path, names, data.labels, (text_column, label_column))
     is_list, has_texts = columns[0] not in data.labels, text_column in names
     logits = logits or columns == ["logits"]
     values, answered = Spool(), Spool()
@@ -136,14 +136,18 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
     before = 0
     for chunk in read_columns(path, [*columns, text_column] if has_texts else columns, _ALL_COLUMNS):
         rows = len(chunk[0])
-        # Rows of more than the data has are only counted, for the error.
+        # Rows after the last row of the data are only counted, for the error.
         if before + rows <= len(data):
             if has_texts:
                 _check_texts(chunk[-1], list(islice(texts, rows)), path, before)
-            lists = _lists(chunk[0], len(data.labels), path, before) if is_list else _rows(chunk[: len(columns)])
-            numbers, known = _numbers(lists, columns, path, before)
+            lists = (
+                _parse_lists(chunk[0], len(data.labels), path, before)
+                if is_list
+                else _transpose_columns(chunk[: len(columns)])
+            )
+            numbers, known = _parse_numbers(lists, columns, path, before)
             places = before + np.flatnonzero(known)
-            values.write(checked_probabilities(numbers[known], places, str(path), logits=logits).tobytes())
+            values.write(normalize_probabilities(numbers[known], places, str(path), logits=logits).tobytes())
             answered.write(known.tobytes())
         before += rows
     if before != len(data):
@@ -155,25 +159,26 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
     return TeacherAnswers(probabilities, np.where(known, np.cumsum(known) - 1, -1), (path.name,))
 
 
-def _value_columns(path: Path, names: Sequence[str], labels: Sequence[str], others: Sequence[str]) -> list[str]:
-    """The columns that hold the values: one for each label, or one with lists."""
+def _find_value_columns(path: Path, names: Sequence[str], labels: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Find the columns that hold the values: one for each label, or one with lists."""
     missing = [label for label in labels if label not in names]
     if len(missing) == len(labels):
         lists = [name for name in _LISTS if name in names]
         if len(lists) == 1:
             return lists
         raise DataError(
-            f"{path} has no column for the label {missing[0]!r}; its columns are {listed(names) or 'none'}.",
+            f"{path} has no column for the label {missing[0]!r}; its columns are {list_first_names(names) or 'none'}.",
             "Give a column for each label, named by it, or one column named probabilities or logits.",
         )
     if missing:
         raise DataError(
-            f"{path} has no column for {'the label' if len(missing) == 1 else 'the labels'} {listed(missing)}.",
+            f"{path} has no column for {'the label' if len(missing) == 1 else 'the labels'} "
+            f"{list_first_names(missing)}.",
             "Give a column for each label of the data.",
         )
     if unknown := [name for name in names if name not in labels and name not in others]:
         raise DataError(
-            f"{path} has the column {unknown[0]!r}, which is not a label; the labels are {listed(labels)}.",
+            f"{path} has the column {unknown[0]!r}, which is not a label; the labels are {list_first_names(labels)}.",
             "Leave out every column that is not a label of the data.",
         )
     return list(labels)
@@ -183,17 +188,18 @@ def _check_texts(found: list[Any], wanted: list[str], path: Path, before: int) -
     for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=before + 1):
         if text != other:
             raise DataError(
-                f"Row {row} of {path} has the text {shown(text, 40)}, but the data has {shown(other, 40)} there.",
+                f"Row {row} of {path} has the text {short_repr(text, 40)}, but the data has {short_repr(other, 40)} "
+                "there.",
                 _SAME_ROWS,
             )
 
 
-def _rows(columns: Sequence[list[Any]]) -> list[list[Any]]:
+def _transpose_columns(columns: Sequence[list[Any]]) -> list[list[Any]]:
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _lists(values: list[Any], classes: int, path: Path, before: int) -> list[list[Any]]:
-    """The lists of a column; of nothing, one of as many nothings. CSV has them as text: [0.9, 0.1]."""
+def _parse_lists(values: list[Any], classes: int, path: Path, before: int) -> list[list[Any]]:
+    """Parse the lists of a column, which are text in CSV: [0.9, 0.1]. An empty value becomes a list of None."""
     lists = []
     for row, value in enumerate(values, start=before + 1):
         found = value
@@ -206,17 +212,17 @@ def _lists(values: list[Any], classes: int, path: Path, before: int) -> list[lis
             found = [None] * classes
         if not isinstance(found, list) or len(found) != classes:
             raise DataError(
-                f"Row {row} of {path} has {shown(value, 40)}, not a list of {classes} numbers.",
+                f"Row {row} of {path} has {short_repr(value, 40)}, not a list of {classes} numbers.",
                 "Give a number for each label of the data, in the order of the labels.",
             )
         lists.append(found)
     return lists
 
 
-def _numbers(
+def _parse_numbers(
     rows: list[list[Any]], columns: Sequence[str], path: Path, before: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """The values of some rows, float64 [rows, classes], and which rows are answered, bool [rows]."""
+    """Parse the values of some rows, float64 [rows, classes]; also return which rows have an answer, bool [rows]."""
     numbers = np.zeros((len(rows), len(rows[0]) if rows else 0))
     known = np.ones(len(rows), dtype=bool)
     for i, row in enumerate(rows):
@@ -224,11 +230,11 @@ def _numbers(
             known[i] = False
             continue
         try:
-            numbers[i] = [_number(value) for value in row]
+            numbers[i] = [_parse_number(value) for value in row]
         except (TypeError, ValueError, OverflowError):
             strange = next(j for j, value in enumerate(row) if not _is_number(value))
             column = columns[strange] if len(columns) > 1 else columns[0]
-            what = "nothing" if row[strange] in (None, "") else shown(row[strange], 40)
+            what = "nothing" if row[strange] in (None, "") else short_repr(row[strange], 40)
             raise DataError(
                 f"Row {before + i + 1} of {path} has {what} in the column {column!r}, where a number should be.",
                 "Give a number for each label, or for none to leave the row without an answer.",
@@ -236,8 +242,8 @@ def _numbers(
     return numbers, known
 
 
-def _number(value: Any) -> float:
-    # By type: True is an int in Python, but no probability.
+def _parse_number(value: Any) -> float:
+    # The exact type: True is an int in Python, but not a probability.
     if type(value) in (float, int, str, Decimal):
         return float(value)
     raise TypeError
@@ -245,7 +251,7 @@ def _number(value: Any) -> float:
 
 def _is_number(value: Any) -> bool:
     try:
-        _number(value)
+        _parse_number(value)
     except (TypeError, ValueError, OverflowError):
         return False
     return True

@@ -1,4 +1,4 @@
-"""From labelled texts to what an epoch needs: the parts of the data, vocabulary, ids, and notices about the rows."""
+"""Prepare labelled texts for training: the split of the data, the vocabulary, the ids, and notices about the rows."""
 
 from __future__ import annotations
 
@@ -11,35 +11,40 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import InputError, shown
-from pocketrnn.tables.checks import listed
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.tables.checks import list_first_names
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.preparation.augmentation import WordDropout
-from pocketrnn_training.preparation.distillation import AboutTeacher, about_teacher, targets_of, teaching_of
-from pocketrnn_training.preparation.going_on import Start, settings_of, with_labels_of
-from pocketrnn_training.preparation.task import Beside, Task, about_rows
+from pocketrnn_training.preparation.distillation import (
+    TeacherSummary,
+    describe_teacher,
+    make_teaching,
+    targets_with_answers,
+)
+from pocketrnn_training.preparation.going_on import Start, add_checkpoint_labels, settings_from_checkpoint
+from pocketrnn_training.preparation.task import OtherSources, Task, describe_rows
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.data import LabelledTexts
-from pocketrnn_training.rows.labelled_rows import plain_label
+from pocketrnn_training.rows.labelled_rows import normalize_label
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
 from pocketrnn_training.texts import pieces, vectors, vocabulary
 from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.spelling import Spelling
-from pocketrnn_training.texts.token_choice import TokenChoice, as_before
+from pocketrnn_training.texts.token_choice import TokenChoice, encode_with_rules
 
-__all__ = ["class_weights_of", "made_texts", "notices_of_classes", "prepare", "short_texts"]
+__all__ = ["choose_short_texts", "compute_class_weights", "make_class_notices", "make_random_texts", "prepare"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
-# How many words examples have that are nobody's texts.
+# The numbers of words of random example texts.
 _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
-# With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
+# With nine rows of one class for each row of another, always answering the first class gives an accuracy of 90 %.
 _SKEWED: Final = 9
-_NOTHING_BESIDE: Final = Beside()
+_NOTHING_BESIDE: Final = OtherSources()
 
 
 def prepare(
@@ -49,18 +54,18 @@ def prepare(
     report: Callable[[Notice], None],
     *,
     examples: Sequence[str] | None = None,
-    beside: Beside = _NOTHING_BESIDE,
+    beside: OtherSources = _NOTHING_BESIDE,
 ) -> tuple[Task, TextSettings]:
-    """Split, check and encode the data. It also gives the settings with all that the data decides.
+    """Split, check and encode the data. It also returns the settings with the values that the data decides.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
         validation: the validation rows.
         settings: the choices.
-        report: called with what the owner of the data should know.
-        examples: texts for the checkpoint; None for some validation texts; none at all for texts made of the
-            vocabulary's words.
-        beside: what is learnt from beside the rows.
+        report: called with notices for the owner of the data.
+        examples: texts for the checkpoint; None for some validation texts; an empty sequence for random texts made
+            of the vocabulary's words.
+        beside: the other sources to learn from, beside the rows.
 
     Raises:
         InputError: a setting does not fit the others, the data or the vectors.
@@ -68,25 +73,27 @@ def prepare(
     """
     before = beside.before
     if before is not None:
-        data, validation, settings = _going_on(data, validation, settings, beside, before)
+        data, validation, settings = _continue_from_checkpoint(data, validation, settings, beside, before)
     data = data if beside.teacher is None else data.with_answers(beside.teacher)
     _check_choices(data, settings)
     data, validation = data.parts(validation, settings)
     outside = [*data.outside, *validation.outside]
-    teaching = teaching_of(data, settings.teacher_weight, settings.teacher_temperature)
-    teacher = about_teacher(data, validation)
-    for text in [*_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
+    teaching = make_teaching(data, settings.teacher_weight, settings.teacher_temperature)
+    teacher = describe_teacher(data, validation)
+    for text in [*_make_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
     if before is None:
-        encoded = TokenChoice(data, validation, settings, decided, beside.word_vectors, report).tokenized()
-        architecture = _architecture(decided, len(encoded.vocabulary), len(data.labels), encoded.vectors)
+        encoded = TokenChoice(data, validation, settings, decided, beside.word_vectors, report).tokenize_texts()
+        architecture = _make_architecture(decided, len(encoded.vocabulary), len(data.labels), encoded.vectors)
         weights = None
     else:
         going_on = Start.of(before, data.texts, settings)
         report(Notice(going_on.notice(data)))
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
-        encoded = as_before(data, validation, settings, before.text_rules, going_on.vocabulary, architecture.pairs)
+        encoded = encode_with_rules(
+            data, validation, settings, before.text_rules, going_on.vocabulary, architecture.pairs
+        )
         weights = going_on.weights(data, settings.seed)
     rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
     _note_long_texts(encoded.texts.lengths, rules.max_tokens, report)
@@ -95,60 +102,62 @@ def prepare(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=_with_linear_part(architecture, linear),
-        changes=_word_dropout(settings.word_dropout, rules),
+        architecture=_add_linear_part(architecture, linear),
+        changes=_make_word_dropout(settings.word_dropout, rules),
         vectors=start,
-        spelling=_spelling(decided, rules, tokens) if before is None else None,
+        spelling=_make_spelling(decided, rules, tokens) if before is None else None,
         linear=linear,
         weights=weights,
         rows=encoded.texts,
         words=encoded.words,
         piece_dropout=settings.piece_dropout,
         adversarial=settings.adversarial,
-        targets=targets_of(data),
+        targets=targets_with_answers(data),
         teaching=teaching,
-        class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
+        class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
         outside_rows=EncodedTexts.of(outside, TextEncoder(rules, tokens)) if outside else None,
-        examples=tuple(short_texts(validation.texts) if examples is None else examples or made_texts(tokens, rules)),
-        about=about_rows(data, validation)
-        | {"word_vectors": None if start is None else _about_vectors(start)}
-        | _about_more(len(outside), teacher, before, made=examples is not None and not examples),
+        examples=tuple(
+            choose_short_texts(validation.texts) if examples is None else examples or make_random_texts(tokens, rules)
+        ),
+        about=describe_rows(data, validation)
+        | {"word_vectors": None if start is None else _describe_vectors(start)}
+        | _describe_other_sources(len(outside), teacher, before, made=examples is not None and not examples),
     )
-    return task, _decided(decided, rules, task)
+    return task, _complete_settings(decided, rules, task)
 
 
-def _going_on(
+def _continue_from_checkpoint(
     data: LabelledTexts,
     validation: LabelledTexts | None,
     settings: TextSettings,
-    beside: Beside,
+    beside: OtherSources,
     before: Checkpoint,
 ) -> tuple[LabelledTexts, LabelledTexts | None, TextSettings]:
-    """Rows and settings as a checkpoint that the run goes on from has them."""
+    """Adapt rows and settings to the checkpoint that the run continues from."""
     if beside.word_vectors is not None:
         raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
-    settings, data = settings_of(before, settings), with_labels_of(before, data)
+    settings, data = settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
         raise InputError("The rows of words go on from the checkpoint, each alone.", "Leave --spelling out.")
-    return data, None if validation is None else with_labels_of(before, validation), settings
+    return data, None if validation is None else add_checkpoint_labels(before, validation), settings
 
 
-def _with_linear_part(architecture: Architecture, linear: LinearPart | None) -> Architecture:
+def _add_linear_part(architecture: Architecture, linear: LinearPart | None) -> Architecture:
     if linear is None:
         return architecture.without_linear_part
     return replace(architecture, pairs=linear.counted.pairs, joints=linear.counted.joints)
 
 
-def _word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
+def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
     if not share or rules.unknown_id is None:
         return None
     return WordDropout(share, rules.unknown_id, rules.padding_id)
 
 
-def _decided(decided: TextSettings, rules: AnyTextRules, task: Task) -> TextSettings:
-    """The settings with what came of the texts, too."""
+def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task) -> TextSettings:
+    """The settings with the values that encoding the texts decided."""
     tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     return replace(
         decided,
@@ -160,7 +169,7 @@ def _decided(decided: TextSettings, rules: AnyTextRules, task: Task) -> TextSett
 
 
 def _note_long_texts(lengths: npt.NDArray[np.int64], max_tokens: int | None, report: Callable[[Notice], None]) -> None:
-    """Say how many training rows, int64 [rows] tokens long as they are read, may go on beyond `max_tokens`."""
+    """Report how many training rows may be longer than `max_tokens`; `lengths` is int64 [rows], in tokens."""
     if max_tokens is not None and (long := int((lengths >= max_tokens).sum())):
         report(
             Notice(
@@ -170,8 +179,10 @@ def _note_long_texts(lengths: npt.NDArray[np.int64], max_tokens: int | None, rep
         )
 
 
-def _about_more(outside: int, teacher: AboutTeacher | None, before: Checkpoint | None, *, made: bool) -> dict[str, Any]:
-    """The members that a checkpoint has only where there are such rows."""
+def _describe_other_sources(
+    outside: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, made: bool
+) -> dict[str, Any]:
+    """The optional members of a checkpoint's `data`, each present only where the run had such a source."""
     return (
         ({"outside_rows": outside} if outside else {})
         | ({} if teacher is None else {"teacher": teacher.figures})
@@ -181,7 +192,7 @@ def _about_more(outside: int, teacher: AboutTeacher | None, before: Checkpoint |
 
 
 def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
-    """Refuse choices that do not fit each other, or the labels of the texts."""
+    """Check that the settings fit each other and the labels of the texts."""
     settings.check_tokens()
     if settings.linear and (data.several_labels or data.answers is not None):
         what = "texts with several labels" if data.several_labels else "a teacher's answers"
@@ -198,15 +209,15 @@ def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
         )
 
 
-def _spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
-    """The fragments of words; None where none are wanted, or words turned out to be too many for the rows."""
+def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
+    """The fragments of words; None where spelling is off, or there are too many words for the rows."""
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
     found = Spelling.of(tokens, known_from=len(vocabulary.SPECIALS))
     return found if found.size else None
 
 
-def _notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSettings) -> list[str]:
+def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSettings) -> list[str]:
     notices = []
     if empty := sum(not text.strip() for text in data.texts):
         notices.append(f"{empty:,} of {len(data):,} training rows have an empty text, which is learnt from as it is.")
@@ -215,8 +226,8 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSetti
     if copies := len(hashes) - len(first):
         notices.append(f"{copies:,} of {len(data):,} training rows repeat the text of another.")
     labelled = np.flatnonzero(data.labelled)
-    # For several labels, a number that is the same for the same ones.
-    codes = _row_codes(data.targets) if data.several_labels else data.targets
+    # With several labels, a hash that is the same for the same set of labels.
+    codes = _hash_label_rows(data.targets) if data.several_labels else data.targets
     label_of_group = np.empty(len(first), dtype=np.int64)
     label_of_group[groups[labelled]] = codes[labelled]
     in_conflict = np.zeros(len(first), dtype=bool)
@@ -225,33 +236,33 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSetti
     if len(conflicts):
         text = data.texts[int(first[conflicts[0]])]
         how = "are labelled in several ways" if data.several_labels else "have several labels"
-        notices.append(f"{len(conflicts):,} texts of the training rows {how}, such as {shown(text)}.")
-    notices += _notices_of_labels(data)
+        notices.append(f"{len(conflicts):,} texts of the training rows {how}, such as {short_repr(text)}.")
+    notices += _make_label_notices(data)
     skewed = settings.class_weights == "none" and not data.several_labels
     if validation is data:
-        return [*notices, *notices_of_classes(data.labels, data.counts(), None, skewed=skewed)]
+        return [*notices, *make_class_notices(data.labels, data.counts(), None, skewed=skewed)]
     leaked = np.flatnonzero(np.isin(validation.groups, hashes))
     if len(leaked):
         text = validation.texts[int(leaked[0])]
         notices.append(
             f"{len(leaked):,} of {len(validation):,} validation rows have a text that is trained on, such as "
-            f"{shown(text)}: new texts may be answered less well than these."
+            f"{short_repr(text)}: the accuracy on new texts may be lower."
         )
-    return [*notices, *notices_of_classes(data.labels, data.counts(), validation.counts(), skewed=skewed)]
+    return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), skewed=skewed)]
 
 
-def notices_of_classes(
+def make_class_notices(
     labels: tuple[str, ...], trained: npt.NDArray[np.int64], validated: npt.NDArray[np.int64] | None, *, skewed: bool
 ) -> list[str]:
-    """The oddities of the rows of each class, in words.
+    """Make the notices about the number of rows of each class.
 
     Args:
         labels: the classes.
-        trained: int64 [classes], their training rows.
-        validated: int64 [classes], their validation rows; None where folds measure the training rows.
+        trained: int64 [classes], the number of their training rows.
+        validated: int64 [classes], the number of their validation rows; None where folds measure the training rows.
         skewed: say where one class has far more training rows than another.
     """
-    notices = _notices_of_spelling(labels, trained if validated is None else trained + validated)
+    notices = _make_spelling_notices(labels, trained if validated is None else trained + validated)
     parts = [(trained, "training")]
     if validated is not None:
         alone = (trained == 1) & (validated == 0)
@@ -260,7 +271,7 @@ def notices_of_classes(
             which = (
                 f"The class {some[0]!r} has"
                 if len(some) == 1
-                else f"Each of {len(some):,} classes ({listed(some)}) has"
+                else f"Each of {len(some):,} classes ({list_first_names(some)}) has"
             )
             notices.append(f"{which} 1 row, which is trained on: no validation row is left to measure it with.")
         parts.append((validated + alone, "validation"))
@@ -279,11 +290,11 @@ def notices_of_classes(
     return notices
 
 
-def _notices_of_spelling(labels: tuple[str, ...], counts: npt.NDArray[np.int64]) -> list[str]:
-    """Which classes differ only in case or spaces."""
+def _make_spelling_notices(labels: tuple[str, ...], counts: npt.NDArray[np.int64]) -> list[str]:
+    """A notice about classes that differ only in case or spaces."""
     alike: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
-        alike.setdefault(plain_label(label), []).append(place)
+        alike.setdefault(normalize_label(label), []).append(place)
     groups = sorted((g for g in alike.values() if len(g) > 1), key=lambda group: -counts[group].sum())
     if not groups:
         return []
@@ -292,7 +303,7 @@ def _notices_of_spelling(labels: tuple[str, ...], counts: npt.NDArray[np.int64])
     return [f"{which} only in case or spaces: {some}. Train with --join-labels to make one class of them."]
 
 
-def _notices_of_labels(data: LabelledTexts) -> list[str]:
+def _make_label_notices(data: LabelledTexts) -> list[str]:
     if data.several_labels:
         if data.targets.sum(axis=1).max() <= 1:
             return ["No training row has several labels. If each text has one, train without --multi-label."]
@@ -303,18 +314,19 @@ def _notices_of_labels(data: LabelledTexts) -> list[str]:
     if not any(occur[part] > 1 for part in chain(*parts_of)):
         return []
     return [
-        f"{len(joined):,} classes hold {LABEL_SEPARATOR!r}, such as {shown(joined[0], 40)}, and are learnt as such. "
+        f"{len(joined):,} classes hold {LABEL_SEPARATOR!r}, such as {short_repr(joined[0], 40)}, and are learnt as "
+        "such. "
         "If these are several labels of one text, train with --multi-label."
     ]
 
 
-def _row_codes(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """int64 [rows]: equal for rows with the same labels."""
+def _hash_label_rows(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """int64 [rows]: a hash of each row's labels."""
     return np.fromiter((hash(row.tobytes()) for row in np.packbits(targets, axis=1)), np.int64, len(targets))
 
 
-def class_weights_of(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
-    """The weight of a row of each class, float32 [classes], for classes of so many rows, int64 [classes]."""
+def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
+    """The weight of a row of each class, float32 [classes], from the number of rows of each class, int64 [classes]."""
     if not balanced or not counts.any():
         return np.ones(len(counts), dtype=np.float32)
     # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
@@ -323,7 +335,7 @@ def class_weights_of(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.ND
     return weights
 
 
-def _architecture(
+def _make_architecture(
     settings: TextSettings, vocabulary_size: int, classes: int, start: vectors.Vectors | None
 ) -> Architecture:
     assert settings.dropout is not None  # noqa: S101 - it was decided
@@ -331,7 +343,7 @@ def _architecture(
     return Architecture(
         cell=settings.cell,
         vocabulary_size=vocabulary_size,
-        embedding_dim=_embedding_dim(settings.embedding_dim, start),
+        embedding_dim=_choose_embedding_dim(settings.embedding_dim, start),
         hidden_dim=settings.hidden_dim,
         layers=settings.layers,
         bidirectional=settings.bidirectional,
@@ -343,7 +355,7 @@ def _architecture(
     )
 
 
-def _embedding_dim(asked: int | None, start: vectors.Vectors | None) -> int:
+def _choose_embedding_dim(asked: int | None, start: vectors.Vectors | None) -> int:
     if start is None:
         return 64 if asked is None else asked
     dimensions = int(start.values.shape[1])
@@ -355,13 +367,13 @@ def _embedding_dim(asked: int | None, start: vectors.Vectors | None) -> int:
     return dimensions
 
 
-def _about_vectors(start: vectors.Vectors) -> dict[str, Any]:
+def _describe_vectors(start: vectors.Vectors) -> dict[str, Any]:
     added = len(start.added)
     return {"source": start.source, "words_found": len(start.ids) - added, "words_added": added}
 
 
-def made_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
-    """Texts of words of the vocabulary, drawn at random, for a checkpoint that is to hold nobody's texts."""
+def make_random_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
+    """Make texts of random words of the vocabulary, for a checkpoint that must not hold the user's texts."""
     generator = np.random.default_rng(0)
     words = [token for i, token in enumerate(tokens) if i not in (vocabulary.UNKNOWN, vocabulary.PADDING)] or ["a"]
     between = " " if rules.tokenizer in ("basic_english", "whitespace") else ""
@@ -369,8 +381,8 @@ def made_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
     return [text.replace(pieces.MARK, " ").strip() for text in drawn] if rules.tokenizer == SUBWORDS else drawn
 
 
-def short_texts(texts: Sequence[str]) -> list[str]:
-    # People read the examples, and every export copies them: no text of a million characters.
+def choose_short_texts(texts: Sequence[str]) -> list[str]:
+    # People read the examples, and every export copies them: very long texts are left out.
     short = [i for i, text in enumerate(texts) if len(text) <= _EXAMPLE_CHARACTERS]
     if not short:
         return [min(texts, key=len)]

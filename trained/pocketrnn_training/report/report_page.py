@@ -1,7 +1,7 @@
-"""The report of a run as one file of HTML, made of its Markdown and its pictures.
+"""Render the report of a run as one HTML file, from its Markdown and its pictures.
 
-The page loads nothing and runs nothing. It reads the Markdown that `pocketrnn_training.report.run_report` writes, and
-no other: headings, paragraphs, lists, tables and pictures; in a line `**bold**`, `` `code` `` and characters behind a
+The page loads nothing and runs nothing. Only the Markdown that `pocketrnn_training.report.run_report` writes is
+supported: headings, paragraphs, lists, tables and pictures; in a line `**bold**`, `` `code` `` and characters behind a
 backslash.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
-__all__ = ["report_page"]
+__all__ = ["render_page"]
 
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -27,23 +27,23 @@ img { max-width: 100%; height: auto; }
 """
 _SAFE: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _PICTURE: Final = re.compile(r"!\[(.*)\]\((.*)\)")
-# A character behind a backslash, bold, code: whichever comes first.
+# An escaped character, bold text, or code: whichever comes first.
 _MARK: Final = re.compile(r"\\(?P<plain>.)|\*\*(?P<bold>(?:\\.|[^*\\])*)\*\*|`(?P<code>[^`]*)`", re.DOTALL)
 _BETWEEN_CELLS: Final = re.compile(r"(?<!\\)\|")
 
 
-def report_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
-    """The page.
+def render_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
+    """Render Markdown and its pictures as an HTML page.
 
     Args:
-        lines: of Markdown, which begins with a heading.
+        lines: the lines of the Markdown, which begins with a heading.
         pictures: the content of the PNG files that it shows, by name.
 
     Returns:
-        a whole document of HTML, ASCII only.
+        a complete HTML document, ASCII only.
 
     Example:
-        >>> report_page(["# films", "", "All **right**."], {}).count("<strong>right</strong>")
+        >>> render_page(["# films", "", "All **right**."], {}).count("<strong>right</strong>")
         1
     """
     title = re.sub(r"\\(.)", r"\1", lines[0].removeprefix("# "))
@@ -54,55 +54,55 @@ def report_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
         '<meta name="viewport" content="width=device-width">',
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
     ]
-    whole = "\n".join([*head, *_blocks(lines, pictures), "</body></html>"]) + "\n"
+    whole = "\n".join([*head, *_render_blocks(lines, pictures), "</body></html>"]) + "\n"
     return whole.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def _blocks(lines: Sequence[str], pictures: Mapping[str, bytes]) -> Iterator[str]:
-    for kind, found in groupby(lines, _kind):
+def _render_blocks(lines: Sequence[str], pictures: Mapping[str, bytes]) -> Iterator[str]:
+    for kind, found in groupby(lines, _line_kind):
         some = list(found)
         if kind == "heading":
             for line in some:
                 marks, _, text = line.partition(" ")
-                yield f"<h{len(marks)}>{_inline(text)}</h{len(marks)}>"
+                yield f"<h{len(marks)}>{_render_inline(text)}</h{len(marks)}>"
         elif kind == "picture":
-            yield from (_picture(line, pictures) for line in some)
+            yield from (_render_picture(line, pictures) for line in some)
         elif kind == "list":
-            yield "<ul>" + "".join(f"<li>{_inline(line[2:])}</li>" for line in some) + "</ul>"
+            yield "<ul>" + "".join(f"<li>{_render_inline(line[2:])}</li>" for line in some) + "</ul>"
         elif kind == "table":
-            yield from _table(some)
+            yield from _render_table(some)
         elif kind == "text":
-            yield f"<p>{_inline(chr(10).join(some))}</p>"
+            yield f"<p>{_render_inline(chr(10).join(some))}</p>"
 
 
-def _kind(line: str) -> str:
+def _line_kind(line: str) -> str:
     beginnings = {"#": "heading", "![": "picture", "- ": "list", "|": "table"}
     return next((kind for mark, kind in beginnings.items() if line.startswith(mark)), "text" if line else "")
 
 
-def _picture(line: str, pictures: Mapping[str, bytes]) -> str:
+def _render_picture(line: str, pictures: Mapping[str, bytes]) -> str:
     match = _PICTURE.fullmatch(line)
     assert match is not None  # noqa: S101 - the report writes no other
     content = base64.b64encode(pictures[match[2]]).decode()
     return f'<img alt="{html.escape(match[1])}" src="data:image/png;base64,{content}">'
 
 
-def _table(lines: Sequence[str]) -> Iterator[str]:
+def _render_table(lines: Sequence[str]) -> Iterator[str]:
     head, aligned, *rows = ([cell.strip() for cell in _BETWEEN_CELLS.split(line)[1:-1]] for line in lines)
     kinds = [' class="number"' if cell.endswith(":") else "" for cell in aligned]
     yield "<table>"
     if any(head):
-        yield _row(head, kinds, "th")
-    yield from (_row(row, kinds, "td") for row in rows)
+        yield _render_row(head, kinds, "th")
+    yield from (_render_row(row, kinds, "td") for row in rows)
     yield "</table>"
 
 
-def _row(cells: Sequence[str], kinds: Sequence[str], tag: str) -> str:
-    inside = (f"<{tag}{kind}>{_inline(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+def _render_row(cells: Sequence[str], kinds: Sequence[str], tag: str) -> str:
+    inside = (f"<{tag}{kind}>{_render_inline(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
     return f"<tr>{''.join(inside)}</tr>"
 
 
-def _inline(text: str) -> str:
+def _render_inline(text: str) -> str:
     made, end = [], 0
     for match in _MARK.finditer(text):
         made.append(html.escape(text[end : match.start()]))
@@ -110,7 +110,7 @@ def _inline(text: str) -> str:
         if match["plain"] is not None:
             made.append(html.escape(match["plain"]))
         elif match["bold"] is not None:
-            made.append(f"<strong>{_inline(match['bold'])}</strong>")
+            made.append(f"<strong>{_render_inline(match['bold'])}</strong>")
         else:
             made.append(f"<code>{html.escape(match['code'])}</code>")
     return "".join([*made, html.escape(text[end:])])

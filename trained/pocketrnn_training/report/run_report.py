@@ -1,4 +1,4 @@
-"""The report of a run: `report.md` and three pictures, and all of it as one page, `report.html`."""
+"""Write the report of a run: `report.md` with three pictures, and the same as one page, `report.html`."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pocketrnn_training.baselines.baseline import Baseline
-from pocketrnn_training.candidates.candidate import Candidate, candidates_of
+from pocketrnn_training.candidates.candidate import Candidate, read_candidates
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
-from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
+from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.folds import CrossValidation
 from pocketrnn_training.loop.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
-from pocketrnn_training.measures.evaluation import Evaluation, score, score_several, with_spans
+from pocketrnn_training.measures.evaluation import Evaluation, add_span_scores, score_classes, score_several_labels
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.span_scores import SpanScores
-from pocketrnn_training.measures.thresholds import cross_fitted
+from pocketrnn_training.measures.thresholds import predict_cross_fitted
 from pocketrnn_training.progress import Epoch, Notice
-from pocketrnn_training.report.report_page import report_page
+from pocketrnn_training.report.report_page import render_page
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
-__all__ = ["PAGE", "REPORT", "OtherResults", "ValidationAnswers", "write"]
+__all__ = ["PAGE", "REPORT", "OtherResults", "ValidationAnswers", "write_report"]
 
 REPORT: Final = "report.md"
 PAGE: Final = "report.html"
 _MISTAKES: Final = 20
 _SHOWN_CHARACTERS: Final = 300
 _LENGTH_BINS: Final = 10
-# An accuracy on fewer rows says little: that of 30 is known to 9 points or so.
+# An accuracy on fewer rows says little: with 30 rows, its standard error is about 9 points.
 _ROWS_OF_A_BIN: Final = 30
 # In a larger matrix the numbers would overlap.
 _NUMBERED_CLASSES: Final = 12
 # With more classes, the picture has those that are confused most: the names of all would be too small to be read.
 _DRAWN_CLASSES: Final = 80
 _TICK_CHARACTERS: Final = 30
-# Up to so many classes, their names are written as large as usual.
+# With up to this many classes, the names have the usual font size.
 _LARGE_TICKS: Final = 25
 _CONFUSIONS: Final = 20
 
 
 @dataclass(frozen=True)
 class ValidationAnswers:
-    """A checkpoint's answers to the validation rows, as they were computed while training.
+    """A checkpoint's answers for the validation rows.
 
     Attributes:
         probabilities: float32 [rows, classes].
@@ -61,27 +61,27 @@ class ValidationAnswers:
     lengths: npt.NDArray[np.int64]
 
     @classmethod
-    def of_state(cls, state: TrainingState) -> ValidationAnswers:
-        """Those of the best epoch of a run."""
+    def from_state(cls, state: TrainingState) -> ValidationAnswers:
+        """The answers of a run's best epoch."""
         logits = state.tensors[VALIDATION_LOGITS] / float(state.best.metrics["temperature"])
         return cls(state.best.answers.probabilities(logits.numpy()), state.tensors[VALIDATION_LENGTHS].numpy())
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, validation: LabelledRows) -> ValidationAnswers:
-        """Read all rows with the checkpoint."""
-        encoded = encoded_rows(validation.inputs, checkpoint.rules, checkpoint.vocabulary)
-        logits = logits_of(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
+        """Compute the answers of the checkpoint for all rows."""
+        encoded = encode_rows(validation.inputs, checkpoint.rules, checkpoint.vocabulary)
+        logits = compute_logits(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
         return cls(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths)
 
 
 @dataclass(frozen=True)
 class OtherResults:
-    """Other results of a run.
+    """Other results of a run for its report.
 
     Attributes:
-        notices: those that were reported about the data.
-        baseline: what a linear model reaches on the same rows.
-        cross_validation: what the folds reached.
+        notices: the notices that were reported about the data.
+        baseline: the accuracy of a linear model on the same rows.
+        cross_validation: the result of cross-validation.
     """
 
     notices: Sequence[Notice] = ()
@@ -92,7 +92,7 @@ class OtherResults:
 _NO_OTHER_RESULTS: Final = OtherResults()
 
 
-def write(
+def write_report(
     folder: Path,
     checkpoint: Checkpoint,
     history: Sequence[Epoch],
@@ -106,36 +106,36 @@ def write(
         folder: for `report.md`, `report.html`, `learning_curve.png`, `accuracy_by_length.png` and, where each text has
             one label, `confusion.png`.
         checkpoint: the best one of the run.
-        history: every epoch of the run; none where nothing is learnt in epochs.
+        history: every epoch of the run; empty where the classifier is fitted without epochs.
         validation: the validation rows.
-        answers: those of the checkpoint to the validation rows; without them, all rows are read again.
-        other_results: what else is known of the run.
+        answers: the checkpoint's answers for the validation rows; without them, they are computed here.
+        other_results: other results of the run.
     """
     answers = answers or ValidationAnswers.of(checkpoint, validation)
     probabilities, counts = answers.probabilities, None
     if validation.several_labels:
-        given = cross_fitted(probabilities.astype(np.float64), validation.targets)
-        result = score_several(checkpoint.labels, validation.targets, given)
+        given = predict_cross_fitted(probabilities.astype(np.float64), validation.targets)
+        result = score_several_labels(checkpoint.labels, validation.targets, given)
         right = (given == validation.targets).all(axis=1)
-        mistakes = _mistaken_labels(checkpoint, validation, probabilities, given)
+        mistakes = _label_mistake_lines(checkpoint, validation, probabilities, given)
     else:
         predicted = probabilities.argmax(axis=1)
-        result = score(checkpoint.labels, validation.targets, predicted)
+        result = score_classes(checkpoint.labels, validation.targets, predicted)
         if isinstance(validation, TaggedSentences):
-            result = with_spans(result, validation, predicted)
-        # Once: of 10,000 classes, this takes half a minute.
+            result = add_span_scores(result, validation, predicted)
+        # Only once: with 10,000 classes, this takes half a minute.
         counts = np.array(result.confusion)
         right = predicted == validation.targets
         mistakes = _mistake_lines(checkpoint, validation, probabilities, predicted)
-        _confusion(result, counts).savefig(folder / "confusion.png")
-    bins = _length_bins(answers.lengths, right)
+        _draw_confusion(result, counts).savefig(folder / "confusion.png")
+    bins = _make_length_bins(answers.lengths, right)
     if history:
-        _learning_curve(history).savefig(folder / "learning_curve.png")
-    _by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
+        _draw_learning_curve(history).savefig(folder / "learning_curve.png")
+    _draw_length_accuracy(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
-        *_head(checkpoint, result, validation.ROW, validation.ANSWER),
+        *_head_lines(checkpoint, result, validation.ROW, validation.ANSWER),
         *_baseline_lines(result, other_results.baseline),
-        *_candidate_lines(candidates_of(checkpoint.data)),
+        *_candidate_lines(read_candidates(checkpoint.data)),
         *_fold_lines(other_results.cross_validation),
         *(_curve_lines(history, checkpoint) if history else ()),
         *_span_lines(result.spans),
@@ -147,12 +147,12 @@ def write(
     # Half a surrogate pair, which a text may hold, has no UTF-8 form.
     (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
     pictures = {path.name: path.read_bytes() for path in folder.glob("*.png")}
-    (folder / PAGE).write_text(report_page(lines, pictures), encoding="ascii")
+    (folder / PAGE).write_text(render_page(lines, pictures), encoding="ascii")
 
 
-def _head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: str) -> Iterator[str]:
+def _head_lines(checkpoint: Checkpoint, result: Evaluation, what: str, answer: str) -> Iterator[str]:
     metrics = checkpoint.metrics
-    yield f"# {_plain(checkpoint.name)}"
+    yield f"# {_escape(checkpoint.name)}"
     yield ""
     if checkpoint.activation == "sigmoid":
         yield f"On {result.rows:,} validation rows: micro F1 **{result.micro_f1:.2%}**, macro F1 {result.macro_f1:.2%},"
@@ -189,7 +189,7 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: str) ->
 def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation, answer: str) -> Iterator[str]:
     metrics = checkpoint.metrics
     if checkpoint.measured_by_folds:
-        said = FoldScores.of_metrics(metrics, result.rows).said
+        said = FoldScores.from_metrics(metrics, result.rows).said
         yield f"**{said.capitalize()}**, mean F1 {result.macro_f1:.1%}; ± is the standard deviation of the folds."
         yield "Each row was answered by a classifier of the rows of the other folds."
         return
@@ -234,7 +234,7 @@ def _candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
             parts, weights, alone = "both", f"{c.recurrent_weight:.3f}, {weights}", f"{c.recurrent_accuracy:.2%}"
         tokens = c.tokenizer if c.vectors is None else f"{c.tokenizer}, {c.vectors}"
         yield (
-            f"| {_plain(tokens)} | {parts} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {c.deviation:.2%} | "
+            f"| {_escape(tokens)} | {parts} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {c.deviation:.2%} | "
             f"{c.loss:.4f} | {weights} | {alone} |"
         )
 
@@ -244,7 +244,7 @@ def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
         return
     yield from ("", "## Cross-validation", "")
     yield f"Result: **{result.said}** Each fold is measured by a classifier of the same settings that was trained on"
-    yield "the rows of the others. The classifier of this report read all rows; it is none of those."
+    yield "the rows of the others. The classifier of this report is not one of these: it read all rows."
     what = "micro F1" if result.several_labels else "accuracy"
     yield from ("", f"| fold | rows | {what} | mean F1 | linear model |", "|---:|---:|---:|---:|---:|")
     for i, (fold, reached) in enumerate(zip(result.folds, result.scores.tolist(), strict=True), start=1):
@@ -272,7 +272,7 @@ def _span_lines(spans: SpanScores | None) -> Iterator[str]:
         return
     yield from ("", "## Spans", "", "| label | precision | recall | F1 | true spans |", "|---|---:|---:|---:|---:|")
     for s in spans.labels:
-        yield f"| {_plain(s.label)} | {s.precision:.2%} | {s.recall:.2%} | {s.f1:.2%} | {s.spans:,} |"
+        yield f"| {_escape(s.label)} | {s.precision:.2%} | {s.recall:.2%} | {s.f1:.2%} | {s.spans:,} |"
 
 
 def _class_lines(
@@ -283,34 +283,34 @@ def _class_lines(
         yield "|---|---:|---:|---:|---:|---:|"
         for c, threshold in zip(result.classes, thresholds or (0.5,) * len(result.classes), strict=True):
             yield (
-                f"| {_plain(c.label)} | {threshold:.4f} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | "
+                f"| {_escape(c.label)} | {threshold:.4f} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | "
                 f"{c.rows:,} |"
             )
         return
     yield from ("", "## Classes", "", "| | class | precision | recall | F1 | rows |", "|---:|---|---:|---:|---:|---:|")
     for i, c in enumerate(result.classes, start=1):
-        yield f"| {i} | {_plain(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
-    yield from ("", "## Confusion", "", _confusion_said(result), "", "![confusion](confusion.png)")
-    confused = _confusions(counts)
+        yield f"| {i} | {_escape(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
+    yield from ("", "## Confusion", "", _describe_confusion(result), "", "![confusion](confusion.png)")
+    confused = _count_confusions(counts)
     if confused and len(result.classes) > _NUMBERED_CLASSES:
         yield from ("", f"The largest of {len(confused):,} confusions:" if len(confused) > _CONFUSIONS else "")
         yield from ("", "| true class | class given | rows |", "|---|---|---:|")
         for count, true, given in confused[:_CONFUSIONS]:
-            yield f"| {_plain(result.classes[true].label)} | {_plain(result.classes[given].label)} | {count:,} |"
+            yield f"| {_escape(result.classes[true].label)} | {_escape(result.classes[given].label)} | {count:,} |"
 
 
-def _confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """How many rows of which class are given which other, the largest first."""
+def _count_confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """Count the rows of each confusion: (rows, true class, class given), the largest first."""
     found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
     return sorted(found, key=lambda one: (-one[0], one[1:]))
 
 
-def _confusion_said(result: Evaluation) -> str:
+def _describe_confusion(result: Evaluation) -> str:
     classes = len(result.classes)
     which = "Rows by true class and class given, as shares of the true class."
     if classes > _DRAWN_CLASSES:
         which += f" The picture has the {_DRAWN_CLASSES} of {classes:,} classes that are confused most."
-    if any(_tick(i, of_class.label).isdigit() for i, of_class in enumerate(result.classes)):
+    if any(_tick_label(i, of_class.label).isdigit() for i, of_class in enumerate(result.classes)):
         which += " A class whose name is hard to draw has its number in the table above."
     return which
 
@@ -319,7 +319,7 @@ def _length_lines(bins: Sequence[tuple[int, int, int, float]], steps: str) -> It
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
     yield from (f"| {steps} | rows | accuracy |", "|---|---:|---:|")
     for least, most, rows, accuracy in bins:
-        yield f"| {_range(least, most)} | {rows:,} | {accuracy:.2%} |"
+        yield f"| {_format_range(least, most)} | {rows:,} | {accuracy:.2%} |"
 
 
 def _mistake_lines(
@@ -340,10 +340,10 @@ def _mistake_lines(
     for row in order[:_MISTAKES].tolist():
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
         probability = probabilities[row, predicted[row]]
-        yield f"| {_plain(given)} | {probability:.1%} | {_plain(true)} | {_plain(validation.shown(row))} |"
+        yield f"| {_escape(given)} | {probability:.1%} | {_escape(true)} | {_escape(validation.shown(row))} |"
 
 
-def _mistaken_labels(
+def _label_mistake_lines(
     checkpoint: Checkpoint,
     validation: LabelledRows,
     probabilities: npt.NDArray[np.float32],
@@ -361,40 +361,42 @@ def _mistaken_labels(
     yield from ("", f"| labels given | true labels | {validation.ROW} |", "|---|---|---|")
     for row in order[:_MISTAKES].tolist():
         named = [
-            ", ".join(_plain(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one) or "none"
+            ", ".join(_escape(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one) or "none"
             for some in (given[row], validation.targets[row])
         ]
-        yield f"| {named[0]} | {named[1]} | {_plain(validation.shown(row))} |"
+        yield f"| {named[0]} | {named[1]} | {_escape(validation.shown(row))} |"
 
 
 def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
     data = checkpoint.data
     yield from ("", "## Data", "")
     if checkpoint.measured_by_folds:
-        yield f"{_plain(str(data['source']))}: {data['rows']:,} rows."
+        yield f"{_escape(str(data['source']))}: {data['rows']:,} rows."
     else:
-        yield f"{_plain(str(data['source']))}: {data['training_rows']:,} training rows,"
+        yield f"{_escape(str(data['source']))}: {data['training_rows']:,} training rows,"
         yield f"{data['validation_rows']:,} validation rows."
     if notices:
         yield ""
-        yield from (f"- {_plain(notice.text)}" for notice in notices)
+        yield from (f"- {_escape(notice.text)}" for notice in notices)
     yield from ("", "## Settings", "", "| | |", "|---|---|")
-    yield from (f"| {name} | {_plain(str(value))} |" for name, value in checkpoint.training.items())
+    yield from (f"| {name} | {_escape(str(value))} |" for name, value in checkpoint.training.items())
 
 
-def _range(least: int, most: int) -> str:
+def _format_range(least: int, most: int) -> str:
     return f"{least}" if least == most else f"{least} to {most}"
 
 
-def _plain(text: str) -> str:
-    """One line of Markdown that shows any text as it is; a long one is cut."""
+def _escape(text: str) -> str:
+    """Escape a text as one line of Markdown that shows it as it is; a long text is cut."""
     text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
     one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
     return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
 
 
-def _length_bins(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> list[tuple[int, int, int, float]]:
-    """Bins of about equally many rows: the smallest and largest number of tokens, the rows, their accuracy."""
+def _make_length_bins(
+    lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]
+) -> list[tuple[int, int, int, float]]:
+    """Bins of about equal size by length: (smallest length, largest length, number of rows, accuracy) of each."""
     count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []
@@ -405,15 +407,15 @@ def _length_bins(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -
     return bins
 
 
-def _figure(width: float = 6.4, height: float = 4.0) -> Figure:
+def _make_figure(width: float = 6.4, height: float = 4.0) -> Figure:
     # Not pyplot: its figures are global state, and it may need a display.
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _learning_curve(history: Sequence[Epoch]) -> Figure:
-    figure = _figure(9.6)
+def _draw_learning_curve(history: Sequence[Epoch]) -> Figure:
+    figure = _make_figure(9.6)
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         epochs = [epoch.epoch for epoch in history]
         for part in ("training", "validation"):
@@ -426,16 +428,16 @@ def _learning_curve(history: Sequence[Epoch]) -> Figure:
     return figure
 
 
-def _confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
-    chosen, of_class = _most_confused(counts), counts.sum(axis=1)
+def _draw_confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
+    chosen, of_class = _find_most_confused(counts), counts.sum(axis=1)
     counts = counts[np.ix_(chosen, chosen)]
     # As shares of the true class, so that a large class does not hide the others.
     shares = counts / np.maximum(of_class[chosen, None], 1)
-    names = [_tick(i, result.classes[i].label) for i in chosen.tolist()]
+    names = [_tick_label(i, result.classes[i].label) for i in chosen.tolist()]
     classes = len(names)
-    # Room for the names beside the matrix, and for each of them one after the other.
+    # Room for the names beside the matrix, and for a row of each name.
     side = 1.5 + 0.07 * max(map(len, names)) + max(2.5 + 0.12 * classes, 0.15 * classes)
-    figure = _figure(side + 1, side)
+    figure = _make_figure(side + 1, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = 10 if classes <= _LARGE_TICKS else 7
@@ -453,15 +455,15 @@ def _confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
     return figure
 
 
-def _most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64 [classes to draw]: the classes with the most rows that are given another class, or of another."""
+def _find_most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 [classes to draw]: the classes that are confused most, as the true class or as the class given."""
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     return np.sort(np.argsort(-wrong, kind="stable")[:_DRAWN_CLASSES])
 
 
-def _tick(index: int, label: str) -> str:
-    """The name of a class; its number where the font lacks a character of it."""
-    font = _font()
+def _tick_label(index: int, label: str) -> str:
+    """The tick label of a class: its name, or its number where the font lacks a character."""
+    font = _load_font()
     if not label.strip() or not label.isprintable() or not all(font.get_char_index(ord(one)) for one in label):
         return str(index + 1)
     # Two long names may begin alike.
@@ -469,18 +471,18 @@ def _tick(index: int, label: str) -> str:
 
 
 @functools.cache
-def _font() -> Any:
+def _load_font() -> Any:
     from matplotlib import font_manager
 
     return font_manager.get_font(font_manager.findfont("DejaVu Sans"))
 
 
-def _by_length(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Figure:
-    figure = _figure()
+def _draw_length_accuracy(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Figure:
+    figure = _make_figure()
     axes = figure.subplots()
     axes.bar(range(len(bins)), [accuracy for *_, accuracy in bins], color="tab:blue")
-    axes.set_xticks(range(len(bins)), [_range(least, most) for least, most, *_ in bins], rotation=45)
-    # From 0 on: bars that begin elsewhere show a difference larger than it is.
+    axes.set_xticks(range(len(bins)), [_format_range(least, most) for least, most, *_ in bins], rotation=45)
+    # The axis starts at 0: otherwise bars show a difference larger than it is.
     axes.set_ylim(0.0, 1.0)
     axes.set_xlabel(steps)
     axes.set_ylabel("accuracy")

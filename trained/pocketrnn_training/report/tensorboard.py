@@ -11,12 +11,12 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from pocketrnn.errors import OutputError
 from pocketrnn_training.progress import Epoch, Notice, Progress
 
-__all__ = ["curves_written"]
+__all__ = ["write_curves"]
 
 
 @contextmanager
-def curves_written(output: Path, *, force: bool, resume: bool) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
-    """A function that writes each event of a run to `OUTPUT.tensorboard`.
+def write_curves(output: Path, *, force: bool, resume: bool) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+    """Yield a function that writes each event of a run to `OUTPUT.tensorboard`.
 
     Args:
         output: the folder of the run.
@@ -24,9 +24,9 @@ def curves_written(output: Path, *, force: bool, resume: bool) -> Iterator[Calla
         resume: add to the curves of an earlier run.
 
     Raises:
-        OutputError: the folder holds the curves of another run, and neither is given.
+        OutputError: the folder holds the curves of another run, and neither force nor resume is true.
     """
-    # Beside the folder of the run: that is written anew after every epoch, and these files grow.
+    # Beside the folder of the run, which is written anew after every epoch; these files grow.
     folder = output.absolute().with_name(f"{output.absolute().name}.tensorboard")
     for before in () if resume else sorted(folder.glob("events.out.tfevents.*")):
         if not force:

@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.folder import file_written_whole
-from pocketrnn.errors import DataError, OutputError, shown
-from pocketrnn_training.rows.column_files import opened, read_delimited
+from pocketrnn.bundle.folder import write_whole_file
+from pocketrnn.errors import DataError, OutputError, short_repr
+from pocketrnn_training.rows.column_files import open_as_utf8, read_delimited
 from pocketrnn_training.rows.data import LabelledTexts, class_targets
 from pocketrnn_training.rows.stored import Spool, StoredTexts
 
@@ -28,7 +28,7 @@ _MD5: Final = {"train.csv": "b1a00f826fdfbd249f79597b59e1dc12", "test.csv": "d52
 
 
 def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] | None = None) -> LabelledTexts:
-    """AG News (Zhang, Zhao and LeCun 2015), as `torchtext.datasets.AG_NEWS` reads it.
+    """Read AG News (Zhang, Zhao and LeCun 2015), as `torchtext.datasets.AG_NEWS` does.
 
     The files `train.csv` and `test.csv` have no header; a row is class (1 to 4), title, description, and its text is
     the title, a space, the description.
@@ -48,7 +48,7 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
         ('World', 'Sports', 'Business', 'Sci/Tech')
     """
     file_name = f"{part}.csv"
-    path = _cached(file_name) if data_dir is None else data_dir / file_name
+    path = _find_cached_file(file_name) if data_dir is None else data_dir / file_name
     names = {str(number): label for number, label in enumerate(AG_NEWS_LABELS, start=1)}
     codes = Spool()
 
@@ -59,7 +59,8 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
             for row, number in enumerate(classes, start=before + 1):
                 if number not in names:
                     raise DataError(
-                        f"Row {row} of {path} has the class {shown(number, 40)}; AG News has 1 to 4, and no header "
+                        f"Row {row} of {path} has the class {short_repr(number, 40)}; AG News has 1 to 4, and no "
+                        "header "
                         "line.",
                         "Give a file with a header line by its own name, not as ag_news.",
                     )
@@ -78,14 +79,14 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
     )
 
 
-def _cached(file_name: str) -> Path:
+def _find_cached_file(file_name: str) -> Path:
     # https://specifications.freedesktop.org/basedir-spec: an XDG_CACHE_HOME that is not absolute is to be ignored.
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     path = (cache if cache.is_absolute() else Path.home() / ".cache") / "pocketrnn" / "ag_news" / file_name
     if not path.exists():
         _download(_URL + file_name, _MD5[file_name], path)
         return path
-    with opened(path) as file:
+    with open_as_utf8(path) as file:
         content = file.read()
     if not _has_md5(content, _MD5[file_name]):
         raise DataError(f"{path} is not the official file: its md5 differs.", "Delete it and run this again.")
@@ -93,7 +94,7 @@ def _cached(file_name: str) -> Path:
 
 
 def _download(url: str, md5: str, path: Path) -> None:
-    """Put the file at `url` at `path`, whole and with the right md5, or not at all."""
+    """Download the file at `url` to `path`, whole and with the right md5, or not at all."""
     elsewhere = "Get the file by other means and name its folder: --data-dir, or data_dir= in Python."
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the two addresses are fixed, and https
@@ -104,8 +105,8 @@ def _download(url: str, md5: str, path: Path) -> None:
         raise DataError(f"{url} did not send the official file: its md5 differs.", elsewhere)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # By force: another process may have downloaded the same file meanwhile.
-        with file_written_whole(path, force=True) as file:
+        # Replace it: another process may have downloaded the same file meanwhile.
+        with write_whole_file(path, force=True) as file:
             file.write(content)
     except OutputError as error:
         raise DataError(error.problem, elsewhere) from None

@@ -1,7 +1,7 @@
-"""Arrays out of the files of numpy, `.npy` and `.npz`, within a bound on the memory that they take.
+"""Read arrays from numpy's files, `.npy` and `.npz`, within a bound on the memory that they take.
 
 A `.npz` is a zip archive: 3 MB of it may unpack to 22 GB. Sizes stand in its directory and in the header of each
-array, and both may lie. So a header is read from the first bytes that an entry unpacks to, the size that it states is
+array, and both may lie. So a header is read from the first unpacked bytes of an entry, the size that it states is
 compared with the bound, and no more than that is unpacked. The format:
 https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 """
@@ -19,21 +19,21 @@ from typing import IO, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.bundle.folder import near_file
-from pocketrnn.errors import DataError, first_line, reason
+from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.errors import DataError, error_reason, first_line
 
-__all__ = ["ArrayHeader", "array_header", "read_arrays"]
+__all__ = ["ArrayHeader", "read_array_header", "read_arrays"]
 
 _Array = npt.NDArray[Any]
 
 # numpy reads headers of up to 10,000 characters.
 _LONGEST_HEADER: Final = 1 << 14
-# A file may always unpack to so many bytes, and to so many times its own size: numbers of sensors take up to some ten
-# times less when they are compressed.
+# A file may always unpack to this many bytes, and to this many times its own size: compression makes sensor data up to
+# about ten times smaller.
 _ALWAYS: Final = 1 << 30
 _TIMES: Final = 16
 _AT_A_TIME: Final = 1 << 20
-# numpy writes no other; LZMA and bzip2 take memory by what stands in the file.
+# numpy writes only these; LZMA and bzip2 take as much memory as the file says.
 _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -54,14 +54,14 @@ class ArrayHeader:
     size: int
 
 
-def array_header(start: bytes) -> ArrayHeader:
-    """The header of a `.npy` file, of its first bytes.
+def read_array_header(start: bytes) -> ArrayHeader:
+    """Read the header of a `.npy` file from its first bytes.
 
     Raises:
-        ValueError: it is not such a file, or damaged.
+        ValueError: it is not a `.npy` file, or it is damaged.
 
     Example:
-        >>> array_header(Path("classes.npy").read_bytes()).shape
+        >>> read_array_header(Path("classes.npy").read_bytes()).shape
         (4,)
     """
     file = io.BytesIO(start[:_LONGEST_HEADER])
@@ -76,16 +76,16 @@ def array_header(start: bytes) -> ArrayHeader:
 
 
 def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | None = None) -> dict[str, _Array]:
-    """The arrays of a `.npz` file by their names, or that of a `.npy` file by the name "".
+    """Read the arrays of a `.npz` file by their names, or the array of a `.npy` file by the name "".
 
     Args:
         path: the file.
         remedy: the sentence that says what to give instead.
         most: the bytes that the arrays may take together. A small file may take less: 1 GiB, or 16 times its size.
-        wanted: the names of those that are read; all without it.
+        wanted: the names of the arrays to read; without it, all are read.
 
     Raises:
-        DataError: there is no such file, it is damaged, holds objects, or its arrays take more memory.
+        DataError: the file does not exist, is damaged, holds objects, or its arrays take more memory.
 
     Example:
         >>> np.savez("scaler.npz", mean=[0.5], scale=[2.0])
@@ -96,19 +96,19 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
         with path.open("rb") as file:
             bound = min(most, max(_ALWAYS, _TIMES * path.stat().st_size))
             if file.read(6) != b"\x93NUMPY":
-                return _of_archive(file, bound, wanted)
+                return _read_archive(file, bound, wanted)
             file.seek(0)
-            return {"": _array(file, bound)}
+            return {"": _read_array(file, bound)}
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the file.") from None
+        raise DataError(f"{path} does not exist.", suggest_near_file(path) or "Check the name of the file.") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
-    # Whatever damaged bytes are: ValueError, EOFError, BadZipFile, KeyError, zlib.error, RuntimeError, MemoryError.
+        raise DataError(f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights.") from None
+    # Damaged bytes raise ValueError, EOFError, BadZipFile, KeyError, zlib.error, RuntimeError or MemoryError.
     except Exception as error:
         raise DataError(f"{path} is not a file of arrays that can be read: {first_line(error)}.", remedy) from None
 
 
-def _of_archive(file: IO[bytes], most: int, wanted: Container[str] | None) -> dict[str, _Array]:
+def _read_archive(file: IO[bytes], most: int, wanted: Container[str] | None) -> dict[str, _Array]:
     found: dict[str, _Array] = {}
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
@@ -118,19 +118,19 @@ def _of_archive(file: IO[bytes], most: int, wanted: Container[str] | None) -> di
             if entry.compress_type not in _COMPRESSIONS:
                 raise ValueError(f"{name!r} is compressed in a way that numpy does not use")
             with archive.open(entry) as stored:
-                found[name] = _array(stored, most - sum(array.nbytes for array in found.values()), f"{name!r} ")
+                found[name] = _read_array(stored, most - sum(array.nbytes for array in found.values()), f"{name!r} ")
     return found
 
 
-def _array(file: IO[bytes], most: int, name: str = "") -> _Array:
-    """The array that a file holds from here to its end."""
+def _read_array(file: IO[bytes], most: int, name: str = "") -> _Array:
+    """Read the array that a file holds from the current position to its end."""
     start = file.read(_LONGEST_HEADER)
-    header = array_header(start)
+    header = read_array_header(start)
     if header.dtype.hasobject:
         raise ValueError(f"{name or 'it '}holds Python objects, which are not read")
     items = math.prod(header.shape)
     size = items * header.dtype.itemsize
-    # With items of no bytes, or an axis of no items, a file of a few bytes has any number of items.
+    # With items of 0 bytes, or an axis of size 0, a file of a few bytes can state any number of items.
     if max(size, items, *header.shape, 0) > most:
         shape = " x ".join(map(str, header.shape))
         raise ValueError(f"{name or 'it '}takes {size:,} bytes for {shape} items, and at most {most:,} are read")

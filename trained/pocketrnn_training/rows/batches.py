@@ -1,4 +1,4 @@
-"""Rows as a module reads them, in flat arrays: texts as ids, or sequences of numbers; and batches of them."""
+"""Encoded rows in flat arrays, as a module reads them: ids of texts, or sequences of numbers; and batches of them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = [
     "EncodedRows",
     "EncodedSequences",
     "EncodedTexts",
-    "joined",
+    "draw_epoch_rows",
+    "join_rows",
+    "make_similar_length_batches",
     "random_batches",
-    "rows_of_epoch",
-    "similar_length_batches",
 ]
 
 # Rows are sorted by length among this many batches at a time, and the batches shuffled.
@@ -32,7 +32,7 @@ _BATCHES_SORTED_TOGETHER = 64
 
 
 class EncodedRows(ABC):
-    """Many rows in one array: row i is values[offsets[i]:offsets[i + 1]]. A subclass is made of these two."""
+    """Many rows in one array: row i is values[offsets[i]:offsets[i + 1]]. A subclass is constructed from both."""
 
     offsets: npt.NDArray[np.int64]
 
@@ -50,7 +50,7 @@ class EncodedRows(ABC):
         return np.diff(self.offsets)
 
     def batch(self, rows: npt.NDArray[np.int64], padding: float) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """The given rows, padded at the end to the longest of them.
+        """The batch of the given rows, each padded at the end to the longest of them.
 
         Returns:
             tokens int64 [batch, sequence] or samples float32 [batch, time, channels]; lengths int64 [batch].
@@ -65,16 +65,16 @@ class EncodedRows(ABC):
         batch[real] = values[(starts[:, None] + columns)[real]]
         return batch, lengths
 
-    def chosen(self, rows: npt.NDArray[np.int64]) -> Self:
-        """The given rows, in the order given."""
+    def select_rows(self, rows: npt.NDArray[np.int64]) -> Self:
+        """Select the given rows, in the order given."""
         lengths = self.lengths[rows]
         offsets = np.concatenate(([0], np.cumsum(lengths)))
         places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return type(self)(self.values[places], offsets)
 
 
-def joined(first: _Rows, second: _Rows) -> _Rows:
-    """The rows of the first, then those of the second, of the same kind."""
+def join_rows(first: _Rows, second: _Rows) -> _Rows:
+    """Join the rows of the first, then those of the second, of the same class."""
     values = np.concatenate((first.values, second.values))
     return type(first)(values, np.concatenate((first.offsets, first.offsets[-1] + second.offsets[1:])))
 
@@ -93,7 +93,7 @@ class EncodedTexts(EncodedRows):
 
     @classmethod
     def from_lengths(cls, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> EncodedTexts:
-        """From the ids of all rows and the length of each."""
+        """Make the rows from the ids of all rows and the length of each."""
         return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
 
     @classmethod
@@ -117,7 +117,7 @@ class EncodedSequences(EncodedRows):
     """Many sequences of numbers in one array: row i is samples[offsets[i]:offsets[i + 1]].
 
     Attributes:
-        samples: float32 [steps of all rows, channels], as the module is given them.
+        samples: float32 [steps of all rows, channels], at the module's scale.
         offsets: int64 [rows + 1].
     """
 
@@ -129,7 +129,7 @@ class EncodedSequences(EncodedRows):
         """Bring sequences, as the sensor gives them, to the module's scale.
 
         Raises:
-            SequenceError: one has other channels, is empty, or holds what the rules refuse.
+            SequenceError: a sequence has other channels, is empty, or holds values that the rules refuse.
         """
         prepared = [rules.prepared(sequence) for sequence in sequences]
         samples = np.concatenate([np.empty((0, len(rules.channels)), np.float32), *prepared])
@@ -141,11 +141,11 @@ class EncodedSequences(EncodedRows):
         return self.samples
 
 
-def rows_of_epoch(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
-    """The row numbers of one epoch, int64 [size], in random order.
+def draw_epoch_rows(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw the row numbers of one epoch, int64 [size], in random order.
 
-    Over the epochs, every row is drawn once before any is drawn again. The rows of an epoch follow from its number and
-    the seed alone, so that a run can be resumed at any epoch.
+    Over the epochs, every row is drawn once before any is drawn again. The rows of an epoch depend only on its number
+    and the seed, so that a run can be resumed at any epoch.
 
     Args:
         rows: the number of rows of the data.
@@ -160,10 +160,10 @@ def rows_of_epoch(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np
     return np.concatenate(orders)[start : start + size]
 
 
-def similar_length_batches(
+def make_similar_length_batches(
     rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
-    """Batches of rows of similar length, in random order.
+    """Make batches of rows of similar length, in random order.
 
     Args:
         rows: int64, the row numbers of an epoch in random order.
@@ -181,5 +181,5 @@ def similar_length_batches(
 
 
 def random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
-    """Batches of the rows in the given order; the last one may have fewer."""
+    """Cut the rows into batches in the given order; the last one may have fewer."""
     return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

@@ -1,4 +1,4 @@
-"""The columns of files of rows: CSV, TSV, JSON Lines, Parquet and fastText's lines, some thousand rows at a time."""
+"""Read the columns of files of rows: CSV, TSV, JSON Lines, Parquet and fastText, some thousand rows at a time."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from pocketrnn.bundle.folder import near_file
-from pocketrnn.errors import DataError, first_line, reason
+from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.errors import DataError, error_reason, first_line
 from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     check_columns,
-    delimiter_of,
-    header_line,
-    json_object,
-    listed,
-    not_parquet,
+    find_delimiter,
+    header_line_remedy,
+    list_first_names,
+    parquet_error,
+    parse_json_object,
 )
-from pocketrnn.tables.encodings import UTF8, as_utf8, check_encoding, check_no_utf16, not_utf8
+from pocketrnn.tables.encodings import UTF8, as_utf8, check_encoding, check_not_utf16, not_utf8_error
 
-__all__ = ["SUFFIXES", "column_names", "opened", "read_columns", "read_delimited", "text_lines"]
+__all__ = ["SUFFIXES", "column_names", "open_as_utf8", "read_columns", "read_delimited", "read_text_lines"]
 
 # Bytes of a CSV file that are read at once. No row may be longer.
 _BLOCK: Final = 16 * 2**20
@@ -53,7 +53,7 @@ def read_columns(
         path: the file.
         wanted: the names of the columns.
         remedy: what to do if a column is missing, for the error.
-        encoding: of a file of text, which Parquet is not: a name of Python's.
+        encoding: the encoding of the file, by its name in Python; not used for Parquet.
 
     Yields:
         For each wanted column, its values in the next rows.
@@ -61,27 +61,27 @@ def read_columns(
     Raises:
         DataError: the file is missing, unreadable, of another kind or in another encoding; a column is missing or
             occurs twice.
-        InputError: there is no such encoding.
+        InputError: the encoding is unknown.
     """
-    yield from _format_of(path)[0](path, wanted, remedy, check_encoding(encoding))
+    yield from _find_format(path)[0](path, wanted, remedy, check_encoding(encoding))
 
 
 def column_names(path: Path) -> list[str]:
-    """The names of a file's columns; of JSON Lines, the members of its first object.
+    """Read the names of a file's columns; for JSON Lines, the members of the first object.
 
     Raises:
         DataError: the file is missing, unreadable, of another kind or empty.
     """
-    return _format_of(path)[1](path)
+    return _find_format(path)[1](path)
 
 
 @contextmanager
-def opened(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
-    """The bytes of a file of data; of text in another encoding, as UTF-8.
+def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
+    """Open a data file for reading bytes; text in another encoding is converted to UTF-8.
 
     Raises:
-        DataError: the file is missing, cannot be read, or is not a regular file; while it is read, that it is in
-            another encoding.
+        DataError: the file is missing, cannot be read, or is not a regular file; or, while it is read, its encoding
+            is another.
     """
     try:
         # A device may have no end, and a pipe cannot be read twice.
@@ -90,18 +90,18 @@ def opened(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
         with path.open("rb") as file:
             yield as_utf8(file, str(path), encoding)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the file.") from None
+        raise DataError(f"{path} does not exist.", suggest_near_file(path) or "Check the name of the file.") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
+        raise DataError(f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights.") from None
 
 
-def _checked_utf8(path: Path, encoding: str) -> int:
-    """The size of a file as UTF-8, in bytes; 0 if it holds only white space."""
+def _measure_utf8(path: Path, encoding: str) -> int:
+    """Check that a file is UTF-8, and return its size in bytes; 0 if it holds only white space."""
     size, lines, waiting, blank = 0, 1, b"", True
-    with opened(path, encoding) as file:
+    with open_as_utf8(path, encoding) as file:
         while block := file.read(_BLOCK):
             if not size:
-                check_no_utf16(str(path), block[:4])
+                check_not_utf16(str(path), block[:4])
             size += len(block)
             blank = blank and not block.strip()
             block = waiting + block
@@ -112,7 +112,7 @@ def _checked_utf8(path: Path, encoding: str) -> int:
                 # A character may be cut by the end of the block, but has at most four bytes.
                 if len(block) - error.start >= 4 or not file.peek(1):  # type: ignore[attr-defined]
                     line = lines + block.count(b"\n", 0, error.start)
-                    raise not_utf8(str(path), line, block[error.start]) from None
+                    raise not_utf8_error(str(path), line, block[error.start]) from None
                 block, waiting = block[: error.start], block[error.start :]
             lines += block.count(b"\n")
     return 0 if blank else size
@@ -131,10 +131,10 @@ def read_delimited(
     Args:
         path: the file.
         wanted: the names of the columns.
-        delimiter: between the fields of a row.
-        names: of all columns, for a file without a header line.
+        delimiter: the character between the fields of a row.
+        names: the names of all columns, for a file without a header line.
         remedy: what to do if a column is missing, for the error.
-        encoding: of the file, as `check_encoding` gives it.
+        encoding: the encoding of the file, as `check_encoding` returns it.
 
     Yields:
         For each wanted column, its values in the next rows.
@@ -142,23 +142,23 @@ def read_delimited(
     Raises:
         DataError: the file is missing, empty, in another encoding or not CSV; a column is missing or occurs twice.
     """
-    size = _checked_size(path, encoding)
-    with _delimited_reader(path, size, (), wanted, delimiter, names, encoding) as header:
-        check_columns(header.schema.names, wanted, str(path), remedy, header_line(wanted, delimiter))
-    with _delimited_reader(path, size, wanted, wanted, delimiter, names, encoding) as chunks:
+    size = _check_size(path, encoding)
+    with _open_delimited(path, size, (), wanted, delimiter, names, encoding) as header:
+        check_columns(header.schema.names, wanted, str(path), remedy, header_line_remedy(wanted, delimiter))
+    with _open_delimited(path, size, wanted, wanted, delimiter, names, encoding) as chunks:
         for chunk in chunks:
             yield tuple(chunk.column(name).to_pylist() for name in wanted)
 
 
-def _checked_size(path: Path, encoding: str = UTF8) -> int:
-    size = _checked_utf8(path, encoding)
+def _check_size(path: Path, encoding: str = UTF8) -> int:
+    size = _measure_utf8(path, encoding)
     if not size:
         raise DataError(f"{path} is empty.", "Give a file with labelled texts.")
     return size
 
 
 @contextmanager
-def _delimited_reader(
+def _open_delimited(
     path: Path,
     size: int,
     columns: Sequence[str],
@@ -167,10 +167,11 @@ def _delimited_reader(
     names: Sequence[str] | None = None,
     encoding: str = UTF8,
 ) -> Iterator[pyarrow.csv.CSVStreamingReader]:
-    """A reader of the columns (all, for none) of a file of `size` bytes as UTF-8; those of `strings` are strings."""
+    """Open a reader of some columns (all if empty) of a file of `size` bytes of UTF-8; `strings` are read as
+    strings."""
     with (
-        opened(path, encoding) as file,
-        _csv_errors(path),
+        open_as_utf8(path, encoding) as file,
+        _translate_csv_errors(path),
         pyarrow.csv.open_csv(
             path if encoding == UTF8 else file,
             read_options=pyarrow.csv.ReadOptions(
@@ -187,7 +188,7 @@ def _delimited_reader(
 
 
 @contextmanager
-def _csv_errors(path: Path) -> Iterator[None]:
+def _translate_csv_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
@@ -200,14 +201,14 @@ def _csv_errors(path: Path) -> Iterator[None]:
 
 
 def _read_csv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    return read_delimited(path, wanted, _csv_delimiter(path, wanted, encoding), remedy=remedy, encoding=encoding)
+    return read_delimited(path, wanted, _find_csv_delimiter(path, wanted, encoding), remedy=remedy, encoding=encoding)
 
 
-def _csv_delimiter(path: Path, wanted: Sequence[str], encoding: str = UTF8) -> str:
-    _checked_size(path, encoding)
-    with opened(path, encoding) as file:
+def _find_csv_delimiter(path: Path, wanted: Sequence[str], encoding: str = UTF8) -> str:
+    _check_size(path, encoding)
+    with open_as_utf8(path, encoding) as file:
         header = next((line for line in iter(partial(file.readline, _BLOCK), b"") if line.strip()), b"")
-    return delimiter_of(header.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").strip(), wanted)
+    return find_delimiter(header.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").strip(), wanted)
 
 
 def _read_tsv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
@@ -217,11 +218,11 @@ def _read_tsv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> 
 def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
-    for number, row in _json_rows(path, encoding):
+    for number, row in _read_json_rows(path, encoding):
         for column, values in zip(wanted, columns, strict=True):
             if column not in row:
                 raise DataError(
-                    f"Line {number} of {path} has no {column!r}; it has {listed(list(row)) or 'nothing'}.",
+                    f"Line {number} of {path} has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}.",
                     remedy,
                 )
             values.append(row[column])
@@ -231,21 +232,21 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
     yield columns
 
 
-def _json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The number and the object of each line of a JSON Lines file that is not empty."""
-    for number, text in text_lines(path, encoding):
+def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number and the object of each non-empty line of a JSON Lines file."""
+    for number, text in read_text_lines(path, encoding):
         try:
-            row = json_object(text)
+            row = parse_json_object(text)
         except ValueError as error:
             raise DataError(f"Line {number} of {path} {error}.", "Write one JSON object on each line.") from None
         yield number, row
 
 
 def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    """Lines as fastText reads them: labels that begin with `__label__`, then the text. Several labels are a list."""
+    """Read lines as fastText does: labels that begin with `__label__`, then the text. Several labels become a list."""
     check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
     columns: tuple[list[Any], ...] = tuple([] for _ in wanted)
-    for number, text in text_lines(path, encoding):
+    for number, text in read_text_lines(path, encoding):
         words = text.split()
         count = next((i for i, word in enumerate(words) if not word.startswith(_LABEL)), len(words))
         labels = [word.removeprefix(_LABEL) for word in words[:count]]
@@ -265,74 +266,74 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
     yield columns
 
 
-def text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
-    """The number and the text of each line that is not empty.
+def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line that is not empty.
 
     Raises:
         DataError: the file is missing, cannot be read, is in another encoding, or has a line that is too long.
     """
-    with opened(path, encoding) as file:
-        # One byte more than a line may have, so that what is longer is seen.
+    with open_as_utf8(path, encoding) as file:
+        # Read one byte more than a line may have, so that a longer line is detected.
         for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
             if len(line) > _LONGEST_LINE:
                 raise DataError(f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB.", "Check the file.")
             if number == 1:
-                check_no_utf16(str(path), line[:4])
+                check_not_utf16(str(path), line[:4])
             try:
                 text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode()
             except UnicodeDecodeError as error:
-                raise not_utf8(str(path), number, line[error.start]) from None
+                raise not_utf8_error(str(path), number, line[error.start]) from None
             if text.strip():
                 yield number, text
 
 
 def _read_parquet(path: Path, wanted: Sequence[str], remedy: str, _encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    with _parquet(path) as file:
+    with _open_parquet(path) as file:
         check_columns(file.schema_arrow.names, wanted, str(path), remedy)
         for chunk in file.iter_batches(_ROWS, columns=list(wanted)):
             yield tuple(chunk.column(name).to_pylist() for name in wanted)
 
 
 @contextmanager
-def _parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    with opened(path) as content:
+def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    with open_as_utf8(path) as content:
         try:
             yield pyarrow.parquet.ParquetFile(content)
         except (pa.ArrowException, *DAMAGED_PARQUET) as error:
-            raise not_parquet(str(path), error) from None
+            raise parquet_error(str(path), error) from None
 
 
-def _delimited_names(path: Path, delimiter: str | None = None) -> list[str]:
-    size = _checked_size(path)
-    with _delimited_reader(path, size, (), (), delimiter or _csv_delimiter(path, ())) as header:
+def _read_delimited_names(path: Path, delimiter: str | None = None) -> list[str]:
+    size = _check_size(path)
+    with _open_delimited(path, size, (), (), delimiter or _find_csv_delimiter(path, ())) as header:
         return list(header.schema.names)
 
 
-def _json_names(path: Path) -> list[str]:
-    for _, row in _json_rows(path):
+def _read_json_names(path: Path) -> list[str]:
+    for _, row in _read_json_rows(path):
         return list(row)
     raise DataError(f"{path} is empty.", "Give a file with rows.")
 
 
-def _parquet_names(path: Path) -> list[str]:
-    with _parquet(path) as file:
+def _read_parquet_names(path: Path) -> list[str]:
+    with _open_parquet(path) as file:
         return list(file.schema_arrow.names)
 
 
 _Format = tuple[Callable[[Path, Sequence[str], str, str], Iterator[tuple[list[Any], ...]]], Callable[[Path], list[str]]]
 _FORMATS: Final[dict[str, _Format]] = {
-    ".csv": (_read_csv, _delimited_names),
-    ".tsv": (_read_tsv, partial(_delimited_names, delimiter="\t")),
-    ".jsonl": (_read_json_lines, _json_names),
-    ".ndjson": (_read_json_lines, _json_names),
-    ".parquet": (_read_parquet, _parquet_names),
+    ".csv": (_read_csv, _read_delimited_names),
+    ".tsv": (_read_tsv, partial(_read_delimited_names, delimiter="\t")),
+    ".jsonl": (_read_json_lines, _read_json_names),
+    ".ndjson": (_read_json_lines, _read_json_names),
+    ".parquet": (_read_parquet, _read_parquet_names),
     ".txt": (_read_fasttext, lambda _: list(_FASTTEXT)),
 }
-# The ends of the names of files that can be read.
+# The suffixes of files that can be read.
 SUFFIXES: Final = tuple(_FORMATS)
 
 
-def _format_of(path: Path) -> _Format:
+def _find_format(path: Path) -> _Format:
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Files of sentences with a word and its label in each line: CoNLL's columns, and CoNLL-U of Universal Dependencies."""
+"""Read files of sentences with a word and its label in each line: CoNLL's columns, and CoNLL-U."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.errors import DataError, shown
-from pocketrnn.tables.checks import listed
+from pocketrnn.errors import DataError, short_repr
+from pocketrnn.tables.checks import list_first_names
 from pocketrnn.tables.encodings import UTF8, check_encoding
-from pocketrnn_training.rows.column_files import text_lines
+from pocketrnn_training.rows.column_files import read_text_lines
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
 __all__ = ["read_tagged"]
 
-# The ending of files in CoNLL-U, and how many columns they have.
+# The suffix of files in CoNLL-U, and how many columns they have.
 _CONLLU: Final = ".conllu"
 _COLUMNS_OF_CONLLU: Final = 10
-# The number of a word; of words that are written as one; and of one that is not written.
+# The number of a word; then the number of a multiword token (3-4) or of an empty node (5.1), which are skipped.
 _NUMBER: Final = re.compile(r"([1-9][0-9]*)")
 _NO_WORD: Final = re.compile(r"[0-9]+(-[0-9]+|\.[0-9]+)")
-# Stands between documents, in the form of a word.
+# A line with this word separates documents.
 _DOCUMENT: Final = "-DOCSTART-"
 _ONE_A_LINE: Final = "Write a word and its label in each line, and an empty line behind each sentence."
 
@@ -34,19 +34,19 @@ def read_tagged(
 ) -> TaggedSentences:
     """Read files of sentences with a label for each word.
 
-    A file that ends in `.conllu` has the ten columns of CoNLL-U, of which FORM is the word and UPOS the label. Lines
-    of words that are written as one (`3-4`) and of words that are not written (`5.1`) are passed over. In all other
-    files the first column is the word and the last one the label, with tabs or else spaces between columns, and as many
-    columns in each line. Empty lines end sentences; lines with `#` before a sentence are comments.
+    A file that ends in `.conllu` has the ten columns of CoNLL-U, where FORM is the word and UPOS the label. Lines of
+    multiword tokens (`3-4`) and of empty nodes (`5.1`) are skipped. In all other files the first column is the word and
+    the last one the label, with tabs or else spaces between columns, and the same number of columns in each line. Empty
+    lines end sentences; lines with `#` before a sentence are comments.
 
     Args:
         paths: the files.
-        labels: the labels and their order; without it, those that occur, sorted.
-        encoding: of the files, by a name of Python's.
+        labels: the labels and their order; without it, the labels that occur, sorted.
+        encoding: the encoding of the files, by its name in Python.
 
     Raises:
-        DataError: a file is missing, empty, or in another encoding; a line is no word with a label; a label is not one
-            of `labels`; without `labels`, there is one only.
+        DataError: a file is missing, empty, or in another encoding; a line is not a word with a label; a label is not
+            one of `labels`; without `labels`, there is only one label.
 
     Example:
         >>> read_tagged((Path("people.conll"),)).labels
@@ -57,13 +57,13 @@ def read_tagged(
     known = None if labels is None else frozenset(labels)
     for path in paths:
         before = len(sentences)
-        for sentence in _sentences(path, check_encoding(encoding)):
+        for sentence in _read_sentences(path, check_encoding(encoding)):
             sentences.append(tuple(word.text for word in sentence))
             for word in sentence:
                 if known is not None and word.label not in known:
                     raise DataError(
-                        f"{path}:{word.line} has the label {shown(word.label, 40)}, which is not one of "
-                        f"{listed(labels or ())}.",
+                        f"{path}:{word.line} has the label {short_repr(word.label, 40)}, which is not one of "
+                        f"{list_first_names(labels or ())}.",
                         "Use sentences with the labels that the classifier was trained with.",
                     )
                 given.append(word.label)
@@ -73,7 +73,7 @@ def read_tagged(
     source = ", ".join(path.name for path in paths)
     if len(found) < 2:
         raise DataError(
-            f"All words of {source} have the label {shown(found[0], 40)}.", "Give words with two labels or more."
+            f"All words of {source} have the label {short_repr(found[0], 40)}.", "Give words with two labels or more."
         )
     index = {label: target for target, label in enumerate(found)}
     return TaggedSentences(sentences, np.array([index[label] for label in given], np.int64), found, source)
@@ -81,20 +81,20 @@ def read_tagged(
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """A word, its label, and the line in which they stand."""
+    """A word, its label, and its line number."""
 
     text: str
     label: str
     line: int
 
 
-def _sentences(path: Path, encoding: str) -> Iterator[list[_Word]]:
-    """The sentences of a file, each with one word at least."""
-    of_file = _OfConllu(path) if path.suffix.lower() == _CONLLU else _OfColumns(path)
+def _read_sentences(path: Path, encoding: str) -> Iterator[list[_Word]]:
+    """Read the sentences of a file, each with at least one word."""
+    of_file = _ConlluLines(path) if path.suffix.lower() == _CONLLU else _ColumnLines(path)
     sentence: list[_Word] = []
     before = 0
-    for number, line in text_lines(path, encoding):
-        # Empty lines are not given: the numbers tell of them.
+    for number, line in read_text_lines(path, encoding):
+        # `read_text_lines` skips empty lines: a gap in the numbers shows them.
         if number > before + 1:
             if sentence:
                 yield sentence
@@ -111,18 +111,18 @@ def _sentences(path: Path, encoding: str) -> Iterator[list[_Word]]:
 
 
 @dataclass
-class _OfConllu:
-    """The lines of a file in CoNLL-U."""
+class _ConlluLines:
+    """Parses the lines of a file in CoNLL-U."""
 
     path: Path
 
     def word(self, line: str, number: int, before: int) -> _Word | None:
-        """The word of a line; None for a comment, or a line of no word.
+        """Parse the word of a line; None for a comment, or a line without a word.
 
         Args:
-            line: without its end.
+            line: the line without its line break.
             number: its number, from 1.
-            before: how many words of the sentence stand before it.
+            before: how many words of the sentence come before it.
         """
         if line.startswith("#"):
             return None
@@ -137,7 +137,8 @@ class _OfConllu:
             return None
         if not _NUMBER.fullmatch(columns[0]) or int(columns[0]) != before + 1:
             raise DataError(
-                f"{self.path}:{number} begins with {shown(columns[0], 40)}, and the word is number {before + 1} of its "
+                f"{self.path}:{number} begins with {short_repr(columns[0], 40)}, and the word is number {before + 1} "
+                "of its "
                 "sentence.",
                 "Number the words of each sentence from 1, and write an empty line behind each.",
             )
@@ -149,8 +150,8 @@ class _OfConllu:
 
 
 @dataclass
-class _OfColumns:
-    """The lines of a file of columns; the first word says how many there are, and what stands between them."""
+class _ColumnLines:
+    """Parses the lines of a file of columns; the first word decides their number, and tabs or spaces between them."""
 
     path: Path
     tabs: bool = False
@@ -158,11 +159,11 @@ class _OfColumns:
     first: int = field(default=0)
 
     def word(self, line: str, number: int, before: int) -> _Word | None:
-        """As that of `_OfConllu`."""
+        """As `_ConlluLines.word`."""
         tabs = self.tabs if self.columns else "\t" in line
-        # Not at other white space: a word may hold it.
+        # Not split at other white space: a word may contain it.
         parts = line.split("\t") if tabs else [part for part in re.split("[ \t]+", line) if part]
-        # A comment has other columns than the words; before the first word, where these are not known, a space.
+        # A comment has another number of columns than the words; before the first word, a space follows its #.
         is_comment = line.startswith("#") and not before
         if is_comment and (len(parts) != self.columns if self.columns else line.startswith("# ")):
             return None
@@ -170,7 +171,7 @@ class _OfColumns:
             return None
         if not self.columns:
             if len(parts) < 2:
-                raise DataError(f"{self.path}:{number} has one column, {shown(line, 40)}.", _ONE_A_LINE)
+                raise DataError(f"{self.path}:{number} has one column, {short_repr(line, 40)}.", _ONE_A_LINE)
             self.tabs, self.columns, self.first = tabs, len(parts), number
         if len(parts) != self.columns:
             between = "tabs" if self.tabs else "spaces"

@@ -1,6 +1,6 @@
-"""Labelled texts, some perhaps without a label, and their reader: files with a text and a label column.
+"""Labelled texts, some of them without a label, and their reader: files with a text and a label column.
 
-Each text has one label; or, in a data set of several labels a text, any number of them.
+Each text has one label; or, in a multi-label data set, any number of labels.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError, InputError, shown
-from pocketrnn.tables.checks import check_labels, listed
+from pocketrnn.errors import DataError, InputError, short_repr
+from pocketrnn.tables.checks import check_same_labels, list_first_names
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.rows.column_files import read_columns
-from pocketrnn_training.rows.labelled_rows import UNLABELLED, LabelledRows, check_labelled, plain_label, split
+from pocketrnn_training.rows.labelled_rows import UNLABELLED, LabelledRows, check_labelled, normalize_label, split_rows
 from pocketrnn_training.rows.stored import Spool, StoredTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.every_run import Settings
@@ -28,16 +28,16 @@ from pocketrnn_training.settings.every_run import Settings
 __all__ = [
     "LabelledTexts",
     "class_targets",
-    "classes_of",
-    "labels_of",
+    "make_multi_label_texts",
+    "parse_labels",
     "read_files",
     "read_texts",
-    "several_labelled",
+    "separate_outside",
+    "sort_classes",
     "with_unlabelled",
-    "without_outside",
 ]
 
-# Rows times labels, where a text can have several: a byte for each in memory.
+# The most rows times labels where a text can have several labels: each takes a byte of memory.
 _MOST_ANSWERS: Final = 2**31
 _ROWS_COPIED: Final = 10_000
 _NONE_OF_SEVERAL: Final = (
@@ -47,12 +47,12 @@ _NONE_OF_SEVERAL: Final = (
 
 @dataclass(frozen=True)
 class LabelledTexts(LabelledRows):
-    """Texts and the class of each, or the labels.
+    """Texts with the class, or the labels, of each.
 
     Attributes:
         texts: one a row.
-        targets: int64 [rows], the index of a row's class in `labels`, or -1 for a row without a label, which only a
-            teacher's answer can be learnt from. Or, where a text can have several labels, bool [rows, labels].
+        targets: int64 [rows], the index of a row's class in `labels`, or -1 for a row without a label, from which only
+            a teacher's answer is learnt. Or, where a text can have several labels, bool [rows, labels].
         labels: the classes.
         source: where the rows come from, in words.
         licence: the licence of the rows, where it is known.
@@ -83,7 +83,7 @@ class LabelledTexts(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: equal for equal texts; among 3,000,000 different texts, two collide in one of 4,000,000 runs.
+        """int64 [rows]: a hash of each text; among 3,000,000 different texts, two collide in one of 4,000,000 runs.
 
         Example:
             >>> first, second = LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups
@@ -93,7 +93,7 @@ class LabelledTexts(LabelledRows):
         return np.fromiter(map(hash, self.texts), dtype=np.int64, count=len(self))
 
     def shown(self, row: int) -> str:
-        """A row in a report: its text.
+        """The row as a report shows it: its text.
 
         Example:
             >>> LabelledTexts(["good"], np.array([0]), ("yes",), "a row").shown(0)
@@ -102,15 +102,15 @@ class LabelledTexts(LabelledRows):
         return self.texts[row]
 
     def parts(self, validation: LabelledTexts | None, settings: Settings) -> tuple[LabelledTexts, LabelledTexts]:
-        """The training rows and the validation rows of a run.
+        """Split into the training rows and the validation rows of a run.
 
         If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
-        is trained on and not held out, so that no validation text was learnt by heart; but the last validation row of a
+        is trained on and not held out, so that validation texts are not memorized; but the last validation row of a
         class stays. A row without a label whose text is a validation text is left out.
 
         Raises:
-            DataError: the validation rows have other labels than the data, or none; no class has two rows;
-                no row has a label, and there are no validation rows.
+            DataError: the validation rows have other labels than the data, or are unlabelled; not one class has two
+                rows; all rows are unlabelled, and there are no validation rows.
 
         Example:
             >>> rows = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
@@ -121,7 +121,7 @@ class LabelledTexts(LabelledRows):
         hashes = self.groups
         if validation is not None:
             remedy = "Read them with the labels of the training rows."
-            check_labels(validation.labels, self.labels, "The validation rows have other labels", remedy)
+            check_same_labels(validation.labels, self.labels, "The validation rows have other labels", remedy)
             if validation.several_labels != self.several_labels:
                 raise DataError(
                     f"The validation rows have {'any number of labels' if validation.several_labels else 'one label'} "
@@ -131,7 +131,7 @@ class LabelledTexts(LabelledRows):
             check_labelled(validation, "validation row", "Validate with labelled rows only.")
             copies = ~self.labelled & np.isin(hashes, validation.groups)
             return self.rows(np.flatnonzero(~copies)) if copies.any() else self, validation
-        training_rows, held_out = split(self, settings.validation_share, np.random.default_rng(settings.seed))
+        training_rows, held_out = split_rows(self, settings.validation_share, np.random.default_rng(settings.seed))
         labelled = self.labelled[training_rows]
         leaks = held_out[np.isin(hashes[held_out], hashes[training_rows[labelled]])]
         if len(leaks):
@@ -163,7 +163,7 @@ class LabelledTexts(LabelledRows):
         """The same rows with a teacher's answers.
 
         Raises:
-            DataError: the answers are of another number of rows or of classes.
+            DataError: the answers have another number of rows or of classes.
 
         Example:
             >>> data = LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), source="two rows")
@@ -179,19 +179,19 @@ class LabelledTexts(LabelledRows):
         return replace(self, answers=answers)
 
 
-def without_outside(data: LabelledTexts, label: str) -> LabelledTexts:
-    """The rows without those of one label, which is not a class: their texts are of none of the classes.
+def separate_outside(data: LabelledTexts, label: str) -> LabelledTexts:
+    """Remove one label from the classes: its rows are of none of the classes, and their texts become `outside`.
 
     Args:
         data: rows with one label each.
-        label: what says that a row is of none of the classes; of the labels of `data`.
+        label: the label of rows that are of none of the classes; one of the labels of `data`.
 
     Raises:
-        DataError: one class is left, or the rows have any number of labels.
+        DataError: only one class is left, or the rows have any number of labels.
 
     Example:
         >>> data = LabelledTexts(["a", "b", "c"], np.array([0, 2, 1]), ("no", "other", "yes"), source="three rows")
-        >>> without_outside(data, "other").labels, without_outside(data, "other").outside
+        >>> separate_outside(data, "other").labels, separate_outside(data, "other").outside
         (('no', 'yes'), ['c'])
     """
     if data.several_labels:
@@ -228,28 +228,28 @@ def read_files(
 
     The suffix of a name decides the format: `.csv`, `.tsv` (both with a header line, quoted as spreadsheets do),
     `.jsonl` or `.ndjson` (a JSON object a line), `.parquet`, `.txt` (fastText's lines: `__label__NAME` before a text).
-    A label may be a whole number; it is kept as its digits. An empty text is kept; a missing text is
-    refused, and a missing label is unless `blank_labels`.
+    A label may be a whole number; it is kept as its digits. An empty text is kept. A missing text is refused; so is
+    a missing label, unless `blank_labels` is true.
 
     Args:
         paths: the files.
         text_column: the name of the column that holds the texts.
         label_column: the name of the column that holds the labels.
-        labels: the classes and their order; without it, those that occur, sorted.
+        labels: the classes and their order; without it, the labels that occur, sorted.
         blank_labels: keep rows without a label.
         multi_label: a text has any number of labels: a list, or a string with `label_separator` between them. An empty
-            list, or an empty string, is a text without any.
-        label_separator: what stands between the labels of a text, where they are a string.
-        encoding: of files of text, which Parquet is not, by a name of Python's.
+            list, or an empty string, is a text without labels.
+        label_separator: the separator between the labels of a text, where they are a string.
+        encoding: the encoding of files of text, by its name in Python; not used for Parquet.
         outside: the label of rows that are of none of the classes; they become `LabelledTexts.outside`.
-        join_labels: labels that differ only in case or spaces are one: as `labels` write it, or else most rows.
+        join_labels: labels that differ only in case or spaces are one, spelt as in `labels` or else as in most rows.
         drop_unlabelled: leave rows without a label out; `source` says how many.
 
     Raises:
-        DataError: a file is missing, unreadable, of another kind or in another encoding; a column is missing; there is
-            no row; a text or a label is missing; a label is not one of `labels`; without `labels`, there is one class
-            only.
-        InputError: there is no such encoding.
+        DataError: a file is missing, unreadable, of another kind or in another encoding; a column is missing; there
+            are no rows; a text or a label is missing; a label is not one of `labels`; without `labels`, there is only
+            one class.
+        InputError: the encoding is unknown.
 
     Example:
         >>> data = read_files([Path("reviews.csv")], text_column="text", label_column="label")
@@ -263,7 +263,7 @@ def read_files(
             raise InputError(f"{outside!r} is one of the classes.", "Name another label as outside, or leave it out.")
         labels = None if labels is None else (*labels, outside)
     if multi_label:
-        return _read_several(paths, text_column, label_column, labels, label_separator, encoding, join_labels)
+        return _read_multi_label(paths, text_column, label_column, labels, label_separator, encoding, join_labels)
     codes = Spool()
     code_of: dict[str, int] = {}
     dropped = 0
@@ -275,7 +275,7 @@ def read_files(
         nonlocal dropped
         for path in paths:
             keep_blank = blank_labels or drop_unlabelled
-            for texts, labels_of_rows in _checked_chunks(path, text_column, label_column, keep_blank, encoding):
+            for texts, labels_of_rows in _read_checked_chunks(path, text_column, label_column, keep_blank, encoding):
                 if drop_unlabelled:
                     have = [bool(label.strip()) for label in labels_of_rows]
                     dropped += have.count(False)
@@ -288,34 +288,37 @@ def read_files(
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
     targets = codes.numbers(np.int64)
-    names = _joined(code_of, targets, labels) if join_labels else tuple(code_of)
+    names = _unify_label_spelling(code_of, targets, labels) if join_labels else tuple(code_of)
     if labels is None:
         if not code_of:
             raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
-        labels = classes_of(set(names), f"{len(texts)} rows of {source}", "rows")
+        labels = sort_classes(set(names), f"{len(texts)} rows of {source}", "rows")
     data = LabelledTexts(texts, class_targets(targets, names, labels, source), labels, source)
     if outside is None:
         return data
     if outside not in labels:
         raise DataError(
-            f"No row of {source} has the label {outside!r}, which is named as outside; there are {listed(labels)}.",
+            f"No row of {source} has the label {outside!r}, which is named as outside; there are "
+            f"{list_first_names(labels)}.",
             "Name the label of the rows that are of none of the classes.",
         )
-    return without_outside(data, outside)
+    return separate_outside(data, outside)
 
 
-def _joined(names: Iterable[str], codes: npt.NDArray[np.int64], labels: tuple[str, ...] | None) -> tuple[str, ...]:
-    """For each label that occurs, how it is written: as `labels` have it, or else as most rows."""
+def _unify_label_spelling(
+    names: Iterable[str], codes: npt.NDArray[np.int64], labels: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """The common spelling of each label that occurs: that in `labels`, or else that of most rows."""
     names = tuple(names)
     counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
     written: dict[str, str] = {}
     for _, name in sorted(zip(counts, names, strict=True), key=lambda pair: (-pair[0], pair[1])):
-        written.setdefault(plain_label(name), name.strip())
-    written |= {plain_label(label): label for label in labels or ()}
-    return tuple(written[plain_label(name)] for name in names)
+        written.setdefault(normalize_label(name), name.strip())
+    written |= {normalize_label(label): label for label in labels or ()}
+    return tuple(written[normalize_label(name)] for name in names)
 
 
-def _read_several(
+def _read_multi_label(
     paths: Sequence[Path],
     text_column: str,
     label_column: str,
@@ -324,7 +327,7 @@ def _read_several(
     encoding: str,
     join_labels: bool,
 ) -> LabelledTexts:
-    """As `read_files`, for texts with any number of labels."""
+    """Read files as `read_files` does, of texts with any number of labels."""
     codes, counts = Spool(), Spool()
     code_of: dict[str, int] = {}
 
@@ -334,10 +337,10 @@ def _read_several(
             for texts, values in read_columns(path, (text_column, label_column), encoding=encoding):
                 _check_values(texts, (str,), text_column, path, before)
                 for row, value in enumerate(values, start=before + 1):
-                    names = labels_of(value, separator)
+                    names = parse_labels(value, separator)
                     if names is None:
                         raise DataError(
-                            f"Row {row} of {path} has {_said(value)} in the column {label_column!r}, not labels.",
+                            f"Row {row} of {path} has {_show_value(value)} in the column {label_column!r}, not labels.",
                             f'Write them as a list, or as "a{separator}b"; an empty list is a text without any.',
                         )
                     found = [code_of.setdefault(name, len(code_of)) for name in names]
@@ -351,27 +354,27 @@ def _read_several(
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
     found = codes.numbers(np.int64)
-    names = _joined(code_of, found, labels) if join_labels else tuple(code_of)
-    return several_labelled(texts, found, counts.numbers(np.int64), names, labels, source)
+    names = _unify_label_spelling(code_of, found, labels) if join_labels else tuple(code_of)
+    return make_multi_label_texts(texts, found, counts.numbers(np.int64), names, labels, source)
 
 
-def labels_of(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
-    """The labels that a value says a text has: those of a list, or of a string with separators; None of anything else.
+def parse_labels(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
+    """Parse the labels of a text, from a list or from a string with separators; None for any other value.
 
     Example:
-        >>> labels_of("sad | long"), labels_of(["sad", 7]), labels_of(""), labels_of(None)
+        >>> parse_labels("sad | long"), parse_labels(["sad", 7]), parse_labels(""), parse_labels(None)
         (['sad', 'long'], ['sad', '7'], [], None)
     """
     if isinstance(value, str):
         return list(dict.fromkeys(filter(None, (part.strip() for part in value.split(separator)))))
     parts = [value] if type(value) is int else value
-    # By type, not isinstance: True is an int in Python, but no class number.
+    # The exact type, not isinstance: True is an int in Python, but not a class number.
     if not isinstance(parts, list | tuple) or not all(type(part) in (str, int) and part != "" for part in parts):
         return None
     return list(dict.fromkeys(map(str, parts)))
 
 
-def several_labelled(
+def make_multi_label_texts(
     texts: Sequence[str],
     codes: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
@@ -379,22 +382,22 @@ def several_labelled(
     labels: tuple[str, ...] | None,
     source: str,
 ) -> LabelledTexts:
-    """Texts with any number of labels, which are known by codes.
+    """Make rows of texts with any number of labels, which are given as codes.
 
     Args:
         texts: one a row.
         codes: int64 [labels of all rows]; names[code] is a label.
         counts: int64 [rows], how many labels each row has.
         names: the labels that occur.
-        labels: the classes, in the order that the targets count; None for those that occur, sorted.
+        labels: the classes, in the order of the targets; None for the labels that occur, sorted.
         source: where the rows come from, in words.
 
     Raises:
-        DataError: a name is not one of `labels`; without these, fewer than two labels occur; there are too many.
+        DataError: a name is not one of `labels`; without `labels`, fewer than two labels occur; there are too many.
 
     Example:
         >>> codes, counts = np.array([0, 1]), np.array([2, 0])
-        >>> several_labelled(["so bad", "so-so"], codes, counts, ("sad", "long"), None, "rows").targets.tolist()
+        >>> make_multi_label_texts(["so bad", "so-so"], codes, counts, ("sad", "long"), None, "rows").targets.tolist()
         [[True, True], [False, False]]
     """
     if labels is None:
@@ -417,16 +420,16 @@ def several_labelled(
 
 
 def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: str = "text") -> LabelledTexts:
-    """The texts of files, without a label.
+    """Read the texts of files as rows without a label.
 
     Args:
         paths: files as for `read_files`; they need no column of labels, and one that they have is not read.
-        labels: the classes that they would be of.
+        labels: the classes of the data set.
         text_column: the name of the column that holds the texts.
 
     Raises:
         DataError: a file is missing, unreadable, of another kind or not UTF-8; a column or a text is missing, or there
-            is none.
+            are no rows.
 
     Example:
         >>> read_texts([Path("test.csv")], ("bad", "good")).targets.max()
@@ -443,17 +446,17 @@ def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: s
 def with_unlabelled(
     data: LabelledTexts, paths: Sequence[Path], *, text_column: str = "text", encoding: str = UTF8
 ) -> LabelledTexts:
-    """The rows of `data`, and after them the texts of files, without a label.
+    """Add the texts of files, without a label, after the rows of `data`.
 
     Args:
         data: the rows.
         paths: files as for `read_files`; they need no column of labels, and one that they have is not read.
         text_column: the name of the column that holds the texts.
-        encoding: of files of text.
+        encoding: the encoding of files of text.
 
     Raises:
         DataError: a file is missing, unreadable, of another kind or in another encoding; a column or a text is missing.
-        InputError: there is no such encoding.
+        InputError: the encoding is unknown.
 
     Example:
         >>> data = with_unlabelled(read_files([Path("reviews.csv")]), [Path("test.csv")])
@@ -477,23 +480,23 @@ def with_unlabelled(
     return replace(data, texts=texts, targets=np.concatenate((data.targets, unlabelled)), source=source)
 
 
-def _checked_chunks(
+def _read_checked_chunks(
     path: Path, text_column: str, label_column: str, blank_labels: bool, encoding: str
 ) -> Iterator[tuple[list[str], list[str]]]:
-    """The texts and the labels of one file, checked, some thousand rows at a time; "" for a label that is left out."""
+    """Read and check the texts and labels of one file, some thousand rows at a time; "" is a missing label."""
     before = 0
     for texts, labels in read_columns(path, (text_column, label_column), encoding=encoding):
         _check_values(texts, (str,), text_column, path, before)
         labels = ["" if label is None else label for label in labels]
         _check_values(labels, (str, int), label_column, path, before)
         if "" in labels and not blank_labels:
-            raise _without_labels(path, label_column, before + labels.index("") + 1, encoding)
+            raise _missing_labels_error(path, label_column, before + labels.index("") + 1, encoding)
         before += len(texts)
         yield texts, list(map(str, labels))
 
 
-def _without_labels(path: Path, column: str, first: int, encoding: str) -> DataError:
-    """That rows of a file have no label: how many, and which is the first."""
+def _missing_labels_error(path: Path, column: str, first: int, encoding: str) -> DataError:
+    """The error that rows of a file have no label: how many, and the first of them."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)
     have = f"Row {first} of {path} has" if blank == 1 else f"{blank:,} rows of {path} have"
@@ -503,16 +506,16 @@ def _without_labels(path: Path, column: str, first: int, encoding: str) -> DataE
     )
 
 
-def classes_of(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str, ...]:
-    """The classes that occur, sorted.
+def sort_classes(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str, ...]:
+    """Sort the labels that occur, as the classes; there must be at least two.
 
     Args:
-        names: the labels that occur, one at least.
-        all_of_them: how many rows there are and of what, for the error.
-        rows: what a row is: `rows`, `texts`, `sequences`.
+        names: the labels that occur, at least one.
+        all_of_them: the number of rows and their source in words, for the error.
+        rows: the word for the rows: `rows`, `texts`, `sequences`.
 
     Raises:
-        DataError: there is one class only.
+        DataError: there is only one class.
     """
     labels = tuple(sorted(names))
     if len(labels) == 1:
@@ -526,12 +529,12 @@ def classes_of(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str, 
 def class_targets(
     codes: npt.NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> npt.NDArray[np.int64]:
-    """The targets of rows whose labels are known by codes.
+    """The targets of rows whose labels are given as codes.
 
     Args:
-        codes: int64 [rows]; the label of a row is names[code], and -1 is not a label.
+        codes: int64 [rows]; the label of a row is names[code], and -1 means that it has no label.
         names: the labels that occur.
-        labels: the classes, in the order that the targets count.
+        labels: the classes, in the order of the targets.
         source: where the rows come from, for the error.
 
     Returns:
@@ -542,27 +545,27 @@ def class_targets(
     """
     index = {label: target for target, label in enumerate(labels)}
     if unknown := sorted(set(names) - index.keys()):
-        joined = plain_label(unknown[0]) in map(plain_label, labels)
+        joined = normalize_label(unknown[0]) in map(normalize_label, labels)
         raise DataError(
-            f"{source} holds the label {unknown[0]!r}, which is not one of {listed(labels)}.",
+            f"{source} holds the label {unknown[0]!r}, which is not one of {list_first_names(labels)}.",
             "If case and spaces mean nothing in labels, say --join-labels."
             if joined
             else "Use rows of the classes that the classifier was trained with.",
         )
-    # The last one is what the code -1 finds.
+    # The code -1 indexes the last item, UNLABELLED.
     return np.array([*(index[label] for label in names), UNLABELLED], dtype=np.int64)[codes]
 
 
 def _check_values(values: list[Any], types: tuple[type, ...], column: str, path: Path, before: int) -> None:
     for row, value in enumerate(values, start=before + 1):
-        # By type, not isinstance: True is an int in Python, but no class number.
+        # The exact type, not isinstance: True is an int in Python, but not a class number.
         if type(value) not in types:
             wanted = "text" if int not in types else "text or a whole number"
-            what = "nothing" if value is None else f"{_said(value)}, which is not {wanted},"
+            what = "nothing" if value is None else f"{_show_value(value)}, which is not {wanted},"
             several = "If a text can have several labels, say so with --multi-label; else give one."
             remedy = several if isinstance(value, list) and int in types else "Fill it, or delete the row."
             raise DataError(f"Row {row} of {path} has {what} in the column {column!r}.", remedy)
 
 
-def _said(value: Any) -> str:
-    return "nothing" if value is None else shown(value, 40)
+def _show_value(value: Any) -> str:
+    return "nothing" if value is None else short_repr(value, 40)

@@ -1,4 +1,4 @@
-"""Where the labelled rows of a run come from: files of texts, sequences of numbers or tagged sentences; or AG News."""
+"""The source of the labelled rows of a run: files of texts, sequences of numbers or tagged sentences; or AG News."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketrnn.errors import InputError, require
+from pocketrnn.errors import InputError, require_module
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.settings.number_settings import NumberSettings
@@ -27,14 +27,14 @@ __all__ = ["AG_NEWS", "LABELS_OF", "DataSource"]
 LABELS_OF: Final = ("texts", "tokens")
 
 AG_NEWS: Final = "ag_news"
-# Options that hold for other rows as for the training rows: those of all rows, and those of steps.
+# The options of the training rows that later rows are read with, too: those of all rows, and those of steps.
 _REMEMBERED: Final = ("text_column", "label_column", "label_separator", "join_labels", "labels_of")
 _OF_STEPS: Final = ("sequence_column", "time_column")
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """The rows that a user names.
+    """The rows that a user names, and the options to read them with.
 
     Attributes:
         names: files of one data set, or `ag_news` alone.
@@ -42,14 +42,14 @@ class DataSource:
         label_column: the name of the column that holds the labels.
         data_dir: the folder with the files of AG News; without it they are downloaded.
         multi_label: whether a text can have any number of labels.
-        label_separator: what stands between them where they are a string.
-        numbers: what is said of sequences of numbers.
-        encoding: of files of text, as `pocketrnn.tables.encodings.check_encoding` gives it.
+        label_separator: the separator between labels where they are a string.
+        numbers: the options of sequences of numbers.
+        encoding: the encoding of files of text, as `pocketrnn.tables.encodings.check_encoding` returns it.
         outside: the label of rows that are of none of the classes.
         join_labels: whether labels that differ only in case or spaces are one.
         drop_unlabelled: whether rows without a label are left out.
         labels_of: what has a label: a name in `LABELS_OF`.
-        said: the names of those of these that the user gave: what a classifier remembers does not replace them.
+        said: the names of the options that the user gave: a classifier's remembered options do not replace them.
     """
 
     names: tuple[str, ...]
@@ -78,7 +78,7 @@ class DataSource:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """How the rows are read where that is not the default, for a checkpoint to remember.
+        """The options of reading that are not the default, for a checkpoint to remember.
 
         Example:
             >>> DataSource(("reviews.csv",), text_column="body").columns
@@ -87,14 +87,14 @@ class DataSource:
         own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
-    def remembering(self, columns: Mapping[str, Any]) -> DataSource:
-        """The same rows, read as a classifier remembers that its own were, but for what the user said.
+    def with_remembered(self, columns: Mapping[str, Any]) -> DataSource:
+        """The same source with the options that a classifier remembers of its own rows, unless the user gave others.
 
         Args:
-            columns: what `columns` gave when it was trained; other members mean nothing.
+            columns: the value of `columns` when the classifier was trained; other members are ignored.
 
         Example:
-            >>> DataSource(("test.csv",)).remembering({"text_column": "body"}).text_column
+            >>> DataSource(("test.csv",)).with_remembered({"text_column": "body"}).text_column
             'body'
         """
         known: dict[str, Any] = {
@@ -107,14 +107,14 @@ class DataSource:
         return replace(self, numbers=replace(self.numbers, **steps), **rows)
 
     @property
-    def of_numbers(self) -> bool:
-        """Whether the rows are sequences of numbers: by the endings of the files, or since their channels are named.
+    def holds_numbers(self) -> bool:
+        """Whether the rows are sequences of numbers: by the suffixes of the files, or because channels are named.
 
         Raises:
-            InputError: only some of the files are of numbers, or something is said of numbers, and the files are texts.
+            InputError: only some of the files hold numbers, or there are options of numbers and the files hold texts.
 
         Example:
-            >>> DataSource(("motions.ts",)).of_numbers, DataSource(("reviews.csv",)).of_numbers
+            >>> DataSource(("motions.ts",)).holds_numbers, DataSource(("reviews.csv",)).holds_numbers
             (True, False)
         """
         by_ending = [Path(name).suffix.lower() in OF_NUMBERS for name in self.names]
@@ -136,10 +136,10 @@ class DataSource:
 
     @property
     def settings(self) -> type[TextSettings] | type[NumberSettings] | type[TagSettings]:
-        """The class of the choices of a run on these rows.
+        """The class of the settings of a run on these rows.
 
         Raises:
-            InputError: see `of_numbers`.
+            InputError: see `holds_numbers`.
 
         Example:
             >>> DataSource(("motions.ts",)).settings.__name__
@@ -148,10 +148,10 @@ class DataSource:
         if self.of_tokens:
             self._check_tokens()
             return TagSettings
-        return NumberSettings if self.of_numbers else TextSettings
+        return NumberSettings if self.holds_numbers else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
-        """Refuse what the beginnings of the files tell already: a file or a column that is missing.
+        """Check the beginnings of the files: whether a file or a column is missing.
 
         Args:
             validation: files of validation rows.
@@ -159,27 +159,27 @@ class DataSource:
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
-            InputError: see `of_numbers`; an encoding is named of what has none.
+            InputError: see `holds_numbers`; an encoding is named for rows that have none.
             MissingExtraError: pyarrow is not installed.
 
         Example:
             >>> DataSource(("reviews.csv",)).check_files()
         """
-        require("pyarrow", "train")
-        from pocketrnn_training.rows.column_files import opened, read_columns
+        require_module("pyarrow", "train")
+        from pocketrnn_training.rows.column_files import open_as_utf8, read_columns
 
         if self.of_tokens:
             self._check_tokens()
             for path in (*map(Path, self.names), *validation):
-                with opened(path):
+                with open_as_utf8(path):
                     pass
             return
         both, text = (self.text_column, self.label_column), (self.text_column,)
         named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
-        self._check_of_own_texts()
-        if self.of_numbers:
+        self._check_text_options()
+        if self.holds_numbers:
             for path in (*named, *validation):
-                with opened(path):
+                with open_as_utf8(path):
                     pass
             return
         for columns, paths in ((both, (*named, *validation)), (text, unlabelled)):
@@ -187,7 +187,7 @@ class DataSource:
                 next(read_columns(path, columns, encoding=self.encoding), None)
 
     def _check_tokens(self) -> None:
-        """Refuse what is said of other rows than sentences with a label for each word."""
+        """Refuse options that are not for sentences with a label for each word."""
         own = {"names", "labels_of", "encoding", "said"}
         for one in fields(self):
             if one.name not in own and getattr(self, one.name) != one.default:
@@ -203,7 +203,7 @@ class DataSource:
 
         Raises:
             DataError: they cannot be read; see `pocketrnn_training.rows.conll_files.read_tagged`.
-            InputError: something is said of other rows.
+            InputError: an option is for other rows.
 
         Example:
             >>> source = DataSource(("people.conll",), labels_of="tokens")
@@ -215,16 +215,16 @@ class DataSource:
         self._check_tokens()
         return read_tagged(paths, labels, encoding=self.encoding)
 
-    def _check_of_own_texts(self) -> None:
-        """Refuse an encoding, and a label of rows that are outside, where nothing would be read by it."""
+    def _check_text_options(self) -> None:
+        """Refuse options of the user's own files of texts, such as an encoding, where the rows are others."""
         for option, value, default in (
             ("--encoding", self.encoding, UTF8),
             ("--outside", self.outside, None),
             ("--join-labels", self.join_labels, False),
             ("--drop-unlabelled", self.drop_unlabelled, False),
         ):
-            if value != default and (self.of_numbers or AG_NEWS in self.names):
-                what = "sequences of numbers" if self.of_numbers else "ag_news"
+            if value != default and (self.holds_numbers or AG_NEWS in self.names):
+                what = "sequences of numbers" if self.holds_numbers else "ag_news"
                 raise InputError(f"{option} is for your own files of texts, and DATA is {what}.", "Leave it out.")
 
     def read_numbers(
@@ -234,12 +234,12 @@ class DataSource:
 
         Args:
             paths: the files.
-            labels: the classes and their order; without it, those that occur.
-            rules: of a classifier that the rows are for: its channels, and its windows.
+            labels: the classes and their order; without it, the labels that occur.
+            rules: the rules of the classifier that the rows are for: its channels, and its windows.
 
         Raises:
             DataError: they cannot be read; see `pocketrnn_training.read_sequences`.
-            InputError: an option is of texts, or of no use here.
+            InputError: an option is for texts, or has no use here.
 
         Example:
             >>> DataSource(("BasicMotions_TRAIN.ts",)).read_numbers((Path("BasicMotions_TRAIN.ts"),)).labels
@@ -267,7 +267,7 @@ class DataSource:
         """
         if self.of_tokens:
             return self.read_tags(tuple(map(Path, self.names)))
-        return self.read_numbers(tuple(map(Path, self.names))) if self.of_numbers else self.read_texts("train")
+        return self.read_numbers(tuple(map(Path, self.names))) if self.holds_numbers else self.read_texts("train")
 
     def read_more(
         self, paths: tuple[Path, ...], data: LabelledRows
@@ -296,8 +296,8 @@ class DataSource:
         """Read rows of texts.
 
         Args:
-            part: `train` or `test`, of AG News; files are read whole.
-            labels: the classes and their order; without it, those of AG News, or those that occur in the files.
+            part: `train` or `test`, for AG News; files are read whole.
+            labels: the classes and their order; without it, those of AG News, or the labels that occur in the files.
             blank_labels: keep rows of files without a label.
 
         Raises:
@@ -305,7 +305,7 @@ class DataSource:
                 asked of AG News.
             DataError: the rows cannot be read; see `read_files` and `ag_news`.
         """
-        # Here and not above: the command line shows its help without pyarrow.
+        # Imported here: the command line shows its help without pyarrow.
         from pocketrnn_training.rows.ag_news_files import ag_news
 
         if AG_NEWS in self.names:

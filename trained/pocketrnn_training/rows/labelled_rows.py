@@ -1,4 +1,4 @@
-"""Labelled rows, whatever they are: what training asks of texts and of sequences of numbers, and how it parts them."""
+"""Labelled rows: the interface of texts, sequences of numbers and sentences for training, and how rows are split."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pocketrnn_training.settings.every_run import Settings
 __all__ = [
     "UNLABELLED",
     "LabelledRows",
+    "assign_folds",
     "check_labelled",
-    "fold_of_rows",
-    "plain_label",
-    "split",
+    "normalize_label",
     "split_classes",
+    "split_rows",
 ]
 
 # The target of a row without a label.
@@ -28,7 +28,7 @@ _FEWEST_FOLDS: Final = 2
 
 
 class LabelledRows(ABC):
-    """Rows, and the class of each, or the labels. A subclass is a frozen dataclass with these members.
+    """Rows with the class, or the labels, of each. A subclass is a frozen dataclass with these members.
 
     Attributes:
         targets: int64 [rows], the index of a row's class in `labels`, or -1 for a row without a label. Or, where a row
@@ -36,10 +36,10 @@ class LabelledRows(ABC):
         labels: the classes.
         source: where the rows come from, in words.
         licence: the licence of the rows, where it is known.
-        outside: what is of none of the classes, and not among the rows; there may be such texts.
+        outside: inputs that are of none of the classes, and not among the rows; only texts can have some.
     """
 
-    # The words for a row, for its steps, and for what has a label of its own.
+    # The words for a row, for its steps, and for the unit that has a label.
     ROW: ClassVar[str]
     STEPS: ClassVar[str]
     ANSWER: ClassVar[str] = "row"
@@ -58,7 +58,7 @@ class LabelledRows(ABC):
     @property
     @abstractmethod
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: rows of the same number are alike, so that they are not trained on and measured with, both."""
+        """int64 [rows]: rows with the same number are alike, so that all of them are trained on or all validate."""
 
     @abstractmethod
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
@@ -66,12 +66,12 @@ class LabelledRows(ABC):
 
     @abstractmethod
     def parts(self, validation: Self | None, settings: Settings) -> tuple[Self, Self]:
-        """The training rows and the validation rows of a run; without validation rows, a part of each class is held
-        out."""
+        """Split into the training rows and the validation rows of a run; without validation rows, a part of each class
+        is held out."""
 
     @abstractmethod
     def shown(self, row: int) -> str:
-        """A row in a report."""
+        """The row as a report shows it."""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -88,7 +88,7 @@ class LabelledRows(ABC):
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
-        """bool [rows]: whether it is known what a row is: of several labels, that none applies is known, too.
+        """bool [rows]: whether a row is labelled; with several labels, every row is, since having none is an answer.
 
         Example:
             >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").labelled.tolist()
@@ -110,22 +110,22 @@ class LabelledRows(ABC):
         return np.bincount(some[some != UNLABELLED], minlength=len(self.labels))
 
 
-def plain_label(label: str) -> str:
-    """A label without what people write in several ways: its case, and the spaces in it.
+def normalize_label(label: str) -> str:
+    """Normalize the case and the spaces of a label, which people write in several ways.
 
     Example:
-        >>> plain_label(" Network  access ") == plain_label("network Access")
+        >>> normalize_label(" Network  access ") == normalize_label("network Access")
         True
     """
     return " ".join(label.split()).casefold()
 
 
 def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
-    """Refuse rows without a label, of which there are some where a teacher answers.
+    """Refuse rows without a label, which are allowed only where a teacher answers.
 
     Args:
         data: the rows.
-        what: what one of them is called, such as "validation row".
+        what: the word for a row, such as "validation row".
         remedy: what to do, one sentence.
 
     Raises:
@@ -140,13 +140,13 @@ def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
         raise DataError(f"{count:,} {have} {labelled.argmin() + 1}.", remedy)
 
 
-def split(
+def split_rows(
     data: LabelledRows, share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split the rows in two, every class by the same share, in whatever order the labels stand.
+    """Split the rows in two, stratified by class; the order of the labels does not matter.
 
-    Rows without a label go to the first part. If rows have several labels, the rarest label is split first, each
-    label's rows as far as they are in no part yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of
+    Rows without a label go to the first part. If rows have several labels, the rarest label is split first, and for
+    each label only the rows that are not assigned yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of
     multi-label data", 2011). The only row of a label goes to the first part.
 
     Args:
@@ -166,37 +166,37 @@ def split(
     return split_classes(data.targets, data.labels, share, rng)
 
 
-def fold_of_rows(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """int64 [rows]: the fold of each row. Each fold has as many rows of a class as the others, or nearly.
+def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """int64 [rows]: assign each row to a fold, stratified by class.
 
-    Rows of one group are of one fold: those with the same text, windows of one recording. The rarest class is dealt out
-    first, as `split` does it.
+    Rows of one group are in one fold: rows with the same text, windows of one recording. The rarest class is assigned
+    first, as in `split_rows`.
 
     Args:
         data: the rows.
-        folds: how many there are to be.
-        rng: decides which.
+        folds: the number of folds.
+        rng: decides the fold of each row.
 
     Raises:
-        InputError: there are fewer than two.
+        InputError: there are fewer than two folds.
         DataError: there are fewer different rows than folds.
 
     Example:
         >>> data = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
-        >>> sorted(fold_of_rows(data, 2, np.random.default_rng(0)).tolist())
+        >>> sorted(assign_folds(data, 2, np.random.default_rng(0)).tolist())
         [0, 0, 1, 1]
     """
     if folds < _FEWEST_FOLDS:
         raise InputError(f"folds is {folds}.", f"Use a number from {_FEWEST_FOLDS}, such as 5.")
     _, first, groups = np.unique(data.groups, return_index=True, return_inverse=True)
-    # In the order of the rows: hashes of texts differ from process to process.
+    # Groups are numbered in the order of the rows, since hashes of texts differ from process to process.
     order = np.argsort(first)
     first, groups = first[order], np.argsort(order)[groups]
     if len(first) < folds:
         raise DataError(f"{len(first)} different rows cannot be divided into {folds} folds.", "Use fewer folds.")
     several = data.several_labels
     sizes = np.bincount(groups)
-    # The first row of a group gives its label, where its rows are labelled in several ways.
+    # A group has the label of its first row, also where its rows have different labels.
     targets = data.targets[first]
     labels = len(data.labels)
     counts = targets.sum(axis=0) if several else np.bincount(targets, minlength=labels)
@@ -225,17 +225,17 @@ def split_classes(
     *,
     what: str = "row",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """As `split`, of rows that are known by their classes.
+    """Split rows as `split_rows` does, given only the class of each row.
 
     Args:
         targets: int64 [rows], the index of each row's class in `labels`, or -1.
         labels: the classes.
         share: the share of each class that goes to the second part.
         rng: decides which rows.
-        what: what a row is, for the error.
+        what: the word for a row, for the error.
 
     Raises:
-        DataError: as `split`.
+        DataError: as `split_rows`.
     """
     second = []
     for _, target in sorted(zip(labels, range(len(labels)), strict=True)):
@@ -266,7 +266,7 @@ def _split_by_labels(
     left = counts.copy()
 
     def take(rows: npt.NDArray[np.int64], wanted: int) -> None:
-        """Put so many of the rows into the second part, but for those that are the last of a label elsewhere."""
+        """Put `wanted` of the rows into the second part, except those that are the last of a label in the first."""
         for row in rows.tolist():
             if wanted <= 0:
                 break

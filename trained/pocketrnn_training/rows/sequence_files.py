@@ -1,4 +1,4 @@
-"""Files of labelled sequences of numbers: .ts, .npz, and tables with a column for each channel."""
+"""Read files of labelled sequences of numbers: .ts, .npz, and tables with a column for each channel."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError, InputError, shown
-from pocketrnn.tables.recordings import columns_of, parted, recording_of
+from pocketrnn.errors import DataError, InputError, short_repr
+from pocketrnn.tables.recordings import read_columns, rows_by_sequence, stack_channels
 from pocketrnn.tables.rows import ENDINGS, Kind
 from pocketrnn_training.rows.array_files import read_arrays
-from pocketrnn_training.rows.sequences import LabelledSequences, Recording, labelled_sequences
+from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.rows.ts_file import read_ts
 from pocketrnn_training.settings.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 
@@ -35,20 +35,20 @@ def read_sequences(
     """Read files of labelled sequences of numbers, one after the other.
 
     The suffix of a name decides the format. `.ts`: that of aeon and sktime (`pocketrnn_training.rows.ts_file`). `.npz`:
-    `x` [sequences, time, channels] or, of one channel, [sequences, time]; `y` [sequences], strings or whole numbers;
-    `lengths` [sequences] where the sequences end before the array does. With `channels_first`, or where only so it has
-    as many channels as are named, `x` is [sequences, channels, time]. No pickle is read. `.csv`, `.tsv`, `.jsonl`,
-    `.ndjson`, `.parquet`: a row for each step, a column for each channel, and one with the label.
+    `x` [sequences, time, channels] or, with one channel, [sequences, time]; `y` [sequences], strings or whole numbers;
+    `lengths` [sequences] where the sequences are shorter than the array. `x` is [sequences, channels, time] with
+    `channels_first`, or where only that layout fits the number of named channels. Pickles are not read. `.csv`, `.tsv`,
+    `.jsonl`, `.ndjson`, `.parquet`: a row for each step, a column for each channel, and one with the label.
 
     Args:
         paths: the files.
-        options: the channels and what else is known of them.
+        options: the channels and the other options of the sequences.
         label_column: the column of a table that holds the labels.
-        labels: the classes and their order; without it, those that occur, sorted.
+        labels: the classes and their order; without it, the labels that occur, sorted.
 
     Raises:
         DataError: a file is missing, damaged or of another kind; two have different channels; see also
-            `pocketrnn_training.rows.sequences.labelled_sequences`.
+            `pocketrnn_training.rows.sequences.make_labelled_sequences`.
         InputError: an option cannot be used.
 
     Example:
@@ -56,7 +56,7 @@ def read_sequences(
         ('Badminton', 'Running', 'Standing', 'Walking')
     """
     notes: list[str] = []
-    recordings = [recording for path in paths for recording in _recordings(path, options, label_column, notes)]
+    recordings = [recording for path in paths for recording in _read_recordings(path, options, label_column, notes)]
     source = ", ".join(path.name for path in paths)
     if not recordings:
         raise DataError(f"{source} holds no sequences.", "Give a file with labelled sequences.")
@@ -67,34 +67,34 @@ def read_sequences(
                 f"{recording.name} has {recording.samples.shape[1]} channels, and {recordings[0].name} has {count}.",
                 "Train on files with the same channels.",
             )
-    data = labelled_sequences(recordings, options.rules(count), labels, source)
+    data = make_labelled_sequences(recordings, options.rules(count), labels, source)
     return replace(data, notes=(*notes, *data.notes))
 
 
-def _recordings(path: Path, options: SequenceOptions, label_column: str, notes: list[str]) -> Iterator[Recording]:
+def _read_recordings(path: Path, options: SequenceOptions, label_column: str, notes: list[str]) -> Iterator[Recording]:
     suffix = path.suffix.lower()
     if suffix == ".ts":
         return read_ts(path)
     if suffix == ".npz":
-        return _of_arrays(path, options, notes)
+        return _read_array_recordings(path, options, notes)
     if suffix not in ENDINGS:
         known = ", ".join([*OF_NUMBERS, *ENDINGS])
         raise DataError(f"{path} has an ending that is not known.", f"Use a file that ends in one of: {known}.")
-    return _of_table(path, ENDINGS[suffix], options, label_column)
+    return _read_table_recordings(path, ENDINGS[suffix], options, label_column)
 
 
-def _of_arrays(path: Path, options: SequenceOptions, notes: list[str]) -> Iterator[Recording]:
-    """The sequences of a file of numpy's, and what its owner should know of their axes."""
-    x, y, lengths = _arrays(path, options, notes)
+def _read_array_recordings(path: Path, options: SequenceOptions, notes: list[str]) -> Iterator[Recording]:
+    """Read the sequences of a numpy file, and add notes about their axes for its owner."""
+    x, y, lengths = _read_checked_arrays(path, options, notes)
     for row, (sequence, label) in enumerate(zip(x, y, strict=True)):
         end = None if lengths is None else int(lengths[row])
         yield Recording(f"sequence {row} of {path}", sequence[:end], str(label))
 
 
-def _turned(
+def _move_channels_last(
     x: npt.NDArray[Any], path: Path, options: SequenceOptions, notes: list[str], *, with_lengths: bool
 ) -> npt.NDArray[Any]:
-    """x as [sequences, time, channels]: turned where that is said, or where only so it has the named channels."""
+    """x as [sequences, time, channels]: transposed if the user says so, or if only so it has the named channels."""
     steps, channels = x.shape[1:]
     if options.channels_first:
         return x.transpose(0, 2, 1)
@@ -102,7 +102,7 @@ def _turned(
     if named == steps != channels and not with_lengths:
         notes.append(
             f"x of {path.name} is taken as [sequences, channels, time]: {named} channels are named, and "
-            f"so it has {channels:,} steps."
+            f"in this order it has {channels:,} steps."
         )
         return x.transpose(0, 2, 1)
     if channels > steps > 1 and named is None:
@@ -113,10 +113,10 @@ def _turned(
     return x
 
 
-def _arrays(
+def _read_checked_arrays(
     path: Path, options: SequenceOptions, notes: list[str]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """x [sequences, time, channels], y and lengths of a file, checked."""
+    """Read and check x [sequences, time, channels], y and lengths of a file."""
     found = read_arrays(path, _LAYOUT, most=_LARGEST, wanted=("x", "y", "lengths"))
     for name in ("x", "y"):
         if name not in found:
@@ -127,7 +127,7 @@ def _arrays(
         x = x[:, :, None]
     if x.dtype.kind not in "iuf" or x.ndim != 3 or 0 in x.shape[1:]:
         raise DataError(f"x of {path} has the type {x.dtype} and the shape {list(x.shape)}.", _LAYOUT)
-    x = _turned(x, path, options, notes, with_lengths=lengths is not None)
+    x = _move_channels_last(x, path, options, notes, with_lengths=lengths is not None)
     if y.dtype.kind not in "iuU" or y.ndim != 1 or "" in y.astype(str):
         raise DataError(
             f"y of {path} has the type {y.dtype} and the shape {list(y.shape)}, or holds an empty label.",
@@ -144,34 +144,34 @@ def _arrays(
     return x, y, lengths
 
 
-def _of_table(path: Path, kind: Kind, options: SequenceOptions, label_column: str) -> Iterator[Recording]:
-    """The recordings of a table: one, or one for each value of the column of sequences."""
+def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, label_column: str) -> Iterator[Recording]:
+    """Read the recordings of a table: one, or one for each value of the sequence column."""
     if options.channels is None:
         raise InputError(f"Which columns of {path} are channels is not said.", "Name them: --channels ax,ay,az.")
     by, when = options.sequence_column, options.time_column
     if clash := {label_column, by, when} & set(options.channels):
         raise InputError(f"The column {min(map(str, clash))!r} is named as a channel, too.", "Name it once.")
-    columns = columns_of(str(path), kind, [*options.channels, label_column, *filter(None, (by, when))])
-    samples = recording_of(columns, options.channels, str(path))
-    labels = _labels(columns[label_column], label_column, path)
-    order = np.arange(len(samples)) if when is None else _order_of(columns[when], when, path)
+    columns = read_columns(str(path), kind, [*options.channels, label_column, *filter(None, (by, when))])
+    samples = stack_channels(columns, options.channels, str(path))
+    labels = _check_labels(columns[label_column], label_column, path)
+    order = np.arange(len(samples)) if when is None else _sort_by_time(columns[when], when, path)
     samples, labels = samples[order], labels[order]
     if by is None:
         yield Recording(str(path), samples, labels.tolist())
         return
     columns = {by: [columns[by][row] for row in order]}
-    for name, rows in parted(columns[by]):
+    for name, rows in rows_by_sequence(columns[by]):
         yield Recording(f"sequence {name} of {path}", samples[rows], labels[rows].tolist())
 
 
-def _order_of(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[np.int64]:
-    """The rows by time; those of one time stay as they stand."""
+def _sort_by_time(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[np.int64]:
+    """The row numbers in order of time; rows of the same time keep their order."""
     values = np.asarray(column)
     kinds: list[Any] = ["datetime64[ns]"] if values.dtype.kind == "M" else [np.float64, "datetime64[ns]"]
     for kind in kinds:
         try:
             with warnings.catch_warnings():
-                # That a time zone is left out: all times of a file have the same.
+                # numpy warns that it ignores time zones: all times of a file have the same.
                 warnings.simplefilter("ignore")
                 times = values.astype(kind)
         except (TypeError, ValueError):
@@ -181,12 +181,12 @@ def _order_of(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[np.in
             raise DataError(problem, "Give each step one.")
         return np.argsort(times, kind="stable")
     raise DataError(
-        f"The column {name!r} of {path} holds {shown(values[0], 40)}, which is not a time.",
+        f"The column {name!r} of {path} holds {short_repr(values[0], 40)}, which is not a time.",
         "Give numbers, or dates and times as 2024-05-01T12:30:00.5.",
     )
 
 
-def _labels(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[Any]:
+def _check_labels(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[Any]:
     made = []
     for row, value in enumerate(column):
         value = value.item() if isinstance(value, np.generic) else value

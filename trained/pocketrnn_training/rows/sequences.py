@@ -1,4 +1,4 @@
-"""Labelled sequences of numbers: what a file or a caller gives, divided into windows where they are asked for."""
+"""Labelled sequences of numbers, from a file or a caller, divided into windows on request."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError, SequenceError, shown
+from pocketrnn.errors import DataError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tables.checks import check_labels
-from pocketrnn_training.rows.data import class_targets, classes_of
+from pocketrnn.tables.checks import check_same_labels
+from pocketrnn_training.rows.data import class_targets, sort_classes
 from pocketrnn_training.rows.labelled_rows import LabelledRows, split_classes
 from pocketrnn_training.settings.every_run import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
 
-__all__ = ["LabelledSequences", "Recording", "labelled_sequences", "mean_and_scale"]
+__all__ = ["LabelledSequences", "Recording", "make_labelled_sequences", "mean_and_scale"]
 
 Samples = npt.NDArray[Any]
-# A channel that spreads less than this share of its mean is constant but for rounding, and is not blown up.
+# A channel whose deviation is less than this share of its mean is constant except for rounding, and is not scaled.
 _CONSTANT: Final = 1e-12
 
 
@@ -29,9 +29,9 @@ class Recording:
     """A sequence as a file holds it.
 
     Attributes:
-        name: which one it is, for messages.
+        name: the name of the sequence, for messages.
         samples: numbers [time, channels], as the sensor gives them; NaN is a missing sample.
-        labels: the label of the whole, or of each step.
+        labels: one label for the whole sequence, or one for each step.
     """
 
     name: str
@@ -47,11 +47,11 @@ class LabelledSequences(LabelledRows):
         sequences: one a row, numbers [time, channels], as the sensor gives them.
         targets: int64 [rows], the index of a row's class in `labels`.
         labels: the classes.
-        rules: the channels, and what else is known of them. Mean and scale are learnt from the training rows.
+        rules: the channels and the other options of the numbers. Mean and scale are learnt from the training rows.
         source: where the rows come from, in words.
         recordings: int64 [rows]: rows with the same number are windows of one recording.
-        names: which sequence a row is, for messages.
-        notes: what a reader left out, for the owner of the data.
+        names: the name of each row's sequence, for messages.
+        notes: notes of the reader for the owner of the data, such as rows that were left out.
         licence: the licence of the rows, where it is known.
 
     Example:
@@ -91,10 +91,10 @@ class LabelledSequences(LabelledRows):
     def parts(
         self, validation: LabelledSequences | None, settings: Settings
     ) -> tuple[LabelledSequences, LabelledSequences]:
-        """The training rows and the validation rows of a run.
+        """Split into the training rows and the validation rows of a run.
 
         If no validation rows are given, a part of the recordings of each class is held out: windows of one recording
-        are all trained on, or all validated with. Where they are measured by folds, both are all rows
+        are all trained on, or all used for validation. Where folds measure the accuracy, both parts are all rows
         (`NumberSettings.by_folds`).
 
         Raises:
@@ -104,7 +104,7 @@ class LabelledSequences(LabelledRows):
             >>> training, held_out = data.parts(None, NumberSettings())
         """
         if validation is not None:
-            _check_alike(self, validation)
+            _check_same_rules(self, validation)
             return self, validation
         numbers, first, inverse = np.unique(self.recordings, return_index=True, return_inverse=True)
         what = "sequence" if len(numbers) == len(self) else "stretch of a recording to take windows from"
@@ -117,7 +117,7 @@ class LabelledSequences(LabelledRows):
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: the steps of each row.
+        """int64 [rows]: the number of steps of each row.
 
         Example:
             >>> data.lengths.tolist()
@@ -141,7 +141,7 @@ class LabelledSequences(LabelledRows):
         )
 
     def shown(self, row: int) -> str:
-        """A row in a report: which sequence it is, and how long.
+        """The row as a report shows it: its name and its length.
 
         Example:
             >>> data.shown(0)
@@ -151,27 +151,27 @@ class LabelledSequences(LabelledRows):
         return f"{self.names[row]}: {steps:,} step{'' if steps == 1 else 's'}"
 
 
-def labelled_sequences(
+def make_labelled_sequences(
     recordings: Iterable[Recording], rules: NumberInput, labels: tuple[str, ...] | None, source: str
 ) -> LabelledSequences:
-    """Recordings as rows: each is one, or is divided into windows.
+    """Make rows of recordings: each recording is one row, or is divided into windows.
 
     With `rules.window`, each stretch of a recording that has one label is divided as the runtime divides a recording.
-    A rest that fills no window is left out, which a note says where it is a whole stretch.
+    A rest that is shorter than a window is left out; a note counts the stretches that are left out whole.
 
     Args:
-        recordings: what the files hold.
-        rules: the channels, the window, and what stands for a missing sample.
-        labels: the classes and their order; without it, those that occur, sorted.
-        source: where they come from, in words.
+        recordings: the recordings of the files.
+        rules: the channels, the window, and the value for a missing sample.
+        labels: the classes and their order; without it, the labels that occur, sorted.
+        source: where the recordings come from, in words.
 
     Raises:
-        DataError: there is none; a sample is infinite, or missing where the rules have nothing for it; a recording has
-            several labels and there is no window; a label is not one of `labels`; without `labels`, there is one only.
+        DataError: there are none; a sample is infinite, or missing and the rules have no value for it; a recording has
+            several labels and there is no window; a label is not one of `labels`; without it, there is only one label.
 
     Example:
         >>> rules = NumberInput(("x",), window=2)
-        >>> len(labelled_sequences([Recording("1", np.zeros((5, 1)), "up")], rules, ("down", "up"), "one"))
+        >>> len(make_labelled_sequences([Recording("1", np.zeros((5, 1)), "up")], rules, ("down", "up"), "one"))
         2
     """
     sequences: list[Samples] = []
@@ -182,9 +182,9 @@ def labelled_sequences(
     stretches = short = 0
     for recording in recordings:
         _check_samples(recording, rules)
-        for start, stop, label in _stretches(recording, rules):
+        for start, stop, label in _find_stretches(recording, rules):
             samples = recording.samples[start:stop]
-            windows = [(0, stop - start)] if rules.window is None else _windows(stop - start, rules)
+            windows = [(0, stop - start)] if rules.window is None else _cut_windows(stop - start, rules)
             short += not windows
             for first, end in windows:
                 sequences.append(samples[first:end])
@@ -198,7 +198,7 @@ def labelled_sequences(
         said = f" No sequence of one label has the {rules.window} steps of a window." if short else ""
         raise DataError(f"{source} holds no sequences.{said}", "Give a file with labelled sequences.")
     if labels is None:
-        labels = classes_of(code_of, f"{len(sequences)} sequences of {source}", "sequences")
+        labels = sort_classes(code_of, f"{len(sequences)} sequences of {source}", "sequences")
     targets = class_targets(np.array(codes, np.int64), tuple(code_of), labels, source)
     return LabelledSequences(sequences, targets, labels, rules, source, np.array(of_recording, np.int64), names, notes)
 
@@ -214,8 +214,8 @@ def _check_samples(recording: Recording, rules: NumberInput) -> None:
         raise DataError(f"{recording.name}: {error.problem}", remedy) from None
 
 
-def _stretches(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
-    """The first step, the one after the last, and the label of each stretch of one label."""
+def _find_stretches(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
+    """The start, the end (exclusive) and the label of each stretch of steps with one label."""
     if isinstance(recording.labels, str):
         return [(0, len(recording.samples), recording.labels)]
     labels = np.array(recording.labels, dtype=object)
@@ -232,21 +232,22 @@ def _stretches(recording: Recording, rules: NumberInput) -> list[tuple[int, int,
     return stretches
 
 
-def _windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
+def _cut_windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
     assert rules.window is not None  # noqa: S101 - the caller looked
     starts = range(0, steps - rules.window + 1, rules.hop or rules.window)
     return [(start, start + rules.window) for start in starts]
 
 
-def _check_alike(data: LabelledSequences, validation: LabelledSequences) -> None:
-    """Refuse validation rows that were read otherwise than the training rows, by what differs."""
+def _check_same_rules(data: LabelledSequences, validation: LabelledSequences) -> None:
+    """Check that the validation rows were read with the same labels and rules as the training rows."""
     remedy = "Read them as the training rows are read."
-    check_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
+    check_same_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
     rules = asdict(data.rules)
     for name, value in asdict(validation.rules).items():
         if value != rules[name]:
             raise DataError(
-                f"The validation rows have the {name} {shown(value)}, the training rows {shown(rules[name])}.",
+                f"The validation rows have the {name} {short_repr(value)}, the training rows "
+                f"{short_repr(rules[name])}.",
                 remedy,
             )
 

@@ -25,25 +25,25 @@ _LONE_SURROGATES: Final = "surrogatepass"
 
 
 class Spool:
-    """Bytes that are first all written, then read as one buffer."""
+    """A buffer of bytes that is first written completely, then read as a whole."""
 
     def __init__(self, in_memory: int = _IN_MEMORY) -> None:
-        """Keep up to `in_memory` bytes in memory; more go to a file."""
+        """Keep up to `in_memory` bytes in memory; write more to a file."""
         self._in_memory = in_memory
         self._waiting = bytearray()
         self._file: IO[bytes] | None = None
 
     def write(self, content: bytes) -> None:
-        """Append.
+        """Append bytes.
 
         Raises:
             DataError: there is no room left for temporary files.
         """
         self._waiting += content
         if len(self._waiting) > self._in_memory:
-            self._to_file()
+            self._move_to_file()
 
-    def _to_file(self) -> None:
+    def _move_to_file(self) -> None:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the spool
@@ -58,14 +58,14 @@ class Spool:
         self._waiting.clear()
 
     def buffer(self) -> bytes | mmap.mmap:
-        """All that was written; nothing may be written afterwards."""
+        """Return all that was written; nothing may be written afterwards."""
         if self._file is None:
             return bytes(self._waiting)
-        self._to_file()
+        self._move_to_file()
         return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def numbers(self, dtype: type[np.generic]) -> npt.NDArray[Any]:
-        """All that was written, as a flat read-only array."""
+        """Return all that was written as a flat read-only array."""
         return np.frombuffer(self.buffer(), dtype=dtype)
 
 
@@ -104,5 +104,5 @@ class StoredTexts(Sequence[str]):
             yield content[start:end].decode("utf-8", _LONE_SURROGATES)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> StoredTexts:
-        """The chosen texts, in the order given, of the same buffer."""
+        """The chosen texts, in the order given; they share the buffer."""
         return StoredTexts(self._content, self._starts[chosen], self._ends[chosen])

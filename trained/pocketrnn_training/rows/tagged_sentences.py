@@ -1,4 +1,4 @@
-"""Sentences whose words have a label each: what taggers are trained on."""
+"""Sentences with a label for each word: the training rows of taggers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError
-from pocketrnn.tables.checks import check_labels
+from pocketrnn.tables.checks import check_same_labels
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.settings.every_run import Settings
 
 __all__ = ["TaggedSentences"]
 
-# Words on each side of one that a report shows.
+# A report shows this many words on each side of a word.
 _SHOWN_BESIDE = 4
 
 
@@ -25,7 +25,7 @@ class TaggedSentences(LabelledRows):
     """Sentences as lists of words, and the label of each word.
 
     Attributes:
-        sentences: each has one word at least.
+        sentences: the words of each sentence, at least one.
         targets: int64 [words of all sentences], the index of each word's label in `labels`.
         labels: the labels.
         source: where the sentences come from, in words.
@@ -57,7 +57,7 @@ class TaggedSentences(LabelledRows):
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """int64 [sentences]: the words of each.
+        """int64 [sentences]: the number of words of each.
 
         Example:
             >>> data.lengths.tolist()
@@ -67,7 +67,7 @@ class TaggedSentences(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [sentences]: those of the same words have the same number.
+        """int64 [sentences]: sentences with the same words have the same number.
 
         Example:
             >>> data.groups.tolist()
@@ -92,17 +92,19 @@ class TaggedSentences(LabelledRows):
         )
 
     def parts(self, validation: TaggedSentences | None, settings: Settings) -> tuple[TaggedSentences, TaggedSentences]:
-        """The training sentences and the validation sentences of a run; without validation sentences, a part of the
-        different ones is held out.
+        """Split into the training sentences and the validation sentences of a run; without validation sentences, a part
+        of the different ones is held out.
 
         Raises:
-            DataError: the validation sentences have other labels; there is one sentence only.
+            DataError: the validation sentences have other labels; there is only one sentence.
 
         Example:
             >>> training, held_out = data.parts(None, settings)
         """
         if validation is not None:
-            check_labels(validation.labels, self.labels, "The validation sentences have other labels", "Give the same.")
+            check_same_labels(
+                validation.labels, self.labels, "The validation sentences have other labels", "Give the same."
+            )
             return self, validation
         groups = self.groups
         different = int(groups.max(initial=-1)) + 1
@@ -116,7 +118,7 @@ class TaggedSentences(LabelledRows):
         return self.rows(np.flatnonzero(~held_out)), self.rows(np.flatnonzero(held_out))
 
     def shown(self, row: int) -> str:
-        """A word in a report, between brackets, with those beside it.
+        """The word as a report shows it: in brackets, with its neighbours.
 
         Args:
             row: the number of the word, counted through all sentences.

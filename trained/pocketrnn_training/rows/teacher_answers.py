@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError
 
-__all__ = ["TeacherAnswers", "checked_probabilities", "mean_of"]
+__all__ = ["TeacherAnswers", "average_teachers", "normalize_probabilities"]
 
 # 77 probabilities with four decimals each are off by 0.004 at most.
 _SUM_TOLERANCE: Final = 0.01
@@ -23,7 +23,7 @@ class TeacherAnswers:
 
     Attributes:
         values: float32 [answers, classes]; each row sums to 1.
-        places: int64 [rows], where in `values` the answer for a row is, or -1 for a row without one.
+        places: int64 [rows], the position in `values` of each row's answer, or -1 for a row without an answer.
         sources: the teachers, by name.
 
     Example:
@@ -45,7 +45,7 @@ class TeacherAnswers:
         logits: bool = False,
         sources: Sequence[str] = ("an array",),
     ) -> TeacherAnswers:
-        """From numbers in memory.
+        """Make the answers from numbers in memory.
 
         Args:
             values: [rows, classes], in the order of the data's rows and labels.
@@ -54,8 +54,8 @@ class TeacherAnswers:
             sources: the teachers, by name.
 
         Raises:
-            DataError: the values are not numbers in rows and columns, or those of a row are not finite or, unless
-                they are logits, no probabilities that sum to 1.
+            DataError: the values are not numbers in rows and columns; or the values of a row are not finite, or are
+                neither logits nor probabilities that sum to 1.
 
         Example:
             >>> TeacherAnswers.of([[2.0, 2.0]], logits=True).values.tolist()
@@ -78,7 +78,7 @@ class TeacherAnswers:
                 "Give one true or false for each row.",
             )
         rows = np.flatnonzero(known)
-        probabilities = checked_probabilities(numbers[rows], rows, name, logits=logits)
+        probabilities = normalize_probabilities(numbers[rows], rows, name, logits=logits)
         return cls(probabilities, np.where(known, np.cumsum(known) - 1, -1), tuple(sources))
 
     def __len__(self) -> int:
@@ -126,15 +126,15 @@ class TeacherAnswers:
         return best[self.places]
 
 
-def checked_probabilities(
+def normalize_probabilities(
     values: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], name: str, *, logits: bool
 ) -> npt.NDArray[np.float32]:
-    """Check answers, and make probabilities of them that sum to 1.
+    """Check the values of answers, and turn them into probabilities that sum to 1.
 
     Args:
         values: float64 [rows, classes].
-        rows: int64 [rows], the number of each row from 0, for an error.
-        name: where the values come from, for an error.
+        rows: int64 [rows], the number of each row, from 0, for the error.
+        name: where the values come from, for the error.
         logits: the values are logits.
 
     Raises:
@@ -144,7 +144,7 @@ def checked_probabilities(
     def refuse(wrong: npt.NDArray[np.bool_], what: str, remedy: str) -> None:
         if wrong.any():
             first = int(wrong.argmax())
-            raise DataError(f"Row {rows[first] + 1} of {name} {what.format(*_strange(values[first]))}.", remedy)
+            raise DataError(f"Row {rows[first] + 1} of {name} {what.format(*_summarize_row(values[first]))}.", remedy)
 
     refuse(
         np.any(~np.isfinite(values), axis=1),
@@ -167,18 +167,18 @@ def checked_probabilities(
     return probabilities
 
 
-def _strange(row: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """A value that is not finite, the smallest one, the largest, and the sum: what an error may tell."""
+def _summarize_row(row: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """The values for an error message: one that is not finite, the smallest, the largest, and the sum."""
     infinite = row[~np.isfinite(row)]
     with np.errstate(over="ignore"):
         return (float(infinite[0]) if len(infinite) else 0.0), float(row.min()), float(row.max()), float(row.sum())
 
 
-def mean_of(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
-    """The mean probabilities of several teachers of the same rows; for each row, of those that answer it.
+def average_teachers(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
+    """Average the probabilities of several teachers for the same rows; each row over the teachers that answer it.
 
     Example:
-        >>> mean_of([TeacherAnswers.of([[1.0, 0.0]]), TeacherAnswers.of([[0.5, 0.5]])]).values.tolist()
+        >>> average_teachers([TeacherAnswers.of([[1.0, 0.0]]), TeacherAnswers.of([[0.5, 0.5]])]).values.tolist()
         [[0.75, 0.25]]
     """
     if len(teachers) == 1:

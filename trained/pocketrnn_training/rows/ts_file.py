@@ -1,7 +1,7 @@
-"""The format `.ts` of sktime and aeon: a header of lines that begin with @, then a line for each sequence.
+"""Read the format `.ts` of sktime and aeon: a header of lines that begin with @, then a line for each sequence.
 
-https://www.aeon-toolkit.org/en/stable/api_reference/file_specifications/ts.html: the channels of a sequence stand
-between colons, the samples of a channel between commas, the label after the last colon; `?` is a missing sample.
+https://www.aeon-toolkit.org/en/stable/api_reference/file_specifications/ts.html: colons separate the channels of a
+sequence, commas the samples of a channel; the label is after the last colon; `?` is a missing sample.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.errors import DataError, shown
-from pocketrnn_training.rows.column_files import text_lines
+from pocketrnn.errors import DataError, short_repr
+from pocketrnn_training.rows.column_files import read_text_lines
 from pocketrnn_training.rows.sequences import Recording
 
 __all__ = ["read_ts"]
@@ -30,9 +30,9 @@ class _Header:
     """The content of the header.
 
     Attributes:
-        flags: the lines that are true or false.
-        labels: the labels that may occur; None where no line says that there are labels.
-        sizes: `dimensions` and `serieslength`.
+        flags: the values of the lines that are true or false, by name.
+        labels: the labels that may occur; None where the header does not say that there are labels.
+        sizes: the values of `dimensions` and `serieslength`.
     """
 
     flags: dict[str, bool]
@@ -41,23 +41,23 @@ class _Header:
 
 
 def read_ts(path: Path) -> Iterator[Recording]:
-    """The sequences of a file.
+    """Read the sequences of a file.
 
     Raises:
-        DataError: the file is missing, unreadable or not UTF-8; the header is none, or says that there are time stamps
-            or no labels; a line has another number of channels or of samples than it should, a field that is not a
-            number, or a label that the header has not.
+        DataError: the file is missing, unreadable or not UTF-8; the header is wrong, or says that there are time stamps
+            or no labels; a line has a wrong number of channels or of samples, a field that is not a number, or a label
+            that the header does not name.
 
     Example:
         >>> next(read_ts(Path("BasicMotions_TRAIN.ts"))).samples.shape
         (100, 6)
     """
-    lines = text_lines(path)
-    header = _header(lines, path)
+    lines = read_text_lines(path)
+    header = _read_header(lines, path)
     channels = header.sizes.get("dimensions", 1 if header.flags.get("univariate", False) else None)
     steps = header.sizes.get("serieslength") if header.flags.get("equallength", False) else None
     for number, text in lines:
-        recording = _sequence(text, f"line {number} of {path}", header)
+        recording = _parse_sequence(text, f"line {number} of {path}", header)
         found_steps, found_channels = recording.samples.shape
         if channels is not None and found_channels != channels:
             raise DataError(
@@ -73,7 +73,7 @@ def read_ts(path: Path) -> Iterator[Recording]:
         yield recording
 
 
-def _header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
+def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
     """Read the lines up to @data."""
     header = _Header({}, None, {})
     for number, text in lines:
@@ -90,13 +90,13 @@ def _header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
         if name in _FLAGS or name == "classlabel":
             said = words[1].lower() if len(words) > 1 else ""
             if said not in ("true", "false"):
-                raise DataError(f"{where} says {shown(text.strip(), 40)}, neither true nor false.", _SEE)
+                raise DataError(f"{where} says {short_repr(text.strip(), 40)}, neither true nor false.", _SEE)
             header.flags[name] = said == "true"
             if name == "classlabel" and said == "true":
                 header.labels = tuple(words[2:])
         elif name in ("dimensions", "dimension", "serieslength"):
             if len(words) != 2 or not words[1].isascii() or not words[1].isdigit() or int(words[1]) < 1:
-                raise DataError(f"{where} says {shown(text.strip(), 40)}, no number from 1.", _SEE)
+                raise DataError(f"{where} says {short_repr(text.strip(), 40)}, no number from 1.", _SEE)
             header.sizes["serieslength" if name == "serieslength" else "dimensions"] = int(words[1])
     raise DataError(f"{path} has no line @data.", f"Give a file in the format .ts. {_SEE}")
 
@@ -116,17 +116,17 @@ def _check_header(header: _Header, path: Path) -> None:
         raise DataError(f"{path} says of no labels.", "Write @classLabel true and the labels in its header.")
 
 
-def _sequence(text: str, where: str, header: _Header) -> Recording:
+def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
     *channels, label = text.strip().split(":")
     if not channels:
         raise DataError(f"There is no label after a colon in {where}.", _SEE)
     label = label.strip()
     if not label or (header.labels and label not in header.labels):
         raise DataError(
-            f"The header does not name the label {shown(label, 40)} of {where}.",
+            f"The header does not name the label {short_repr(label, 40)} of {where}.",
             "Correct it, or name it after @classLabel true.",
         )
-    samples = [[_number(field, where, header) for field in channel.split(",")] for channel in channels]
+    samples = [[_parse_number(field, where, header) for field in channel.split(",")] for channel in channels]
     if len({len(channel) for channel in samples}) > 1:
         sizes = ", ".join(str(len(channel)) for channel in samples[:6])
         raise DataError(
@@ -135,7 +135,7 @@ def _sequence(text: str, where: str, header: _Header) -> Recording:
     return Recording(where, np.array(samples, np.float64).T, label)
 
 
-def _number(field: str, where: str, header: _Header) -> float:
+def _parse_number(field: str, where: str, header: _Header) -> float:
     field = field.strip()
     if field.lower() in _MISSING:
         if header.flags.get("missing") is False:
@@ -144,4 +144,4 @@ def _number(field: str, where: str, header: _Header) -> float:
     try:
         return float(field)
     except ValueError:
-        raise DataError(f"{shown(field, 30)} in {where} is not a number.", "Correct it.") from None
+        raise DataError(f"{short_repr(field, 30)} in {where} is not a number.", "Correct it.") from None

@@ -1,4 +1,4 @@
-"""The settings of a run from choices by their names, as the command line and `fit` have them. Does not need PyTorch."""
+"""Make the settings of a run from options by name, as the command line and `fit` have them. Does not need PyTorch."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 
-__all__ = ["default_of", "settings_of_choices"]
+__all__ = ["find_default", "make_settings"]
 
 _S = TypeVar("_S", bound=Settings)
 _COMMON: Final = frozenset(one.name for one in fields(Settings))
-# The settings of each kind of rows. Where both have a choice, the first says its default.
+# The settings of each kind of rows. Where several have an option, the first decides its default.
 _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSettings)
 
 
-def default_of(name: str) -> Any:
-    """The default of a choice; of what all runs have, that of texts.
+def find_default(name: str) -> Any:
+    """Find the default of a setting; for a setting that all runs have, the default of texts.
 
     Example:
-        >>> default_of("epochs") is None, default_of("convolution")
+        >>> find_default("epochs") is None, find_default("convolution")
         (True, 9)
     """
     return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
 
 
-def settings_of_choices(kind: type[_S], choices: Mapping[str, Any]) -> _S:
-    """The settings of rows of one kind. A choice of the other kind may be there if it is its default.
+def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
+    """Make the settings of one kind of rows. A setting of another kind is allowed if it has its default value.
 
     Args:
         kind: `TextSettings`, `NumberSettings` or `TagSettings`.
-        choices: values by name. None of what both kinds have is for the default.
+        choices: values by name. For a setting that all kinds have, None means the default.
 
     Raises:
-        InputError: there is no such choice, one is of the other kind of rows, or a value is out of its range.
+        InputError: a setting is unknown or for another kind of rows, or a value is out of its range.
 
     Example:
-        >>> settings_of_choices(NumberSettings, {"epochs": None, "tokenizer": None, "filters": 8}).epochs
+        >>> make_settings(NumberSettings, {"epochs": None, "tokenizer": None, "filters": 8}).epochs
         10
     """
     given = {}

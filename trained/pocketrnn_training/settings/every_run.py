@@ -23,37 +23,37 @@ __all__ = [
     "PRECISIONS",
     "QRNN",
     "Settings",
-    "by_data",
     "check",
+    "decided_by_data",
 ]
 
 # The cell whose recurrent weights are zeros (`pocketrnn_training.classifiers.architecture.Architecture`).
 QRNN: Final = "qrnn"
 CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru", QRNN)
 POOLINGS: Final = ("last", "mean", "max")
-# A tagger has none: each of its steps has an answer.
+# A tagger does not pool: each of its steps has an answer.
 NO_POOLING: Final = "none"
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("fp32", "bf16")
 CLASS_WEIGHTS: Final = ("none", "balanced")
 # The measures that choose the best epoch.
 METRICS: Final = ("accuracy", "f1")
-# The settings that may change when a run is resumed, since they are not about what is learnt.
+# The settings that may change when a run is resumed, since they do not change the classifier.
 ANY_TIME: Final = ("device", "report_every", "threads")
-# From so many rows on, batches are of twice the size: fewer and cheaper steps, where there are enough of them.
+# From this many rows on, batches are twice as large: there are enough steps, and fewer are cheaper.
 MANY_ROWS: Final = 20_000
-# With fewer validation rows, one of them is half a point of the accuracy and more, and its standard error 3 points:
-# folds measure all rows, and no weights are fitted on so few.
+# With fewer validation rows, one row is half a point of the accuracy or more, and the standard error is 3 points:
+# folds measure all rows instead, and part weights are not fitted on so few.
 FEW_VALIDATION_ROWS: Final = 200
 LABEL_SMOOTHING: Final = 0.05
 _BY_DATA: Final = "by_data"
 
 
-def by_data() -> Any:
-    """A field of settings that is None where the data decides.
+def decided_by_data() -> Any:
+    """Define a field of settings that is None where the data decides its value.
 
     Example:
-        >>> by_data().default is None
+        >>> decided_by_data().default is None
         True
     """
     return field(default=None, metadata={_BY_DATA: True})
@@ -61,9 +61,9 @@ def by_data() -> Any:
 
 @dataclass(frozen=True)
 class Settings(ABC):
-    """The choices that all training runs have: of the layers, the loop and the machine.
+    """The settings that all training runs have: of the layers, the loop and the machine.
 
-    A run is given `TextSettings` or `NumberSettings`, which have these and those of their rows.
+    A run uses `TextSettings`, `NumberSettings` or `TagSettings`, which add the settings of their rows.
 
     Attributes:
         cell: a name in `CELLS` (`pocketrnn_training.classifiers.architecture.Architecture`; docs/training.md,
@@ -72,39 +72,39 @@ class Settings(ABC):
             for sequences of numbers.
         layers: the number of stacked recurrent layers.
         bidirectional: read a row in both directions.
-        dropout: see `pocketrnn_training.classifiers.architecture.Architecture`; None for a half, or three tenths where
-            a text can have several labels; less of it for a state of fewer than 128 numbers, and none where the run is
-            of one epoch, which sees no row twice. For sequences of numbers it is a half.
+        dropout: see `pocketrnn_training.classifiers.architecture.Architecture`; None for 0.5, or 0.3 where a text can
+            have several labels; less for a state of fewer than 128 numbers, and 0 where the run has one epoch, which
+            reads no row twice. For sequences of numbers it is 0.5.
         pooling: a name in `POOLINGS`.
-        label_smoothing: the share of a row's weight that all classes have alike (Szegedy et al. 2016); where a text can
-            have several labels, how much of each label's answer is "as likely as not". None for 0.05, and for 0 where a
-            text can have several.
+        label_smoothing: the share of a row's target that is spread over all classes (Szegedy et al. 2016); where a text
+            can have several labels, this share of each label's target becomes 0.5. None for 0.05, or 0 with several
+            labels.
         class_weights: `none` gives every row the same weight, `balanced` every class.
         batch_size: rows in a step, for each process; None for 64, or 128 where an epoch has 20,000 rows or more, or 16
             for fewer than 2,000 sequences of numbers.
-        learning_rate: the highest learning rate of AdamW. It rises to it during three tenths of all epochs that may be,
-            from a 25th of it, and falls to 0 in the others, along cosines (Smith and Topin 2018: one cycle).
-        epochs: the largest number of epochs, or None for as many as read 100,000 rows, from 4 to 9, or up to 60 of
+        learning_rate: the highest learning rate of AdamW. It rises from a 25th of this value during the first 30 % of
+            the largest number of epochs, and then falls to 0, along cosines (Smith and Topin 2018: one cycle).
+        epochs: the largest number of epochs, or None for as many as read 100,000 rows, from 4 to 9, or up to 20 for
             few rows; more for many classes, fewer for a few. For sequences of numbers it is 10.
-        epoch_size: rows in an epoch, or None for all training rows; of fewer than 480 sequences of numbers, None is for
-            480, so that each is read several times. The classifier is validated after each epoch.
+        epoch_size: rows in an epoch, or None for all training rows; with fewer than 480 sequences of numbers, None
+            means 480, so that each is read several times. The classifier is validated after each epoch.
         patience: stop after this many epochs without a better validation, or None for never: the best epochs of a
             cycle are its last.
         metric: a name in `METRICS`, by which epochs are compared: `accuracy`, or `f1`, the mean F1 of all classes. If
-            two epochs are equal, the one with the smaller loss is better. None for `accuracy`; where a text can have
-            several labels, for `f1`, which is then that of all answers together.
+            two epochs are equal, the one with the smaller loss is better. None for `accuracy`, or `f1` where a text
+            can have several labels, which is then the micro F1.
         none_of_these: keep a threshold that this share of the right validation answers reaches. Below it, a row is
             given no label. None for no threshold; where a text can have several labels, each has its own anyway.
         validation_share: the share of each class that is held out, if no validation rows are given.
-        final_fit: whether the classifier is fitted once more, on all rows, those too that were held out. Only where no
-            validation rows and no teacher are given. None for that where there are fewer than 20,000 rows.
-        seed: decides the held-out rows, the first weights, the order of the rows and the dropout.
+        final_fit: whether the classifier is fitted once more, on all rows, including those that were held out. Only
+            without validation rows and teacher. None for a final fit where there are fewer than 20,000 rows.
+        seed: decides the held-out rows, the initial weights, the order of the rows and the dropout.
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
         precision: `fp32`, or `bf16` for matrix products on GPUs; the weights stay in fp32.
         processes: the number of processes that share each batch, each on a CUDA device of its own or on the CPU.
-        threads: how many processor cores a process uses. More than one gain little at these sizes, and lose much where
-            other work runs beside (docs/training.md).
-        report_every: report the running loss and accuracy every so many rows.
+        threads: how many processor cores a process uses. More than one help little at these sizes, and slow training
+            down where other work runs beside it (docs/training.md).
+        report_every: report the running loss and accuracy every time this many rows were read.
 
     Raises:
         InputError: a value is out of its range.
@@ -119,22 +119,22 @@ class Settings(ABC):
     ALONE: ClassVar[bool] = False
 
     cell: str = "gru"
-    hidden_dim: int | None = by_data()
+    hidden_dim: int | None = decided_by_data()
     layers: int = 1
     bidirectional: bool = True
-    dropout: float | None = by_data()
+    dropout: float | None = decided_by_data()
     pooling: str = "max"
-    label_smoothing: float | None = by_data()
+    label_smoothing: float | None = decided_by_data()
     class_weights: str = "none"
-    batch_size: int | None = by_data()
+    batch_size: int | None = decided_by_data()
     learning_rate: float = 4e-3
-    epochs: int | None = by_data()
-    epoch_size: int | None = by_data()
+    epochs: int | None = decided_by_data()
+    epoch_size: int | None = decided_by_data()
     patience: int | None = None
-    metric: str | None = by_data()
+    metric: str | None = decided_by_data()
     none_of_these: float | None = None
     validation_share: float = 0.1
-    final_fit: bool | None = by_data()
+    final_fit: bool | None = decided_by_data()
     seed: int = 0
     device: str = "auto"
     precision: str = "fp32"
@@ -148,13 +148,13 @@ class Settings(ABC):
 
     @abstractmethod
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """The same with what the numbers of training rows and of classes decide, and whether a row can have several."""
+        """The settings with the values that the data decides: by its training rows, classes and kind of labels."""
 
     def check_beside(self, **given: object) -> None:
-        """Refuse what is given beside rows that are learnt from alone.
+        """Refuse other sources, such as a teacher, for rows that are learnt from alone.
 
         Raises:
-            InputError: something is.
+            InputError: such a source is given.
 
         Example:
             >>> NumberSettings().check_beside(teacher=None)
@@ -177,11 +177,11 @@ class Settings(ABC):
         return 64 if rows < MANY_ROWS else 128
 
     def other_than(self, before: Mapping[str, Any]) -> str:
-        """The first setting that is another than that of a run to resume, in words; empty where none is.
+        """Describe the first setting that differs from that of a run to resume; empty where all are the same.
 
         Args:
-            before: the settings of that run, by name. Settings that it lacks are those of other rows, which the data's
-                own check tells.
+            before: the settings of that run, by name. Settings that it lacks are those of other rows, which the check
+                of the data finds.
 
         Example:
             >>> TextSettings(batch_size=8).other_than({"batch_size": 16})
@@ -189,7 +189,7 @@ class Settings(ABC):
         """
         undecided = {one.name for one in fields(self) if _BY_DATA in one.metadata and getattr(self, one.name) is None}
         for name, value in asdict(self).items():
-            # Settings that the data decides are compared after it was read.
+            # Settings that the data decides are compared later, once it is read.
             if name not in (*ANY_TIME, *undecided) and (was := before.get(name, value)) != value:
                 return f"{name} {was!r}, not {value!r}"
         return ""
@@ -225,10 +225,10 @@ def is_share(value: float) -> bool:
 
 
 def check(settings: Settings, holds: Callable[[Any], bool], remedy: str, *names: str) -> None:
-    """Refuse settings of these names whose values do not hold. None does, where the type has it.
+    """Refuse the named settings for whose values `holds` is false. None is accepted where the type allows it.
 
     Raises:
-        InputError: one does not.
+        InputError: a value is refused.
 
     Example:
         >>> check(TextSettings(epochs=3), lambda epochs: epochs > 1, "Use more.", "epochs")

@@ -1,4 +1,4 @@
-"""The choices of a training run of sequences of numbers, and their defaults (docs/numbers.md, "How the defaults were
+"""The settings of a training run of sequences of numbers, and their defaults (docs/numbers.md, "How the defaults were
 chosen"). Does not need PyTorch."""
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from pocketrnn_training.settings.every_run import (
     LABEL_SMOOTHING,
     MANY_ROWS,
     Settings,
-    by_data,
     check,
+    decided_by_data,
     is_share,
 )
 
 __all__ = ["OF_LAYERS", "NumberSettings"]
 
-# An epoch of sequences has so many rows at least: fewer are read several times.
+# An epoch of sequences has at least this many rows: fewer sequences are read several times.
 _LEAST_SEQUENCES: Final = 480
-# From so many on, a step has as many as one of texts.
+# From this many sequences on, a batch is as large as one of texts.
 _MANY_SEQUENCES: Final = 2_000
 _SMALL_BATCH: Final = 16
 _KERNELS: Final = 1_008
-# The choices of recurrent layers, and of what stands before them; one that is named asks for such layers.
+# The settings of recurrent layers and their training; a user who gives one of them asks for recurrent layers.
 OF_LAYERS: Final = (
     *("cell", "hidden_dim", "layers", "bidirectional", "dropout", "pooling", "convolution", "stride", "filters"),
     *("label_smoothing", "learning_rate", "epochs", "epoch_size", "batch_size", "patience"),
@@ -36,15 +36,15 @@ OF_LAYERS: Final = (
 
 @dataclass(frozen=True)
 class NumberSettings(Settings):
-    """The choices of a training run of sequences of numbers: those of `Settings`, and these.
+    """The settings of a training run of sequences of numbers: those of `Settings`, and these.
 
     Attributes:
         kernels: how many random kernels the classifier is made of (`pocketrnn_training.classifiers.kernels`), in place
-            of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 where a choice of recurrent layers is
-            named.
-        convolution: the steps that a filter of the convolution before the recurrent layers sees, an odd number; 0 for
+            of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 where a setting of recurrent layers is
+            given.
+        convolution: the kernel size of the convolution before the recurrent layers, an odd number of steps; 0 for
             none (`pocketrnn_training.classifiers.architecture.SequenceArchitecture`).
-        stride: the filters see every so many places, so that the recurrent layers read fewer; above 1, the classifier
+        stride: the stride of the convolution: above 1, the recurrent layers read fewer steps, and the classifier
             cannot be packed.
         filters: how many filters there are.
         jitter: the deviation of noise that is added while training (`pocketrnn_training.preparation.augmentation`).
@@ -52,7 +52,7 @@ class NumberSettings(Settings):
         time_masking: the largest share of the steps of a sequence that are hidden while training.
 
     Raises:
-        InputError: a value is out of its range, or there are kernels and a choice of recurrent layers.
+        InputError: a value is out of its range, or there are kernels and a setting of recurrent layers.
 
     Example:
         >>> NumberSettings(convolution=5).filters
@@ -67,9 +67,9 @@ class NumberSettings(Settings):
     label_smoothing: float = LABEL_SMOOTHING
     epochs: int = 10
     metric: str = "accuracy"
-    kernels: int | None = by_data()
+    kernels: int | None = decided_by_data()
     convolution: int = 9
-    # A packed file has no size that is a part of the steps.
+    # A packed file cannot have a stride.
     stride: int = 1
     filters: int = 32
     jitter: float = 0.1
@@ -78,7 +78,7 @@ class NumberSettings(Settings):
 
     @property
     def named_of_layers(self) -> tuple[str, ...]:
-        """The choices of recurrent layers that are not at their defaults.
+        """The settings of recurrent layers that are not at their defaults.
 
         Example:
             >>> NumberSettings(hidden_dim=32).named_of_layers
@@ -89,7 +89,7 @@ class NumberSettings(Settings):
 
     @property
     def kernels_asked_for(self) -> int:
-        """How many random kernels there are; 0 for recurrent layers.
+        """The number of random kernels; 0 for recurrent layers.
 
         Example:
             >>> NumberSettings().kernels_asked_for, NumberSettings(hidden_dim=32).kernels_asked_for
@@ -100,7 +100,7 @@ class NumberSettings(Settings):
         return 0 if self.named_of_layers else _KERNELS
 
     def by_folds(self, rows: int) -> bool:
-        """Whether the accuracy is measured by folds of so many rows, or recordings; else a part of them is held out.
+        """Whether folds measure the accuracy of this many rows, or recordings; else a part of them is held out.
 
         Example:
             >>> NumberSettings().by_folds(36), NumberSettings().by_folds(5000), NumberSettings(kernels=0).by_folds(36)
@@ -118,7 +118,7 @@ class NumberSettings(Settings):
         return self.epochs
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> NumberSettings:  # noqa: ARG002
-        """The same with what the number of training rows decides.
+        """The settings with the values that the number of training rows decides.
 
         Example:
             >>> decided = NumberSettings(kernels=0).decided(40, classes=4)

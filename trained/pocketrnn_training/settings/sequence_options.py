@@ -1,4 +1,4 @@
-"""A user's choices about sequences of numbers, and which files hold them. Needs neither PyTorch nor pyarrow."""
+"""The options of sequences of numbers, and which files hold them. Needs neither PyTorch nor pyarrow."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pocketrnn.numbers.number_input import NumberInput
 
 __all__ = ["NOTHING_SAID", "OF_NUMBERS", "SequenceOptions"]
 
-# Files whose ending says that they hold sequences of numbers. A table does where its channels are named.
+# The suffixes of files that hold sequences of numbers. A table holds some where its channels are named.
 OF_NUMBERS: Final = (".ts", ".npz")
 
 
 @dataclass(frozen=True)
 class SequenceOptions:
-    """A user's choices about sequences of numbers.
+    """The options of a user for sequences of numbers.
 
     Attributes:
-        channels: their names; of a table, the columns. None where a file counts them.
-        sequence_column: the column of a table that says which sequence a row is of; None where each file is one
+        channels: the names of the channels, which are columns of a table. None where a file counts them.
+        sequence_column: the column of a table that says to which sequence a row belongs; None where each file is one
             recording.
-        time_column: the column of a table that says when a row was; the rows of a sequence are put in its order. None
-            where they stand in order.
+        time_column: the column of a table with the time of each row, by which the rows of a sequence are sorted. None
+            where they are in order.
         channels_first: whether `x` of .npz files is [sequences, channels, time], as aeon has it.
         missing, window, hop, rate, integer_scale, units: see `NumberInput`; of the last two, one is for all channels.
 
@@ -44,10 +44,10 @@ class SequenceOptions:
     channels_first: bool = False
 
     def of_classifier(self, rules: NumberInput) -> SequenceOptions:
-        """Those with which data is read for a classifier that has these rules.
+        """The options to read data with for a classifier that has these rules.
 
         Raises:
-            InputError: other ones are said.
+            InputError: the user gave other options.
 
         Example:
             >>> SequenceOptions().of_classifier(NumberInput(("x",), window=50)).window
@@ -88,8 +88,8 @@ class SequenceOptions:
             )
         return NumberInput(
             channels,
-            units=_for_each(self.units, count),
-            integer_scale=_for_each(self.integer_scale, count),
+            units=_repeat_for_channels(self.units, count),
+            integer_scale=_repeat_for_channels(self.integer_scale, count),
             missing=self.missing,
             window=self.window,
             hop=self.hop,
@@ -97,7 +97,7 @@ class SequenceOptions:
         )
 
 
-def _for_each(given: tuple[Any, ...] | None, channels: int) -> tuple[Any, ...] | None:
+def _repeat_for_channels(given: tuple[Any, ...] | None, channels: int) -> tuple[Any, ...] | None:
     return given * channels if given is not None and len(given) == 1 else given
 
 

@@ -1,4 +1,4 @@
-"""The choices of a training run of texts, and their defaults. Does not need PyTorch."""
+"""The settings of a training run of texts, and their defaults. Does not need PyTorch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pocketrnn_training.settings.every_run import (
     MANY_ROWS,
     QRNN,
     Settings,
-    by_data,
     check,
+    decided_by_data,
     is_share,
 )
 
@@ -23,77 +23,77 @@ __all__ = ["BPE", "SPLITS", "WORDS", "TextSettings"]
 
 # Pieces of words, learnt from the training rows (`pocketrnn_training.texts.pieces`).
 BPE: Final = "bpe"
-# The tokenizer where none is named, and words do.
+# The default tokenizer of words.
 WORDS: Final = "basic_english"
 SPLITS: Final = (*TOKENIZERS, BPE)
 _HIDDEN_DIM: Final = 96
-# Right of Banking77's validation rows with a state of 96 / 128: 90.0 / 90.8 %; of a GRU of 96 90.7 %.
+# Accuracy on Banking77's validation rows with a state of 96 / 128: 90.0 / 90.8 %; a GRU of 96 has 90.7 %.
 _HIDDEN_DIM_OF_QRNN: Final = 128
-# Pieces of a vocabulary for which no size is named.
+# The vocabulary size of pieces where the user names none.
 _PIECES: Final = 4000
 _FEWEST_PIECES: Final = 8
 # Small sets need more epochs than large ones to learn as much, and many classes more than a few. Both numbers are for
-# ten classes. TREC, of six, is right in 87.5 % of the validation rows after 7 epochs and in 87.0 after 10; Banking77,
-# of 77, in 88.0 after 10 and 88.7 after 15.
+# ten classes. The validation accuracy of TREC, with six classes, is 87.5 % after 7 epochs and 87.0 after 10; that of
+# Banking77, with 77 classes, is 88.0 after 10 and 88.7 after 15.
 _ROWS_READ: Final = 100_000
 _LEAST_EPOCHS: Final = 4
 _MOST_EPOCHS: Final = 9
-# With fewer rows, words that occur once are known, too: with 150 of TREC's, the accuracy is 60.7 % and not 56.6.
+# With fewer rows, words that occur once are kept, too: with 150 rows of TREC, the accuracy is 60.7 % and not 56.6.
 _FEW_ROWS: Final = 1_000
-# With fewer rows than these, a step has so many, so that there are as many steps in fewer epochs: the recurrent part
-# of 150 of TREC's rows has an accuracy of 60.1 % on 1,000 others after 20 epochs in batches of 16, and of 57.2 after 60
-# in batches of 64, which take 1.7 times as long.
+# (rows, batch size): with fewer rows than this, batches are smaller, so that fewer epochs have as many steps. With 150
+# rows of TREC, the recurrent part has an accuracy of 60.1 % on 1,000 others after 20 epochs in batches of 16, and 57.2
+# after 60 in batches of 64, which take 1.7 times as long.
 _BATCHES_OF_FEW: Final = ((500, 16), (_FEW_ROWS, 32))
 _LEAST_READ: Final = 2_500
 _MOST_EPOCHS_OF_FEW: Final = 20
-# The dropout of a state of at least 128 numbers, in both directions together; of a smaller one it is less.
+# The dropout of a state of at least 128 numbers, both directions together; a smaller state has less.
 _DROPOUT: Final = 0.5
 _DROPOUT_OF_EACH_NUMBER: Final = _DROPOUT / 128
-# Each text teaches a label less than one class of it: 76.2 % micro F1 for 72.6 with a half (docs/training.md).
+# With several labels, less dropout is better: a micro F1 of 76.2 %, and 72.6 with 0.5 (docs/training.md).
 _DROPOUT_OF_SEVERAL_LABELS: Final = 0.3
 
 
 @dataclass(frozen=True)
 class TextSettings(Settings):
-    """The choices of a training run of texts: those of `Settings`, and these.
+    """The settings of a training run of texts: those of `Settings`, and these.
 
     Attributes:
         tokenizer: a name in `SPLITS`: one of `pocketrnn.text.TOKENIZERS`, or `bpe` for pieces of words, learnt from the
-            training rows. None for words (`basic_english`) or `bpe`, as the rows choose
+            training rows. None lets the rows choose between words (`basic_english`) and `bpe`
             (`pocketrnn_training.texts.token_choice`).
         vocabulary_size: the most pieces of `bpe`, `<unk>` and `<pad>` included; None for 4,000.
-        piece_dropout: the share of merges that are skipped while training with `bpe`, so that a word is cut in another
-            way in every epoch (BPE-dropout).
+        piece_dropout: the share of merges that are skipped while training with `bpe`, so that every epoch cuts a word
+            in another way (BPE-dropout).
         ngrams: 1 for tokens alone, n for n-grams up to n beside them.
         max_tokens: how many tokens of a text are read, or None for all.
-        min_freq: the vocabulary keeps tokens that occur this often in the training texts; None for twice, and for once
-            of words in fewer than 1,000 rows. With pieces, it is for characters, and neighbours that become a piece.
-        max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all; not of pieces.
-        vector_words: at most so many words that the training texts lack, or have less often than `min_freq`, are taken
-            from the word vectors, as far as `max_vocabulary` leaves room.
-        spelling: whether a word's row of the embedding is learnt together with the rows of its fragments of 3 to 5
-            characters, so that words that are spelt alike learn from each other; the classifier is of the same size.
-            None for that where words are the tokens and there are fewer than 20,000 rows.
-        linear: whether a linear part is fitted beside the recurrent one, whose scores of tokens, of their characters
-            and of pairs of tokens are added to the logits (`pocketrnn_training.texts.linear_part`). None for that where
+        min_freq: the vocabulary keeps tokens that occur this often in the training texts; None for twice, or once for
+            words in fewer than 1,000 rows. With pieces, it counts characters and the pairs that are merged.
+        max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all; not for pieces.
+        vector_words: the most words to add from the word vectors that the training texts lack, or have less often than
+            `min_freq`, as far as `max_vocabulary` leaves room.
+        spelling: whether a word's embedding is its own row plus the mean of the rows of its fragments of 3 to 5
+            characters while training, so that words with similar spelling learn from each other; the classifier
+            keeps its size. None for true where words are the tokens and there are fewer than 20,000 rows.
+        linear: whether a linear part is fitted beside the recurrent part, whose scores of tokens, of their characters
+            and of pairs of tokens are added to the logits (`pocketrnn_training.texts.linear_part`). None for true where
             a text has one label, the tokens are words or pieces of words, the classifier reads in both directions and
             is packed, there are fewer than 20,000 rows and no teacher, and its tables have 2 million numbers at most.
-        compare: whether folds of the rows choose between words and pieces, and what the recurrent and the linear part
-            weigh (`pocketrnn_training.candidates.comparison`). None for that where there is a linear part and there are
-            from 100 to 10,000 rows.
-        shipped_vectors: whether the word vectors that are installed (`pocketrnn-words`) are a way to compare where none
-            are given and most of the rows are in their language (`pocketrnn_training.texts.shipped`).
+        compare: whether folds of the rows choose between words and pieces, and the weights of the recurrent and the
+            linear part (`pocketrnn_training.candidates.comparison`). None for true where there is a linear part and
+            there are from 100 to 10,000 rows.
+        shipped_vectors: whether the installed word vectors (`pocketrnn-words`) are compared, too, where none are given
+            and most of the rows are in their language (`pocketrnn_training.texts.shipped`).
         embedding_dim: None for that of the word vectors, or 64 without them.
-        packed: read each text by its length, so that padding is never seen.
+        packed: read each text by its length, so that padding is never read.
         adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings
-            moved in the direction that raises its loss, by this share of their length. 0 for no second time, which
-            doubles the duration of a step.
-        word_dropout: the share of tokens that are replaced by the unknown one while training, so that a text is not
+            moved in the direction that raises its loss, by this share of their length. This doubles the duration of a
+            step; 0 for no second time.
+        word_dropout: the share of tokens that are replaced by the unknown token while training, so that a text is not
             learnt by one of its words.
-        teacher_weight: how much of the loss of a row with a label and a teacher's answer is that of the answer, from 0
-            to 1. A row with only one of them is learnt from that alone.
-        teacher_temperature: what the logits of student and teacher are divided by for that loss, from 1 upwards: the
-            higher, the more of it is about the classes that the teacher thinks unlikely.
+        teacher_weight: the weight of the teacher's answer in the loss of a row that has a label, too, from 0 to 1. A
+            row with only one of them is learnt from that alone.
+        teacher_temperature: the logits of student and teacher are divided by it for that loss, from 1 upwards: the
+            higher it is, the more the unlikely classes count.
 
     Raises:
         InputError: a value is out of its range.
@@ -105,16 +105,16 @@ class TextSettings(Settings):
 
     ROWS: ClassVar[str] = "texts"
 
-    tokenizer: str | None = by_data()
+    tokenizer: str | None = decided_by_data()
     vocabulary_size: int | None = None
     piece_dropout: float = 0.1
     ngrams: int = 1
     max_tokens: int | None = 256
-    min_freq: int | None = by_data()
+    min_freq: int | None = decided_by_data()
     max_vocabulary: int | None = 15_000
     vector_words: int = 10_000
-    spelling: bool | None = by_data()
-    linear: bool | None = by_data()
+    spelling: bool | None = decided_by_data()
+    linear: bool | None = decided_by_data()
     compare: bool | None = None
     shipped_vectors: bool = True
     embedding_dim: int | None = None
@@ -126,7 +126,7 @@ class TextSettings(Settings):
 
     @property
     def pieces(self) -> int:
-        """The most pieces of `bpe`.
+        """The largest number of pieces of `bpe`.
 
         Example:
             >>> TextSettings(tokenizer="bpe", vocabulary_size=500).pieces
@@ -155,7 +155,7 @@ class TextSettings(Settings):
         return self.tokenizer != "characters" and self.ngrams == 1 and not self.asks_for_pieces
 
     def min_freq_for(self, rows: int, *, of_words: bool) -> int:
-        """How often a token of the vocabulary must occur, in so many training rows; of words, or of pieces.
+        """How often a token of the vocabulary must occur in `rows` training rows, for words or for pieces.
 
         Example:
             >>> TextSettings().min_freq_for(150, of_words=True), TextSettings().min_freq_for(5000, of_words=True)
@@ -181,7 +181,7 @@ class TextSettings(Settings):
         return min(max(round(_ROWS_READ * of_classes / rows), _LEAST_EPOCHS), most)
 
     def batch_size_for(self, rows: int) -> int:
-        """The rows in a step, if an epoch has `rows` rows: of few rows, a step has fewer.
+        """The rows in a step, if an epoch has `rows` rows; small epochs have smaller steps.
 
         Example:
             >>> [TextSettings().batch_size_for(rows) for rows in (150, 800, 5000)]
@@ -191,7 +191,7 @@ class TextSettings(Settings):
         return of_few if of_few and self.batch_size is None else super().batch_size_for(rows)
 
     def dropout_for(self, epochs: int, *, several_labels: bool = False) -> float:
-        """The share of values set to zero while training, in a run of so many epochs.
+        """The share of values set to zero while training, in a run of `epochs` epochs.
 
         Example:
             >>> TextSettings(hidden_dim=32, bidirectional=False).dropout_for(8)
@@ -209,7 +209,7 @@ class TextSettings(Settings):
         return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> TextSettings:
-        """The same with what the numbers of training rows and of classes decide, and whether a text can have several.
+        """The settings with the values that the data decides: by its training rows, classes and kind of labels.
 
         Example:
             >>> TextSettings(epochs=3).decided(1000, classes=2).batch_size
@@ -229,18 +229,18 @@ class TextSettings(Settings):
             epochs=epochs,
             final_fit=few if self.final_fit is None else self.final_fit,
             hidden_dim=self._state,
-            label_smoothing=_smoothing(self.label_smoothing, several_labels),
+            label_smoothing=_choose_smoothing(self.label_smoothing, several_labels),
             linear=with_linear if self.linear is None else self.linear,
             metric=self.metric or ("f1" if several_labels else "accuracy"),
             spelling=few and self.has_words if self.spelling is None else self.spelling,
         )
 
     def check_tokens(self) -> None:
-        """Refuse choices of the other kind of token than the one that is asked for: they would do nothing.
+        """Refuse settings for the other kind of token, which would have no effect.
 
         Raises:
-            InputError: `max_vocabulary` or `spelling` is named beside pieces, `piece_dropout` beside words, or `linear`
-                beside padding.
+            InputError: `max_vocabulary` or `spelling` is given with pieces, `piece_dropout` with words, or `linear`
+                with padding.
 
         Example:
             >>> TextSettings(tokenizer="bpe", vocabulary_size=500).check_tokens()
@@ -267,16 +267,16 @@ class TextSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Two are for unknown words and for padding.
+        # Two tokens are for unknown words and for padding.
         check(self, lambda most: most > 2, "Use a number from 3.", "max_vocabulary")
         check(self, lambda words: words >= 0, "Use a number from 0.", "vector_words")
         check(self, lambda weight: 0 <= weight <= 1, "Use a share from 0 to 1.", "teacher_weight")
         check(self, lambda divisor: 1 <= divisor < 100, "Use a number from 1 to below 100.", "teacher_temperature")
         check(self, is_share, A_SHARE, "adversarial", "piece_dropout", "word_dropout")
         check(self, SPLITS.__contains__, f"Use one of: {', '.join(SPLITS)}.", "tokenizer")
-        self._check_pieces()
+        self._check_piece_settings()
 
-    def _check_pieces(self) -> None:
+    def _check_piece_settings(self) -> None:
         if self.tokenizer not in (None, BPE):
             if self.vocabulary_size is not None:
                 raise InputError(
@@ -293,8 +293,8 @@ class TextSettings(Settings):
             )
 
 
-def _smoothing(asked: float | None, several_labels: bool) -> float:
+def _choose_smoothing(asked: float | None, several_labels: bool) -> float:
     if asked is not None:
         return asked
-    # Where a text has two of a hundred labels, a twentieth of "as likely as not" is more than the labels themselves.
+    # Where a text has two of a hundred labels, smoothing by a twentieth outweighs the labels themselves.
     return 0.0 if several_labels else LABEL_SMOOTHING

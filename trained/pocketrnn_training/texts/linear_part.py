@@ -1,13 +1,13 @@
-"""The linear part of a classifier: scores of tokens, of their characters and of neighbours, fitted apart from the rest.
+"""The linear part of a classifier: scores of tokens, their characters and neighbours, fitted apart from the rest.
 
 A recurrent classifier and a linear model are wrong about different texts, so that a weighted sum of both is better than
-either (docs/training.md, "The linear part"). Unlike a "wide" part that learns together with the deep one (Cheng et al.
-2016), this one is fitted by itself: learnt together, it brought nothing.
+either (docs/training.md, "The linear part"). Unlike a "wide" part that trains together with the deep one (Cheng et al.
+2016), this part is fitted by itself: trained together, it brought nothing.
 
-The characters of a token are known beforehand: the scores of all that it has are added to the token's own row. Those
-that two pieces of a word share are found by numbers, as pairs of tokens are. So is the word vector of a token: a linear
-model of the sum of the vectors gives each token a score, which is added, too. So words that the rows do not hold have
-scores.
+The characters of a token are known beforehand: the scores of its character n-grams are added to the token's own row.
+Characters at the joint of two pieces have a table of their own, as pairs of tokens do. Word vectors are folded in, too:
+a linear model of the sum of the vectors gives each token a score, which is added to its row. So words that the rows do
+not hold have scores.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ from torch import Tensor
 
 from pocketrnn_training.rows.batches import EncodedRows
 
-__all__ = ["Counted", "LinearPart", "pair_codes", "pairs_for"]
+__all__ = ["FeatureCounter", "LinearPart", "find_pair_rows", "pair_codes"]
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
 
 _REGULARISATION: Final = 0.5
-# With fewer rows than these, with which 63.2 % are right for 62.7 of 150 rows of five sets.
+# With fewer rows, C is 1: with 150 rows of each of five sets, an accuracy of 63.2 % in place of 62.7.
 _FEW_ROWS: Final = 1_000
 _REGULARISATION_OF_FEW: Final = 1.0
-# Rows of the table of pairs: as many as have 2 MiB, between these two.
+# The table of pairs has as many rows as fit into 2 MiB, between these two bounds.
 _MOST_NUMBERS_OF_PAIRS: Final = 1 << 19
 _MOST_PAIRS: Final = 1 << 16
 _FEWEST_PAIRS: Final = 1 << 10
-# Rows for the characters where pieces meet. With 65,536 rows as many of the tweets' are right.
+# The most rows of the table of joints, where pieces meet. With 65,536 rows, the accuracy on tweets is the same.
 _MOST_JOINTS: Final = 1 << 14
 # With more numbers than these in both tables, 8 MiB, there is no linear part.
 _MOST_NUMBERS: Final = 1 << 21
-# How many characters of a token count as one.
+# The lengths of the character n-grams of a token.
 _FEWEST_CHARACTERS: Final = 2
 _MOST_CHARACTERS: Final = 5
-# How many of a longer token are read.
+# A longer token is cut after this many characters.
 _READ_CHARACTERS: Final = 64
-# How much the vector of a text weighs beside its tokens and pairs, which weigh 1, as the characters do.
+# The weight of the vector of a text; its tokens and pairs weigh 1, and so do its characters.
 _OF_VECTORS: Final = 0.8
-# How many characters of a token count where it meets another. More lengths at once, of 1 to 4, bring nothing.
+# How many characters of each token make up a joint. Several lengths at once, of 1 to 4, bring nothing.
 _WHERE_PIECES_MEET: Final = 2
 
 
-def pairs_for(vocabulary_size: int, classes: int) -> int:
-    """How many rows the table of pairs has; 0 where the tables would be too large for a small classifier.
+def find_pair_rows(vocabulary_size: int, classes: int) -> int:
+    """Choose the number of rows of the table of pairs; 0 if the tables would be too large for a small classifier.
 
     Example:
-        >>> pairs_for(3000, classes=6), pairs_for(1400, classes=77), pairs_for(15_000, classes=1000)
+        >>> find_pair_rows(3000, classes=6), find_pair_rows(1400, classes=77), find_pair_rows(15_000, classes=1000)
         (65536, 4096, 0)
     """
     pairs = _FEWEST_PAIRS
@@ -68,9 +68,9 @@ def pairs_for(vocabulary_size: int, classes: int) -> int:
 
 
 def pair_codes(vocabulary_size: int, pairs: int) -> Codes:
-    """The number that each token adds to that of a pair, int64 [vocabulary_size, 2]: as its first, and as its second.
+    """The terms of each token in the row number of a pair, int64 [vocabulary_size, 2]: as its first and its second.
 
-    Two different pairs may have the same number: a hash of pairs (Weinberger et al. 2009), made by a sum, which every
+    Two different pairs may have the same row: this is feature hashing (Weinberger et al. 2009) by a sum, which every
     engine computes exactly.
 
     Example:
@@ -88,13 +88,13 @@ def pair_codes(vocabulary_size: int, pairs: int) -> Codes:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """The counts of a linear part in texts of a vocabulary.
+class FeatureCounter:
+    """Counts the features of a linear part in texts of a vocabulary.
 
     Attributes:
         spelled: the characters of each token, a space where a word begins or ends; empty for a token without any.
-        pairs: how many numbers pairs have.
-        padding_id: what stands before the first token of a text, so that it has a pair, too.
+        pairs: the number of rows of the table of pairs.
+        padding_id: the id before the first token of a text, so that the first token has a pair, too.
         pieces: whether the tokens are pieces of words: then the characters where two of them meet are counted, too.
         vectors: float32 [vocabulary, dimensions], the word vector of each token, zeros where it has none; None without
             word vectors.
@@ -108,35 +108,35 @@ class Counted:
 
     @property
     def joints(self) -> int:
-        """How many numbers joints have: the last characters of a piece and the first ones of the next."""
+        """The number of rows for joints: the last characters of a piece with the first ones of the next."""
         return min(self.pairs, _MOST_JOINTS) if self.pieces else 0
 
     @cached_property
     def codes_of_joints(self) -> Codes:
-        """The number that each token adds to that of a joint, int64 [vocabulary, 2]: by its last characters as the
-        first token, by its first characters as the second. As `pair_codes`, a hash made by a sum."""
+        """The terms of each token in the row number of a joint, int64 [vocabulary, 2]: by its last characters as the
+        first token, by its first characters as the second. As in `pair_codes`, a hash by a sum."""
         half = max(1, self.joints // 2)
-        ends = [_hash(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
-        return np.stack((ends, [_hash(f"|{token[:_WHERE_PIECES_MEET]}") % half for token in self.spelled]), axis=1)
+        ends = [_hash_text(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
+        return np.stack((ends, [_hash_text(f"|{token[:_WHERE_PIECES_MEET]}") % half for token in self.spelled]), axis=1)
 
     @cached_property
     def characters(self) -> Any:
-        """How often each token has 2 to 5 characters that follow each other: a sparse matrix float64 [vocabulary,
-        different ones]."""
+        """How often each token has each character n-gram of 2 to 5 characters: a sparse matrix float64 [vocabulary,
+        n-grams]."""
         from scipy import sparse
 
         number_of: dict[str, int] = {}
         tokens, numbers = [], []
         for token, spelled in enumerate(self.spelled):
-            for some in _parts(spelled[:_READ_CHARACTERS]):
+            for some in _character_ngrams(spelled[:_READ_CHARACTERS]):
                 tokens.append(token)
                 numbers.append(number_of.setdefault(some, len(number_of)))
         ones, shape = np.ones(len(tokens)), (len(self.spelled), len(number_of))
         return sparse.coo_matrix((ones, (np.array(tokens, np.int32), np.array(numbers, np.int32))), shape).tocsr()
 
     def of(self, rows: EncodedRows) -> tuple[Any, Any, Any]:
-        """How often each row has each token, each pair and each joint: three sparse matrices float64 [rows,
-        vocabulary], [rows, pairs] and [rows, joints]."""
+        """Count each token, each pair and each joint in each row: three sparse matrices float64 [rows, vocabulary],
+        [rows, pairs] and [rows, joints]."""
         from scipy import sparse
 
         ids, lengths = np.asarray(rows.values), rows.lengths
@@ -158,22 +158,22 @@ class Counted:
 
 @dataclass(frozen=True)
 class LinearPart:
-    """The logits of a linear model: bias + (scores of the tokens and of neighbours) / root of the tokens' sizes.
+    """A linear model with the logits: bias + (scores of the tokens and neighbours) / root of the sum of token sizes.
 
-    A text of rare words has more TF-IDF than one of frequent words, and is divided by more. The root of a sum over the
-    tokens is near the length of the TF-IDF, and is known by the tokens alone.
+    A text of rare words has a larger TF-IDF norm than one of frequent words, and is divided by more. The root of a sum
+    over the tokens approximates this norm, and depends on the tokens alone.
 
     Attributes:
-        counted: what is counted in a text.
-        sizes: float32 [vocabulary_size, 1], the square of the length of what a token brings.
-        words: float32 [vocabulary_size, classes], the scores of a token, with those of its characters.
+        counted: counts the features of a text.
+        sizes: float32 [vocabulary_size, 1], what a token adds to the squared norm of a text.
+        words: float32 [vocabulary_size, classes], the scores of a token, including those of its characters.
         pairs: float32 [pairs, classes].
         joints: float32 [joints, classes], the scores of the characters where two pieces meet.
         bias: float32 [classes].
-        balanced: every class weighed the same in the fit, not every row.
+        balanced: every class, not every row, had the same weight in the fit.
     """
 
-    counted: Counted
+    counted: FeatureCounter
     sizes: Floats
     words: Floats
     pairs: Floats
@@ -184,7 +184,7 @@ class LinearPart:
     @classmethod
     def fitted(
         cls,
-        counted: Counted,
+        counted: FeatureCounter,
         rows: EncodedRows,
         targets: npt.NDArray[np.int64],
         *,
@@ -194,15 +194,15 @@ class LinearPart:
         """Fit a linear support vector machine on TF-IDF of the tokens and pairs, of the characters, and of the vectors.
 
         Args:
-            counted: what is counted.
+            counted: counts the features.
             rows: the training rows as ids.
-            targets: int64 [rows], the class of each; two of them at least occur.
-            classes: how many classes there are; those that do not occur are not likely.
-            balanced: let every class weigh the same.
+            targets: int64 [rows], the class of each; at least two classes occur.
+            classes: the number of classes; those that do not occur get a low score.
+            balanced: give every class the same weight.
 
         Example:
             >>> rows = EncodedTexts(np.array([2, 3, 2, 4], np.int32), np.array([0, 2, 4]))
-            >>> counted = Counted(("", "", " a ", " b ", " c "), pairs=8, padding_id=1, pieces=False)
+            >>> counted = FeatureCounter(("", "", " a ", " b ", " c "), pairs=8, padding_id=1, pieces=False)
             >>> part = LinearPart.fitted(counted, rows, np.array([0, 1]), classes=2)
             >>> part.logits(rows).argmax(axis=1).tolist()
             [0, 1]
@@ -213,16 +213,18 @@ class LinearPart:
 
         tokens, pairs, joints = counted.of(rows)
         parts: tuple[Any, ...] = (tokens, pairs, tokens @ counted.characters, joints)
-        rare = [_rarity(part) for part in parts]
+        rare = [_inverse_frequencies(part) for part in parts]
         squares = [np.square(some) for some in rare]
         of_neighbours = sum((parts[i] @ squares[i]).sum() for i in (1, 3)) / tokens.sum()
         sizes = (squares[0] + counted.characters @ squares[2] + of_neighbours).astype(np.float32)[:, None]
         divided = sparse.diags(1 / np.sqrt(tokens @ sizes.astype(np.float64))[:, 0])
         parts = tuple(divided @ part for part in parts)
-        # The characters weigh what the tokens and the pairs do together.
-        importance = np.concatenate((_scaled(parts[:2], rare[:2]), _scaled(parts[2:], rare[2:])))
+        # The characters have the same weight as the tokens and the pairs together.
+        importance = np.concatenate(
+            (_feature_importance(parts[:2], rare[:2]), _feature_importance(parts[2:], rare[2:]))
+        )
         counts = sparse.hstack(parts).tocsr() @ sparse.diags(importance)
-        meanings = _meanings(counted.vectors, rare[0], parts[0])
+        meanings = _weight_vectors(counted.vectors, rare[0], parts[0])
         if meanings is not None:
             counts = sparse.hstack((counts, sparse.csr_matrix(parts[0] @ meanings))).tocsr()
         regularisation = _REGULARISATION_OF_FEW if len(targets) < _FEW_ROWS else _REGULARISATION
@@ -237,7 +239,7 @@ class LinearPart:
         table = np.zeros((learnt.shape[1], classes))
         table[:, model.classes_] = learnt.T
         of_vectors, table = table[len(importance) :], table[: len(importance)] * importance[:, None]
-        # The margin of what is certainly not.
+        # The score of a class without rows.
         whole_bias = np.full(classes, -1, np.float32)
         whole_bias[model.classes_] = bias
         of_tokens, of_pairs, of_characters, of_joints = np.split(table, np.cumsum([p.shape[1] for p in parts[:3]]))
@@ -247,12 +249,12 @@ class LinearPart:
         words, of_pairs, of_joints = (some.astype(np.float32) for some in (words, of_pairs, of_joints))
         return cls(counted, sizes, words, of_pairs, of_joints, whole_bias, balanced)
 
-    def refitted(self, rows: EncodedRows, targets: npt.NDArray[np.int64]) -> LinearPart:
-        """The same fit on other rows."""
+    def refit(self, rows: EncodedRows, targets: npt.NDArray[np.int64]) -> LinearPart:
+        """Fit the same linear part on other rows."""
         return LinearPart.fitted(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
 
     def tensors(self, weight: float) -> dict[str, Tensor]:
-        """The weights of `architecture.LinearScores` that say the same, times `weight`, by their names."""
+        """The weights of an equal `linear.LinearScores`, multiplied by `weight`, by their names."""
         tables = {"words": self.words, "pairs": self.pairs, "bias": self.bias}
         tables |= {"joints": self.joints} if self.counted.joints else {}
         found = {name: torch.from_numpy(table * np.float32(weight)) for name, table in tables.items()}
@@ -261,27 +263,29 @@ class LinearPart:
         return found | codes
 
     def logits(self, rows: EncodedRows) -> Floats:
-        """float32 [rows, classes]: what it says of texts as ids."""
+        """float32 [rows, classes]: the logits of texts as ids."""
         tokens, pairs, joints = self.counted.of(rows)
         scores = tokens @ self.words + pairs @ self.pairs + joints @ self.joints
         return np.asarray(scores / np.sqrt(tokens @ self.sizes) + self.bias, np.float32)
 
 
-def _rarity(part: Any) -> npt.NDArray[np.float64]:
+def _inverse_frequencies(part: Any) -> npt.NDArray[np.float64]:
     """float64 [columns]: the inverse document frequency of each count."""
     rows = part.shape[0]
     found: npt.NDArray[np.float64] = np.log((1 + rows) / (1 + np.bincount(part.indices, minlength=part.shape[1]))) + 1
     return found
 
 
-def _scaled(parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """float64 [columns of all parts]: by what each count is multiplied, so that rows have the length 1 in the mean."""
+def _feature_importance(parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """float64 [columns of all parts]: the factor of each count, so that the mean squared norm of a row is 1."""
     squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
     return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
 
 
-def _meanings(vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any) -> npt.NDArray[np.float64] | None:
-    """float64 [vocabulary, dimensions]: what each token brings to the vector of a text, which is the sum of these; None
+def _weight_vectors(
+    vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any
+) -> npt.NDArray[np.float64] | None:
+    """float64 [vocabulary, dimensions]: the weighted vector of each token, whose sum is the vector of a text; None
     without word vectors."""
     if vectors is None:
         return None
@@ -289,11 +293,11 @@ def _meanings(vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any
     return found * (_OF_VECTORS / (np.sqrt(np.square(tokens @ found).sum(axis=1).mean()) or 1))
 
 
-def _parts(spelled: str) -> Iterable[str]:
+def _character_ngrams(spelled: str) -> Iterable[str]:
     for size in range(_FEWEST_CHARACTERS, _MOST_CHARACTERS + 1):
         for start in range(len(spelled) - size + 1):
             yield spelled[start : start + size]
 
 
-def _hash(text: str) -> int:
+def _hash_text(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "little")

@@ -1,4 +1,4 @@
-"""How much the two parts of a classifier of texts weigh: two numbers, fitted on rows that neither part has seen."""
+"""The weights of the two parts of a classifier of texts: two numbers, fitted on rows that neither part has seen."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ALONE", "BY_DEFAULT", "PartWeights", "fitted_weights"]
+__all__ = ["ALONE", "BY_DEFAULT", "PartWeights", "fit_weights"]
 
 
 @dataclass(frozen=True)
 class PartWeights:
-    """The factors of the logits of each part, which are added afterwards.
+    """The factors of the logits of the two parts, whose products are added.
 
     Attributes:
         recurrent: for the recurrent part.
@@ -28,30 +28,30 @@ class PartWeights:
     linear: float
 
     def total(self, recurrent: Any, linear: Any) -> Any:
-        """The logits of both parts, [rows, classes], from those of each."""
+        """The weighted sum of the logits of both parts, [rows, classes]."""
         return self.recurrent * recurrent + self.linear * linear
 
 
-# The weight of the recurrent part where there is no other part.
+# The weights where there is only the recurrent part.
 ALONE: Final = PartWeights(1.0, 0.0)
-# Where no rows are left to fit them on: docs/training-measurements.md, "The linear part".
+# The weights where there are no rows to fit them on: docs/training-measurements.md, "The linear part".
 BY_DEFAULT: Final = PartWeights(1.0, 5.0)
 
 
-def fitted_weights(
+def fit_weights(
     recurrent: npt.NDArray[Any] | None, linear: npt.NDArray[Any], targets: npt.NDArray[np.int64]
 ) -> PartWeights:
-    """The weights, from 0 up, with which the right classes are the likeliest (maximum likelihood).
+    """Fit the weights, from 0 up, by maximum likelihood of the right classes.
 
     Args:
         recurrent: float [rows, classes], the logits of the recurrent part for rows that it has not learnt from; None
-            where it is to weigh nothing.
-        linear: float [rows, classes], those of the linear part.
+            where its weight is to be 0.
+        linear: float [rows, classes], the logits of the linear part.
         targets: int64 [rows], the right classes.
 
     Example:
         >>> logits = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-        >>> fitted_weights(logits, -logits, np.array([0, 1, 1])).linear
+        >>> fit_weights(logits, -logits, np.array([0, 1, 1])).linear
         0.0
     """
     from scipy.optimize import minimize
@@ -67,7 +67,7 @@ def fitted_weights(
         return -float(likely[rows, targets].mean()), (parts * wrong).sum(axis=(1, 2)) / len(targets)
 
     start = np.array([BY_DEFAULT.recurrent, BY_DEFAULT.linear]) / 2
-    # Rows that both parts are always right of would raise them for ever.
+    # If both parts classify all rows correctly, the weights would grow without bound.
     bounds = [(0, 0 if recurrent is None else 50), (0, 50)]
     found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     return PartWeights(*found.tolist())

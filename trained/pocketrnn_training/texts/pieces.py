@@ -1,7 +1,7 @@
 """Pieces of words: a byte-pair encoding learnt from the training rows, and BPE-dropout.
 
-The text rules cut the texts into words, as they will at run time; `tokenizers` counts which neighbours to merge within
-these words, and knows nothing else of the texts.
+The text rules cut the texts into words, as they will at run time; the package `tokenizers` sees only these words, and
+counts which neighbours to merge in them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError, require
+from pocketrnn.errors import DataError, require_module
 from pocketrnn.text import SubwordRules
-from pocketrnn.text.subword_models import Bpe, bpe_parts, merged
+from pocketrnn.text.subword_models import Bpe, apply_merges, bpe_symbols_and_merges
 from pocketrnn.text.subword_splits import PrependTo, SplitAt
 from pocketrnn.text.subword_steps import LowercaseEach
 from pocketrnn.text.subwords import words_function
@@ -28,19 +28,19 @@ from pocketrnn_training.rows.stored import Spool
 from pocketrnn_training.texts.unicode_sets import unicode_set
 from pocketrnn_training.texts.vocabulary import PADDING, SPECIALS, UNKNOWN
 
-__all__ = ["MARK", "WordsOfRows", "learn_pieces", "whole_word"]
+__all__ = ["MARK", "RowWords", "learn_pieces", "word_from_piece"]
 
 # The first character of a piece that begins a word, as in sentencepiece.
 MARK: Final = "\u2581"
-# Pieces are learnt from rows with so many characters at most, those of 100,000 news: the most frequent pieces of more
-# are the same. With single words it is a million rows.
+# Pieces are learnt from at most this many characters, those of 100,000 news: the most frequent pieces of more rows are
+# the same. Where a row is a single word, these are a million rows.
 _MOST_CHARACTERS: Final = 20_000_000
-# And from so many characters of a word: a text without spaces is one word.
+# At most this many characters of a word are read: a text without spaces is one word.
 _LEARNT_CHARACTERS: Final = 256
-# A longer piece is a sentence that the rows repeat, not a part of a language.
+# A longer piece is a sentence that the rows repeat, not a part of words.
 _LONGEST_PIECE: Final = 24
-# In an epoch a word is cut in so many ways at most. Frequent words would otherwise cost most of the time: an epoch of
-# Banking77 is drawn in 0.15 s, and in 1.25 s if every occurrence is cut anew.
+# In an epoch a word is cut in at most this many ways. Frequent words would otherwise take most of the time: an epoch of
+# Banking77 is cut in 0.15 s, and in 1.25 s if every occurrence is cut anew.
 _WAYS: Final = 8
 # Words that are cut at once.
 _TOGETHER: Final = 10_000
@@ -49,29 +49,29 @@ _TOGETHER: Final = 10_000
 def learn_pieces(
     texts: Sequence[str], size: int, *, min_freq: int, max_tokens: int | None, lowercase: bool = True
 ) -> tuple[SubwordRules, tuple[str, ...]]:
-    """Text rules of subwords and their vocabulary, learnt from the texts. The same texts give the same ones.
+    """Learn a subword tokenizer from the texts: its text rules and vocabulary. The same texts give the same result.
 
     Args:
         texts: the training texts.
         size: the most pieces, `<unk>` and `<pad>` among them. Up to a half of them are the most frequent characters.
-        min_freq: how often a character, or two neighbours that become a piece, must occur.
+        min_freq: how often a character, or a pair that is merged into a piece, must occur.
         max_tokens: how many pieces of a text are read, or None for all.
-        lowercase: whether case means nothing.
+        lowercase: convert the texts to lower case.
 
     Raises:
         MissingExtraError: the package tokenizers is not installed.
-        DataError: not one text has a word, or no character is frequent enough.
+        DataError: not one text has a word, or every character is too rare.
 
     Example:
         >>> rules, pieces = learn_pieces(["low lower", "lowest"], 20, min_freq=2, max_tokens=None)
         >>> pieces
         ('<unk>', '<pad>', 'e', 'l', 'o', 'w', '▁', 'lo', '▁lo', '▁low', '▁lowe')
     """
-    require("tokenizers", "train")
+    require_module("tokenizers", "train")
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    rules = _rules(Bpe((), fuse_unknown=True), max_tokens, lowercase=lowercase)
-    lines = list(_lines(texts, rules))
+    rules = _make_rules(Bpe((), fuse_unknown=True), max_tokens, lowercase=lowercase)
+    lines = list(_join_words(texts, rules))
     counts = Counter(point for line in lines for point in line)
     del counts[" "]
     if not counts:
@@ -80,7 +80,7 @@ def learn_pieces(
     alphabet = frequent[: max(1, (size - len(SPECIALS)) // 2)]
     if not alphabet:
         raise DataError(f"No character occurs {min_freq} times.", "Use a smaller --min-freq, or more texts.")
-    # A word is cut where a character is unknown: its neighbours never stand side by side.
+    # A word is cut at unknown characters, since the characters around one are never merged.
     between = str.maketrans(dict.fromkeys(counts.keys() - alphabet, " "))
     tokenizer: Any = Tokenizer(models.BPE(unk_token=SPECIALS[UNKNOWN]))
     tokenizer.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
@@ -100,20 +100,20 @@ def learn_pieces(
     ids: dict[str, int] = learnt["vocab"]
     merges = tuple(ids[piece] for pair in learnt["merges"] for piece in pair)
     model = Bpe(merges, fuse_unknown=True)
-    return _rules(model, max_tokens, lowercase=lowercase), tuple(sorted(ids, key=ids.__getitem__))
+    return _make_rules(model, max_tokens, lowercase=lowercase), tuple(sorted(ids, key=ids.__getitem__))
 
 
-def whole_word(piece: str) -> str | None:
-    """The word that a piece can be, or begins with; None of a piece that goes on in one.
+def word_from_piece(piece: str) -> str | None:
+    """The word, or the beginning of a word, that a piece is; None for a piece inside of a word.
 
     Example:
-        >>> whole_word("▁low"), whole_word("est")
+        >>> word_from_piece("▁low"), word_from_piece("est")
         ('low', None)
     """
     return piece[len(MARK) :] if piece.startswith(MARK) and piece != MARK else None
 
 
-def _rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> SubwordRules:
+def _make_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> SubwordRules:
     return SubwordRules(
         model=model,
         unknown_id=UNKNOWN,
@@ -126,13 +126,13 @@ def _rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> SubwordRul
             SplitAt(unicode_set("punctuation"), "isolated"),
             PrependTo(MARK),
         ),
-        # No text gives these.
+        # No text is encoded as these.
         outside=(UNKNOWN, PADDING),
     )
 
 
-def _lines(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
-    """The words of a text, between spaces, as far as they are read: a word is a piece at least."""
+def _join_words(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
+    """Join the words of each text by spaces, up to `max_tokens` words, since a word has at least one piece."""
     words = words_function(replace(rules, outside=()))
     share = min(1.0, _MOST_CHARACTERS / max(1, sum(map(len, texts))))
     chosen = np.unique(np.linspace(0, len(texts) - 1, max(1, int(share * len(texts)))).astype(int))
@@ -141,13 +141,13 @@ def _lines(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
 
 
 @dataclass(frozen=True)
-class WordsOfRows:
-    """Rows as words, from which the pieces of every epoch are drawn.
+class RowWords:
+    """Rows as words, which are cut into pieces anew in every epoch.
 
     Attributes:
         rules: the text rules.
         vocabulary: the pieces.
-        distinct: the words that occur.
+        distinct: the different words that occur.
         rows: the rows as indices in `distinct`.
     """
 
@@ -157,8 +157,8 @@ class WordsOfRows:
     rows: EncodedTexts
 
     @classmethod
-    def of(cls, texts: Iterable[str], rules: SubwordRules, vocabulary: tuple[str, ...]) -> WordsOfRows:
-        """Cut the texts into words, as far as they are read."""
+    def of(cls, texts: Iterable[str], rules: SubwordRules, vocabulary: tuple[str, ...]) -> RowWords:
+        """Cut the texts into words, up to `max_tokens` words of each."""
         words, index = words_function(rules), dict[str, int]()
         ids, lengths = Spool(), Spool()
         for text in texts:
@@ -168,33 +168,33 @@ class WordsOfRows:
         rows = EncodedTexts.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))
         return cls(rules, vocabulary, tuple(index), rows)
 
-    def first(self, rows: int) -> WordsOfRows:
-        """The first rows of these."""
+    def first(self, rows: int) -> RowWords:
+        """The first `rows` rows."""
         if rows == len(self.rows.offsets) - 1:
             return self
         offsets = self.rows.offsets[: rows + 1]
         return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
     def encoded(self) -> EncodedTexts:
-        """The rows as ids of pieces, as `TextEncoder(rules, vocabulary)` makes them of their texts."""
+        """Encode the rows as ids of pieces, as `TextEncoder(rules, vocabulary)` encodes their texts."""
         return self.drawn(0.0, 0)[0]
 
     def drawn(self, skipped: float, seed: np.random.SeedSequence | int) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
-        """The rows as ids of pieces.
+        """Encode the rows as ids of pieces, with BPE-dropout.
 
         Args:
-            skipped: the share of merges that are skipped, each drawn by itself; with 0 the rows are those of `encoded`.
+            skipped: the share of merges that are skipped, at random; with 0 the rows are those of `encoded`.
             seed: decides which merges are skipped. The same seed gives the same pieces.
 
         Returns:
-            the rows, and int64 [words of all rows], at which of their ids each word begins; that is only so where
+            the rows, and int64 [words of all rows], the position of each word's first id; that is only right where
             `max_tokens` cuts none off and no row is empty.
         """
         generator = np.random.default_rng(seed)
         counts = np.bincount(self.rows.ids, minlength=len(self.distinct))
         ways = np.minimum(counts, _WAYS) if skipped else np.minimum(counts, 1)
         made, lengths = Spool(), Spool()
-        cut = self._in_ways(ways, skipped, generator) if skipped else self._whole(ways)
+        cut = self._cut_randomly(ways, skipped, generator) if skipped else self._whole(ways)
         while some := list(islice(cut, _TOGETHER)):
             made.write(np.fromiter(chain.from_iterable(some), np.int32).tobytes())
             lengths.write(np.fromiter(map(len, some), np.int64).tobytes())
@@ -203,24 +203,25 @@ class WordsOfRows:
         ids = self.rows.ids
         chosen = first[ids] + (generator.random(len(ids)) * ways[ids]).astype(np.int64)
         begins = np.cumsum(drawn.lengths[chosen]) - drawn.lengths[chosen]
-        return _joined(drawn, chosen, self.rows.offsets, self.rules), begins
+        return _join_pieces(drawn, chosen, self.rows.offsets, self.rules), begins
 
-    def _in_ways(
+    def _cut_randomly(
         self, ways: npt.NDArray[np.int64], skipped: float, generator: np.random.Generator
     ) -> Iterator[list[int]]:
-        """The pieces of each word, as often as `ways` says, cut in another way each time."""
+        """Cut each word into pieces as often as `ways` says, at random each time."""
         model = self.rules.model
         assert isinstance(model, Bpe)  # noqa: S101 - `learn_pieces` makes no other
         outside = set(self.rules.outside)
         pieces = {piece: i for i, piece in enumerate(self.vocabulary) if i not in outside}
-        symbols, merges = bpe_parts(model, pieces, self.vocabulary, self.rules.unknown_id)
+        symbols, merges = bpe_symbols_and_merges(model, pieces, self.vocabulary, self.rules.unknown_id)
         draw = random.Random(int(generator.integers(2**62))).random  # noqa: S311
         for word, number in zip(self.distinct, ways.tolist(), strict=True):
             for _ in range(number):
-                yield merged(symbols(word), merges, lambda: draw() < skipped)
+                yield apply_merges(symbols(word), merges, lambda: draw() < skipped)
 
     def _whole(self, ways: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-        """The pieces of each word that occurs, all merges done: by `tokenizers`, a tenth of the time of `merged`."""
+        """Cut every occurring word into pieces, with all merges: `tokenizers` needs a tenth of the time of
+        `apply_merges`."""
         from tokenizers import Tokenizer, models
 
         model = self.rules.model
@@ -235,13 +236,13 @@ class WordsOfRows:
                 yield encoding.ids
 
 
-def _joined(
+def _join_pieces(
     words: EncodedTexts, chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], rules: SubwordRules
 ) -> EncodedTexts:
-    """The pieces of rows of words, cut to `max_tokens`; of a row without any, the id for it."""
+    """Join the pieces of the words of each row, cut to `max_tokens`; an empty row gets `empty_id`."""
     lengths = words.lengths[chosen]
     ends = np.concatenate(([0], np.cumsum(lengths)))
-    # Where each piece stands in `words.ids`: the start of its word, and its place in it.
+    # The position of each piece in `words.ids`: the start of its word plus its position in the word.
     places = np.repeat(words.offsets[chosen] - ends[:-1], lengths) + np.arange(ends[-1])
     ids = words.ids[places]
     starts = ends[offsets[:-1]]

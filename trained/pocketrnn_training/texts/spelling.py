@@ -1,4 +1,4 @@
-"""Rows of an embedding that are learnt together by words that are spelt alike."""
+"""An embedding in which words of similar spelling share rows while training."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from torch.nn.functional import embedding_bag
 
 __all__ = ["SpelledEmbedding", "Spelling"]
 
-# As fastText has them, but for its longest, of 6.
+# The lengths of fragments, as in fastText, which goes up to 6.
 _SHORTEST: Final = 3
 _LONGEST: Final = 5
-# A fragment that one word alone has says what the word's own row says.
+# A fragment of only one word would learn the same as the word's own row.
 _FEWEST_WORDS: Final = 2
-# The beginning of a longer word.
+# A longer word is cut after this many characters.
 _MOST_CHARACTERS: Final = 64
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """Which fragments each word of a vocabulary has: its 3 to 5 characters that follow each other, with its ends.
+    """The fragments of each word of a vocabulary: its character n-grams of 3 to 5, with marks at both ends.
 
     Attributes:
-        fragments: int64, the fragments of all words, one word after the other, each fragment as a number.
-        offsets: int64 [words + 1], where the fragments of each word begin.
-        size: how many fragments there are.
+        fragments: int64, the numbers of the fragments of all words, one word after the other.
+        offsets: int64 [words + 1], the position where the fragments of each word begin.
+        size: the number of different fragments.
 
     Example:
         >>> Spelling.of(["<unk>", "walking", "talking", "sea"], known_from=1).size
@@ -44,13 +44,13 @@ class Spelling:
 
     @classmethod
     def of(cls, vocabulary: Sequence[str], known_from: int) -> Spelling:
-        """The fragments that two words or more have.
+        """Find the fragments that at least two words share.
 
         Args:
             vocabulary: the tokens, in the order of their ids.
-            known_from: the first id that is of a word; the tokens before it have no fragments.
+            known_from: the first id of a word; the special tokens before it have no fragments.
         """
-        of_words = [_fragments(word) if i >= known_from else [] for i, word in enumerate(vocabulary)]
+        of_words = [_find_fragments(word) if i >= known_from else [] for i, word in enumerate(vocabulary)]
         words = Counter(fragment for fragments in of_words for fragment in fragments)
         kept = sorted(fragment for fragment, count in words.items() if count >= _FEWEST_WORDS)
         number_of = {fragment: number for number, fragment in enumerate(kept)}
@@ -60,20 +60,20 @@ class Spelling:
 
 
 class SpelledEmbedding(nn.Embedding):
-    """An embedding in which a word's row is a row of its own and the mean of its fragments' rows.
+    """An embedding in which the vector of a word is its own row plus the mean of the rows of its fragments.
 
-    Bojanowski et al., "Enriching word vectors with subword information", 2017: rare words learn from others that are
-    spelt alike. They sum what is a mean here. Only known words have rows, so that a trained embedding is a plain one
-    again: `folded`.
+    Bojanowski et al., "Enriching word vectors with subword information", 2017: rare words learn from others of
+    similar spelling. They use the sum, here it is the mean. Only known words have rows, so that a trained embedding
+    can become a plain one: `fold_embedding`.
 
     Attributes:
         fragments: float32 [fragments, embedding_dim], the rows of the fragments; they start at 0, so that a word starts
-            from its own row: a vector, where it has one.
+            from its own row, such as a word vector.
 
     Example:
         >>> spelling = Spelling.of(["<unk>", "walking", "talking"], known_from=1)
         >>> embedding = SpelledEmbedding(nn.Embedding(3, 8), spelling)
-        >>> torch.equal(embedding(torch.tensor([1, 2])), embedding.folded()[1:])
+        >>> torch.equal(embedding(torch.tensor([1, 2])), embedding.fold_embedding()[1:])
         True
     """
 
@@ -81,26 +81,26 @@ class SpelledEmbedding(nn.Embedding):
     _offsets: Tensor
 
     def __init__(self, words: nn.Embedding, spelling: Spelling) -> None:
-        """Begin with the rows of `words`."""
+        """Start with the rows of `words`."""
         weight = words.weight.detach()
         super().__init__(words.num_embeddings, words.embedding_dim, sparse=words.sparse, _weight=weight)
         self.fragments = nn.Parameter(weight.new_zeros(spelling.size, words.embedding_dim))
-        # They follow from the vocabulary: a run that is resumed makes them again.
+        # Not stored: they follow from the vocabulary, and a resumed run makes them again.
         self.register_buffer("_of_words", torch.from_numpy(spelling.fragments), persistent=False)
         self.register_buffer("_offsets", torch.from_numpy(spelling.offsets), persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        """The rows of token ids: int64 [...] to float32 [..., embedding_dim]."""
-        # Most of a batch are the same few words.
+        """The vectors of token ids: int64 [...] -> float32 [..., embedding_dim]."""
+        # Most tokens of a batch are the same few words.
         ids, places = torch.unique(input, return_inverse=True)
-        return super().forward(input) + self._of_fragments(ids)[places]
+        return super().forward(input) + self._average_fragments(ids)[places]
 
     @torch.no_grad()
-    def folded(self) -> Tensor:
+    def fold_embedding(self) -> Tensor:
         """float32 [words, embedding_dim]: the rows of a plain embedding that gives the same."""
-        return self.weight + self._of_fragments(torch.arange(self.num_embeddings, device=self.weight.device))
+        return self.weight + self._average_fragments(torch.arange(self.num_embeddings, device=self.weight.device))
 
-    def _of_fragments(self, ids: Tensor) -> Tensor:
+    def _average_fragments(self, ids: Tensor) -> Tensor:
         begin = self._offsets[ids]
         counts = self._offsets[ids + 1] - begin
         before = counts.cumsum(0) - counts
@@ -108,7 +108,7 @@ class SpelledEmbedding(nn.Embedding):
         return embedding_bag(self._of_words[places], self.fragments, before, mode="mean", sparse=self.sparse)
 
 
-def _fragments(word: str) -> list[str]:
+def _find_fragments(word: str) -> list[str]:
     marked = f"<{word[:_MOST_CHARACTERS]}>"
     sizes = range(_SHORTEST, _LONGEST + 1)
     return sorted({marked[i : i + size] for size in sizes for i in range(len(marked) - size + 1)})

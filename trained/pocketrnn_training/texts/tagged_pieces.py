@@ -1,4 +1,4 @@
-"""Sentences as ids of pieces of words, and which id of each word is the one that has its label: the first."""
+"""Encode sentences as ids of pieces of words; the first id of each word has the word's label."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.text import AnyTextRules, TextEncoder
-from pocketrnn.text.alignment import placed_tokens
+from pocketrnn.text.alignment import place_split_tokens
 from pocketrnn_training.rows.batches import EncodedTexts
 
-__all__ = ["encoded_sentences", "text_of"]
+__all__ = ["encode_sentences", "join_words"]
 
 
-def encoded_sentences(
+def encode_sentences(
     sentences: Iterable[Sequence[str]], rules: AnyTextRules, vocabulary: tuple[str, ...]
 ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
-    """Sentences as the runtime makes ids of them, where it is given lists of words.
+    """Encode sentences, given as lists of words, as the runtime does.
 
     Returns:
-        the ids, and int64 [words of all sentences], the place of each word's label among the ids of all.
+        the ids, and int64 [words of all sentences], the position of each word's label among the ids of all sentences.
 
     Raises:
         InputError: a word has no piece of its own.
@@ -30,7 +30,7 @@ def encoded_sentences(
     ids: list[int] = []
     lengths, steps = list[int](), list[Any]()
     for sentence in sentences:
-        placed = placed_tokens(encoder, sentence)
+        placed = place_split_tokens(encoder, sentence)
         steps += [len(ids) + token.step for token in placed.tokens if token.step is not None]
         ids += placed.ids
         lengths.append(len(placed.ids))
@@ -38,11 +38,11 @@ def encoded_sentences(
     return made, np.array(steps, np.int64)
 
 
-def text_of(sentence: Sequence[str]) -> str:
-    """A sentence as one text.
+def join_words(sentence: Sequence[str]) -> str:
+    """Join words into one text.
 
     Example:
-        >>> text_of(("Ada", "works", "."))
+        >>> join_words(("Ada", "works", "."))
         'Ada works .'
     """
     return " ".join(sentence)

@@ -1,4 +1,4 @@
-"""The sets of code points that the tokenizers of Hugging Face know by a name; `scripts/make_unicode_sets` asks them."""
+"""The named sets of code points of Hugging Face's tokenizers, which `scripts/make_unicode_sets` collects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CLUSTERS", "all_but", "other_points", "others_of", "points_of", "ranges_of", "unicode_set"]
+__all__ = [
+    "CLUSTERS",
+    "complement_points",
+    "complement_ranges",
+    "complement_set",
+    "range_points",
+    "ranges_from_points",
+    "unicode_set",
+]
 
 # The sets of a step `Table` that are for clusters, in its order.
 CLUSTERS: Final = (
@@ -19,7 +27,7 @@ CLUSTERS: Final = (
 
 
 @functools.cache
-def _sets() -> Mapping[str, tuple[str, ...]]:
+def _load_sets() -> Mapping[str, tuple[str, ...]]:
     document = json.loads(Path(__file__).with_name("unicode_sets.json").read_bytes())
     return {name: tuple(ranges) for name, ranges in document.items()}
 
@@ -31,55 +39,55 @@ def unicode_set(name: str) -> tuple[str, ...]:
         >>> unicode_set("white_space")[:2]
         ('\\t\\r', ' ')
     """
-    return _sets()[name]
+    return _load_sets()[name]
 
 
-def all_but(name: str) -> tuple[str, ...]:
+def complement_set(name: str) -> tuple[str, ...]:
     """The ranges of the code points that are not in a set.
 
     Example:
-        >>> all_but("white_space")[:2]
+        >>> complement_set("white_space")[:2]
         ('\\x00\\x08', '\\x0e\\x1f')
     """
-    return others_of(_sets()[name])
+    return complement_ranges(_load_sets()[name])
 
 
-def others_of(some: Iterable[str]) -> tuple[str, ...]:
-    """The ranges of all other code points; those given are in order and apart.
+def complement_ranges(some: Iterable[str]) -> tuple[str, ...]:
+    """The ranges of all other code points; the given ranges are sorted and do not touch.
 
     Example:
-        >>> others_of(("\\0\\t", "\\v\\U0010ffff"))
+        >>> complement_ranges(("\\0\\t", "\\v\\U0010ffff"))
         ('\\n',)
     """
-    return ranges_of(other_points(points_of(some)))
+    return ranges_from_points(complement_points(range_points(some)))
 
 
-def points_of(ranges: Iterable[str]) -> list[tuple[int, int]]:
+def range_points(ranges: Iterable[str]) -> list[tuple[int, int]]:
     """The first and the last code point of each range.
 
     Example:
-        >>> points_of(("ac", "x"))
+        >>> range_points(("ac", "x"))
         [(97, 99), (120, 120)]
     """
     return [(ord(some[0]), ord(some[-1])) for some in ranges]
 
 
-def other_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """All other code points; those given are in order and apart.
+def complement_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The gaps between the given ranges, which are sorted and do not touch.
 
     Example:
-        >>> other_points([(0, 9), (11, 0x10FFFF)])
+        >>> complement_points([(0, 9), (11, 0x10FFFF)])
         [(10, 10)]
     """
     ends = zip([-1, *(end for _, end in some)], [*(start for start, _ in some), sys.maxunicode + 1], strict=True)
     return [(before + 1, after - 1) for before, after in ends if before + 1 < after]
 
 
-def ranges_of(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
-    """The ranges as in `Keep`; none begins or ends with half of a surrogate pair.
+def ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """The ranges as in a step `Keep`, from first and last code points; none begins or ends with a surrogate.
 
     Example:
-        >>> ranges_of([(97, 99), (0xD800, 0xE000)])
+        >>> ranges_from_points([(97, 99), (0xD800, 0xE000)])
         ('ac', '\\ue000')
     """
     made = []

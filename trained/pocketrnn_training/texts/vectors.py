@@ -1,4 +1,4 @@
-"""Word vectors: from a text file in GloVe's format, or from a table of small integers."""
+"""Read word vectors from a text file in GloVe's format, or from a table of 8-bit integers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.bundle.folder import near_file
-from pocketrnn.errors import DataError, reason
+from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.errors import DataError, error_reason
 
-__all__ = ["TABLE", "Vectors", "read", "write_table"]
+__all__ = ["TABLE", "Vectors", "read_vectors", "write_table"]
 
-# How the name of a table ends.
+# The suffix of a table's file name.
 TABLE: Final = ".npz"
 
 
-# In characters. GloVe's longest have some 4,000.
+# In characters. GloVe's longest lines have about 4,000.
 _LONGEST_LINE: Final = 1 << 20
 
 
@@ -36,7 +36,7 @@ class Vectors:
         ids: int64 [found], the ids of the words that the file holds, in the file's order.
         values: float32 [found, dimensions].
         source: the file's name.
-        added: the words beyond the vocabulary that were asked for; they have the ids after it.
+        added: the words that were added to the vocabulary; their ids come after it.
     """
 
     ids: npt.NDArray[np.int64]
@@ -57,11 +57,11 @@ class Vectors:
 
     @property
     def scale(self) -> float:
-        """The root mean square of all numbers: the standard deviation of random vectors that are as long as these."""
+        """The root mean square of all numbers: the standard deviation of random vectors of the same length."""
         return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
 
 
-def read(
+def read_vectors(
     path: Path, vocabulary: Sequence[str], most_added: int = 0, is_token: Callable[[str], bool] = lambda _: True
 ) -> Vectors:
     """Read the vectors of the words of `vocabulary`, and of the first other words of the file.
@@ -74,13 +74,13 @@ def read(
 
     Args:
         path: the file.
-        vocabulary: the tokens, in the order of their ids; none to read what is added alone.
-        most_added: the largest number of other words. The files that are to be had list the frequent words first.
-        is_token: asked for another word; one that is not a token is passed over.
+        vocabulary: the tokens, in the order of their ids; empty to read only added words.
+        most_added: the largest number of other words to add. Published files list the frequent words first.
+        is_token: called with another word; a word that is not a token is skipped.
 
     Raises:
         DataError: the file is missing, unreadable or not UTF-8; a line has another count of numbers than the first, or
-            something that is not a number; no word of the vocabulary is in the file.
+            something that is not a number; the file has no word of the vocabulary.
     """
     index = {token: i for i, token in enumerate(vocabulary)}
     found: dict[int, Sequence[float]] = {}
@@ -89,16 +89,18 @@ def read(
         # A device may have no end.
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is not a regular file.", "Give the name of a file of vectors.")
-        for word, numbers in _of_table(path) if path.suffix == TABLE else _of_lines(path):
+        for word, numbers in _read_table(path) if path.suffix == TABLE else _read_lines(path):
             if word not in index and len(added) < most_added and is_token(word):
                 index[word] = len(vocabulary) + len(added)
                 added.append(word)
             if (i := index.get(word)) is not None and i not in found:
                 found[i] = numbers()
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the vectors file.") from None
+        raise DataError(
+            f"{path} does not exist.", suggest_near_file(path) or "Check the name of the vectors file."
+        ) from None
     except (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
+        raise DataError(f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights.") from None
     if vocabulary and len(found) == len(added):
         raise DataError(f"{path} holds no word of the vocabulary.", "Give vectors of the language of the texts.")
     ids = np.fromiter(found, dtype=np.int64, count=len(found))
@@ -110,12 +112,12 @@ def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floatin
 
     Args:
         path: the file, whose name ends in `.npz`.
-        words: none of which holds a line break.
+        words: the words, without line breaks.
         values: float [words, dimensions].
 
     Example:
         >>> write_table(Path("en.npz"), ["the", "of"], np.array([[1.0, -2.0], [0.5, 0.25]]))
-        >>> read(Path("en.npz"), ["of"]).values.round(2).tolist()
+        >>> read_vectors(Path("en.npz"), ["of"]).values.round(2).tolist()
         [[0.5, 0.25]]
     """
     scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
@@ -124,8 +126,8 @@ def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floatin
     np.savez_compressed(path, words=text, numbers=numbers, scales=scales)
 
 
-def _of_table(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
-    """The words of a table, each with what gives its numbers."""
+def _read_table(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
+    """Read the words of a table, each with a function that returns its numbers."""
     with path.open("rb") as file, np.load(file) as table:
         words = table["words"].tobytes().decode().split("\n")
         values = table["numbers"] * table["scales"]
@@ -135,8 +137,8 @@ def _of_table(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]
         yield word, numbers.tolist
 
 
-def _of_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
-    """The words of a text file, each with what gives its numbers."""
+def _read_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
+    """Read the words of a text file, each with a function that parses its numbers."""
     dimensions = number = 0
     try:
         # A carriage return or another line separator may be part of a word.
@@ -160,7 +162,7 @@ def _of_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]
                         f"Line {number} of {path} has {line.count(' ')} numbers after the word, not {expected}.",
                         "Give a file with a word and its numbers on each line, as GloVe's are.",
                     )
-                yield word, partial(_numbers, numbers, number, path)
+                yield word, partial(_parse_numbers, numbers, number, path)
     except UnicodeDecodeError:
         raise DataError(
             f"{path} is not UTF-8, in line {number + 1} or soon after.", "Give vectors as UTF-8 text."
@@ -180,7 +182,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _numbers(fields: Sequence[str], line: int, path: Path) -> list[float]:
+def _parse_numbers(fields: Sequence[str], line: int, path: Path) -> list[float]:
     try:
         values = [float(field) for field in fields]
     except ValueError:

@@ -1,4 +1,4 @@
-"""A vocabulary from texts, in torchtext's order, and the same texts as ids of it."""
+"""Build a vocabulary of texts, in torchtext's order, and encode the texts with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["PADDING", "SPECIALS", "UNKNOWN", "build"]
 UNKNOWN: Final = 0
 PADDING: Final = 1
 SPECIALS: Final = ("<unk>", "<pad>")
-# Ids that are renumbered at once: the texts may be larger than memory.
+# This many ids are renumbered at a time, since the texts may be larger than memory.
 _CHUNK: Final = 2**22
 
 
@@ -42,13 +42,13 @@ def build(
         rules: how a text becomes tokens; its unknown, empty and padding ids must be those of `SPECIALS`.
         min_freq: how often a token must occur to be in the vocabulary.
         max_size: how many tokens of the texts it may hold, the specials included, or None for all.
-        more: called with the vocabulary; gives tokens to put after it, none of which is in it.
+        more: called with the vocabulary; returns new tokens to append to it.
 
     Returns:
         The vocabulary, and the texts as `TextEncoder(rules, vocabulary)` encodes them.
 
     Raises:
-        InputError: min_freq or max_size leave room for no token.
+        InputError: min_freq or max_size leave no room for tokens.
         DataError: not one text has a token, or no token is frequent enough.
     """
     if min_freq < 1:
@@ -75,7 +75,7 @@ def build(
     counts = np.zeros(len(names), dtype=np.int64)
     for chunk in chunks:
         counts += np.bincount(old_ids[chunk], minlength=len(names))
-    kept = _kept(names, counts, min_freq, max_size)
+    kept = _choose_kept_ids(names, counts, min_freq, max_size)
     if not kept:
         raise DataError(f"No token occurs {min_freq} times.", "Use a smaller min_freq, or more texts.")
     new_ids = np.full(len(names), UNKNOWN, dtype=np.int32)
@@ -84,7 +84,7 @@ def build(
     vocabulary = (*SPECIALS, *(names[i] for i in kept))
     added = tuple(more(vocabulary))
     for new_id, token in enumerate(added, start=len(vocabulary)):
-        # A token may be in the texts and was too rare.
+        # A token may have been in the texts, but too rare.
         if (i := first_id_of.get(token)) is not None:
             new_ids[i] = new_id
     renumbered = Spool()
@@ -94,7 +94,7 @@ def build(
     return vocabulary + added, encoded
 
 
-def _kept(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:
+def _choose_kept_ids(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:
     """The ids of the tokens that the vocabulary keeps, the most frequent first."""
     occurrences = counts.tolist()
     order = sorted(range(len(SPECIALS), len(names)), key=lambda i: (-occurrences[i], names[i]))

@@ -17,9 +17,9 @@ from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter import pattern
 
-from pocketrnn_export.forms.onnx.folded_constants import round_folded, rounded_constants
+from pocketrnn_export.forms.onnx.folded_constants import compute_rounded_constants, set_folded_values
 from pocketrnn_export.forms.onnx.kept_nans import keep_nans
-from pocketrnn_export.forms.onnx.kept_tails import keep_tails
+from pocketrnn_export.forms.onnx.kept_tails import keep_small_sigmoids
 from pocketrnn_export.torch_internals import default_rewrite_rules, unsound_rewrite_rules
 
 __all__ = ["REWRITE_RULES", "optimize"]
@@ -29,10 +29,10 @@ _ROUNDS: Final = 2
 
 
 def optimize(model: ir.Model) -> None:
-    """Fold constants and simplify nodes, in place: the same steps as `onnxscript.optimizer.optimize`. Then write what
-    onnxruntime's kernels lose, small sigmoids and NaN, so that they keep it."""
+    """Fold constants and simplify nodes, in place: the same steps as `onnxscript.optimizer.optimize`. Then rewrite the
+    nodes in which onnxruntime's kernels would lose small sigmoids and NaN."""
     passes.InlinePass()(model)
-    exact = rounded_constants(model)
+    exact = compute_rounded_constants(model)
     for _ in range(_ROUNDS):
         # An overflow in float32 is infinity, as it is where the graph runs: no warning is needed.
         with np.errstate(all="ignore"):
@@ -43,12 +43,12 @@ def optimize(model: ir.Model) -> None:
         passes.RemoveUnusedOpsetsPass()(model)
         if not folded.modified and not rewritten.modified:
             break
-    _name_constants_apart(model.graph)
+    _rename_duplicate_constants(model.graph)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    round_folded(model, exact)
-    # A sigmoid that forward computes twice is looked at once.
+    set_folded_values(model, exact)
+    # Join a sigmoid that forward computes twice, so that it is rewritten once.
     passes.CommonSubexpressionEliminationPass()(model)
-    keep_tails(model)
+    keep_small_sigmoids(model)
     keep_nans(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for last in (
@@ -62,9 +62,9 @@ def optimize(model: ir.Model) -> None:
         last(model)
 
 
-def _name_constants_apart(graph: ir.Graph) -> None:
-    """Give each constant that a rule made a name of its own, in place: the rule that joins two Clips calls its bounds
-    by what is clipped, so that of two such pairs of one value the second's bounds took the first's place."""
+def _rename_duplicate_constants(graph: ir.Graph) -> None:
+    """Give each constant that a rule made a unique name, in place: the rule that joins two Clips names its bounds after
+    the clipped value, so that the bounds of a second pair on the same value replaced those of the first."""
     for node in graph:
         for value in node.inputs:
             if value is None or value.const_value is None or value.producer() is not None:
@@ -75,53 +75,53 @@ def _name_constants_apart(graph: ir.Graph) -> None:
                 graph.initializers[value.name] = value
 
 
-def _very(number: int) -> pattern.Constant:
+def _exact_constant(number: int) -> pattern.Constant:
     return pattern.Constant(number, rel_tol=0.0, abs_tol=0.0)
 
 
-def _times_one(op: Any, x: Any) -> Any:
-    return op.Mul(x, _very(1))
+def _match_times_one(op: Any, x: Any) -> Any:
+    return op.Mul(x, _exact_constant(1))
 
 
-def _by_one(op: Any, x: Any) -> Any:
-    return op.Div(x, _very(1))
+def _match_by_one(op: Any, x: Any) -> Any:
+    return op.Div(x, _exact_constant(1))
 
 
-def _plus_zero(op: Any, x: Any) -> Any:
-    return op.Add(x, _very(0))
+def _match_plus_zero(op: Any, x: Any) -> Any:
+    return op.Add(x, _exact_constant(0))
 
 
-def _minus_zero(op: Any, x: Any) -> Any:
-    return op.Sub(x, _very(0))
+def _match_minus_zero(op: Any, x: Any) -> Any:
+    return op.Sub(x, _exact_constant(0))
 
 
-def _unchanged(op: Any, x: Any, **_: Any) -> Any:
+def _replace_by_identity(op: Any, x: Any, **_: Any) -> Any:
     return op.Identity(x)
 
 
-def _looked_up(op: Any, table: Any, ids: Any, axes: Any) -> Any:
+def _match_row_lookup(op: Any, table: Any, ids: Any, axes: Any) -> Any:
     return op.GatherND(table, op.Unsqueeze(ids, axes), batch_dims=0)
 
 
-def _gathered(op: Any, table: Any, ids: Any, **_: Any) -> Any:
+def _replace_by_gather(op: Any, table: Any, ids: Any, **_: Any) -> Any:
     return op.Gather(table, ids, axis=0)
 
 
-def _is_a_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bool:
+def _is_constant_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bool:
     return table.const_value is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [-1]
 
 
-_TIMES_ONE: Final = pattern.RewriteRule(_times_one, _unchanged, name="TimesOne")
-_PLUS_ZERO: Final = pattern.RewriteRule(_plus_zero, _unchanged, name="PlusZero")
+_TIMES_ONE: Final = pattern.RewriteRule(_match_times_one, _replace_by_identity, name="TimesOne")
+_PLUS_ZERO: Final = pattern.RewriteRule(_match_plus_zero, _replace_by_identity, name="PlusZero")
 _UNSOUND: Final = frozenset(id(rule) for rule in unsound_rewrite_rules())
 
-# onnxscript's rules, those that match within a tolerance replaced by exact ones, without that for slices of an example.
+# onnxscript's rules: those that match within a tolerance are replaced by exact ones, and unsound ones are left out.
 REWRITE_RULES: Final[tuple[pattern.RewriteRule, ...]] = (
     *_TIMES_ONE.commute(),
     *_PLUS_ZERO.commute(),
-    pattern.RewriteRule(_by_one, _unchanged, name="ByOne"),
-    pattern.RewriteRule(_minus_zero, _unchanged, name="MinusZero"),
+    pattern.RewriteRule(_match_by_one, _replace_by_identity, name="ByOne"),
+    pattern.RewriteRule(_match_minus_zero, _replace_by_identity, name="MinusZero"),
     # `self.embedding.weight[tokens]` is a lookup, as `self.embedding(tokens)` is.
-    pattern.RewriteRule(_looked_up, _gathered, _is_a_table, name="Lookup"),
+    pattern.RewriteRule(_match_row_lookup, _replace_by_gather, _is_constant_table, name="Lookup"),
     *(rule for rule in default_rewrite_rules() if id(rule) not in _UNSOUND),
 )

@@ -4,8 +4,8 @@ A module that computes its frequencies in forward, `torch.exp(torch.arange(0, 12
 folding of constants. onnxscript folds in float32, where each step rounds: `exp` came out five float32 numbers from the
 right one, and the sine of a frequency times the 257th position 1e-5 off. The same constants are computed here first.
 
-Other numbers are not made better by more digits: `share >= 1 - torch.arange(1, 10) / 10` has 0.10000002 for PyTorch,
-and with 0.1 a text of ten words has another answer. They are rounded after each operation, which for sums, products
+For other numbers more digits are worse: in `share >= 1 - torch.arange(1, 10) / 10` PyTorch has 0.10000002, and with
+0.1 a text of ten words has another answer. They are rounded after each operation, which for sums, products
 and quotients is what PyTorch computes, bit by bit.
 """
 
@@ -22,9 +22,9 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float64_graph import evaluator, in_float64
+from pocketrnn_export.comparing.float64_graph import build_evaluator, model_as_float64
 
-__all__ = ["round_folded", "rounded_constants"]
+__all__ = ["compute_rounded_constants", "set_folded_values"]
 
 # As many numbers as onnxscript folds at most.
 _MOST_NUMBERS: Final = 512 * 512
@@ -33,7 +33,7 @@ _LEFT_OUT: Final = frozenset(
     {"RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial", "Dropout",
      "Pad", "Resize", "Upsample", "OneHot", "HannWindow", "HammingWindow", "BlackmanWindow", "If", "Loop", "Scan"}
 )  # fmt: skip
-# Operators whose result steps: what tips one of their inputs by its last digit makes another number.
+# Operators with a step in their result: a change in the last digit of an input can make another number.
 _STEPS: Final = frozenset(
     {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Floor", "Ceil", "Round", "Sign", "Mod", "ArgMax",
      "ArgMin", "TopK", "Unique", "NonZero"}
@@ -41,19 +41,19 @@ _STEPS: Final = frozenset(
 _WHOLE: Final = frozenset(
     {ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.BOOL}
 )
-# Functions of which a graph may multiply an argument by hundreds, as frequencies by positions: what is made by one, and
-# what one is given, is as exact as float32 can be, but where a step meets it.
+# Functions whose argument a graph may multiply by hundreds, as frequencies by positions: their inputs and results are
+# as exact as float32 can be, unless a step operator uses them.
 _CURVED: Final = frozenset({"Sin", "Cos", "Tan", "Exp", "Log", "Pow"})
-# A state is no arithmetic of a constant any more.
+# The search for uses of a constant ends at a recurrent layer.
 _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 
 
-def rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
-    """The float32 values that a graph computes of constants alone, by their names: rounded after each operation, as
-    PyTorch does; those of exponentials, sines and the like computed in float64 and rounded once, if no step meets them.
+def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
+    """The float32 values that a graph computes from constants only, by name: rounded after each operation, as PyTorch
+    does; those of exponentials, sines and the like are rounded once, from float64, if no step operator uses them.
 
     Args:
-        model: with no functions. Values that cannot be computed in float64 are left out, and so are those that depend
+        model: without functions. Values that cannot be computed in float64 are left out, and so are those that depend
             on them.
     """
     known: dict[ir.Value, npt.NDArray[Any]] = {}
@@ -65,9 +65,9 @@ def rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
         if node.domain or node.op_type in _LEFT_OUT or not all(_is_known(value, known) for value in inputs):
             continue
         singles |= {value: known[value] for value in inputs if value not in singles}
-        made = _computed(node, known, model)
-        rounded = _computed(node, singles, model) if any(singles[v] is not known[v] for v in inputs) else made
-        made = rounded if _steps(node) else made
+        made = _compute_node(node, known, model)
+        rounded = _compute_node(node, singles, model) if any(singles[v] is not known[v] for v in inputs) else made
+        made = rounded if _is_step_operator(node) else made
         if node.op_type in _CURVED or not curved.isdisjoint(inputs):
             curved.update(node.outputs)
         for value, array, single in zip(node.outputs, made, rounded, strict=False):
@@ -84,14 +84,14 @@ def rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
 
 
 def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
-    """Whether a curved function made the value or meets it, and no step does."""
-    met = list(_met(value))
+    """Whether a curved function makes or uses the value, and no step operator uses it."""
+    met = list(_downstream_operators(value))
     is_curved = value in curved or any(node.op_type in _CURVED for node in met)
-    return is_curved and not any(map(_steps, met))
+    return is_curved and not any(map(_is_step_operator, met))
 
 
-def _met(value: ir.Value) -> Iterator[ir.Node]:
-    """The operators that a value meets, or what is made of it before a curved function or a layer."""
+def _downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
+    """Yield the operators that use a value, directly or through others, up to a curved function or a layer."""
     waiting, seen = [value], {value}
     while waiting:
         for node, _ in waiting.pop().uses():
@@ -101,12 +101,12 @@ def _met(value: ir.Value) -> Iterator[ir.Node]:
                 seen.update(node.outputs)
 
 
-def _steps(node: ir.Node) -> bool:
+def _is_step_operator(node: ir.Node) -> bool:
     return node.op_type in _STEPS or (node.op_type == "Cast" and node.outputs[0].dtype in _WHOLE)
 
 
-def round_folded(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Give values that have been folded meanwhile the numbers of `rounded_constants`, in place."""
+def set_folded_values(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Set the values that have been folded since to the numbers of `compute_rounded_constants`, in place."""
     graph = model.graph
     for name, array in exact.items():
         value = graph.initializers.get(name)
@@ -124,9 +124,9 @@ def _is_known(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
     return True
 
 
-def _computed(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model) -> list[npt.NDArray[Any]]:
-    """The outputs of one node in double precision; none where it cannot be computed so, or is too large."""
-    if _most_numbers(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:
+def _compute_node(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model) -> list[npt.NDArray[Any]]:
+    """The outputs of one node in double precision; an empty list where it cannot be computed, or is too large."""
+    if _largest_output_size(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:
         return []
     proto: Any = ir.serde.serialize_node(node)
     names = [f"output{i}" for i in range(len(node.outputs))]
@@ -139,15 +139,15 @@ def _computed(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: 
     opsets = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     single = helper.make_model(helper.make_graph([proto], "constant", [], outputs, tensors), opset_imports=opsets)
     try:
-        made = evaluator(in_float64(single))({})
+        made = build_evaluator(model_as_float64(single))({})
     except ExportError:
         return []
     # A sequence is a list, of tensors that may have several shapes.
     return [] if any(isinstance(one, list) for one in made) else [np.asarray(one) for one in made]
 
 
-def _most_numbers(node: ir.Node, inputs: list[npt.NDArray[Any]]) -> float:
-    """How many numbers an operator's result has at most."""
+def _largest_output_size(node: ir.Node, inputs: list[npt.NDArray[Any]]) -> float:
+    """The largest number of elements that an operator's result can have."""
     shapes = [value.shape for value in node.outputs]
     static = [shape.numpy() for shape in shapes if shape is not None and shape.is_static()]
     if len(static) == len(shapes):

@@ -1,9 +1,9 @@
-"""ONNX forms that keep their digits in float32, for functions of torch whose own translations are right in exact
-arithmetic only.
+"""ONNX translations of torch functions that stay accurate in float32, where torch's own translations are right only in
+exact arithmetic.
 
 torch's exporter writes `F.logsigmoid(x)` as `Log(Sigmoid(x))`, and onnxruntime's Sigmoid is 0 below -18: minus infinity
 in place of -20. `tests/exporter/test_onnxruntime_kernels.py` compares functions of torch with onnxruntime's results
-over all magnitudes of float32. The functions that differed stand here, as PyTorch's own kernels compute them.
+over all magnitudes of float32. The functions that differed are here, as PyTorch's own kernels compute them.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from onnxscript.function_libs.torch_lib.ops.linalg import aten_linalg_vector_nor
 from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import line_of_stack
+from pocketrnn_export.intake.user_frames import find_stack_line
 
-__all__ = ["FUNCTION_TRANSLATIONS", "refuse_rounded_doubles", "single_numbers", "whole_power"]
+__all__ = ["FUNCTION_TRANSLATIONS", "find_float32_numbers", "integer_power", "refuse_rounded_doubles"]
 
-# Its stubs name types of numbers that no value here is known by.
+# Any: the types in its stubs do not fit the values here.
 op: Final[Any] = opset18
 _FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 # The numerator's and the denominator's coefficients: in y from 0.46875 to 4, and in 1 / y^2 beyond.
@@ -54,11 +54,11 @@ _ERFC_LARGE: Final = (
      1.60837851487422766e-2, 6.58749161529837803e-4),
     (2.56852019228982242, 1.87295284992346725, 5.27905102951428412e-1, 6.05183413124413191e-2, 2.33520497626869185e-3),
 )  # fmt: skip
-# How the sizes of an input are called.
+# The names of the sizes of an input.
 _OF_INPUT: Final = re.compile(r"s\d+|[A-Za-z_]+")
 
 
-def _number(value: float, like: Any) -> Any:
+def _constant_like(value: float, like: Any) -> Any:
     assert like.dtype is not None  # noqa: S101 - a value that is computed during the translation has no type yet
     made: Any = op.Constant(value=ir.tensor(value, dtype=like.dtype))
     made.dtype = like.dtype
@@ -66,8 +66,8 @@ def _number(value: float, like: Any) -> Any:
 
 
 def _scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
-    """A number beside tensors, in their own type. torch's translation rounds it to float32 first, and 0.57 * 1000 of
-    doubles is then 569 in whole numbers."""
+    """A number in the type of the tensors beside it. torch's translation rounds it to float32 first, and 0.57 * 1000 in
+    double precision is then 569 as an integer."""
     kind = ir.DataType.FLOAT if dtype == -1 else ir.DataType(dtype)
     if isinstance(s, ir.Value):
         return op.Cast(s, to=int(kind))
@@ -77,7 +77,7 @@ def _scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
 
 
 def _full(size: Any, fill_value: Any, dtype: int = -1, **layout: Any) -> Any:
-    # Without a type, that of the number decides: truths stay truths.
+    # Without a dtype, the number's type decides: booleans stay booleans.
     return aten_full(size, fill_value if dtype == -1 else _scalar_tensor(fill_value, dtype), dtype=dtype, **layout)
 
 
@@ -87,16 +87,16 @@ def _full_like(x: Any, fill_value: Any, dtype: int = -1, **layout: Any) -> Any:
 
 
 def _masked_fill(x: Any, mask: Any, value: Any) -> Any:
-    return op.Where(mask, _number(value, x) if x.dtype == ir.DataType.DOUBLE else op.CastLike(value, x), x)
+    return op.Where(mask, _constant_like(value, x) if x.dtype == ir.DataType.DOUBLE else op.CastLike(value, x), x)
 
 
-def _with_factor(translated: Callable[..., Any], combine: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """`x + value * (a * b)`, or of a quotient, in double precision; torch's translation in any other."""
+def _add_with_factor(translated: Callable[..., Any], combine: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """`x + value * (a * b)`, or with a quotient, in double precision; torch's translation in other types."""
 
     def translation(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
         if x.dtype != ir.DataType.DOUBLE:
             return translated(x, first, second, value=value)
-        return op.Add(x, op.Mul(_number(value, x), combine(first, second)))
+        return op.Add(x, op.Mul(_constant_like(value, x), combine(first, second)))
 
     return translation
 
@@ -111,58 +111,57 @@ def _softplus_of_difference(first: Any, second: Any) -> Any:
 
 
 def _log_add_exp(first: Any, second: Any) -> Any:
-    """`torch.logaddexp(a, b)`: the larger one, and softplus(-|a - b|). Two equal ones may be infinite, so their
+    """`torch.logaddexp(a, b)`: the larger one plus softplus(-|a - b|). Two equal numbers may be infinite, so their
     difference is not used."""
-    more = op.Where(op.Equal(first, second), _number(math.log(2), first), _softplus_of_difference(first, second))
+    more = op.Where(op.Equal(first, second), _constant_like(math.log(2), first), _softplus_of_difference(first, second))
     return op.Add(op.Max(first, second), more)
 
 
 def _log_add_exp2(first: Any, second: Any) -> Any:
-    """`torch.logaddexp2(a, b)`, the same with powers of two."""
-    two = _number(math.log(2), first)
+    """`torch.logaddexp2(a, b)`: as `_log_add_exp`, with powers of two."""
+    two = _constant_like(math.log(2), first)
     scaled = op.Div(_softplus_of_difference(op.Mul(first, two), op.Mul(second, two)), two)
-    more = op.Where(op.Equal(first, second), _number(1.0, first), scaled)
+    more = op.Where(op.Equal(first, second), _constant_like(1.0, first), scaled)
     return op.Add(op.Max(first, second), more)
 
 
 def _log_to_base(base: int) -> Callable[[Any], Any]:
-    """`torch.log2(x)` and `torch.log10(x)`, which are whole numbers for powers of the base, as PyTorch's are: of 8,192,
-    onnxruntime's float32 quotient of logarithms is just below 13, which is 12 where it is rounded down."""
+    """`torch.log2(x)` and `torch.log10(x)`, which are integers for powers of the base, as in PyTorch: for 8,192,
+    onnxruntime's float32 quotient of logarithms is just below 13, which is 12 when rounded down."""
 
     def translated(x: Any) -> Any:
-        quotient = op.Div(op.Log(x), _number(math.log(base), x))
+        quotient = op.Div(op.Log(x), _constant_like(math.log(base), x))
         whole = op.Round(quotient)
-        return op.Where(op.Equal(op.Pow(_number(float(base), x), whole), x), whole, quotient)
+        return op.Where(op.Equal(op.Pow(_constant_like(float(base), x), whole), x), whole, quotient)
 
     return translated
 
 
 def _log1p(x: Any) -> Any:
-    """`torch.log1p(x)`: 1 + x is rounded, and its logarithm is right for the rounded number; x over what was added in
-    truth puts that right (W. Kahan)."""
-    one = _number(1.0, x)
+    """`torch.log1p(x)`: 1 + x is rounded, and its logarithm is right for the rounded number; the factor x over the
+    amount that was really added corrects that (W. Kahan)."""
+    one = _constant_like(1.0, x)
     total = op.Add(x, one)
     added = op.Sub(total, one)
     log = op.Log(total)
-    # Where nothing was added, the logarithm is x. A number that was added in full, such as infinity, is not divided by
-    # itself.
+    # Where nothing was added, the logarithm is x. Where x was added exactly, as infinity is, there is no correction.
     corrected = op.Where(op.Equal(added, x), log, op.Mul(log, op.Div(x, added)))
-    return op.Where(op.Equal(added, _number(0.0, x)), x, corrected)
+    return op.Where(op.Equal(added, _constant_like(0.0, x)), x, corrected)
 
 
 def _expm1(x: Any) -> Any:
-    """`torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which subtracts nothing."""
-    half = op.Mul(x, _number(0.5, x))
-    return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _number(1.0, x)))
+    """`torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which needs no subtraction."""
+    half = op.Mul(x, _constant_like(0.5, x))
+    return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _constant_like(1.0, x)))
 
 
 def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """`x.clamp(min=...)`: without a bound, onnxruntime's Clip takes the largest number for it, and infinity becomes
-    that."""
+    """`x.clamp(min=...)`: for a missing bound, onnxruntime's Clip takes the largest finite number, and cuts infinity to
+    it."""
     if x.dtype in _FLOATS and (min is None) != (max is None):
         min, max = (-math.inf if min is None else min), (math.inf if max is None else max)  # noqa: A001
     low, high = (
-        None if bound is None else op.CastLike(bound, x) if isinstance(bound, ir.Value) else _number(bound, x)
+        None if bound is None else op.CastLike(bound, x) if isinstance(bound, ir.Value) else _constant_like(bound, x)
         for bound in (min, max)
     )
     return op.Clip(x, low, high)
@@ -173,8 +172,8 @@ def _clamp_max(x: Any, max_: Any) -> Any:
 
 
 def _clamp_by_tensors(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """`x.clamp(min=tensor)`. torch's exporter makes tensors of plain bounds too, where x is in double precision: these
-    have the form of plain ones, as the proof compares the two."""
+    """`x.clamp(min=tensor)`. torch's exporter makes tensors of numbers too, where x is in double precision: these are
+    translated as numbers, since the proof compares the two graphs."""
     if all(bound is None or bound.shape == ir.Shape([]) for bound in (min, max)):
         return _clamp(x, min, max)
     return aten_clamp_tensor(x, min, max)
@@ -185,26 +184,26 @@ def _clamp_max_by_tensor(x: Any, max_: Any) -> Any:
 
 
 def _scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
-    """`x.scatter_reduce(dim, index, src, "amax")`: torch's translation begins with the largest number where nothing of
-    x takes part; of "mean" it gives the sum."""
+    """`x.scatter_reduce(dim, index, src, "amax")`: torch's translation starts from the wrong extreme number without
+    include_self; for "mean" it gives the sum."""
     if reduce == "mean" and x.shape and x.dtype in _FLOATS:
-        return _scatter_mean(x, dim, index, src, include_self=include_self)
+        return _translate_scatter_mean(x, dim, index, src, include_self=include_self)
     largest = {"amax": -math.inf, "amin": math.inf}.get(reduce)
     if largest is None or not x.shape or x.dtype not in _FLOATS:
         return aten_scatter_reduce(x, dim, index, src, reduce, include_self)
     if not include_self:
-        filled = op.Expand(_number(largest, x), op.Shape(index))
+        filled = op.Expand(_constant_like(largest, x), op.Shape(index))
         x = op.ScatterElements(x, index, filled, axis=dim)
     return op.ScatterElements(x, index, src, axis=dim, reduction=reduce[1:])
 
 
-def _scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
-    """The mean of what comes to a place, and of x there or without it; x, where nothing comes."""
-    zero, one = _number(0.0, x), _number(1.0, x)
+def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
+    """The mean of the numbers that are scattered to each index, with or without x there; x where there are none."""
+    zero, one = _constant_like(0.0, x), _constant_like(1.0, x)
     ones = op.Expand(one, op.Shape(index))
     none = op.Expand(zero, op.Shape(x))
     count = op.ScatterElements(none, index, ones, axis=dim, reduction="add")
-    # Not all of src need be taken: it may be larger than the index.
+    # src may be larger than the index; the rest is not used.
     starts = [0] * len(index.shape)
     part = op.Slice(src, op.Constant(value_ints=starts), op.Shape(index))
     if include_self:
@@ -214,7 +213,7 @@ def _scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool)
 
 
 def _diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """`torch.diagonal(x, 0, 1, 2)` by places, which needs no matrix of ones."""
+    """`torch.diagonal(x, 0, 1, 2)` by indices, which needs no identity matrix."""
     rank = len(x.shape)
     first, second = dim1 % rank, dim2 % rank
     others = [axis for axis in range(rank) if axis not in (first, second)]
@@ -241,41 +240,41 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """`F.scaled_dot_product_attention`, of any number of axes: what attends to nothing gets zeros, as from PyTorch;
-    torch's translation gives NaN there."""
+    """`F.scaled_dot_product_attention` for any number of axes: a fully masked query gets zeros, as in PyTorch; torch's
+    translation gives NaN there."""
     axes = len(query.shape)
     if is_causal or enable_gqa or axes < 3 or not len(key.shape) == len(value.shape) == axes:
         return aten_scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
     swapped = op.Transpose(key, perm=[*range(axes - 2), axes - 1, axes - 2])
-    scores = op.Mul(op.MatMul(query, swapped), _number(scale, query))
+    scores = op.Mul(op.MatMul(query, swapped), _constant_like(scale, query))
     if attn_mask is None:
         return op.MatMul(op.Softmax(scores, axis=-1), value)
-    nothing = _number(-math.inf, query)
+    nothing = _constant_like(-math.inf, query)
     hides = attn_mask.dtype == ir.DataType.BOOL
     scores = op.Where(attn_mask, scores, nothing) if hides else op.Add(scores, attn_mask)
     largest = op.ReduceMax(scores, op.Constant(value_ints=[-1]), keepdims=1)
-    weights = op.Where(op.Equal(largest, nothing), _number(0.0, query), op.Softmax(scores, axis=-1))
+    weights = op.Where(op.Equal(largest, nothing), _constant_like(0.0, query), op.Softmax(scores, axis=-1))
     return op.MatMul(weights, value)
 
 
 def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
-    """`F.elu(x)`: onnxruntime's Elu computes exp(x) - 1, which is 0 above -6e-8."""
-    below = op.Mul(_expm1(_times(x, input_scale)), _number(alpha * scale, x))
-    return op.Where(op.Less(x, _number(0.0, x)), below, _times(x, scale))
+    """`F.elu(x)` by expm1: onnxruntime's Elu computes exp(x) - 1, which is 0 above -6e-8."""
+    below = op.Mul(_expm1(_multiply_by(x, input_scale)), _constant_like(alpha * scale, x))
+    return op.Where(op.Less(x, _constant_like(0.0, x)), below, _multiply_by(x, scale))
 
 
-def _times(x: Any, factor: float) -> Any:
+def _multiply_by(x: Any, factor: float) -> Any:
     if factor == 1:
         return x
-    product = op.Mul(x, _number(factor, x))
+    product = op.Mul(x, _constant_like(factor, x))
     product.dtype = x.dtype
     return product
 
 
 def _selu(x: Any) -> Any:
-    """`F.selu(x)`; the numbers are PyTorch's, of ATen/native/Activation.cpp."""
+    """`F.selu(x)`; the numbers are PyTorch's, from ATen/native/Activation.cpp."""
     return _elu(x, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 
 
@@ -284,48 +283,49 @@ def _celu(x: Any, alpha: float = 1.0) -> Any:
     return _elu(x, alpha, 1.0, 1 / alpha)
 
 
-def _nan_of(x: Any, like: Any = None) -> Any:
-    """NaN where x is NaN, else 0 of the type of `like`."""
-    return op.Where(op.Equal(x, x), _number(0.0, x if like is None else like), x)
+def _nan_mask(x: Any, like: Any = None) -> Any:
+    """NaN where x is NaN, else 0, in the type of `like`."""
+    return op.Where(op.Equal(x, x), _constant_like(0.0, x if like is None else like), x)
 
 
-def _x_log_y(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+def _xlogy(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """`torch.xlogy(x, y)` or `torch.special.xlog1py`: 0 where x is 0, but NaN where y is NaN."""
 
     def translated(x: Any, y: Any) -> Any:
-        x, y = _pair(x, y)
-        zero = _number(0.0, x)
-        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _nan_of(y))
+        x, y = _match_types(x, y)
+        zero = _constant_like(0.0, x)
+        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _nan_mask(y))
 
     return translated
 
 
 def _atan2(y: Any, x: Any) -> Any:
-    """`torch.atan2(y, x)`, of NaN, of infinities and of both zeros."""
-    zero, one = _number(0.0, x), _number(1.0, x)
+    """`torch.atan2(y, x)`, also for NaN, infinities and both zeros."""
+    zero, one = _constant_like(0.0, x), _constant_like(1.0, x)
     high, wide = op.Abs(y), op.Abs(x)
     less, more = op.Min(high, wide), op.Max(high, wide)
     ratio = op.Where(op.Equal(more, zero), zero, op.Where(op.Equal(less, more), one, op.Div(less, more)))
     angle = op.Atan(ratio)
-    angle = op.Where(op.Greater(high, wide), op.Sub(_number(math.pi / 2, x), angle), angle)
-    angle = op.Where(_is_negative(x), op.Sub(_number(math.pi, x), angle), angle)
+    angle = op.Where(op.Greater(high, wide), op.Sub(_constant_like(math.pi / 2, x), angle), angle)
+    angle = op.Where(_is_negative(x), op.Sub(_constant_like(math.pi, x), angle), angle)
     angle = op.Where(_is_negative(y), op.Neg(angle), angle)
-    return op.Add(angle, op.Add(_nan_of(x), _nan_of(y)))
+    return op.Add(angle, op.Add(_nan_mask(x), _nan_mask(y)))
 
 
 def _is_negative(x: Any) -> Any:
-    """Whether a number is below 0, or the 0 below."""
-    zero = _number(0.0, x)
+    """Whether a number is negative, or minus zero."""
+    zero = _constant_like(0.0, x)
     return op.Less(op.Where(op.Equal(x, zero), op.Reciprocal(x), x), zero)
 
 
-def _ratio(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
-    """A polynomial over another, as `_ERFC` has them: the highest power's number first, 1 below."""
+def _rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
+    """A quotient of two polynomials, with the coefficients of `_ERFC_...`: the highest power first, whose coefficient
+    in the denominator is 1."""
 
     def polynomial(numbers: Sequence[float]) -> Any:
-        found = _number(numbers[0], like)
+        found = _constant_like(numbers[0], like)
         for one in numbers[1:]:
-            found = op.Add(op.Mul(found, x), _number(one, like))
+            found = op.Add(op.Mul(found, x), _constant_like(one, like))
         return found
 
     return op.Div(polynomial(over), polynomial((1.0, *under)))
@@ -335,40 +335,42 @@ def _erfc(x: Any) -> Any:
     """`torch.erfc(x)` by the rational functions of W. J. Cody (Mathematics of Computation 23, 1969; CALERF of netlib's
     specfun), which are within 1e-15 of it, relative to its size. `1 - erf(x)`, torch's translation, is 0 from 4 on."""
     size = op.Abs(x)
-    # Within 0.46875, erf leaves digits enough; larger numbers are held back, so that no branch is NaN.
-    middle = _ratio(op.Min(op.Max(size, _number(0.46875, x)), _number(4.0, x)), *_ERFC_MIDDLE, x)
-    large = op.Max(size, _number(4.0, x))
+    # Within 0.46875, 1 - erf(x) is accurate enough; each branch's argument is clamped, so that none is NaN.
+    middle = _rational_function(
+        op.Min(op.Max(size, _constant_like(0.46875, x)), _constant_like(4.0, x)), *_ERFC_MIDDLE, x
+    )
+    large = op.Max(size, _constant_like(4.0, x))
     inverse = op.Reciprocal(op.Mul(large, large))
-    series = op.Mul(inverse, _ratio(inverse, *_ERFC_LARGE, x))
-    far = op.Div(op.Sub(_number(1 / math.sqrt(math.pi), x), series), large)
-    chosen = op.Where(op.Greater(size, _number(4.0, x)), far, middle)
+    series = op.Mul(inverse, _rational_function(inverse, *_ERFC_LARGE, x))
+    far = op.Div(op.Sub(_constant_like(1 / math.sqrt(math.pi), x), series), large)
+    chosen = op.Where(op.Greater(size, _constant_like(4.0, x)), far, middle)
     tail = op.Mul(op.Exp(op.Neg(op.Mul(x, x))), chosen)
-    both = op.Where(op.Less(x, _number(0.0, x)), op.Sub(_number(2.0, x), tail), tail)
-    return op.Where(op.LessOrEqual(size, _number(0.46875, x)), op.Sub(_number(1.0, x), op.Erf(x)), both)
+    both = op.Where(op.Less(x, _constant_like(0.0, x)), op.Sub(_constant_like(2.0, x), tail), tail)
+    return op.Where(op.LessOrEqual(size, _constant_like(0.46875, x)), op.Sub(_constant_like(1.0, x), op.Erf(x)), both)
 
 
-def whole_power(x: Any, exponent: int) -> Any:
-    """A power of whole numbers, from the first one on, as products, which begin anew at the largest number;
-    onnxruntime takes the fourth and higher ones in double precision."""
+def integer_power(x: Any, exponent: int) -> Any:
+    """A power of integers with an exponent of at least 1, as products, which wrap around on overflow; onnxruntime
+    computes the fourth and higher powers in double precision."""
     if exponent == 1:
         return x
-    half = whole_power(x, exponent // 2)
+    half = integer_power(x, exponent // 2)
     return op.Mul(op.Mul(half, half), x) if exponent % 2 else op.Mul(half, half)
 
 
-def _power(x: Any, exponent: Any) -> Any:
-    """`x ** 0.5` as the root that PyTorch takes: the power of minus infinity is infinity."""
-    if _is_whole(x) and isinstance(exponent, int) and exponent > 0 and x.dtype != ir.DataType.BOOL:
-        return whole_power(x, exponent)
+def _power_by_number(x: Any, exponent: Any) -> Any:
+    """`x ** number`: `x ** 0.5` is a square root, as in PyTorch, since Pow gives infinity for minus infinity."""
+    if _is_integer(x) and isinstance(exponent, int) and exponent > 0 and x.dtype != ir.DataType.BOOL:
+        return integer_power(x, exponent)
     if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
         return aten_pow_tensor_scalar(x, exponent)
     root = op.Sqrt(x)
     return root if exponent > 0 else op.Reciprocal(root)
 
 
-def _softmax(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """A softmax, or its logarithm, in the type that is asked for: torch's translation changes the type of the result
-    only."""
+def _softmax_in_type(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """A softmax, or its logarithm, computed in the given dtype: torch's translation changes only the type of the
+    result."""
 
     def translated(x: Any, dim: int, dtype: int = -1) -> Any:
         if dtype != -1 and dtype != x.dtype:
@@ -378,22 +380,22 @@ def _softmax(operator: Callable[..., Any]) -> Callable[..., Any]:
     return translated
 
 
-def _infinite(signs: Mapping[str, int], x: Any) -> Any:
-    """Infinite numbers in their own type: torch's translation takes doubles beyond float32 for such."""
+def _is_infinite(signs: Mapping[str, int], x: Any) -> Any:
+    """`torch.isinf(x)` in the type of x: torch's translation takes doubles beyond float32 for infinite."""
     if x.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **signs)
 
 
-def _shifted(x: Any, by: Any, direction: str) -> Any:
-    """`x << by` or `x >> by` in 64 bits, of which the type of x keeps its own. A shift by fewer than 0, or by all bits
-    or more, leaves 0, or the sign."""
-    x, by = _pair(x, by)
+def _shift_bits(x: Any, by: Any, direction: str) -> Any:
+    """`x << by` or `x >> by`, computed in 64 bits and cast to the type of x. A shift by less than 0, or by all bits or
+    more, gives 0, or the sign."""
+    x, by = _match_types(x, by)
     number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
     number.dtype = places.dtype = ir.DataType.INT64
-    none, all_bits = _number(0, number), _number(64, number)
+    none, all_bits = _constant_like(0, number), _constant_like(64, number)
     is_inside = op.And(op.GreaterOrEqual(places, none), op.Less(places, all_bits))
-    kept = op.Where(is_inside, places, _number(63, number))
+    kept = op.Where(is_inside, places, _constant_like(63, number))
     kept.dtype = ir.DataType.INT64
     if direction == "RIGHT":
         moved = aten_bitwise_right_shift(number, kept)
@@ -405,14 +407,14 @@ def _shifted(x: Any, by: Any, direction: str) -> Any:
 
 
 def _power_of_tensors(x: Any, exponent: Any) -> Any:
-    """`x ** torch.arange(n)` with both of one type, which packed files have the power of."""
+    """`x ** torch.arange(n)` with both operands in one type, since packed files have only that power."""
     differ = isinstance(x, ir.Value) and x.dtype in _FLOATS and getattr(exponent, "dtype", x.dtype) != x.dtype
     return op.Pow(x, op.CastLike(exponent, x) if differ else exponent)
 
 
-def _norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """`torch.linalg.vector_norm(x, 3)`; of 1, 2 and infinity by torch's translation, whose root of others is in
-    float32."""
+def _vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
+    """`torch.linalg.vector_norm(x, 3)`; orders 0, 1, 2 and infinity by torch's translation, which takes the root of
+    other orders in float32."""
     if order in (0.0, 1.0, 2.0, math.inf, -math.inf):
         return aten_linalg_vector_norm(x, ord=order, dim=dim, keepdim=keepdim, dtype=dtype)
     if dtype != -1:
@@ -420,101 +422,103 @@ def _norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dt
         x.dtype = ir.DataType(dtype)
     if dim is None:
         x, dim, keepdim = op.Reshape(x, op.Constant(value_ints=[-1])), [0], False
-    powers = op.Pow(op.Abs(x), _number(order, x))
+    powers = op.Pow(op.Abs(x), _constant_like(order, x))
     total = op.ReduceSum(powers, op.Constant(value_ints=[dim] if isinstance(dim, int) else list(dim)), keepdims=keepdim)
-    return op.Pow(total, _number(1 / order, x))
+    return op.Pow(total, _constant_like(1 / order, x))
 
 
 def _sign_bit(x: Any) -> Any:
     """Whether a number is negative, as minus zero is."""
-    zero = _number(0.0, x)
+    zero = _constant_like(0.0, x)
     below = op.Less(x, zero)
     if x.dtype not in _FLOATS:
         return below
     return op.Or(below, op.And(op.Equal(x, zero), op.Less(op.Reciprocal(x), zero)))
 
 
-def _leaky(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
-    """`F.rrelu(x)` of a module that is not trained: its mean slope below 0."""
-    slope = _number((lower + upper) / 2, x)
-    return op.Where(op.Greater(x, _number(0.0, x)), x, op.Mul(x, slope)), noise
+def _rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
+    """`F.rrelu(x)` in eval mode: the mean slope below 0."""
+    slope = _constant_like((lower + upper) / 2, x)
+    return op.Where(op.Greater(x, _constant_like(0.0, x)), x, op.Mul(x, slope)), noise
 
 
-def _log_odds(x: Any, eps: float | None = None) -> Any:
-    """`torch.logit(x, eps)`, of NaN too."""
-    inside = x if eps is None else op.Min(op.Max(x, _number(eps, x)), _number(1 - eps, x))
-    return op.Log(op.Div(inside, op.Sub(_number(1.0, x), inside)))
+def _logit(x: Any, eps: float | None = None) -> Any:
+    """`torch.logit(x, eps)`, also for NaN."""
+    inside = x if eps is None else op.Min(op.Max(x, _constant_like(eps, x)), _constant_like(1 - eps, x))
+    return op.Log(op.Div(inside, op.Sub(_constant_like(1.0, x), inside)))
 
 
-def _step(x: Any, values: Any) -> Any:
-    """`torch.heaviside(x, values)`: 0 of NaN."""
-    zero, one = _number(0.0, x), _number(1.0, x)
+def _heaviside(x: Any, values: Any) -> Any:
+    """`torch.heaviside(x, values)`: 0 for NaN."""
+    zero, one = _constant_like(0.0, x), _constant_like(1.0, x)
     return op.Where(op.Equal(x, zero), values, op.Where(op.Greater(x, zero), one, zero))
 
 
-def _pair(x: Any, other: Any) -> tuple[Any, Any]:
-    """Two operands of one type, of which each may be a Python number."""
+def _match_types(x: Any, other: Any) -> tuple[Any, Any]:
+    """Two operands in one type, either of which may be a Python number."""
     if not isinstance(x, ir.Value):
-        second, first = _pair(other, x)
+        second, first = _match_types(other, x)
         return first, second
     if isinstance(other, ir.Value):
         return x, other
     if isinstance(other, float) and x.dtype not in _FLOATS:
         x = op.Cast(x, to=int(ir.DataType.FLOAT))
         x.dtype = ir.DataType.FLOAT
-    return x, _number(other, x)
+    return x, _constant_like(other, x)
 
 
-def _is_whole(x: Any) -> bool:
+def _is_integer(x: Any) -> bool:
     return x.dtype not in _FLOATS
 
 
 def _sign_differs(rest: Any, other: Any) -> Any:
-    """Whether something is left over whose sign is not that of the divisor."""
-    zero = _number(0.0, other)
+    """Whether the remainder is not zero and its sign differs from the divisor's."""
+    zero = _constant_like(0.0, other)
     return op.And(op.Not(op.Equal(rest, zero)), op.Xor(op.Less(rest, zero), op.Less(other, zero)))
 
 
 def _remainder(x: Any, other: Any) -> Any:
     """`x % y` of floats, as PyTorch computes it: `fmod`, which is exact, with the divisor added where the signs
     differ. torch's translation, `x - floor(x / y) * y`, is off by the rounding of the quotient times y."""
-    x, other = _pair(x, other)
-    if _is_whole(x):
+    x, other = _match_types(x, other)
+    if _is_integer(x):
         return op.Mod(x, other)
     rest = op.Mod(x, other, fmod=1)
     return op.Where(_sign_differs(rest, other), op.Add(rest, other), rest)
 
 
 def _floor_division(x: Any, other: Any) -> Any:
-    """`x // y` of floats, as PyTorch and Python compute it: of what is there without the remainder. The floor of the
-    rounded quotient, which is torch's translation, may be one too many: 0.3 // 0.1 is 2."""
-    x, other = _pair(x, other)
-    if _is_whole(x):
+    """`x // y` of floats, as PyTorch and Python compute it: the quotient after the remainder is subtracted from x.
+    torch's translation, the floor of the rounded quotient, may be one too large: 0.3 // 0.1 is 2."""
+    x, other = _match_types(x, other)
+    if _is_integer(x):
         return op.Div(op.Sub(x, op.Mod(x, other)), other)
     rest = op.Mod(x, other, fmod=1)
     whole = op.Div(op.Sub(x, rest), other)
-    whole = op.Where(_sign_differs(rest, other), op.Sub(whole, _number(1.0, x)), whole)
+    whole = op.Where(_sign_differs(rest, other), op.Sub(whole, _constant_like(1.0, x)), whole)
     below = op.Floor(whole)
-    near = op.Where(op.Greater(op.Sub(whole, below), _number(0.5, x)), op.Add(below, _number(1.0, x)), below)
-    return op.Where(op.Equal(other, _number(0.0, x)), op.Div(x, other), near)
+    near = op.Where(
+        op.Greater(op.Sub(whole, below), _constant_like(0.5, x)), op.Add(below, _constant_like(1.0, x)), below
+    )
+    return op.Where(op.Equal(other, _constant_like(0.0, x)), op.Div(x, other), near)
 
 
 def _division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
-    """`torch.div` with a rounding; of whole numbers in whole numbers; torch's translation goes through float32."""
+    """`torch.div` with a rounding mode; integers are divided as integers, where torch's translation uses float32."""
     if rounding_mode == "floor":
         return _floor_division(x, other)
-    x, other = _pair(x, other)
+    x, other = _match_types(x, other)
     if rounding_mode is None:
         single = int(ir.DataType.FLOAT)
-        return op.Div(op.Cast(x, to=single), op.Cast(other, to=single)) if _is_whole(x) else op.Div(x, other)
-    if _is_whole(x):
+        return op.Div(op.Cast(x, to=single), op.Cast(other, to=single)) if _is_integer(x) else op.Div(x, other)
+    if _is_integer(x):
         return op.Div(x, other)
     quotient = op.Div(x, other)
-    return op.Where(op.Less(quotient, _number(0.0, x)), op.Ceil(quotient), op.Floor(quotient))
+    return op.Where(op.Less(quotient, _constant_like(0.0, x)), op.Ceil(quotient), op.Floor(quotient))
 
 
 def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """`mean`. The mean of no numbers is NaN, as the sum over the size: onnxruntime's ReduceMean gives 0."""
+    """`mean`. The mean of no numbers is NaN, as the sum divided by the size is; onnxruntime's ReduceMean gives 0."""
     shape = x.shape
     if dtype not in (-1, None):
         # A value that is computed during the translation has no shape yet.
@@ -535,33 +539,33 @@ def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False,
 def _variance(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
     """`x.var(1)`. The variance of no numbers is NaN."""
     found = aten_var_correction(x, dim, correction, keepdim)
-    return op.Add(found, _nan_of(_mean(x, dim, keepdim), x)) if _is_of_nothing(x, dim) else found
+    return op.Add(found, _nan_mask(_mean(x, dim, keepdim), x)) if _may_reduce_nothing(x, dim) else found
 
 
 def _variance_and_mean(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
-    """`torch.var_mean(x, 1)`, the same."""
+    """`torch.var_mean(x, 1)`. Both are NaN for no numbers."""
     variance, mean = aten_var_mean_correction(x, dim, correction, keepdim)
-    if _is_of_nothing(x, dim):
+    if _may_reduce_nothing(x, dim):
         mean = _mean(x, dim, keepdim)
-        variance = op.Add(variance, _nan_of(mean, x))
+        variance = op.Add(variance, _nan_mask(mean, x))
     return variance, mean
 
 
-def _is_of_nothing(x: Any, dim: Any) -> bool:
-    """Whether there may be no numbers along the axes."""
+def _may_reduce_nothing(x: Any, dim: Any) -> bool:
+    """Whether one of the axes to reduce may be empty."""
     axes = range(len(x.shape)) if dim is None else [dim] if isinstance(dim, int) else dim
     return bool(x.shape) and any(_may_be_empty(x.shape[axis]) for axis in axes)
 
 
-def _with_number(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """A sum, difference, product or quotient of a tensor and a number, which may be made of sizes: `x * (10 / n)`."""
+def _combine_with_number(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """A sum, difference or product of a tensor and a number, which may be computed from sizes: `x * (10 / n)`."""
 
     def translated(x: Any, other: Any, alpha: float = 1.0) -> Any:
         if alpha != 1:
-            factor = _number(alpha, x)
+            factor = _constant_like(alpha, x)
             other = op.Mul(op.CastLike(other, x), factor) if isinstance(other, ir.Value) else other * alpha
         if not isinstance(other, ir.Value):
-            return operator(x, _number(other, x))
+            return operator(x, _constant_like(other, x))
         # A fraction made of sizes is rounded to float32 where it meets a tensor; see `number_translations`.
         return operator(x, other if other.dtype in _FLOATS else op.CastLike(other, x))
 
@@ -569,13 +573,13 @@ def _with_number(operator: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _may_be_empty(size: Any) -> bool:
-    """Whether an axis may be without numbers: all but plain numbers and the sizes of the input, such as `s0 - 1`, or
-    what a mask selects."""
+    """Whether an axis may be empty, as one of size `s0 - 1` or one that a mask selects: all but fixed sizes and the
+    sizes of the input."""
     return not isinstance(size, int) and _OF_INPUT.fullmatch(str(size)) is None
 
 
-def _largest(reduced: Callable[..., Any]) -> Callable[..., Any]:
-    """`amax` or `amin`, over all axes where none is named."""
+def _reduce_extreme(reduced: Callable[..., Any]) -> Callable[..., Any]:
+    """`amax` or `amin`, over all axes if none is given."""
 
     def translated(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
         axes = [dim] if isinstance(dim, int) else list(dim)
@@ -598,8 +602,8 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.full.default: _full,
     _ATEN.full_like.default: _full_like,
     _ATEN.masked_fill.Scalar: _masked_fill,
-    _ATEN.addcmul.default: _with_factor(aten_addcmul, op.Mul),
-    _ATEN.addcdiv.default: _with_factor(aten_addcdiv, op.Div),
+    _ATEN.addcmul.default: _add_with_factor(aten_addcmul, op.Mul),
+    _ATEN.addcdiv.default: _add_with_factor(aten_addcdiv, op.Div),
     _ATEN.log_sigmoid.default: _log_sigmoid,
     _ATEN.logaddexp.default: _log_add_exp,
     _ATEN.logaddexp2.default: _log_add_exp2,
@@ -620,26 +624,26 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.selu.default: _selu,
     _ATEN.celu.default: _celu,
     _ATEN.atan2.default: _atan2,
-    _ATEN.xlogy.Tensor: _x_log_y(op.Log),
-    _ATEN.xlogy.Scalar_Self: _x_log_y(op.Log),
-    _ATEN.xlogy.Scalar_Other: _x_log_y(op.Log),
-    _ATEN.special_xlog1py.default: _x_log_y(_log1p),
+    _ATEN.xlogy.Tensor: _xlogy(op.Log),
+    _ATEN.xlogy.Scalar_Self: _xlogy(op.Log),
+    _ATEN.xlogy.Scalar_Other: _xlogy(op.Log),
+    _ATEN.special_xlog1py.default: _xlogy(_log1p),
     _ATEN.erfc.default: _erfc,
     _ATEN.special_erfc.default: _erfc,
-    _ATEN.logit.default: _log_odds,
-    _ATEN.pow.Tensor_Scalar: _power,
+    _ATEN.logit.default: _logit,
+    _ATEN.pow.Tensor_Scalar: _power_by_number,
     _ATEN.pow.Tensor_Tensor: _power_of_tensors,
-    _ATEN.softmax.int: _softmax(op.Softmax),
-    _ATEN.log_softmax.int: _softmax(op.LogSoftmax),
-    _ATEN.isinf.default: partial(_infinite, {}),
-    _ATEN.isposinf.default: partial(_infinite, {"detect_negative": 0}),
-    _ATEN.isneginf.default: partial(_infinite, {"detect_positive": 0}),
-    **dict.fromkeys(_LEFT, partial(_shifted, direction="LEFT")),
-    **dict.fromkeys(_RIGHT, partial(_shifted, direction="RIGHT")),
-    _ATEN.linalg_vector_norm.default: _norm,
+    _ATEN.softmax.int: _softmax_in_type(op.Softmax),
+    _ATEN.log_softmax.int: _softmax_in_type(op.LogSoftmax),
+    _ATEN.isinf.default: partial(_is_infinite, {}),
+    _ATEN.isposinf.default: partial(_is_infinite, {"detect_negative": 0}),
+    _ATEN.isneginf.default: partial(_is_infinite, {"detect_positive": 0}),
+    **dict.fromkeys(_LEFT, partial(_shift_bits, direction="LEFT")),
+    **dict.fromkeys(_RIGHT, partial(_shift_bits, direction="RIGHT")),
+    _ATEN.linalg_vector_norm.default: _vector_norm,
     torch.ops.prims.signbit.default: _sign_bit,
-    _ATEN.rrelu_with_noise_functional.default: _leaky,
-    _ATEN.heaviside.default: _step,
+    _ATEN.rrelu_with_noise_functional.default: _rrelu,
+    _ATEN.heaviside.default: _heaviside,
     _ATEN.remainder.Tensor: _remainder,
     _ATEN.remainder.Scalar: _remainder,
     _ATEN.remainder.Scalar_Tensor: _remainder,
@@ -650,18 +654,18 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.var_mean.correction: _variance_and_mean,
     _ATEN.mean.default: _mean,
     _ATEN.mean.dim: _mean,
-    _ATEN.add.Scalar: _with_number(op.Add),
-    _ATEN.sub.Scalar: _with_number(op.Sub),
-    _ATEN.mul.Scalar: _with_number(op.Mul),
-    _ATEN.amax.default: _largest(op.ReduceMax),
-    _ATEN.amin.default: _largest(op.ReduceMin),
+    _ATEN.add.Scalar: _combine_with_number(op.Add),
+    _ATEN.sub.Scalar: _combine_with_number(op.Sub),
+    _ATEN.mul.Scalar: _combine_with_number(op.Mul),
+    _ATEN.amax.default: _reduce_extreme(op.ReduceMax),
+    _ATEN.amin.default: _reduce_extreme(op.ReduceMin),
 }
 
 
-def single_numbers(graph: ir.Graph) -> frozenset[float]:
-    """The numbers that translations hold in float32 and may use beside doubles: attributes, constants that are cast
-    where they are used, and the step of a range, which torch's translation makes of float32. A tensor of float32 that
-    forward makes is none, whatever is made of it.
+def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
+    """The numbers that translations store in float32 and may use with doubles: attributes, constants that are cast at
+    their use, and the step of a range, which torch's translation computes in float32. Float32 tensors that forward
+    makes are not among them.
 
     Args:
         graph: as it was translated, before anything is folded.
@@ -671,16 +675,16 @@ def single_numbers(graph: ir.Graph) -> frozenset[float]:
         found |= {float(a.value) for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT}
         to = node.attributes.get("to")
         if node.op_type == "CastLike" or (node.op_type == "Cast" and to is not None and to.value == ir.DataType.DOUBLE):
-            found |= set(_single_number(node.inputs[0]))
+            found |= set(_float32_constant(node.inputs[0]))
         if node.op_type == "Range":
-            ends = [number for value in node.inputs for number in _single_number(value)]
+            ends = [number for value in node.inputs for number in _float32_constant(value)]
             found |= {*ends, sum(ends[::2])}
     with np.errstate(over="ignore"):
         return frozenset(float(np.float32(number)) for number in found)
 
 
-def _single_number(value: ir.Value | None) -> list[float]:
-    """The number of a constant of float32, which may be cast."""
+def _float32_constant(value: ir.Value | None) -> list[float]:
+    """The number in a constant of float32, which may be cast; an empty list for another value."""
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Cast":
         maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
@@ -693,24 +697,24 @@ def _single_number(value: ir.Value | None) -> list[float]:
 
 def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
     """Refuse a graph that computes in double precision with a number that its translation rounded to single precision,
-    such as the slope of a LeakyRelu: whatever is rounded down afterwards may be another whole number.
+    such as the slope of a LeakyRelu: a result that is rounded down afterwards may be another integer.
 
     Args:
-        graph: without operations of constants.
-        held: what `single_numbers` gave.
+        graph: without operations on constants.
+        held: the result of `find_float32_numbers`.
 
     Raises:
         ExportError: there is such a number; the line of forward is named.
     """
     for node in graph.all_nodes():
         given = [value for value in node.inputs if value is not None]
-        numbers = [number for value in given for number in _double_numbers(value)]
+        numbers = [number for value in given for number in _float64_constant(value)]
         if any(value.dtype == ir.DataType.DOUBLE for value in (*given, *node.outputs)):
             # An epsilon that is off in its eighth digit moves no result by 1e-12.
             singles = [a for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT and a.name != "epsilon"]
             numbers += [float(np.float32(single.value)) for single in singles]
         if (rounded := next((n for n in numbers if n in held and _was_rounded(n)), None)) is not None:
-            line = line_of_stack(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
+            line = find_stack_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
             raise ExportError(
                 f"ONNX rounds the number {rounded:.7g} to single precision, and the module computes with it in double "
                 f"precision{line and ', '}{line}.",
@@ -718,8 +722,8 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
             )
 
 
-def _double_numbers(value: ir.Value) -> list[float]:
-    """The numbers of a constant of double precision, where float32 holds all of them."""
+def _float64_constant(value: ir.Value) -> list[float]:
+    """The numbers in a constant of double precision, if all are exact in float32; else an empty list."""
     maker, constant = value.producer(), value.const_value
     if constant is None and maker is not None and maker.op_type == "Constant" and "value" in maker.attributes:
         constant = maker.attributes["value"].as_tensor()
@@ -731,7 +735,7 @@ def _double_numbers(value: ir.Value) -> list[float]:
 
 
 def _was_rounded(number: float) -> bool:
-    """Whether a number is one of float32, and not what the decimal number says that is written for that."""
+    """Whether a number is exact in float32 and differs from the short decimal that float32 prints for it."""
     with np.errstate(over="ignore"):
         single = np.float32(number)
     return math.isfinite(number) and float(single) == number and float(str(single)) != number

@@ -1,10 +1,10 @@
-"""NaN where PyTorch gives NaN.
+"""Make a graph give NaN where PyTorch gives NaN.
 
 A text without a word that counts has a mean of 0 / 0. Everything computed from it is NaN in PyTorch, so that the text
-has no answer, or is the number of `torch.nan_to_num`. onnxruntime's ReduceMax, ReduceMin, MaxPool, ArgMax and TopK pass
-over NaN, its Sign of NaN is NaN where PyTorch's is 0, and its GRU and LSTM take NaN for a number (seen in 1.27 to
-1.32). Where NaN may arrive at one of these, by `number_ranges`, the graph asks for it: `x == x` is false for NaN alone.
-Where a graph is made into another one, a step or a packed file, that is taken out before (`without_guards`).
+has no answer, or is the number of `torch.nan_to_num`. onnxruntime's ReduceMax, ReduceMin, MaxPool, ArgMax and TopK
+ignore NaN, its Sign of NaN is NaN where PyTorch's is 0, and its GRU and LSTM take NaN for a number (seen in 1.27 to
+1.32). Where NaN may arrive at one of these, by `number_ranges`, the graph tests for it: `x == x` is false only for NaN.
+Before a graph is made into another one, a step or a packed file, these guards are removed (`remove_nan_guards`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 from onnx_ir.tape import Tape
 
-from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, bodies, ranges_in
+from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
 
-__all__ = ["LAYERS", "keep_nans", "with_guards", "without_guards"]
+__all__ = ["LAYERS", "add_nan_guards", "keep_nans", "remove_nan_guards"]
 
-# How a node is called that stands for another one, the input of the number that follows: of which operator, and where.
+# The prefix of a guard's name. Behind it stand the guarded operator and the index of the input that the guard replaces.
 _GUARD: Final = "nan_of_"
 
 LAYERS: Final = frozenset({"RNN", "GRU", "LSTM"})
@@ -32,38 +32,38 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def keep_nans(model: ir.Model) -> None:
-    """Give NaN where PyTorch gives it, in place."""
-    _keep(model.graph, ranges_in(model.graph))
+    """Add guards so that the graph gives NaN where PyTorch does, in place."""
+    _add_guards(model.graph, compute_ranges(model.graph))
 
 
-def with_guards(content: bytes) -> bytes:
-    """A graph whose inputs may hold any numbers, NaN among them, that keeps them.
+def add_nan_guards(content: bytes) -> bytes:
+    """Add guards to a graph whose inputs may hold any numbers, including NaN.
 
     Args:
         content: an ONNX file, without guards.
 
     Example:
-        >>> with_guards(step)[:2]
+        >>> add_nan_guards(step)[:2]
         b'\\x08\\n'
     """
     model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)))
-    _keep(model.graph, ranges_in(model.graph, ANYTHING))
+    _add_guards(model.graph, compute_ranges(model.graph, ANYTHING))
     made: bytes = ir.serde.serialize_model(model).SerializeToString()
     return made
 
 
-def without_guards(content: bytes, of: frozenset[str] | None = None) -> bytes:
-    """A graph as it was before `keep_nans`.
+def remove_nan_guards(content: bytes, of: frozenset[str] | None = None) -> bytes:
+    """The graph as it was before `keep_nans`.
 
     Args:
         content: an ONNX file.
-        of: the operators whose guards are taken out; None for all.
+        of: the operators whose guards are removed; None for all.
 
     Returns:
-        the same bytes where it has none.
+        the same bytes if it has no guards.
 
     Example:
-        >>> without_guards(content) == content
+        >>> remove_nan_guards(content) == content
         True
     """
     model = ir.serde.deserialize_model(onnx.load_model_from_string(content))
@@ -83,10 +83,10 @@ def without_guards(content: bytes, of: frozenset[str] | None = None) -> bytes:
     return made
 
 
-def _keep(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
+def _add_guards(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
     for node in list(graph):
-        for body in bodies(node):
-            _keep(body, ranges)
+        for body in list_subgraphs(node):
+            _add_guards(body, ranges)
         guarded = _GUARDS.get(node.op_type)
         x = node.inputs[0] if node.inputs else None
         if guarded is None or node.domain or x is None or x.dtype not in _FLOATS:
@@ -94,13 +94,13 @@ def _keep(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
         of_all = [ranges.get(value, ANYTHING) for value in node.inputs if value is not None]
         infinities = node.op_type in _OF_INFINITIES
         if any(one.nan or (infinities and one.infinite) for one in of_all):
-            make = _Maker(node)
+            make = _GuardBuilder(node)
             if (made := guarded(make)) is not None:
-                _replace(graph, make, made)
+                _replace_node(graph, make, made)
 
 
-class _Maker:
-    """Makes nodes in the place of one."""
+class _GuardBuilder:
+    """Builds the nodes that replace one node."""
 
     def __init__(self, node: ir.Node) -> None:
         self.node = node
@@ -111,16 +111,16 @@ class _Maker:
         return self.tape.op(kind, list(inputs), attributes=attributes)
 
     def guard(self, kind: str, *inputs: Any, of: int, output: int = 0) -> Any:
-        """A node that stands for one of its inputs where nothing is NaN."""
+        """A guard node, which `remove_nan_guards` replaces by the input with index `of`."""
         name = f"{_GUARD}{self.node.op_type}_{of}_{self.node.outputs[output].name}"
         return self.tape.op(kind, list(inputs), name=name)
 
     def again(self, first: Any) -> Any:
-        """The node once more, of another first input."""
+        """A copy of the node with another first input."""
         return self.more(first)[0]
 
     def more(self, first: Any) -> tuple[Any, ...]:
-        """The same, with all its outputs."""
+        """A copy of the node with another first input; all outputs."""
         inputs = [first, *self.node.inputs[1:]]
         attributes = dict(self.node.attributes.items())
         count = len(self.node.outputs)
@@ -139,15 +139,15 @@ class _Maker:
         """NaN where x is NaN, and 0 elsewhere."""
         return self.op("Where", self.op("Equal", x, x), self.number(0.0), x)
 
-    def ranked(self, nan: float) -> Any:
-        """x with NaN in its place among the others: as an infinity, before which the infinite ones step back to the
-        largest number."""
+    def rank_nans(self, nan: float) -> Any:
+        """x with NaN replaced by an infinity, so that it ranks first or last; real infinities become the largest finite
+        number."""
         bound = self.number(_LARGEST if nan > 0 else -_LARGEST)
         within = self.op("Min" if nan > 0 else "Max", self.x, bound)
         return self.op("Where", self.op("Equal", self.x, self.x), within, self.number(nan))
 
 
-def _replace(graph: ir.Graph, make: _Maker, made: tuple[ir.Value, ...]) -> None:
+def _replace_node(graph: ir.Graph, make: _GuardBuilder, made: tuple[ir.Value, ...]) -> None:
     old = list(make.node.outputs)
     for before, after in zip(old, made, strict=True):
         after.shape = before.shape
@@ -156,16 +156,16 @@ def _replace(graph: ir.Graph, make: _Maker, made: tuple[ir.Value, ...]) -> None:
     ir.convenience.replace_nodes_and_values(graph, make.node, [make.node], list(make.tape.nodes), old, list(made))
 
 
-def _reduced(make: _Maker) -> tuple[Any, ...]:
-    """ReduceMax, ReduceMin: NaN is added where one was among the numbers."""
+def _guard_reduce(make: _GuardBuilder) -> tuple[Any, ...]:
+    """ReduceMax, ReduceMin: add NaN where one of the numbers is NaN."""
     inputs = [make.nans(make.x), *make.node.inputs[1:]]
     found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
     return (make.guard("Add", make.again(make.x), found, of=0),)
 
 
-def _pooled(make: _Maker) -> tuple[Any, ...]:
-    """MaxPool: NaN where one is in the window; and minus infinity where nothing else is, for which onnxruntime has the
-    least number."""
+def _guard_max_pool(make: _GuardBuilder) -> tuple[Any, ...]:
+    """MaxPool: give NaN where one is in the window, and minus infinity where the window holds nothing else; onnxruntime
+    gives the lowest finite number there."""
     one, zero = make.number(1.0), make.number(0.0)
     flags = make.op("Where", make.op("Equal", make.x, make.x), zero, one)
     found = make.more(flags)[0]
@@ -175,26 +175,26 @@ def _pooled(make: _Maker) -> tuple[Any, ...]:
     return (make.guard("Where", make.op("Greater", found, zero), make.number(np.nan), values, of=2), *places)
 
 
-def _place_of(largest: bool) -> Callable[[_Maker], tuple[Any, ...]]:
-    """ArgMax, ArgMin: the first NaN, if there is one."""
-    return lambda make: (make.again(make.ranked(np.inf if largest else -np.inf)),)
+def _guard_arg_extreme(largest: bool) -> Callable[[_GuardBuilder], tuple[Any, ...]]:
+    """ArgMax, ArgMin: give the index of the first NaN, if there is one."""
+    return lambda make: (make.again(make.rank_nans(np.inf if largest else -np.inf)),)
 
 
-def _sorted(make: _Maker) -> tuple[Any, ...]:
-    """TopK: NaN counts for larger than all others, rising or falling."""
+def _guard_top_k(make: _GuardBuilder) -> tuple[Any, ...]:
+    """TopK: rank NaN as larger than all others, in both sort orders."""
     axis = make.node.attributes.get("axis")
-    _, places = make.more(make.ranked(np.inf))
+    _, places = make.more(make.rank_nans(np.inf))
     places.dtype, places.shape = ir.DataType.INT64, make.node.outputs[1].shape
     return make.op("GatherElements", make.x, places, axis=-1 if axis is None else axis.as_int()), places
 
 
-def _signs(make: _Maker) -> tuple[Any, ...]:
-    """Sign: 0 of NaN."""
+def _guard_sign(make: _GuardBuilder) -> tuple[Any, ...]:
+    """Sign: give 0 for NaN."""
     return (make.op("Where", make.op("Equal", make.x, make.x), make.again(make.x), make.number(0.0)),)
 
 
-def _scattered(make: _Maker) -> tuple[Any, ...] | None:
-    """ScatterElements, ScatterND: NaN is added where one is among what is put together to the largest or the least."""
+def _guard_scatter(make: _GuardBuilder) -> tuple[Any, ...] | None:
+    """ScatterElements, ScatterND: add NaN where one of the numbers reduced to the maximum or minimum is NaN."""
     kind = make.node.attributes.get("reduction")
     if kind is None or kind.as_string() not in ("max", "min"):
         return None
@@ -204,8 +204,8 @@ def _scattered(make: _Maker) -> tuple[Any, ...] | None:
     return (make.op("Add", make.again(make.x), found),)
 
 
-def _layer(make: _Maker) -> tuple[Any, ...]:
-    """RNN, GRU, LSTM: NaN is added from the step on at which the sums of a text's gates have one."""
+def _guard_layer(make: _GuardBuilder) -> tuple[Any, ...]:
+    """RNN, GRU, LSTM: add NaN from the first step whose gate inputs have one."""
     x, w, _, _, lengths, *states = [*make.node.inputs, *[None] * 7][:7]
     name = make.node.attributes.get("direction")
     direction = "forward" if name is None else name.as_string()
@@ -238,18 +238,18 @@ def _layer(make: _Maker) -> tuple[Any, ...]:
     return tuple(make.guard("Add", given, nans, of=0, output=i) for i, (given, nans) in enumerate(every))
 
 
-# Where infinities are not plain numbers either.
+# Operators that need a guard for infinities too.
 _OF_INFINITIES: Final = LAYERS | {"MaxPool"}
-_GUARDS: Final[Mapping[str, Callable[[_Maker], tuple[Any, ...] | None]]] = {
-    "ReduceMax": _reduced,
-    "ReduceMin": _reduced,
-    "MaxPool": _pooled,
-    "GlobalMaxPool": _pooled,
-    "ArgMax": _place_of(largest=True),
-    "ArgMin": _place_of(largest=False),
-    "TopK": _sorted,
-    "Sign": _signs,
-    "ScatterElements": _scattered,
-    "ScatterND": _scattered,
-    **dict.fromkeys(LAYERS, _layer),
+_GUARDS: Final[Mapping[str, Callable[[_GuardBuilder], tuple[Any, ...] | None]]] = {
+    "ReduceMax": _guard_reduce,
+    "ReduceMin": _guard_reduce,
+    "MaxPool": _guard_max_pool,
+    "GlobalMaxPool": _guard_max_pool,
+    "ArgMax": _guard_arg_extreme(largest=True),
+    "ArgMin": _guard_arg_extreme(largest=False),
+    "TopK": _guard_top_k,
+    "Sign": _guard_sign,
+    "ScatterElements": _guard_scatter,
+    "ScatterND": _guard_scatter,
+    **dict.fromkeys(LAYERS, _guard_layer),
 }

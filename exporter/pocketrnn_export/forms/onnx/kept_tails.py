@@ -1,4 +1,4 @@
-"""Sigmoids whose small results matter, written so that onnxruntime keeps them.
+"""Rewrite sigmoids whose small results matter, so that onnxruntime keeps these results.
 
 onnxruntime's Sigmoid is within 1e-8 of the right number, and 0 below -18, where PyTorch has 1.5e-8 down to 1e-38. Where
 such a number is a gate, nothing is lost. Where its logarithm is taken, or something is divided by it, everything is:
@@ -17,15 +17,15 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, bodies, ranges_in
+from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
 
-__all__ = ["keep_tails"]
+__all__ = ["keep_small_sigmoids"]
 
-# Their results do not show how small a number is: shares of a sum, sums with something large. All others' do.
+# Operators whose results do not show how small an input is: shares of a sum, sums with a large number.
 _HIDES: Final = frozenset(
     {"Constant", "ConstantOfShape", "Exp", "HardSigmoid", "LogSoftmax", "Shape", "Sigmoid", "Size", "Softmax"}
 )  # fmt: skip
-# They depend on how small a number is: comparisons, logarithms, signs, a number's place among others.
+# Operators whose results depend on how small an input is: comparisons, logarithms, signs, ranks.
 _ASKS: Final = frozenset(
     {"Log", "Reciprocal", "Sqrt", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "ArgMax", "ArgMin",
      "TopK", "NonZero", "Sign", "Ceil", "Floor", "Round", "ReduceLogSum", "LayerNormalization",
@@ -36,23 +36,25 @@ _MOVES: Final = frozenset({"Unsqueeze", "Squeeze", "Reshape", "Expand", "Clip", 
 _PRODUCTS: Final = frozenset({"Mul", "MatMul", "Gemm", "Conv", "Einsum", "BatchNormalization", "PRelu",
                               "GRU", "LSTM", "RNN"})  # fmt: skip
 _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
-# A factor, or a product of them, beyond this makes 1e-8 a number that is seen.
+# A factor, or a product of factors, above this makes 1e-8 large enough to matter.
 _LARGE: Final = 64.0
 
 
-def keep_tails(model: ir.Model) -> None:
+def keep_small_sigmoids(model: ir.Model) -> None:
     """Write each Sigmoid whose small results matter as 1 / (1 + exp(-x)), in place."""
     nodes = list(model.graph.all_nodes())
-    outer = {graph: node for node in nodes for graph in bodies(node)}
-    ranges = ranges_in(model.graph)
+    outer = {graph: node for node in nodes for graph in list_subgraphs(node)}
+    ranges = compute_ranges(model.graph)
     for node in nodes:
-        if node.op_type == "Sigmoid" and not node.domain and _matters(node.outputs[0], outer, ranges):
-            _write_out(node)
+        if node.op_type == "Sigmoid" and not node.domain and _needs_small_values(node.outputs[0], outer, ranges):
+            _expand_sigmoid(node)
 
 
-def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir.Value, NumberRange]) -> bool:
-    """Whether something that is made of a value asks how small it is."""
-    # By what each value was multiplied on its way.
+def _needs_small_values(
+    value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir.Value, NumberRange]
+) -> bool:
+    """Whether a result computed from a value depends on how small it is."""
+    # The factor by which the value was multiplied on its way to each other value.
     scales = {value: 1.0}
     reached = [value]
 
@@ -65,13 +67,13 @@ def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir
     while reached:
         one = reached.pop()
         for node, index in one.uses():
-            factor = _factor(node, index, ranges)
-            if scales[one] * factor > _LARGE or _asks(node, index):
+            factor = _largest_factor(node, index, ranges)
+            if scales[one] * factor > _LARGE or _depends_on_small_values(node, index):
                 return True
-            # Inside, the value stands among the body's inputs; which of them is the operator's business.
-            for body in bodies(node):
+            # In a subgraph, the value can be any of the inputs.
+            for body in list_subgraphs(node):
                 reach(scales[one], *body.inputs)
-            if not _hides(node):
+            if not _hides_small_values(node):
                 reach(scales[one] * max(1.0, factor), *node.outputs)
         for graph, node in outer.items():
             if one in graph.outputs:
@@ -79,13 +81,13 @@ def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir
     return False
 
 
-def _factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
+def _largest_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
     """The largest number that a value is multiplied by."""
     others = [ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != index and value is not None]
     if node.op_type == "Div" and index == 0:
-        # A whole number that is a divisor is 1 or more, or the result is none.
+        # An integer divisor is at least 1, or the quotient is not finite.
         least = 0.0 if others[0].zero else min(abs(others[0].low), abs(others[0].high))
-        return 1.0 if _is_whole(node.inputs[1]) else math.inf if least == 0 else 1.0 / least
+        return 1.0 if _is_integer_divisor(node.inputs[1]) else math.inf if least == 0 else 1.0 / least
     if node.op_type == "BatchNormalization":
         epsilon = node.attributes.get("epsilon")
         least = max(others[3].low, 0.0) + (1e-5 if epsilon is None else epsilon.as_float())
@@ -101,7 +103,7 @@ def _factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -
     )
 
 
-def _asks(node: ir.Node, index: int) -> bool:
+def _depends_on_small_values(node: ir.Node, index: int) -> bool:
     if node.op_type in _ASKS:
         return True
     if node.op_type == "Cast":
@@ -109,16 +111,16 @@ def _asks(node: ir.Node, index: int) -> bool:
     if node.op_type == "Div":
         return index == 1
     if node.op_type == "Pow":
-        exponent = _constant(node.inputs[1])
+        exponent = _constant_array(node.inputs[1])
         whole = exponent is not None and bool(((exponent >= 1) & (exponent == np.round(exponent))).all())
         return index == 1 or not whole
-    # A sum with a number that is not small hides how small the other is, `1 + p` and `p + 0.5`: which it is, only
-    # constants say, and what is subtracted from may leave nothing. So sums hand on.
+    # A sum with a number that is not small hides how small the other is, as in `1 + p`; but only constants show that,
+    # and a difference may cancel. So sums do not hide.
     return False
 
 
-def _is_whole(divisor: ir.Value | None) -> bool:
-    """Whether what is divided by is a whole number, such as how many words a text has."""
+def _is_integer_divisor(divisor: ir.Value | None) -> bool:
+    """Whether the divisor is an integer, such as the number of words of a text."""
     while divisor is not None and (producer := divisor.producer()) is not None:
         divisor = producer.inputs[0]
         if producer.op_type == "Cast" and divisor is not None and divisor.dtype in _WHOLE:
@@ -128,25 +130,25 @@ def _is_whole(divisor: ir.Value | None) -> bool:
     return False
 
 
-def _hides(node: ir.Node) -> bool:
-    """Whether a result does not show how small an input is: a bias hides it, too, and a layer of ordinary weights."""
+def _hides_small_values(node: ir.Node) -> bool:
+    """Whether a result does not show how small an input is: a bias hides that, and so does a layer of usual weights."""
     if node.op_type in _LAYERS:
-        weights = _constant(node.inputs[1])
+        weights = _constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)
     if node.op_type not in {"Gemm", "Conv"}:
         return node.op_type in _HIDES
-    bias = _constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
+    bias = _constant_array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
     return bias is None or bool(bias.any())
 
 
-def _constant(value: ir.Value | None) -> Any:
+def _constant_array(value: ir.Value | None) -> Any:
     if value is None or not value.is_initializer() or value.const_value is None:
         return None
     array = value.const_value.numpy()
     return array if array.dtype.kind in "fiu" else None
 
 
-def _write_out(node: ir.Node) -> None:
+def _expand_sigmoid(node: ir.Node) -> None:
     x, result = node.inputs[0], node.outputs[0]
     assert x is not None and result.dtype is not None and node.graph is not None  # noqa: S101, PT018 - a Sigmoid has them
     tape = Tape()

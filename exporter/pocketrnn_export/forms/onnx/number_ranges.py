@@ -1,8 +1,8 @@
 """The range of the numbers that each value of a graph may hold, and whether NaN may be among them.
 
-It is reckoned from the operators, once over the graph, in each value's own type. Rounding keeps order, so that the ends
-of a range are what the operator makes of the ends of its inputs' ranges, rounded as it rounds: where they overflow or
-become 0, the numbers between them may. Where an operator is not known, a value may be any number.
+It is computed from the operators, in one pass over the graph, in each value's own type. Rounding keeps order, so that
+the ends of a range are the operator's results for the ends of its inputs' ranges, rounded as it rounds: where they
+overflow or become 0, the numbers between them may. The result of an unknown operator may be any number.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["ANYTHING", "SAMPLES", "NumberRange", "bodies", "ranges_in"]
+__all__ = ["ANYTHING", "SAMPLES", "NumberRange", "compute_ranges", "list_subgraphs"]
 
-# The name of the layer that has rows of samples, of which users' may be of any size.
+# The name of the layer whose weights are rows of samples; a user's samples may be of any size.
 SAMPLES: Final = "pocketrnn_samples"
-# Samples are taken for no larger: the product of two of them overflows, and their sums do not.
+# The assumed largest sample: the product of two such samples overflows, and their sums do not.
 _LARGEST_SAMPLE: Final = 1e20
-# More numbers are not added up: those of a text, or of an axis of unknown size.
+# The assumed most terms of a sum: those of a text, or of an axis of unknown size.
 _MOST_SUMMED: Final = 2.0**20
-# The states of a loop, and the outputs of a layer without a bound of its own, are taken for no larger, if finite.
+# The assumed largest finite state of a loop, or output of a layer without a bound.
 _LARGEST_STATE: Final = 1e18
-# Some functions are not rounded to the nearest number; an end is moved by this share.
+# Some functions are not rounded to the nearest number; their range is widened by this share.
 _ROUGH: Final = 1e-3
 _FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
-# A loop's states are reckoned until they are held by what is taken for them.
+# The most passes over a loop until the range of its states no longer grows.
 _ROUNDS: Final = 6
 
 
@@ -38,8 +38,8 @@ class NumberRange:
     """The numbers that a value may hold.
 
     Attributes:
-        low: none is less; minus infinity where that may be among them.
-        high: none is more.
+        low: the least; minus infinity where that may be among them.
+        high: the largest.
         nan: whether NaN may be among them.
 
     Example:
@@ -53,24 +53,24 @@ class NumberRange:
 
     @property
     def infinite(self) -> bool:
-        """Whether one of both infinities may be."""
+        """Whether an infinity may be among the numbers."""
         return math.isinf(self.low) or math.isinf(self.high)
 
     @property
     def zero(self) -> bool:
-        """Whether 0 may be."""
+        """Whether 0 may be among the numbers."""
         return self.low <= 0 <= self.high
 
     @property
     def largest(self) -> float:
-        """No number's size is more."""
+        """The largest absolute value."""
         return max(-self.low, self.high)
 
     def __or__(self, other: NumberRange) -> NumberRange:
         return NumberRange(min(self.low, other.low), max(self.high, other.high), self.nan or other.nan)
 
 
-# A node, the ranges of its inputs (0 for one that is left out), and its numbers' type -> the range of its outputs.
+# A rule: (a node, the ranges of its inputs, 0 for one left out, and its output's type) -> the range of its outputs.
 _Inputs = Sequence[NumberRange]
 _Rule = Callable[[ir.Node, _Inputs, np.dtype[Any]], NumberRange]
 ANYTHING: Final = NumberRange(-math.inf, math.inf, nan=True)
@@ -80,61 +80,61 @@ _SHARE: Final = NumberRange(0.0, 1.0)
 _STATE: Final = NumberRange(-_LARGEST_STATE, _LARGEST_STATE)
 
 
-def bodies(node: ir.Node) -> list[ir.Graph]:
-    """The graphs that an If, Loop or Scan holds."""
+def list_subgraphs(node: ir.Node) -> list[ir.Graph]:
+    """The subgraphs of an If, Loop or Scan."""
     return [value.as_graph() for value in node.attributes.values() if value.type == ir.AttributeType.GRAPH]
 
 
-def ranges_in(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
-    """The range of every value of a graph, and of the graphs inside it; of the floats among its inputs it is given."""
-    known = {value: _of_type(given, _type_of(value)) for value in graph.inputs}
-    _reckon(graph, known)
+def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
+    """The range of every value of a graph and of its subgraphs; `given` is the range of its float inputs."""
+    known = {value: _limit_to_type(given, _numpy_type(value)) for value in graph.inputs}
+    _compute_graph_ranges(graph, known)
     return known
 
 
-def _reckon(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -> None:
+def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -> None:
     for value in graph.initializers.values():
-        known[value] = ANYTHING if value.const_value is None else _of_array(value.const_value.numpy())
+        known[value] = ANYTHING if value.const_value is None else _array_range(value.const_value.numpy())
         if (value.name or "").endswith(f"{SAMPLES}.weight"):
             known[value] = NumberRange(-_LARGEST_SAMPLE, _LARGEST_SAMPLE)
     for node in graph:
-        inside = bodies(node)
+        inside = list_subgraphs(node)
         given = [_ZERO if value is None else known.get(value, ANYTHING) for value in node.inputs]
-        found = _of_bodies(given, inside, known) if inside else None
+        found = _subgraph_range(given, inside, known) if inside else None
         for place, value in enumerate(node.outputs):
-            kind = _type_of(value)
-            known[value] = _of_type(_of_node(node, given, kind, place) if found is None else found, kind)
+            kind = _numpy_type(value)
+            known[value] = _limit_to_type(_node_range(node, given, kind, place) if found is None else found, kind)
 
 
-def _of_bodies(given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]) -> NumberRange:
-    """The range of what an If, Loop or Scan gives: any of its inputs may stand for any input of its bodies, and any
+def _subgraph_range(given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]) -> NumberRange:
+    """The range of the outputs of an If, Loop or Scan: any of its inputs may become any input of its subgraphs, and any
     output of these may come back as a state."""
-    taken = _union(given)
+    taken = _join_ranges(given)
     for _ in range(_ROUNDS):
         for body in inside:
-            known.update({value: _of_type(taken, _type_of(value)) for value in body.inputs})
-            _reckon(body, known)
-        made = taken | _union(known.get(value, ANYTHING) for body in inside for value in body.outputs)
-        made = NumberRange(_stopped(made.low), _stopped(made.high), made.nan)
+            known.update({value: _limit_to_type(taken, _numpy_type(value)) for value in body.inputs})
+            _compute_graph_ranges(body, known)
+        made = taken | _join_ranges(known.get(value, ANYTHING) for body in inside for value in body.outputs)
+        made = NumberRange(_widen_loop_end(made.low), _widen_loop_end(made.high), made.nan)
         if made == taken:
             return taken
         taken = made
     return ANYTHING
 
 
-def _stopped(end: float) -> float:
-    """The end of a loop's range: it grows to 0, a state's largest number or infinity, so that it comes to rest."""
+def _widen_loop_end(end: float) -> float:
+    """Widen the end of a loop's range to 0, the largest state or infinity, so that the passes come to an end."""
     return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
 
 
-def _union(ranges: Iterable[NumberRange]) -> NumberRange:
+def _join_ranges(ranges: Iterable[NumberRange]) -> NumberRange:
     found: NumberRange | None = None
     for one in ranges:
         found = one if found is None else found | one
     return _ZERO if found is None else found
 
 
-def _of_array(array: Any) -> NumberRange:
+def _array_range(array: Any) -> NumberRange:
     if array.dtype.kind not in "fiub":
         # bfloat16 and its like.
         array = array.astype(np.float32)
@@ -146,16 +146,17 @@ def _of_array(array: Any) -> NumberRange:
     return NumberRange(float(numbers.min()), float(numbers.max()), numbers.size < array.size)
 
 
-def _type_of(value: ir.Value) -> np.dtype[Any]:
-    """The type of a value's numbers; float32 where it is not known, and for those of 16 bits that numpy has not."""
+def _numpy_type(value: ir.Value) -> np.dtype[Any]:
+    """The numpy type of a value; float32 where it is unknown, and for bfloat16, which numpy does not have."""
     kind = value.dtype
     if kind is None or kind in (ir.DataType.BFLOAT16, ir.DataType.STRING):
         return np.dtype(np.float32)
     return np.dtype(kind.numpy())
 
 
-def _of_type(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """A range in a type: whole numbers begin anew beyond the largest one, and are none of NaN and infinities."""
+def _limit_to_type(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
+    """The range after a conversion to a type: integers wrap around beyond the largest one, and cannot be NaN or
+    infinite."""
     if kind.kind == "b":
         return _SHARE
     if kind.kind not in "iu":
@@ -166,7 +167,7 @@ def _of_type(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(float(math.trunc(found.low)), float(math.trunc(found.high)))
 
 
-def _of_node(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
+def _node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
     reckoned = _RULES.get(node.op_type)
     if node.domain or reckoned is None:
         return ANYTHING
@@ -176,96 +177,96 @@ def _of_node(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> 
     return replace(_STATE, nan=found.nan) if place == 2 and node.op_type == "LSTM" else found
 
 
-def _ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
-    """The range of what an operator makes of ends; what is NaN of them is told otherwise."""
+def _range_of_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
+    """The range of an operator's results for the ends of ranges; `nan` says whether NaN is possible."""
     made = [float(number) for number in numbers]
     left = [number for number in made if not math.isnan(number)]
     return NumberRange(min(left), max(left), nan) if left else replace(ANYTHING, nan=nan)
 
 
-def _pairs(function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool) -> (
-    NumberRange
-):  # fmt: skip
+def _corner_range(
+    function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
+) -> NumberRange:
     """The range of the results of a function that is monotone in each of two numbers."""
     made = kind.type if kind.kind == "f" else np.float64
     corners = [function(made(x), made(y)) for x, y in itertools.product((a.low, a.high), (b.low, b.high))]
-    return _ends(corners, nan=nan or a.nan or b.nan)
+    return _range_of_ends(corners, nan=nan or a.nan or b.nan)
 
 
-def _monotone(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
-    """A function that never falls, of one number."""
+def _monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
+    """The rule for a function of one number that never decreases."""
 
     def reckoned(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         made = kind.type if kind.kind == "f" else np.float64
-        ends = _ends([function(made(given[0].low)), function(made(given[0].high))], nan=given[0].nan)
-        return _moved(ends, kind) if rough else ends
+        ends = _range_of_ends([function(made(given[0].low)), function(made(given[0].high))], nan=given[0].nan)
+        return _widen_range(ends, kind) if rough else ends
 
     return reckoned
 
 
-def _moved(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """A range whose ends stand a little further out."""
-    return _rounded(
+def _widen_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
+    """A slightly wider range."""
+    return _round_range(
         NumberRange(found.low - _ROUGH * abs(found.low), found.high + _ROUGH * abs(found.high), found.nan), kind
     )
 
 
-def _negative(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _negate_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return NumberRange(-given[0].high, -given[0].low, given[0].nan)
 
 
-def _add(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _add_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     cancels = (math.isinf(a.high) and math.isinf(b.low)) or (math.isinf(a.low) and math.isinf(b.high))
-    return _pairs(lambda x, y: x + y, a, b, kind, nan=cancels)
+    return _corner_range(lambda x, y: x + y, a, b, kind, nan=cancels)
 
 
-def _subtract(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _add(node, (given[0], _negative(node, given[1:], kind)), kind)
+def _subtract_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    return _add_ranges(node, (given[0], _negate_range(node, given[1:], kind)), kind)
 
 
-def _times(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _multiply_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     nan = (a.infinite and b.zero) or (b.infinite and a.zero)
-    found = _pairs(lambda x, y: x * y, a, b, kind, nan=nan)
-    # Near 0 on both sides, a product may be 0; infinity times 0 is NaN, beside which there are products of others.
+    found = _corner_range(lambda x, y: x * y, a, b, kind, nan=nan)
+    # Near 0 a product may be 0. Infinity times 0 is NaN, and the other products are still possible.
     found = found | _ZERO if a.zero or b.zero else found
     return replace(found, low=max(found.low, 0.0)) if node.inputs[0] is node.inputs[1] else found
 
 
-def _over(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     nan = (a.zero and b.zero) or (a.infinite and b.infinite)
     if b.zero:
         return replace(ANYTHING, nan=nan or a.nan or b.nan)
-    found = _pairs(lambda x, y: x / y, a, b, kind, nan=nan)
+    found = _corner_range(lambda x, y: x / y, a, b, kind, nan=nan)
     return found | _ZERO if a.zero or b.infinite else found
 
 
-def _reciprocal(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _over(node, (NumberRange(1.0, 1.0), given[0]), kind)
+def _reciprocal_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    return _divide_ranges(node, (NumberRange(1.0, 1.0), given[0]), kind)
 
 
-def _product(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Sums of products: infinite numbers among them make NaN."""
+def _matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of sums of products: infinite numbers among them make NaN."""
     factors = given if node.op_type == "Einsum" else given[:2]
     largest = _MOST_SUMMED * math.prod(one.largest for one in factors)
     for place, value in enumerate(node.inputs[:2]):
         if value is not None and value.const_value is not None and len(factors) == 2:
             weights = np.abs(value.const_value.numpy().astype(np.float64))
-            largest = _summed(node, place, weights) * given[1 - place].largest
+            largest = _largest_weight_sum(node, place, weights) * given[1 - place].largest
     # alpha and beta of a Gemm.
     scales = [abs(value.as_float()) for value in node.attributes.values() if value.name in ("alpha", "beta")]
     largest *= max([1.0, *scales])
-    found = _rounded(NumberRange(-largest if any(one.low < 0 for one in factors) else 0.0, largest), kind)
+    found = _round_range(NumberRange(-largest if any(one.low < 0 for one in factors) else 0.0, largest), kind)
     for more in given[len(factors) :]:
-        found = _add(node, (found, more if not scales else more | _ZERO), kind)
-    return replace(found, nan=_union(given).nan or found.infinite or any(one.infinite for one in given))
+        found = _add_ranges(node, (found, more if not scales else more | _ZERO), kind)
+    return replace(found, nan=_join_ranges(given).nan or found.infinite or any(one.infinite for one in given))
 
 
-def _summed(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """The largest sum of the sizes of the weights at a place of a product, of those for one of its results."""
+def _largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """The largest sum of absolute weights for one result of a product; `place` is the index of the weights' input."""
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
     elif node.op_type != "Einsum" and weights.ndim > 1:
@@ -277,101 +278,101 @@ def _summed(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.floa
     return float(weights.max(initial=0.0))
 
 
-def _rounded(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
+def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
     if kind.kind != "f":
         return found
     return NumberRange(float(kind.type(found.low)), float(kind.type(found.high)), found.nan)
 
 
-def _same(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """An operator that only moves numbers of all inputs."""
+def _concat_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of an operator that only moves numbers of all its inputs."""
     del kind
-    return _union(given)
+    return _join_ranges(given)
 
 
-def _padded(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """The first input's numbers, among others of one value, 0 unless it is given."""
+def _pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of the first input and of the value that fills the rest, which is 0 by default."""
     del kind
     value = {"Pad": 2}.get(node.op_type, len(given))
     return given[0] | (given[value] if len(given) > value else _ZERO)
 
 
-def _one_hot(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _one_hot_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return given[2]
 
 
-def _first(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _first_input_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return given[0]
 
 
-def _topmost(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """The numbers, or their places."""
+def _top_k_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of the numbers, or of their indices."""
     del kind
     return given[0] | NumberRange(0.0, float(_MOST_SUMMED))
 
 
-def _scattered(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     how = node.attributes.get("reduction")
     data, _, updates = given[:3]
     if how is None or how.as_string() in ("none", "max", "min"):
         return data | updates
     if how.as_string() != "add":
         return ANYTHING
-    return data | _add(node, (data, _rounded(_summed_up(updates, _MOST_SUMMED), kind)), kind)
+    return data | _add_ranges(node, (data, _round_range(_sum_range(updates, _MOST_SUMMED), kind)), kind)
 
 
-def _summed_up(x: NumberRange, count: float) -> NumberRange:
-    """The range of sums of one to so many numbers."""
+def _sum_range(x: NumberRange, count: float) -> NumberRange:
+    """The range of sums of 1 to `count` numbers."""
     cancels = math.isinf(x.low) and math.isinf(x.high)
     return NumberRange(min(x.low, x.low * count), max(x.high, x.high * count), x.nan or cancels)
 
 
-def _sum(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _rounded(_summed_up(given[0], _MOST_SUMMED), kind)
+def _reduce_sum_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    return _round_range(_sum_range(given[0], _MOST_SUMMED), kind)
 
 
-def _mean(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    # The sum, of which the mean is a share, may overflow.
-    total = _sum(node, given, kind)
+def _mean_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    # The sum may overflow before it is divided.
+    total = _reduce_sum_range(node, given, kind)
     if total.infinite:
         return total
-    moved = _moved(given[0], kind)
+    moved = _widen_range(given[0], kind)
     return moved | _ZERO if node.op_type == "AveragePool" else moved
 
 
-def _largest(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _max_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return NumberRange(max(one.low for one in given), max(one.high for one in given), any(one.nan for one in given))
 
 
-def _least(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _min_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return NumberRange(min(one.low for one in given), min(one.high for one in given), any(one.nan for one in given))
 
 
-def _clipped(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _clip_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     bounds = [given[i] if len(node.inputs) > i and node.inputs[i] is not None else None for i in (1, 2)]
     found = given[0]
     if bounds[0] is not None:
-        found = _largest(node, (found, bounds[0]), kind)
-    return found if bounds[1] is None else _least(node, (found, bounds[1]), kind)
+        found = _max_range(node, (found, bounds[0]), kind)
+    return found if bounds[1] is None else _min_range(node, (found, bounds[1]), kind)
 
 
-def _cast(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _rounded(given[0], kind)
+def _cast_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    return _round_range(given[0], kind)
 
 
-def _number(node: ir.Node, index: int) -> float | None:
+def _constant_number(node: ir.Node, index: int) -> float | None:
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None or value.const_value is None or value.const_value.size != 1:
         return None
     return float(value.const_value.numpy().reshape(()))
 
 
-def _within(bounds: NumberRange) -> _Rule:
-    """Functions whose values are between two numbers: of NaN they are NaN."""
+def _bounded_rule(bounds: NumberRange) -> _Rule:
+    """The rule for a function with bounded values; it gives NaN for NaN."""
 
     def reckoned(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         del kind
@@ -380,35 +381,35 @@ def _within(bounds: NumberRange) -> _Rule:
     return reckoned
 
 
-def _wave(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _sine_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return replace(_UNIT, nan=given[0].nan or given[0].infinite)
 
 
-def _bent(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """LeakyRelu, Elu, ...: above 0 the number itself, or a little more; below 0 a part or some times of it, which may
-    be above 0 then."""
+def _leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of LeakyRelu, Elu, ...: above 0 up to twice the number; below 0 the number times a factor, which may be
+    negative."""
     x, alpha = given[0], node.attributes.get("alpha")
     times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
     below = min(x.low, 0.0) * times
     above = max(max(x.high, 0.0) * 2, -below if alpha is not None and alpha.as_float() < 0 else 0.0)
-    return _rounded(NumberRange(below, above, x.nan), kind) | _ZERO
+    return _round_range(NumberRange(below, above, x.nan), kind) | _ZERO
 
 
-def _logarithm(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _log_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
     above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
-    return _monotone(np.log, rough=True)(node, (above,), kind)
+    return _monotone_rule(np.log, rough=True)(node, (above,), kind)
 
 
-def _root(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _sqrt_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
     above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
-    return _monotone(np.sqrt)(node, (above,), kind)
+    return _monotone_rule(np.sqrt)(node, (above,), kind)
 
 
-def _power(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    x, exponent = given[0], _number(node, 1)
+def _pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    x, exponent = given[0], _constant_number(node, 1)
     if exponent is None or not math.isfinite(exponent):
         return ANYTHING
     made = kind.type if kind.kind == "f" else np.float64
@@ -419,141 +420,142 @@ def _power(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     ends = [np.power(made(end), made(exponent)) for end in (x.low, x.high)]
     if below and not is_whole:
         ends[0] = made(0.0)
-    found = _ends([*ends, *([0.0] if x.zero else [])], nan=x.nan or (below and not is_whole))
-    return _moved(found, kind)
+    found = _range_of_ends([*ends, *([0.0] if x.zero else [])], nan=x.nan or (below and not is_whole))
+    return _widen_range(found, kind)
 
 
-def _softmax(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
-    # The softmax of minus infinities alone is NaN.
+    # The softmax of nothing but minus infinities is NaN.
     return replace(_SHARE, nan=given[0].nan or given[0].infinite)
 
 
-def _log_softmax(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
-    return _rounded(NumberRange(-2 * x.largest - 100, 0.0, x.nan or x.infinite), kind)
+    return _round_range(NumberRange(-2 * x.largest - 100, 0.0, x.nan or x.infinite), kind)
 
 
-def _normed(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Layers that take the mean off and divide by a deviation that is never zero: of n numbers none is beyond the root
-    of n then. Without an epsilon, equal numbers give NaN. A BatchNormalization has the deviation of other numbers."""
-    x = _union(given)
+def _normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of layers that subtract the mean and divide by the standard deviation: none of n results is larger than
+    the root of n. Without an epsilon, equal numbers give NaN. A BatchNormalization uses another set's deviation."""
+    x = _join_ranges(given)
     epsilon = node.attributes.get("epsilon")
     if node.op_type == "LpNormalization" or (epsilon is not None and np.float32(epsilon.as_float()) == 0):
         x = replace(x, nan=True)
     if node.op_type == "BatchNormalization":
-        return replace(_rounded(NumberRange(-x.largest * 1e6, x.largest * 1e6), kind), nan=x.nan or x.infinite)
+        return replace(_round_range(NumberRange(-x.largest * 1e6, x.largest * 1e6), kind), nan=x.nan or x.infinite)
     others = [one.largest for one in given[1:]]
     most = math.sqrt(_MOST_SUMMED) * max(others[:1], default=1.0) + max(others[1:2], default=0.0)
     return NumberRange(-most, most, x.nan or x.infinite)
 
 
-def _sizes(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
     size = NumberRange(0.0 if x.zero else min(abs(x.low), abs(x.high)), x.largest, x.nan)
     if node.op_type == "Abs":
         return size
     if node.op_type == "ReduceL1":
-        return _rounded(_summed_up(size, _MOST_SUMMED), kind)
-    squares = _summed_up(_pairs(lambda a, b: a * b, size, size, kind, nan=False), _MOST_SUMMED)
+        return _round_range(_sum_range(size, _MOST_SUMMED), kind)
+    squares = _sum_range(_corner_range(lambda a, b: a * b, size, size, kind, nan=False), _MOST_SUMMED)
     if node.op_type == "ReduceSumSquare":
-        return _rounded(squares, kind)
-    return _root(node, (_rounded(squares, kind),), kind)
+        return _round_range(squares, kind)
+    return _sqrt_range(node, (_round_range(squares, kind),), kind)
 
 
-def _positive(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    found = _largest(node, (given[0], _ZERO), kind)
+def _relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    found = _max_range(node, (given[0], _ZERO), kind)
     return found if node.op_type == "Relu" else replace(found, low=0.0, high=found.high + 1)
 
 
-def _of_sizes(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """Whole numbers of places and sizes, and truths."""
+def _index_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of indices, sizes and booleans."""
     del given, kind
     return NumberRange(0.0, 2.0**40)
 
 
-def _counted(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _arange_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
-    return _union(given[:2])
+    return _join_ranges(given[:2])
 
 
-def _chosen(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _where_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return given[1] | given[2]
 
 
-def _filled(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     value = next(iter(node.attributes.values()), None)
     if value is None:
         return _ZERO
     if value.type == ir.AttributeType.TENSOR:
-        return _of_array(value.as_tensor().numpy())
-    return _of_array(np.asarray(value.value)) if kind.kind in "fiub" else ANYTHING
+        return _array_range(value.as_tensor().numpy())
+    return _array_range(np.asarray(value.value)) if kind.kind in "fiub" else ANYTHING
 
 
-def _is_bounded(node: ir.Node) -> bool:
+def _has_bounded_activations(node: ir.Node) -> bool:
     """Whether a recurrent layer has the usual activations."""
     value = node.attributes.get("activations")
     return value is None or all(one in ("Sigmoid", "Tanh", "HardSigmoid") for one in value.as_strings())
 
 
-def _recurrent(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """A layer of finite numbers gives finite ones; of infinite ones it may give NaN."""
+def _recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The range of a recurrent layer: finite inputs give finite outputs, and infinite ones may give NaN."""
     del kind
     lengths, initial = 4, 5
-    x = _union(one for i, one in enumerate(given) if i != lengths)
+    x = _join_ranges(one for i, one in enumerate(given) if i != lengths)
     state = given[initial] if len(given) > initial else _ZERO
-    found = _UNIT | replace(state, nan=False) if _is_bounded(node) else _STATE
+    found = _UNIT | replace(state, nan=False) if _has_bounded_activations(node) else _STATE
     return replace(found, nan=x.nan or x.infinite)
 
 
-def _table(rules: Mapping[_Rule, str]) -> dict[str, _Rule]:
+def _rules_by_operator(rules: Mapping[_Rule, str]) -> dict[str, _Rule]:
     return {name: reckoned for reckoned, names in rules.items() for name in names.split()}
 
 
-_RULES: Final[Mapping[str, _Rule]] = _table(
+_RULES: Final[Mapping[str, _Rule]] = _rules_by_operator(
     {
-        _add: "Add",
-        _subtract: "Sub",
-        _times: "Mul",
-        _over: "Div",
-        _reciprocal: "Reciprocal",
-        _negative: "Neg",
-        _product: "MatMul Gemm Conv Einsum",
-        _same: "Concat",
-        _padded: "Pad Trilu",
-        _one_hot: "OneHot",
-        _scattered: "ScatterElements ScatterND",
-        _topmost: "TopK",
-        _first: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten Transpose Expand Tile "
-        "Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool GlobalMaxPool",
-        _bent: "LeakyRelu Elu Selu Celu",
-        _monotone(np.floor): "Floor",
-        _monotone(np.ceil): "Ceil",
-        _monotone(np.round): "Round",
-        _sum: "ReduceSum CumSum",
-        _mean: "ReduceMean AveragePool GlobalAveragePool",
-        _largest: "Max",
-        _least: "Min",
-        _clipped: "Clip",
-        _cast: "Cast CastLike",
-        _within(_SHARE): "Sigmoid HardSigmoid",
-        _within(_UNIT): "Tanh Erf Sign Softsign",
-        _wave: "Sin Cos",
-        _monotone(np.exp, rough=True): "Exp",
-        _logarithm: "Log",
-        _root: "Sqrt",
-        _power: "Pow",
-        _softmax: "Softmax",
-        _log_softmax: "LogSoftmax",
-        _normed: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization LpNormalization",
-        _sizes: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
-        _positive: "Relu Softplus",
-        _chosen: "Where",
-        _filled: "ConstantOfShape Constant",
-        _recurrent: "RNN GRU LSTM",
-        _counted: "Range",
-        _of_sizes: "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
+        _add_ranges: "Add",
+        _subtract_ranges: "Sub",
+        _multiply_ranges: "Mul",
+        _divide_ranges: "Div",
+        _reciprocal_range: "Reciprocal",
+        _negate_range: "Neg",
+        _matmul_range: "MatMul Gemm Conv Einsum",
+        _concat_range: "Concat",
+        _pad_range: "Pad Trilu",
+        _one_hot_range: "OneHot",
+        _scatter_range: "ScatterElements ScatterND",
+        _top_k_range: "TopK",
+        _first_input_range: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten Transpose "
+        "Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool GlobalMaxPool",
+        _leaky_range: "LeakyRelu Elu Selu Celu",
+        _monotone_rule(np.floor): "Floor",
+        _monotone_rule(np.ceil): "Ceil",
+        _monotone_rule(np.round): "Round",
+        _reduce_sum_range: "ReduceSum CumSum",
+        _mean_range: "ReduceMean AveragePool GlobalAveragePool",
+        _max_range: "Max",
+        _min_range: "Min",
+        _clip_range: "Clip",
+        _cast_range: "Cast CastLike",
+        _bounded_rule(_SHARE): "Sigmoid HardSigmoid",
+        _bounded_rule(_UNIT): "Tanh Erf Sign Softsign",
+        _sine_range: "Sin Cos",
+        _monotone_rule(np.exp, rough=True): "Exp",
+        _log_range: "Log",
+        _sqrt_range: "Sqrt",
+        _pow_range: "Pow",
+        _softmax_range: "Softmax",
+        _log_softmax_range: "LogSoftmax",
+        _normalization_range: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization "
+        "LpNormalization",
+        _magnitude_range: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
+        _relu_range: "Relu Softplus",
+        _where_range: "Where",
+        _fill_range: "ConstantOfShape Constant",
+        _recurrent_range: "RNN GRU LSTM",
+        _arange_range: "Range",
+        _index_range: "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
         "LessOrEqual Greater GreaterOrEqual",
     }
 )

@@ -1,8 +1,9 @@
-"""Numbers that a module makes of sizes, in ONNX: `int(n * 0.7)`, `round(n * 0.15)`, `h / math.sqrt(n)`.
+"""ONNX translations of numbers that a module computes from sizes: `int(n * 0.7)`, `round(n * 0.15)`,
+`h / math.sqrt(n)`.
 
 Python computes them in double precision and rounds `//` down; torch's own translations compute in float32, where
-`int(n * 0.7)` is another step of the text at 90 tokens, and round `//` toward zero. Here floats are double, step by
-step in Python's order, so that every rounding is Python's. Where such a number meets a tensor it is rounded to float32,
+`int(n * 0.7)` is another step of the text at 90 tokens, and round `//` toward zero. Here floats are double, computed in
+Python's order, so that every rounding is Python's. Where such a number is used with a tensor, it is rounded to float32,
 as PyTorch rounds a Python number.
 """
 
@@ -19,7 +20,7 @@ import torch
 from onnxscript import opset18 as op
 
 from pocketrnn_export.comparing.float64_graph import SINGLE
-from pocketrnn_export.forms.onnx.function_translations import whole_power
+from pocketrnn_export.forms.onnx.function_translations import integer_power
 from pocketrnn_export.torch_internals import sym_sqrt
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import OF_NUMBER
 
@@ -27,7 +28,7 @@ __all__ = ["NUMBER_TRANSLATIONS", "round_numbers"]
 
 _DOUBLE: Final = ir.DataType.DOUBLE
 _INT64: Final = int(ir.DataType.INT64)
-# Marks a node that makes a number of sizes.
+# Marks a node that computes a number from sizes.
 _MARK: Final = "pocketrnn.number"
 
 
@@ -35,126 +36,126 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, ir.Value) and value.dtype in (ir.DataType.FLOAT, _DOUBLE))
 
 
-def _marked(value: Any) -> Any:
+def _mark_number(value: Any) -> Any:
     value.producer().metadata_props[_MARK] = "1"
     return value
 
 
-def _double(value: Any) -> Any:
-    """A number as float64 []. A value that the exporter calls float32 was made here, and is float64."""
+def _to_float64(value: Any) -> Any:
+    """A number as float64 []. A value that has the exporter's type float32 was made here, and is float64."""
     if isinstance(value, int | float):
         return op.Constant(value=ir.tensor(np.array(value, np.float64)))  # type: ignore[arg-type]
-    return value if _is_float(value) else _marked(op.Cast(value, to=int(_DOUBLE)))
+    return value if _is_float(value) else _mark_number(op.Cast(value, to=int(_DOUBLE)))
 
 
-def _whole(value: Any) -> Any:
+def _integer_constant(value: Any) -> Any:
     return op.Constant(value_int=value) if isinstance(value, int) else value
 
 
-def _either(floats: Callable[..., Any], integers: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """A translation of numbers that may be whole."""
+def _translate_numbers(floats: Callable[..., Any], integers: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """A translation for floats, or for integers if all values are integers."""
 
     def translated(*values: Any) -> Any:
         if any(map(_is_float, values)):
-            return _marked(floats(*map(_double, values)))
-        return (integers or floats)(*map(_whole, values))
+            return _mark_number(floats(*map(_to_float64, values)))
+        return (integers or floats)(*map(_integer_constant, values))
 
     return translated
 
 
-def _compared(floats: Callable[..., Any]) -> Callable[..., Any]:
+def _translate_comparison(floats: Callable[..., Any]) -> Callable[..., Any]:
     def translated(first: Any, second: Any) -> Any:
         pair = (first, second)
-        return _marked(floats(*map(_double if any(map(_is_float, pair)) else _whole, pair)))
+        return _mark_number(floats(*map(_to_float64 if any(map(_is_float, pair)) else _integer_constant, pair)))
 
     return translated
 
 
 def _true_division(first: Any, second: Any) -> Any:
-    return _marked(op.Div(_double(first), _double(second)))
+    return _mark_number(op.Div(_to_float64(first), _to_float64(second)))
 
 
 def _floor_division(first: Any, second: Any) -> Any:
-    # ONNX rounds toward zero: what is left over, which Mod gives the sign of the divisor, is taken away before.
+    # ONNX rounds toward zero: the remainder, which has the divisor's sign in Mod, is subtracted before.
     return op.Div(op.Sub(first, op.Mod(first, second)), second)
 
 
-def _power(base: Any, exponent: Any) -> Any:
+def _power_of_numbers(base: Any, exponent: Any) -> Any:
     if exponent == 0.5:
-        return _marked(op.Sqrt(_double(base)))
+        return _mark_number(op.Sqrt(_to_float64(base)))
     if _is_float(base) or _is_float(exponent):
-        return _marked(op.Pow(_double(base), _double(exponent)))
+        return _mark_number(op.Pow(_to_float64(base), _to_float64(exponent)))
     if isinstance(exponent, int) and exponent > 0:
-        return whole_power(_whole(base), exponent)
-    return op.Pow(_whole(base), _whole(exponent))
+        return integer_power(_integer_constant(base), exponent)
+    return op.Pow(_integer_constant(base), _integer_constant(exponent))
 
 
-def _to_integer(rounded: Callable[[Any], Any]) -> Callable[..., Any]:
+def _translate_rounding(rounded: Callable[[Any], Any]) -> Callable[..., Any]:
     def translated(value: Any, *_: Any) -> Any:
         if not _is_float(value):
-            return _whole(value)
-        return _marked(op.Cast(_marked(rounded(_double(value))), to=_INT64))
+            return _integer_constant(value)
+        return _mark_number(op.Cast(_mark_number(rounded(_to_float64(value))), to=_INT64))
 
     return translated
 
 
 def _round(value: Any, digits: Any = None) -> Any:
     if digits is None:
-        return _to_integer(op.Round)(value)
-    # Without digits behind the point; others are refused before.
-    return _marked(op.Round(_double(value)))
+        return _translate_rounding(op.Round)(value)
+    # Only digits=0 arrives here; others are refused before.
+    return _mark_number(op.Round(_to_float64(value)))
 
 
 def _to_float(value: Any) -> Any:
-    return value if _is_float(value) else _double(value)
+    return value if _is_float(value) else _to_float64(value)
 
 
-def _shifted(by: Callable[..., Any]) -> Callable[..., Any]:
+def _translate_shift(by: Callable[..., Any]) -> Callable[..., Any]:
     def translated(value: Any, bits: Any) -> Any:
         if not isinstance(bits, int):
             raise TypeError("a shift by a number of bits that is a size")
-        return by(_whole(value), op.Constant(value_int=2**bits))
+        return by(_integer_constant(value), op.Constant(value_int=2**bits))
 
     return translated
 
 
-def _of_number(number: Any, function: str) -> Any:
+def _apply_function(number: Any, function: str) -> Any:
     if function == "itself":
-        return _marked(op.Identity(_double(number)))
-    return _marked(getattr(op, function.capitalize())(_double(number)))
+        return _mark_number(op.Identity(_to_float64(number)))
+    return _mark_number(getattr(op, function.capitalize())(_to_float64(number)))
 
 
 NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
-    OF_NUMBER: _of_number,
+    OF_NUMBER: _apply_function,
     torch.sym_float: _to_float,
-    sym_sqrt: lambda value: _marked(op.Sqrt(_double(value))),
-    torch.sym_max: _either(op.Max),
-    torch.sym_min: _either(op.Min),
-    operator.add: _either(op.Add),
-    operator.sub: _either(op.Sub),
-    operator.mul: _either(op.Mul),
-    operator.neg: _either(op.Neg),
-    operator.abs: _either(op.Abs),
+    sym_sqrt: lambda value: _mark_number(op.Sqrt(_to_float64(value))),
+    torch.sym_max: _translate_numbers(op.Max),
+    torch.sym_min: _translate_numbers(op.Min),
+    operator.add: _translate_numbers(op.Add),
+    operator.sub: _translate_numbers(op.Sub),
+    operator.mul: _translate_numbers(op.Mul),
+    operator.neg: _translate_numbers(op.Neg),
+    operator.abs: _translate_numbers(op.Abs),
     operator.truediv: _true_division,
-    operator.floordiv: _either(lambda a, b: op.Floor(op.Div(a, b)), _floor_division),
-    operator.pow: _power,
-    operator.lshift: _shifted(op.Mul),
-    operator.rshift: _shifted(_floor_division),
-    math.ceil: _to_integer(op.Ceil),
-    math.floor: _to_integer(op.Floor),
-    math.trunc: _to_integer(lambda value: value),
+    operator.floordiv: _translate_numbers(lambda a, b: op.Floor(op.Div(a, b)), _floor_division),
+    operator.pow: _power_of_numbers,
+    operator.lshift: _translate_shift(op.Mul),
+    operator.rshift: _translate_shift(_floor_division),
+    math.ceil: _translate_rounding(op.Ceil),
+    math.floor: _translate_rounding(op.Floor),
+    math.trunc: _translate_rounding(lambda value: value),
     round: _round,
-    operator.lt: _compared(op.Less),
-    operator.le: _compared(op.LessOrEqual),
-    operator.gt: _compared(op.Greater),
-    operator.ge: _compared(op.GreaterOrEqual),
-    operator.eq: _compared(op.Equal),
+    operator.lt: _translate_comparison(op.Less),
+    operator.le: _translate_comparison(op.LessOrEqual),
+    operator.gt: _translate_comparison(op.Greater),
+    operator.ge: _translate_comparison(op.GreaterOrEqual),
+    operator.eq: _translate_comparison(op.Equal),
 }
 
 
 def round_numbers(model: ir.Model) -> None:
-    """Give the numbers made of sizes their type, which the exporter takes for float32, and round them to float32 where
-    they meet anything else. In place."""
+    """Set the type of the numbers computed from sizes to float64, which the exporter takes for float32, and round them
+    to float32 where other nodes use them. In place."""
     numbers: set[ir.Value] = set()
     for node in model.graph:
         if _MARK in node.metadata_props:
@@ -184,7 +185,7 @@ def round_numbers(model: ir.Model) -> None:
 
 
 def _meets_float32(node: ir.Node) -> bool:
-    """Whether a node that takes a number was made by the exporter for float32."""
+    """Whether a node that uses a number computes in float32."""
     if _MARK in node.metadata_props or node.op_type in {"Cast", "CastLike"}:
         return False
     return all(value.dtype != _DOUBLE for value in node.outputs)

@@ -1,4 +1,4 @@
-"""A module as an ONNX graph that is right for every batch and sequence length, or is refused."""
+"""Export a module as an ONNX graph that is right for every batch and sequence length, or refuse it."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
-from pocketrnn_export.comparing.comparing import run_of_onnx, session_of
-from pocketrnn_export.comparing.float64_graph import float64_run_of_onnx
-from pocketrnn_export.comparing.float64_module import doubled
+from pocketrnn_export.comparing.comparing import onnx_run, open_session
+from pocketrnn_export.comparing.float64_graph import float64_onnx_run
+from pocketrnn_export.comparing.float64_module import float64_copy
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_trace import (
     OPSET,
     PAIRS,
     WHOLE_TEXTS,
-    Names,
+    GraphNames,
     OnnxGraph,
-    converted,
+    convert_program,
     token_lookups,
 )
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.intake.random_draws import drawing_line
-from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.module_runs.untouched import untouched
-from pocketrnn_export.proof.asked_module import example_of
+from pocketrnn_export.intake.random_draws import find_drawing_line
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.module_runs.untouched import restore_module
+from pocketrnn_export.proof.asked_module import resize_example
 from pocketrnn_export.proof.each_operator import refuse_other_numbers
 from pocketrnn_export.proof.hidden_differences import MOVES
 from pocketrnn_export.proof.pytorch_run import Runnable
 from pocketrnn_export.proof.right_program import right_program
-from pocketrnn_export.proof.what_of_words import name_of_node
-from pocketrnn_export.tracing.session import given_whole, of_two_texts
-from pocketrnn_export.tracing.sizes.module_answers import inside
+from pocketrnn_export.proof.what_of_words import node_name
+from pocketrnn_export.tracing.session import mark_full_width, takes_two_texts
+from pocketrnn_export.tracing.sizes.module_answers import is_within_limits
 from pocketrnn_export.tracing.sizes.questions import TraceLog
-from pocketrnn_export.tracing.trace import TracedProgram, traced_program
+from pocketrnn_export.tracing.trace import TracedProgram, trace_program
 
 __all__ = [
     "ONE_TEXT",
@@ -53,32 +53,32 @@ __all__ = [
     "ONNX_FILE",
     "OPSET",
     "WHOLE_TEXTS",
-    "Names",
+    "GraphNames",
     "OnnxGraph",
     "SingleText",
-    "bounds_of",
-    "form_of_module",
-    "limits_of",
+    "find_small_integers",
+    "graph_bounds",
+    "graph_limits",
+    "make_onnx_form",
     "onnx_form",
-    "onnx_graph",
+    "retrace_alike",
     "token_lookups",
-    "traced_alike",
-    "whole_numbers_of",
+    "trace_onnx_graph",
 ]
 
 _log = logging.getLogger(__name__)
 
 ONNX_FILE: Final = "model.onnx"
-# A constant of more numbers is a weight.
+# A constant with more numbers is a weight.
 _SMALL: Final = 64
-# Operators that give numbers that they were given, or round each of them once.
+# Operators that return some of their input numbers, or round each of them once.
 _EXACT_IN_HALVES: Final = MOVES | {"abs", "amax", "amin", "convert_element_type", "max", "min", "neg", "relu", "where"}
 # The inputs on which a classifier of one text at a time is traced: one text, not real tokens.
 ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
 
 class SingleText(nn.Module):
-    """A classifier of one text, tokens [1, sequence], all of which are the text's."""
+    """A classifier of one text without padding, tokens [1, sequence]."""
 
     def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
         super().__init__()
@@ -87,14 +87,14 @@ class SingleText(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         whole = torch.full((1,), tokens.shape[1], dtype=torch.int64)
-        lengths = (given_whole(whole),) if self.takes_lengths else ()
+        lengths = (mark_full_width(whole),) if self.takes_lengths else ()
         logits: Tensor = self.classifier(tokens, *lengths)
         return logits
 
 
-def whole_numbers_of(content: bytes) -> list[int]:
-    """The whole numbers among a graph's small constants, each with those beside it (`x > 3` is true of 4): what forward
-    may compare ids with.
+def find_small_integers(content: bytes) -> list[int]:
+    """The integers among a graph's small constants, each with its neighbours (`x > 3` is true for 4): the numbers that
+    forward may compare ids with.
 
     Args:
         content: the file's bytes.
@@ -108,36 +108,36 @@ def whole_numbers_of(content: bytes) -> list[int]:
 
 
 def onnx_form(content: bytes, graph: Graph) -> Form:
-    """An ONNX graph as a form: run by onnxruntime in two ways, with its graph rewriting and without.
+    """The form of an ONNX graph: onnxruntime runs it with and without its graph optimizations.
 
     Args:
         content: the file's bytes.
-        graph: what classifier.json says of it; the digest is set here.
+        graph: its entry in classifier.json; the digest is set here.
     """
     try:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
         raise ExportError(
-            f"The graph cannot be part of a bundle: {error.problem}", _in_place_of(error.problem)
+            f"The graph cannot be part of a bundle: {error.problem}", _replacement_advice(error.problem)
         ) from error
     runs = {
-        "onnx": run_of_onnx(content, optimized=True),
-        "onnx as written": run_of_onnx(content, optimized=False),
+        "onnx": onnx_run(content, optimized=True),
+        "onnx as written": onnx_run(content, optimized=False),
     }
     return Form(
         replace(graph, sha256=sha256(content)),
         "graph",
         content,
         runs,
-        float64_run=lambda: float64_run_of_onnx(content),
+        float64_run=lambda: float64_onnx_run(content),
     )
 
 
-def _in_place_of(problem: str) -> str:
-    """The advice on how to write an operation that no bundle may hold."""
+def _replacement_advice(problem: str) -> str:
+    """The advice on how to replace an operation that a bundle must not contain."""
     if "'Resize'" in problem:
         return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
-    if _draws(problem):
+    if _is_random_operator(problem):
         return "It draws random numbers, in eval mode too: F.dropout needs training=self.training, and others an if."
     if "'DFT'" in problem:
         return (
@@ -149,16 +149,16 @@ def _in_place_of(problem: str) -> str:
     return "Write that operation of forward by others."
 
 
-def _draws(problem: str) -> bool:
-    """Whether the operation that no bundle may hold draws random numbers."""
+def _is_random_operator(problem: str) -> bool:
+    """Whether the operation that a bundle must not contain draws random numbers."""
     return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
-def limits_of(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
+def graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
     """The limits in classifier.json of the texts that a graph takes.
 
     Raises:
-        ExportError: it takes two texts, and not those of one token each: there is no such limit of pairs.
+        ExportError: it takes two texts, but not texts of one token each: classifier.json has no such limit for pairs.
     """
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
@@ -166,7 +166,7 @@ def limits_of(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
             "Leave out what needs more steps, such as a standard deviation; or fill short texts up in forward.",
         )
     limits, width = made.limits, prepared.widths.fixed
-    # The graph of one width is right for that one.
+    # The graph for one width is right for that width only.
     if width is not None:
         limits = Limits(width, width, limits.max_batch)
     if prepared.real_token:
@@ -176,25 +176,25 @@ def limits_of(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
     return None if limits == Limits() else limits
 
 
-def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
-    """(batch, sequence) on both sides of everything that forward asks about a size, within the limits."""
-    return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if inside(made.limits, sizes))
+def graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
+    """(batch, sequence) on both sides of every size condition in forward, within the limits."""
+    return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
 
 
-def _make(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
-    return form_of_module(prepared, description.metadata, ids=description.ids)
+def _make_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
+    return make_onnx_form(prepared, description.metadata, ids=description.ids)
 
 
-def form_of_module(prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int) -> Form:
-    """A module that takes ids as its ONNX form.
+def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int) -> Form:
+    """Make the ONNX form of a module that takes ids.
 
     Args:
         prepared: the module.
-        metadata: what the file's `metadata_props` say.
-        ids: how many token ids there are, where the graph does not say how many it takes.
+        metadata: the file's `metadata_props`.
+        ids: the number of token ids, where the graph does not limit them.
 
     Raises:
-        ExportError: there is no graph that is right for every batch and sequence length, or up to a stated limit.
+        ExportError: no graph is right for every batch and sequence length, or up to a stated limit.
     """
     one_text = prepared.one_text
     example = prepared.example[:1] if one_text else prepared.example
@@ -203,7 +203,7 @@ def form_of_module(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         return SingleText(module, takes_lengths=prepared.takes_lengths) if one_text else module
 
     names = PAIRS if prepared.two_texts else WHOLE_TEXTS
-    made = onnx_graph(to_trace(prepared.module), example, metadata, names=names, one_text=one_text)
+    made = trace_onnx_graph(to_trace(prepared.module), example, metadata, names=names, one_text=one_text)
     tells = made.padding_tells
     if prepared.takes_lengths and prepared.padding and tells:
         _log.info("Texts share a batch with those of their length: padding may reach an answer, %s", *tells.values())
@@ -215,84 +215,88 @@ def form_of_module(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         padding=prepared.padding and not tells,
         embedding_rows=made.embedding_rows or ids,
         batch=1 if one_text else None,
-        limits=limits_of(made, prepared),
-        alone=tuple(sorted({*prepared.stated_alone, *([] if prepared.takes_lengths else tells)})),
+        limits=graph_limits(made, prepared),
+        alone=tuple(sorted({*prepared.ids_asked_alone, *([] if prepared.takes_lengths else tells)})),
     )
 
     def retraced() -> bytes:
-        module = to_trace(doubled(prepared.module))
-        return traced_alike(module, example, metadata, made, one_text=one_text).content
+        module = to_trace(float64_copy(prepared.module))
+        return retrace_alike(module, example, metadata, made, one_text=one_text).content
 
     try:
         form = onnx_form(made.content, graph)
     except ExportError as error:
-        line = drawing_line(prepared.module, lambda: prepared.module(*example)) if _draws(error.problem) else ""
+        line = (
+            find_drawing_line(prepared.module, lambda: prepared.module(*example))
+            if _is_random_operator(error.problem)
+            else ""
+        )
         if "'DFT'" in error.problem:
             like = {"one_text": one_text, "cut_counted": made.cut_counted}
-            program = traced_program(to_trace(prepared.module), example, made.plan, TraceLog(), **like).program
+            program = trace_program(to_trace(prepared.module), example, made.plan, TraceLog(), **like).program
             nodes = [node for node in program.graph.nodes if "fft_" in str(node.target)]
-            line = next(filter(None, map(line_of_node, nodes)), "")
+            line = next(filter(None, map(find_node_line, nodes)), "")
         if not line:
             raise
         raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
     return replace(
         form,
         retraced=retraced,
-        bounds=bounds_of(made),
+        bounds=graph_bounds(made),
         notes=(*made.notes, *prepared.notes),
         one_row=one_text,
         program=made.program,
     )
 
 
-ONNX: Final = FormKind("ONNX", _make)
+ONNX: Final = FormKind("ONNX", _make_form)
 
 
-def onnx_graph(
+def trace_onnx_graph(
     module: nn.Module,
     example: tuple[Tensor, ...],
     metadata: Mapping[str, str],
     *,
-    names: Names = WHOLE_TEXTS,
+    names: GraphNames = WHOLE_TEXTS,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """The graph of the program that is right for every batch and sequence, or up to a stated limit.
+    """Trace the graph that is right for every batch size and sequence length, or up to a stated limit.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
-        example: what the module takes: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; of
+        example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; with
             at least two rows and steps.
-        metadata: what the file's `metadata_props` say.
-        names: of the graph's inputs, as many as the example has, and outputs, the first of which are the logits.
-        one_text: keep the batch of the example, which is one, and only the sequence dynamic.
+        metadata: the file's `metadata_props`.
+        names: the names of the graph's inputs, as many as the example has, and outputs, the first being the logits.
+        one_text: keep the example's batch size, which is one; only the sequence is dynamic.
 
     Raises:
-        ExportError: the module cannot be traced with dynamic axes, or holds something no ONNX operator computes.
+        ExportError: the module cannot be traced with dynamic axes, or has an operation without an ONNX operator.
 
     Example:
-        >>> graph = onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
+        >>> graph = trace_onnx_graph(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
         >>> Path("model.onnx").write_bytes(graph.content)
     """
-    names = Names(names.inputs[: len(example)], names.outputs)
+    names = GraphNames(names.inputs[: len(example)], names.outputs)
     graphs: dict[torch.export.ExportedProgram, OnnxGraph] = {}
 
     def judged(traced: TracedProgram) -> Runnable:
-        graph = graphs[traced.program] = converted(traced, metadata, names)
-        run = functools.cache(lambda: _run_of_graph(graph))
+        graph = graphs[traced.program] = convert_program(traced, metadata, names)
+        run = functools.cache(lambda: _make_graph_run(graph))
         return Runnable(lambda inputs: run()(inputs), graph.embedding_rows)
 
-    # Changes that a text of some size makes to names of the module's file are undone.
-    with untouched(module):
+    # Undo changes that a forward call makes to globals of the module's file.
+    with restore_module(module):
         found = right_program(module, example, judged, one_text=one_text)
-    # In double precision onnxruntime has no recurrent layers: such a graph is not run by it.
+    # onnxruntime has no recurrent layers in double precision, so it does not run such a graph.
     if all(parameter.dtype != torch.float64 for parameter in module.parameters()):
         try:
-            session_of(graphs[found.program].content)
+            open_session(graphs[found.program].content)
         except ExportError as error:
-            raise _with_its_line(error, found.program) from error
+            raise _add_source_line(error, found.program) from error
     graph = graphs[found.program]
     if graph.operators is not None:
-        _refuse_halves(graph.operators)
+        _refuse_half_precision(graph.operators)
         refuse_other_numbers(graph.operators, graph.content, example, names.inputs)
     return replace(
         graph,
@@ -305,38 +309,38 @@ def onnx_graph(
     )
 
 
-def _computes_in_halves(node: torch.fx.Node) -> bool:
-    """Whether it gives floats of 16 bits, or is what `torch.autocast` surrounds."""
-    return "autocast" in str(node.target) or _is_in_halves(node)
+def _uses_half_precision(node: torch.fx.Node) -> bool:
+    """Whether a node's result is in 16-bit floats, or it is a `torch.autocast` block."""
+    return "autocast" in str(node.target) or _has_half_dtype(node)
 
 
-def _is_in_halves(node: torch.fx.Node) -> bool:
+def _has_half_dtype(node: torch.fx.Node) -> bool:
     return getattr(node.meta.get("val"), "dtype", None) in (torch.bfloat16, torch.float16)
 
 
-def _refuse_halves(program: torch.export.ExportedProgram) -> None:
-    """Refuse what computes in 16 bits: onnxruntime computes in float32 on a CPU, and rounds at the end only.
+def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
+    """Refuse a program that computes in 16 bits: onnxruntime computes in float32 on a CPU, and rounds only at the end.
 
     Raises:
-        ExportError: an operator does more in 16 bits than to move numbers.
+        ExportError: an operator does more in 16 bits than move numbers.
     """
     for node in program.graph.nodes:
-        if node.op == "call_function" and _is_in_halves(node) and name_of_node(node) not in _EXACT_IN_HALVES:
-            raise _in_halves([node])
+        if node.op == "call_function" and _has_half_dtype(node) and node_name(node) not in _EXACT_IN_HALVES:
+            raise _half_precision_error([node])
 
 
-def _in_halves(nodes: Sequence[torch.fx.Node]) -> ExportError:
-    where = next((f", {line}" for line in map(line_of_node, nodes) if line), "")
+def _half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
+    where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
     return ExportError(
         f"The module computes in 16 bits{where}, which onnxruntime does not on a CPU.",
         "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
     )
 
 
-def _with_its_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """The error of an engine that has no such operator for such numbers, with the line of forward that needs it."""
-    if rounded := [node for node in program.graph.nodes if _computes_in_halves(node)]:
-        return _in_halves(rounded)
+def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
+    """Add the line of forward to an engine's error about an operator that it does not have for these types."""
+    if rounded := [node for node in program.graph.nodes if _uses_half_precision(node)]:
+        return _half_precision_error(rounded)
     said = str(error)
     named = re.search(r"operator \((\w+)\) in node \((?:node_)?(\w+)\)", said) or re.search(
         r"for (\w+)\(\d+\) node with name '(?:node_)?(\w+)'", said
@@ -347,7 +351,7 @@ def _with_its_line(error: ExportError, program: torch.export.ExportedProgram) ->
     nodes = [node for node in program.graph.nodes if node.name == named[2]] or [
         node for node in program.graph.nodes if named[1].lower() in str(node.target).replace("_", "")
     ]
-    where = next((f", {line}" for line in map(line_of_node, nodes) if line), "")
+    where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
     of_kind = "" if kind is None else f" of {kind[1]}"
     return ExportError(
         f"onnxruntime computes no {named[1]}{of_kind}{where}.",
@@ -355,7 +359,7 @@ def _with_its_line(error: ExportError, program: torch.export.ExportedProgram) ->
     )
 
 
-def traced_alike(
+def retrace_alike(
     module: nn.Module,
     example: tuple[Tensor, ...],
     metadata: Mapping[str, str],
@@ -363,19 +367,19 @@ def traced_alike(
     *,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module as another was traced, with no look at its sizes: one in double precision, which onnxruntime has
-    no recurrent layers for."""
-    of_plan = example if like.plan is None else example_of(example, like.plan.example)
-    names = PAIRS if of_two_texts(example) else WHOLE_TEXTS
-    names = Names(names.inputs[: len(example)], names.outputs)
-    traced = traced_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
-    return converted(traced, metadata, names, in_doubles=True)
+    """Trace a module in double precision as another was traced, without a new search over its sizes: onnxruntime has no
+    recurrent layers in double precision."""
+    of_plan = example if like.plan is None else resize_example(example, like.plan.example)
+    names = PAIRS if takes_two_texts(example) else WHOLE_TEXTS
+    names = GraphNames(names.inputs[: len(example)], names.outputs)
+    traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
+    return convert_program(traced, metadata, names, in_doubles=True)
 
 
-def _run_of_graph(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
-    # As it is written: onnxruntime rewrites a lookup of `arange(n)` to a slice, which cuts an n beyond the table, and
-    # the graph seemed right for every size.
-    session = session_of(graph.content, optimized=False)
+def _make_graph_run(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
+    # Without optimizations: onnxruntime rewrites a lookup of `arange(n)` to a slice, which cuts off an n beyond the
+    # table, and the graph seemed right for every size.
+    session = open_session(graph.content, optimized=False)
     names = [value.name for value in session.get_inputs()]
 
     def run(inputs: tuple[Tensor, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""One trace of a module as an ONNX graph with clean names and axes."""
+"""Convert one trace of a module to an ONNX graph with clean names and axes."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn_export.forms.onnx.exact_rewriting import optimize
 from pocketrnn_export.forms.onnx.function_translations import (
     FUNCTION_TRANSLATIONS,
+    find_float32_numbers,
     refuse_rounded_doubles,
-    single_numbers,
 )
 from pocketrnn_export.forms.onnx.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx.onnx_translations import TRANSLATIONS
-from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.torch_internals import operators_read_once
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.torch_internals import cache_onnx_registry
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
-from pocketrnn_export.tracing.trace import TracedProgram, first_cause, quiet
-from pocketrnn_export.tracing.used_rules import is_left_out, note_use
+from pocketrnn_export.tracing.trace import TracedProgram, first_cause, hide_messages
+from pocketrnn_export.tracing.used_rules import is_rule_left_out, note_use
 
-__all__ = ["OPSET", "PAIRS", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]
+__all__ = ["OPSET", "PAIRS", "WHOLE_TEXTS", "GraphNames", "OnnxGraph", "convert_program", "token_lookups"]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
 # ONNX shifts the bits of unsigned numbers only.
 _WIDE: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT64, ir.DataType.UINT32})
-# In these, an id may become another: 300 is 44 in 8 bits.
+# In these types, an id may become another: 300 is 44 in 8 bits.
 _NARROW: Final = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16})
-# The operators that move ids about and leave each as it is.
+# The operators that move ids without changing them.
 _MOVES: Final = frozenset(
     {"Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape",
      "ReverseSequence", "SequenceAt", "Slice", "Split", "SplitToSequence", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
@@ -51,20 +51,20 @@ class OnnxGraph:
 
     Attributes:
         content: the ONNX file's bytes.
-        embedding_rows: how many ids it can take; None where the ids are looked up as other numbers, such as hashes.
-        nodes: how many nodes it has.
+        embedding_rows: the number of ids that it takes; None where it looks up other numbers made of ids, as hashes.
+        nodes: the number of nodes.
         limits: the sizes beyond which PyTorch itself fails.
-        bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
-            nothing. Those outside the limits are among them.
-        notes: what was not compared with the module.
+        bounds: sizes on both sides of every size condition in forward, for the proof; empty without such conditions.
+            Sizes outside the limits are among them.
+        notes: the parts that were not compared with the module.
         orders: the operators in it whose order of equal values PyTorch leaves undefined.
-        plan: the branches that were taken where forward asks about sizes; None for those of the example.
-        cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
+        plan: the branches that were taken at size conditions in forward; None for those of the example.
+        cut_counted: whether an unpacked sequence was cut to the longest of the lengths that forward counts itself.
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
-        padding_tells: the ids of padding of which what stands after a text may reach its answer in a batch, each with
-            the line where; see `proof/padded_steps.py`.
-        operators: the program, operator by operator, by whose names the values of the graph go.
-        program: as the module was traced.
+        padding_tells: the padding ids after a text that may change its answer in a batch, each with the line of
+            forward; see `proof/padded_steps.py`.
+        operators: the decomposed program, whose node names are the names of the graph's values.
+        program: the program as the module was traced.
     """
 
     content: bytes
@@ -83,35 +83,37 @@ class OnnxGraph:
 
 
 @dataclass(frozen=True)
-class Names:
+class GraphNames:
     """The names of a graph's inputs and outputs."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
-WHOLE_TEXTS: Final = Names(("tokens", "lengths"), ("logits",))
-PAIRS: Final = Names(PAIR_INPUTS[1], ("logits",))
+WHOLE_TEXTS: Final = GraphNames(("tokens", "lengths"), ("logits",))
+PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
 
 
-def converted(
-    traced: TracedProgram, metadata: Mapping[str, str], names: Names, *, in_doubles: bool = False
+def convert_program(
+    traced: TracedProgram, metadata: Mapping[str, str], names: GraphNames, *, in_doubles: bool = False
 ) -> OnnxGraph:
-    """A traced program as an ONNX graph.
+    """Convert a traced program to an ONNX graph.
 
     Args:
         traced: the program.
-        metadata: what the file's `metadata_props` say.
-        names: of the graph's inputs and outputs.
-        in_doubles: whether the whole module was made one of doubles, for the proof: its numbers may be rounded, and
-            the proof sees by how much.
+        metadata: the file's `metadata_props`.
+        names: the names of the graph's inputs and outputs.
+        in_doubles: whether the whole module was converted to double precision, for the proof: its numbers may be
+            rounded, and the proof measures by how much.
 
     Raises:
-        ExportError: it holds something that no ONNX operator computes.
+        ExportError: it has an operation without an ONNX operator.
     """
     every = {**FUNCTION_TRANSLATIONS, **TRANSLATIONS, **NUMBER_TRANSLATIONS}
-    translations = {operator: made for operator, made in every.items() if not is_left_out(_title(operator))}
-    with quiet(), torch.no_grad(), operators_read_once():
+    translations = {
+        operator: made for operator, made in every.items() if not is_rule_left_out(_translation_title(operator))
+    }
+    with hide_messages(), torch.no_grad(), cache_onnx_registry():
         try:
             exported = torch.onnx.export(
                 traced.program,
@@ -127,17 +129,17 @@ def converted(
             taken_apart = exported.exported_program or traced.program
             for node in taken_apart.graph.nodes:
                 if node.target in translations:
-                    note_use(_title(node.target))
+                    note_use(_translation_title(node.target))
             round_numbers(exported.model)
-            held = single_numbers(exported.model.graph)
+            held = find_float32_numbers(exported.model.graph)
             optimize(exported.model)
             if not in_doubles:
                 refuse_rounded_doubles(exported.model.graph, held)
         except ExportError:
             raise
         except Exception as error:
-            raise _without_form(traced.program, first_cause(error)) from error
-    graph = _cleaned(exported.model, metadata, names)
+            raise _unsupported_error(traced.program, first_cause(error)) from error
+    graph = _clean_graph(exported.model, metadata, names)
     return replace(
         graph,
         orders=traced.orders,
@@ -148,19 +150,19 @@ def converted(
     )
 
 
-def _title(operator: Any) -> str:
+def _translation_title(operator: Any) -> str:
     return f"the translation of {operator}"
 
 
-def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportError:
-    """The error that names the operation which has no form in ONNX, and its line."""
+def _unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
+    """The error that names the operation without a form in ONNX, and its line."""
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
-    # An operator that PyTorch takes apart has another name before: special_i0e, bessel_i0e.
+    # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
     nodes = [node for node in program.graph.nodes if name and _last_word(str(node.target)) == _last_word(name)]
-    where = next((line for line in map(line_of_node, nodes or _parts_called(name, program)) if line), "")
+    where = next((line for line in map(find_node_line, nodes or _find_decomposed_nodes(name, program)) if line), "")
     drawing = [node for node in program.graph.nodes if node.kwargs.get("generator") is not None]
-    if drawn := next((line for line in map(line_of_node, drawing) if line), ""):
+    if drawn := next((line for line in map(find_node_line, drawing) if line), ""):
         return ExportError(
             f"The module draws random numbers by a generator of its own, {drawn}, which ONNX cannot.",
             "If they are the same in each call, draw them once, in __init__, into a buffer; else draw none where "
@@ -176,27 +178,27 @@ def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportEr
     )
 
 
-def _parts_called(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """The operators of a name that a program's own are made of: signbit, of copysign."""
+def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    """The operators with a name after the program's decomposition: signbit, from copysign."""
     parts = program.run_decompositions().graph.nodes if name else ()
     return [node for node in parts if f".{name}." in str(node.target)]
 
 
 def _last_word(operator: str) -> str:
-    """`i0e` of `aten.special_i0e.default`."""
+    """The last word of an operator's name: `i0e` in `aten.special_i0e.default`."""
     return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
 
 
-def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> OnnxGraph:
+def _clean_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphNames) -> OnnxGraph:
     graph = model.graph
-    # The exporter notes the source line of every node: paths of the machine it ran on, and a third of a small file.
+    # The exporter stores the source line of every node: local paths, and a third of a small file.
     ClearMetadataAndDocStringPass()(model)
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
     CommonSubexpressionEliminationPass()(model)
     if tuple(value.name for value in graph.inputs) != names.inputs:
         raise ExportError(
-            "The traced graph lost one of its inputs.", "Use the lengths in forward, or do not take them."
+            "The traced graph does not use one of its inputs.", "Use the lengths in forward, or do not take them."
         )
     _name_axes(graph)
     _name_layers(graph)
@@ -224,10 +226,10 @@ def _name_axes(graph: ir.Graph) -> None:
         names[str(shapes[1][1])] = "second_sequence"
     for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
         if value.shape is not None:
-            value.shape = ir.Shape([_named(dimension, names) for dimension in value.shape])
+            value.shape = ir.Shape([_rename_dimension(dimension, names) for dimension in value.shape])
 
 
-def _named(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
+def _rename_dimension(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
     return dimension if isinstance(dimension, int) else ir.SymbolicDim(names.get(str(dimension), dimension.value))
 
 
@@ -250,12 +252,12 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _embedding_rows(graph: ir.Graph) -> int | None:
-    """How many ids the embedding takes: the rows of the smallest table that `tokens` index; None for no limit.
+    """The number of ids that the embedding takes: the rows of the smallest table that `tokens` index; None: no limit.
 
     Raises:
-        ExportError: `tokens` index no table, and are compared with no ids, as one-hot vectors are.
+        ExportError: `tokens` neither index a table nor are compared with ids, as for one-hot vectors.
     """
-    direct, computed, compared = _lookups(graph)
+    direct, computed, compared = _find_lookups(graph)
     if not direct and not computed and not compared:
         raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
     rows = [int(lookup.inputs[0].shape[0]) for lookup in direct]  # type: ignore[arg-type, union-attr, index]
@@ -263,15 +265,15 @@ def _embedding_rows(graph: ir.Graph) -> int | None:
 
 
 def token_lookups(graph: ir.Graph) -> list[ir.Node]:
-    """The Gather nodes whose table is an initializer and whose indices are the ids in `tokens`, as they are."""
-    return _lookups(graph)[0]
+    """The Gather nodes whose table is an initializer and whose indices are the unchanged ids in `tokens`."""
+    return _find_lookups(graph)[0]
 
 
-def _lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Node]]:
-    """The Gather nodes that look up the ids in `tokens` as they are, and those that look up numbers made of them; and
+def _find_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Node]]:
+    """The Gather nodes that look up the unchanged ids in `tokens`, those that look up numbers computed from them, and
     the Equal nodes that compare them.
 
-    The rows of the first limit the ids. Those of the second do not: `(tokens * 31) % 1000` takes any id.
+    The tables' rows limit the ids only in the first kind: `(tokens * 31) % 1000` takes any id.
     """
     direct: list[ir.Node] = []
     computed: list[ir.Node] = []

@@ -50,36 +50,38 @@ def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, 
         outputs, hidden = op.RNN(x, w, r, b, lengths, h0, activations=[activation] * directions, **layer)
         cell = hidden
     if directions == 1:
-        return op.Squeeze(outputs, _ints(1)), hidden, cell
+        return op.Squeeze(outputs, _ints_constant(1)), hidden, cell
     batch_before_directions = op.Transpose(outputs, perm=[0, 2, 1, 3])
-    # 0 keeps an axis, -1 takes what is left.
-    return op.Reshape(batch_before_directions, _ints(0, 0, -1)), hidden, cell
+    # 0 keeps an axis, -1 takes the rest.
+    return op.Reshape(batch_before_directions, _ints_constant(0, 0, -1)), hidden, cell
 
 
 def _slice(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
     """`pocketrnn::cut` in ONNX: Slice clamps its ends by itself."""
-    return op.Slice(x, _index(start), _index(end), _ints(axis), _ints(step))
+    return op.Slice(x, _index_tensor(start), _index_tensor(end), _ints_constant(axis), _ints_constant(step))
 
 
 def _slice_to_longest(x: Any, lengths: Any) -> Any:
     """`pocketrnn::cut_to_longest` in ONNX."""
-    return op.Slice(x, _ints(0), op.ReduceMax(lengths, keepdims=1), _ints(0))
+    return op.Slice(x, _ints_constant(0), op.ReduceMax(lengths, keepdims=1), _ints_constant(0))
 
 
 def _size(x: Any, axis: int) -> Any:
     """`pocketrnn::size` in ONNX."""
-    return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _ints(0))
+    return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _ints_constant(0))
 
 
 def _any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
-    """`any` as a count above 0: torch's own translation takes the largest value. Where there are no values, such as the
-    pairs of one word, that is an engine's own start value."""
+    """`any` as a count above 0: torch's own translation takes the maximum, and the maximum of no values, such as the
+    pairs of one word, differs from engine to engine."""
     if not x.shape:
         return op.Cast(x, to=_BOOL)
     axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
     true: Any = op.Cast(x, to=_BOOL)
     ones: Any = op.Cast(true, to=_INT64)
-    total: Any = op.ReduceSum(ones, _ints(*axes), keepdims=keepdim) if axes else op.ReduceSum(ones, keepdims=keepdim)
+    total: Any = (
+        op.ReduceSum(ones, _ints_constant(*axes), keepdims=keepdim) if axes else op.ReduceSum(ones, keepdims=keepdim)
+    )
     return op.Greater(total, op.Constant(value_int=0))
 
 
@@ -92,11 +94,11 @@ def _sort(x: Any, **options: Any) -> tuple[Any, Any]:
     return op.TopK(x, every, axis=axis, largest=options.get("descending", False), sorted=True)
 
 
-def _index(value: Any) -> Any:
-    return _ints(value) if isinstance(value, int) else op.Reshape(op.Cast(value, to=_INT64), _ints(1))  # type: ignore[type-var]
+def _index_tensor(value: Any) -> Any:
+    return _ints_constant(value) if isinstance(value, int) else op.Reshape(op.Cast(value, to=_INT64), _ints_constant(1))  # type: ignore[type-var]
 
 
-def _ints(*values: int) -> Any:
+def _ints_constant(*values: int) -> Any:
     return op.Constant(value_ints=list(values))
 
 

@@ -1,9 +1,9 @@
-"""Recurrent layers that read as many steps as the text's own ids say, written so that they read all steps.
+"""Rewrite recurrent layers whose lengths are counted from the ids, so that they read all steps.
 
-`pack_padded_sequence(x, (tokens != 0).sum(1), ...)` reads fewer steps than there are where the padding's id stands in a
-text. The engine's layers read all. A layer reads forward, so that what follows a step changes nothing before it: the
-state after n steps is the n-th output of a layer that reads all, and the reverse direction is a forward one that is
-given the first n steps in reverse.
+`pack_padded_sequence(x, (tokens != 0).sum(1), ...)` reads too few steps where the padding id is inside a text. The
+engine's layers read all steps. In a forward layer, later steps do not change earlier outputs: the state after n steps
+is the n-th output of a layer that reads all, and the reverse direction is a forward layer that takes the first n steps
+in reverse.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["with_whole_layers"]
+__all__ = ["rewrite_counted_layers"]
 
 _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 # The inputs of a layer.
@@ -24,14 +24,15 @@ _OF_DIRECTIONS: Final = (_W, _R, _B, _PEEPHOLES)
 _STATES: Final = (_H, _C)
 
 
-def with_whole_layers(content: bytes, of_tokens: Callable[[onnx.ModelProto], Container[str]]) -> bytes:
-    """A graph for one text whose layers read all steps, with the same outputs; the same bytes where they do already.
+def rewrite_counted_layers(content: bytes, of_tokens: Callable[[onnx.ModelProto], Container[str]]) -> bytes:
+    """Rewrite a graph for one text so that its layers read all steps, with the same outputs; the same bytes where they
+    do already.
 
     Args:
         content: the ONNX file.
         of_tokens: gives the names of the values that depend on the tokens themselves.
 
-    A layer whose cells are read afterwards stays as it is.
+    A layer whose cells are used afterwards is not changed.
     """
     model = onnx.load_from_string(content)
     graph, depend = model.graph, of_tokens(model)
@@ -45,7 +46,7 @@ def with_whole_layers(content: bytes, of_tokens: Callable[[onnx.ModelProto], Con
         if not counted or cells or not all(inputs[i] in weights for i in _OF_DIRECTIONS if inputs[i]):
             nodes.append(node)
             continue
-        made = _Layer(node, inputs, weights)
+        made = _RewrittenLayer(node, inputs, weights)
         nodes += made.nodes
         graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in made.constants.items())
         changed = True
@@ -57,8 +58,8 @@ def with_whole_layers(content: bytes, of_tokens: Callable[[onnx.ModelProto], Con
     return made_of
 
 
-class _Layer:
-    """The nodes that stand for a layer, and what they hold."""
+class _RewrittenLayer:
+    """The nodes that replace a layer, and their constants."""
 
     def __init__(self, node: onnx.NodeProto, inputs: list[str], weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -86,7 +87,7 @@ class _Layer:
         return self._constant(np.array(numbers, np.int64))
 
     def _places(self) -> None:
-        """The places of the steps, whether each is read, and where it stands in reverse."""
+        """Add nodes for the indices of the steps, whether each is read, and its index in reverse."""
         size = self._add("Shape", self._inputs[_X])
         steps = self._add("Squeeze", self._add("Gather", size, self._whole(0)), self._whole(0))
         zero, one = self._constant(np.int64(0)), self._constant(np.int64(1))
@@ -98,7 +99,8 @@ class _Layer:
         self._back = self._add("Max", self._add("Sub", self._last, places), self._whole(0))
 
     def _way(self, i: int, count: int, *, is_reverse: bool) -> tuple[str, str]:
-        """One direction: its outputs [steps, 1, 1, hidden] in the steps' order, and the last [1, 1, 1, hidden]."""
+        """Add one direction; returns its outputs [steps, 1, 1, hidden] in the steps' order, and the last
+        [1, 1, 1, hidden]."""
         inputs = list(self._inputs)
         inputs[_LENGTHS] = ""
         for place in _OF_DIRECTIONS:

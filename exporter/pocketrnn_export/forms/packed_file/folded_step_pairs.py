@@ -1,4 +1,4 @@
-"""A layer whose input joins each step with the one beside it reads the steps in place: no joined copy is made."""
+"""Let a layer whose input joins each step with its neighbour read the steps directly, without the joined copy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, P
 __all__ = ["fold_step_pairs"]
 
 Places = npt.NDArray[np.int64]
-# Sizes are sums of a multiple of the tokens and a number, so that what holds for these holds for all.
+# Sizes are a * tokens + b, so that a result for these numbers of tokens holds for all.
 _TOKENS: Final = (1, 2, 3, 5, 8)
-# Where a number comes from: its place in a value, from 1, and the value in the bits above. 0 is a zero; -1 is unknown.
+# The origin of a number: its index in a value, from 1, and the value in the bits above. 0 is a zero; -1 is unknown.
 _OF_VALUE: Final = 1 << 32
 _X, _CELL = 0, 2
 _AXES: Final = 5
@@ -27,8 +27,8 @@ class _Window(NamedTuple):
 
     Attributes:
         steps: the value whose steps it reads.
-        is_first: whether they stand in front of the steps before them.
-        before: the place of the step before the first of them; 0 for zeros.
+        is_first: whether each step comes before its preceding step in the joined input.
+        before: the origin of the step before the first one; 0 for zeros.
     """
 
     steps: int
@@ -37,11 +37,11 @@ class _Window(NamedTuple):
 
 
 def fold_step_pairs(program: Program) -> None:
-    """Let layers that forget read the steps of a value, with weights of their own for the step before each, where they
-    read them beside each other: torch.cat([x, shifted], 2), however the shifted ones were made.
+    """Where a FORGET layer reads each step joined with the step before, torch.cat([x, shifted], 2), let it read the
+    steps of x, with separate weights for the step before.
 
     Args:
-        program: with its outputs, not finished yet; what is not read any more is left out.
+        program: with its outputs, not finished yet; operations that are not needed any more are dropped.
 
     Example:
         >>> fold_step_pairs(program)
@@ -52,17 +52,17 @@ def fold_step_pairs(program: Program) -> None:
         op = program.ops[number]
         if op.name != "recurrent" or op.words[0] != Layer.FORGET or op.operands[_CELL] != NONE:
             continue
-        windows = {_window(program, op, tokens) for tokens in _TOKENS}
+        windows = {_find_window(program, op, tokens) for tokens in _TOKENS}
         if len(windows) == 1 and (window := windows.pop()) is not None:
-            program.ops[number : number + 1] = _folded(program, op, window)
+            program.ops[number : number + 1] = _fold_layer(program, op, window)
     program.drop_unused()
 
 
-def _window(program: Program, op: Op, tokens: int) -> _Window | None:
-    """The window of a text of so many tokens that a layer reads; None where it is not a window of two steps."""
+def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
+    """The window that a layer reads in a text with this many tokens; None where it is not a window of two steps."""
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
-    places = _places(program, op.operands[_X], tokens)
+    places = _trace_places(program, op.operands[_X], tokens)
     if columns % 2 or steps < 1 or places.size != steps * columns:
         return None
     halves = places.reshape(steps, 2, -1).swapaxes(0, 1)
@@ -76,14 +76,14 @@ def _window(program: Program, op: Op, tokens: int) -> _Window | None:
             and (before[1:] == now[:-1]).all()
             and first >= 0
             and (before[0] == first + (np.arange(columns // 2) if first else 0)).all()
-            and _numbers(program, value, tokens) == now.size
+            and _count_numbers(program, value, tokens) == now.size
         ):
             return _Window(value, is_first, first)
     return None
 
 
-def _folded(program: Program, op: Op, window: _Window) -> list[Op]:
-    """The layer on the steps themselves, behind what puts what stands before the first of them where it can read it."""
+def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
+    """The layer on the steps themselves, with a copy in front of it for the step before the first one."""
     begin = []
     half = op.words[2] // 2
     operands = [window.steps, *op.operands[1:]]
@@ -106,13 +106,13 @@ def _folded(program: Program, op: Op, window: _Window) -> list[Op]:
     return [*begin, Op(op.name, tuple(operands), words_of_layer, tuple(w for w in weights if w != NONE))]
 
 
-def _numbers(program: Program, value: int, tokens: int) -> int:
+def _count_numbers(program: Program, value: int, tokens: int) -> int:
     return int(np.prod([a * tokens + b for a, b in program.values[value].factors]))
 
 
-def _places(program: Program, value: int, tokens: int) -> Places:
-    """Where each number of a value comes from, through all that only moves numbers."""
-    numbers = _numbers(program, value, tokens)
+def _trace_places(program: Program, value: int, tokens: int) -> Places:
+    """The origin of each number of a value, traced through operations that only move numbers."""
+    numbers = _count_numbers(program, value, tokens)
     constant = program.values[value].constant
     if constant is not None:
         return np.where(constant.ravel() == 0, 0, -1).astype(np.int64)
@@ -127,13 +127,13 @@ def _places(program: Program, value: int, tokens: int) -> Places:
         sizes = [a * tokens + b for a, b in zip(op.words[::2], op.words[1::2], strict=True)]
         shape, source, strides = sizes[:_AXES], sizes[_AXES], sizes[_AXES + 1 : 2 * _AXES + 1]
         target, target_strides = sizes[2 * _AXES + 1], sizes[2 * _AXES + 2 :]
-        read = _places(program, op.operands[0], tokens)
-        made[_along(shape, target, target_strides)] = read[_along(shape, source, strides)]
+        read = _trace_places(program, op.operands[0], tokens)
+        made[_copy_indices(shape, target, target_strides)] = read[_copy_indices(shape, source, strides)]
     return made
 
 
-def _along(shape: list[int], offset: int, strides: list[int]) -> Places:
-    """The places that a copy reads, or writes, one after the other."""
+def _copy_indices(shape: list[int], offset: int, strides: list[int]) -> Places:
+    """The indices that a copy reads, or writes, in order."""
     places = np.full(shape, offset)
     for axis, stride in enumerate(strides):
         places += (np.arange(shape[axis]) * stride).reshape([-1 if i == axis else 1 for i in range(len(shape))])

@@ -1,6 +1,6 @@
-"""A program whose products are of integers: which of its weights have an integer form, and their numbers.
+"""Convert the products of a program to integers, for the weights that have an integer form.
 
-docs/packed-format.md says what such a product is. All else of the program stays as it is, in float32.
+docs/packed-format.md describes such a product. The rest of the program stays as it is, in float32.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.bundle.packed_codes import Layer
-from pocketrnn_export.forms.packed_file.packed_program import NONE, Array, Op, Program, rounded_columns, rounded_rows
+from pocketrnn_export.forms.packed_file.packed_program import NONE, Array, Op, Program, round_columns, round_rows
 
-__all__ = ["MOST_ROWS", "IntegerForm", "with_integers"]
+__all__ = ["MOST_ROWS", "IntegerForm", "convert_to_integers"]
 
-# So many products of -128 to 127 by -127 to 127 are below 2^31.
+# The sum of this many products of -128 to 127 by -127 to 127 is below 2^31.
 MOST_ROWS: Final = 1 << 17
-# A product that is done once for a text takes a thousandth of its time, and what it is given is rounded once more: it
-# stays in float32. One for every token pays from some thousand numbers on.
+# A product that is done once for a text takes a thousandth of its time, and its input would be rounded once more: it
+# stays in float32. A product for every token pays from some thousand weights on.
 _SMALLEST_LINEAR: Final = 1 << 12
 # The kinds of layers whose states are -1 to 1, by their number in the file.
 _BOUNDED: Final = frozenset({Layer.RNN_TANH, Layer.LSTM, Layer.GRU, Layer.FORGET})
@@ -28,16 +28,16 @@ _X, _H0, _OUT, _WEIGHTS = 0, 1, 2, 1
 
 @dataclass(frozen=True)
 class IntegerForm:
-    """A program with integers.
+    """A program with integer products.
 
     Attributes:
         program: the program.
-        matrices: how many matrices of weights it multiplies as integers.
-        tables: how many tables of embeddings are rounded to int8, since nothing but such products reads their rows.
-        left: what of it multiplies in float32, as names of operations; other operations do none of this.
+        matrices: the number of weight matrices that it multiplies as integers.
+        tables: the number of embedding tables that are rounded to int8, since only integer products read their rows.
+        left: the names of the operations that still multiply in float32.
 
     Example:
-        >>> form = with_integers(program)
+        >>> form = convert_to_integers(program)
         >>> form.matrices, form.left
         (4, ('linear',))
     """
@@ -48,11 +48,11 @@ class IntegerForm:
     left: tuple[str, ...]
 
 
-def with_integers(program: Program) -> IntegerForm:
-    """A copy of a program, with integers wherever they have a form.
+def convert_to_integers(program: Program) -> IntegerForm:
+    """A copy of a program, with integer products wherever they have an integer form.
 
-    That is: recurrent layers whose states are -1 to 1 (tanh, LSTM, GRU; where they begin is zeros, or known to be so),
-    and linear layers of every token. Another layer's weights stay float32, and so do weights that are not finite or
+    These are recurrent layers whose states are -1 to 1 (tanh, LSTM, GRU; if their first state is known to be, too),
+    and linear layers for every token. Other layers' weights stay float32, and so do weights that are not finite or
     have more than 2^17 rows.
 
     Args:
@@ -61,7 +61,13 @@ def with_integers(program: Program) -> IntegerForm:
     made = deepcopy(program)
     left, matrices, exact = [], set(), set()
     for number, op in enumerate(made.ops):
-        done = _layer(made, op) if op.name == "recurrent" else _linear(made, op) if op.name == "linear" else None
+        done = (
+            _convert_layer(made, op)
+            if op.name == "recurrent"
+            else _convert_linear(made, op)
+            if op.name == "linear"
+            else None
+        )
         if done is not None:
             made.ops[number] = done
             matrices |= {v for v in (*done.weights, *done.operands) if v != NONE and made.values[v].scales is not None}
@@ -72,24 +78,24 @@ def with_integers(program: Program) -> IntegerForm:
     return IntegerForm(made, len(matrices), tables, tuple(dict.fromkeys(left)))
 
 
-def _integers(program: Program, weights: int) -> int | None:
-    """The number of the same weights as integers; None where they have no such form."""
+def _integer_weights(program: Program, weights: int) -> int | None:
+    """Add the same weights as integers and return the new value; None where they have no integer form."""
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
         return None
-    return program.integers(*rounded_columns(numbers))
+    return program.integers(*round_columns(numbers))
 
 
-def _layer(program: Program, op: Op) -> Op | None:
+def _convert_layer(program: Program, op: Op) -> Op | None:
     kind = op.words[0]
     behind = 8
     matrices = [value for place, value in enumerate(op.words[-behind:]) if place % 4 < 2 and value != NONE]
-    # A layer that forgets multiplies no states.
-    if kind not in _BOUNDED or not (kind == Layer.FORGET or _is_bounded(program, op.operands[_H0])):
+    # A FORGET layer does not multiply its states.
+    if kind not in _BOUNDED or not (kind == Layer.FORGET or _is_bounded_state(program, op.operands[_H0])):
         return None
     made: dict[int, int] = {}
     for value in matrices:
-        integers = _integers(program, value)
+        integers = _integer_weights(program, value)
         if integers is None:
             return None
         made[value] = integers
@@ -97,26 +103,26 @@ def _layer(program: Program, op: Op) -> Op | None:
     return Op(op.name, op.operands, words, tuple(made.get(value, value) for value in op.weights))
 
 
-def _is_bounded(program: Program, state: int) -> bool:
-    """Whether a layer's first state is known to be -1 to 1: zeros, such constants, or what the step left itself."""
+def _is_bounded_state(program: Program, state: int) -> bool:
+    """Whether a layer's first state is known to be -1 to 1: zeros, such constants, or the last state of a stream."""
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant
     return program.state_size > 0 if numbers is None else bool((np.abs(numbers) <= 1).all())
 
 
-def _linear(program: Program, op: Op) -> Op | None:
+def _convert_linear(program: Program, op: Op) -> Op | None:
     rows_by_token, _, inputs, outputs = op.words
     if not rows_by_token or inputs * outputs < _SMALLEST_LINEAR:
         return None
-    integers = _integers(program, op.operands[_WEIGHTS])
+    integers = _integer_weights(program, op.operands[_WEIGHTS])
     if integers is None:
         return None
     return Op(op.name, (op.operands[_X], integers, *op.operands[_WEIGHTS + 1 :]), op.words)
 
 
 def _round_tables(program: Program, exact: set[int]) -> int:
-    """Round the tables whose rows are read by products of integers only; how many."""
+    """Round the tables whose rows only integer products read; returns their number."""
     tables = set()
     for number, op in enumerate(program.ops):
         if op.name != "lookup":
@@ -129,7 +135,7 @@ def _round_tables(program: Program, exact: set[int]) -> int:
             continue
         if not np.isfinite(numbers).all():
             continue
-        rounded = program.constant(rounded_rows(numbers), is_table=True)
+        rounded = program.constant(round_rows(numbers), is_table=True)
         program.ops[number] = Op(op.name, (rounded, *op.operands[1:]), op.words)
         tables.add(rounded)
     return len(tables)

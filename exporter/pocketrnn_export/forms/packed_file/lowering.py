@@ -1,4 +1,4 @@
-"""From an ONNX graph to the program of a packed classifier: the frame, moves of numbers, and numbers one by one."""
+"""Lower an ONNX graph to the program of a packed classifier: the frame, moves, and elementwise operators."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import onnx
 from pocketrnn.bundle.packed_codes import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.forms.packed_file.folded_step_pairs import fold_step_pairs
-from pocketrnn_export.forms.packed_file.one_text import Observed, evaluated, needed_nodes
+from pocketrnn_export.forms.packed_file.one_text import ObservedGraph, evaluate_node, needed_nodes
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
-from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_whole
-from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, attributes_of, fitted, times
+from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_integers
+from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, fit_affine, multiply_sizes, read_attributes
 from pocketrnn_export.forms.packed_file.whole_numbers import (
     LARGEST,
     Bound,
-    larger,
+    bound_of_ends,
+    larger_bound,
     most_tokens,
-    of_ends,
-    product,
-    total,
+    multiply_bound,
+    sum_bounds,
 )
 
-__all__ = ["HANDLERS", "Handler", "Lowering", "handles", "refused"]
+__all__ = ["HANDLERS", "Handler", "Lowering", "handles", "packing_error"]
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
-# A program that takes fewer tokens, since its whole numbers have 32 bits, is not worth having.
+# A program that takes fewer tokens, since its integers have 32 bits, is refused.
 _FEWEST: Final = 512
-# A limit from here on is not worth a word; the engine refuses what would lead beyond its whole numbers.
+# A limit of more tokens is not stored; the engine refuses texts whose integers would overflow.
 _MANY: Final = 1 << 30
 _MOST_AXES: Final = 4
 _MOST_MOVED_AXES: Final = 5
@@ -65,34 +65,34 @@ _MOVES: Final = frozenset(
 )
 
 
-# Operators that make no number which was not there: whole numbers of 8 and 16 bits do not wrap in them.
+# Operators that only choose among their input numbers: integers of 8 and 16 bits do not wrap in them.
 _NO_ARITHMETIC: Final = _MOVES | {"CastLike", "Cast", "Concat", "Max", "Min", "Pad", "ReduceMax", "ReduceMin", "Where"}
 
 
 class Lowering:
-    """Makes a program of a graph, operator by operator, in their order.
+    """Lowers a graph to a program, operator by operator, in their order.
 
     Attributes:
-        graph: what was observed of the graph.
-        program: what is made.
-        known: the values of the program by the names of the graph's.
+        graph: the observed graph.
+        program: the program that is made.
+        known: the program's values by the names of the graph's values.
     """
 
-    def __init__(self, graph: Observed) -> None:
+    def __init__(self, graph: ObservedGraph) -> None:
         self.graph = graph
         self.program = Program(graph.state_size, graph.channels)
         self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
-        # The bounds of whole numbers, by the names of the graph's values, floats among them.
+        # The bounds of integers, by the names of the graph's values; also of floats that are integers.
         self.bounds: dict[str, Bound] = {"tokens": (max(0, graph.ids - 1),)}
         self.precision = Precision(graph, self.bound)
         if graph.state_size:
             self.known["state"] = 1
 
     def run(self) -> Program:
-        """The program.
+        """Lower all operators, and return the program.
 
         Raises:
-            ExportError: the engine has no operation for an operator; the message names it and where it stands.
+            ExportError: the engine has no operation for an operator; the message names it and its place.
         """
         answers = ("logits", "new_state") if self.graph.state_size else ("logits",)
         known = self.graph.size_values.known
@@ -106,10 +106,10 @@ class Lowering:
                 handler(self, node)
                 self._note_bounds(node)
             except PocketRNNError as error:
-                raise refused(node, error.problem, error.remedy) from error
-            # A graph may say what no handler has foreseen, and what onnxruntime puts up with.
+                raise packing_error(node, error.problem, error.remedy) from error
+            # A graph may contain something that no handler expects, and that onnxruntime accepts.
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-                raise refused(
+                raise packing_error(
                     node, f"Its inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
                 ) from error
         for name in answers:
@@ -122,8 +122,7 @@ class Lowering:
         return self.program
 
     def bound(self, name: str) -> Bound:
-        """The bound of a value's whole numbers; None where it is not known, or where the value has other numbers
-        too."""
+        """The bound of a value's integers; None where it is not known, or where the value has other numbers too."""
         if not self.is_fixed(name):
             return self.bounds.get(name)
         known = self.graph.size_values.known[name]
@@ -131,50 +130,50 @@ class Lowering:
             array = np.abs(self.graph.values[name][0])
             return (int(array.max()),) if np.isfinite(array).all() and (array == np.rint(array)).all() else None
         is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.ends)
-        return of_ends(known.ends) if is_whole else None
+        return bound_of_ends(known.ends) if is_whole else None
 
     def hold(self, bound: Bound, largest: int = LARGEST, remedy: str = "") -> None:
-        """Let the program take no text of which a whole number exceeds the largest, where its bound is known.
+        """Limit the program's texts so that no integer with this bound exceeds `largest`.
 
         Raises:
-            ExportError: that leaves hardly a text.
+            ExportError: that leaves too few texts.
         """
         span = self.graph.size_values.span
         most = span.end if bound is None else most_tokens(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
-            raise ExportError(f"Its whole numbers may exceed {largest:,}, and those of the engine do not.", remedy)
+            raise ExportError(f"Its integers may exceed {largest:,}, the largest that the engine holds.", remedy)
         if most < min(span.end, _MANY):
             self.program.most = min(most, self.program.most or most)
 
     def _follow_precision(self, node: onnx.NodeProto) -> None:
-        """Note which floats are whole numbers, and refuse what the engine may decide otherwise in float32."""
+        """Note which floats are integers, and refuse an operator that the engine may decide differently in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.is_fixed(name)]
-        is_whole = keeps_whole(node) and all(self.bound(name) is not None for name in floats)
+        is_whole = keeps_integers(node) and all(self.bound(name) is not None for name in floats)
         bound = None
         if is_whole and outputs and self.graph.values[outputs[0]][0].dtype.kind == "f":
-            bound = _bound_of(self, node)
+            bound = _output_bound(self, node)
             self.bounds |= dict.fromkeys(outputs, bound)
         self.hold(self.precision.follow(node, bound), MOST_WHOLE, IN_FLOAT32)
 
     def _note_bounds(self, node: onnx.NodeProto) -> None:
         for name in filter(None, node.output):
             if not self.is_fixed(name) and self.graph.values[name][0].dtype.kind in "iu":
-                self.bounds[name] = bound = _bound_of(self, node)
-                # Where no bound is known, the engine refuses the texts that lead beyond its 32 bits.
+                self.bounds[name] = bound = _output_bound(self, node)
+                # Where no bound is known, the engine refuses the texts whose integers exceed 32 bits.
                 self.hold(bound)
 
     def _check(self, node: onnx.NodeProto) -> None:
-        """Refuse what no operation of the engine means.
+        """Refuse an operator that the engine's operations cannot express.
 
         Raises:
-            ExportError: an attribute is not a number, or not a flag where it should be one; or whole numbers wrap at 8
-                or 16 bits, which the engine's do not; or the number of tokens decides something by floats.
+            ExportError: an attribute is not a number, or not a flag where it should be one; or integers wrap at 8 or
+                16 bits, which the engine's do not; or a float made of the number of tokens decides something.
         """
         if not node.input or not node.input[0]:
             raise ExportError("It has no first input.", "")
         self._check_exact(node)
-        for name, value in attributes_of(node).items():
+        for name, value in read_attributes(node).items():
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
                 raise ExportError(f"Its attribute {name} is not finite.", "")
@@ -184,19 +183,18 @@ class Lowering:
             if name in _FLAGS and value not in (0, 1):
                 raise ExportError(f"Its attribute {name} is {value}, neither 0 nor 1.", "")
         for name in filter(None, node.output):
-            if self.is_fixed(name) or not _is_narrow(kind := self.graph.values[name][0].dtype):
+            if self.is_fixed(name) or not _is_narrow_integer(kind := self.graph.values[name][0].dtype):
                 continue
             source = self.graph.values[node.input[0]][0].dtype
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
                 raise ExportError(f"It computes with {kind}, whose numbers wrap where the engine's do not.", "")
 
     def _check_exact(self, node: onnx.NodeProto) -> None:
-        """Refuse what the engine may decide otherwise for some number of tokens that no case has.
+        """Refuse an operator that the engine may decide differently for a number of tokens that no case has.
 
         Raises:
-            ExportError: it is a whole number made of a float, such as `int(n * 0.7)`, or a comparison in double
-                precision, which in float32 can be another; or a product of whole numbers, which may have more than 32
-                bits.
+            ExportError: it makes an integer from a float, such as `int(n * 0.7)`, or compares in double precision,
+                which can differ in float32; or multiplies integers, whose product may have more than 32 bits.
         """
         names = [*filter(None, node.input)]
         if self.graph.of_tokens.intersection(names):
@@ -204,15 +202,15 @@ class Lowering:
         kinds = [self.graph.values[name][0].dtype for name in names if name in self.graph.values]
         made = self.graph.values[next(filter(None, node.output))][0].dtype
         if made == np.float16:
-            raise ExportError("The number of tokens is taken in half precision, which the engine has not.", "")
+            raise ExportError("It computes the number of tokens in half precision, which the engine does not have.", "")
         if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
-            raise ExportError("The number of tokens decides a whole number by floats, which the engine may round.", "")
+            raise ExportError("It makes an integer of the number of tokens by floats, which the engine may round.", "")
         rounded = made.kind == "b" or node.op_type in ("Ceil", "Floor", "Mod", "Round", "Sign")
         if rounded and any(kind == np.float64 for kind in kinds):
-            raise ExportError("The number of tokens decides it in double precision, which the engine has not.", "")
+            raise ExportError("It compares numbers of tokens in double precision, which the engine does not have.", "")
 
     def is_fixed(self, name: str) -> bool:
-        """Whether a value follows from the number of tokens alone, by one rule for every number of them."""
+        """Whether a value depends only on the number of tokens, by one rule for every number of them."""
         return name in self.graph.size_values.known
 
     def constant(self, name: str) -> Array:
@@ -223,13 +221,13 @@ class Lowering:
         """
         values = self.graph.values[name]
         if not self.is_fixed(name):
-            raise ExportError("A number that must be known before a text is read depends on the tokens.", "")
+            raise ExportError("A number that must be the same for every text depends on the tokens.", "")
         if any(v.shape != values[0].shape or v.tobytes() != values[0].tobytes() for v in values[1:]):
-            raise ExportError("A number that must be known before a text is read depends on its length.", "")
+            raise ExportError("A number that must be the same for every text depends on the text's length.", "")
         return values[0]
 
     def optional(self, node: onnx.NodeProto, index: int) -> str | None:
-        """The name of an input that may be left out."""
+        """The name of an optional input; None where it is left out."""
         return node.input[index] if index < len(node.input) and node.input[index] else None
 
     def sizes(self, name: str) -> list[Size]:
@@ -237,7 +235,7 @@ class Lowering:
         return self.graph.sizes(name)
 
     def type(self, name: str) -> int:
-        """The type of a value of the program that stands for one of the graph.
+        """The program's type for a value of the graph.
 
         Raises:
             ExportError: the engine has no such type.
@@ -248,12 +246,12 @@ class Lowering:
         return _TYPES[kind.kind]
 
     def new(self, name: str) -> int:
-        """A new value of the program for one of the graph."""
+        """Add a new value of the program for a value of the graph."""
         self.known[name] = self.program.value(self.type(name), self.sizes(name))
         return self.known[name]
 
     def scalar(self, name: str) -> int | None:
-        """The value of the program with the one number that a value holds everywhere; None where it does not."""
+        """The program's value for a graph value whose elements are all equal; None where they are not."""
         if not self.is_fixed(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -265,7 +263,7 @@ class Lowering:
             self.hold(self.bound(name))
         if len(set(firsts)) == 1:
             return self.program.constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
-        size = None if kind == BOOL else fitted(self.graph.lengths, firsts)
+        size = None if kind == BOOL else fit_affine(self.graph.lengths, firsts)
         if size is None:
             return None
         made = self.program.value(kind, [])
@@ -273,15 +271,15 @@ class Lowering:
         return made
 
     def read(self, name: str) -> int:
-        """The value of the program that holds a value of the graph, in full.
+        """The program's value that holds all elements of a value of the graph.
 
         Raises:
-            ExportError: it depends on the number of tokens in a way that is none of a few.
+            ExportError: it depends on the number of tokens in a way that the program cannot express.
         """
         if name in self.known:
             return self.known[name]
         if not self.is_fixed(name):
-            raise ExportError(f"{name} is made of nothing that the engine has.", "")
+            raise ExportError(f"{name} is not a value that the engine computes.", "")
         values = self.graph.values[name]
         if self.type(name) == INT:
             self.hold(self.bound(name))
@@ -292,22 +290,22 @@ class Lowering:
         scalar = self.scalar(name)
         made = self.program.value(self.type(name), self.sizes(name))
         if scalar is not None:
-            sizes = self._collapsed(name)
-            strides = _strides(sizes)
+            sizes = self._sizes_above_one(name)
+            strides = _array_strides(sizes)
             self.copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), strides)
         else:
             self._count(name, made)
         self.known[name] = made
         return made
 
-    def _collapsed(self, name: str) -> list[Size]:
+    def _sizes_above_one(self, name: str) -> list[Size]:
         sizes = [size for size in self.sizes(name) if size != _ONE]
         if len(sizes) > _MOST_MOVED_AXES:
             raise ExportError(f"{name} has more than {_MOST_MOVED_AXES} axes.", "")
         return sizes
 
     def _count(self, name: str, made: int) -> None:
-        """A range along one axis, the same along all others."""
+        """Add a range along one axis, equal along all others."""
         values, sizes = self.graph.values[name], self.sizes(name)
         longest = values[-1]
         for axis in range(longest.ndim):
@@ -317,18 +315,18 @@ class Lowering:
             if len(first[-1]) < 2 or not all(map(len, first)):
                 continue
             step = int(first[-1][1]) - int(first[-1][0])
-            start = fitted(self.graph.lengths, [f[0] for f in first])
+            start = fit_affine(self.graph.lengths, [f[0] for f in first])
             if start is None:
                 continue
             if all(
                 (v == np.expand_dims(f[0] + step * np.arange(len(f)), tuple(range(1, v.ndim - axis)))).all()
                 for v, f in zip(values, first, strict=True)
             ):
-                outer, inner = times(sizes[:axis]), times(sizes[axis + 1 :])
+                outer, inner = multiply_sizes(sizes[:axis]), multiply_sizes(sizes[axis + 1 :])
                 if outer is not None and inner is not None:
                     self.program.add("count", [made], outer, sizes[axis], inner, start, step)
                     return
-        raise ExportError(f"{name} depends on the number of tokens in no way that the engine knows.", "")
+        raise ExportError(f"{name} depends on the number of tokens in a way that the engine does not have.", "")
 
     def copy(
         self,
@@ -340,7 +338,7 @@ class Lowering:
         target_offset: Size,
         target_strides: Sequence[Size],
     ) -> None:
-        """The numbers of a value at offset + sum of strides * indices, to places of another likewise.
+        """Copy numbers of a value, at offset + sum of strides * indices, to such places of another.
 
         Raises:
             ExportError: it has too many axes.
@@ -353,17 +351,17 @@ class Lowering:
         self.program.add("copy", [source, target], *words)
 
     def alias(self, name: str, value: int) -> None:
-        """One value of the program for a further value of the graph: the numbers are the same in the same order."""
+        """Use a value of the program for a further value of the graph, which has the same numbers in the same order."""
         self.known[name] = value
 
     def binary(self, kind: str, left: str, right: str, out: str) -> None:
-        """out = left and right, number by number."""
+        """Add out = kind(left, right), elementwise."""
         made = self.new(out)
         operands, words = self._walk([left, right], out)
         self.program.add("binary", [*operands, made], BINARY[kind], *words)
 
     def _walk(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
-        """The operands of an operation number by number; four sizes, and which axes each operand has, as bits."""
+        """The operands of an elementwise operation, and its words: four sizes and a bit mask of each operand's axes."""
         sizes = self.sizes(out)
         operands, there = [], []
         for name in names:
@@ -376,7 +374,7 @@ class Lowering:
         for size, pattern in zip(sizes, zip(*there, strict=True), strict=True):
             if size == _ONE:
                 continue
-            merged = times([axes[-1][0], size]) if axes and axes[-1][1] == pattern else None
+            merged = multiply_sizes([axes[-1][0], size]) if axes and axes[-1][1] == pattern else None
             if merged is not None:
                 axes[-1] = (merged, pattern)
             else:
@@ -388,27 +386,31 @@ class Lowering:
         return operands, [*(size for size, _ in axes), *masks]
 
     def view(self, name: str, first: int, last: int) -> tuple[Size, Size, Size]:
-        """A value's axes as [outer, those from first to last, inner].
+        """A value's sizes as [outer, the axes from first to last, inner].
 
         Raises:
             ExportError: two axes of the text's length become one.
         """
         sizes = self.sizes(name)
-        parts = [times(sizes[:first]), times(sizes[first : last + 1]), times(sizes[last + 1 :])]
+        parts = [
+            multiply_sizes(sizes[:first]),
+            multiply_sizes(sizes[first : last + 1]),
+            multiply_sizes(sizes[last + 1 :]),
+        ]
         if any(part is None for part in parts):
-            raise ExportError("Two axes of the text's length are taken for one.", "")
+            raise ExportError("Two axes with the text's length are merged.", "")
         outer, middle, inner = parts
         assert outer is not None and middle is not None and inner is not None  # noqa: S101, PT018 - seen above
         return outer, middle, inner
 
     def unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
-        """target = a function of source, number by number."""
+        """Add target = kind(source), elementwise."""
         self.program.add("unary", [source, target], UNARY[kind], float_bits(alpha), float_bits(beta))
 
 
 Handler = Callable[[Lowering, onnx.NodeProto], None]
 HANDLERS: Final[dict[str, Handler]] = {}
-# ONNX's operators, and the kinds that they are in a packed file; a Gelu by tanh is ONNX's with an attribute.
+# ONNX's operators, and their kinds in a packed file; GeluTanh is ONNX's Gelu with an attribute.
 UNARY: Final = {
     "Neg": Unary.NEGATIVE,
     "Abs": Unary.ABSOLUTE,
@@ -456,7 +458,7 @@ BINARY: Final = {
 
 
 def handles(*names: str) -> Callable[[Handler], Handler]:
-    """Marks the function that makes operations of some operators."""
+    """Register the decorated function as the handler of some operators."""
 
     def marked(handler: Handler) -> Handler:
         HANDLERS.update(dict.fromkeys(names, handler))
@@ -465,69 +467,69 @@ def handles(*names: str) -> Callable[[Handler], Handler]:
     return marked
 
 
-def _place(node: onnx.NodeProto) -> str:
-    """Where a node stands in the module, as its exporter wrote it down, or its name."""
+def _node_place(node: onnx.NodeProto) -> str:
+    """A node's place in the module, as the exporter wrote it, or its name."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
     scopes = [value for key, value in notes.items() if key.endswith("name_scopes")]
     return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
 
 
-def refused(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
-    """That an operator cannot be packed, why, and what to do."""
+def packing_error(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
+    """The error that an operator cannot be packed, with the reason and what to do."""
     return ExportError(
-        f"The operator {node.op_type} cannot be packed, at {_place(node)}: {problem}",
+        f"The operator {node.op_type} cannot be packed, at {_node_place(node)}: {problem}",
         remedy or "Use the bundle with onnxruntime, or write that part of forward by other operations.",
     )
 
 
-def _is_narrow(kind: np.dtype[Any]) -> bool:
-    """Whether whole numbers of this type have fewer bits than the engine's."""
+def _is_narrow_integer(kind: np.dtype[Any]) -> bool:
+    """Whether this is an integer type with fewer bits than the engine's."""
     return kind.kind in "iu" and kind.itemsize < 4
 
 
-def _strides(sizes: Sequence[Size]) -> list[Size]:
-    """How far apart the numbers along each axis of an array stand."""
+def _array_strides(sizes: Sequence[Size]) -> list[Size]:
+    """The stride of each axis of a contiguous array."""
     made = []
     for axis in range(len(sizes)):
-        stride = times(sizes[axis + 1 :])
+        stride = multiply_sizes(sizes[axis + 1 :])
         if stride is None:
-            raise ExportError("Two axes of the text's length stand behind another.", "")
+            raise ExportError("Two axes with the text's length follow another axis.", "")
         made.append(stride)
     return made
 
 
-def _bound_of(lowering: Lowering, node: onnx.NodeProto) -> Bound:
-    """The bound of the whole numbers that an operator gives; None where it is not known."""
+def _output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
+    """The bound of the integers in an operator's output; None where it is not known."""
     names, kind = [*filter(None, node.input)], node.op_type
     bounds = [lowering.bound(name) for name in names]
     if kind in ("Add", "Sub"):
-        return total(*bounds)
+        return sum_bounds(*bounds)
     if kind in ("Min", "Max", "Concat"):
-        return larger(*bounds)
+        return larger_bound(*bounds)
     if kind in ("Where", "Pad"):
-        return larger(*bounds[1:]) if kind == "Where" else larger(bounds[0], *bounds[2:3])
+        return larger_bound(*bounds[1:]) if kind == "Where" else larger_bound(bounds[0], *bounds[2:3])
     if kind == "Clip":
         ends = [lowering.constant(name).item() if name else 0 for name in (*node.input[1:], "")[:2]]
         if len(node.input) == 3 and all(node.input):
             return (max(map(abs, ends)),)
-        return larger(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
+        return larger_bound(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
     if kind == "Mod":
         return bounds[1]
     if kind in ("Cast", "CastLike"):
         return (1,) if lowering.graph.values[names[0]][0].dtype == bool else bounds[0]
     if kind in ("ArgMax", "ArgMin"):
-        return larger(*(of_ends([size]) for size in lowering.sizes(names[0])))
+        return larger_bound(*(bound_of_ends([size]) for size in lowering.sizes(names[0])))
     if kind == "Mul":
-        return _multiplied(*bounds)
+        return _multiply_bounds(*bounds)
     if kind in ("ReduceSum", "CumSum"):
         sizes, left = lowering.sizes(names[0]), lowering.sizes(node.output[0])
         axes = [size for size in sizes if size not in left or sizes.count(size) > left.count(size)]
-        return product(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
+        return multiply_bound(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
     known = _MOVES | {"Abs", "Div", "Neg", "Relu", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
     return bounds[0] if kind in known else None
 
 
-def _multiplied(left: Bound, right: Bound) -> Bound:
+def _multiply_bounds(left: Bound, right: Bound) -> Bound:
     if left is None or right is None:
         return None
     made = [0] * (len(left) + len(right) - 1)
@@ -537,8 +539,8 @@ def _multiplied(left: Bound, right: Bound) -> Bound:
     return tuple(made)
 
 
-def _moved(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
-    """For every output and observed length: which number of the first input stands at each place."""
+def _source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
+    """For every output and observed length, the index in the first input of each element."""
     graph, maps = lowering.graph, []
     integral = onnx.NodeProto()
     integral.CopyFrom(node)
@@ -546,18 +548,18 @@ def _moved(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
         feed = {name: graph.values[name][run] for name in node.input if name}
         source = feed[node.input[0]]
         feed[node.input[0]] = np.arange(source.size, dtype=np.int64).reshape(source.shape)
-        maps.append(evaluated(integral, graph.opset, feed))
+        maps.append(evaluate_node(integral, graph.opset, feed))
     return [list(some) for some in zip(*maps, strict=True)]
 
 
 def _fit_move(lengths: Sequence[int], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
-    """Offset and strides of a move, if it is one: place = offset + sum of strides * indices, at every length."""
-    # Where a text is so short that nothing is left, nothing is moved.
+    """Offset and strides of a move: index = offset + sum of strides * indices, at every length; None if it is none."""
+    # A text may be so short that nothing is left to move.
     some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
     if not some:
         return None
     lengths, maps = zip(*some, strict=True)
-    offset = fitted(lengths, [m.ravel()[0] for m in maps])
+    offset = fit_affine(lengths, [m.ravel()[0] for m in maps])
     if offset is None:
         return None
     strides: list[Size] = []
@@ -567,7 +569,7 @@ def _fit_move(lengths: Sequence[int], maps: Sequence[Array]) -> tuple[Size, list
             for length, m in zip(lengths, maps, strict=True)
             if m.shape[axis] > 1
         ]
-        stride = fitted([length for length, _ in seen], [s for _, s in seen]) if seen else (0, 0)
+        stride = fit_affine([length for length, _ in seen], [s for _, s in seen]) if seen else (0, 0)
         if stride is None:
             return None
         strides.append(stride)
@@ -582,32 +584,32 @@ def _fit_move(lengths: Sequence[int], maps: Sequence[Array]) -> tuple[Size, list
 
 
 @handles(*_MOVES)
-def _move(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Numbers that are put elsewhere and stay what they are."""
+def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower an operator that only moves numbers."""
     if any(not lowering.is_fixed(name) for name in node.input[1:] if name):
         if node.op_type.startswith("Gather"):
-            _gather(lowering, node)
+            _lower_gather(lowering, node)
             return
-        raise ExportError("The picked places depend on the tokens, or not by sums and products on their number.", "")
-    if node.op_type.startswith("Gather") and not _is_of_one_sign(lowering, node.input[1]):
-        # A place below 0 counts from the end, which the engine does for each.
-        _gather(lowering, node)
+        raise ExportError("Its indices depend on the tokens, or not by a * tokens + b on their number.", "")
+    if node.op_type.startswith("Gather") and not _has_one_sign(lowering, node.input[1]):
+        # A negative index counts from the end; the engine handles that for each index.
+        _lower_gather(lowering, node)
         return
     source, numbers = node.input[0], [v.size for v in lowering.graph.values[node.input[0]]]
-    for name, maps in zip([n for n in node.output if n], _moved(lowering, node), strict=True):
+    for name, maps in zip([n for n in node.output if n], _source_indices(lowering, node), strict=True):
         if all(m.size == n and (m.ravel() == np.arange(n)).all() for m, n in zip(maps, numbers, strict=True)):
             lowering.alias(name, lowering.read(source))
             continue
         found = _fit_move(lowering.graph.lengths, maps)
         if found is None:
             if node.op_type == "Gather":
-                _gather(lowering, node)
+                _lower_gather(lowering, node)
                 return
-            raise ExportError("Numbers are moved by no fixed steps.", "")
+            raise ExportError("Its numbers are not moved by fixed strides.", "")
         offset, strides = found
         sizes = lowering.sizes(name)
         made = lowering.new(name)
-        own = _strides(sizes)
+        own = _array_strides(sizes)
         kept = [i for i, size in enumerate(sizes) if size != _ONE]
         lowering.copy(
             lowering.read(source), made,
@@ -615,23 +617,25 @@ def _move(lowering: Lowering, node: onnx.NodeProto) -> None:
         )  # fmt: skip
 
 
-def _is_of_one_sign(lowering: Lowering, name: str) -> bool:
-    """Whether all places are from 0 on, or all below, for every number of tokens."""
+def _has_one_sign(lowering: Lowering, name: str) -> bool:
+    """Whether all indices are at least 0, or all negative, for every number of tokens."""
     values = lowering.graph.size_values
     below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].ends}
     return len(below) == 1 and None not in below
 
 
-def _gather(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Rows of a table, or what stands at indices along an axis."""
+def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a Gather: rows of a table, or the elements at indices along an axis."""
     source, indices, out = node.input[0], node.input[1], node.output[0]
     if node.op_type != "Gather":
-        axis, places = (_picked_by_tuples if node.op_type == "GatherND" else _picked_one_by_one)(lowering, node)
+        axis, places = (_find_gather_nd_axis if node.op_type == "GatherND" else _find_gather_elements_axis)(
+            lowering, node
+        )
         view = lowering.view(source, axis, axis)
         lowering.program.add("gather", [lowering.read(source), places, lowering.new(out)], *view)
         return
-    axis = attributes_of(node).get("axis", 0) % lowering.graph.values[source][0].ndim
-    from_zero = not lowering.is_fixed(indices) or _is_of_one_sign(lowering, indices)
+    axis = read_attributes(node).get("axis", 0) % lowering.graph.values[source][0].ndim
+    from_zero = not lowering.is_fixed(indices) or _has_one_sign(lowering, indices)
     is_table = lowering.is_fixed(source) and axis == 0 and lowering.graph.values[source][0].dtype == np.float32
     if is_table and from_zero:
         table = lowering.constant(source)
@@ -645,35 +649,35 @@ def _gather(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.program.add("gather", [*operands, lowering.new(out)], outer, middle, inner)
 
 
-def _picked_by_tuples(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """The axis along which GatherND picks, where there is but one number along all others that its tuples of indices
-    name, such as the text's place in its batch; and the value of the program with the indices along it.
+def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+    """The only axis along which GatherND picks, since the other axes in its index tuples have one element, such as the
+    batch; and the program's value with the indices along it.
 
     Raises:
         ExportError: it picks along several axes.
     """
     sizes, of_indices = lowering.sizes(node.input[0]), lowering.sizes(node.input[1])
-    first, (_, width) = attributes_of(node).get("batch_dims", 0), of_indices[-1]
+    first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
     named = range(first, first + width)
     axes = [axis for axis in named if sizes[axis] != _ONE] or [first]
-    count = times(of_indices[:-1])
+    count = multiply_sizes(of_indices[:-1])
     if len(axes) > 1 or any(size != _ONE for size in sizes[:first]) or count is None:
-        raise ExportError("The places picked along several axes depend on the tokens.", "")
+        raise ExportError("Its indices along several axes depend on the tokens.", "")
     made = lowering.program.value(INT, [count])
     place = (0, axes[0] - first)
     lowering.copy(lowering.read(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
     return axes[0], made
 
 
-def _picked_one_by_one(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """The axis along which GatherElements picks, where it picks the same places for all that the other axes number;
-    and the value of the program with these places.
+def _find_gather_elements_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+    """The axis along which GatherElements picks the same indices for all positions of the other axes; and the program's
+    value with these indices.
 
     Raises:
-        ExportError: it picks other places for some.
+        ExportError: the indices differ along the other axes.
     """
     source, indices = node.input
-    axis = attributes_of(node).get("axis", 0) % len(lowering.sizes(source))
+    axis = read_attributes(node).get("axis", 0) % len(lowering.sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)
     given = made_by.input[0] if made_by is not None and made_by.op_type == "Expand" else indices
     own, spread = lowering.sizes(given), lowering.sizes(indices)
@@ -681,26 +685,26 @@ def _picked_one_by_one(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, i
     others = [i for i in range(len(spread)) if i != axis]
     same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
     if not same or any(spread[i] != lowering.sizes(source)[i] for i in others):
-        raise ExportError("The places that are picked differ along several axes, and depend on the tokens.", "")
+        raise ExportError("Its indices differ along several axes, and depend on the tokens.", "")
     return axis, lowering.read(given)
 
 
 @handles("Concat")
-def _concat(lowering: Lowering, node: onnx.NodeProto) -> None:
+def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
     out = node.output[0]
     sizes = lowering.sizes(out)
-    axis = attributes_of(node)["axis"] % len(sizes)
-    made, strides, before = lowering.new(out), _strides(sizes), (0, 0)
+    axis = read_attributes(node)["axis"] % len(sizes)
+    made, strides, before = lowering.new(out), _array_strides(sizes), (0, 0)
     for name in node.input:
         own = lowering.sizes(name)
         if (0, 0) in own:
             continue
-        offset = times([before, strides[axis]])
+        offset = multiply_sizes([before, strides[axis]])
         if offset is None:
             raise ExportError("The text's length is multiplied by itself.", "")
         scalar = lowering.scalar(name)
         kept = [i for i, size in enumerate(own) if size != _ONE]
-        steps = _strides(own) if scalar is None else [(0, 0)] * len(own)
+        steps = _array_strides(own) if scalar is None else [(0, 0)] * len(own)
         lowering.copy(
             lowering.read(name) if scalar is None else scalar, made,
             [own[i] for i in kept], (0, 0), [steps[i] for i in kept], offset, [strides[i] for i in kept],
@@ -709,11 +713,11 @@ def _concat(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("Pad")
-def _pad(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Numbers in front and behind along the axes, or, where less than none, taken off."""
-    attributes = attributes_of(node)
+def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a Pad: numbers are added before and after along the axes, or removed for a negative amount."""
+    attributes = read_attributes(node)
     if attributes.get("mode", b"constant") != b"constant":
-        raise ExportError("It pads by other numbers than one.", "")
+        raise ExportError("Its mode is not constant.", "")
     out, source = node.output[0], node.input[0]
     rank = lowering.graph.values[source][0].ndim
     axes_name, value_name = lowering.optional(node, 3), lowering.optional(node, 2)
@@ -728,17 +732,17 @@ def _pad(lowering: Lowering, node: onnx.NodeProto) -> None:
         begins, ends = [int(p[i]) for p in pads], [int(p[i + len(axes)]) for p in pads]
         shapes = [v.shape[axis] for v in lowering.graph.values[source]]
         found = [
-            fitted(lengths, [max(b, 0) for b in begins]),
-            fitted(lengths, [-min(b, 0) for b in begins]),
-            fitted(lengths, [n + min(b, 0) + min(e, 0) for n, b, e in zip(shapes, begins, ends, strict=True)]),
+            fit_affine(lengths, [max(b, 0) for b in begins]),
+            fit_affine(lengths, [-min(b, 0) for b in begins]),
+            fit_affine(lengths, [n + min(b, 0) + min(e, 0) for n, b, e in zip(shapes, begins, ends, strict=True)]),
         ]
         if any(one is None for one in found):
             raise ExportError("The padded size is not a * tokens + b for fixed a and b.", "")
         before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
-    strides, own = _strides(lowering.sizes(out)), _strides(lowering.sizes(source))
+    strides, own = _array_strides(lowering.sizes(out)), _array_strides(lowering.sizes(source))
     offsets = []
     for amounts, steps in ((shift, own), (before, strides)):
-        parts = [times(pair) for pair in zip(amounts, steps, strict=True)]
+        parts = [multiply_sizes(pair) for pair in zip(amounts, steps, strict=True)]
         if any(part is None for part in parts):
             raise ExportError("The text's length is multiplied by itself.", "")
         offsets.append((sum(p[0] for p in parts if p), sum(p[1] for p in parts if p)))
@@ -750,8 +754,8 @@ def _pad(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles(*BINARY)
-def _binary(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Two operands, or for Min and Max any number of them."""
+def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower an elementwise operator of two operands."""
     left, out = node.input[0], node.output[0]
     if len(node.input) == 1:
         lowering.alias(out, lowering.read(left))
@@ -766,16 +770,16 @@ def _binary(lowering: Lowering, node: onnx.NodeProto) -> None:
     if len(node.input) > 2:
         raise ExportError("It has more than two operands.", "")
     if node.op_type == "Pow" and lowering.type(left) != lowering.type(node.input[1]):
-        _power(lowering, node)
+        _lower_power(lowering, node)
         return
     lowering.binary(node.op_type, left, node.input[1], out)
 
 
-def _power(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Floats to the power of whole numbers, which become floats before it."""
+def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a power of floats with integer exponents, which are cast to floats."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.type(left) != FLOAT or (bound := lowering.bound(right)) is None:
-        raise ExportError("It raises whole numbers to powers of floats, or floats to whole numbers of any size.", "")
+        raise ExportError("Its base is integers and its exponent floats, or its exponent is integers of any size.", "")
     lowering.hold(bound, MOST_WHOLE, IN_FLOAT32)
     program = lowering.program
     (base, exponent), words = lowering._walk([left, right], out)
@@ -788,7 +792,7 @@ def _power(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("Where")
-def _where(lowering: Lowering, node: onnx.NodeProto) -> None:
+def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
     condition, out = node.input[0], node.output[0]
     if lowering.is_fixed(condition):
         values = lowering.graph.values[condition]
@@ -804,25 +808,25 @@ def _where(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @handles("Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Erf", "Reciprocal", "Floor", "Ceil", "Round",
          "Sign", "Softplus", "Sin", "Cos", "LeakyRelu", "Elu", "HardSigmoid", "Gelu", "Not")  # fmt: skip
-def _unary(lowering: Lowering, node: onnx.NodeProto) -> None:
-    attributes = attributes_of(node)
+def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
     kind = node.op_type
     alpha = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2}.get(kind, 0.0)
     if kind == "Gelu" and attributes.get("approximate", b"none") == b"tanh":
         kind = "GeluTanh"
     if kind in ("Abs", "Neg", "Relu") and lowering.type(node.input[0]) == INT:
-        _unary_of_whole(lowering, node)
+        _lower_integer_unary(lowering, node)
         return
     if lowering.type(node.input[0]) != (BOOL if kind == "Not" else FLOAT):
-        raise ExportError("It is asked for of whole numbers.", "")
+        raise ExportError("Its input is not of floats.", "")
     source = lowering.read(node.input[0])
     lowering.unary(
         kind, source, lowering.new(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
     )
 
 
-def _unary_of_whole(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """0 - x, the larger of both, or of x and 0."""
+def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower Neg, Abs or Relu of integers: 0 - x, the maximum of x and -x, or of x and 0."""
     out, program, zero = node.output[0], lowering.program, lowering.program.constant(np.array([0]))
     (value,), (*sizes, axes) = lowering._walk([node.input[0]], out)
     other = zero
@@ -837,16 +841,16 @@ def _unary_of_whole(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("Clip")
-def _clip(lowering: Lowering, node: onnx.NodeProto) -> None:
+def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     # Before opset 11 the bounds are attributes.
-    attributes = attributes_of(node)
+    attributes = read_attributes(node)
     bounds = [
         attributes.get(word, default) if name is None else float(lowering.constant(name).ravel()[0])
         for name, word, default in zip(
             (lowering.optional(node, i) for i in (1, 2)), ("min", "max"), (-np.inf, np.inf), strict=True
         )
     ]
-    # Where the least number is above the largest, ONNX gives the largest.
+    # Where min is above max, ONNX gives max.
     bounds[0] = min(bounds)
     out, kind = node.output[0], lowering.type(node.output[0])
     value = lowering.read(node.input[0])
@@ -864,9 +868,9 @@ def _clip(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("Mod")
-def _remainder(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """x - x / divisor * divisor, of whole numbers, with the sign of x; once more, of this and the divisor, for one from
-    0 on."""
+def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a Mod of integers: x - x / divisor * divisor has the sign of x; a second time, for that plus the divisor,
+    gives a result of at least 0."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.type(left) != INT or not lowering.is_fixed(right) or (lowering.constant(right) < 1).any():
         kind = "a remainder, or a quotient that is rounded down,"
@@ -888,7 +892,7 @@ def _remainder(lowering: Lowering, node: onnx.NodeProto) -> None:
         whole = add(Binary.MUL, add(Binary.DIV, value, by, of_value, of_divisor), by, everywhere, of_divisor)
         return add(Binary.SUB, value, whole, of_value, everywhere, made)
 
-    if from_zero or attributes_of(node).get("fmod"):
+    if from_zero or read_attributes(node).get("fmod"):
         remainder(value, of_value, lowering.new(out))
         return
     signed = remainder(value, of_value, None)
@@ -896,7 +900,7 @@ def _remainder(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("Cast", "CastLike")
-def _cast(lowering: Lowering, node: onnx.NodeProto) -> None:
+def _lower_cast(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
     if lowering.type(source) == lowering.type(out):
         lowering.alias(out, lowering.read(source))
@@ -906,13 +910,13 @@ def _cast(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("OneHot")
-def _one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """A row of zeros with a one at each index: the rows of a table."""
+def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a OneHot as a lookup in a table of one-hot rows."""
     depth = int(lowering.constant(node.input[1]).ravel()[0])
     off, on = (float(number) for number in lowering.constant(node.input[2]))
-    axis = attributes_of(node).get("axis", -1)
+    axis = read_attributes(node).get("axis", -1)
     if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim) or depth > 1 << 12:
-        raise ExportError("It has another axis than the last, or is too wide.", "")
+        raise ExportError("Its axis is not the last one, or it is too wide.", "")
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
     number = lowering.program.constant(table, is_table=True)

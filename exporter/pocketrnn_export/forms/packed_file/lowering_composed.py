@@ -1,4 +1,4 @@
-"""From an ONNX graph to the program of a packed classifier: operators that are made of several operations."""
+"""Lower an ONNX graph to the program of a packed classifier: operators that need several operations."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from pocketrnn.bundle.packed_codes import Binary, Reduction
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.lowering import Lowering, handles
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, float_bits
-from pocketrnn_export.forms.packed_file.size_values import Size, attributes_of
+from pocketrnn_export.forms.packed_file.size_values import Size, read_attributes
 
 _ONE: Final = (0, 1)
 _LARGEST: Final = float(np.finfo(np.float32).max)
-# The axes [1, outer, middle, inner], as an operation number by number has them.
+# Bit masks of the axes [1, outer, middle, inner] of an elementwise operation.
 _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
-def _floats(lowering: Lowering, name: str) -> int:
-    """The value of an operand, which is of floats."""
+def _read_float_value(lowering: Lowering, name: str) -> int:
+    """The program's value of a float operand."""
     if lowering.type(name) != FLOAT:
-        raise ExportError("It is asked for of whole numbers.", "")
+        raise ExportError("Its input is not of floats.", "")
     return lowering.read(name)
 
 
-def _binary(lowering: Lowering, kind: int, pair: tuple[int, int], view: tuple[Size, ...], axes: tuple[int, int]) -> int:
-    """The value of an operation on two values of [outer, middle, inner], or of fewer of these axes."""
+def _add_binary(
+    lowering: Lowering, kind: int, pair: tuple[int, int], view: tuple[Size, ...], axes: tuple[int, int]
+) -> int:
+    """Add an elementwise operation on two values of [outer, middle, inner], or of fewer of these axes."""
     made = lowering.program.value(FLOAT, view)
     lowering.program.add("binary", [*pair, made], kind, _ONE, *view, *axes)
     return made
 
 
 @handles("HardSwish")
-def _hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """x times a hard sigmoid of it."""
-    value, sizes = _floats(lowering, node.input[0]), lowering.sizes(node.input[0])
+def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower x * hard_sigmoid(x)."""
+    value, sizes = _read_float_value(lowering, node.input[0]), lowering.sizes(node.input[0])
     share = lowering.program.value(FLOAT, sizes)
     lowering.unary("HardSigmoid", value, share, 1 / 6, 0.5)
     _, words = lowering._walk([node.input[0]], node.output[0])
@@ -44,10 +46,10 @@ def _hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("PRelu")
-def _sloped(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """The larger of x and 0, and a factor times the smaller one."""
+def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
-    value, zero = _floats(lowering, x), lowering.program.constant(np.zeros(1, np.float32))
+    value, zero = _read_float_value(lowering, x), lowering.program.constant(np.zeros(1, np.float32))
     (_, factor), (*sizes, of_x, of_slope) = lowering._walk([x, slope], out)
     below, sloped, above = (lowering.program.value(FLOAT, lowering.sizes(out)) for _ in range(3))
     lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
@@ -57,55 +59,55 @@ def _sloped(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("ReduceLogSumExp")
-def _log_of_sum(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """The largest number, and the logarithm of the sum of what the exponentials are without it."""
+def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower max(x) + log(sum(exp(x - max(x))))."""
     source, out, program = node.input[0], node.output[0], lowering.program
-    axes, rank = attributes_of(node).get("axes"), len(lowering.sizes(source))
+    axes, rank = read_attributes(node).get("axes"), len(lowering.sizes(source))
     if name := lowering.optional(node, 1):
         axes = lowering.constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
-        raise ExportError("It is of several axes.", "")
+        raise ExportError("It reduces several axes.", "")
     view = lowering.view(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
-    value = _floats(lowering, source)
+    value = _read_float_value(lowering, source)
     largest, finite, total, logarithm = (program.value(FLOAT, left) for _ in range(4))
     program.add("reduce", [value, largest], Reduction.LARGEST, *view)
-    # Infinity less infinity would be no number.
+    # Infinity minus infinity would be NaN.
     lowering.unary("Clip", largest, finite, -_LARGEST, _LARGEST)
-    below = _binary(lowering, Binary.SUB, (value, finite), view, (_ALL, _WITHOUT_MIDDLE))
+    below = _add_binary(lowering, Binary.SUB, (value, finite), view, (_ALL, _WITHOUT_MIDDLE))
     raised = program.value(FLOAT, view)
     lowering.unary("Exp", below, raised)
     program.add("reduce", [raised, total], Reduction.SUM, *view)
     lowering.unary("Log", total, logarithm)
-    lowering.alias(out, _binary(lowering, Binary.ADD, (finite, logarithm), left, (_ALL, _ALL)))
+    lowering.alias(out, _add_binary(lowering, Binary.ADD, (finite, logarithm), left, (_ALL, _ALL)))
 
 
 @handles("InstanceNormalization")
-def _of_each_channel(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """A layer norm of each channel, and a factor and a summand for it; a group norm is one of fewer channels."""
+def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a layer norm of each channel, with its scale and bias; a group norm has fewer channels."""
     source, program = node.input[0], lowering.program
     outer, channels, inner = lowering.view(source, 1, 1)
-    value = _floats(lowering, source)
+    value = _read_float_value(lowering, source)
     if outer != _ONE or channels[0]:
         raise ExportError("It does not read one plane of channels.", "")
     normal = program.value(FLOAT, lowering.sizes(source))
-    epsilon = float_bits(attributes_of(node).get("epsilon", 1e-5))
+    epsilon = float_bits(read_attributes(node).get("epsilon", 1e-5))
     program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
     for kind, name in ((Binary.MUL, node.input[1]), (Binary.ADD, node.input[2])):
         operand = program.constant(lowering.constant(name))
-        normal = _binary(lowering, kind, (normal, operand), (outer, channels, inner), (_ALL, _MIDDLE))
+        normal = _add_binary(lowering, kind, (normal, operand), (outer, channels, inner), (_ALL, _MIDDLE))
     lowering.alias(node.output[0], normal)
 
 
 @handles("TopK")
-def _largest(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """The largest or smallest number along an axis, and where the first such stands; not several."""
-    attributes, source = attributes_of(node), node.input[0]
+def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a TopK with k = 1: the largest or smallest number along an axis, and the index of the first one."""
+    attributes, source = read_attributes(node), node.input[0]
     if lowering.constant(node.input[1]).tolist() != [1]:
-        raise ExportError("It gives several numbers.", "")
+        raise ExportError("Its k is not 1.", "")
     axis = attributes.get("axis", -1) % len(lowering.sizes(source))
     view, is_least = lowering.view(source, axis, axis), not attributes.get("largest", 1)
-    value = _floats(lowering, source)
+    value = _read_float_value(lowering, source)
     for name, operation, kind in (
         (node.output[0], "reduce", Reduction.SMALLEST if is_least else Reduction.LARGEST),
         (node.output[1], "argmax", int(is_least)),

@@ -1,4 +1,4 @@
-"""From an ONNX graph to the program of a packed classifier: recurrent layers, products, sums, convolutions."""
+"""Lower an ONNX graph to the program of a packed classifier: recurrent layers, products, sums, convolutions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.lowering import Lowering, handles
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, float_bits
 from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE
-from pocketrnn_export.forms.packed_file.size_values import Size, attributes_of, times
+from pocketrnn_export.forms.packed_file.size_values import Size, multiply_sizes, read_attributes
 
-__all__ = ["padded_columns"]
+__all__ = ["pad_columns"]
 
 Array = npt.NDArray[Any]
 # The engine's vectors have 8 numbers.
 _VECTOR: Final = 8
 _KINDS: Final = {"RNN": Layer.RNN_TANH, "LSTM": Layer.LSTM, "GRU": Layer.GRU}
-# Which of ONNX's gates stands where: an LSTM's are i, o, f, c, and become i, f, o, c.
+# The order of ONNX's gates in the file: an LSTM's are i, o, f, c, and become i, f, o, c.
 _GATES: Final = {"RNN": (0,), "LSTM": (0, 2, 1, 3), "GRU": (0, 1, 2)}
 _DEFAULTS: Final = {"RNN": ("tanh",), "LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
 _REDUCED: Final = {
@@ -34,11 +34,11 @@ _REDUCED: Final = {
 }
 
 
-def padded_columns(matrix: Array, gates: int = 1) -> Array:
-    """A matrix [rows, gates * columns] with the columns of every gate filled up by zeros to a multiple of 8.
+def pad_columns(matrix: Array, gates: int = 1) -> Array:
+    """Pad a matrix [rows, gates * columns] with zeros so that every gate's columns are a multiple of 8.
 
     Example:
-        >>> padded_columns(np.ones((2, 6), np.float32), gates=2).shape
+        >>> pad_columns(np.ones((2, 6), np.float32), gates=2).shape
         (2, 16)
     """
     rows, columns = matrix.shape
@@ -50,9 +50,9 @@ def padded_columns(matrix: Array, gates: int = 1) -> Array:
 
 
 @handles("RNN", "LSTM", "GRU")
-def _recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
-    attributes = attributes_of(node)
-    kind, directions = _checked_layer(lowering, node, attributes)
+def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
+    kind, directions = _check_layer(lowering, node, attributes)
     sizes = lowering.sizes(node.input[0])
     hidden, steps = int(attributes["hidden_size"]), sizes[0]
     states = []
@@ -62,7 +62,9 @@ def _recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
         states.append(NONE if name is None or zero else lowering.read(name))
     x = lowering.read(node.input[0])
     made = [lowering.new(name) if name else NONE for name in [*node.output, "", "", ""][:3]]
-    layers = [_weights(lowering, node, direction, hidden) for direction in range(2 if directions == 3 else 1)]
+    layers = [
+        _read_layer_weights(lowering, node, direction, hidden) for direction in range(2 if directions == 3 else 1)
+    ]
     if kind == Layer.GRU and all(layer.forgets for layer in layers):
         kind = Layer.FORGET
         layers = [layer.without_reset for layer in layers]
@@ -75,11 +77,11 @@ def _recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     )
 
 
-def _checked_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
-    """The number of a layer's kind, and of its directions.
+def _check_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]) -> tuple[int, int]:
+    """Check a layer, and return the codes of its kind and of its directions.
 
     Raises:
-        ExportError: it is of a kind that the engine does not know.
+        ExportError: the engine does not support it.
     """
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
@@ -97,9 +99,9 @@ def _checked_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[st
     if attributes.get("activation_alpha") or attributes.get("activation_beta"):
         raise ExportError("Its activations have factors of their own.", "")
     if attributes.get("clip") or attributes.get("input_forget") or attributes.get("layout"):
-        raise ExportError("The layer clips its states, couples its gates, or takes batches first.", "")
+        raise ExportError("The layer has the attribute clip, input_forget or layout.", "")
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
-        raise ExportError("The reset gate stands in front of the product.", "")
+        raise ExportError("The reset gate is applied before the product.", "")
     if (peepholes := lowering.optional(node, 7)) and lowering.constant(peepholes).any():
         raise ExportError("The layer has peepholes.", "")
     sizes = lowering.sizes(node.input[0])
@@ -115,15 +117,15 @@ def _checked_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[st
     return kind, directions
 
 
-class _Weights(NamedTuple):
-    """One direction of a layer, as its operation names it: [inputs, gates * width], [hidden, gates * width], and two
-    biases [gates * width].
+class _LayerWeights(NamedTuple):
+    """The weights of one direction of a layer: [inputs, gates * width], [hidden, gates * width], and two biases
+    [gates * width].
 
     Attributes:
-        input: what multiplies the inputs.
-        state: what multiplies the states; None where it is zeros, so that nothing does.
-        bias: what is added beside the inputs.
-        state_bias: what is added beside the states; None where it is added to `bias` already.
+        input: the weights of the inputs.
+        state: the weights of the states; None where they are zeros.
+        bias: the bias of the inputs' product.
+        state_bias: the bias of the states' product; None where it is part of `bias`.
     """
 
     input: Array
@@ -133,54 +135,54 @@ class _Weights(NamedTuple):
 
     @property
     def forgets(self) -> bool:
-        """Whether no state changes what a GRU keeps of its state, or its new one, so that it needs no reset gate."""
+        """Whether a GRU's gates and candidate do not depend on its state, so that it needs no reset gate."""
         return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
 
     @property
-    def without_reset(self) -> _Weights:
-        """The same of a GRU that forgets, without its reset gate."""
+    def without_reset(self) -> _LayerWeights:
+        """The weights of a GRU that `forgets`, without its reset gate."""
         width = self.bias.size // 3
         kept = np.r_[:width, 2 * width : 3 * width]
         bias = self.bias if self.state_bias is None else self.bias + self.state_bias
-        return _Weights(np.ascontiguousarray(self.input[:, kept]), None, bias[kept], None)
+        return _LayerWeights(np.ascontiguousarray(self.input[:, kept]), None, bias[kept], None)
 
 
-def _weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> _Weights:
-    """One direction of a layer."""
+def _read_layer_weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> _LayerWeights:
+    """Read the weights of one direction of a layer."""
     order = _GATES[node.op_type]
     gates = len(order)
     matrices = []
     for name in node.input[1:3]:
         matrix = lowering.constant(name)[direction].reshape(gates, hidden, -1)[list(order)]
-        matrices.append(np.ascontiguousarray(padded_columns(matrix.reshape(gates * hidden, -1).T, gates)))
+        matrices.append(np.ascontiguousarray(pad_columns(matrix.reshape(gates * hidden, -1).T, gates)))
     bias_name = lowering.optional(node, 3)
     biases = np.zeros((2, gates, hidden), np.float32)
     if bias_name is not None:
         biases[:] = lowering.constant(bias_name)[direction].reshape(2, gates, hidden)[:, list(order)]
-    rows = [padded_columns(bias.reshape(1, -1), gates).reshape(-1) for bias in biases]
-    return _Weights(matrices[0], matrices[1] if matrices[1].any() else None, *rows)
+    rows = [pad_columns(bias.reshape(1, -1), gates).reshape(-1) for bias in biases]
+    return _LayerWeights(matrices[0], matrices[1] if matrices[1].any() else None, *rows)
 
 
-def _linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:
-    """out = x . matrix + bias, where matrix [in, out] is the same for every text."""
+def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:
+    """Add out = x @ matrix + bias, where matrix [in, out] is the same for every text."""
     inner, outer = matrix.shape
-    rows = times(lowering.sizes(x)[:-1])
+    rows = multiply_sizes(lowering.sizes(x)[:-1])
     if rows is None:
         raise ExportError("Two axes of the text's length are taken for one.", "")
-    weight = lowering.program.constant(np.ascontiguousarray(padded_columns(matrix)))
+    weight = lowering.program.constant(np.ascontiguousarray(pad_columns(matrix)))
     added = NONE
     if bias is not None and bias.any():
-        added = lowering.program.constant(padded_columns(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1))
+        added = lowering.program.constant(pad_columns(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1))
     read = lowering.read(x)
     lowering.program.add("linear", [read, weight, added, lowering.new(out)], rows, inner, outer)
 
 
 @handles("Gemm")
-def _gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    attributes = attributes_of(node)
+def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
     x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.optional(node, 2)
     if not lowering.is_fixed(weight) or attributes.get("transA"):
-        raise ExportError("It multiplies by something that is not the same for every text.", "")
+        raise ExportError("Its matrix is not the same for every text, or its input is transposed.", "")
     matrix = lowering.constant(weight) * np.float32(attributes.get("alpha", 1.0))
     if attributes.get("transB"):
         matrix = matrix.T
@@ -188,22 +190,22 @@ def _gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     if bias_name is not None:
         bias = lowering.constant(bias_name) * np.float32(attributes.get("beta", 1.0))
         if bias.size not in (1, matrix.shape[1]):
-            raise ExportError("It adds another number in every row.", "")
-    _linear(lowering, x, matrix, bias, out)
+            raise ExportError("Its bias differs from row to row.", "")
+    _add_linear(lowering, x, matrix, bias, out)
 
 
 @handles("MatMul")
-def _matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
+def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     left, right, out = node.input[0], node.input[1], node.output[0]
     a, b = lowering.sizes(left), lowering.sizes(right)
     if lowering.is_fixed(right) and len(b) <= 2 and not any(size[0] for size in b):
         matrix = lowering.constant(right)
-        _linear(lowering, left, matrix.reshape(len(matrix), -1), None, out)
+        _add_linear(lowering, left, matrix.reshape(len(matrix), -1), None, out)
         return
     a = [(0, 1), *a] if len(a) == 1 else a
     b = [*b, (0, 1)] if len(b) == 1 else b
-    batch_a, batch_b = times(a[:-2]), times(b[:-2])
-    # [4, 1] and [1, 4] are both 4 matrices, and make 16: axes are compared, but for those of one number in front.
+    batch_a, batch_b = multiply_sizes(a[:-2]), multiply_sizes(b[:-2])
+    # [4, 1] and [1, 4] are both 4 matrices, and make 16: so the axes are compared, without leading axes of size 1.
     axes = [next((i for i, size in enumerate(each) if size != (0, 1)), len(each)) for each in (a[:-2], b[:-2])]
     is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
     if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
@@ -216,10 +218,10 @@ def _matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     )  # fmt: skip
 
 
-def _axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
-    """The axes that an operator reduces, of more than one number."""
+def _reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
+    """The axes that an operator reduces, without axes of size 1."""
     rank = lowering.graph.values[node.input[0]][0].ndim
-    attributes = attributes_of(node)
+    attributes = read_attributes(node)
     given: Sequence[int] | None = attributes.get("axes")
     if name := lowering.optional(node, 1):
         given = lowering.constant(name).ravel().tolist()
@@ -230,9 +232,9 @@ def _axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
 
 
 @handles(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
-def _reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
+def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
-    axes = _axes(lowering, node)
+    axes = _reduced_axes(lowering, node)
     program, sizes = lowering.program, lowering.sizes(source)
     value = lowering.read(source)
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
@@ -243,7 +245,7 @@ def _reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
         lowering.unary("Abs", value, size)
         value = size
     elif node.op_type not in _REDUCED:
-        whole = times(sizes)
+        whole = multiply_sizes(sizes)
         if whole is None:
             raise ExportError("Two axes of the text's length are taken for one.", "")
         if node.op_type == "ReduceL2" and lowering.type(source) != FLOAT:
@@ -251,13 +253,17 @@ def _reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
         product = program.value(lowering.type(source), sizes)
         program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
-    # From the last axis on, so that those in front keep their numbers.
+    # From the last axis on, so that the indices of the axes before stay the same.
     while axes:
         last = axes.pop()
         first = last
         while axes and axes[-1] == first - 1:
             first = axes.pop()
-        parts = [times(sizes[:first]), times(sizes[first : last + 1]), times(sizes[last + 1 :])]
+        parts = [
+            multiply_sizes(sizes[:first]),
+            multiply_sizes(sizes[first : last + 1]),
+            multiply_sizes(sizes[last + 1 :]),
+        ]
         if any(part is None for part in parts):
             raise ExportError("Two axes of the text's length are taken for one.", "")
         sizes[first : last + 1] = []
@@ -272,19 +278,19 @@ def _reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("Softmax", "LogSoftmax")
-def _softmax(lowering: Lowering, node: onnx.NodeProto) -> None:
+def _lower_softmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
     rank = lowering.graph.values[source][0].ndim
-    axis = attributes_of(node).get("axis", -1 if lowering.graph.opset >= 13 else 1) % rank
-    # Before opset 13, all axes from this one on are one.
+    axis = read_attributes(node).get("axis", -1 if lowering.graph.opset >= 13 else 1) % rank
+    # Before opset 13, all axes from this one on are flattened.
     view = lowering.view(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
     read = lowering.read(source)
     lowering.program.add("softmax", [read, lowering.new(out)], int(node.op_type == "LogSoftmax"), *view)
 
 
 @handles("LayerNormalization")
-def _norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    attributes = attributes_of(node)
+def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
     source, out = node.input[0], node.output[0]
     rank = lowering.graph.values[source][0].ndim
     outer, numbers, inner = lowering.view(source, attributes.get("axis", -1) % rank, rank - 1)
@@ -293,19 +299,19 @@ def _norm(lowering: Lowering, node: onnx.NodeProto) -> None:
         name = lowering.optional(node, index)
         weights.append(NONE if name is None else lowering.program.constant(lowering.constant(name).reshape(-1)))
     if inner != (0, 1):
-        raise ExportError("It is not of the last axes.", "")
+        raise ExportError("It does not normalize the last axes.", "")
     read = lowering.read(source)
     epsilon = float_bits(attributes.get("epsilon", 1e-5))
     lowering.program.add("norm", [read, *weights, lowering.new(out)], outer, numbers, epsilon)
 
 
 @handles("BatchNormalization")
-def _batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """With what was found in training: one factor and one summand for each channel."""
+def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Lower a batch norm with its statistics from training: one scale and one bias for each channel."""
     program = lowering.program
     scale, bias, mean, variance = (program.constant(lowering.constant(name)) for name in node.input[1:5])
     outer, channels, inner = lowering.view(node.input[0], 1, 1)
-    epsilon = program.constant(np.array([attributes_of(node).get("epsilon", 1e-5)], np.float32))
+    epsilon = program.constant(np.array([read_attributes(node).get("epsilon", 1e-5)], np.float32))
     spread, root = program.value(FLOAT, [channels]), program.value(FLOAT, [channels])
     program.add("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
     lowering.unary("Sqrt", spread, root)
@@ -317,35 +323,35 @@ def _batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.alias(node.output[0], value)
 
 
-def _as_plane(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
-    """Channels, height and width of [1, channels, width] or [1, channels, height, width].
+def _plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
+    """The channels, height and width of [1, channels, width] or [1, channels, height, width].
 
     Raises:
-        ExportError: it is neither.
+        ExportError: the sizes are neither.
     """
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
         raise ExportError("It does not read one plane of channels.", "")
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
 
 
-def _pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
+def _value_pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
     given = [default, default] if values is None else list(values)
     return (default, given[0]) if len(given) == 1 else (given[0], given[1])
 
 
-def _pads(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
-    """The padding in front; the size of the result shows the padding behind."""
+def _front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
+    """The padding at the beginning of each axis; the size of the result shows the padding at the end."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise ExportError("The amount of padding is left to the engine.", "")
-    return _pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
+        raise ExportError("Its auto_pad lets the engine choose the padding.", "")
+    return _value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
 
 
 @handles("Conv")
-def _conv(lowering: Lowering, node: onnx.NodeProto) -> None:
-    attributes = attributes_of(node)
+def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
     source, out, bias_name = node.input[0], node.output[0], lowering.optional(node, 2)
-    channels, height, width = _as_plane(lowering.sizes(source))
-    outs, out_height, out_width = _as_plane(lowering.sizes(out))
+    channels, height, width = _plane_sizes(lowering.sizes(source))
+    outs, out_height, out_width = _plane_sizes(lowering.sizes(out))
     kernel = lowering.constant(node.input[1])
     rank = kernel.ndim - 2
     weight = lowering.program.constant(np.ascontiguousarray(kernel).reshape(-1))
@@ -353,31 +359,31 @@ def _conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     read = lowering.read(source)
     lowering.program.add(
         "conv", [read, weight, bias, lowering.new(out)], channels, height, width, outs, attributes.get("group", 1),
-        *_pair(list(kernel.shape[2:]), 1), *_pair(attributes.get("strides"), 1), *_pads(attributes, rank),
-        *_pair(attributes.get("dilations"), 1), out_height, out_width,
+        *_value_pair(list(kernel.shape[2:]), 1), *_value_pair(attributes.get("strides"), 1),
+        *_front_padding(attributes, rank), *_value_pair(attributes.get("dilations"), 1), out_height, out_width,
     )  # fmt: skip
 
 
 @handles("MaxPool", "AveragePool")
-def _pool(lowering: Lowering, node: onnx.NodeProto) -> None:
-    attributes = attributes_of(node)
+def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
     source, out = node.input[0], node.output[0]
-    channels, height, width = _as_plane(lowering.sizes(source))
-    _, out_height, out_width = _as_plane(lowering.sizes(out))
+    channels, height, width = _plane_sizes(lowering.sizes(source))
+    _, out_height, out_width = _plane_sizes(lowering.sizes(out))
     if any(one != 1 for one in attributes.get("dilations", [])) or attributes.get("ceil_mode"):
-        raise ExportError("It leaves steps out, or counts a part as a whole.", "")
+        raise ExportError("It has dilations or ceil_mode.", "")
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
     kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
     kernel = list(attributes["kernel_shape"])
     read = lowering.read(source)
     lowering.program.add(
-        "pool", [read, lowering.new(out)], kind, channels, height, width, *_pair(kernel, 1),
-        *_pair(attributes.get("strides"), 1), *_pads(attributes, len(kernel)), out_height, out_width,
+        "pool", [read, lowering.new(out)], kind, channels, height, width, *_value_pair(kernel, 1),
+        *_value_pair(attributes.get("strides"), 1), *_front_padding(attributes, len(kernel)), out_height, out_width,
     )  # fmt: skip
 
 
 @handles("GlobalMaxPool", "GlobalAveragePool")
-def _global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
+def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     last = lowering.graph.values[node.input[0]][0].ndim - 1
     view = lowering.view(node.input[0], 2, last)
     read = lowering.read(node.input[0])
@@ -386,8 +392,8 @@ def _global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("ArgMax", "ArgMin")
-def _argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
-    attributes = attributes_of(node)
+def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
     if attributes.get("select_last_index"):
         raise ExportError("It takes the last of equal numbers.", "")
     axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
@@ -395,7 +401,7 @@ def _argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     read = lowering.read(node.input[0])
     if lowering.type(node.input[0]) != FLOAT:
         if (bound := lowering.bound(node.input[0])) is None:
-            raise ExportError(f"It is of whole numbers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
+            raise ExportError(f"Its input is integers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
         lowering.hold(bound, MOST_WHOLE, IN_FLOAT32)
         whole, read = read, lowering.program.value(FLOAT, lowering.sizes(node.input[0]))
         lowering.unary("Cast", whole, read)
@@ -403,8 +409,8 @@ def _argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 @handles("CumSum")
-def _cumsum(lowering: Lowering, node: onnx.NodeProto) -> None:
-    attributes = attributes_of(node)
+def _lower_cumsum(lowering: Lowering, node: onnx.NodeProto) -> None:
+    attributes = read_attributes(node)
     axis = int(lowering.constant(node.input[1]).ravel()[0]) % lowering.graph.values[node.input[0]][0].ndim
     flags = attributes.get("exclusive", 0) | attributes.get("reverse", 0) << 1
     view = lowering.view(node.input[0], axis, axis)

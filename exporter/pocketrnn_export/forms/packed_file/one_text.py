@@ -1,9 +1,9 @@
-"""The values that a graph computes for one text, seen by running it: those that depend on the tokens, and those that
-depend on their number alone. In a sequence of numbers, the samples stand for the tokens.
+"""Run a graph on one text to observe its values: those that depend on the tokens, and those that depend only on their
+number. For a sequence of numbers, the samples take the place of the tokens.
 
-A graph for batches is full of sizes, masks and indices that depend on nothing but how many tokens the one text has.
-Which of them are a * tokens + b for every number of tokens is read off the graph (`size_values.py`); a and b are read
-off runs of it at some lengths. A size that is no such sum is refused, and all else is computed by the program.
+A graph for batches is full of sizes, masks and indices that depend only on the number of tokens of the one text.
+`size_values.py` finds those that are a * tokens + b for every number of tokens, from the graph's operators; a and b
+come from runs at some lengths. A size without this form is refused, and all else is computed by the program.
 """
 
 from __future__ import annotations
@@ -22,31 +22,38 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
 
-__all__ = ["Observed", "evaluated", "needed_nodes", "observed", "of_tokens", "size_values_of"]
+__all__ = [
+    "ObservedGraph",
+    "evaluate_node",
+    "find_size_values",
+    "needed_nodes",
+    "observe_graph",
+    "token_dependent_names",
+]
 
 Array = npt.NDArray[Any]
 
-# One and two tokens are where sizes part; the others are not multiples of one another.
+# 1 and 2 tokens are the usual special cases; the others are not multiples of one another.
 _LENGTHS: Final = (1, 2, 3, 7, 13, 22)
-# So many lengths are all observed.
+# With fewer possible lengths than this, all are observed.
 _FEW: Final = 8
 
 
 @dataclass(frozen=True)
-class Observed:
-    """A graph of one text.
+class ObservedGraph:
+    """A graph for one text, with the values that it computed in some runs.
 
     Attributes:
-        model: the graph, of which only what leads to the logits is left.
-        lengths: how many tokens the texts had that it was run on.
-        values: by name, what a value was in each run.
+        model: the graph, with only the nodes that the logits need.
+        lengths: the numbers of tokens of the runs.
+        values: each value's arrays, one for each run, by name.
         of_tokens: the names of the values that depend on the tokens themselves, or on the state.
-        size_values: what follows from the number of tokens alone, for every number that the graph takes.
-        opset: of the graph.
-        feed: inputs of the graph, of so many tokens.
-        ids: how many token ids there are; 0 where it takes sequences of numbers.
-        state_size: how many numbers a step's state has; 0 where the graph is of whole texts.
-        channels: how many numbers a step has where it takes sequences of numbers; 0 where it takes texts.
+        size_values: the values that depend only on the number of tokens, for every number that the graph takes.
+        opset: the graph's opset.
+        feed: makes inputs of the graph with a number of tokens.
+        ids: the number of token ids; 0 where it takes sequences of numbers.
+        state_size: the size of a step's state; 0 where the graph takes whole texts.
+        channels: the number of channels where it takes sequences of numbers; 0 where it takes texts.
     """
 
     model: onnx.ModelProto
@@ -61,8 +68,8 @@ class Observed:
     channels: int = 0
 
     def at(self, lengths: Sequence[int]) -> dict[str, list[Array]]:
-        """The values at other lengths, as `values` has them."""
-        return _values(self.model, [self.feed(length) for length in lengths])
+        """The values of runs at other lengths, in the form of `values`."""
+        return _run_all_values(self.model, [self.feed(length) for length in lengths])
 
     def sizes(self, name: str) -> list[Size]:
         """The sizes of a value's axes.
@@ -72,41 +79,41 @@ class Observed:
         """
         sizes = self.size_values.sizes(name)
         if sizes is None:
-            raise _not_affine(name, self.size_values.irregular.get(name))
+            raise _not_affine_error(name, self.size_values.irregular.get(name))
         return sizes
 
 
-def observed(
+def observe_graph(
     content: bytes,
     graph: Graph,
     *,
     numbers: NumberInput | None = None,
     state_size: int = 0,
     padding_id: int | None = None,
-) -> Observed:
+) -> ObservedGraph:
     """Run a graph on one text or sequence of each of some lengths, and keep every value.
 
     Args:
         content: the ONNX file.
-        graph: what classifier.json says of it; of a step graph, what it says of that of whole texts.
-        numbers: of a graph that takes sequences of numbers, how many channels and steps these have.
-        state_size: that of a step graph.
-        padding_id: an id of which alone no text may be, where the graph's limits say so.
+        graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
+        numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
+        state_size: the size of the state, for a step graph.
+        padding_id: the id that must not fill a whole text, where the graph's limits say so.
 
     Raises:
-        ExportError: onnxruntime does not run it so.
+        ExportError: onnxruntime does not run it.
     """
-    model, limits = _live(onnx.load_from_string(content)), graph.limits or Limits()
+    model, limits = _drop_unneeded_nodes(onnx.load_from_string(content)), graph.limits or Limits()
     steps, channels = (None, 0) if numbers is None else (numbers.steps, len(numbers.channels))
     least, most = steps or limits.min_tokens or 1, steps or limits.max_tokens
-    # A step reads as few tokens as arrive.
+    # A step may read a single token.
     span = Span(1 if state_size else least, most)
-    lengths = _lengths(least, most)
+    lengths = _observed_lengths(least, most)
     generator = np.random.default_rng(0)
 
     def feed(length: int) -> dict[str, Array]:
         if numbers is not None:
-            # From 0 on, as a module may take the logarithm of what it is given.
+            # Not negative, since a module may take the logarithm of its input.
             made: dict[str, Array] = {"samples": generator.random((1, length, channels), np.float32)}
         else:
             made = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
@@ -119,14 +126,14 @@ def observed(
         return made
 
     ids = graph.embedding_rows
-    return _observed(model, span, lengths, feed, graph.opset, ids=ids, state_size=state_size, channels=channels)
+    return _observe_lengths(model, span, lengths, feed, graph.opset, ids=ids, state_size=state_size, channels=channels)
 
 
-def size_values_of(model: onnx.ModelProto, most: int | None) -> SizeValues:
-    """The values in a graph of whole texts, or sequences, that follow from the number of their tokens alone.
+def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
+    """The values in a graph for whole texts, or sequences, that depend only on the number of their tokens.
 
     Args:
-        model: the graph, whose inputs are tokens or samples, and perhaps lengths.
+        model: the graph, with the inputs tokens or samples, and perhaps lengths.
         most: the most tokens that it takes.
 
     Raises:
@@ -135,22 +142,22 @@ def size_values_of(model: onnx.ModelProto, most: int | None) -> SizeValues:
     first = model.graph.input[0]
     kind = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type)
     more = [axis.dim_value for axis in first.type.tensor_type.shape.dim[2:]]
-    lengths = _lengths(1, most)
+    lengths = _observed_lengths(1, most)
 
     def feed(length: int) -> dict[str, Array]:
         return {first.name: np.zeros((1, length, *more), kind), "lengths": np.array([length], np.int64)}
 
-    return _observed(model, Span(1, most), lengths, feed, 0).size_values
+    return _observe_lengths(model, Span(1, most), lengths, feed, 0).size_values
 
 
-def _lengths(least: int, most: int | None) -> tuple[int, ...]:
-    """The lengths to observe a graph at that takes so many steps: all of them where they are few."""
+def _observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
+    """The lengths at which to observe a graph that takes `least` to `most` steps: all of them where they are few."""
     if most is not None and most - least < _FEW:
         return tuple(range(least, most + 1))
     return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
 
 
-def _observed(
+def _observe_lengths(
     model: onnx.ModelProto,
     span: Span,
     lengths: tuple[int, ...],
@@ -160,23 +167,23 @@ def _observed(
     ids: int = 0,
     state_size: int = 0,
     channels: int = 0,
-) -> Observed:
-    """A graph with every value of a run on inputs of each of the lengths; `opset` where the file says none."""
-    values = _values(model, [feed(length) for length in lengths])
+) -> ObservedGraph:
+    """Run a graph at each of the lengths and keep every value; `opset` is used where the file has none."""
+    values = _run_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
-    depend = of_tokens(model)
+    depend = token_dependent_names(model)
     size_values = SizeValues(model, lengths, values, depend, span)
-    return Observed(model, lengths, values, depend, size_values, opset, feed, ids, state_size, channels)
+    return ObservedGraph(model, lengths, values, depend, size_values, opset, feed, ids, state_size, channels)
 
 
-def _values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
-    """Every value of a graph, in a run on each of some inputs."""
+def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
+    """Every value of a graph by name, for a run on each of some inputs."""
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)
     del every.graph.output[:]
     every.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    runs = _runs(every, names, feeds)
+    runs = _run_model(every, names, feeds)
     values = {name: [run[i] for run in runs] for i, name in enumerate(names)}
     for name in feeds[0]:
         values[name] = [feed[name] for feed in feeds]
@@ -185,7 +192,7 @@ def _values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[s
     return values
 
 
-def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
+def evaluate_node(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
     """The outputs of one operator.
 
     Raises:
@@ -198,11 +205,11 @@ def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     graph = onnx.helper.make_graph([node], "one", inputs, outputs)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
-    (made,) = _runs(model, [output.name for output in outputs], [feed])
+    (made,) = _run_model(model, [output.name for output in outputs], [feed])
     return made
 
 
-def _runs(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Array]]) -> list[list[Array]]:
+def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Array]]) -> list[list[Array]]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -211,15 +218,15 @@ def _runs(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Ar
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         taken = {node.name for node in session.get_inputs()}
         return [session.run(names, {k: v for k, v in feed.items() if k in taken}) for feed in feeds]
-    # onnxruntime's errors share no base of their own.
+    # onnxruntime's errors have no common base class.
     except Exception as error:
         raise ExportError(
             f"The graph cannot be run on one text: {first_line(error)}.", "Use the bundle with onnxruntime."
         ) from error
 
 
-def _live(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without what does not lead to the logits, or to a step's new state."""
+def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove the nodes and weights that neither the logits nor a step's new state need."""
     outputs = ("logits", "new_state")
     kept = needed_nodes(model.graph.node, outputs)
     del model.graph.node[:]
@@ -237,9 +244,9 @@ def needed_nodes(
     """The nodes that some outputs of a graph need, in their order.
 
     Args:
-        nodes: those of the graph.
-        outputs: the names of what is needed.
-        given: names of values that need no node.
+        nodes: the graph's nodes.
+        outputs: the names of the needed outputs.
+        given: the names of values that need no node.
 
     Example:
         >>> [node.op_type for node in needed_nodes(model.graph.node, ["logits"])]
@@ -253,7 +260,7 @@ def needed_nodes(
     return kept[::-1]
 
 
-def of_tokens(model: onnx.ModelProto) -> frozenset[str]:
+def token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
     found = {"tokens", "samples", "state"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
@@ -261,7 +268,7 @@ def of_tokens(model: onnx.ModelProto) -> frozenset[str]:
     return frozenset(found)
 
 
-def _not_affine(name: str, why: str | None) -> ExportError:
+def _not_affine_error(name: str, why: str | None) -> ExportError:
     because = f": {why}" if why else ""
     return ExportError(
         f"The size of {name} is not a * tokens + b for fixed a and b{because}.",

@@ -1,4 +1,4 @@
-"""A packed file as forms: its program, and its step, opened both ways."""
+"""The forms of a packed file, for its program and for its step, opened in both ways."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export.comparing.cases import Ids, Logits, Run
-from pocketrnn_export.forms.chunks import chunks_read, read_in_chunks
+from pocketrnn_export.forms.chunks import chunk_counts, read_in_chunks
 from pocketrnn_export.forms.form import Form
 
-__all__ = ["WAYS", "packed_form", "packed_step_form", "run_of_packed", "run_of_packed_steps"]
+__all__ = ["WAYS", "packed_form", "packed_run", "packed_step_form", "packed_step_run"]
 
-# The two ways to open a packed file, as the proof calls them; whether weights stay in place, as where memory is scarce.
+# The two ways to open a packed file, by their names in the proof; and whether weights stay in place, to save memory.
 WAYS: Final = {"packed": False, "packed, in place": True}
 Floats = NDArray[np.float32]
 
 
 def packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
-    """The program of a packed file as a form, opened both ways.
+    """The form of a packed file's program, opened in both ways.
 
     Args:
         path: the file.
-        graph: what it says of its program.
-        rows: of one that takes samples, those that ids stand for.
+        graph: the entry of its program.
+        rows: the samples that ids stand for, where the program takes samples.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -40,23 +40,23 @@ def packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
         >>> list(packed_form(Path("news.prnn"), manifest.graph).runs)
         ['packed', 'packed, in place']
     """
-    runs = {opened: run_of_packed(path, in_place=in_place, rows=rows) for opened, in_place in WAYS.items()}
+    runs = {opened: packed_run(path, in_place=in_place, rows=rows) for opened, in_place in WAYS.items()}
     return Form(graph, "graph", path.read_bytes(), runs, one_row=True)
 
 
 def packed_step_form(path: Path, step: StepGraph, rows: Floats | None = None) -> Form:
-    """The step of a packed file as a form, opened both ways, with each text or sequence in chunks; as for
+    """The form of a packed file's step, opened in both ways, with each text or sequence in chunks; arguments as for
     `packed_form`."""
     runs = {
-        f"{opened} step, {chunks}": run_of_packed_steps(path, parts=parts, in_place=in_place, rows=rows)
+        f"{opened} step, {chunks}": packed_step_run(path, parts=parts, in_place=in_place, rows=rows)
         for opened, in_place in WAYS.items()
-        for chunks, parts in chunks_read("token" if rows is None else "step").items()
+        for chunks, parts in chunk_counts("token" if rows is None else "step").items()
     }
     return Form(step, "stream", path.read_bytes(), runs, one_row=True)
 
 
-def run_of_packed(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
-    """A packed file as a run on arrays, each row alone.
+def packed_run(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
+    """A run of a packed file on arrays, each row alone.
 
     Args:
         path: the file.
@@ -74,7 +74,7 @@ def run_of_packed(path: Path, *, in_place: bool = False, rows: Floats | None = N
         given = ids if rows is None else [rows[some] for some in ids]
         logits, refused = engine.logits(np.concatenate(given), lengths)
         for index in refused[:1]:
-            with _answering():
+            with _convert_limit_errors():
                 engine.logits_of_one(given[index][None])
         return logits
 
@@ -82,24 +82,24 @@ def run_of_packed(path: Path, *, in_place: bool = False, rows: Floats | None = N
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
-    """That an engine answers a text of the proof.
+def _convert_limit_errors() -> Iterator[None]:
+    """Convert an engine's refusal of a text of the proof.
 
     Raises:
-        ExportError: it refuses it.
+        ExportError: the engine refuses a text.
     """
     try:
         yield
     except LimitError as error:
         raise ExportError(
             error.problem,
-            "Bound what becomes a whole number before it does, as in x.clamp(-1000, 1000).long(); or let the text "
-            "rules cut texts: max_width; or use the bundle with onnxruntime.",
+            "Clamp numbers before they become integers, as in x.clamp(-1000, 1000).long(); or let the text rules cut "
+            "texts: max_width; or use the bundle with onnxruntime.",
         ) from error
 
 
-def run_of_packed_steps(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
-    """A packed file's step as a run on whole texts or sequences.
+def packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
+    """A run of a packed file's step on whole texts or sequences.
 
     Args:
         path: the file.
@@ -114,7 +114,7 @@ def run_of_packed_steps(path: Path, *, parts: int | None, in_place: bool = False
     engine = NativeEngine(path, in_place=in_place)
 
     def read_on(some: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
-        with _answering():
+        with _convert_limit_errors():
             return engine.step(some, state)
 
     stream = engine.manifest.stream

@@ -1,5 +1,5 @@
-"""The program of a packed classifier: values and operations between the ids of one text, or the samples of
-one sequence of numbers, and the logits."""
+"""The program of a packed classifier: the values and operations that compute the logits from the ids of one text, or
+from the samples of one sequence of numbers."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ __all__ = [
     "Op",
     "Program",
     "float_bits",
-    "in_fours",
-    "rounded_columns",
-    "rounded_rows",
+    "group_rows_by_four",
+    "round_columns",
+    "round_rows",
 ]
 
 FLOAT: Final = NumberType.FLOAT
 INT: Final = NumberType.INT
 BOOL: Final = NumberType.BOOL
-# No value, where an operand may be left out; no region, for a constant.
+# Stands for an operand that is left out, or for the region of a constant.
 NONE: Final = 0xFFFFFFFF
 
 _FACTORS: Final = 4
 _ALIGN: Final = 64
-# Fewer numbers than this are left as they are.
+# Constants with fewer numbers are stored as they are.
 _SMALLEST: Final = 256
 Array = npt.NDArray[Any]
 
-# An operation's code; how many operands come first; which of these are written.
+# For each operation: its code, the number of operands, and the indices of the operands that it writes.
 _LAYOUT: Final[dict[str, tuple[int, int, tuple[int, ...]]]] = {
     "lookup": (0, 3, (2,)),
     "copy": (1, 2, (1,)),
@@ -66,7 +66,7 @@ _LAYOUT: Final[dict[str, tuple[int, int, tuple[int, ...]]]] = {
 
 
 def float_bits(number: float) -> int:
-    """A float32 as the word that holds it.
+    """The bits of a float32 as an integer.
 
     Example:
         >>> hex(float_bits(1.0))
@@ -77,7 +77,7 @@ def float_bits(number: float) -> int:
 
 @dataclass(frozen=True)
 class Op:
-    """An operation: its name, its operands (values, or `NONE`), and the words behind them."""
+    """An operation: its name, its operands (values, or `NONE`), and the words after them."""
 
     name: str
     operands: tuple[int, ...]
@@ -104,7 +104,7 @@ class _Value:
     constant: Array | None = None
     is_table: bool = False
     region: int = NONE
-    # The factors that bring back each column of weights that are multiplied as integers; `constant` is int8 then.
+    # The scale of each column of weights that are multiplied as integers; `constant` is int8 then.
     scales: Array | None = None
     # A matrix that is stored as int8, and the scale of each column.
     stored: tuple[Array, Array] | None = None
@@ -112,17 +112,17 @@ class _Value:
 
 @dataclass
 class Program:
-    """Values and operations, as they are made; `finished` makes the sections of the file.
+    """The values and operations of a program; `finished` makes the sections of the file.
 
     Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. A step's value 1 is the state, and its second
-    output the new one.
+    output the new state.
 
     Attributes:
-        state_size: how many numbers the state has; 0 where the program is of whole texts.
-        channels: how many numbers a step has where it is given samples; 0 where it is given ids.
-        outputs: the values that are its answer.
-        turns: numbers of tokens beside which two sizes of its graph change their order.
-        most: the most tokens of which no whole number has more than 32 bits; None for all that the graph takes.
+        state_size: the size of the state; 0 where the program takes whole texts.
+        channels: the number of channels where it takes samples; 0 where it takes ids.
+        outputs: the values that are its outputs.
+        turns: the numbers of tokens near which two sizes of its graph change their order.
+        most: the most tokens for which every integer fits 32 bits; None for all that the graph takes.
     """
 
     state_size: int = 0
@@ -139,7 +139,7 @@ class Program:
             self.values.append(_Value(FLOAT, ((0, self.state_size),)))
 
     def value(self, kind: int, sizes: Iterable[Size]) -> int:
-        """A new value of a type, and of as many numbers as the product of the sizes.
+        """Add a value of a type; its number of elements is the product of the sizes.
 
         Raises:
             ExportError: more than four sizes depend on the number of tokens.
@@ -154,43 +154,43 @@ class Program:
         return len(self.values) - 1
 
     def constant(self, numbers: Array, *, is_table: bool = False) -> int:
-        """A constant: float32, int32 or bool."""
+        """Add a constant of float32, int32 or bool, or find an equal one."""
         kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
         numbers = numbers.astype(["<f4", "<i4", "?"][kind])
         made = _Value(kind, ((0, numbers.size),), numbers, is_table)
         for index, known in enumerate(self.values):
-            if _is_same(made, known):
+            if _is_same_constant(made, known):
                 return index
         self.values.append(made)
         return len(self.values) - 1
 
     def integers(self, whole: Array, scales: Array) -> int:
-        """Weights that are multiplied as integers.
+        """Add weights that are multiplied as integers.
 
         Args:
             whole: int8 [rows, columns], from -127.
-            scales: float32 [columns], of which each brings its column back.
+            scales: float32 [columns], the factor of each column.
         """
         sizes = ((0, whole.shape[0]), (0, whole.shape[1]))
         made = _Value(FLOAT, sizes, whole.astype(np.int8), scales=scales.astype("<f4"))
         for index, known in enumerate(self.values):
-            if _is_same(made, known):
+            if _is_same_constant(made, known):
                 return index
         self.values.append(made)
         return len(self.values) - 1
 
     def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
-        """An operation; a size stands as its two numbers, and the weights behind all else."""
+        """Add an operation; a size is written as its two numbers, and the weights come last."""
         flat: list[int] = []
         for word in words:
             flat += word if isinstance(word, tuple) else [word]
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
     def finished(self, step: Program | None = None) -> PackedProgram:
-        """The program as the packed file holds it.
+        """The program as sections of the packed file.
 
         Args:
-            step: what reads on from a state, where texts may arrive; it shares the constants.
+            step: the program of a step, where the file can stream; it shares the constants.
         """
         self.drop_unused()
         regions = self._place()
@@ -216,15 +216,15 @@ class Program:
         return bytes(code)
 
     def _share_constants(self, known: Sequence[_Value]) -> list[_Value]:
-        """Give the values numbers behind the known ones, but for the ids and for constants that are known.
+        """Renumber the values after the known ones; the ids and constants that are known keep the known numbers.
 
         Returns:
-            the values that are the program's own, the state first.
+            the program's own values, the state first.
         """
         numbers = {NONE: NONE, 0: 0}
         own: list[_Value] = []
         for index, value in enumerate(self.values[1:], 1):
-            same = [i for i, one in enumerate(known) if value.constant is not None and _is_same(value, one)]
+            same = [i for i, one in enumerate(known) if value.constant is not None and _is_same_constant(value, one)]
             numbers[index] = same[0] if same else len(known) + len(own)
             if not same:
                 own.append(value)
@@ -232,11 +232,11 @@ class Program:
         return own
 
     def halves(self, matrix: int) -> tuple[int, int]:
-        """The first and the last half of the rows of a constant matrix; a half of zeros is `NONE`. A matrix that is
-        stored in bytes stays so: a half may lack the number by which its scale would be found again."""
+        """The first and the last half of the rows of a constant matrix; a half of zeros is `NONE`. Both halves of an
+        int8 matrix keep its scales: a half may lack the number from which its scale would be computed."""
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
-        stored = _as_bytes(whole, axis=0) if np.isfinite(whole).all() else None
+        stored = _find_exact_int8(whole, axis=0) if np.isfinite(whole).all() else None
         made = []
         for part in (slice(len(whole) // 2), slice(len(whole) // 2, None)):
             if not whole[part].any():
@@ -248,14 +248,14 @@ class Program:
         return made[0], made[1]
 
     def drop_unused(self) -> None:
-        """Leave out what leads to no output, and number the values anew."""
+        """Drop the operations and values that no output needs, and renumber the values."""
         inputs = {0, 1} if self.state_size else {0}
         wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
             if wanted & set(op.written):
                 wanted |= set(op.read)
                 kept.append(op)
-        kept = [_without_unread(op, wanted) for op in reversed(kept)]
+        kept = [_drop_unread_outputs(op, wanted) for op in reversed(kept)]
         wanted |= {*inputs, *(v for op in kept for v in op.written)}
         self.ops = kept
         self.values = [self.values[old] for old in sorted(wanted)]
@@ -267,18 +267,18 @@ class Program:
             Op(
                 op.name,
                 tuple(number[v] for v in op.operands),
-                _renumbered(op, number),
+                _renumber_words(op, number),
                 tuple(number[w] for w in op.weights),
             )
             for op in self.ops
         ]
 
     def _place(self) -> int:
-        """Give each value a region: one that no value holds which is still wanted."""
+        """Give each value a memory region that no other value still needs."""
         last = {value: i for i, op in enumerate(self.ops) for value in (*op.read, *op.written)}
         last |= dict.fromkeys(self.outputs, len(self.ops))
         free: dict[tuple[Any, ...], list[int]] = {}
-        # The ids and the state are the caller's: nothing is put in their place.
+        # The ids and the state are the caller's memory, which is not reused.
         given = 2 if self.state_size else 1
         self.values[given - 1].region = 0
         regions = 1
@@ -307,21 +307,21 @@ class Program:
                 storage, stored, scales = (
                     (Storage.BYTES_BY_COLUMN, *value.stored)
                     if value.stored is not None
-                    else _stored(numbers, is_table=value.is_table)
+                    else _choose_storage(numbers, is_table=value.is_table)
                 )
             else:
-                storage, stored, scales = Storage.INTEGERS_BY_COLUMN, in_fours(numbers), value.scales
+                storage, stored, scales = Storage.INTEGERS_BY_COLUMN, group_rows_by_four(numbers), value.scales
             shape = numbers.shape if numbers.ndim == 2 else (1, numbers.size)
             factors = [0, shape[0], 0, shape[1]]
-            offset = _appended(weights, stored)
-            scale_offset = 0 if scales is None else _appended(weights, scales)
+            offset = _append_weights(weights, stored)
+            scale_offset = 0 if scales is None else _append_weights(weights, scales)
         factors += [0, 1] * (_FACTORS - len(factors) // 2)
         words = [value.type | value.is_table << 8, value.region, storage, offset, scale_offset, *factors]
         return struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
 
 
-def _is_same(value: _Value, other: _Value) -> bool:
-    """Whether two values are one constant."""
+def _is_same_constant(value: _Value, other: _Value) -> bool:
+    """Whether two values are equal constants."""
     a, b = value.constant, other.constant
     return (
         a is not None
@@ -333,8 +333,8 @@ def _is_same(value: _Value, other: _Value) -> bool:
     )
 
 
-def _without_unread(op: Op, wanted: set[int]) -> Op:
-    """A layer without those of its outputs that nobody reads."""
+def _drop_unread_outputs(op: Op, wanted: set[int]) -> Op:
+    """A layer without the outputs that no operation reads."""
     if op.name != "recurrent":
         return op
     written = _LAYOUT[op.name][2]
@@ -342,25 +342,25 @@ def _without_unread(op: Op, wanted: set[int]) -> Op:
     return Op(op.name, operands, op.words, op.weights)
 
 
-def _renumbered(op: Op, number: dict[int, int]) -> tuple[int, ...]:
+def _renumber_words(op: Op, number: dict[int, int]) -> tuple[int, ...]:
     if not op.weights:
         return op.words
     behind = 8 if op.name == "recurrent" else len(op.weights)
     return (*op.words[:-behind], *(number[w] for w in op.words[-behind:]))
 
 
-def _appended(weights: bytearray, array: Array) -> int:
+def _append_weights(weights: bytearray, array: Array) -> int:
     weights += bytes(-len(weights) % _ALIGN)
     offset = len(weights)
     weights += array.tobytes()
     return offset
 
 
-def in_fours(whole: Array) -> Array:
-    """Integers [rows, columns] as kernels read them: [rows / 4, columns, 4], with rows of zeros at the end.
+def group_rows_by_four(whole: Array) -> Array:
+    """Arrange integers [rows, columns] as kernels read them: [rows / 4, columns, 4], with rows of zeros at the end.
 
     Example:
-        >>> in_fours(np.array([[1], [2]], np.int8)).tolist()
+        >>> group_rows_by_four(np.array([[1], [2]], np.int8)).tolist()
         [[[1, 2, 0, 0]]]
     """
     rows, columns = whole.shape
@@ -369,15 +369,15 @@ def in_fours(whole: Array) -> Array:
     return np.ascontiguousarray(filled.reshape(-1, 4, columns).transpose(0, 2, 1))
 
 
-def rounded_columns(numbers: Array) -> tuple[Array, Array]:
-    """A float32 matrix as int8 from -127 to 127 and a float32 scale for each column, exactly where it was rounded so
-    before.
+def round_columns(numbers: Array) -> tuple[Array, Array]:
+    """Round a float32 matrix to int8 from -127 to 127 with a float32 scale for each column; exact if it was rounded
+    that way before.
 
     Example:
-        >>> rounded_columns(np.array([[1.0], [0.5]], np.float32))[0].tolist()
+        >>> round_columns(np.array([[1.0], [0.5]], np.float32))[0].tolist()
         [[127], [64]]
     """
-    found = _as_bytes(numbers, axis=0)
+    found = _find_exact_int8(numbers, axis=0)
     if found is not None:
         return found
     scales = (np.abs(numbers).max(0) / np.float32(127)).astype(np.float32)
@@ -387,22 +387,22 @@ def rounded_columns(numbers: Array) -> tuple[Array, Array]:
     return whole, scales
 
 
-def rounded_rows(numbers: Array) -> Array:
-    """A float32 table rounded to int8 with a scale for each row, in float32 again.
+def round_rows(numbers: Array) -> Array:
+    """Round a float32 table to int8 with a scale for each row, and return it as float32.
 
     Example:
-        >>> rounded_rows(np.array([[127.0, 0.6]], np.float32)).tolist()
+        >>> round_rows(np.array([[127.0, 0.6]], np.float32)).tolist()
         [[127.0, 1.0]]
     """
-    whole, scales = rounded_columns(np.ascontiguousarray(numbers.T))
+    whole, scales = round_columns(np.ascontiguousarray(numbers.T))
     return np.ascontiguousarray((whole.astype(np.float32) * scales).T)
 
 
-def _stored(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
-    """A constant in as few bytes as hold it exactly: what was rounded before is found again."""
+def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
+    """The smallest exact storage of a constant: int8 where it was rounded to that before."""
     if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
         return Storage.AS_IS, numbers, None
-    found = _as_bytes(numbers, axis=1 if is_table else 0)
+    found = _find_exact_int8(numbers, axis=1 if is_table else 0)
     if found is not None:
         return Storage.BYTES_BY_ROW if is_table else Storage.BYTES_BY_COLUMN, *found
     with np.errstate(over="ignore"):
@@ -412,11 +412,11 @@ def _stored(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None
     return Storage.AS_IS, numbers, None
 
 
-def _as_bytes(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
-    """int8 and the scales along an axis that give a float32 matrix exactly; None where there are none."""
+def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
+    """int8 numbers and scales along an axis that give a float32 matrix exactly; None where there are none."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
-    # The scale that made the numbers gives 127 times itself, rounded: it may be a step beside what comes back.
+    # The largest number is 127 * scale, rounded: the scale computed from it may be a step beside the original one.
     for step in (0, 1, -1, 2, -2):
         tried = scales
         for _ in range(abs(step)):

@@ -1,9 +1,9 @@
-"""Where float32 may stand for the double and half precision of a graph: the engine has no other floats.
+"""Decide where float32 may replace the double and half precision of a graph: the engine has no other floats.
 
-A sum in double precision is another number in float32, by its last digits. An answer made of it differs by as little,
-unless something on the way has a step: a comparison, or a rounding to whole numbers. There, the last digit decides. So
-what the tokens decide through other floats is followed from where it is made, and refused where a step takes it. Whole
-numbers, such as counts, are the same in float32 up to 2^24, and pass.
+A sum in double precision differs from one in float32 in its last digits. An answer computed from it differs as little,
+unless an operator on the way has a step: a comparison, or a rounding to integers. There, the last digit decides. So
+values in other precisions that depend on the tokens are followed through the graph, and refused where a step operator
+uses them. Integers, such as counts, are exact in float32 up to 2^24, and pass.
 """
 
 from __future__ import annotations
@@ -14,56 +14,56 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.size_values import HOLDS, attributes_of
-from pocketrnn_export.forms.packed_file.whole_numbers import Bound, larger, most_tokens
+from pocketrnn_export.forms.packed_file.size_values import HOLDS, read_attributes
+from pocketrnn_export.forms.packed_file.whole_numbers import Bound, larger_bound, most_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pocketrnn_export.forms.packed_file.one_text import Observed
+    from pocketrnn_export.forms.packed_file.one_text import ObservedGraph
 
-__all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "keeps_whole"]
+__all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "keeps_integers"]
 
 IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bundle with onnxruntime."
-# Up to these, every whole number is a float32, and a float16.
+# Up to these, float32 and float16 hold every integer exactly.
 MOST_WHOLE: Final = HOLDS["float32"]
 _MOST_HALF: Final = HOLDS["float16"]
-# float32 holds the graph's number exactly, as it does whole numbers up to 2^24; or up to the last digits of the number
-# itself; or up to the last digits of the numbers that it is a sum of, which may be much larger.
+# How float32 holds the graph's number: exactly, as integers up to 2^24; or up to the last digits of the number itself;
+# or up to the last digits of the numbers that it is a sum of, which may be much larger.
 _HELD, _CLOSE, _ROUGH = range(3)
 _STEPS: Final = frozenset(
     {"ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Round",
      "Sign", "TopK"}
 )  # fmt: skip
-# They give numbers that they were given, or the same with another sign.
+# Operators that return some of their input numbers, or these with another sign.
 _CHOOSES: Final = frozenset(
     {"Abs", "Cast", "CastLike", "Clip", "Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather",
      "GatherElements", "GatherND", "Identity", "Max", "Min", "Neg", "Pad", "ReduceMax", "ReduceMin", "Relu", "Reshape",
      "ReverseSequence", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"}
 )  # fmt: skip
-# They make whole numbers of whole numbers; so do those that choose.
+# Operators that make integers from integers.
 _KEEPS_WHOLE: Final = _CHOOSES | {"Add", "Ceil", "CumSum", "Floor", "Mul", "ReduceSum", "Round", "Sub"}
 _SUMS: Final = frozenset({"Add", "CumSum", "ReduceSum", "Sub"})
-# The last digits of what they are given are the last digits of what they give.
+# Operators that keep the relative error of their inputs.
 _KEEPS_DIGITS: Final = frozenset({"Div", "Mul", "Reciprocal", "Sqrt"})
-# Near 0 they make a large difference of a small one; in a quotient, the divisor does.
+# Operators that make a small difference large near 0; in a quotient, the divisor does.
 _STEEP: Final = frozenset({"Div", "Log", "Reciprocal", "Sqrt"})
 # Powers that are a product or two.
 _PRODUCTS: Final = (2.0, 3.0)
-# Their results differ by no more than the sum of the differences of their inputs.
+# Operators whose results differ by at most the sum of the differences of their inputs.
 _SMOOTH: Final = frozenset(
     {"Add", "Cos", "CumSum", "Elu", "Erf", "Gelu", "Gemm", "HardSigmoid", "LeakyRelu", "LogSoftmax", "MatMul",
      "ReduceMean", "ReduceSum", "Sigmoid", "Sin", "Softmax", "Softplus", "Sub", "Tanh"}
 )  # fmt: skip
-# Such differences are small where the numbers are: those up to this one are known to 1e-4 in float32. Numbers are
-# followed as far as these operators make them, for texts of at most so many tokens; sums over steps, which a mean
-# divides again, count as one step.
+# Such differences are small if the numbers are: those up to this one are exact to 1e-4 in float32. The largest numbers
+# are estimated for texts of at most this many tokens; a sum over steps, which a mean usually divides again, counts as
+# one step.
 _MOST_SUMMED: Final = 1_000.0
 _TOKENS: Final = 1_000
-# float32 rounds by this share, and what it rounds by may be multiplied later: more than this is a number that is seen.
+# The relative rounding error of float32; and the largest error that is accepted after later products.
 _ROUNDING: Final = 2.0**-24
 _MOST_ERROR: Final = 1e-4
-# The outputs of a layer are taken for no larger.
+# The assumed largest output of a layer.
 _USUAL: Final = 64.0
 _AT_MOST_ONE: Final = frozenset({"Cos", "Erf", "GRU", "HardSigmoid", "Sigmoid", "Sin", "Softmax", "Tanh"})
 _AS_NEAR_AS_SMALL: Final = (_SMOOTH - _AT_MOST_ONE) | {"Cos", "Sin"}
@@ -71,38 +71,38 @@ _KEEPS_SIZE: Final = _CHOOSES | {"CumSum", "ReduceMean", "ReduceSum"}
 
 
 class Precision:
-    """How exactly float32 holds the floats of a graph, followed operator by operator, in their order.
+    """Tracks how exactly float32 holds the floats of a graph, operator by operator, in their order.
 
     Args:
-        graph: what was observed of the graph.
-        bound: what the whole numbers of a value do not exceed, by its name; None where it has others, too.
+        graph: the observed graph.
+        bound: gives the bound of a value's integers, by its name; None where it also has other numbers.
     """
 
-    def __init__(self, graph: Observed, bound: Callable[[str], Bound]) -> None:
+    def __init__(self, graph: ObservedGraph, bound: Callable[[str], Bound]) -> None:
         self._graph, self._bound = graph, bound
         self._states: dict[str, int] = {}
-        # A number that the floats of a value do not exceed, where one is known.
+        # The largest float of a value, where a limit is known.
         self._most: dict[str, float] = {}
-        # How far a value's numbers may be from those of double precision.
+        # The largest error of a value's numbers against double precision.
         self._errors: dict[str, float] = {}
-        # The bounds of the whole numbers in double precision that a value was made of.
+        # The bounds of the integers in double precision that a value was computed from.
         self._needs: dict[str, Bound] = {}
         # Values computed from numbers of tokens in double precision: `n * 0.3` is 15 for 50 tokens, and 15.000001 in
         # float32.
         self._of_sizes: set[str] = set()
 
     def follow(self, node: onnx.NodeProto, whole: Bound) -> Bound:
-        """Note how exactly the outputs of an operator are held that depend on the tokens.
+        """Note how exactly float32 holds the outputs of an operator that depend on the tokens.
 
         Args:
             node: the operator.
-            whole: what its output does not exceed, where that is floats that are whole numbers, made of such.
+            whole: the bound of its output, where that is floats that are integers, computed from such floats.
 
         Returns:
-            what must not exceed 2^24, for this operator to decide as the graph does.
+            the bound that must not exceed 2^24, for this operator to give the graph's result.
 
         Raises:
-            ExportError: it decides something by floats that the engine has not, or float32 cannot stand for them.
+            ExportError: a step operator uses floats that the engine does not have, or float32 cannot replace them.
         """
         outputs = [name for name in node.output if name in self._graph.of_tokens]
         if not outputs:
@@ -112,34 +112,34 @@ class Precision:
         made = self._kind(outputs[0])
         self._most[outputs[0]] = self._magnitude(node)
         states = [self._state(name) for name in inputs]
-        need = larger((0,), *(self._need(name) for name in inputs))
+        need = larger_bound((0,), *(self._need(name) for name in inputs))
         if made.kind not in "fiub":
-            raise ExportError(f"It computes with {made}, which the engine has not.", IN_FLOAT32)
+            raise ExportError(f"It computes with {made}, which the engine does not have.", IN_FLOAT32)
         if made == np.float16 and not self._is_held_in_half(node, inputs, whole):
-            raise ExportError("It computes in half precision (float16), whose rounding the engine has not.", IN_FLOAT32)
+            raise ExportError("It computes in half precision (float16), which the engine does not have.", IN_FLOAT32)
         if made.kind != "f" or node.op_type in _STEPS:
             if any(states):
                 raise ExportError(
-                    "It is decided by numbers in double precision that depend on the tokens. The engine has them in "
-                    "float32, of which the last digit may decide otherwise.", IN_FLOAT32,
+                    "Its result depends on the last digit of numbers in double precision that are made of the tokens. "
+                    "The engine computes them in float32.", IN_FLOAT32,
                 )  # fmt: skip
             return need
-        self._needs |= dict.fromkeys(outputs, larger(need, whole) if whole and made == np.float64 else need)
+        self._needs |= dict.fromkeys(outputs, larger_bound(need, whole) if whole and made == np.float64 else need)
         state = self._state_of(node, inputs, states, whole)
         self._states |= dict.fromkeys(outputs, state)
         self._errors |= dict.fromkeys(outputs, self._error_of(node, inputs, outputs[0]))
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
             raise ExportError(
-                "It multiplies what sums in double precision leave, of which float32, which the engine has, may have "
-                "none.", IN_FLOAT32,
+                "It multiplies small differences of numbers in double precision, which the engine's float32 may lose.",
+                IN_FLOAT32,
             )  # fmt: skip
-        # A number that is no whole one any more was made of such as float32 has them. Whole numbers in double precision
-        # may cancel: of 2^30 + 1 and -2^30 float32 leaves 0.
+        # A result that is not an integer needs inputs that float32 holds exactly. Integers in double precision may
+        # cancel: the sum of 2^30 + 1 and -2^30 is 0 in float32.
         cancels = node.op_type in _SUMS and made == np.float64 and state == _HELD
         return self._needs[outputs[0]] if cancels else need if state != _HELD and node.op_type in _SMOOTH else (0,)
 
     def _magnitude(self, node: onnx.NodeProto) -> float:
-        """A number that those which an operator makes do not exceed."""
+        """An upper limit of the numbers in an operator's output."""
         kind, sizes = node.op_type, [self._largest(name) for name in node.input if name]
         if kind in _AT_MOST_ONE:
             return 1.0
@@ -147,19 +147,19 @@ class Precision:
             return max(sizes, default=np.inf)
         if kind in ("Add", "Sub", "Mul"):
             return sum(sizes) if kind != "Mul" else float(np.prod(sizes))
-        # A whole number that is a divisor is 1 or more; by 0 the engine divides as the graph does.
+        # An integer divisor is at least 1; a division by 0 is the same in the engine and in the graph.
         whole = kind == "Div" and (self._kind(node.input[1]).kind in "iu" or self._bound(node.input[1]) is not None)
         return sizes[0] if whole else np.inf
 
     def _error_of(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> float:
-        """How far the numbers that an operator makes may be from those of double precision."""
+        """The largest error of an operator's output against double precision."""
         errors = [self._errors.get(name, 0.0) for name in inputs]
         if node.op_type == "Mul":
             errors = [
                 error and error * self._factor(other) for error, other in zip(errors, reversed(inputs), strict=True)
             ]
         elif node.op_type == "LayerNormalization":
-            epsilon = max(attributes_of(node).get("epsilon", 1e-5), 1e-45)
+            epsilon = max(read_attributes(node).get("epsilon", 1e-5), 1e-45)
             errors = [error and error / epsilon**0.5 for error in errors]
         elif node.op_type == "Div" and inputs[1] not in self._graph.of_tokens:
             least = float(np.abs(self._finite(inputs[1])).min(initial=1.0))
@@ -169,7 +169,7 @@ class Precision:
         return sum(errors) + own
 
     def _factor(self, name: str) -> float:
-        """The largest number that a value multiplies by, where one is known."""
+        """The largest number in a factor, or an assumed one where it is not known."""
         most = self._largest(name)
         return most if np.isfinite(most) else _USUAL
 
@@ -186,15 +186,15 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _follow_sizes(self, node: onnx.NodeProto) -> None:
-        """Note which floats of numbers of tokens float32 has with other last digits than the graph.
+        """Note which floats computed from the number of tokens have other last digits in float32.
 
         Raises:
-            ExportError: they decide something.
+            ExportError: a step operator uses them.
         """
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._kind(outputs[0]).kind != "f" or node.op_type in _STEPS):
-            raise ExportError("The number of tokens decides it in double precision, which the engine has not.", "")
+            raise ExportError("It compares numbers of tokens in double precision, which the engine does not have.", "")
         doubles = [name for name in outputs if self._kind(name) == np.float64]
         varying = [
             n for n in doubles if any(v.tobytes() != self._graph.values[n][0].tobytes() for v in self._graph.values[n])
@@ -203,7 +203,7 @@ class Precision:
         self._of_sizes.update(outputs if given else [n for n in varying if n not in held or self._digits(n) != _HELD])
 
     def _digits(self, name: str) -> int:
-        """How exactly float32 holds the numbers of a value in double precision that were observed."""
+        """How exactly float32 holds the observed numbers of a value in double precision."""
         numbers = self._finite(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
@@ -220,14 +220,14 @@ class Precision:
         if name in self._graph.of_tokens:
             return self._needs.get(name, (0,))
         bound = self._bound(name) if self._kind(name) == np.float64 else None
-        # A constant is seen as it is.
+        # The numbers of a constant are known.
         return bound if bound is not None and any(bound[1:]) else (0,)
 
     def _state(self, name: str) -> int:
-        """How exactly a value is held.
+        """How exactly float32 holds a value.
 
         Raises:
-            ExportError: it is a constant beyond all that float32 holds.
+            ExportError: it is a constant outside the range of float32.
         """
         if name in self._of_sizes:
             return _CLOSE
@@ -237,22 +237,22 @@ class Precision:
         with np.errstate(over="ignore", under="ignore"):
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
-            raise ExportError(f"{name} holds a number that is too large or too small for float32.", IN_FLOAT32)
+            raise ExportError(f"{name} has a number that is too large or too small for float32.", IN_FLOAT32)
         return self._digits(name)
 
     def _is_held_in_half(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
-        """Whether float16 holds what an operator makes, for every number of tokens: it makes no new number, or whole
-        numbers that are small enough."""
+        """Whether float16 holds an operator's output exactly, for every number of tokens: the operator only chooses
+        among numbers, or makes integers that are small enough."""
         end = self._graph.size_values.span.end
         if whole is not None and most_tokens(whole, end, _MOST_HALF) == end:
             return True
         return node.op_type in _CHOOSES and all(self._kind(name) == np.float16 for name in inputs or node.input[:1])
 
     def _state_of(self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound) -> int:
-        """How exactly the floats that an operator makes are held.
+        """How exactly float32 holds the floats in an operator's output.
 
         Raises:
-            ExportError: float32 cannot stand for double precision in it.
+            ExportError: float32 cannot replace double precision in it.
         """
         kind, worst = node.op_type, max(states, default=_HELD)
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
@@ -262,13 +262,13 @@ class Precision:
         if worst == _HELD and (whole is not None or not is_double):
             return _HELD
         if kind in _CHOOSES:
-            # Whole numbers of which not even a bound is known lose digits.
+            # Integers without a known bound may lose digits.
             return worst if inputs else _CLOSE
         steep = states[1:] if kind == "Div" else states
         if kind in _STEEP and _ROUGH in steep:
             raise ExportError(
-                "It is made of sums in double precision that may be near 0, where float32, which the engine has, is "
-                "too coarse.", IN_FLOAT32,
+                "Its input is sums in double precision that may be near 0, where the engine's float32 is too coarse.",
+                IN_FLOAT32,
             )  # fmt: skip
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
             return _CLOSE
@@ -277,17 +277,17 @@ class Precision:
         )
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
             raise ExportError(
-                "It computes in double precision, and its numbers may be too large or too small for float32, which "
-                "the engine has.", IN_FLOAT32,
+                "It computes in double precision, and its numbers may be too large or too small for the engine's "
+                "float32.", IN_FLOAT32,
             )  # fmt: skip
         return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH
 
 
-def keeps_whole(node: onnx.NodeProto) -> bool:
-    """Whether an operator makes whole numbers of whole numbers.
+def keeps_integers(node: onnx.NodeProto) -> bool:
+    """Whether an operator makes integers from integers.
 
     Example:
-        >>> keeps_whole(onnx.helper.make_node("ReduceMean", ["counts"], ["mean"]))
+        >>> keeps_integers(onnx.helper.make_node("ReduceMean", ["counts"], ["mean"]))
         False
     """
     return node.op_type in _KEEPS_WHOLE

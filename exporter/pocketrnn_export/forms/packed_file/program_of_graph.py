@@ -1,4 +1,4 @@
-"""The program of a packed classifier, made of a bundle's graph. docs/packed-format.md says what a packed file is."""
+"""Make the program of a packed classifier from a bundle's graph. docs/packed-format.md describes packed files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file import lowering_composed, lowering_layers
-from pocketrnn_export.forms.packed_file.counted_lengths import with_whole_layers
+from pocketrnn_export.forms.packed_file.counted_lengths import rewrite_counted_layers
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.one_text import observed, of_tokens
+from pocketrnn_export.forms.packed_file.one_text import observe_graph, token_dependent_names
 from pocketrnn_export.forms.packed_file.packed_program import Program
 
-__all__ = ["lowered", "program_of"]
+__all__ = ["lower_graph", "make_program"]
 
-# The files of this wing that bring operators register them when they are imported.
+# These modules register handlers for operators when they are imported.
 _OPERATORS: Final = (lowering_composed, lowering_layers)
 
 
-def program_of(
+def make_program(
     content: bytes,
     graph: Graph,
     *,
@@ -32,11 +32,11 @@ def program_of(
     state_size: int = 0,
     padding_id: int | None = None,
 ) -> Program:
-    """The program of an ONNX graph, for one text or sequence; as for `lowered`."""
-    return lowered(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id).program
+    """Make the program of an ONNX graph, for one text or sequence; arguments as for `lower_graph`."""
+    return lower_graph(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id).program
 
 
-def lowered(
+def lower_graph(
     content: bytes,
     graph: Graph,
     *,
@@ -44,47 +44,47 @@ def lowered(
     state_size: int = 0,
     padding_id: int | None = None,
 ) -> Lowering:
-    """An ONNX graph for one text or sequence, and its program.
+    """Lower an ONNX graph for one text or sequence to a program.
 
     Args:
         content: the ONNX file.
-        graph: what classifier.json says of it; of a step graph, what it says of that of whole texts.
-        numbers: of a graph that takes sequences of numbers, how many channels and steps these have.
-        state_size: that of a step graph.
-        padding_id: that of the text rules, for a graph that takes no text of padding only.
+        graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
+        numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
+        state_size: the size of the state, for a step graph.
+        padding_id: the padding id of the text rules, for a graph that does not take texts of padding only.
 
     Raises:
-        ExportError: the engine has no operation for an operator; the message names it and where it stands.
+        ExportError: the engine has no operation for an operator; the message names it and its place.
     """
-    with _reading():
-        content = content if numbers is not None else _with_plain_tables(onnx.load_from_string(content))
-        content = with_whole_layers(content, of_tokens)
-        seen = observed(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id)
+    with _convert_read_errors():
+        content = content if numbers is not None else _convert_tables_to_float32(onnx.load_from_string(content))
+        content = rewrite_counted_layers(content, token_dependent_names)
+        seen = observe_graph(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id)
     lowering = Lowering(seen)
     lowering.run()
     return lowering
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def _convert_read_errors() -> Iterator[None]:
     try:
         yield
-    # onnx's own errors, and numpy's for tensors that are not what they say, share no base of their own.
+    # onnx's own errors, and numpy's for malformed tensors, have no common base class.
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ExportError(
             f"The graph cannot be read: {first_line(error)}.", "Use the bundle with onnxruntime."
         ) from error
 
 
-def _is_cast(node: onnx.NodeProto) -> bool:
-    """Whether a node makes float32 of one value."""
+def _is_float32_cast(node: onnx.NodeProto) -> bool:
+    """Whether a node casts a value to float32."""
     to = next((a.i for a in node.attribute if a.name == "to"), None)
     return node.op_type == "Cast" and len(node.input) == 1 and to == onnx.TensorProto.FLOAT
 
 
-def _with_plain_tables(model: onnx.ModelProto) -> bytes:
-    """A graph whose tables of rows are float32, where they were stored in fewer bytes and brought back after they were
-    looked up. The program stores them in as few bytes again."""
+def _convert_tables_to_float32(model: onnx.ModelProto) -> bytes:
+    """Convert embedding tables that were stored in fewer bytes, and cast or scaled after the lookup, to float32. The
+    program stores them in as few bytes again."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made = {name: node for node in model.graph.node for name in node.output}
 
@@ -101,11 +101,11 @@ def _with_plain_tables(model: onnx.ModelProto) -> bytes:
     for node in model.graph.node:
         if node.op_type == "Mul" and len(node.input) == 2:
             cast, scaled = made.get(node.input[0]), looked_up(node.input[1])
-            stored = None if cast is None or not _is_cast(cast) else looked_up(cast.input[0])
+            stored = None if cast is None or not _is_float32_cast(cast) else looked_up(cast.input[0])
             if stored is None or scaled is None or stored[1] != scaled[1] or array(stored[0]).dtype != np.int8:
                 continue
             table = array(stored[0]).astype(np.float32) * array(scaled[0])
-        elif _is_cast(node):
+        elif _is_float32_cast(node):
             stored = looked_up(node.input[0])
             if stored is None or array(stored[0]).dtype != np.float16:
                 continue

@@ -1,9 +1,9 @@
-"""Which values of a graph follow from the number of tokens alone, by one rule for every number of them.
+"""Find the values of a graph that depend only on the number of tokens, by one rule for every number of them.
 
-The engine knows sizes and counts as a * tokens + b. The numbers a and b are read off some runs of the graph; that the
-same a and b hold for *every* number of tokens that the graph takes is decided here, operator by operator, from the
-graph's input on: `Shape` of such a value is such a value, so is the sum of two, and `Min` of two is one of them if the
-other one is never the smaller. `Min(tokens, 620)` is neither where texts may have 700 tokens: the program computes it.
+The engine has sizes and counts of the form a * tokens + b. The numbers a and b come from some runs of the graph; this
+module decides, operator by operator from the input on, that they hold for *every* number of tokens that the graph
+takes: `Shape` of such a value is such a value, so is the sum of two, and `Min` of two is one of them if the other one
+is never smaller. `Min(tokens, 620)` is neither where texts may have 700 tokens: the program computes it.
 """
 
 from __future__ import annotations
@@ -18,30 +18,41 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-__all__ = ["HOLDS", "Affine", "Counted", "Numbers", "Size", "SizeValues", "Span", "attributes_of", "fitted", "times"]
+__all__ = [
+    "HOLDS",
+    "Affine",
+    "Counted",
+    "Numbers",
+    "Size",
+    "SizeValues",
+    "Span",
+    "fit_affine",
+    "multiply_sizes",
+    "read_attributes",
+]
 
 # a * tokens + b
 Size = tuple[int, int]
-# The same, where b may be a float, or a truth with a = 0.
+# The same, where b may be a float, or a bool with a = 0.
 Affine = tuple[int, Any]
 Array = npt.NDArray[Any]
 
 _ONE: Final = (0, 1)
-# No text has more tokens: its bytes would not be numbered in 31 bits.
+# The most tokens of a text: the number of its bytes must fit 31 bits.
 _MOST_TOKENS: Final = (1 << 31) - 2
-# A text of more tokens is not thought of where numbers are too large for their type.
+# The most tokens for which numbers are checked to fit their type.
 _MANY_TOKENS: Final = 1 << 20
-# Up to these, a type has each whole number.
+# Up to these, a type holds every integer exactly.
 HOLDS: Final = {"float16": 1 << 11, "float32": 1 << 24, "float64": 1 << 53, "int32": (1 << 31) - 1}
-# More numbers than this are not sizes; they are looked at one by one.
+# Arrays with more numbers than this are not sizes, and are not examined number by number.
 _MOST_NUMBERS: Final = 1 << 12
-# The inputs whose numbers, beside the sizes of all inputs, decide how large an operator's output is.
+# The inputs whose numbers decide the output's size of an operator, besides the sizes of all inputs.
 _SIZED_BY: Final[Mapping[str, tuple[int, ...]]] = {
     "Compress": (1,), "ConstantOfShape": (0,), "Expand": (1,), "OneHot": (1,), "Pad": (1, 3), "Range": (0, 1, 2),
     "Reshape": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "TopK": (1,),
     "Unsqueeze": (1,),
 }  # fmt: skip
-# The operators whose output is as large as the sizes of their inputs say. The output of all others may depend on more.
+# The operators whose output size depends only on the sizes of their inputs. That of all others may depend on more.
 _SIZED_BY_SIZES: Final = frozenset(
     {"Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
      "Concat", "Constant", "Conv", "Cos", "CumSum", "DepthToSpace", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp",
@@ -57,32 +68,32 @@ _RANDOM: Final = ("Bernoulli", "Multinomial", "Random")
 _COMPARISONS: Final = {
     "Less": {-1}, "LessOrEqual": {-1, 0}, "Greater": {1}, "GreaterOrEqual": {1, 0}, "Equal": {0},
 }  # fmt: skip
-# They put numbers elsewhere; what they take beside the first input says where.
+# Operators that move numbers; their other inputs say where.
 _MOVES: Final = frozenset(
     {"DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice",
      "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )  # fmt: skip
-# These moves keep a range along one axis.
+# Moves that keep a range along one axis.
 _KEEPS_A_RANGE: Final = frozenset(
     {"Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
 
 
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """The attributes of an operator by name.
 
     Example:
-        >>> attributes_of(onnx.helper.make_node("Softmax", ["x"], ["y"], axis=1))
+        >>> read_attributes(onnx.helper.make_node("Softmax", ["x"], ["y"], axis=1))
         {'axis': 1}
     """
     return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def fitted(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
-    """a and b with a * length + b equal to all the numbers, or None.
+def fit_affine(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
+    """Fit a and b so that a * length + b equals each number exactly; None where that is impossible.
 
     Example:
-        >>> fitted((1, 2, 5), (4, 5, 8))
+        >>> fit_affine((1, 2, 5), (4, 5, 8))
         (1, 3)
     """
     if any(not np.isfinite(number) or number != int(number) for number in numbers):
@@ -98,11 +109,11 @@ def fitted(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
     return (a, b) if agree and max(abs(a), abs(b)) < 1 << 31 else None
 
 
-def times(sizes: Iterable[Size]) -> Size | None:
+def multiply_sizes(sizes: Iterable[Size]) -> Size | None:
     """The product of sizes, where at most one of them depends on the tokens; else None.
 
     Example:
-        >>> times([(1, 0), (0, 2), (0, 8)])
+        >>> multiply_sizes([(1, 0), (0, 2), (0, 8)])
         (16, 0)
     """
     a, b = 0, 1
@@ -115,11 +126,11 @@ def times(sizes: Iterable[Size]) -> Size | None:
 
 @dataclass
 class Span:
-    """The numbers of tokens that a graph takes, and at which of them an answer about them turned.
+    """The numbers of tokens that a graph takes, and those near which a comparison of sizes changes.
 
     Attributes:
         least, most: the fewest and the most tokens; None for as many as a file can number.
-        turns: numbers of tokens beside which two sizes change their order.
+        turns: the numbers of tokens near which two sizes change their order.
     """
 
     least: int = 1
@@ -132,7 +143,7 @@ class Span:
         return _MOST_TOKENS if self.most is None else self.most
 
     def signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
-        """The signs that left - right has; None where one of them is not finite.
+        """The possible signs of left - right; None where one of them is not finite.
 
         Example:
             >>> sorted(Span(1, 700).signs((1, 0), (0, 620))), sorted(Span(1, 600).signs((1, 0), (0, 620)))
@@ -146,21 +157,21 @@ class Span:
         if len(ends) == 2:
             place = floor(-b / a)
             self.turns |= {n for n in range(place - 1, place + 3) if self.least <= n <= self.end}
-        # A whole number between two numbers of tokens is passed, not met.
+        # The difference may change its sign without being 0 at an integer.
         met = {0} if ends == {-1, 1} and not (isinstance(b, int) and b % a) else set()
         return frozenset(ends | met)
 
     def holds(self, kind: str, left: Affine, right: Affine) -> bool | None:
-        """Whether a comparison of two numbers holds for every number of tokens, or for none; else None.
+        """Whether a comparison of two numbers is true for every number of tokens, or false for all; else None.
 
         Example:
             >>> Span(1, 600).holds("Less", (1, 0), (0, 620)), Span(1, 700).holds("Less", (1, 0), (0, 620))
             (True, None)
         """
-        return _answer(kind, self.signs(left, right))
+        return _comparison_result(kind, self.signs(left, right))
 
     def nearest(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
-        """The number, or the bound beyond which it is, for every number of tokens; None where that changes.
+        """The number clamped to the bounds, the same one for every number of tokens; None where that changes.
 
         Example:
             >>> Span(1, 600).nearest((0, 620), (0, 0), (1, 0)), Span(1, 700).nearest((0, 620), (0, 0), (1, 0))
@@ -177,7 +188,7 @@ class Span:
         return number
 
 
-def _answer(kind: str, signs: frozenset[int] | None) -> bool | None:
+def _comparison_result(kind: str, signs: frozenset[int] | None) -> bool | None:
     """The result of a comparison for differences of these signs; None where it is not the same for all."""
     if signs is None:
         return None
@@ -187,8 +198,8 @@ def _answer(kind: str, signs: frozenset[int] | None) -> bool | None:
 
 @dataclass(frozen=True)
 class Numbers:
-    """An array of one size for all texts, each number of it a * tokens + b, in the order of the array; or a constant of
-    too many numbers to be looked at one by one."""
+    """An array with one size for all texts; each number is a * tokens + b, in the array's order. `all` is None for a
+    constant with too many numbers."""
 
     all: tuple[Affine, ...] | None
 
@@ -199,13 +210,13 @@ class Numbers:
 
     @property
     def constant(self) -> list[Any] | None:
-        """The numbers, where none depends on the tokens."""
+        """The numbers, where none depends on the tokens; else None."""
         return None if any(a for a, _ in self.ends) else [b for _, b in self.ends]
 
 
 @dataclass(frozen=True)
 class Counted:
-    """An array whose size may depend on the tokens: start + step * position along one axis; step 0: one number."""
+    """An array whose size may depend on the tokens: start + step * index along one axis; with step 0, all are equal."""
 
     start: Affine
     step: int
@@ -221,7 +232,7 @@ class Counted:
 
     @property
     def constant(self) -> list[Any] | None:
-        """The number, where it is one for all texts and places."""
+        """The number, where it is the same for all texts and positions; else None."""
         return [self.start[1]] if not self.step and not self.start[0] else None
 
 
@@ -229,12 +240,12 @@ Known = Numbers | Counted
 
 
 class SizeValues:
-    """The values that follow from the number of tokens alone.
+    """The values that depend only on the number of tokens.
 
     Attributes:
-        span: the numbers of tokens for which it holds.
+        span: the numbers of tokens that the graph takes.
         known: the values whose numbers are a * tokens + b, by name.
-        irregular: the values whose size is not, for every number of tokens; and why.
+        irregular: the values whose size is not a * tokens + b for every number of tokens, with the reason.
     """
 
     def __init__(
@@ -249,7 +260,7 @@ class SizeValues:
         self._lengths, self._values = lengths, values
         self.known: dict[str, Known] = {}
         self.irregular: dict[str, str] = {}
-        # Every number of tokens was looked at.
+        # Every number of tokens was observed.
         self._all_seen = span.most is not None and len(lengths) > span.most - span.least
         read = {name for node in model.graph.node for name in node.input if name}
         made = {name for node in model.graph.node for name in node.output}
@@ -263,7 +274,7 @@ class SizeValues:
         shapes = [value.shape for value in self._values[name]]
         if name in self.irregular or len({len(shape) for shape in shapes}) != 1:
             return None
-        sizes = [fitted(self._lengths, axis) for axis in zip(*shapes, strict=True)]
+        sizes = [fit_affine(self._lengths, axis) for axis in zip(*shapes, strict=True)]
         return None if any(size is None for size in sizes) else [size for size in sizes if size is not None]
 
     def _follow(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
@@ -273,7 +284,7 @@ class SizeValues:
             for name in outputs:
                 self._know(name)
             return
-        why = self._irregular(node)
+        why = self._find_irregularity(node)
         if why is not None:
             self.irregular |= dict.fromkeys(outputs, why)
         elif not drawn and not of_tokens.intersection(outputs) and self._follows(node):
@@ -283,7 +294,7 @@ class SizeValues:
                     del self.known[name]
 
     def _is_constant(self, node: onnx.NodeProto) -> bool:
-        """Whether all that an operator is given is the same for all texts."""
+        """Whether all inputs of an operator are the same for all texts."""
         for name in filter(None, node.input):
             known, sizes = self.known.get(name), self.sizes(name)
             if known is None or known.constant is None or sizes is None or any(a for a, _ in sizes):
@@ -291,8 +302,8 @@ class SizeValues:
         return True
 
     def _is_exact(self, name: str) -> bool:
-        """Whether the type of a value holds its numbers, for as many tokens as a text may have: an odd number of tokens
-        and 16,777,216 is an even number in float32."""
+        """Whether a value's type holds its numbers exactly, for all numbers of tokens: an odd number of tokens plus
+        16,777,216 is an even number in float32."""
         known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
         if known is None or known.constant is not None or most is None:
             return True
@@ -300,7 +311,7 @@ class SizeValues:
         return all(abs(a * tokens + b) <= most for a, b in known.ends for tokens in ends)
 
     def _know(self, name: str) -> None:
-        """Note the numbers of a value of which it is known that they are a * tokens + b, as the runs show them."""
+        """Note the numbers of a value that is known to be a * tokens + b, from the runs."""
         values, sizes = self._values[name], self.sizes(name)
         if sizes is None:
             return
@@ -309,7 +320,7 @@ class SizeValues:
             if all(v.tobytes() == values[0].tobytes() for v in values[1:]):
                 self.known[name] = Numbers(tuple((0, number) for number in values[0].ravel().tolist()) if few else None)
             elif few:
-                found = [fitted(self._lengths, some) for some in np.array([v.ravel() for v in values]).T.tolist()]
+                found = [fit_affine(self._lengths, some) for some in np.array([v.ravel() for v in values]).T.tolist()]
                 if all(one is not None for one in found):
                     self.known[name] = Numbers(tuple(one for one in found if one is not None))
             return
@@ -325,34 +336,34 @@ class SizeValues:
         if all((v == v.ravel()[0]).all() for _, v in some):
             if len(set(firsts)) == 1 and firsts[0] == firsts[0]:
                 return Counted((0, firsts[0]), 0, _ONE)
-            start = fitted(lengths, firsts) if some[0][1].dtype != bool else None
+            start = fit_affine(lengths, firsts) if some[0][1].dtype != bool else None
             return None if start is None else Counted(start, 0, _ONE)
-        start = fitted(lengths, firsts)
+        start = fit_affine(lengths, firsts)
         axes = [axis for axis, v in enumerate(some[-1][1].shape) if v > 1]
         for axis in axes if start is not None else ():
             step = np.diff(np.take(some[-1][1], [0, 1], axis).astype(np.int64), axis=axis).ravel()[0].item()
-            if all((v == _along(v.shape, axis, v.ravel()[0], step)).all() for _, v in some) and step and start:
+            if all((v == _range_array(v.shape, axis, v.ravel()[0], step)).all() for _, v in some) and step and start:
                 return Counted(start, step, sizes[axis])
         return None
 
-    def _irregular(self, node: onnx.NodeProto) -> str | None:
-        """Why an operator's output has no sizes of a * tokens + b for every number of tokens; None where it has."""
+    def _find_irregularity(self, node: onnx.NodeProto) -> str | None:
+        """Why an operator's output sizes are not a * tokens + b for every number of tokens; None where they are."""
         kind = node.op_type
         for name in node.input:
             if name in self.irregular:
                 return self.irregular[name]
         if kind not in _SIZED_BY_SIZES and kind not in _SIZED_BY and not kind.startswith("Reduce"):
-            return f"the numbers that {kind} is given may decide how many it gives"
+            return f"the output size of {kind} may depend on its input numbers"
         wanted = _SIZED_BY.get(kind, (1,) if kind.startswith("Reduce") else ())
         for index in wanted:
             name = node.input[index] if index < len(node.input) else ""
             if name and name not in self.known:
-                return f"{name} decides how many numbers it gives"
+                return f"its output size depends on {name}"
         rule = _CLAMPED.get(kind)
         return None if rule is None else rule(self, node)
 
     def number(self, node: onnx.NodeProto, index: int) -> Known | None:
-        """The known numbers of an operator's input; None where they are not known, or the input is left out."""
+        """The known numbers of an operator's input; None where they are unknown, or the input is left out."""
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
     def _follows(self, node: onnx.NodeProto) -> bool:
@@ -366,26 +377,26 @@ class SizeValues:
         return rule is not None and rule(self, node)
 
 
-def _along(shape: Sequence[int], axis: int, start: Any, step: int) -> Array:
+def _range_array(shape: Sequence[int], axis: int, start: Any, step: int) -> Array:
     ranks = [-1 if i == axis else 1 for i in range(len(shape))]
     return np.broadcast_to(start + step * np.arange(shape[axis]).reshape(ranks), shape)
 
 
-def _constants(known: Known | None) -> list[int] | None:
+def _integer_constants(known: Known | None) -> list[int] | None:
     return None if known is None or known.constant is None else [int(number) for number in known.constant]
 
 
-def _cut(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    """Slice takes the nearest place that there is for one that there is not."""
+def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    """Check a Slice, which clamps its ends to the axis: the reason why its size is irregular, or None."""
     span, sizes = values.span, values.sizes(node.input[0])
     starts, ends = values.number(node, 1), values.number(node, 2)
-    axes, steps = (_constants(values.number(node, index)) for index in (3, 4))
+    axes, steps = (_integer_constants(values.number(node, index)) for index in (3, 4))
     if sizes is None or starts is None or ends is None:
-        return "where it cuts is not known"
+        return "its start and end are not known"
     axes, steps = axes or [*range(len(starts.ends))], steps or [1] * len(starts.ends)
     for start, end, axis, step in zip(starts.ends, ends.ends, axes, steps, strict=True):
         a, b = sizes[axis % len(sizes)]
-        # From the end on, the place before the first is one, too.
+        # With a negative step, the end may be the index before the first.
         first, last = ((0, 0), (a, b)) if step > 0 else ((0, -1), (a, b - 1))
         places = []
         for place in (start, end):
@@ -394,7 +405,7 @@ def _cut(values: SizeValues, node: onnx.NodeProto) -> str | None:
                 place = (place[0] + a, place[1] + b)
             nearest = None if below is None else span.nearest(place, first, last)
             if nearest is None:
-                return "it cuts at a place that some texts have and others have not"
+                return "it cuts at an index that only some texts have"
             places.append(nearest)
         left = (places[1][0] - places[0][0], places[1][1] - places[0][1])
         longer = span.holds("GreaterOrEqual" if step > 0 else "LessOrEqual", left, (0, 0))
@@ -403,14 +414,14 @@ def _cut(values: SizeValues, node: onnx.NodeProto) -> str | None:
     return None
 
 
-def _padded(values: SizeValues, node: onnx.NodeProto) -> str | None:
+def _check_pad(values: SizeValues, node: onnx.NodeProto) -> str | None:
     pads = values.number(node, 1)
     if pads is None or any(values.span.holds("Less", pad, (0, 0)) is None for pad in pads.ends):
-        return "it fills up some texts and cuts others"
+        return "it pads some texts and cuts others"
     return None
 
 
-def _ranged(values: SizeValues, node: onnx.NodeProto) -> str | None:
+def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
     found = [values.number(node, index) for index in range(3)]
     step = found[2].constant if found[2] is not None else None
     if found[0] is None or found[1] is None or step is None or not step[0]:
@@ -422,26 +433,26 @@ def _ranged(values: SizeValues, node: onnx.NodeProto) -> str | None:
     return None
 
 
-def _strided(values: SizeValues, node: onnx.NodeProto) -> str | None:
-    """A window that goes on by several steps."""
-    attributes, sizes = attributes_of(node), values.sizes(node.input[0])
+def _check_strides(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    """Check the strides of a window: the reason why its output size is irregular, or None."""
+    attributes, sizes = read_attributes(node), values.sizes(node.input[0])
     strides = attributes.get("strides") or []
     if sizes is None:
         return "its input has no known size"
     if any(a % stride for (a, _), stride in zip(sizes[2:], strides, strict=False)):
-        return f"it goes on by {max(strides)} steps"
+        return f"its stride is {max(strides)}"
     return None
 
 
-def _gridlike(known: Known | None) -> bool:
-    """Whether a value is one number, or counts along one axis."""
+def _is_number_or_range(known: Known | None) -> bool:
+    """Whether all elements of a value are one number, or it is a range along one axis."""
     return isinstance(known, Counted) or (known is not None and known.all is not None and len({*known.all}) == 1)
 
 
 def _is_linear(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """A sum of two: both of one size for all texts, or both one number or a range."""
+    """Whether the inputs of a sum all have one size for all texts, or are all one number or a range."""
     inputs = [values.number(node, index) for index in range(len(node.input))]
-    return all(isinstance(one, Numbers) for one in inputs) or all(map(_gridlike, inputs))
+    return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_number_or_range, inputs))
 
 
 def _is_moved(values: SizeValues, node: onnx.NodeProto) -> bool:
@@ -451,9 +462,9 @@ def _is_moved(values: SizeValues, node: onnx.NodeProto) -> bool:
         return False
     if isinstance(known, Numbers) and all(not a for name in node.output for a, _ in values.sizes(name) or [(1, 0)]):
         return True
-    if _gridlike(known) and isinstance(known, Counted) and known.step:
+    if _is_number_or_range(known) and isinstance(known, Counted) and known.step:
         return node.op_type in _KEEPS_A_RANGE
-    return _gridlike(known) or (isinstance(known, Numbers) and node.op_type in _KEEPS_A_RANGE)
+    return _is_number_or_range(known) or (isinstance(known, Numbers) and node.op_type in _KEEPS_A_RANGE)
 
 
 def _is_multiplied(values: SizeValues, node: onnx.NodeProto) -> bool:
@@ -462,14 +473,14 @@ def _is_multiplied(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_divided(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """A quotient or remainder of whole numbers, where the divisor goes into all that depends on tokens and places."""
+    """Whether a quotient or remainder is of integers, and the divisor divides all factors of tokens and indices."""
     left, right = values.number(node, 0), values.number(node, 1)
     if left is None or right is None or right.constant is None or not _is_linear(values, node):
         return False
     divisors = {*right.constant}
     if len(divisors) != 1 or not isinstance(divisor := divisors.pop(), int) or divisor < 1:
         return False
-    if node.op_type == "Mod" and attributes_of(node).get("fmod"):
+    if node.op_type == "Mod" and read_attributes(node).get("fmod"):
         return False
     numbers, span = left.ends, values.span
     if any(not isinstance(b, int) or not span.holds("GreaterOrEqual", (a, b), (0, 0)) for a, b in numbers):
@@ -477,14 +488,14 @@ def _is_divided(values: SizeValues, node: onnx.NodeProto) -> bool:
     step = left.step if isinstance(left, Counted) else 0
     if step % divisor == 0 and not any(a % divisor for a, _ in numbers):
         return True
-    # Or one quotient for all texts and places: of no more tokens than there may be.
+    # Or the quotient is the same for all texts and indices.
     quotients = {(a * n + b) // divisor for a, b in numbers for n in (span.least, span.end)}
     return len(quotients) == 1
 
 
-def _signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
-    """The signs of the differences of an operator's two inputs: of each pair of two arrays of one size for all texts;
-    of two ranges those of all pairs together. None where they are neither."""
+def _difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
+    """The possible signs of the differences of an operator's two inputs: for each pair of elements of two arrays with a
+    fixed size; for two ranges, of all pairs together. None where they are neither."""
     left, right = values.number(node, 0), values.number(node, 1)
     shapes = [values.sizes(name) for name in node.input]
     if left is None or right is None or None in shapes:
@@ -495,9 +506,9 @@ def _signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | No
         for array, known in zip(arrays, (left, right), strict=True):
             if known.all is None:
                 return None
-            array.ravel()[:] = [*map(_Pair, known.all)]
+            array.ravel()[:] = [*map(_AffineBox, known.all)]
         return [span.signs(one.pair, other.pair) for one, other in np.broadcast(*arrays)]
-    if not (_gridlike(left) and _gridlike(right)):
+    if not (_is_number_or_range(left) and _is_number_or_range(right)):
         return None
     if left == right and shapes[0] == shapes[1]:
         return [span.signs(left.ends[0], right.ends[0])]
@@ -507,27 +518,27 @@ def _signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | No
         if signs is None:
             return [None]
         reached |= signs
-    # A number between two ends may be equal.
+    # Between two ends, the numbers may be equal.
     return [frozenset(reached | {0} if {-1, 1} <= reached else reached)]
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """A number as one object, which numpy does not take for an array of two."""
+class _AffineBox:
+    """An affine number as one object, so that numpy does not make an array of its two numbers."""
 
     pair: Affine
 
 
 def _is_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """A comparison, or the smaller or larger of two: the same for every number of tokens."""
+    """Whether a comparison, or a minimum or maximum, is decided alike for every number of tokens."""
     if len(node.input) == 1:
         return True
-    found = _signs(values, node) if len(node.input) == 2 else None
+    found = _difference_signs(values, node) if len(node.input) == 2 else None
     if found is None or None in found:
         return False
     if node.op_type in ("Min", "Max"):
         return not any({-1, 1} <= signs for signs in found if signs)
-    return all(_answer(node.op_type, signs) is not None for signs in found)
+    return all(_comparison_result(node.op_type, signs) is not None for signs in found)
 
 
 def _is_chosen(values: SizeValues, node: onnx.NodeProto) -> bool:
@@ -536,25 +547,25 @@ def _is_chosen(values: SizeValues, node: onnx.NodeProto) -> bool:
         return False
     if all(isinstance(one, Numbers) for one in (condition, *others)):
         return True
-    # Where the condition is the same everywhere, one of the two is taken whole.
-    return _gridlike(condition) and all(map(_gridlike, others))
+    # Where the condition is the same everywhere, the result is one of the two.
+    return _is_number_or_range(condition) and all(map(_is_number_or_range, others))
 
 
 def _is_clipped(values: SizeValues, node: onnx.NodeProto) -> bool:
     known, *bounds = (values.number(node, index) for index in range(3))
-    if known is None or not (isinstance(known, Numbers) or _gridlike(known)):
+    if known is None or not (isinstance(known, Numbers) or _is_number_or_range(known)):
         return False
     ends = [None if bound is None else bound.ends[0] for bound in bounds]
     found = [values.span.nearest(number, *ends) for number in known.ends]
-    # A range stays what it is, or all of it is at one bound.
+    # A range is not changed, or all of it is clipped to one bound.
     return None not in found and (isinstance(known, Numbers) or found == [*known.ends] or len({*found}) == 1)
 
 
 def _is_reduced(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """A sum; or the one number there is, or the same number everywhere."""
+    """Whether a reduction is a sum, or of one number, or of equal numbers."""
     known, sizes = values.number(node, 0), values.sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
-        # The largest or smallest of one number; the sum of several depends on how many there are.
+        # The maximum, minimum or mean of equal numbers; their sum depends on how many there are.
         same = isinstance(known, Counted) and not known.step
         return same and node.op_type in ("ReduceMax", "ReduceMin", "ReduceMean")
     before, after = (np.prod([b for _, b in shape]) for shape in (sizes, values.sizes(node.output[0]) or [(0, 0)]))
@@ -563,8 +574,8 @@ def _is_reduced(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Whole numbers as others, or as floats; and back, where no text is so long that a float would not be whole. Types
-    of fewer bits hold other numbers for longer texts."""
+    """Whether a cast is exact: integers to wide integers or floats; and back, where no text is too long for an exact
+    float. Types with fewer bits wrap for longer texts."""
     known = values.number(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:
@@ -589,32 +600,33 @@ def _is_absolute(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_summed(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """The running sum of one number, the same at each place."""
+    """Whether a running sum is of one constant number."""
     known = values.number(node, 0)
-    return _gridlike(known) and known is not None and known.constant is not None
+    return _is_number_or_range(known) and known is not None and known.constant is not None
 
 
-def _always(_values: SizeValues, _node: onnx.NodeProto) -> bool:
+def _always_follows(_values: SizeValues, _node: onnx.NodeProto) -> bool:
     return True
 
 
-def _joined(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _is_concatenated(values: SizeValues, node: onnx.NodeProto) -> bool:
     inputs = [values.number(node, index) for index in range(len(node.input))]
     if all(isinstance(one, Numbers) for one in inputs):
         return True
-    return all(map(_gridlike, inputs)) and len({one.ends for one in inputs if one}) == 1
+    return all(map(_is_number_or_range, inputs)) and len({one.ends for one in inputs if one}) == 1
 
 
-def _of_ones(values: SizeValues, node: onnx.NodeProto) -> bool:
+def _has_one_element(values: SizeValues, node: onnx.NodeProto) -> bool:
     known = values.number(node, 0)
     return known is not None and len(known.ends) <= 1
 
 
-# Operators that take less than they are asked for where there is no more, or whose sizes are rounded.
+# Operators that clamp their indices, or whose sizes are rounded.
 _CLAMPED: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], str | None]]] = {
-    "Slice": _cut, "Pad": _padded, "Range": _ranged, "Conv": _strided, "MaxPool": _strided, "AveragePool": _strided,
+    "Slice": _check_slice, "Pad": _check_pad, "Range": _check_range, "Conv": _check_strides,
+    "MaxPool": _check_strides, "AveragePool": _check_strides,
 }  # fmt: skip
-# Whether an operator gives a * tokens + b for every number of tokens.
+# The rules that decide whether an operator gives a * tokens + b for every number of tokens.
 _FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
     **dict.fromkeys(_MOVES, _is_moved),
     **dict.fromkeys(_COMPARISONS, _is_decided),
@@ -623,9 +635,9 @@ _FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
     **dict.fromkeys(("Floor", "Ceil", "Round"), _is_whole),
     **dict.fromkeys(("And", "Not", "Or", "Xor"), _is_linear),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _is_reduced),
-    **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), _of_ones),
+    **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), _has_one_element),
     **dict.fromkeys(("Cast", "CastLike"), _is_cast),
-    **dict.fromkeys(("Range", "ConstantOfShape"), _always),
-    "Abs": _is_absolute, "Clip": _is_clipped, "Concat": _joined, "CumSum": _is_summed, "Div": _is_divided,
+    **dict.fromkeys(("Range", "ConstantOfShape"), _always_follows),
+    "Abs": _is_absolute, "Clip": _is_clipped, "Concat": _is_concatenated, "CumSum": _is_summed, "Div": _is_divided,
     "Mod": _is_divided, "Mul": _is_multiplied, "Where": _is_chosen,
 }  # fmt: skip

@@ -1,7 +1,7 @@
-"""How large the whole numbers of a program can get: the engine's have 32 bits, and a graph's 64.
+"""How large the integers of a program can get: the engine's have 32 bits, and a graph's 64.
 
-The bound of a number grows with the number n of tokens: an id's does not grow, a position's grows as n, and that of a
-sum of positions as n squared. So the bound of each whole number is a polynomial in the number of tokens.
+The bound of an integer depends on the number n of tokens: an id's is constant, a position's grows as n, and that of a
+sum of positions as n squared. So the bound of each integer is a polynomial in the number of tokens.
 """
 
 from __future__ import annotations
@@ -12,45 +12,45 @@ from typing import Final
 
 from pocketrnn_export.forms.packed_file.size_values import HOLDS, Affine, Size
 
-__all__ = ["LARGEST", "Bound", "larger", "most_tokens", "of_ends", "product", "total"]
+__all__ = ["LARGEST", "Bound", "bound_of_ends", "larger_bound", "most_tokens", "multiply_bound", "sum_bounds"]
 
-# The engine's largest whole number.
+# The engine's largest integer.
 LARGEST: Final = HOLDS["int32"]
 # c0 + c1 * tokens + c2 * tokens ^ 2 + ...; None where nothing is known.
 Bound = tuple[int, ...] | None
 
 
-def of_ends(ends: Iterable[Affine]) -> Bound:
-    """The bound of numbers between some ends.
+def bound_of_ends(ends: Iterable[Affine]) -> Bound:
+    """The bound of numbers that are between some ends.
 
     Example:
-        >>> of_ends([(0, 0), (1, -1)])
+        >>> bound_of_ends([(0, 0), (1, -1)])
         (1, 1)
     """
-    return larger(*((abs(int(b)), abs(int(a))) for a, b in ends))
+    return larger_bound(*((abs(int(b)), abs(int(a))) for a, b in ends))
 
 
-def larger(*bounds: Bound) -> Bound:
+def larger_bound(*bounds: Bound) -> Bound:
     """The bound of the largest of several numbers.
 
     Example:
-        >>> larger((7,), (0, 1))
+        >>> larger_bound((7,), (0, 1))
         (7, 1)
     """
-    return _joined(max, bounds)
+    return _join_bounds(max, bounds)
 
 
-def total(*bounds: Bound) -> Bound:
+def sum_bounds(*bounds: Bound) -> Bound:
     """The bound of the sum of numbers.
 
     Example:
-        >>> total((7,), (0, 1), (1,))
+        >>> sum_bounds((7,), (0, 1), (1,))
         (8, 1)
     """
-    return _joined(lambda *terms: sum(terms), bounds)
+    return _join_bounds(lambda *terms: sum(terms), bounds)
 
 
-def _joined(of_terms: Callable[..., int], bounds: tuple[Bound, ...]) -> Bound:
+def _join_bounds(of_terms: Callable[..., int], bounds: tuple[Bound, ...]) -> Bound:
     known = [bound for bound in bounds if bound is not None]
     if len(known) < len(bounds):
         return None
@@ -59,11 +59,11 @@ def _joined(of_terms: Callable[..., int], bounds: tuple[Bound, ...]) -> Bound:
     )
 
 
-def product(bound: Bound, *sizes: Size) -> Bound:
-    """The bound of the sum of so many numbers.
+def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
+    """The bound of a sum of numbers with this bound; their count is the product of the sizes.
 
     Example:
-        >>> product((0, 1), (1, 2))
+        >>> multiply_bound((0, 1), (1, 2))
         (0, 2, 1)
     """
     if bound is None:
@@ -74,7 +74,7 @@ def product(bound: Bound, *sizes: Size) -> Bound:
 
 
 def most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
-    """The most tokens, up to `most`, of which no number exceeds `largest`; 0 where there are none.
+    """The most tokens, up to `most`, for which the bound does not exceed `largest`; 0 where there are none.
 
     Example:
         >>> most_tokens((0, 0, 1), 1 << 31)

@@ -1,7 +1,7 @@
-"""Which tensor a module makes of which, seen in one call of it: whether an output goes into another, and by weights.
+"""Record which tensors a module computes from which in one call: whether one output flows into another, by weights.
 
-Each tensor that a call of torch gives is noted with those that it is made of. Code that runs where no call is seen,
-such as TorchScript, leaves no note, and nothing is concluded from it.
+Each result of a torch function is recorded with its inputs. Code whose calls are not seen, such as TorchScript, leaves
+no record, and nothing is concluded about it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.reading import leaves_of
-from pocketrnn_export.intake.convention import Call, left_as_it_was
-from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.intake.call_discovery.reading import find_leaves
+from pocketrnn_export.intake.convention import Call, undo_assignments
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["FlowSeen", "flow_of"]
+__all__ = ["FlowRecorder", "record_flow"]
 
 _TABLES: Final = frozenset({"embedding", "embedding_bag"})
 # The output of one of these is a state or a vector, not the answer of a layer above it.
 _STATES: Final = _TABLES | {
     "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"
 }  # fmt: skip
-# The functions that leave all numbers of a tensor as they are, where they give as many.
+# The functions that keep all numbers of a tensor, if the result has as many.
 _SHAPES: Final = frozenset({
     "view", "reshape", "squeeze", "unsqueeze", "transpose", "permute", "t", "contiguous", "flatten", "unflatten",
     "clone", "detach", "float", "to", "cpu", "type_as", "__getitem__", "__get__", "select", "swapaxes", "movedim",
@@ -34,9 +34,9 @@ _SHAPES: Final = frozenset({
 
 
 @dataclass(frozen=True)
-class _Made:
-    """How a tensor was made: by which function, of which tensors, the sizes of the weights that went in, and what else
-    that call gave."""
+class _MadeTensor:
+    """How a tensor was computed: the function, its input tensors, the sizes of its weights, and all outputs of that
+    call."""
 
     function: str
     of: tuple[int, ...]
@@ -45,20 +45,20 @@ class _Made:
 
     @property
     def weighted(self) -> bool:
-        """Whether weights went in."""
+        """Whether weights were inputs."""
         return bool(self.sizes)
 
 
-class FlowSeen(FunctionMode):
-    """While it is entered, notes what each tensor is made of.
+class FlowRecorder(FunctionMode):
+    """A context manager that records the inputs of each tensor that is computed.
 
     Args:
-        given: the tensors of the text.
+        given: the input tensors, made from the text.
 
     Attributes:
-        answer: that of the call, for whoever ran it.
-        leaves: the tensors in it, by what is written behind the call to reach each.
-        table_rows: how many rows the tables have that ids of the text were looked up in.
+        answer: the answer of the call; the caller sets it.
+        leaves: the tensors in the answer, by the code that reaches each (`[0]`, `.logits`).
+        table_rows: the numbers of rows of the tables in which ids of the text were looked up.
     """
 
     def __init__(self, given: tuple[Tensor, ...]) -> None:
@@ -69,8 +69,8 @@ class FlowSeen(FunctionMode):
         self._given = {id(tensor) for tensor in given}
         self._of_text = set(self._given)
         self._weights: set[int] = set()
-        self._made: dict[int, _Made] = {}
-        # An id stands for one tensor only while that lives.
+        self._made: dict[int, _MadeTensor] = {}
+        # Python may reuse the id of a tensor that was freed.
         self._alive: dict[int, Tensor] = {id(tensor): tensor for tensor in given}
 
     def __torch_function__(
@@ -79,9 +79,9 @@ class FlowSeen(FunctionMode):
         del types
         result = func(*args, **(kwargs or {}))
         name = str(getattr(func, "__name__", "")).split(".")[0]
-        inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(result))
+        inputs, outputs = list(_find_tensors((args, kwargs))), list(_find_tensors(result))
         if inputs and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))):
-            outputs += self._seen_through(inputs[0])
+            outputs += self._list_views(inputs[0])
         self._note(name, inputs, outputs)
         return result
 
@@ -95,19 +95,19 @@ class FlowSeen(FunctionMode):
             self.table_rows |= {tensor.shape[0] for tensor in inputs if id(tensor) in self._weights}
         made_here = tuple(map(id, outputs))
         for i in made_here:
-            # A change of a tensor in place adds to the tensors that it is made of.
-            before = self._made.pop(i, _Made(name, (), frozenset(), ()))
+            # An operation in place adds inputs to those that the tensor has.
+            before = self._made.pop(i, _MadeTensor(name, (), frozenset(), ()))
             parents = tuple(j for j in dict.fromkeys((*before.of, *of)) if j != i)
             if parents:
                 function = before.function if before.weighted and not sizes else name
-                self._made[i] = _Made(function, parents, sizes | before.sizes, before.beside or made_here)
+                self._made[i] = _MadeTensor(function, parents, sizes | before.sizes, before.beside or made_here)
             if of_text:
                 self._of_text.add(i)
             elif sizes:
                 self._weights.add(i)
 
-    def _seen_through(self, tensor: Tensor) -> list[Tensor]:
-        """A tensor that is changed in its place, and those that it may be a view of."""
+    def _list_views(self, tensor: Tensor) -> list[Tensor]:
+        """Return a tensor that is changed in place, and those that it may be a view of."""
         found = [tensor]
         for one in found:
             made = self._made.get(id(one))
@@ -115,18 +115,20 @@ class FlowSeen(FunctionMode):
         return found
 
     def makes(self, one: Tensor, other: Tensor) -> bool:
-        """Whether one tensor goes into another."""
-        return self._origin(one) in self._above(id(other))
+        """Whether `other` is computed from `one`."""
+        return self._find_origin(one) in self._find_ancestors(id(other))
 
-    def makes_alone(self, one: Tensor, other: Tensor) -> bool:
-        """Whether all that another tensor has of the text comes by way of this one."""
-        origin = self._origin(one)
-        return self.makes(one, other) and self._given.isdisjoint(self._above(id(other), lambda i, _: i == origin))
+    def is_only_source(self, one: Tensor, other: Tensor) -> bool:
+        """Whether all information about the text in `other` comes through `one`."""
+        origin = self._find_origin(one)
+        return self.makes(one, other) and self._given.isdisjoint(
+            self._find_ancestors(id(other), lambda i, _: i == origin)
+        )
 
     def has_weights_between(self, one: Tensor, other: Tensor) -> bool:
-        """Whether weights are applied on a way from one tensor to another that it goes into."""
-        above, found = self._above(id(other)), {self._origin(one)}
-        # Each is noted after all that it is made of.
+        """Whether weights are applied on a path from one tensor to another."""
+        above, found = self._find_ancestors(id(other)), {self._find_origin(one)}
+        # A tensor is recorded after all of its inputs.
         for i, made in self._made.items():
             if i in above and not found.isdisjoint(made.of):
                 if made.weighted:
@@ -135,37 +137,37 @@ class FlowSeen(FunctionMode):
         return False
 
     def has_weights(self, tensor: Tensor) -> bool:
-        """Whether weights go into a tensor; one that is not seen to be made may have them."""
-        return not self.is_seen(tensor) or bool(self._last_weighted(tensor))
+        """Whether a tensor is computed with weights; True also where its computation was not seen."""
+        return not self.was_recorded(tensor) or bool(self._last_weighted_tensors(tensor))
 
-    def is_seen(self, tensor: Tensor) -> bool:
-        """Whether it was seen what a tensor is made of."""
+    def was_recorded(self, tensor: Tensor) -> bool:
+        """Whether the computation of a tensor was recorded."""
         return id(tensor) in self._made
 
     def is_state(self, tensor: Tensor) -> bool:
-        """Whether a tensor is what recurrent layers or tables give, taken, pooled or joined: the first weights above it
-        are theirs."""
-        last = {made.function for made in self._last_weighted(tensor).values()}
+        """Whether a tensor is the output of recurrent layers or tables, possibly selected, pooled or joined: the last
+        weights before it are theirs."""
+        last = {made.function for made in self._last_weighted_tensors(tensor).values()}
         return bool(last) and last <= _STATES
 
     def shares(self, one: Tensor, other: Tensor) -> bool:
-        """Whether what the last weights above one tensor give goes into another, as where one is the mean of attention
-        weights."""
-        given = {i for made in self._last_weighted(one).values() for i in made.beside}
-        return not given.isdisjoint(self._above(id(other)))
+        """Whether the output of the last weights before one tensor also flows into the other, as for a mean of
+        attention weights."""
+        given = {i for made in self._last_weighted_tensors(one).values() for i in made.beside}
+        return not given.isdisjoint(self._find_ancestors(id(other)))
 
-    def is_of_a_layer(self, tensor: Tensor, numbers: int) -> bool:
-        """Whether the first weights above a tensor are of a layer of so many outputs, as far as is seen."""
-        last = self._last_weighted(tensor)
+    def is_layer_output(self, tensor: Tensor, numbers: int) -> bool:
+        """Whether the last weights before a tensor belong to a layer of `numbers` outputs, as far as is seen."""
+        last = self._last_weighted_tensors(tensor)
         return not last or any(numbers in made.sizes for made in last.values())
 
-    def _last_weighted(self, tensor: Tensor) -> dict[int, _Made]:
-        """The nearest tensors above one, or itself, that weights give."""
-        above = self._above(id(tensor), lambda _, made: made.weighted)
+    def _last_weighted_tensors(self, tensor: Tensor) -> dict[int, _MadeTensor]:
+        """Return the nearest tensors backwards that are computed with weights."""
+        above = self._find_ancestors(id(tensor), lambda _, made: made.weighted)
         return {i: made for i in above if (made := self._made.get(i)) is not None and made.weighted}
 
-    def _origin(self, tensor: Tensor) -> int:
-        """The tensor whose numbers one has, in another shape."""
+    def _find_origin(self, tensor: Tensor) -> int:
+        """Return the id of the tensor with the same numbers in another shape."""
         i = id(tensor)
         while (made := self._made.get(i)) is not None and made.function in _SHAPES:
             same = [j for j in made.of if self._alive[j].numel() == tensor.numel()]
@@ -174,8 +176,8 @@ class FlowSeen(FunctionMode):
             i = same[0]
         return i
 
-    def _above(self, i: int, stop: Callable[[int, _Made], bool] = lambda _i, _made: False) -> set[int]:
-        """A tensor and all that it is made of, up to those at which to stop."""
+    def _find_ancestors(self, i: int, stop: Callable[[int, _MadeTensor], bool] = lambda _i, _made: False) -> set[int]:
+        """Return a tensor and all that it is computed from, back to those where `stop` is true."""
         seen: set[int] = set()
         left = [i]
         while left:
@@ -187,36 +189,36 @@ class FlowSeen(FunctionMode):
         return seen
 
 
-def flow_of(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowSeen:
-    """Call a module that runs, and see what its answer is made of; nothing where it does not run so.
+def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
+    """Call a module, and record how its answer is computed; empty where it fails while it is watched.
 
     Example:
-        >>> flow = flow_of(module, compiled("module(tokens)"), tokens, lengths)
+        >>> flow = record_flow(module, compiled("module(tokens)"), tokens, lengths)
         >>> flow.makes(flow.answer["features"], flow.answer["logits"])
         True
     """
     given = (tokens.clone(), lengths.clone())
-    seen = FlowSeen(given)
-    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(module):
+    seen = FlowRecorder(given)
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
         try:
             with seen:
-                seen.answer = called_as(function, module, *given)
-                seen.leaves = dict(leaves_of(seen.answer))
-        # Whatever a user's module raises where a function of torch may not be watched.
+                seen.answer = run_user_call(function, module, *given)
+                seen.leaves = dict(find_leaves(seen.answer))
+        # A user's module may fail in any way where torch functions are watched.
         except (Exception, SystemExit):
-            seen = FlowSeen(())
-            seen.answer = called_as(function, module, tokens.clone(), lengths.clone())
-            seen.leaves = dict(leaves_of(seen.answer))
+            seen = FlowRecorder(())
+            seen.answer = run_user_call(function, module, tokens.clone(), lengths.clone())
+            seen.leaves = dict(find_leaves(seen.answer))
     return seen
 
 
-def _tensors(value: Any, depth: int = 8) -> Iterator[Tensor]:
-    """The tensors in the arguments or the result of a call."""
+def _find_tensors(value: Any, depth: int = 8) -> Iterator[Tensor]:
+    """Yield the tensors in the arguments or the result of a call."""
     if isinstance(value, Tensor):
         yield value
     elif depth and isinstance(value, dict):
         for each in value.values():
-            yield from _tensors(each, depth - 1)
+            yield from _find_tensors(each, depth - 1)
     elif depth and isinstance(value, list | tuple):
         for each in value:
-            yield from _tensors(each, depth - 1)
+            yield from _find_tensors(each, depth - 1)

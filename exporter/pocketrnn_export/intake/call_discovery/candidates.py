@@ -1,4 +1,4 @@
-"""The ways that people write forward: lines that may call a module, the likely ones first.
+"""List the lines of code that may call a module, the likely ones first: the ways that people write forward.
 
 One table has the values that each input may be given, by its role. One input is the text, at most one the lengths, and
 at most one the mask; any other is given a constant, and only where no value changes the answer (`beside`).
@@ -15,20 +15,20 @@ from typing import Final, Literal
 
 from torch import nn
 
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, parameters_of
-from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
+from pocketrnn_export.intake.call_discovery.pair_lines import list_pair_lines
 from pocketrnn_export.intake.call_discovery.roles import Role
-from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, signatures_of
-from pocketrnn_export.intake.call_discovery.states import states_of
+from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, list_signatures
+from pocketrnn_export.intake.call_discovery.states import list_initial_states
 
-__all__ = ["LENGTH_FIRST", "MOST_LINES", "Way", "masks_of", "ways_of", "ways_of_methods"]
+__all__ = ["LENGTH_FIRST", "MOST_LINES", "Way", "list_forward_ways", "list_masks", "list_method_ways"]
 
-# A row that begins with its length. Any module takes such numbers for tokens, so that it is tried last.
+# A row that begins with its length. Any module runs on such numbers as tokens, so this line is tried last.
 LENGTH_FIRST: Final = "module(torch.cat([lengths[:, None], tokens], dim=1))"
-# So many ways are tried at most: each takes some milliseconds.
+# The most ways that are tried: each takes some milliseconds.
 MOST_LINES: Final = 240
 _MOST_OF_METHOD: Final = 60
-# The names of methods that give labels, and of those that are never asked for them.
+# The names of methods that give labels, and of methods that are never tried.
 _ANSWERS: Final = re.compile(r"predict|decode|tag|infer|annotate", re.IGNORECASE)
 _NO_ANSWER: Final = re.compile(
     r"^__.*__$|loss|likelihood|nll|score|partition|alpha|train|fit|eval|test|init|reset|rand|load|save|set_|hidden",
@@ -40,7 +40,7 @@ Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "defa
 
 @dataclass(frozen=True)
 class _Option:
-    """A value that an input may be given, as it is written, and its kind. A constant's value is found out later."""
+    """The code of a value that an input may be given, and its kind. A constant's value is found later."""
 
     value: str | None
     given: Given
@@ -51,10 +51,10 @@ class Way:
     """One way to call a module.
 
     Attributes:
-        signature: the inputs of its forward; None for a line that has no such.
-        options: what each is given.
+        signature: the inputs of its forward; None where `plain` is the line.
+        options: the value that each input is given.
         plain: the line, where there is no signature.
-        setup: what is done to the module before, ending in "; ".
+        setup: statements that prepare the module before the call, ending in "; ".
         method: which of its methods is called; empty for forward.
         around: an expression that has the call in the place of its {}; empty for the call itself.
     """
@@ -68,7 +68,7 @@ class Way:
 
     @property
     def line(self) -> str:
-        """The line as it is tried."""
+        """The line of code that is tried."""
         line = self.plain if self.signature is None else self.signature.write([one.value for one in self.options])
         if self.method:
             line = line.replace("module(", f"module.{self.method}(", 1)
@@ -80,17 +80,17 @@ class Way:
         return () if self.signature is None else self.signature.slots
 
     def at(self, given: Given) -> list[int]:
-        """Which inputs are given what."""
+        """Return the indexes of inputs by their kind."""
         return [i for i, option in enumerate(self.options) if option.given == given]
 
     def with_value(self, i: int, value: str | None) -> Way:
-        """The same, but for one input."""
+        """Return the way with a new value for one input."""
         options = list(self.options)
         options[i] = replace(options[i], value=value)
         return replace(self, options=tuple(options))
 
     def with_lengths_at(self, i: int) -> Way:
-        """The same, with the lengths of the texts told to one input only; to the others, all are as wide as the
+        """Return the way with the lengths of the texts given to one input only; to the others, all are as long as the
         batch."""
         full = "torch.full_like(lengths, tokens.size(1))"
         forms = {"[tokens.size(1)]": "lengths.tolist()", "tokens.size(1)": "int(lengths[0])"}
@@ -108,9 +108,9 @@ class Way:
         return replace(self, options=tuple(options))
 
 
-def ways_of_methods(asked: ModuleFacts) -> Iterator[Way]:
-    """The ways that may call a method in the place of forward, of each method that may give labels of tokens or their
-    numbers; those that give labels come first."""
+def list_method_ways(asked: ModuleFacts) -> Iterator[Way]:
+    """Yield the ways to call, instead of forward, a method that may give labels of tokens or their logits; methods
+    named like a decoder come first."""
     module = asked.module
     names = [
         name
@@ -122,29 +122,29 @@ def ways_of_methods(asked: ModuleFacts) -> Iterator[Way]:
         own = vars(module).get("forward")
         vars(module)["forward"] = getattr(module, name)
         try:
-            ways = list(ways_of(asked)) if parameters_of(module) else []
+            ways = list(list_forward_ways(asked)) if forward_parameters(module) else []
         finally:
             del vars(module)["forward"]
             vars(module).update({} if own is None else {"forward": own})
         yield from (replace(way, method=name) for i, way in enumerate(ways) if i < _MOST_OF_METHOD or way.plain)
 
 
-def ways_of(asked: ModuleFacts) -> Iterator[Way]:
-    """The ways that may call the module, the likely ones first."""
+def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
+    """Yield the ways to call the module, the likely ones first."""
     if asked.two_texts:
-        yield from (Way(None, plain=line) for line in pair_lines(asked.module, lengths=asked.lengths))
+        yield from (Way(None, plain=line) for line in list_pair_lines(asked.module, lengths=asked.lengths))
         return
     seen = set()
-    signatures = list(signatures_of(asked.module))
+    signatures = list(list_signatures(asked.module))
     for signature in signatures:
-        choices = [_choices(asked, signature, i) for i in range(len(signature.slots))]
+        choices = [_input_options(asked, signature, i) for i in range(len(signature.slots))]
         lengths = [[option.given == "lengths" for option in options] for options in choices]
         each = (
             ranks
             for ranks in itertools.product(*(range(len(c)) for c in choices))
             if sum(of[rank] for of, rank in zip(lengths, ranks, strict=True)) <= 1
         )
-        # By the sum of the choices' ranks: what is likely for each input comes before what is unlikely for one.
+        # Sorted by the sum of ranks: a likely value for every input comes before an unlikely one for any.
         for ranks in sorted(each, key=lambda ranks: (sum(ranks), ranks))[: 8 * MOST_LINES]:
             way = Way(signature, tuple(options[rank] for options, rank in zip(choices, ranks, strict=True)))
             if asked.lengths is True and "lengths" not in way.line:
@@ -155,7 +155,7 @@ def ways_of(asked: ModuleFacts) -> Iterator[Way]:
     if asked.lengths is False:
         return
     required = [slot for s in signatures[:1] for slot in s.slots if slot.required]
-    # A module that takes lengths, too, may be given them beside the packed sequence that knows them.
+    # A module that takes lengths, too, may be given them beside the packed sequence that holds them.
     beside = ", lengths" if len(required) == 2 and required[1].role == "lengths" else ""
     if len(required) == 1 or beside:
         for tokens in ("tokens", "tokens.unsqueeze(2)"):
@@ -165,19 +165,19 @@ def ways_of(asked: ModuleFacts) -> Iterator[Way]:
         yield Way(None, plain=LENGTH_FIRST)
 
 
-def _choices(asked: ModuleFacts, signature: Signature, i: int) -> list[_Option]:
-    """The values that an input may be given, the likeliest first."""
+def _input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_Option]:
+    """Return the values that an input may be given, the likeliest first."""
     slot = signature.slots[i]
     taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
     options = _TABLE[slot.role](asked)
     if not signature.plain:
-        # A module that takes its text in a tuple, or by keys, has an embedding, and names for the rest.
+        # A module that takes its text in a tuple or a dict has an embedding, and names for the other inputs.
         options = options[: {"tokens": 2, "mask": 3}.get(slot.role, len(options))]
     if slot.role == "other" and slot.required and not taken and not slot.no_count:
-        # A temperature takes any number: one without a name of lengths is given them as a tensor or a list only.
-        options = [*(option for option in _lengths(asked) if option.value != "tokens.size(1)"), *options]
+        # A temperature runs with any number: an input not named as lengths is given them as a tensor or a list only.
+        options = [*(option for option in _length_options(asked) if option.value != "tokens.size(1)"), *options]
     if slot.role == "lengths" and asked.lengths is False:
-        options = _constant(asked)
+        options = _constant_options(asked)
     if slot.required:
         return options
     # An input without a role keeps its default.
@@ -188,38 +188,40 @@ def _choices(asked: ModuleFacts, signature: Signature, i: int) -> list[_Option]:
     return [*given, *left_out] if slot.role in {"lengths", "batch size"} else [*left_out, *given]
 
 
-def _options(given: Given, *values: str) -> list[_Option]:
+def _make_options(given: Given, *values: str) -> list[_Option]:
     return [_Option(value, given) for value in values]
 
 
-def _tokens(asked: ModuleFacts) -> list[_Option]:
-    plain = _options("tokens", "tokens", "tokens.t()", "tokens[0]", *_one_hot(asked.module, asked.ids))
-    return [*plain, *_options("tokens", "tokens.unsqueeze(1)", "tokens.unsqueeze(2)")]
+def _token_options(asked: ModuleFacts) -> list[_Option]:
+    plain = _make_options("tokens", "tokens", "tokens.t()", "tokens[0]", *_one_hot_options(asked.module, asked.ids))
+    return [*plain, *_make_options("tokens", "tokens.unsqueeze(1)", "tokens.unsqueeze(2)")]
 
 
-def _lengths(_asked: ModuleFacts) -> list[_Option]:
-    return _options("lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)")
+def _length_options(_asked: ModuleFacts) -> list[_Option]:
+    return _make_options(
+        "lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)"
+    )
 
 
-def _constant(_asked: ModuleFacts) -> list[_Option]:
-    return _options("constant", "None")
+def _constant_options(_asked: ModuleFacts) -> list[_Option]:
+    return _make_options("constant", "None")
 
 
 _TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_Option]]]] = {
-    "tokens": _tokens,
-    "lengths": _lengths,
-    "mask": lambda asked: _options("mask", *masks_of(asked)),
-    "state": lambda asked: _options("state", *states_of(asked.module)),
-    "batch size": lambda _asked: _options("known", "tokens.size(0)"),
-    "device": lambda _asked: _options("known", "tokens.device"),
-    "training": lambda _asked: _options("known", "False"),
-    "targets": _constant,
-    "other": _constant,
+    "tokens": _token_options,
+    "lengths": _length_options,
+    "mask": lambda asked: _make_options("mask", *list_masks(asked)),
+    "state": lambda asked: _make_options("state", *list_initial_states(asked.module)),
+    "batch size": lambda _asked: _make_options("known", "tokens.size(0)"),
+    "device": lambda _asked: _make_options("known", "tokens.device"),
+    "training": lambda _asked: _make_options("known", "False"),
+    "targets": _constant_options,
+    "other": _constant_options,
 }
 
 
-def _one_hot(module: nn.Module, ids: int) -> list[str]:
-    """Tokens as vectors of zeros and a one, for a module of characters that has a recurrent layer for just these."""
+def _one_hot_options(module: nn.Module, ids: int) -> list[str]:
+    """Return the code of one-hot tokens, for a module without embedding whose recurrent layer takes them."""
     layers = list(module.modules())
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):
         return []
@@ -227,14 +229,14 @@ def _one_hot(module: nn.Module, ids: int) -> list[str]:
     if ids in sizes:
         return [f"F.one_hot({tokens}, {ids}).float()" for tokens in ("tokens", "tokens.t()")]
     if ids - 1 in sizes:
-        # The last id, such as that of padding, has no place in it: a vector of zeros.
+        # The last id, such as that of padding, becomes a vector of zeros.
         return [f"F.one_hot({tokens}, {ids})[..., :-1].float()" for tokens in ("tokens", "tokens.t()")]
     return []
 
 
-def masks_of(asked: ModuleFacts) -> Sequence[str]:
-    """Masks that are true at the tokens, or at the padding. Where the rules pad every text, the ids tell which these
-    are."""
+def list_masks(asked: ModuleFacts) -> Sequence[str]:
+    """Return the code of masks that are true at the tokens, or at the padding. Where the rules pad every text, the ids
+    show which tokens are padding."""
     real = "torch.arange(tokens.size(1)) < lengths[:, None]"
     padding = "torch.arange(tokens.size(1)) >= lengths[:, None]"
     if asked.widths.least > 1:

@@ -1,4 +1,4 @@
-"""The parts that an object in an answer computes: properties, `__getattr__`, `__getitem__`, methods."""
+"""Find the values that an object in an answer computes: properties, `__getattr__`, `__getitem__`, methods."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-__all__ = ["Uncalled", "computed_parts", "read_attribute"]
+__all__ = ["UncalledCode", "find_computed_parts", "read_attribute"]
 
-# Classes of these give nothing by code that they do not keep as well.
+# Classes of these libraries compute no value that they do not also store.
 _LIBRARIES: Final = frozenset({"abc", "builtins", "collections", "enum", "numpy", "torch", "types", "typing"})
-# The names that are tried with code that takes a name.
+# The names that are tried with `__getattr__` and `__getitem__`.
 _NAMES: Final = (
     "logits", "probs", "probabilities", "scores", "log_probs", "proba", "prediction", "predictions", "pred", "preds",
     "output", "outputs", "out", "result",
 )  # fmt: skip
-# A method of another name may do anything, and is not called.
+# A method is only called if its name matches: others may do anything.
 _OF_AN_ANSWER: Final = re.compile(
     r"logit|prob|score|pred|softmax|sigmoid|(?:^|_)(?:answer|final|output|result)s?(?:_|$)"
 )
-# The methods that bring an answer elsewhere, or to another type.
+# The methods that move or convert an answer.
 _CONVERSIONS: Final = frozenset({
     "asdict", "clone", "copy", "cpu", "cuda", "detach", "items", "keys", "numpy", "to_dict", "to_tuple", "tolist",
     "values",
@@ -34,73 +34,73 @@ _CONVERSIONS: Final = frozenset({
 _MISSING: Final = object()
 
 
-class Uncalled:
-    """Code of an answer's class that is not called: what it gives is not known."""
+class UncalledCode:
+    """Stands for the unknown value of code in an answer's class that is not called."""
 
 
-def computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
-    """The values that the code of an object's class gives, each with the text to write behind the object to reach it;
-    `Uncalled` where it was not called.
+def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield the values that the code of an object's class computes, each with the text to write behind the object to
+    reach it; `UncalledCode` where it was not called.
 
     Args:
         value: the object.
-        held: the ids of the values that it keeps, which are not given again.
+        held: the ids of the values that it stores, which are not given again.
 
     Example:
-        >>> [written for written, _ in computed_parts(Scores(scores, prior), held=set())]
+        >>> [written for written, _ in find_computed_parts(Scores(scores, prior), held=set())]
         ['.logits']
     """
-    kinds = [kind for kind in type(value).__mro__ if not _is_of_a_library(kind)]
+    kinds = [kind for kind in type(value).__mro__ if not _is_library_class(kind)]
     members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items()}
     for name, member in members.items():
         if name.startswith("_") or name in _CONVERSIONS:
             continue
         if isinstance(member, types.FunctionType):
-            if _takes_nothing(member):
+            if _needs_no_arguments(member):
                 called = _OF_AN_ANSWER.search(name)
-                part = _asked(lambda name=name: getattr(value, name)()) if called else Uncalled()
+                part = _value_or_missing(lambda name=name: getattr(value, name)()) if called else UncalledCode()
                 if part is not _MISSING:
                     yield f".{name}()", part
         elif _is_computed(member) and (part := read_attribute(value, name)) is not _MISSING and id(part) not in held:
             yield f".{name}", part
     asked = [members[name] for name in ("__getattr__", "__getattribute__") if name in members]
-    yield from _by_name(value, asked, held, ".{}", lambda name: read_attribute(value, name))
+    yield from _parts_by_name(value, asked, held, ".{}", lambda name: read_attribute(value, name))
     asked = [members[name] for name in ("__getitem__", "__missing__") if name in members]
-    yield from _by_name(value, asked, held, "[{!r}]", lambda name: _asked(lambda: value[name]))
+    yield from _parts_by_name(value, asked, held, "[{!r}]", lambda name: _value_or_missing(lambda: value[name]))
     if "__call__" in members and not isinstance(value, torch.nn.Module):
-        yield "()", Uncalled()
+        yield "()", UncalledCode()
     if "__iter__" in members and not isinstance(value, Mapping | Sequence | Tensor):
-        found = _asked(lambda: list(value))
+        found = _value_or_missing(lambda: list(value))
         if found is not _MISSING and not all(id(part) in held for part in found):
-            yield ".__iter__()", Uncalled()
+            yield ".__iter__()", UncalledCode()
 
 
 def read_attribute(value: Any, name: str) -> Any:
-    """The value that a line of Python reads under a name; a marker object where there is none.
+    """Return the attribute of an object by its name; a marker object where there is none.
 
     Example:
         >>> read_attribute(answer, "logits").shape
         torch.Size([3, 4])
     """
-    return _asked(lambda: getattr(value, name))
+    return _value_or_missing(lambda: getattr(value, name))
 
 
-def _asked(ask: Any) -> Any:
-    # Whatever an owner's code raises.
+def _value_or_missing(ask: Any) -> Any:
+    # An owner's code may raise any exception.
     with contextlib.suppress(Exception):
         return ask()
     return _MISSING
 
 
-def _by_name(
+def _parts_by_name(
     value: Any, functions: Sequence[Any], held: set[int], written: str, read: Any
 ) -> Iterator[tuple[str, Any]]:
-    """The values that code gives for a name: for the usual names, and for those in the code or where it may look."""
+    """Yield the values that code computes for a name: for usual names, and names in the code or the object's dicts."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)
     for function in functions:
-        names |= dict.fromkeys(_words_of(getattr(function, "__code__", None)))
+        names |= dict.fromkeys(_words_in_code(getattr(function, "__code__", None)))
     kept = getattr(value, "__dict__", {})
     for part in [value, *(kept.values() if isinstance(kept, dict) else ())]:
         names |= dict.fromkeys(key for key in part if isinstance(key, str)) if isinstance(part, Mapping) else {}
@@ -116,33 +116,33 @@ def _by_name(
             if id(part) not in held:
                 yield written.format(name), part
     if not found and any(isinstance(function, types.FunctionType) for function in functions):
-        yield written.format("<name>").replace("'", ""), Uncalled()
+        yield written.format("<name>").replace("'", ""), UncalledCode()
 
 
-def _words_of(code: types.CodeType | None) -> Iterator[str]:
+def _words_in_code(code: types.CodeType | None) -> Iterator[str]:
     for constant in () if code is None else code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _words_of(constant)
+            yield from _words_in_code(constant)
         elif isinstance(constant, str | tuple | frozenset):
             yield from (
                 word for word in ([constant] if isinstance(constant, str) else constant) if isinstance(word, str)
             )
 
 
-def _is_of_a_library(kind: type) -> bool:
+def _is_library_class(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in _LIBRARIES
 
 
 def _is_computed(member: Any) -> bool:
-    """Whether a class has code in place of an attribute: a property or the like, no field."""
+    """Whether a class computes an attribute, by a property or another descriptor, and does not store it."""
     if isinstance(member, property | functools.cached_property):
         return True
     fields = (types.MemberDescriptorType, types.GetSetDescriptorType, staticmethod, classmethod, type)
     return hasattr(type(member), "__get__") and not isinstance(member, fields)
 
 
-def _takes_nothing(function: types.FunctionType) -> bool:
-    """Whether a method needs nothing but its object."""
+def _needs_no_arguments(function: types.FunctionType) -> bool:
+    """Whether a method can be called without arguments."""
     try:
         parameters = list(inspect.signature(function).parameters.values())[1:]
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The parts of its *args and **kwargs that forward reads, by its code: it names no parameter for them, and it does not
+"""Find in its code which parts of *args and **kwargs forward reads: these have no parameters, and forward does not
 fail without those that it looks up by `get` or `in`."""
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Any, Final
 
 from torch import nn
 
-__all__ = ["Reads", "handed_on", "reads_of"]
+__all__ = ["ReadInputs", "find_read_inputs", "list_optional_names"]
 
-# The methods that look up one name in a dict.
+# The methods of dict that look up one key.
 _LOOKS_UP: Final = frozenset({"get", "pop", "setdefault", "__getitem__", "__contains__"})
-# The instructions without a meaning of their own.
+# The instructions that compute nothing.
 _SILENT: Final = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"})
 
 
 @dataclass(frozen=True)
-class Reads:
+class ReadInputs:
     """The inputs that forward reads from its *args and **kwargs.
 
     Attributes:
-        names: the names that it looks up in **kwargs, where they stand in the code.
-        keywords: the name of its **kwargs, if it does more with it, such as giving it to another function; else empty.
-        places: how many of *args it reads by their place.
-        rest: the name of its *args, if it does more with it, such as asking whether there are any; else empty.
+        names: the constant names that it looks up in **kwargs.
+        keywords: the name of its **kwargs, if it uses it otherwise, such as passing it on; else empty.
+        places: how many of *args it reads by index.
+        rest: the name of its *args, if it uses it otherwise, such as testing whether it is empty; else empty.
     """
 
     names: tuple[str, ...] = ()
@@ -38,49 +38,49 @@ class Reads:
     rest: str = ""
 
 
-def reads_of(module: nn.Module) -> Reads:
-    """The inputs that a module's forward reads from its *args and **kwargs.
+def find_read_inputs(module: nn.Module) -> ReadInputs:
+    """Return the inputs that a module's forward reads from its *args and **kwargs.
 
     Example:
-        >>> reads_of(module)  # its forward has `mask = options.get("mask")`
-        Reads(names=('mask',), keywords='', places=0, rest='')
+        >>> find_read_inputs(module)  # its forward has `mask = options.get("mask")`
+        ReadInputs(names=('mask',), keywords='', places=0, rest='')
     """
-    functions = _functions_of(module.forward)
+    functions = _unwrap_functions(module.forward)
     if not functions:
-        # Without code of Python nothing is known of them.
+        # Without Python code it is not known what it reads.
         kinds = {p.kind: p.name for p in inspect.signature(module.forward).parameters.values()}
-        return Reads(
+        return ReadInputs(
             (), kinds.get(inspect.Parameter.VAR_KEYWORD, ""), 0, kinds.get(inspect.Parameter.VAR_POSITIONAL, "")
         )
-    reads = [_reads(function.__code__) for function in functions]
-    # A wrapper of forward hands all on to it: only the names that the wrapper looks up itself are its own.
+    reads = [_inputs_read_by(function.__code__) for function in functions]
+    # A wrapper passes everything on to forward: only the names that it looks up itself are added.
     return replace(reads[-1], names=tuple(dict.fromkeys(name for one in reads for name in one.names)))
 
 
-def handed_on(module: nn.Module) -> list[str]:
-    """The names that functions which forward may hand its **kwargs to have for what they can do without: those of its
-    class, the forwards of its parts, and the functions of its file that it names."""
-    found: list[Any] = [layer.forward for layer in module.modules() if not _is_torchs(type(layer))]
-    for kind in [kind for kind in type(module).__mro__ if not _is_torchs(kind)]:
+def list_optional_names(module: nn.Module) -> list[str]:
+    """Return the optional parameters of all functions to which forward may pass its **kwargs: its class's methods, the
+    forwards of its layers, and the functions that these name."""
+    found: list[Any] = [layer.forward for layer in module.modules() if not _is_torch_class(type(layer))]
+    for kind in [kind for kind in type(module).__mro__ if not _is_torch_class(kind)]:
         found += [method for name, method in vars(kind).items() if not name.startswith("__")]
-    functions = [function for one in found for function in _functions_of(one)]
+    functions = [function for one in found for function in _unwrap_functions(one)]
     for function in list(functions):
         for name in function.__code__.co_names:
-            functions += _functions_of(function.__globals__.get(name))
+            functions += _unwrap_functions(function.__globals__.get(name))
     names: list[str] = []
     for function in dict.fromkeys(functions):
         parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
         names += [p.name for p in parameters if p.default is not p.empty]
-        names += _reads(function.__code__).names
+        names += _inputs_read_by(function.__code__).names
     return list(dict.fromkeys(names))
 
 
-def _is_torchs(kind: type) -> bool:
+def _is_torch_class(kind: type) -> bool:
     return kind.__module__.startswith("torch.")
 
 
-def _functions_of(called: Any) -> list[FunctionType]:
-    """A function of Python, or that of a method, below those that wrap it."""
+def _unwrap_functions(called: Any) -> list[FunctionType]:
+    """Return a Python function, or that of a method, and the functions that it wraps."""
     found = []
     while isinstance(called, FunctionType | MethodType):
         function = called.__func__ if isinstance(called, MethodType) else called
@@ -90,16 +90,16 @@ def _functions_of(called: Any) -> list[FunctionType]:
     return found
 
 
-def _reads(code: CodeType) -> Reads:
-    """The inputs that code reads from its own *args and **kwargs."""
+def _inputs_read_by(code: CodeType) -> ReadInputs:
+    """Return the inputs that code reads from its own *args and **kwargs."""
     at = code.co_argcount + code.co_kwonlyargcount
     rest = code.co_varnames[at] if code.co_flags & inspect.CO_VARARGS else ""
     keywords = code.co_varnames[at + bool(rest)] if code.co_flags & inspect.CO_VARKEYWORDS else ""
-    names = list(_keys(code, keywords)) if keywords else []
-    places = list(_keys(code, rest)) if rest else []
+    names = list(_keys_looked_up(code, keywords)) if keywords else []
+    places = list(_keys_looked_up(code, rest)) if rest else []
     usual = [key for key in names if isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)]
     known = [key for key in places if isinstance(key, int) and key >= 0]
-    return Reads(
+    return ReadInputs(
         tuple(dict.fromkeys(usual)),
         keywords if len(usual) < len(names) else "",
         max(known, default=-1) + 1,
@@ -107,29 +107,29 @@ def _reads(code: CodeType) -> Reads:
     )
 
 
-def _keys(code: CodeType, name: str) -> Iterator[str | int | None]:
-    """For each use of a local name, the constant that is looked up in it; None for any other use."""
+def _keys_looked_up(code: CodeType, name: str) -> Iterator[str | int | None]:
+    """Yield for each use of a local name the constant key that is looked up in it; None for any other use."""
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _SILENT]
     for at, one in enumerate(instructions):
-        # LOAD_FAST of a name that an inner function shares hands on its cell, and does not read it.
+        # For a name that an inner function shares, LOAD_FAST passes on the cell and does not read it.
         if ("LOAD_DEREF" if name in (*code.co_cellvars, *code.co_freevars) else "LOAD_FAST") not in one.opname:
             continue
         names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
         if name in names:
             # Where one instruction loads two names, the next instruction uses the second.
-            yield from _looked_up(instructions[max(0, at - 1) : at + 6], min(at, 1)) if names[-1] == name else [None]
+            yield from _keys_at_load(instructions[max(0, at - 1) : at + 6], min(at, 1)) if names[-1] == name else [None]
     for inner in code.co_consts:
         if isinstance(inner, CodeType) and name in inner.co_freevars:
-            yield from _keys(inner, name)
+            yield from _keys_looked_up(inner, name)
 
 
-def _looked_up(instructions: Sequence[dis.Instruction], at: int) -> Iterator[str | int | None]:
-    """The keys that the instructions around a load look up in the loaded value."""
+def _keys_at_load(instructions: Sequence[dis.Instruction], at: int) -> Iterator[str | int | None]:
+    """Yield the keys that the instructions around a load look up in the loaded value."""
     before = instructions[0] if at else None
     after = [*instructions[at + 1 :], *[instructions[-1]] * 5]
     if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _is_constant(after[1]):
         yield after[1].argval
-        # The name itself, alone or beside a default that is loaded; else it is a part of what is looked up.
+        # The constant is the key only if the call takes it alone or with a default; else it is a part of the key.
         if not any(one.opname.startswith("CALL") and one.arg == n for n, one in ((1, after[2]), (2, after[3]))):
             yield None
     elif _is_constant(after[0]) and (after[1].opname == "BINARY_SUBSCR" or after[1].argrepr == "[]"):

@@ -1,4 +1,4 @@
-"""Lengths that forward takes: whether they are those of the texts, and what it does where it is given none."""
+"""Find what a module does without the optional lengths of forward: it may count tokens or steps itself."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.candidates import Way
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.other_inputs import is_same_answer, made_answer
+from pocketrnn_export.intake.call_discovery.other_inputs import is_same_answer, trace_answer
 from pocketrnn_export.module_runs.operations import Program
 
-__all__ = ["lengths_left_out"]
+__all__ = ["find_call_without_lengths"]
 
-# The functions with which a module counts the words or steps of a text.
+# The operators with which a module counts the tokens or steps of a text.
 _COUNTS: Final = frozenset({
     "all", "any", "bool", "clamp", "clamp_max", "count_nonzero", "eq", "ge", "gt", "isnan", "le", "logical_not", "lt",
     "ne", "nonzero", "sign",
 })  # fmt: skip
-# How many tokens a row has that holds some of the ids, and how many ids are asked about at most.
+# The tokens in a row of the comparison, and the most ids that are compared.
 _WIDTH: Final = 12
 _MOST: Final = 24_000
 
 
-def lengths_left_out(asked: ModuleFacts, way: Way, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
-    """The call without lengths that forward need not be given, where it then counts them by what a text holds; None
-    where it answers every text the same without.
+def find_call_without_lengths(asked: ModuleFacts, way: Way, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
+    """Return the call without the optional lengths, where forward then counts tokens itself; None where it answers
+    every text the same without them.
 
-    The texts that were tried are answered the same. Another text is not: one that holds the padding's id or a step of
-    zeros. So it is asked about every id, and the operators tell where the numbers do not.
+    The texts that were tried get the same answer. A text with the padding id or a step of zeros inside may not. So
+    every id is tried, and the operators are compared where the numbers are equal.
     """
     for i in way.at("lengths"):
         if way.slots[i].required:
@@ -39,32 +39,32 @@ def lengths_left_out(asked: ModuleFacts, way: Way, suffix: str, batch: tuple[Ten
         options = list(way.options)
         options[i] = replace(options[i], value=None, given="default")
         left_out = replace(way, options=tuple(options))
-        own, other = (made_answer(asked, each, suffix, batch) for each in (way, left_out))
+        own, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
         if own is None or other is None:
             continue
-        more = _counted(other.program) - _counted(own.program)
-        if more or not _same_for_every_id(asked, way, left_out, suffix, rows=len(batch[0])):
+        more = _count_operators(other.program) - _count_operators(own.program)
+        if more or not _agrees_for_every_id(asked, way, left_out, suffix, rows=len(batch[0])):
             return left_out.line + suffix
     return None
 
 
-def _counted(program: Program) -> Counter[str]:
+def _count_operators(program: Program) -> Counter[str]:
     names = (name.partition(".")[0] for name, _ in program)
     return Counter(name for name in names if name in _COUNTS)
 
 
-def _same_for_every_id(asked: ModuleFacts, way: Way, left_out: Way, suffix: str, *, rows: int) -> bool:
-    """Whether texts that together hold every id, the padding's too, are answered the same with lengths and without."""
+def _agrees_for_every_id(asked: ModuleFacts, way: Way, left_out: Way, suffix: str, *, rows: int) -> bool:
+    """Whether texts that together hold every id, the padding id too, get the same answers with and without lengths."""
     width = asked.widths.clip(_WIDTH)
     ids = torch.arange(min(asked.ids, _MOST))
     tokens = torch.full((-(-len(ids) // width), width), asked.ids - 1 - (asked.padding_id == asked.ids - 1))
     tokens.view(-1)[: len(ids)] = ids
-    # Whatever id ends a row, a count of others is not cut short there.
+    # Reversed rows, too: an id that ends a row hides an error in counting there.
     tokens = torch.cat([tokens, tokens.flip(1)])
     step = 1 if rows == 1 else len(tokens)
     for several in (tokens[begin : begin + step] for begin in range(0, len(tokens), step)):
         batch = several, torch.full((len(several),), width)
-        one, other = (made_answer(asked, each, suffix, batch) for each in (way, left_out))
+        one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
         if one is not None and other is not None and not is_same_answer(one.numbers, other.numbers):
             return False
     return True

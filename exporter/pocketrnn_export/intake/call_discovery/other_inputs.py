@@ -1,4 +1,4 @@
-"""Inputs beside the text: given a constant where no value changes the answer, and refused by name where one does."""
+"""Inputs other than the text: given a constant where no value changes the answer, else refused by name."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import first_line
-from pocketrnn_export.intake.call_discovery.candidates import Way, masks_of
+from pocketrnn_export.intake.call_discovery.candidates import Way, list_masks
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.reading import leaves_of
-from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails
-from pocketrnn_export.intake.call_discovery.states import state_makers
-from pocketrnn_export.intake.convention import compiled, left_as_it_was
-from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
-from pocketrnn_export.module_runs.operations import BESIDE, Operations, Program, same_program
+from pocketrnn_export.intake.call_discovery.reading import find_leaves
+from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, FailedCall
+from pocketrnn_export.intake.call_discovery.states import find_state_makers
+from pocketrnn_export.intake.convention import compile_call, undo_assignments
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
+from pocketrnn_export.module_runs.operations import BESIDE, Operations, Program, is_same_program
 
 __all__ = [
-    "beside_the_text",
-    "constants_of",
-    "either_mask",
+    "find_call_with_other_mask",
+    "find_changing_inputs",
+    "find_constants",
+    "find_number_input",
+    "find_unknown_inputs",
     "is_same_answer",
-    "made_answer",
-    "notes_on_defaults",
-    "takes_numbers",
-    "unknown_inputs",
+    "note_defaults",
+    "trace_answer",
 ]
 
-# Answers that differ by more are other answers.
+# Answers that differ by more are different.
 _NEAR: Final = 1e-6
-# How an input is called that is the place of each token, and what that is.
+# The name of an input for the position of each token, and its value.
 _PLACES: Final = re.compile(r"(?:^|_)(?:pos|position|place)s?(?:_|$)")
 _EACH_PLACE: Final = "torch.arange(tokens.size(1)).expand_as(tokens)"
-# If a constant's kind is the reason for an error, one of so many constants of other kinds gives another error.
+# If this many constants of different kinds all give one error, the constant is not its cause.
 _SAME_ERROR: Final = 4
-# In place of the kind of a value that changes the answer, where there is no second value.
+# Said instead of a kind where the module runs with one value only.
 _ONE_VALUE: Final = "only one value of it runs"
-# So many combinations of constants are tried for several inputs.
+# The most combinations of constants that are tried for several inputs.
 _MOST: Final = 160
 # Masks that are true everywhere, beside those that are true nowhere.
 _MASKS: Final = tuple(
@@ -55,25 +55,25 @@ _MASKS: Final = tuple(
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """Values of one kind: what it is called, and values that differ, as they are written."""
+class _ValueKind:
+    """One kind of value: its name in messages, and the code of several different values."""
 
     said: str
     values: tuple[str, ...]
 
 
 @functools.lru_cache(maxsize=1)
-def _kinds(asked: ModuleFacts) -> tuple[_Kind, ...]:
-    return tuple(_each_kind(asked))
+def _value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
+    return tuple(_list_value_kinds(asked))
 
 
-def _each_kind(asked: ModuleFacts) -> Iterator[_Kind]:
-    """The kinds of values that an input may have, with values of each: small and large, of both signs, as in a batch of
-    texts and for all of them."""
+def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
+    """Yield the kinds of values that an input may have, with values of each: small and large, of both signs, for each
+    text and for a whole batch."""
     ids, top = asked.ids, max(2, asked.ids - 1)
-    yield _Kind("no value", ("None",))
+    yield _ValueKind("no value", ("None",))
     rows = "torch.arange(tokens.size(0))"
-    yield _Kind(
+    yield _ValueKind(
         "a number for each text, such as the id of a user or a domain",
         (
             "torch.zeros(tokens.size(0), dtype=torch.long)", "torch.ones(tokens.size(0), dtype=torch.long)",
@@ -88,39 +88,39 @@ def _each_kind(asked: ModuleFacts) -> Iterator[_Kind]:
     for said, more in (("a second text", 3), ("a number for each token, such as its type or place", 0)):
         wide = every if not more else f"F.pad({every}, (0, {more}), value={top})"
         for end in ("", ".t()"):
-            yield _Kind(
+            yield _ValueKind(
                 said,
                 (
                     f"torch.zeros_like({wide}){end}", f"torch.ones_like({wide}){end}", f"({wide}){end}",
                     f"(({wide}) % 9){end}", f"(({wide}) * 0.37 - 1.1){end}", f"(({wide}) % 2 > 0){end}",
                 ),
             )  # fmt: skip
-    yield _Kind(
+    yield _ValueKind(
         "rows of ids for each token",
         tuple(f"{v}[..., None].repeat(1, 1, 6)" for v in ("(tokens * 0)", f"({every} % 9)")),
     )
-    for size in _sizes(asked.module, asked.classes):
+    for size in _layer_sizes(asked.module, asked.classes):
         numbers = f"(torch.arange(tokens.size(0) * {size}).reshape(-1, {size}) * 0.37 - 1.1)"
-        yield _Kind("numbers for each text, such as features", (f"torch.zeros(tokens.size(0), {size})", numbers))
+        yield _ValueKind("numbers for each text, such as features", (f"torch.zeros(tokens.size(0), {size})", numbers))
         steps = f"(torch.arange(tokens.numel() * {size}).reshape(*tokens.shape, {size}) * 0.07 - 1.1)"
-        yield _Kind("numbers for each token", (f"torch.zeros(*tokens.shape, {size})", steps))
-    yield _Kind("an image", ("torch.zeros(tokens.size(0), 3, 32, 32)", "torch.ones(tokens.size(0), 3, 32, 32)"))
+        yield _ValueKind("numbers for each token", (f"torch.zeros(*tokens.shape, {size})", steps))
+    yield _ValueKind("an image", ("torch.zeros(tokens.size(0), 3, 32, 32)", "torch.ones(tokens.size(0), 3, 32, 32)"))
     for state in _state_shapes(asked.module):
         zeros, ones = f"torch.zeros({state})", f"torch.full(({state}), 0.7)"
-        yield _Kind("a state", (zeros, ones))
-        yield _Kind("a state", (f"({zeros}, {zeros})", f"({ones}, {ones})"))
-    yield _Kind("one number", tuple(map(str, (0, 1, 2, 3, 5, 7, 0.5, 12, -1, -3.5, 1000, 10**6))))
-    yield _Kind("one number", tuple(f"torch.tensor({n})" for n in (0, 1, 5, 0.5, -3.5, 1000)))
-    yield _Kind("a switch", ("False", "True"))
-    if constants := list(dict.fromkeys(_constants_of_code(asked.module)))[:24]:
-        yield _Kind("a word or number of its code", (*map(repr, constants), "'a'"))
+        yield _ValueKind("a state", (zeros, ones))
+        yield _ValueKind("a state", (f"({zeros}, {zeros})", f"({ones}, {ones})"))
+    yield _ValueKind("one number", tuple(map(str, (0, 1, 2, 3, 5, 7, 0.5, 12, -1, -3.5, 1000, 10**6))))
+    yield _ValueKind("one number", tuple(f"torch.tensor({n})" for n in (0, 1, 5, 0.5, -3.5, 1000)))
+    yield _ValueKind("a switch", ("False", "True"))
+    if constants := list(dict.fromkeys(_constants_of_module(asked.module)))[:24]:
+        yield _ValueKind("a word or number of its code", (*map(repr, constants), "'a'"))
         keys = [constant for constant in constants if isinstance(constant, str)]
         for value in ("torch.ones(tokens.shape)", "torch.ones(tokens.size(0), dtype=torch.long)", "1", "None"):
-            yield _Kind("a dict by words of its code", (f"dict.fromkeys({keys!r}, {value})",))
+            yield _ValueKind("a dict by words of its code", (f"dict.fromkeys({keys!r}, {value})",))
 
 
-def _sizes(module: nn.Module, classes: int) -> list[int]:
-    """How many numbers its layers take."""
+def _layer_sizes(module: nn.Module, classes: int) -> list[int]:
+    """Return the layers' input sizes and the classes."""
     sizes = [classes]
     for layer in module.modules():
         for name in ("in_features", "input_size", "embedding_dim"):
@@ -136,8 +136,8 @@ def _state_shapes(module: nn.Module) -> list[str]:
     return []
 
 
-def _constants_of_code(module: nn.Module) -> Iterator[str | int | float]:
-    """The words and numbers that the code of its forward compares something with, or looks something up by."""
+def _constants_of_module(module: nn.Module) -> Iterator[str | int | float]:
+    """Yield the constant words and numbers in the code of the module's classes."""
     if isinstance(module, torch.jit.ScriptModule):
         return
     for kind in dict.fromkeys(
@@ -145,13 +145,13 @@ def _constants_of_code(module: nn.Module) -> Iterator[str | int | float]:
     ):
         for function in vars(kind).values():
             if isinstance(function, types.FunctionType):
-                yield from _constants_in(function.__code__)
+                yield from _constants_in_code(function.__code__)
 
 
-def _constants_in(code: types.CodeType) -> Iterator[str | int | float]:
+def _constants_in_code(code: types.CodeType) -> Iterator[str | int | float]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _constants_in(constant)
+            yield from _constants_in_code(constant)
         elif isinstance(constant, str | int | float) and (not isinstance(constant, str) or len(constant) < 40):
             yield constant
 
@@ -159,14 +159,14 @@ def _constants_in(code: types.CodeType) -> Iterator[str | int | float]:
 # --- trying them
 
 
-def constants_of(asked: ModuleFacts, way: Way, batches: Sequence[tuple[Tensor, Tensor]]) -> Way | None:
-    """The way, with the first constants with which the module runs; None if it does with none."""
+def find_constants(asked: ModuleFacts, way: Way, batches: Sequence[tuple[Tensor, Tensor]]) -> Way | None:
+    """Return the way with the first constants with which the module runs; None where it runs with none."""
     wanted = way.at("constant")
     if not wanted:
         return way
-    kinds = [kind.values for kind in _kinds(asked)]
+    kinds = [kind.values for kind in _value_kinds(asked)]
     first = [values[0] for values in kinds]
-    # Further values where the first does not do: a length of 0, a division by 0.
+    # Further values where the first one fails: a length of 0, a division by 0.
     single = [*first, *(value for values in kinds for value in values[1:3])]
     alike = ((value,) * len(wanted) for value in single)
     errors: list[str] = []
@@ -174,20 +174,20 @@ def constants_of(asked: ModuleFacts, way: Way, batches: Sequence[tuple[Tensor, T
         tried = way
         for i, value in zip(wanted, values, strict=True):
             tried = tried.with_value(i, value)
-        answer = _answer(asked, tried, batches[0], errors)
+        answer = _answer_tensors(asked, tried, batches[0], errors)
         if answer is not None and all(bool(torch.isfinite(leaf).all()) for leaf in answer.values()):
             return tried
-        # The same error whatever these are given comes of something else.
+        # The same error for every value has another cause.
         if len(errors) == _SAME_ERROR and len(set(errors)) == 1:
             return None
     return None
 
 
-def beside_the_text(
+def find_changing_inputs(
     asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
-) -> Fails | None:
-    """A refusal of a way whose constants change its answer, or were not shown to leave it."""
-    changing = [(i, _changes(asked, way, i, suffix, batches[0])) for i in way.at("constant")]
+) -> FailedCall | None:
+    """Return the failure of a way whose constants change its answer, or may do so; None where they do not."""
+    changing = [(i, _kind_that_changes(asked, way, i, suffix, batches[0])) for i in way.at("constant")]
     said = [f"{way.slots[i].name} ({kind})" for i, kind in changing if kind is not None]
     if not said:
         return None
@@ -210,23 +210,23 @@ def beside_the_text(
         placed = way
         for i in places:
             placed = placed.with_value(i, _EACH_PLACE)
-        if _answer(asked, placed, batches[0]) is not None:
+        if _answer_tensors(asked, placed, batches[0]) is not None:
             advice += f' If it is the place of each token: --call "{placed.line}{suffix}".'
     if any(kind == "a second text" for _, kind in changing):
         problem = f"The module's forward takes two texts, {text} and {at}"
-    return Fails(way.line, INPUT_BESIDE, problem, advice)
+    return FailedCall(way.line, INPUT_BESIDE, problem, advice)
 
 
-def _changes(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
-    """The kind of a value that changes the answer, or a sentence that no two values run; None where none changes it."""
-    own = made_answer(asked, way, suffix, batch)
+def _kind_that_changes(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
+    """Return the kind of value that changes the answer, or a phrase where no two values run; None where none does."""
+    own = trace_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
     ran, changing = 0, []
-    for kind in _kinds(asked):
+    for kind in _value_kinds(asked):
         for value in kind.values:
-            answer = made_answer(asked, way.with_value(i, f"beside({value})"), suffix, batch)
-            # An answer of another form, as for a switch that adds something to it, says nothing.
+            answer = trace_answer(asked, way.with_value(i, f"beside({value})"), suffix, batch)
+            # An answer of another shape, as for a switch that adds an output, shows nothing.
             if answer is None or answer.numbers.shape != own.numbers.shape:
                 continue
             ran += value not in {"None", way.options[i].value}
@@ -243,56 +243,61 @@ def _changes(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Ten
 
 
 @dataclass(frozen=True)
-class _Made:
-    """The numbers of an answer, the operators that made them of the text, and whether numbers of what is given beside
-    it flow into them."""
+class _TracedAnswer:
+    """The numbers of an answer, the operators that compute them from the text, and whether numbers of another input
+    flow into them."""
 
     numbers: Tensor
     program: Program
     reads_beside: bool
 
-    def is_like(self, other: _Made) -> bool:
-        """Whether it is another answer of the same program, which other texts would not show to be another either."""
-        return is_same_answer(self.numbers, other.numbers) and same_program(self.program, other.program)
+    def is_like(self, other: _TracedAnswer) -> bool:
+        """Whether both have the same numbers and the same program, so that they agree on other texts, too."""
+        return is_same_answer(self.numbers, other.numbers) and is_same_program(self.program, other.program)
 
 
-def made_answer(
+def trace_answer(
     asked: ModuleFacts, way: Way, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
-) -> _Made | None:
-    """An answer of the module, and how it is made of the text; None if it fails, or has no such answer.
+) -> _TracedAnswer | None:
+    """Return an answer of the module, and how it is computed from the text; None if it fails or lacks that answer.
 
     Example:
-        >>> made_answer(asked, way, ".logits", batch).reads_beside
+        >>> trace_answer(asked, way, ".logits", batch).reads_beside
         False
     """
     operations = Operations(neutral=neutral)
-    answer = (_answer(asked, way, batch, operations=operations) or {}).get(suffix)
+    answer = (_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
         return None
     program = operations.program_of(operations.steps_of(answer), "text")
-    return _Made(answer, program, BESIDE in operations.labels_of(answer))
+    return _TracedAnswer(answer, program, BESIDE in operations.labels_of(answer))
 
 
-def _answer(
+def _answer_tensors(
     asked: ModuleFacts,
     way: Way,
     batch: tuple[Tensor, Tensor],
     errors: list[str] | None = None,
     operations: Operations | None = None,
 ) -> dict[str, Tensor] | None:
-    """The tensors in the answer of the module, by where they are; None if it fails, with why."""
+    """Return the tensors of the module's answer by their places; None if it fails, and `errors` gets the reason."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label("text", tokens, lengths)
     try:
-        with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations or contextlib.nullcontext():
-            answer: Any = called_as(compiled(way.line), asked.module, tokens, lengths)
+        with (
+            torch.no_grad(),
+            run_quietly_on_cpu(),
+            undo_assignments(asked.module),
+            operations or contextlib.nullcontext(),
+        ):
+            answer: Any = run_user_call(compile_call(way.line), asked.module, tokens, lengths)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         if errors is not None:
             errors.append(f"{type(error).__name__} {error}")
         return None
-    return dict(leaves_of(answer)) or None
+    return dict(find_leaves(answer)) or None
 
 
 def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
@@ -305,28 +310,34 @@ def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
     return one is not None and one.shape == other.shape and bool(torch.allclose(one, other, rtol=_NEAR, atol=_NEAR))
 
 
-# --- what is said
+# --- what messages say
 
 
-def notes_on_defaults(
+def note_defaults(
     asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
-    """The assumptions about inputs that are left out, or begin in a state that the module does not make itself."""
+    """Return notes on the inputs that keep their defaults, and on initial states that the module does not make."""
     notes, telling = [], []
-    own = None if way.signature is None else made_answer(asked, way, suffix, batches[0])
+    own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
     if own is None:
         return ()
-    made = [f"module.{name}({arguments})" for name, arguments in state_makers(asked.module)]
+    made = [f"module.{name}({arguments})" for name, arguments in find_state_makers(asked.module)]
     for i, slot in enumerate(way.slots):
         if way.options[i].given == "default" and slot.role in {"other", "state"}:
-            values = [v for kind in _kinds(asked) for v in kind.values] if slot.role == "other" else made
+            values = [v for kind in _value_kinds(asked) for v in kind.values] if slot.role == "other" else made
             given = [way.with_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
-            ran = [one for one in (made_answer(asked, other, suffix, batches[0]) for other in given) if one is not None]
+            ran = [
+                one for one in (trace_answer(asked, other, suffix, batches[0]) for other in given) if one is not None
+            ]
             same = [not one.reads_beside and one.is_like(own) for one in ran if one.numbers.shape == own.numbers.shape]
             enough = 3 if slot.default is None else 1
             if not all(same) or (slot.role == "other" and len(ran) < enough):
                 telling.append(f"{slot.name} ({slot.default!r:.40})")
-        if way.options[i].given == "default" and slot.role == "mask" and _mask_tells(asked, way, i, suffix, batches[0]):
+        if (
+            way.options[i].given == "default"
+            and slot.role == "mask"
+            and _mask_may_matter(asked, way, i, suffix, batches[0])
+        ):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
         if way.options[i].given == "state" and way.options[i].value not in made:
             notes.append(f"forward's {slot.name} is given {way.options[i].value}: each text is assumed to begin so.")
@@ -340,16 +351,16 @@ def notes_on_defaults(
     return tuple(notes)
 
 
-def _mask_tells(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:
-    """Whether a mask that hides nothing may change what a module answers where it is given none."""
-    own = made_answer(asked, way, suffix, batch, neutral=True)
+def _mask_may_matter(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:
+    """Whether a mask that hides nothing may change the answer that the module gives without a mask."""
+    own = trace_answer(asked, way, suffix, batch, neutral=True)
     if own is None:
         return False
     told = False
     for both in _MASKS:
-        of_ones, of_zeros = (made_answer(asked, way.with_value(i, mask), suffix, batch, neutral=True) for mask in both)
+        of_ones, of_zeros = (trace_answer(asked, way.with_value(i, mask), suffix, batch, neutral=True) for mask in both)
         for one, other in ((of_ones, of_zeros), (of_zeros, of_ones)):
-            # Under the other mask all is hidden: then this one hides nothing.
+            # The opposite mask hides everything, so this one hides nothing.
             if (
                 one is not None
                 and one.is_like(own)
@@ -360,36 +371,38 @@ def _mask_tells(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[
     return told
 
 
-def either_mask(asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> str | None:
-    """The call with a mask of the other kind, true at the padding or at the tokens, where the texts that were tried are
-    answered the same, and the program is another one; None where the mask is of one kind."""
+def find_call_with_other_mask(
+    asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+) -> str | None:
+    """Return the call with the opposite mask, if it gives the tried texts the same answers by another program; None
+    where only one kind of mask fits."""
     for i in way.at("mask"):
-        own, masks = made_answer(asked, way, suffix, batches[0]), masks_of(asked)
-        kinds = [value for value in masks if _is_of_padding(value) != _is_of_padding(way.options[i].value)]
+        own, masks = trace_answer(asked, way, suffix, batches[0]), list_masks(asked)
+        kinds = [value for value in masks if _marks_padding(value) != _marks_padding(way.options[i].value)]
         for value in kinds:
-            other = made_answer(asked, way.with_value(i, value), suffix, batches[0])
+            other = trace_answer(asked, way.with_value(i, value), suffix, batches[0])
             if (
                 own
                 and other
                 and is_same_answer(own.numbers, other.numbers)
-                and not same_program(own.program, other.program)
+                and not is_same_program(own.program, other.program)
             ):
                 return way.with_value(i, value).line + suffix
     return None
 
 
-def _is_of_padding(mask: str | None) -> bool:
+def _marks_padding(mask: str | None) -> bool:
     return mask is not None and (">=" in mask or "==" in mask)
 
 
-def unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> Fails | None:
-    """A refusal that names the inputs beside the text, where no way of calling the module runs; None without such."""
+def find_unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> FailedCall | None:
+    """Return a failure that names the other inputs, where no way to call the module runs; None without such inputs."""
     way = next((way for way in ways if way.at("constant")), None)
     if way is None or any(way.slots[i].role != "other" or not way.slots[i].named for i in way.at("constant")):
         return None
     names = " and ".join(way.slots[i].name for i in way.at("constant"))
     why = f" ({type(error).__name__}: {first_line(error).rstrip('.')})" if error is not None else ""
-    return Fails(
+    return FailedCall(
         way.line,
         3,
         f"The module's forward takes {names} beside the text, and runs with no value that was tried{why}",
@@ -398,18 +411,18 @@ def unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> Fails | 
     )
 
 
-def takes_numbers(asked: ModuleFacts, ways: Sequence[Way]) -> Fails | None:
-    """A refusal of a module that takes numbers in place of ids; None where it does not."""
+def find_number_input(asked: ModuleFacts, ways: Sequence[Way]) -> FailedCall | None:
+    """Return the failure of a module that takes numbers in place of ids; None where it does not."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None
     batch = asked.batch(asked.rows, asked.widths.clip(29))
     for way in [way for way in ways if way.signature is not None][:24]:
-        for size in _channels(asked.module):
+        for size in _channel_counts(asked.module):
             numbers = f"torch.zeros(*tokens.shape, {size})"
             for value in (numbers, f"{numbers}.transpose(0, 1)", f"{numbers}.transpose(1, 2)"):
-                if _answer(asked, way.with_value(way.at("tokens")[0], value), batch) is not None:
+                if _answer_tensors(asked, way.with_value(way.at("tokens")[0], value), batch) is not None:
                     name = way.slots[way.at("tokens")[0]].name
-                    return Fails(
+                    return FailedCall(
                         way.line,
                         4,
                         f"The module's forward takes numbers, {name} [batch, sequence, {size}], and no ids of tokens: "
@@ -420,8 +433,8 @@ def takes_numbers(asked: ModuleFacts, ways: Sequence[Way]) -> Fails | None:
     return None
 
 
-def _channels(module: nn.Module) -> list[int]:
-    """How many numbers of a step its layers take."""
+def _channel_counts(module: nn.Module) -> list[int]:
+    """Return the layers' possible numbers of channels."""
     found = []
     for layer in module.modules():
         for name in ("input_size", "in_channels", "in_features"):

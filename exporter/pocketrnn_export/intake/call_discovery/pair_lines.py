@@ -1,8 +1,8 @@
-"""The lines that may call a module which takes two texts.
+"""List the lines of code that may call a module which takes two texts.
 
-The first two inputs whose names say nothing else are the texts, in the order of forward's own. Inputs that have a name
-of lengths are those of the two texts in their order, and there must be two of them, or none. No mask is tried: a module
-may take it for the tokens or for the padding, and runs with both.
+The two inputs whose names allow it are the texts, in the order of forward. Inputs named as lengths are those of the two
+texts in this order; there must be two of them, or none. Masks are not tried: a module runs with both kinds, true at
+the tokens or at the padding.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final
 
 from torch import nn
 
-from pocketrnn_export.intake.call_discovery.roles import is_lengths, role_of, words_of
-from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, signatures_of
+from pocketrnn_export.intake.call_discovery.roles import find_role, is_lengths_name, split_name
+from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, list_signatures
 
-__all__ = ["pair_lines", "pair_names"]
+__all__ = ["find_pair_names", "list_pair_lines"]
 
 # The forms of one text, and of one text's lengths.
 _TEXTS: Final = ("{0}", "{0}.t()", "({0}, {0}_lengths)", "({0}.t(), {0}_lengths)")
@@ -25,66 +25,66 @@ _KNOWN: Final = {"batch size": "first.size(0)", "device": "first.device", "train
 _SIDES: Final = ("first", "second")
 
 
-def pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]:
-    """The lines that may call a module with two texts, the likely ones first, each once.
+def list_pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]:
+    """Yield the lines that may call a module with two texts, the likely ones first, each once.
 
     Args:
-        module: forward's signature is read; nothing is called that is not called to read it.
+        module: its signature is read; forward is called only where that needs it.
         lengths: whether forward is given lengths; None where that is not known.
 
     Example:
-        >>> next(pair_lines(nn.Bilinear(2, 2, 1), lengths=None))
+        >>> next(list_pair_lines(nn.Bilinear(2, 2, 1), lengths=None))
         'module(first, second)'
     """
-    lines = (line for signature in signatures_of(module) for line in _lines_of(signature))
+    lines = (line for signature in list_signatures(module) for line in _signature_lines(signature))
     for line in dict.fromkeys(lines):
         if lengths is None or lengths == ("_lengths" in line):
             yield line
 
 
-def pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
-    """The names of the two inputs that a line gives the first and the second text; None where they have none.
+def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
+    """Return the names of the two inputs to which a line gives the first and second text; None where they lack names.
 
     Args:
-        module, line: as `pair_lines` takes and gives them.
+        module, line: a module, and one of its `list_pair_lines`.
 
     Example:
-        >>> pair_names(nn.Bilinear(2, 2, 1), "module(first, second)")
+        >>> find_pair_names(nn.Bilinear(2, 2, 1), "module(first, second)")
         ('input1', 'input2')
     """
-    for signature in signatures_of(module):
-        if line in _lines_of(signature):
-            first, second = (slot for slot in signature.slots if _is_open(slot))
+    for signature in list_signatures(module):
+        if line in _signature_lines(signature):
+            first, second = (slot for slot in signature.slots if _may_be_text(slot))
             return (first.name, second.name) if first.named and second.named else None
     return None
 
 
-def _lines_of(signature: Signature) -> Iterator[str]:
-    texts = [i for i, slot in enumerate(signature.slots) if _is_open(slot)]
-    told = [i for i, slot in enumerate(signature.slots) if is_lengths(slot.name)]
-    # More than two inputs that may be texts: which two are, nobody knows.
+def _signature_lines(signature: Signature) -> Iterator[str]:
+    texts = [i for i, slot in enumerate(signature.slots) if _may_be_text(slot)]
+    told = [i for i, slot in enumerate(signature.slots) if is_lengths_name(slot.name)]
+    # With more than two possible texts it is not known which two they are.
     if len(texts) != 2 or len(told) not in (0, 2):
         return
     for text, of_lengths in itertools.product(_TEXTS[: 2 if told else None], _LENGTHS if told else ("",)):
-        values = [_known(slot) for slot in signature.slots]
+        values = [_known_value(slot) for slot in signature.slots]
         for side, i in zip(_SIDES, texts, strict=True):
             values[i] = text.format(side)
         for side, i in zip(_SIDES, told, strict=False):
             values[i] = of_lengths.format(side)
-        if _is_whole(signature.slots, values):
+        if _fills_required(signature.slots, values):
             yield signature.write(values)
 
 
-def _is_open(slot: Slot) -> bool:
-    """Whether an input may be a text: it has to be given, and its name says nothing else."""
-    if not slot.required or is_lengths(slot.name) or {"mask", "masks", "msk"} & set(words_of(slot.name)):
+def _may_be_text(slot: Slot) -> bool:
+    """Whether an input may be a text: it is required, and its name does not say otherwise."""
+    if not slot.required or is_lengths_name(slot.name) or {"mask", "masks", "msk"} & set(split_name(slot.name)):
         return False
-    return not slot.named or role_of(slot.name) in {"tokens", "other"}
+    return not slot.named or find_role(slot.name) in {"tokens", "other"}
 
 
-def _known(slot: Slot) -> str | None:
-    return _KNOWN.get(role_of(slot.name)) if slot.required else None
+def _known_value(slot: Slot) -> str | None:
+    return _KNOWN.get(find_role(slot.name)) if slot.required else None
 
 
-def _is_whole(slots: Sequence[Slot], values: Sequence[str | None]) -> bool:
+def _fills_required(slots: Sequence[Slot], values: Sequence[str | None]) -> bool:
     return all(value is not None or not slot.required for slot, value in zip(slots, values, strict=True))

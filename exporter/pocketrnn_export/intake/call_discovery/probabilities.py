@@ -1,8 +1,8 @@
-"""Whether a module gives logits or probabilities: seen in its numbers, and not in the names of what it calls.
+"""Find out whether a module gives logits or probabilities: from its numbers, not from the names of its functions.
 
-Numbers of both signs are logits. Numbers of one sign are asked about, unless leaving out one activation gives numbers
-whose probabilities they are; or other weights give numbers of the other sign, so that it was these texts and weights
-that gave none.
+Numbers of both signs are logits. For numbers of one sign the owner is asked, with two exceptions: without one
+activation the module gives logits of these probabilities; or other weights give the other sign, so that only these
+texts and weights gave one sign.
 """
 
 from __future__ import annotations
@@ -22,36 +22,41 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial import read_answer
 from pocketrnn_export.intake.call_discovery.values_as_logits import refuse_values
-from pocketrnn_export.intake.convention import Convention, left_as_it_was
-from pocketrnn_export.intake.last_activation import ActivationCall, CallsSeen, Passing, activated
-from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.intake.convention import Convention, undo_assignments
+from pocketrnn_export.intake.last_activation import (
+    ActivationCall,
+    ActivationRecorder,
+    ActivationSkipped,
+    apply_activation,
+)
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operations import SHAPES, Operations
 
-__all__ = ["BOTH_SIGNS", "with_activation"]
+__all__ = ["BOTH_SIGNS", "add_activation"]
 
-# The conclusion for numbers that need no second look.
+# The conclusion for numbers of both signs.
 BOTH_SIGNS: Final = "logits: numbers below 0 and above 0"
 
-# The rounding of a sum of probabilities, and of a softmax above 1.
+# The rounding error of a sum of probabilities, and of a softmax above 1.
 _ROUNDING: Final = 1e-5
-# How often weights are drawn anew, and how large, before a sign counts as one that no weights give.
+# The scales of the weights that are drawn before it is concluded that no weights give the other sign.
 _DRAWS: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 64.0, 256.0, 1024.0)
-# Weights that take long to draw are exchanged among each other.
+# Larger weights are flipped instead of drawn, which would take long.
 _LARGE: Final = 2_000_000
 _SHARES: Final = (
     "That the module's probabilities sum to 1 for every text is assumed: where they do not, each is divided by the sum."
 )
-# So many activations are left out, one at a time.
+# The most activations that are left out, one at a time.
 _TRIED: Final = 4
-# The label of what an activation gives.
+# The label of an activation's output.
 _SHARES_LABEL: Final = "shares"
 _SAY: Final = "Say which: --gives logits or --gives probabilities, in Python gives=."
 
 
 @dataclass(frozen=True)
-class _Probed:
-    """Batches of texts with the answers of a module, [batch, units], or [tokens, units] of those that label tokens."""
+class _ProbedAnswers:
+    """Batches of texts and a module's answers [batch, units], or [tokens, units] where it labels tokens."""
 
     batches: tuple[tuple[Tensor, Tensor], ...]
     answers: tuple[Tensor, ...]
@@ -59,12 +64,12 @@ class _Probed:
 
     @property
     def all(self) -> Tensor:
-        """The answers to all texts [texts, units]."""
+        """All answers in one tensor [texts, units]."""
         return torch.cat(self.answers).double()
 
     @property
     def between(self) -> bool:
-        """Whether all are from 0 to 1."""
+        """Whether all answers are from 0 to 1."""
         return bool(((self.all >= -_ROUNDING) & (self.all <= 1 + _ROUNDING)).all())
 
     @property
@@ -72,8 +77,8 @@ class _Probed:
         """1 where no answer is below 0, -1 where none is above; 0 where there are both."""
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
-    def sums_to(self, rows: Tensor) -> float | None:
-        """The sum of every row of [texts, units]; None for a single unit, or where they differ."""
+    def common_sum(self, rows: Tensor) -> float | None:
+        """Return the common sum of the rows of [texts, units]; None for one unit, or where the sums differ."""
         if rows.shape[1] == 1:
             return None
         sums = rows.sum(1)
@@ -82,35 +87,35 @@ class _Probed:
 
     def exp_sums_to_one(self, factor: float) -> bool:
         """Whether the rows are logarithms of numbers that sum to 1, divided by a factor."""
-        total = self.sums_to(torch.exp(self.all.clamp(-700, 700) * factor))
+        total = self.common_sum(torch.exp(self.all.clamp(-700, 700) * factor))
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
-def with_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
-    """The convention with what makes probabilities of its logits, and with what was concluded of its answers and why.
+def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
+    """Add to a convention the activation that turns logits into probabilities, and whether the answers are logits.
 
     Args:
         asked: the module, and what is known of it.
         convention: how it is called.
-        found: whether that was found out, and not written by its owner.
+        found: whether the call was found, and not written by the owner.
 
     Raises:
-        ExportError: it gives probabilities that a bundle cannot, or numbers that may be either, or may be values.
+        ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
     """
     if asked.values:
         return replace(convention, gives="values", values=True)
     if asked.gives == "logits":
         return replace(convention, gives="logits, as its owner says")
-    probed = _probed(asked, convention)
-    if probed.between and (call := _recognised(asked, convention, probed)) is not None:
+    probed = _probe_answers(asked, convention)
+    if probed.between and (call := _find_removable_activation(asked, convention, probed)) is not None:
         why = f"probabilities: leaving out {call.function} ({call.line}) gives numbers whose {probed.kind} they are"
         return replace(convention, activation=call, gives=why)
     if asked.gives == "probabilities":
-        return _undone(asked, convention, probed)
+        return _convention_of_probabilities(asked, convention, probed)
     if probed.kind == "softmax" and probed.exp_sums_to_one(1):
         why = "log-probabilities: exp of each answer sums to 1, and softmax gives these probabilities again"
         return replace(convention, gives=why)
-    if asked.of_tokens and convention.units > 1 and (shares := _shares_of_tokens(probed)):
+    if asked.of_tokens and convention.units > 1 and (shares := _name_shares_of_tokens(probed)):
         why = f"logits: {shares} of a label sum to 1 over the tokens of a text, and not over the labels, as of a "
         return replace(convention, gives=f"{why}softmax along another axis; the label of a token is its largest number")
     _refuse_sums(convention, probed)
@@ -118,57 +123,60 @@ def with_activation(asked: ModuleFacts, convention: Convention, *, found: bool) 
     if probed.sign == 0:
         return replace(convention, gives=BOTH_SIGNS)
     if probed.sign == 1 and probed.kind == "softmax" and not probed.between:
-        least = _around(convention, "-%s")
+        least = _wrap_last_expression(convention, "-%s")
         why = "logits: numbers from 0 on, some above 1, which do not sum to one number. If they are distances, the "
         return replace(convention, gives=f'{why}least is the likeliest: say so with --call "{least}" --gives logits')
-    if (other := _with_other_weights(asked, convention, probed)) is not None:
+    if (other := _range_with_other_weights(asked, convention, probed)) is not None:
         tried = "from 0 on" if probed.sign == 1 else "up to 0"
         why = f"logits: numbers {tried} for every text that was tried, and with other weights {other}"
         return replace(convention, gives=why)
-    raise _in_doubt(convention, probed)
+    raise _refusal_in_doubt(convention, probed)
 
 
-def _probed(asked: ModuleFacts, convention: Convention) -> _Probed:
+def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
     rows = 1 if convention.one_text else asked.rows
-    tried = [asked.batch(rows, width) for width in itertools.chain(*asked.tried_widths)]
-    # Several texts, also where there is one width and a text at a time: what one text alone sums to says nothing.
+    tried = [asked.batch(rows, width) for width in itertools.chain(*asked.trial_widths)]
+    # Several texts, even if one at a time: the sum of a single text's numbers shows nothing.
     tokens, lengths = asked.batch(16, asked.widths.clip(11))
     each = 1 if convention.one_text else len(tokens)
     tried += [(tokens[i : i + each], lengths[i : i + each]) for i in range(0, len(tokens), each)]
     batches, answers = [], []
     for batch in tried:
-        # A width that a convolution does not take.
+        # A convolution may fail at this width.
         with contextlib.suppress(Exception, SystemExit):
             answers.append(read_answer(asked, convention, *batch).reshape(-1, convention.units))
             batches.append(batch)
     if not answers:
-        # Whatever the module raises by now.
+        # Let the module raise its error.
         read_answer(asked, convention, *tried[0])
-    return _Probed(tuple(batches), tuple(answers), kind)
+    return _ProbedAnswers(tuple(batches), tuple(answers), kind)
 
 
 # --- an activation that can be left out
 
 
-def _recognised(asked: ModuleFacts, convention: Convention, probed: _Probed) -> ActivationCall | None:
-    """The call of an activation without which the module gives numbers whose probabilities it gives with it.
+def _find_removable_activation(
+    asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers
+) -> ActivationCall | None:
+    """Return the call of an activation without which the module gives the logits of its probabilities; None if there is
+    none.
 
     Raises:
-        ExportError: something is done to what it gives; or it is a sigmoid of each of several labels, of which a text
-            has one.
+        ExportError: the activation's output is changed afterwards; or it is a sigmoid for each label, where a text has
+            one label.
     """
-    for call in _last_calls(asked, convention, probed):
+    for call in _last_activations(asked, convention, probed):
         logits = []
         with contextlib.suppress(Exception, SystemExit):
             for batch in probed.batches:
-                with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), Passing(call):
-                    answer = called_as(convention.function, asked.module, *batch)
+                with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipped(call):
+                    answer = run_user_call(convention.function, asked.module, *batch)
                 logits.append(answer.float().reshape(-1, convention.units))
         if len(logits) != len(probed.batches):
             continue
-        if _gives(probed.kind, logits, probed.answers):
-            if _is_last(asked, convention, call, probed):
+        if _matches_answers(probed.kind, logits, probed.answers):
+            if _is_last_operation(asked, convention, call, probed):
                 return call
             if asked.gives == "probabilities":
                 return None
@@ -178,7 +186,7 @@ def _recognised(asked: ModuleFacts, convention: Convention, probed: _Probed) -> 
                 "Return the logits from forward, with all that is done to them; or export these numbers as they are: "
                 "--gives probabilities, in Python gives=.",
             )
-        if convention.units > 1 and _gives("sigmoid", logits, probed.answers):
+        if convention.units > 1 and _matches_answers("sigmoid", logits, probed.answers):
             raise ExportError(
                 f"The module gives a sigmoid of each label ({call.line}), which need not sum to 1.",
                 "If a text can have any number of labels, export it with --multi-label (multi_label=True). If softmax "
@@ -187,42 +195,50 @@ def _recognised(asked: ModuleFacts, convention: Convention, probed: _Probed) -> 
     return None
 
 
-def _last_calls(asked: ModuleFacts, convention: Convention, probed: _Probed) -> list[ActivationCall]:
-    """The last activations that the answer is made of by no other activation, the last of them first."""
+def _last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
+    """Return the activations whose output reaches the answer through no other activation, the last one first."""
     operations = Operations()
-    seen = CallsSeen(lambda number, result: operations.label(f"call {number}", result))
-    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations, seen:
-        answer = called_as(convention.function, asked.module, *probed.batches[0])
+    seen = ActivationRecorder(lambda number, result: operations.label(f"call {number}", result))
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations, seen:
+        answer = run_user_call(convention.function, asked.module, *probed.batches[0])
     labels = operations.labels_of(answer)
     return [call for number, call in enumerate(seen.calls) if f"call {number}" in labels][: -_TRIED - 1 : -1]
 
 
-def _is_last(asked: ModuleFacts, convention: Convention, call: ActivationCall, probed: _Probed) -> bool:
-    """Whether nothing is done to what an activation gives but to its shape and places, whatever the text: a product
-    with a number that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some. So
-    do places among the numbers that sum to 1, where words decide them.
+def _is_last_operation(
+    asked: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
+) -> bool:
+    """Whether later operations only reshape or move an activation's output, for every text. A product with a number
+    that is 1 for most texts, a mask or a division changes the probabilities of some texts. So does indexing by words on
+    the axis that sums to 1.
 
-    The activation gives the number of each place on the axis that it sums over, so that this axis is known wherever
-    the numbers go.
+    For this check the activation returns the index of each place on that axis, so that the axis can be followed
+    wherever the numbers go.
     """
     tokens, lengths = (value.clone() for value in probed.batches[0])
     operations, found = Operations(_SHARES_LABEL), list[frozenset[int]]()
 
     def numbered(shares: Tensor) -> Tensor:
-        # In its place, as one that works in place is read from what it was given.
-        shares.copy_(_places_that_sum_to_one(shares))
+        # In place, as an activation that works in place is read from its input.
+        shares.copy_(_number_places(shares))
         operations.label(_SHARES_LABEL, shares)
         found.append(operations.steps_of(shares))
         return shares
 
     operations.label("text", tokens, lengths)
-    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations, Passing(call, numbered):
-        answer = called_as(convention.function, asked.module, tokens, lengths)
-    return found == [operations.without(SHAPES, answer, _SHARES_LABEL)[0]]
+    with (
+        torch.no_grad(),
+        run_quietly_on_cpu(),
+        undo_assignments(asked.module),
+        operations,
+        ActivationSkipped(call, numbered),
+    ):
+        answer = run_user_call(convention.function, asked.module, tokens, lengths)
+    return found == [operations.steps_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
 
 
-def _places_that_sum_to_one(shares: Tensor) -> Tensor:
-    """For each number its place on the axis along which they sum to 1; zeros, where they sum to 1 along none."""
+def _number_places(shares: Tensor) -> Tensor:
+    """Return for each number its index on the axis along which they sum to 1; zeros where there is none."""
     places = torch.zeros_like(shares)
     for axis, size in enumerate(shares.shape):
         if torch.allclose(shares.sum(axis), torch.ones(()).to(shares), atol=1e-4):
@@ -230,20 +246,21 @@ def _places_that_sum_to_one(shares: Tensor) -> Tensor:
     return places
 
 
-def _gives(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
+def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
     return all(
-        torch.allclose(activated(kind, given), answer, atol=1e-6) for given, answer in zip(logits, answers, strict=True)
+        torch.allclose(apply_activation(kind, given), answer, atol=1e-6)
+        for given, answer in zip(logits, answers, strict=True)
     )
 
 
-# --- what the numbers show
+# --- conclusions from the numbers
 
 
-def _undone(asked: ModuleFacts, convention: Convention, probed: _Probed) -> Convention:
-    """The convention of a module that gives probabilities, as its owner says."""
+def _convention_of_probabilities(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
+    """Return the convention of a module that gives probabilities, as its owner says."""
     if not probed.between:
         raise ExportError("The module gives numbers that are not probabilities.", "Export it with --gives logits.")
-    total = probed.sums_to(probed.all)
+    total = probed.common_sum(probed.all)
     if probed.kind == "softmax" and (total is None or not math.isclose(total, 1, abs_tol=1e-4)):
         raise ExportError(
             "The module gives numbers that do not sum to 1.",
@@ -257,8 +274,9 @@ def _undone(asked: ModuleFacts, convention: Convention, probed: _Probed) -> Conv
     return replace(convention, undone=undone, gives=why, notes=notes)
 
 
-def _shares_of_tokens(probed: _Probed) -> str:
-    """Name the numbers of a label that sum to 1 over the tokens of each text: its own, or exp of them; else empty."""
+def _name_shares_of_tokens(probed: _ProbedAnswers) -> str:
+    """Say whether a label's numbers, or exp of them, sum to 1 over the tokens of each text; empty where neither
+    does."""
     for what, of in (("the numbers", torch.Tensor.double), ("exp of the numbers", torch.Tensor.exp)):
         sums = [of(a).reshape(*t.shape, -1).sum(1) for (t, _), a in zip(probed.batches, probed.answers, strict=True)]
         if all(torch.allclose(one, torch.ones(()).to(one), atol=1e-4) for one in sums):
@@ -266,13 +284,13 @@ def _shares_of_tokens(probed: _Probed) -> str:
     return ""
 
 
-def _refuse_sums(convention: Convention, probed: _Probed) -> None:
-    """Refuse several numbers a text whose sum, or that of what they are logarithms of, is the same for every text.
+def _refuse_sums(convention: Convention, probed: _ProbedAnswers) -> None:
+    """Refuse answers whose numbers, or exp of them, have the same sum for every text.
 
     Raises:
-        ExportError: it is.
+        ExportError: the sum is the same.
     """
-    total = probed.sums_to(probed.all)
+    total = probed.common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.between:
         raise ExportError(
@@ -283,27 +301,30 @@ def _refuse_sums(convention: Convention, probed: _Probed) -> None:
     if total is not None and (to_one or (probed.sign == 1 and total > _ROUNDING)):
         raise ExportError(
             f"The module gives numbers that sum to {total:.4g} for every text, which may be shares of it or logits.",
-            f'Say which: --gives logits, or --call "{_around(convention, f"torch.log(%s / {total:.4g})")}".',
+            "Say which: --gives logits, or --call "
+            f'"{_wrap_last_expression(convention, f"torch.log(%s / {total:.4g})")}".',
         )
     if probed.kind == "sigmoid" and not probed.exp_sums_to_one(1):
         return
     if probed.exp_sums_to_one(-1):
         raise ExportError(
             "The module gives negative log-probabilities: the least is the likeliest.",
-            f'Say so: --call "{_around(convention, "-%s")}", or call=.',
+            f'Say so: --call "{_wrap_last_expression(convention, "-%s")}", or call=.',
         )
     for base in (2, 10):
         if probed.exp_sums_to_one(math.log(base)):
             raise ExportError(
                 f"The module gives logarithms to the base {base} of numbers that sum to 1.",
-                f'Say so: --call "{_around(convention, f"%s * {math.log(base):.9f}")}", or --gives logits.',
+                f'Say so: --call "{_wrap_last_expression(convention, f"%s * {math.log(base):.9f}")}", or --gives '
+                "logits.",
             )
 
 
-def _in_doubt(convention: Convention, probed: _Probed) -> ExportError:
-    """The refusal of numbers of one sign, which no weights change."""
+def _refusal_in_doubt(convention: Convention, probed: _ProbedAnswers) -> ExportError:
+    """Return the error for numbers that keep one sign with every weights."""
     if probed.sign == -1:
-        logarithms = f'for logarithms of probabilities, --call "{_around(convention, "torch.logit(torch.exp(%s))")}".'
+        line = _wrap_last_expression(convention, "torch.logit(torch.exp(%s))")
+        logarithms = f'for logarithms of probabilities, --call "{line}".'
         if probed.kind == "sigmoid":
             meant, before = "sigmoid of them is meant, as nn.BCEWithLogitsLoss takes them", "F.logsigmoid"
         else:
@@ -326,23 +347,23 @@ def _in_doubt(convention: Convention, probed: _Probed) -> ExportError:
     )
 
 
-def _around(convention: Convention, wrapped: str) -> str:
-    """The line of a call with its last expression in another."""
+def _wrap_last_expression(convention: Convention, wrapped: str) -> str:
+    """Return the line of a call with its last expression put into another."""
     *setup, last = convention.line.split("; ")
     return "; ".join([*setup, wrapped % last])
 
 
-def _with_other_weights(asked: ModuleFacts, convention: Convention, probed: _Probed) -> str | None:
-    """Where the answers of other weights lie, also where a matrix of one sign keeps it: beyond 0, or, of several units,
-    above 1. None where they stay.
+def _range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
+    """Return where answers lie with other weights: beyond 0, or above 1 for several units; None where they stay. A
+    matrix of one sign keeps its sign.
 
-    A layer of weights gives both signs. A sigmoid gives one, whatever it is given; so does one that is multiplied by
-    weights above 0, which is why matrices of one sign are only made larger, one at a time. One that has both is drawn
-    anew: below a maximum over the steps its own signs may give one sign to every text, and no probability is made so. A
-    last ReLU gives one sign too, and numbers above 1.
+    A linear layer gives both signs. A sigmoid gives one sign for every input; so does a sigmoid times positive weights,
+    so matrices of one sign are only scaled, one at a time. A matrix with both signs is drawn anew: before a maximum
+    over the steps its own signs may give one sign to every text. A last ReLU gives one sign too, and numbers above
+    1.
     """
     module: nn.Module = copy.deepcopy(asked.module)
-    # A maximum over one step has both signs.
+    # A maximum over one step can have both signs.
     again, batches = replace(asked, module=module), [*probed.batches[:2], asked.batch(len(probed.batches[0][0]), 1)]
     matrices = [weight for weight in module.parameters() if weight.dim() > 1 and weight.is_floating_point()]
     own = [weight.detach().clone() for weight in matrices]
@@ -355,8 +376,8 @@ def _with_other_weights(asked: ModuleFacts, convention: Convention, probed: _Pro
         crosses = exceeds = False
         for scale in _DRAWS:
             for i, weight in enumerate(matrices):
-                weight.data.copy_(own[i] * scale if i == kept else _drawn(own[i], scale, generator))
-            for answer in _answers(again, convention, batches):
+                weight.data.copy_(own[i] * scale if i == kept else _draw_weights(own[i], scale, generator))
+            for answer in _finite_answers(again, convention, batches):
                 crosses = crosses or bool((answer * probed.sign < -_ROUNDING).any())
                 exceeds = exceeds or bool((answer > 1 + 1e-3).any())
             if (crosses or not crossed) and (exceeds or not exceeded):
@@ -369,16 +390,18 @@ def _with_other_weights(asked: ModuleFacts, convention: Convention, probed: _Pro
     return "above 1" if exceeded else None
 
 
-def _answers(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-    """The finite answers of a module, as far as it gives such."""
+def _finite_answers(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
+) -> Iterator[Tensor]:
+    """Yield those answers of a module that are finite."""
     for batch in batches:
         with contextlib.suppress(Exception, SystemExit):
             answer = read_answer(asked, convention, *batch).reshape(-1, convention.units)
             yield answer[torch.isfinite(answer).all(1)]
 
 
-def _drawn(own: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """Weights as large as a module's own, or larger, of both signs."""
+def _draw_weights(own: Tensor, scale: float, generator: torch.Generator) -> Tensor:
+    """Draw weights of both signs, as large as the module's own times a scale."""
     if own.numel() > _LARGE:
         return own.flip(0).mul_(-scale)
     size = float(own.float().pow(2).mean().sqrt()) or 0.1

@@ -1,4 +1,4 @@
-"""Where in an answer the logits are."""
+"""Find the place of the logits in an answer."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.computed_parts import Uncalled, computed_parts
+from pocketrnn_export.intake.call_discovery.computed_parts import UncalledCode, find_computed_parts
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
 __all__ = [
-    "Counts",
+    "AnswerPlace",
     "Known",
-    "Place",
-    "counts_of",
-    "leaves_of",
-    "no_place",
-    "numbers_of_each",
-    "places_of",
-    "unread_in",
+    "OutputCounts",
+    "count_numbers",
+    "explain_no_place",
+    "find_leaves",
+    "find_places",
+    "find_unread_parts",
+    "numbers_per_text",
 ]
 
-# So deep are lists, dicts and objects in an answer looked into.
+# How deep lists, dicts and objects in an answer are searched.
 _DEEPEST: Final = 8
-# The types that hold no output.
+# The types that cannot hold an output.
 _PLAIN: Final = (
     types.NoneType, bool, int, float, complex, str, bytes, range, enum.Enum, np.generic, torch.dtype, torch.device,
     torch.Size,
 )  # fmt: skip
-# The types that give an output only when they are called.
+# The types that give an output only if they are called.
 _CODE: Final = (
     type, types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial,
     nn.Module,
@@ -54,12 +54,12 @@ Known = tuple[Tensor, Any]
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How many numbers for each text the outputs of a module hold, by what is written behind the call to reach each.
+class OutputCounts:
+    """How many numbers each output of a module holds for a text; an output is named by the code that reaches it.
 
     Attributes:
-        fixed: of those that hold as many for texts of every length.
-        following: those that hold another number of them for other lengths.
+        fixed: the counts of those outputs that have the same count at every length.
+        following: the outputs whose count changes with the length.
         one_length: the number of tokens, where the module answers texts of one length only.
     """
 
@@ -68,33 +68,33 @@ class Counts:
     one_length: int | None
 
     def may_follow(self, suffix: str) -> bool:
-        """Whether an output may hold a number for each token, as far as is known."""
+        """Whether an output may hold one number for each token."""
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 
-def counts_of(asked: ModuleFacts, known: Sequence[Known]) -> Counts:
-    """How many numbers for each text the outputs of a module hold.
+def count_numbers(asked: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
+    """Count the numbers that the outputs of a module hold for each text.
 
     Args:
         asked: the module, and what is known of it.
         known: tokens [batch, sequence], each with the module's answer.
 
     Example:
-        >>> counts_of(asked, [(tokens, (logits, weights)) for tokens, logits, weights in asked_at]).fixed
+        >>> count_numbers(asked, [(tokens, (logits, weights)) for tokens, logits, weights in asked_at]).fixed
         {'[0]': 4}
     """
     found: dict[str, list[int]] = {}
     others: set[str] = set()
     for tokens, answer in known:
-        for suffix, leaf in leaves_of(answer):
-            if (n := numbers_of_each(leaf, len(tokens), values=asked.values)) is not None:
+        for suffix, leaf in find_leaves(answer):
+            if (n := numbers_per_text(leaf, len(tokens), values=asked.values)) is not None:
                 found.setdefault(suffix, []).append(n)
             elif len(tokens) != len(known[0][0]):
-                # Its first axis is not that of the texts: it was as long by chance.
+                # Its first axis is not the batch: it had this size by chance.
                 others.add(suffix)
     found = {suffix: counts for suffix, counts in found.items() if suffix not in others}
     lengths = {tokens.shape[1] for tokens, _ in known}
-    return Counts(
+    return OutputCounts(
         {suffix: counts[0] for suffix, counts in found.items() if len(set(counts)) == 1},
         tuple(suffix for suffix, counts in found.items() if len(set(counts)) > 1),
         lengths.pop() if len(lengths) == 1 else None,
@@ -102,13 +102,13 @@ def counts_of(asked: ModuleFacts, known: Sequence[Known]) -> Counts:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where in an answer the numbers are.
+class AnswerPlace:
+    """The place of the logits in an answer.
 
     Attributes:
-        suffix: what is written behind the call to reach the tensor.
+        suffix: the code behind the call that reaches the tensor.
         units: how many numbers it has for each text, or each token.
-        arranged: what is written behind that to bring its axes into their order.
+        arranged: the code behind that which orders its axes.
     """
 
     suffix: str
@@ -116,28 +116,27 @@ class Place:
     arranged: str = ""
 
 
-def places_of(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[Place]:
-    """The places of [rows, units] in an answer, or of [rows, sequence, units] in any order of the axes; several places
-    that say the same count once.
+def find_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
+    """Return the places of tensors [rows, units] in an answer, or [rows, sequence, units] in any order of the axes.
 
     Args:
         asked: the module, and what is known of it.
-        known: tokens of as many rows each, with the module's answers.
-        suffixes: whether parts of an answer are looked at.
+        known: batches of tokens with equal rows, each with the module's answer.
+        suffixes: whether parts of an answer are searched, too.
     """
-    leaves, rows = [dict(leaves_of(answer)) for _, answer in known], len(known[0][0])
+    leaves, rows = [dict(find_leaves(answer)) for _, answer in known], len(known[0][0])
     units = [asked.classes]
     if asked.classes == 2 and not asked.multi_label and not asked.values:
         units.append(1)
     widths = [tokens.shape[1] for tokens, _ in known]
-    places: list[Place] = []
+    places: list[AnswerPlace] = []
     for wanted in units:
         asked_for = [suffix for suffix in leaves[0] if suffixes or not suffix]
         if asked.of_tokens:
             found = [
-                Place(suffix, wanted, arranged)
+                AnswerPlace(suffix, wanted, arranged)
                 for suffix in asked_for
-                for arranged, shapes in _arrangements(rows, wanted, widths).items()
+                for arranged, shapes in _list_arrangements(rows, wanted, widths).items()
                 if all(
                     tuple(leaf[suffix].shape) in of for leaf, of in zip(leaves, shapes, strict=True) if suffix in leaf
                 )
@@ -145,24 +144,24 @@ def places_of(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> 
             ]
         else:
             found = [
-                Place(suffix, wanted)
+                AnswerPlace(suffix, wanted)
                 for suffix in asked_for
-                if all(_holds(leaf.get(suffix), rows, wanted, asked) for leaf in leaves)
+                if all(_has_units(leaf.get(suffix), rows, wanted, asked) for leaf in leaves)
             ]
-        # Beside the scores some give the labels themselves, as whole numbers.
+        # Some modules give the labels themselves beside the scores, as whole numbers.
         scores = [
             place
             for place in found
             if not all(torch.equal(leaf[place.suffix], leaf[place.suffix].round()) for leaf in leaves)
         ]
-        # Where there are two labels, one number and two may both be the answer.
+        # For two labels the answer may have one number or two.
         places += scores or found
     return places
 
 
-def _arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
-    """The code that brings the numbers of tokens to [rows, sequence, units], with the shapes that it takes by width;
-    of one text to [sequence, units]."""
+def _list_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
+    """Return the code that reorders token logits to [rows, sequence, units] (one text: [sequence, units]), with the
+    shapes that it accepts for each width."""
     flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
     made: dict[str, list[set[tuple[int, ...]]]] = {
         "": [{(rows, n, units)} | ({(n, units), (n, 1, units)} if rows == 1 else set()) for n in widths],
@@ -176,76 +175,75 @@ def _arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, lis
     return made
 
 
-def _holds(leaf: Tensor | None, rows: int, units: int, asked: ModuleFacts) -> bool:
-    return leaf is not None and numbers_of_each(leaf, rows, values=asked.values) == units
+def _has_units(leaf: Tensor | None, rows: int, units: int, asked: ModuleFacts) -> bool:
+    return leaf is not None and numbers_per_text(leaf, rows, values=asked.values) == units
 
 
-def leaves_of(answer: Any) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of floating-point numbers in an answer, by what is written behind the call to reach each.
+def find_leaves(answer: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the floating-point tensors in an answer, each with the code behind the call that reaches it.
 
     Example:
-        >>> [suffix for suffix, _ in leaves_of({"heads": [logits, SimpleNamespace(mood=mood)]})]
+        >>> [suffix for suffix, _ in find_leaves({"heads": [logits, SimpleNamespace(mood=mood)]})]
         ["['heads'][0]", "['heads'][1].mood"]
     """
-    for suffix, part in _parts_of(answer, "", _DEEPEST, set()):
+    for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, Tensor) and part.is_floating_point():
             yield suffix, part
 
 
-def unread_in(answer: Any) -> Iterator[tuple[str, str]]:
-    """The parts of an answer that are not looked into, each with its kind, by the text to write behind the call to
-        reach
-    it: parts that lie too deep, or are a generator, a set, an array of NumPy, a function.
+def find_unread_parts(answer: Any) -> Iterator[tuple[str, str]]:
+    """Yield the parts of an answer that are not searched, each with the code that reaches it and its kind: parts that
+    lie too deep, generators, sets, NumPy arrays, functions.
 
     Example:
-        >>> list(unread_in((logits, (head(state) for head in heads))))
+        >>> list(find_unread_parts((logits, (head(state) for head in heads))))
         [('[1]', 'generator')]
     """
-    for suffix, part in _parts_of(answer, "", _DEEPEST, set()):
-        if isinstance(part, Uncalled):
+    for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
+        if isinstance(part, UncalledCode):
             yield suffix, "computed when it is asked"
         elif not isinstance(part, Tensor):
             yield suffix, type(part).__name__
 
 
-def _parts_of(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """The tensors in a value, and whatever else is not looked into; each container once."""
+def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors in a value, and the parts that are not searched; each container once."""
     if isinstance(value, _PLAIN) or id(value) in seen:
         return
     if isinstance(value, Set) and all(isinstance(part, _PLAIN) for part in value):
         return
-    inside = None if isinstance(value, Uncalled) else _inside(value)
+    inside = None if isinstance(value, UncalledCode) else _list_items(value)
     if isinstance(value, Tensor) or inside is None or (inside and depth == 0):
         yield suffix, value
     if inside and depth > 0:
         seen.add(id(value))
         for written, part in inside:
-            yield from _parts_of(part, suffix + written, depth - 1, seen)
+            yield from _walk_parts(part, suffix + written, depth - 1, seen)
     if depth > 1 and not isinstance(value, _CODE):
-        for written, part in computed_parts(value, {id(part) for _, part in inside or ()}):
-            # It is another object each time, and looked into once.
-            yield from _parts_of(part, suffix + written, 1, set(seen))
+        for written, part in find_computed_parts(value, {id(part) for _, part in inside or ()}):
+            # A computed value is another object each time: it is searched once.
+            yield from _walk_parts(part, suffix + written, 1, set(seen))
 
 
-def _inside(value: Any) -> list[tuple[str, Any]] | None:
-    """The values that a value holds, each with the text to write behind it to reach it: by its keys, by its places,
-    then by its attributes. None where it is not looked into."""
+def _list_items(value: Any) -> list[tuple[str, Any]] | None:
+    """Return the items of a value, each with the code that reaches it: by keys, by indexes, then by attributes. None
+    where it is not searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
     elif isinstance(value, Sequence):
         items = [(f"[{i}]", part) for i, part in enumerate(value)]
     else:
         items = []
-    attributes = _attributes(value)
+    attributes = _stored_attributes(value)
     if attributes is None:
         return items if isinstance(value, Mapping | Sequence) else None
     held = {id(part) for _, part in items}
     return items + [(f".{name}", part) for name, part in attributes.items() if id(part) not in held]
 
 
-def _attributes(value: Any) -> dict[str, Any] | None:
-    """The attributes that an object keeps, without a call of its code; None where it keeps none, or is itself code. One
-    that a property hides is none of them."""
+def _stored_attributes(value: Any) -> dict[str, Any] | None:
+    """Return the stored attributes of an object, without calling its code and without those hidden by a property; None
+    where it cannot store any, or is itself code."""
     if isinstance(value, _CODE):
         return None
     slots = {
@@ -257,7 +255,7 @@ def _attributes(value: Any) -> dict[str, Any] | None:
     }
     kept: dict[str, Any] = {}
     for name, slot in slots.items():
-        # One that was never assigned has no value.
+        # A slot that was never assigned has no value.
         with contextlib.suppress(AttributeError):
             kept[name] = slot.__get__(value)
     try:
@@ -268,11 +266,11 @@ def _attributes(value: Any) -> dict[str, Any] | None:
     return {name: part for name, part in kept.items() if name.isidentifier() and name not in hidden}
 
 
-def numbers_of_each(leaf: Tensor, rows: int, *, values: bool) -> int | None:
-    """How many numbers a tensor holds for each of so many texts; None where it holds something else.
+def numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
+    """Return how many numbers a tensor holds for each of `rows` texts; None where its shape does not fit.
 
     Example:
-        >>> numbers_of_each(torch.zeros(1, 3, 4), 3, values=False)
+        >>> numbers_per_text(torch.zeros(1, 3, 4), 3, values=False)
         4
     """
     shape, n = tuple(leaf.shape), leaf.numel() // rows
@@ -280,14 +278,14 @@ def numbers_of_each(leaf: Tensor, rows: int, *, values: bool) -> int | None:
         return n
     if (shape == (rows,) and rows > 1) or (rows == 1 and len(shape) < 2):
         return n
-    # A horizon of several values each; no number of steps, which is asked at other lengths.
+    # A forecast of several values for each step ahead; other lengths show that it is not the number of steps.
     return n if values and len(shape) == 3 and shape[0] == rows else None
 
 
-def no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, str]:
-    """The problem with answers to tokens [batch, sequence] of which none is [batch, classes], and the advice."""
+def explain_no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, str]:
+    """Return the problem and the advice where no tensor of an answer is [batch, classes]."""
     tokens, answer = known[0]
-    leaves = dict(leaves_of(answer))
+    leaves = dict(find_leaves(answer))
     rows, width = tokens.shape
     texts = f"{'1 text' if rows == 1 else f'{rows} texts'} of {width} tokens"
     if isinstance(answer, Tensor) and not answer.is_floating_point():
@@ -311,51 +309,51 @@ def no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, str]:
         shapes = f"a tensor of shape {list(answer.shape)}"
     gives = f"The module gives {shapes} for {texts} and {asked.classes} {asked.names}"
     if asked.of_tokens:
-        return _no_place_of_tokens(gives, leaves, rows, asked)
-    if any(_of_each_token(leaf, rows, width, asked.classes) for leaf in leaves.values()):
+        return _explain_no_token_place(gives, leaves, rows, asked)
+    if any(_has_number_per_token(leaf, rows, width, asked.classes) for leaf in leaves.values()):
         return (
             f"{gives}: one answer for every token, as a module that labels each word does.",
             f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text: if your code takes that "
             "from one of the steps, or from their mean, say so as it does: --call, or call=.",
         )
     several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
-    if any(numbers_of_each(leaf, rows, values=asked.values) is None for leaf in several):
+    if any(numbers_per_text(leaf, rows, values=asked.values) is None for leaf in several):
         return (
             f"{gives}.",
             "It holds several answers for a text: say which is the one that your code takes, with --call, or call=.",
         )
-    return _of_other_counts(counts_of(asked, known), asked) or (
+    return _explain_other_counts(count_numbers(asked, known), asked) or (
         f"{gives}.",
         "A bundle gives one answer for a text: return the numbers of the labels [batch, labels] from forward, or say "
         "where they are: --call, or call=.",
     )
 
 
-def rank_of_no_place(known: Known, asked: ModuleFacts) -> float:
-    """How much it says that a module gives no numbers of the labels: more, where tokens are to be labelled, of answers
-    that have such numbers for each text, or other numbers for each token.
+def rank_no_place(known: Known, asked: ModuleFacts) -> float:
+    """Rank the failure that an answer holds no logits: higher, where tokens are to be labelled, if it holds logits for
+    each text or other numbers for each token.
 
     Example:
-        >>> rank_of_no_place((tokens, logits_of_texts), asked)
+        >>> rank_no_place((tokens, logits_of_texts), asked)
         3.6
     """
     tokens, answer = known
-    leaves, (rows, width) = dict(leaves_of(answer)), tokens.shape
+    leaves, (rows, width) = dict(find_leaves(answer)), tokens.shape
     if not asked.of_tokens or rows == 1:
         return 2
-    if _has_one_of_each(leaves, rows, asked):
+    if _has_number_per_label(leaves, rows, asked):
         return 3.6
     shapes = [tuple(leaf.shape) for leaf in leaves.values() if leaf.dim() == 3]
     return 3.2 if any(shape[:2] in {(rows, width), (width, rows)} for shape in shapes) else 2
 
 
-def _has_one_of_each(leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> bool:
-    return any(numbers_of_each(leaf, rows, values=False) == asked.classes for leaf in leaves.values())
+def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> bool:
+    return any(numbers_per_text(leaf, rows, values=False) == asked.classes for leaf in leaves.values())
 
 
-def _no_place_of_tokens(gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> tuple[str, str]:
-    """The problem with answers of which none is [batch, sequence, labels] in any order of the axes, and the advice."""
-    if _has_one_of_each(leaves, rows, asked):
+def _explain_no_token_place(gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> tuple[str, str]:
+    """Return the problem and the advice where no tensor is [batch, sequence, labels] in any order of the axes."""
+    if _has_number_per_label(leaves, rows, asked):
         return (
             f"{gives}: one answer for a text, and not one for each of its tokens.",
             "Export it as a classifier of texts: without --labels-of, or labels_of=.",
@@ -369,9 +367,9 @@ def _no_place_of_tokens(gives: str, leaves: Mapping[str, Tensor], rows: int, ask
     )
 
 
-def _of_other_counts(counts: Counts, asked: ModuleFacts) -> tuple[str, str] | None:
-    """The problem with outputs whose count of numbers for each text is not the number of labels, and the advice; None
-    where there are no such outputs."""
+def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str, str] | None:
+    """Return the problem and the advice where outputs hold another count of numbers than there are labels; None where
+    there are none."""
     fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_follow(suffix)}
     following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
     one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."
@@ -405,8 +403,8 @@ def _of_other_counts(counts: Counts, asked: ModuleFacts) -> tuple[str, str] | No
     )
 
 
-def _of_each_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
-    """Whether a tensor holds the numbers of the labels for each token, in any order of the axes."""
+def _has_number_per_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
+    """Whether a tensor holds logits for each token, in any order of the axes."""
     shape = tuple(leaf.shape)
     return sorted(shape) == sorted((rows, width, classes)) or shape in {
         (rows * width, classes),

@@ -1,4 +1,4 @@
-"""Why a way does not hold, and what is said where none does."""
+"""Why a way to call a module fails, and the error where every way fails."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, parameters_of
-from pocketrnn_export.intake.call_discovery.roles import words_of
-from pocketrnn_export.intake.call_discovery.states import fixed_batch_advice
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
+from pocketrnn_export.intake.call_discovery.roles import split_name
+from pocketrnn_export.intake.call_discovery.states import advise_on_fixed_batch
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
-__all__ = ["INPUT_BESIDE", "Fails", "ambiguous", "characters", "documents", "raised", "refusal"]
+__all__ = [
+    "INPUT_BESIDE",
+    "FailedCall",
+    "ambiguity_error",
+    "characters_error",
+    "choose_refusal",
+    "documents_error",
+    "explain_exception",
+]
 
-# The rank of an input beside the text whose value changes the answer.
+# The rank of a failure where another input than the text changes the answer.
 INPUT_BESIDE: Final = 4.5
-# How the numbers of labels are called, behind a call.
+# The names of logits in an answer.
 _NAMED: Final = re.compile(r"logit|prob")
 _CHARACTERS: Final = frozenset({"char", "chars", "character", "characters"})
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
 
 
 @dataclass(frozen=True)
-class Fails:
-    """A way that does not hold, why, and what may help. The higher the rank, the more the reason says."""
+class FailedCall:
+    """A way to call a module that failed, why, and what may help. A higher rank is a more specific reason."""
 
     line: str
     rank: float
@@ -36,18 +44,20 @@ class Fails:
     error: BaseException | None = None
 
 
-def raised(error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]) -> tuple[str, str]:
-    """The error that a module raised, with the owner's line, and the advice.
+def explain_exception(
+    error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]
+) -> tuple[str, str]:
+    """Describe an exception that a module raised, with the owner's line; return the advice, too.
 
     Args:
         error: the error.
         asked: the module.
         line: how it was called.
-        runs: whether it runs, called by another line.
+        runs: whether another line runs.
     """
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
-    place = _line_of(error)
-    names = _inputs(asked)
+    place = _line_in_user_file(error)
+    names = _join_parameter_names(asked)
     given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
     advice = (
         f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, {given} "
@@ -79,24 +89,24 @@ def raised(error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[
             f"The module takes one of two branches by torch.cond{place}, which cannot be followed.",
             "Compute both and take one: torch.where(condition, one, other).",
         )
-    return f"The module fails{place}: {what}.", fixed_batch_advice(asked.module, error, line, runs) or advice
+    return f"The module fails{place}: {what}.", advise_on_fixed_batch(asked.module, error, line, runs) or advice
 
 
-def _line_of(error: BaseException) -> str:
-    """Where in the user's files an error was raised."""
+def _line_in_user_file(error: BaseException) -> str:
+    """Return the user's file and line that raised an error, or an empty string."""
     ours = str(Path(__file__).parents[2])
-    # A module that raises one error again and again has a traceback that grows: no line of it is read.
+    # The traceback of an error that is raised again grows with each call: source lines are not read.
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if not frame.f_code.co_filename.startswith((TORCH_FOLDER, ours, "<")):
             return f" at {Path(frame.f_code.co_filename).name}:{line}"
     return ""
 
 
-def ambiguous(holding: Sequence[tuple[str, str]]) -> ExportError:
-    """Two lines or more hold, with other answers; one whose part is called as logits are is proposed first.
+def ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
+    """Return the error where two or more calls work with different answers; a part named as logits is proposed first.
 
     Args:
-        holding: the calls, each with what is written behind it.
+        holding: the calls, each with the code behind it that reaches the answer.
     """
     holding = sorted(holding, key=lambda one: not _NAMED.search(one[1]))
     said = [f'"{call}{suffix}"' for call, suffix in holding]
@@ -114,10 +124,10 @@ def ambiguous(holding: Sequence[tuple[str, str]]) -> ExportError:
     )
 
 
-def characters(asked: ModuleFacts) -> ExportError | None:
-    """The module takes the characters of each word beside the words; None where none of its inputs is called so."""
-    named = [p.name for p in parameters_of(asked.module) if _CHARACTERS & set(words_of(p.name))]
-    if not named or len(parameters_of(asked.module)) == 1:
+def characters_error(asked: ModuleFacts) -> ExportError | None:
+    """Return the error for a module that takes the characters of each word, too; None where no input is named so."""
+    named = [p.name for p in forward_parameters(asked.module) if _CHARACTERS & set(split_name(p.name))]
+    if not named or len(forward_parameters(asked.module)) == 1:
         return None
     return ExportError(
         f"The module's forward takes the characters of each word beside the words ({', '.join(named)}), and a bundle "
@@ -127,8 +137,8 @@ def characters(asked: ModuleFacts) -> ExportError | None:
     )
 
 
-def documents(line: str) -> ExportError:
-    """The module takes rows of rows of ids; a line holds by which each text is one row of them."""
+def documents_error(line: str) -> ExportError:
+    """Return the error for a module that takes rows of rows of ids; `line` gives it each text as one row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     return ExportError(
         "The module takes rows of rows of ids, such as a document of sentences [batch, sentences, words] or a pair of "
@@ -138,25 +148,25 @@ def documents(line: str) -> ExportError:
     )
 
 
-def _inputs(asked: ModuleFacts) -> str:
-    return ", ".join(parameter.name for parameter in parameters_of(asked.module))
+def _join_parameter_names(asked: ModuleFacts) -> str:
+    return ", ".join(parameter.name for parameter in forward_parameters(asked.module))
 
 
-def refusal(asked: ModuleFacts, failures: Sequence[Fails]) -> ExportError:
-    """The failure that says most, of the likeliest way."""
+def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
+    """Return the failure with the most specific reason as an error."""
     if asked.two_texts and not failures:
         return ExportError(
-            f"It is not known which two inputs of forward({_inputs(asked)}) are the two texts.",
+            f"It is not known which two inputs of forward({_join_parameter_names(asked)}) are the two texts.",
             'Say how it is called: --call "module(first, second)", in which first_lengths and second_lengths are known '
             "too; or call= with a function of (module, first, second, first_lengths, second_lengths).",
         )
     if not failures:
-        names = ", ".join(p.name for p in parameters_of(asked.module)) or "none"
+        names = ", ".join(p.name for p in forward_parameters(asked.module)) or "none"
         return ExportError(
             f"The module's forward takes the arguments {names}, none of which can be the tokens.",
             'Say how it is called: --call "module(tokens)", or call=.',
         )
-    # The error of an unusual way of calling means little: among weak reasons, that of the first way counts.
+    # The error of an unusual call means little: among weak reasons, that of the first way counts.
     best = max(failures, key=lambda failed: failed.rank if failed.rank > 2 else 0)
     first = best if best.rank > 2 else failures[0]
     if first.rank < 2 and (plain := [f for f in failures if f.rank == 2 and f.line.startswith(_PLAIN)]):

@@ -1,6 +1,6 @@
-"""The role of a parameter of forward, by its name.
+"""Find the role of a parameter of forward from its name.
 
-A name is believed only where all of its words say the same: `x_len` is the length of the texts, `aspect_len` is that of
+A name counts only if all of its words agree: `x_len` is the length of the texts, `aspect_len` is that of
 something else, and `valence` has a "len" in it.
 """
 
@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-__all__ = ["Role", "is_lengths", "is_of_texts", "role_of", "words_of"]
+__all__ = ["Role", "find_role", "is_lengths_name", "is_text_name", "split_name"]
 
 Role = Literal["tokens", "lengths", "mask", "state", "batch size", "device", "training", "targets", "other"]
 
-# The words that people have for the text itself.
+# The usual words for the text itself.
 _TEXT_WORDS: Final = (
     "x xs text texts token tokens ids input inputs inp sentence sentences sent sents seq seqs sequence sequences word "
     "words src source doc docs document documents utterance utt review reviews tweet tweets title news article comment "
     "post message msg content body batch data s premise question query q string chars char letters name names"
 )
 _TEXT: Final = frozenset(_TEXT_WORDS.split())
-# The words that may stand beside "len" or "mask" in the name of the texts' lengths or mask.
+# The words that may occur with "len" or "mask" in the name of the texts' lengths or mask.
 _PLAIN_WORDS: Final = (
     "attention attn att padding pad key valid real actual true orig original num n the enc encoder encoded sorted list "
     "tensor arr of all lstm rnn gru packed step steps time non not is in t l m b"
@@ -37,47 +37,47 @@ _SHORT_STATE: Final = re.compile(r"^_?(h|c|hc|hx|cx|hn|cn|h_c|hidden|h_?0|c_?0|h
 _BATCH_SIZE: Final = re.compile(r"batch_?(size|len)?$|^bs$|^bsz$")
 
 
-def words_of(name: str) -> list[str]:
-    """The words of a name.
+def split_name(name: str) -> list[str]:
+    """Split a name into its words.
 
     Example:
-        >>> words_of("textLengths_2")
+        >>> split_name("textLengths_2")
         ['text', 'lengths', '2']
     """
     return re.findall(r"[a-z]+|[0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
-def is_of_texts(name: str) -> bool:
-    """Whether a name is one of the text itself, such as `input_ids`."""
-    words = [word for word in words_of(name) if not word.isdigit()]
+def is_text_name(name: str) -> bool:
+    """Whether a name means the text itself, such as `input_ids`."""
+    words = [word for word in split_name(name) if not word.isdigit()]
     return bool(words) and all(word in _TEXT for word in words)
 
 
-def is_lengths(name: str) -> bool:
-    """Whether a name is one of lengths, whatever they are of.
+def is_lengths_name(name: str) -> bool:
+    """Whether a name means lengths of anything.
 
     Example:
-        >>> is_lengths("premise_lengths"), is_lengths("silence")
+        >>> is_lengths_name("premise_lengths"), is_lengths_name("silence")
         (True, False)
     """
-    return any(_LENGTHS.search(word) for word in words_of(name) if not word.isdigit())
+    return any(_LENGTHS.search(word) for word in split_name(name) if not word.isdigit())
 
 
-def role_of(name: str, *, text: str = "", required: bool = True) -> Role:
-    """The role of a parameter by its name; `other` where the name does not say it, or says that it belongs to something
+def find_role(name: str, *, text: str = "", required: bool = True) -> Role:
+    """Return the role of a parameter by its name; `other` where the name does not tell, or belongs to something
     else.
 
     Args:
-        name: of the parameter.
-        text: that of the parameter that is the text, whose words may stand in it too.
+        name: the name of the parameter.
+        text: the name of the text's parameter, whose words may occur in the name, too.
         required: whether it has no default.
 
     Example:
-        >>> role_of("text_lengths"), role_of("aspect_len", text="x"), role_of("aspect_mask")
+        >>> find_role("text_lengths"), find_role("aspect_len", text="x"), find_role("aspect_mask")
         ('lengths', 'other', 'other')
     """
-    words, lower = words_of(name), name.lower()
-    plain = _PLAIN | set(words_of(text))
+    words, lower = split_name(name), name.lower()
+    plain = _PLAIN | set(split_name(text))
     if "device" in words:
         return "device"
     if re.search(r"^(is_?)?(train|training|teacher_forcing)$", lower):

@@ -1,4 +1,4 @@
-"""The states that a recurrent module begins in, as its callers make them; what is done to it before it is called."""
+"""Find the initial states that callers give a recurrent module, and the statements that prepare it for a call."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.convention import (
     BATCH_SIZE,
-    batch_size_of_file,
+    find_global_batch_sizes,
 )
-from pocketrnn_export.torch_internals import buffers_of, parameters_of
+from pocketrnn_export.torch_internals import own_buffers, own_parameters
 
-__all__ = ["fixed_batch_advice", "setups_of", "state_makers", "states_of"]
+__all__ = ["advise_on_fixed_batch", "find_state_makers", "list_initial_states", "list_setups"]
 
-# The names of attributes that hold states, and of those that hold tables.
+# The names of attributes that hold states, and of attributes that hold tables.
 _STATE: Final = re.compile(
     r"^(?:(?:init(?:ial)?_?)?(?:h|c|hx|cx|hc|hidden|cell|states?|memory)(?:_?(?:\d|[a-z]+))?)$", re.I
 )
@@ -27,9 +27,9 @@ _TABLE: Final = re.compile(r"pos|pe$|mask|weight|table|embed", re.IGNORECASE)
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
 
 
-def states_of(module: nn.Module) -> list[str]:
-    """Initial states: those that a method of the module makes; else None, or zeros."""
-    made = [f"module.{name}({arguments})" for name, arguments in state_makers(module)]
+def list_initial_states(module: nn.Module) -> list[str]:
+    """Return the code of initial states: made by a method of the module; else None, or zeros."""
+    made = [f"module.{name}({arguments})" for name, arguments in find_state_makers(module)]
     zeros = []
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
@@ -39,12 +39,12 @@ def states_of(module: nn.Module) -> list[str]:
     size = next((v for n in ("hidden_size", "hidden_dim") if isinstance(v := getattr(module, n, None), int)), None)
     if size is not None and not zeros:
         zeros.append(f"torch.zeros(tokens.size(0), {size})")
-    # A module that has a method for it may begin in another state than zeros.
+    # The method of a module may make another state than zeros.
     return made or ["None", *zeros]
 
 
-def state_makers(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """The methods of a module that make its initial state, each with its arguments."""
+def find_state_makers(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the methods of a module that make its initial state, each with the code of its arguments."""
     if isinstance(module, torch.jit.ScriptModule):
         return
     for name in dir(type(module)):
@@ -69,8 +69,8 @@ def state_makers(module: nn.Module) -> Iterator[tuple[str, str]]:
             yield name, ", ".join(arguments)
 
 
-def setups_of(module: nn.Module) -> list[str]:
-    """The statements before a module's call: they set its batch size, or make its state anew."""
+def list_setups(module: nn.Module) -> list[str]:
+    """Return the statements that may be needed before a call: they set a batch size, or make a new state."""
     sizes, states = [], []
     names = dict(module.named_modules())
     for path, layer in names.items():
@@ -78,16 +78,18 @@ def setups_of(module: nn.Module) -> list[str]:
         for name, value in vars(layer).items():
             if type(value) is int and BATCH_SIZE.search(name):
                 sizes.append(f"{target}.{name} = tokens.size(0)")
-        sizes += [f"{target}.forward.__globals__[{name!r}] = tokens.size(0)" for name, _ in batch_size_of_file(layer)]
+        sizes += [
+            f"{target}.forward.__globals__[{name!r}] = tokens.size(0)" for name, _ in find_global_batch_sizes(layer)
+        ]
         if isinstance(layer, nn.RNNBase):
             continue
-        makers = list(state_makers(layer))
-        kept = _kept_states(layer)
+        makers = list(find_state_makers(layer))
+        kept = _find_kept_states(layer)
         for name, arguments in makers:
             call = f"{target}.{name}({arguments})"
             states.append(call)
             states += [f"{target}.{attribute} = {call}" for attribute in kept]
-        states += [f"{target}.{name} = {made}" for name, made in _kept_zeros(layer)]
+        states += [f"{target}.{name} = {made}" for name, made in _find_kept_zeros(layer)]
     setup = "; ".join(sizes)
     found = [f"{setup}; "] if setup else []
     for state in states:
@@ -98,29 +100,31 @@ def setups_of(module: nn.Module) -> list[str]:
     return found[:12]
 
 
-def fixed_batch_advice(module: nn.Module, error: BaseException, line: str, runs: Callable[[str], bool]) -> str | None:
-    """The advice where a module fails because it holds a number of texts, or states for so many; None for other
+def advise_on_fixed_batch(
+    module: nn.Module, error: BaseException, line: str, runs: Callable[[str], bool]
+) -> str | None:
+    """Return advice where a module fails because it holds a fixed batch size, or states of that size; None for other
     failures.
 
-    All states of that number of texts are named at once, and a line is proposed only if the module runs by it.
+    All states of that batch size are named at once, and a line is proposed only if the module runs with it.
 
     Args:
         module: the module.
         error: the error that it raised.
         line: how it was called.
-        runs: whether the module runs, called by a line.
+        runs: whether the module runs with a line.
 
     Example:
-        >>> fixed_batch_advice(module, error, "module(tokens)", runs)
+        >>> advise_on_fixed_batch(module, error, "module(tokens)", runs)
         'Its module.h0 and module.c0 are states for 64 texts. If each text begins with zeros, say so: ...'
     """
     if isinstance(module, torch.jit.ScriptModule):
         return None
-    held, numbers = list(_held_states(module)), list(_held_numbers(module))
+    held, numbers = list(_find_held_states(module)), list(_find_held_numbers(module))
     for texts in dict.fromkeys(map(int, re.findall(r"(?<![\w.])\d{1,7}(?![\w.])", str(error)))):
         states = [state for state in held if state.texts == texts > 1 and f"{state.target} = " not in line]
         if weights := [state for state in states if state.is_weight]:
-            names, one = _listed(weights), len(weights) == 1
+            names, one = _join_names(weights), len(weights) == 1
             kept = f"keep {'one' if one else 'each'} for a single text, such as {list(weights[0].of_one)}"
             return (
                 f"Its {names} {'is a state' if one else 'are states'} for {texts} texts: {kept}, and expand "
@@ -136,7 +140,7 @@ def fixed_batch_advice(module: nn.Module, error: BaseException, line: str, runs:
                 continue
             if made is zeros:
                 is_one = f"is a state for {texts} texts" if len(states) == 1 else f"are states for {texts} texts"
-                told = f"Its {_listed(states)} {is_one}. If each text begins with zeros, say so:"
+                told = f"Its {_join_names(states)} {is_one}. If each text begins with zeros, say so:"
             else:
                 fixed = [setting.partition(" = ")[0] for setting in made]
                 said = f"is {texts}, a fixed number" if len(fixed) == 1 else f"are {texts}, fixed numbers"
@@ -146,15 +150,15 @@ def fixed_batch_advice(module: nn.Module, error: BaseException, line: str, runs:
 
 
 @dataclass(frozen=True)
-class _State:
-    """A state that a module holds for some number of texts: `module.h0`.
+class _HeldState:
+    """A state that a module holds for a number of texts, such as `module.h0`.
 
     Attributes:
-        target: what it is, as a line of Python names it.
-        texts: for how many texts it is.
-        of_one: the shape of the same for one text.
-        zeros: the line that makes such zeros for a batch.
-        is_weight: whether it is a weight.
+        target: its name in Python code.
+        texts: the number of texts that it is for.
+        of_one: its shape for one text.
+        zeros: the code that makes such zeros for a batch.
+        is_weight: whether it is a parameter.
     """
 
     target: str
@@ -164,64 +168,64 @@ class _State:
     is_weight: bool
 
 
-def _listed(states: Sequence[_State]) -> str:
+def _join_names(states: Sequence[_HeldState]) -> str:
     *others, last = [state.target for state in states]
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _targets(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The layers that are not recurrent ones of PyTorch's, as a line of Python names them."""
+def _list_targets(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the layers except PyTorch's recurrent ones, each with its name in Python code."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
             yield "module" + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in path.split(".") if p), layer
 
 
-def _held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
-    for target, layer in _targets(module):
+def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
+    for target, layer in _list_targets(module):
         if type(layer).__module__.startswith("torch."):
             continue
-        # Those of its class, too: `batch_size = 64` above its methods.
+        # Class attributes, too: `batch_size = 64` above the methods.
         kinds = [kind for kind in type(layer).__mro__ if not kind.__module__.startswith(("torch.", "builtins"))]
         held = {**{name: value for kind in reversed(kinds) for name, value in vars(kind).items()}, **vars(layer)}
         yield from ((f"{target}.{name}", value) for name, value in held.items() if type(value) is int)
 
 
-def _held_states(module: nn.Module) -> Iterator[_State]:
-    """The tensors, and tuples, lists and dicts of tensors, that may be states: as large as one of a recurrent layer, or
+def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
+    """Yield the tensors, and tuples, lists and dicts of tensors, that may be states: as wide as a recurrent layer's, or
     named so."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
-    for target, layer in _targets(module):
-        for name, value in {**vars(layer), **buffers_of(layer), **parameters_of(layer)}.items():
-            tensors = list(value.values() if isinstance(value, dict) else value if _is_several(value) else [value])
+    for target, layer in _list_targets(module):
+        for name, value in {**vars(layer), **own_buffers(layer), **own_parameters(layer)}.items():
+            tensors = list(value.values() if isinstance(value, dict) else value if _is_sequence(value) else [value])
             if name.startswith("_") or not tensors or not all(isinstance(t, Tensor) for t in tensors):
                 continue
             is_like = _STATE.fullmatch(name) or all(t.shape[-1:] and t.shape[-1] in sizes for t in tensors)
-            places = {_texts_at(t) for t in tensors}
+            places = {_texts_axis(t) for t in tensors}
             if not is_like or _TABLE.search(name) or len({t.shape[p] for t in tensors for p in places if p >= 0}) != 1:
                 continue
             at = places.pop()
             shape = tensors[0].shape
             of_one = tuple(1 if i == at else n for i, n in enumerate(shape))
-            zeros = _as_held(value, [_zeros_of(t.shape, _texts_at(t)) for t in tensors])
-            yield _State(f"{target}.{name}", shape[at], of_one, zeros, isinstance(value, nn.Parameter))
+            zeros = _write_container(value, [_write_zeros(t.shape, _texts_axis(t)) for t in tensors])
+            yield _HeldState(f"{target}.{name}", shape[at], of_one, zeros, isinstance(value, nn.Parameter))
 
 
-def _is_several(value: object) -> bool:
+def _is_sequence(value: object) -> bool:
     return isinstance(value, tuple | list)
 
 
-def _texts_at(state: Tensor) -> int:
-    """The axis of the texts: [layers, texts, hidden] or [texts, hidden]; -1 for no state."""
+def _texts_axis(state: Tensor) -> int:
+    """Return the axis of the texts in [layers, texts, hidden] or [texts, hidden]; -1 where it is not a state."""
     return state.dim() - 2 if state.dim() in (2, 3) else -1
 
 
-def _zeros_of(shape: Sequence[int], at: int) -> str:
+def _write_zeros(shape: Sequence[int], at: int) -> str:
     return f"torch.zeros({', '.join('tokens.size(0)' if i == at else str(n) for i, n in enumerate(shape))})"
 
 
-def _as_held(value: object, zeros: Sequence[str]) -> str:
-    """The zeros in what holds the tensors: alone, or in a dict, a list or a tuple."""
+def _write_container(value: object, zeros: Sequence[str]) -> str:
+    """Return the code of zeros in the same container as the tensors: alone, or in a dict, a list or a tuple."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key!r}: {made}' for key, made in zip(value, zeros, strict=True))}}}"
     if isinstance(value, list):
@@ -229,15 +233,15 @@ def _as_held(value: object, zeros: Sequence[str]) -> str:
     return f"({', '.join(zeros)},)" if isinstance(value, tuple) else zeros[0]
 
 
-def _kept_states(layer: nn.Module) -> list[str]:
-    """The attributes in which a module keeps its state between two calls."""
+def _find_kept_states(layer: nn.Module) -> list[str]:
+    """Return the attributes in which a module keeps its state between calls."""
     code = getattr(getattr(type(layer), "forward", None), "__code__", None)
     named = set(code.co_names if code is not None else ()) | vars(layer).keys()
     return [name for name in sorted(named) if re.search(r"^_?(hidden(_?state)?s?|state|h|hc|h_?0)$", name)][:3]
 
 
-def _kept_zeros(layer: nn.Module) -> Iterator[tuple[str, str]]:
-    """Zeros [layers, batch, hidden] that a module made when it was made, for one size of batch."""
+def _find_kept_zeros(layer: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the attributes that hold zeros [layers, batch, hidden] for one batch size, each with code for any size."""
     for name, value in vars(layer).items():
         states = value if isinstance(value, tuple) else (value,)
         if all(isinstance(v, Tensor) and v.dim() == 3 and not bool(v.any()) for v in states):

@@ -1,5 +1,5 @@
-"""Whether the numbers that a module gives a text are logits of labels, or values such as a rating: a layer gives both
-alike. Where one number lies tells them apart, or the loss that the module's file names."""
+"""Find out whether a module's numbers are logits of labels, or values such as a rating. A linear layer gives both; the
+range of a single number, or the loss in the module's file, tells them apart."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _LOSS_OF_VALUES: Final = re.compile(r"\b((?:MSE|L1|SmoothL1|Huber)Loss|(?:mse|l1
 _LOSS_OF_LABELS: Final = re.compile(
     r"BCE|CrossEntropy|cross_?entropy|NLL|nll_loss|[mM]argin_?[lL]oss|[fF]ocal|logsigmoid|log_?softmax", re.IGNORECASE
 )
-# A logit of 1 is a probability of 0.73: where no text has less, all have the second label.
+# A logit of 1 is a probability of 0.73: if no text has less, all texts have the second label.
 _SURE: Final = 1.0
 
 
 def refuse_values(module: nn.Module, convention: Convention, numbers: Tensor, *, found: bool) -> None:
-    """Refuse the numbers of texts that may be values and no logits.
+    """Refuse numbers of texts that may be values and not logits.
 
     Args:
-        module: the owner's.
+        module: the owner's module.
         convention: how it is called.
         numbers: what it gives to some texts, [texts, units].
         found: whether the call was found out. A call that an owner wrote may make logits of values.
 
     Raises:
-        ExportError: of one number, none is below 1; or the module's file names a loss of values, and none of labels.
+        ExportError: a single number is never below 1; or the file names a loss of values and none of labels.
     """
     one, least, most = convention.units == 1, float(numbers.min()), float(numbers.max())
-    loss = _loss_of_values(module) if found else None
+    loss = _find_loss_of_values(module) if found else None
     if one and least > _SURE:
         why = f"from {least:.3g} to {most:.3g} for those that were tried: taken for logits, all have the second label"
     elif loss is not None:
@@ -58,8 +58,8 @@ def refuse_values(module: nn.Module, convention: Convention, numbers: Tensor, *,
     )
 
 
-def _loss_of_values(module: nn.Module) -> str | None:
-    """The loss of values that the file of a module's class names, where it names no loss of labels."""
+def _find_loss_of_values(module: nn.Module) -> str | None:
+    """Return the loss of values that the file of a module's class names; None where it also names a loss of labels."""
     file, text = getattr(sys.modules.get(type(module).__module__), "__file__", None), ""
     if isinstance(file, str) and file.endswith((".py", ".ipynb")):
         with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""`nn.TransformerEncoder` and its layer, traced as they answer where gradients are not recorded.
+"""Trace `nn.TransformerEncoder` and its layer with the answers that they give without gradients.
 
-There PyTorch runs another code, the "fast path", which no trace can follow. It differs from the code that is traced in
-what it makes of masks: a mask of numbers, which is added to the scores elsewhere, is taken for one of truths; and what
-`src_key_padding_mask` hides comes out of an encoder as zeros, where a text's padding is at its end.
+Without gradients, PyTorch runs other code, the "fast path", which a trace cannot follow. It treats masks differently
+from the traced code: a mask of numbers, which is usually added to the scores, is read as bools; and the steps that
+`src_key_padding_mask` hides are zeros in the encoder's output, if a text's padding is at its end.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.torch_internals import encoder_layer_goes_fast, methods_replaced
-from pocketrnn_export.tracing.session import TraceSession, current
+from pocketrnn_export.torch_internals import replace_methods, uses_encoder_fast_path
+from pocketrnn_export.tracing.session import TraceSession, current_session
 
-__all__ = ["encoders_traced"]
+__all__ = ["trace_encoders"]
 
-# The arguments of a decoder before `tgt_is_causal`, itself among them.
+# The number of arguments of a decoder before `tgt_is_causal`, `self` included.
 _BEFORE_CAUSAL: Final = 7
 
 
-def encoders_traced(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, encoders of a thread that traces answer as the fast path does."""
+def trace_encoders(_: TraceSession) -> contextlib.AbstractContextManager[None]:
+    """Make encoders in the tracing thread answer as the fast path does while the block runs."""
     forwards: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {
-        (nn.TransformerEncoder, "forward"): _encoder(nn.TransformerEncoder.forward),
-        (nn.TransformerDecoder, "forward"): _decoder(nn.TransformerDecoder.forward),
-        (nn.TransformerEncoderLayer, "forward"): _layer(nn.TransformerEncoderLayer.forward),
+        (nn.TransformerEncoder, "forward"): _encoder_forward(nn.TransformerEncoder.forward),
+        (nn.TransformerDecoder, "forward"): _decoder_forward(nn.TransformerDecoder.forward),
+        (nn.TransformerEncoderLayer, "forward"): _layer_forward(nn.TransformerEncoderLayer.forward),
     }
-    return methods_replaced(forwards)
+    return replace_methods(forwards)
 
 
-def _encoder(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _encoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(
         self: nn.TransformerEncoder,
         src: Tensor,
@@ -43,10 +43,15 @@ def _encoder(shipped: Callable[..., Any]) -> Callable[..., Any]:
         is_causal: bool | None = None,
     ) -> Any:
         nested = getattr(self, "use_nested_tensor", False) and not self.layers[0].training and src.dim() == 3
-        if current() is None or mask is not None or src_key_padding_mask is None or not (nested and _allowed()):
-            return shipped(self, src, mask, src_key_padding_mask, _asks_no_mask(is_causal))
-        padding = _truths(src_key_padding_mask)
-        # PyTorch asks whether the padding of all texts of a batch is at their ends; here each text decides for itself.
+        if (
+            current_session() is None
+            or mask is not None
+            or src_key_padding_mask is None
+            or not (nested and _is_fast_path_allowed())
+        ):
+            return shipped(self, src, mask, src_key_padding_mask, _known_causality(is_causal))
+        padding = _as_bool_mask(src_key_padding_mask)
+        # PyTorch checks whether the padding of all texts in a batch is at their ends; here each text is checked alone.
         aligned = ~(padding[:, :-1] & ~padding[:, 1:]).any(1)
         out = src
         for layer in self.layers:
@@ -57,23 +62,23 @@ def _encoder(shipped: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-def _decoder(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _decoder_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(shipped)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        if current() is not None and len(args) <= _BEFORE_CAUSAL:
-            kwargs["tgt_is_causal"] = _asks_no_mask(kwargs.get("tgt_is_causal"))
+        if current_session() is not None and len(args) <= _BEFORE_CAUSAL:
+            kwargs["tgt_is_causal"] = _known_causality(kwargs.get("tgt_is_causal"))
         return shipped(*args, **kwargs)
 
     return forward
 
 
-def _asks_no_mask(is_causal: bool | None) -> bool | None:
-    """Whether a mask is known to be causal. Where nobody says, PyTorch compares the mask with a causal one, and runs
-    another kernel where they are equal; the mask itself gives the same."""
-    return False if current() is not None and is_causal is None else is_causal
+def _known_causality(is_causal: bool | None) -> bool | None:
+    """The value of `is_causal` in a trace: False if it is None. PyTorch would compare the mask with a causal one and
+    run another kernel if they are equal; the mask itself gives the same result."""
+    return False if current_session() is not None and is_causal is None else is_causal
 
 
-def _layer(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _layer_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(
         self: nn.TransformerEncoderLayer,
         src: Tensor,
@@ -81,19 +86,24 @@ def _layer(shipped: Callable[..., Any]) -> Callable[..., Any]:
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Any:
-        if current() is not None and src.dim() == 3 and _allowed() and encoder_layer_goes_fast(self):
-            src_mask = None if src_mask is None else _truths(src_mask)
-            src_key_padding_mask = None if src_key_padding_mask is None else _truths(src_key_padding_mask)
-            # The fast path takes the mask that it is given, whatever is said of it.
+        if (
+            current_session() is not None
+            and src.dim() == 3
+            and _is_fast_path_allowed()
+            and uses_encoder_fast_path(self)
+        ):
+            src_mask = None if src_mask is None else _as_bool_mask(src_mask)
+            src_key_padding_mask = None if src_key_padding_mask is None else _as_bool_mask(src_key_padding_mask)
+            # The fast path uses the mask itself and ignores `is_causal`.
             is_causal = False
         return shipped(self, src, src_mask, src_key_padding_mask, is_causal)
 
     return forward
 
 
-def _allowed() -> bool:
+def _is_fast_path_allowed() -> bool:
     return torch.backends.mha.get_fastpath_enabled() and not torch.is_autocast_enabled()
 
 
-def _truths(mask: Tensor) -> Tensor:
+def _as_bool_mask(mask: Tensor) -> Tensor:
     return mask if mask.dtype == torch.bool else mask != 0

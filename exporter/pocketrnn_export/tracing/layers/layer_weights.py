@@ -8,12 +8,12 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.torch_internals import parameters_of, weight_names
+from pocketrnn_export.torch_internals import own_parameters, weight_names
 
-__all__ = ["LayerWeights", "add_onnx_weights", "directions_of", "weights_in_trace"]
+__all__ = ["LayerWeights", "add_onnx_weights", "count_directions", "read_layer_weights"]
 
-# torch stacks the gates of a layer's weights in one order (documented with nn.LSTM and nn.GRU), ONNX in another
-# (documented with its LSTM and GRU operators). The numbers are torch's positions, in ONNX's order.
+# torch stacks the gates in a layer's weights in one order (see nn.LSTM and nn.GRU), ONNX in another (see its LSTM and
+# GRU operators). The numbers are torch's positions, in ONNX's order.
 _GATES: Final[dict[str, tuple[int, ...]]] = {
     "RNN_TANH": (0,),
     "RNN_RELU": (0,),
@@ -23,16 +23,16 @@ _GATES: Final[dict[str, tuple[int, ...]]] = {
 
 
 def add_onnx_weights(module: nn.Module) -> None:
-    """Give every recurrent layer in `module` its weights once more, in ONNX's form, as buffers named `onnx_...`.
+    """Add to every recurrent layer in `module` a copy of its weights in ONNX's form, as buffers named `onnx_...`.
 
-    They become the graph's initializers. Reordering while tracing would leave a Split and a Concat a weight in it. A
-    layer whose weights are computed anew in every forward (weight drop, parametrizations) is left to do it there.
+    They become the graph's initializers. A reordering in the trace would add a Split and a Concat to the graph for each
+    weight. If a layer computes its weights in every forward (weight drop, parametrizations), the trace reorders them.
     """
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase):
             continue
         layer._onnx_path = path
-        if all(name in parameters_of(layer) for name in weight_names(layer)):
+        if all(name in own_parameters(layer) for name in weight_names(layer)):
             with torch.no_grad():
                 for i in range(layer.num_layers):
                     for name, weight in vars(_onnx_weights(layer, i)).items():
@@ -43,9 +43,9 @@ def add_onnx_weights(module: nn.Module) -> None:
 class LayerWeights:
     """One layer's weights in the form that `pocketrnn::recurrence` takes, and its projection, if it has one.
 
-    `projection` is float [directions, hidden, projected]; `unprojection` its pseudo-inverse in float32, and
-    `unprojection_rest` what that leaves of it: first states that are numbers are multiplied while a graph is made, and
-    with the first alone some came out more than 2 ulps off.
+    `projection` is float [directions, hidden, projected]; `unprojection` is its pseudo-inverse in float32, and
+    `unprojection_rest` the rounding error of that: constant initial states are multiplied while a graph is made, and
+    without the rest some were more than 2 ulps off.
     """
 
     w: Tensor
@@ -56,22 +56,22 @@ class LayerWeights:
     unprojection_rest: Tensor | None = None
 
 
-def weights_in_trace(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """The weights of one layer of a recurrent module: the buffers, or computed in the trace."""
+def read_layer_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
+    """Read the weights of one layer of a recurrent module: from the buffers, or computed in the trace."""
     if not hasattr(layer, f"onnx_w_{index}"):
         return _onnx_weights(layer, index)
     return LayerWeights(**{field.name: getattr(layer, f"onnx_{field.name}_{index}") for field in fields(LayerWeights)})
 
 
 def _onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """The weights of one layer of a recurrent module.
+    """The weights of one layer of a recurrent module in ONNX's form.
 
-    With `proj_size`, torch's LSTM hands on W_hr m instead of m = o * tanh(c), and its gates see W_hh W_hr m. That is an
-    LSTM without projection whose recurrent weight is the product W_hh W_hr, and whose outputs are multiplied by W_hr
-    afterwards: the same numbers, by operators that ONNX has.
+    With `proj_size`, torch's LSTM outputs W_hr m instead of m = o * tanh(c), and its gates see W_hh W_hr m. This equals
+    an LSTM without projection whose recurrent weight is the product W_hh W_hr, and whose outputs are multiplied by W_hr
+    afterwards: the same numbers, with operators that ONNX has.
     """
     gates = _GATES[layer.mode]
-    suffixes = ("", "_reverse")[: directions_of(layer)]
+    suffixes = ("", "_reverse")[: count_directions(layer)]
 
     def of_directions(kind: str) -> list[Tensor]:
         return [getattr(layer, f"{kind}_l{index}{suffix}") for suffix in suffixes]
@@ -86,7 +86,7 @@ def _onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
     if not layer.proj_size:
         return LayerWeights(w, reordered(recurrent), b)
     projections = of_directions("weight_hr")
-    # In double precision, since the product stands in for two that PyTorch takes one after the other.
+    # In double precision, since one product replaces two that PyTorch computes one after the other.
     products = [(hh.double() @ hr.double()).to(hh.dtype) for hh, hr in zip(recurrent, projections, strict=True)]
     projection = torch.stack([hr.t() for hr in projections])
     inverse = torch.linalg.pinv(projection.double())
@@ -95,6 +95,6 @@ def _onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
     return LayerWeights(w, reordered(products), b, projection, single.to(w.dtype), rest)
 
 
-def directions_of(layer: nn.RNNBase) -> int:
-    """How many directions a recurrent module reads in."""
+def count_directions(layer: nn.RNNBase) -> int:
+    """The number of directions of a recurrent module."""
     return 2 if layer.bidirectional else 1

@@ -1,4 +1,4 @@
-"""Packing as it is traced: a PackedSequence carries the padded, time-major tensor as its `data` and the lengths as its
+"""Packing in a trace: a PackedSequence holds the padded, time-major tensor as its `data` and the lengths as its
 `batch_sizes` (see `recurrence.py`)."""
 
 from __future__ import annotations
@@ -12,88 +12,88 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.torch_internals import code_exchanged, statically_known_true
-from pocketrnn_export.tracing.python_semantics.arrays import number_of, unwrapped
-from pocketrnn_export.tracing.session import TraceSession, current, given_whole
+from pocketrnn_export.torch_internals import exchange_code, statically_known_true
+from pocketrnn_export.tracing.python_semantics.arrays import known_number, unwrap_arrays
+from pocketrnn_export.tracing.session import TraceSession, current_session, mark_full_width
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
-__all__ = ["following", "packing_traced", "unpacking_traced"]
+__all__ = ["current_export_session", "trace_packing", "trace_unpacking"]
 
-# PyTorch's own functions, while their code is exchanged.
+# PyTorch's own functions, while their code is replaced.
 _shipped: dict[str, Callable[..., Any]] = {}
 
 
 @contextlib.contextmanager
-def packing_traced() -> Iterator[None]:
-    """While the block runs, `pack_padded_sequence` is `_packed`."""
-    with code_exchanged(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
+def trace_packing() -> Iterator[None]:
+    """Make `pack_padded_sequence` run `_pack_sequence` while the block runs."""
+    with exchange_code(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
         yield
 
 
 @contextlib.contextmanager
-def unpacking_traced() -> Iterator[None]:
-    """While the block runs, `pad_packed_sequence` is `_unpacked`."""
-    with code_exchanged(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
+def trace_unpacking() -> Iterator[None]:
+    """Make `pad_packed_sequence` run `_unpack_sequence` while the block runs."""
+    with exchange_code(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
         yield
 
 
-# The code of the next two runs with torch.nn.utils.rnn's globals, so that they can only name what they import.
+# The code of the next two functions runs with the globals of torch.nn.utils.rnn, so they import what they use.
 def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, enforce_sorted: Any = True) -> Any:  # noqa: A002
-    from pocketrnn_export.tracing.layers.packed_sequences import _packed
+    from pocketrnn_export.tracing.layers.packed_sequences import _pack_sequence
 
-    return _packed(input, lengths, batch_first, enforce_sorted)
+    return _pack_sequence(input, lengths, batch_first, enforce_sorted)
 
 
 def _pad_packed_sequence(
     sequence: Any, batch_first: Any = False, padding_value: Any = 0.0, total_length: Any = None
 ) -> Any:
-    from pocketrnn_export.tracing.layers.packed_sequences import _unpacked
+    from pocketrnn_export.tracing.layers.packed_sequences import _unpack_sequence
 
-    return _unpacked(sequence, batch_first, padding_value, total_length)
+    return _unpack_sequence(sequence, batch_first, padding_value, total_length)
 
 
-def _packed(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
-    """`pack_padded_sequence` while tracing: the time-major padded tensor and its lengths, as a PackedSequence."""
-    lengths = unwrapped(lengths)
-    if following() is None:
+def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
+    """`pack_padded_sequence` in a trace: the time-major padded tensor and its lengths, as a PackedSequence."""
+    lengths = unwrap_arrays(lengths)
+    if current_export_session() is None:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
     if isinstance(lengths, list | tuple):
-        lengths = _of_numbers(lengths, padded.shape[0 if batch_first else 1])
+        lengths = _lengths_as_tensor(lengths, padded.shape[0 if batch_first else 1])
     if not isinstance(lengths, Tensor):
         raise ExportError(
             "The module packs by lengths that are a Python list, which a traced graph would freeze.",
             "Pass the tensor of lengths itself to pack_padded_sequence.",
         )
     data = padded.transpose(0, 1) if batch_first else padded
-    # Nothing is sorted: the order of the rows is the order given.
+    # Nothing is sorted: the rows keep their order.
     order = None if enforce_sorted else torch.arange(data.shape[1], device=data.device)
     return torch_rnn.PackedSequence(data, lengths.to(torch.int64), order, order)
 
 
-def _of_numbers(lengths: Any, rows: Any) -> Any:
-    """A list of lengths that are traced, as where one text a run is listed: a tensor. Any other list is given back."""
+def _lengths_as_tensor(lengths: Any, rows: Any) -> Any:
+    """A list of traced lengths as a tensor, such as the one length of a single text; other lists unchanged."""
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
     if isinstance(rows, torch.SymInt) and all(
         isinstance(n, torch.SymInt) and statically_known_true(n == lengths[0]) for n in lengths
     ):
-        # One number for every row: [x.size(1) for _ in range(x.size(0))], whose loop ran a few turns.
-        return given_whole(torch.full((rows,), lengths[0], dtype=torch.int64))
-    longest = [isinstance(n, torch.SymInt) or number_of(n) is not n for n in lengths]
+        # One number for every row: [x.size(1) for _ in range(x.size(0))], whose loop ran only a few iterations.
+        return mark_full_width(torch.full((rows,), lengths[0], dtype=torch.int64))
+    longest = [isinstance(n, torch.SymInt) or known_number(n) is not n for n in lengths]
     tensor = torch.stack([n if isinstance(n, Tensor) else torch.full((), n, dtype=torch.int64) for n in lengths])
-    return given_whole(tensor) if any(longest) else tensor
+    return mark_full_width(tensor) if any(longest) else tensor
 
 
-def _unpacked(
+def _unpack_sequence(
     sequence: torch_rnn.PackedSequence, batch_first: bool, padding_value: float, total_length: int | None
 ) -> tuple[Tensor, Tensor]:
-    """`pad_packed_sequence` while tracing.
+    """`pad_packed_sequence` in a trace.
 
-    PyTorch gives the width of the longest length. That is the width of the padded tensor that was packed, for a graph
-    that is run as its contract says: `sequence` is the longest of `lengths`. Lengths that the module counts from the
-    tokens, or clamps, may all be shorter; then the tensor is cut.
+    PyTorch pads to the longest length. That is the width of the padded tensor that was packed, since a graph requires
+    that `sequence` is the longest of `lengths`. Lengths that the module counts from the tokens, or clamps, may all be
+    shorter; then the tensor is cut.
     """
-    session = following()
+    session = current_export_session()
     if session is None:
         padded: tuple[Tensor, Tensor] = _shipped["pad"](sequence, batch_first, padding_value, total_length)
         return padded
@@ -114,19 +114,19 @@ def _unpacked(
 
 
 def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
-    """While tracing, x [sequence, batch, ...] up to the longest of the lengths that a module packs by, as PyTorch cuts.
+    """Cut x [sequence, batch, ...] in a trace to the longest of the lengths that a module packs by, as PyTorch does.
 
-    The lengths that a module is given have the whole width for their longest, so that nothing is to be cut. Those that
-    it counts from the tokens, or clamps, may all be shorter.
+    The longest of the lengths that a module is given is the whole width, so nothing is cut. Lengths that it counts from
+    the tokens, or clamps, may all be shorter.
     """
-    session = following()
+    session = current_export_session()
     if session is None or session.facts.of(lengths).whole:
         return x
     session.log.counted_lengths = True
     return CUT_TO_LONGEST(x, lengths) if session.cut_counted else x
 
 
-def following() -> TraceSession | None:
-    """The session for torch.export of this thread; in a trace for TorchScript, PyTorch's own layers run."""
-    session = current()
+def current_export_session() -> TraceSession | None:
+    """This thread's session for torch.export, or None; in a trace for TorchScript, PyTorch's own layers run."""
+    session = current_session()
     return None if session is None or session.scripted else session

@@ -1,20 +1,20 @@
-"""PyTorch's recurrent layers and packing, seen as one operator that can be traced.
+"""PyTorch's recurrent layers and packing, as one operator that can be traced.
 
 `torch.export` cannot follow `nn.RNN`, `nn.LSTM` and `nn.GRU` with a dynamic batch and sequence, nor packing at all: it
-sees either thousands of unrolled steps, fixed sizes, or data-dependent shapes. ONNX has one operator for a whole layer,
-which takes padded rows and their lengths and gives what packing gives: nothing past a row's end takes part, the final
+sees either thousands of unrolled steps, fixed sizes, or data-dependent shapes. ONNX has one operator for a whole layer.
+It takes padded rows and their lengths and gives the results of packing: steps past a row's end do not count, the final
 state is the one at its end, and the outputs past it are zeros. So while a module is traced, and only then,
 
 - a recurrent layer runs as `pocketrnn::recurrence`, one operator a layer, its weights already in ONNX's gate order;
 - `pack_padded_sequence` makes a `PackedSequence` that carries the padded, time-major tensor as its `data` and the
   lengths as its `batch_sizes`, and `pad_packed_sequence` takes them out again.
 
-They are patched, and not rules for the functions that PyTorch's own layers call: before `_VF._pack_padded_sequence` the
-rows are sorted, which would be a TopK and two Gathers of the graph; and before `_VF.gru` its layer refuses data of
-three axes, and makes a state of the first of the batch sizes, which is a value that no trace has.
+They are patched, instead of rules for the functions that PyTorch's own layers call: before `_VF._pack_padded_sequence`
+the rows are sorted, which would add a TopK and two Gathers to the graph; and before `_VF.gru` the layer refuses data of
+three axes, and makes a state from the first of the batch sizes, whose value a trace does not have.
 
-Whatever a user's module does with such a PackedSequence that works element by element on `data` comes out right; the
-proof in `pocketrnn_export.proof`, which compares with the untouched module, stops the rest.
+Elementwise operations of a user's module on the `data` of such a PackedSequence are right; the proof in
+`pocketrnn_export.proof`, which compares with the original module, refuses the rest.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.torch_internals import methods_replaced
-from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, directions_of, weights_in_trace
-from pocketrnn_export.tracing.layers.packed_sequences import following, packing_traced, unpacking_traced
+from pocketrnn_export.torch_internals import replace_methods
+from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, count_directions, read_layer_weights
+from pocketrnn_export.tracing.layers.packed_sequences import current_export_session, trace_packing, trace_unpacking
 from pocketrnn_export.tracing.layers.stateless import is_stateless
-from pocketrnn_export.tracing.session import TraceSession, current
+from pocketrnn_export.tracing.session import TraceSession, current_session
 
-__all__ = ["OPERATOR", "one_step", "recurrence_traced", "states_checked"]
+__all__ = ["OPERATOR", "check_initial_states", "compute_step", "trace_recurrence"]
 
 
 @torch.library.custom_op("pocketrnn::recurrence", mutates_args=())
@@ -57,16 +57,16 @@ def _recurrence(
         b: input biases, then recurrent biases, float [directions, 2 * gates * hidden]; or None.
         lengths: int64 [batch]; None where every row has the full length.
         h0, c0: initial states, float [directions, batch, hidden]; None for zeros.
-        mode: RNN_TANH, RNN_RELU, LSTM or GRU, as `nn.RNNBase.mode`; or RNN_SIGMOID, RNN_LINEAR, GRU_RESET_BEFORE (the
-            reset gate before the product with the state) and GRU_LINEAR (no reset gate, and a proposed state that is
-            affine in the input: SRU, minGRU).
+        mode: RNN_TANH, RNN_RELU, LSTM or GRU, as in `nn.RNNBase.mode`; or RNN_SIGMOID, RNN_LINEAR, GRU_RESET_BEFORE
+            (the reset gate comes before the product with the state) or GRU_LINEAR (no reset gate, and a proposed state
+            that is affine in the input: SRU, minGRU).
 
     Returns:
         outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
         [directions, batch, hidden]; the final cell state likewise (zeros for a cell that has none).
     """
     if is_stateless():
-        return _without_memory(x, w, r, b, lengths, h0, c0, mode)
+        return _recurrence_without_memory(x, w, r, b, lengths, h0, c0, mode)
     real = None if lengths is None else (torch.arange(len(x)).unsqueeze(1) < lengths).unsqueeze(2)
     given, there = x.unbind(), None if real is None else real.unbind()
     outputs, hidden, cells = [], [], []
@@ -75,7 +75,7 @@ def _recurrence(
         c = torch.zeros_like(h) if c0 is None else c0[i]
         steps: dict[int, Tensor] = {}
         for t in reversed(range(len(x))) if i else range(len(x)):
-            new_h, new_c = one_step(given[t], h, c, w[i], r[i], None if b is None else b[i], mode)
+            new_h, new_c = compute_step(given[t], h, c, w[i], r[i], None if b is None else b[i], mode)
             if there is not None:
                 new_h = torch.where(there[t], new_h, h)
                 new_c = torch.where(there[t], new_c, c) if mode == "LSTM" else c
@@ -89,7 +89,7 @@ def _recurrence(
     return every, torch.stack(hidden), torch.stack(cells)
 
 
-def _without_memory(
+def _recurrence_without_memory(
     x: Tensor,
     w: Tensor,
     r: Tensor,
@@ -99,16 +99,16 @@ def _without_memory(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`_recurrence`, each step of which begins from the initial states; see `stateless`."""
+    """`_recurrence` with each step starting from the initial states; see `stateless`."""
     (sequence, batch, _), hidden = x.shape, r.shape[2]
-    # Torch multiplies steps one by one where they do not lie in a row: four times the time of a small layer.
+    # torch multiplies steps one by one if they are not contiguous, which takes four times as long for a small layer.
     x, rows = x.contiguous(), torch.arange(batch)
     last = torch.full((batch,), sequence - 1) if lengths is None else lengths - 1
     outputs, states, cells = [], [], []
     for i in range(len(r)):
         h, c = (x.new_zeros(batch, hidden) if state is None else state[i] for state in (h0, c0))
-        # The product of the states is one for all steps of a row.
-        new_h, new_c = one_step(x, h, c, w[i], r[i], None if b is None else b[i], mode)
+        # All steps of a row share the product of the states.
+        new_h, new_c = compute_step(x, h, c, w[i], r[i], None if b is None else b[i], mode)
         outputs.append(new_h)
         states.append(new_h[0] if i else new_h[last, rows])
         cells.append(torch.zeros_like(states[i]) if mode != "LSTM" else new_c[0] if i else new_c[last, rows])
@@ -130,12 +130,12 @@ def _(x: Tensor, w: Tensor, r: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]
 OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
 
 
-def one_step(
+def compute_step(
     x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor]:
-    """One step of one direction of `pocketrnn::recurrence`: x [batch, features] and the states [batch, hidden] before
-    it to those after it; the cell of a layer without one is returned unchanged. With x [steps, batch, features], each
-    step by itself."""
+    """Compute one step of one direction of `pocketrnn::recurrence` from x [batch, features] and the states [batch,
+    hidden] before it; return the states after it. The cell of a layer without one is returned unchanged. With x [steps,
+    batch, features], each step is computed by itself."""
     given, kept = (None, None) if b is None else b.chunk(2)
     inputs = nn.functional.linear(x, w, given)
     if mode.startswith("GRU"):
@@ -170,39 +170,38 @@ _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
 
 
 @contextlib.contextmanager
-def recurrence_traced(_: TraceSession) -> Iterator[None]:
-    """While the block runs, a thread that traces sees recurrent layers and packing as `pocketrnn::recurrence`.
+def trace_recurrence(_: TraceSession) -> Iterator[None]:
+    """Run recurrent layers and packing as `pocketrnn::recurrence` in the tracing thread while the block runs.
 
     Other threads still run PyTorch's own code.
     """
-    with _layers_and_packing(_forward_while_tracing), unpacking_traced():
+    with _patch_layers_and_packing(_forward_while_tracing), trace_unpacking():
         yield
 
 
-def states_checked(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, a recurrent layer of a thread that traces takes no initial state of another batch than its
-    input's.
+def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[None]:
+    """Make recurrent layers in the tracing thread refuse an initial state of another batch size than their input's.
 
-    PyTorch checks that in Python, which TorchScript's trace does not hold. A state made of the example's sizes then
-    reads memory that is not its own: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT.
-    An `expand` to the batch is in the trace, does nothing, and fails where the sizes differ. `pack_padded_sequence`
-    takes lengths that `pocketrnn_export.tracing.python_semantics.arrays` stands for.
+    PyTorch checks this in Python, so TorchScript's trace does not hold the check. A state with the example's sizes then
+    reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT. An `expand` to
+    the batch size is traced, does nothing, and fails if the sizes differ. `pack_padded_sequence` also takes the lengths
+    of `pocketrnn_export.tracing.python_semantics.arrays`.
     """
-    return _layers_and_packing(_forward_with_checked_state)
+    return _patch_layers_and_packing(_forward_with_checked_state)
 
 
 @contextlib.contextmanager
-def _layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """While the block runs, recurrent layers have the forward that `forward_of` makes of theirs, and packing is
-    traced."""
+def _patch_layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """Replace the forward of recurrent layers by the one that `forward_of` makes of it, and trace packing, while the
+    block runs."""
     forwards = {(layer, "forward"): forward_of(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
-    with methods_replaced(forwards), packing_traced():
+    with replace_methods(forwards), trace_packing():
         yield
 
 
 def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
-        if hx is None or current() is None:
+        if hx is None or current_session() is None:
             return shipped(self, input, hx)
         if isinstance(input, torch_rnn.PackedSequence):
             batch: Any = input.batch_sizes[0]
@@ -219,31 +218,31 @@ def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., An
 
 def _forward_while_tracing(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
-        return _forward(self, input, hx) if following() is not None else shipped(self, input, hx)
+        return _traced_forward(self, input, hx) if current_export_session() is not None else shipped(self, input, hx)
 
     return forward
 
 
-def _forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
-    """`nn.RNN.forward`, `nn.LSTM.forward` and `nn.GRU.forward` while tracing; dropout is off, as in eval mode."""
+def _traced_forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
+    """`nn.RNN.forward`, `nn.LSTM.forward` and `nn.GRU.forward` in a trace; dropout is off, as in eval mode."""
     if isinstance(given, torch_rnn.PackedSequence):
         x, lengths = given.data, given.batch_sizes
     elif given.dim() == 2:
-        return _of_one_text(layer, given, hx)
+        return _forward_one_text(layer, given, hx)
     else:
         x, lengths = (given.transpose(0, 1) if layer.batch_first else given), None
     if x.dim() != 3:
         raise ExportError(
             f"The module gives its layer {getattr(layer, '_onnx_path', '?')} an input of {x.dim()} dimensions.",
-            "Give it a batch, which has three, also where the batch is a single text.",
+            "Give it a batch, which has three dimensions, also for a single text.",
         )
     h0, c0 = hx if layer.mode == "LSTM" and hx is not None else (hx, None)
     hidden, cell = [], []
     for i in range(layer.num_layers):
-        states = slice(i * directions_of(layer), (i + 1) * directions_of(layer))
-        x, h, c = _one_layer(
+        states = slice(i * count_directions(layer), (i + 1) * count_directions(layer))
+        x, h, c = _compute_layer(
             x,
-            weights_in_trace(layer, i),
+            read_layer_weights(layer, i),
             lengths,
             None if h0 is None else h0[states],
             None if c0 is None else c0[states],
@@ -252,7 +251,7 @@ def _forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: An
         hidden.append(h)
         cell.append(c)
     if isinstance(given, torch_rnn.PackedSequence):
-        if (session := following()) is not None:
+        if (session := current_export_session()) is not None:
             session.facts.note(x, zero_past_end=True)
         output: Any = torch_rnn.PackedSequence(x, lengths, given.sorted_indices, given.unsorted_indices)
     else:
@@ -263,23 +262,23 @@ def _forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: An
     return output, (final, torch.cat(cell) if len(cell) > 1 else cell[0])
 
 
-def _of_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
-    """A layer on the steps of one text without a batch, [sequence, features]; its states have no batch either."""
+def _forward_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
+    """Run a layer on one text without a batch axis, [sequence, features]; its states have no batch axis either."""
     axis = 0 if layer.batch_first else 1
     if isinstance(hx, tuple):
         hx = tuple(state.unsqueeze(1) for state in hx)
     elif hx is not None:
         hx = hx.unsqueeze(1)
-    output, final = _forward(layer, steps.unsqueeze(axis), hx)
+    output, final = _traced_forward(layer, steps.unsqueeze(axis), hx)
     final = tuple(state.squeeze(1) for state in final) if isinstance(final, tuple) else final.squeeze(1)
     return output.squeeze(axis), final
 
 
-def _one_layer(
+def _compute_layer(
     x: Tensor, weights: LayerWeights, lengths: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     if h0 is not None and weights.unprojection is not None and weights.unprojection_rest is not None:
-        # A projected state stands for any of the states that are projected to it.
+        # Any state that is projected to the given one will do, such as this one.
         h0 = torch.matmul(h0, weights.unprojection) + torch.matmul(h0, weights.unprojection_rest)
     outputs, h, c = _recurrence(x, weights.w, weights.r, weights.b, lengths, h0, c0, mode)
     if weights.projection is None:

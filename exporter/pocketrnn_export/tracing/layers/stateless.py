@@ -1,8 +1,8 @@
-"""Recurrent layers without memory: each step starts from the initial state, and all steps are one product of matrices.
+"""Recurrent layers without memory: each step starts from the initial state, and all steps are one matrix product.
 
 The effect of the number of tokens or texts on forward does not depend on the states of its layers. So a module and its
-program can be compared at each of hundreds of lengths: a GRU(64 -> 96) in both directions takes a ninth of its time for
-512 tokens. Where the two differ, the real layers are run.
+program can be compared at hundreds of lengths: a bidirectional GRU(64 -> 96) takes a ninth of its time for 512 tokens.
+If the two differ, the real layers are run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["is_stateless", "stateless_layers"]
+__all__ = ["is_stateless", "use_stateless_layers"]
 
 _stateless: ContextVar[bool] = ContextVar("stateless", default=False)
 # (gates of the input [n, gates * hidden], recurrent gates likewise, states before [n, hidden] each) -> states after.
@@ -26,17 +26,17 @@ _Cell = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 
 def is_stateless() -> bool:
-    """Whether the layers of programs run without memory here."""
+    """Whether the layers of programs run without memory now."""
     return _stateless.get()
 
 
 @contextlib.contextmanager
-def stateless_layers() -> Iterator[None]:
-    """While the block runs, `nn.RNN`, `nn.LSTM` and `nn.GRU` of modules and `pocketrnn::recurrence` of programs begin
-    each step from the initial state. Code that calls a layer in another way, such as TorchScript, keeps its memory.
+def use_stateless_layers() -> Iterator[None]:
+    """Make `nn.RNN`, `nn.LSTM` and `nn.GRU` in modules and `pocketrnn::recurrence` in programs start each step from the
+    initial state while the block runs. Code that calls a layer in another way, such as TorchScript, keeps its memory.
 
     Example:
-        >>> with stateless_layers():
+        >>> with use_stateless_layers():
         ...     outputs, state = nn.GRU(3, 4)(torch.zeros(7, 2, 3))
         >>> bool((outputs == state).all())
         True
@@ -49,14 +49,14 @@ def stateless_layers() -> Iterator[None]:
         _stateless.reset(before)
 
 
-def _gru(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
+def _gru_step(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
     given_r, given_z, given_n = given.chunk(3, 1)
     kept_r, kept_z, kept_n = kept.chunk(3, 1)
     update = torch.sigmoid(given_z + kept_z)
     return [(1 - update) * torch.tanh(given_n + torch.sigmoid(given_r + kept_r) * kept_n) + update * states[0]]
 
 
-def _lstm(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
+def _lstm_step(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
     i, f, g, o = (given + kept).chunk(4, 1)
     cell = torch.sigmoid(f) * states[1] + torch.sigmoid(i) * torch.tanh(g)
     return [torch.sigmoid(o) * torch.tanh(cell), cell]
@@ -64,31 +64,31 @@ def _lstm(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
 
 # The equations are those of torch.nn.GRU and torch.nn.LSTM.
 _CELLS: Final[dict[Any, _Cell]] = {
-    torch.gru: _gru,
-    torch.lstm: _lstm,
+    torch.gru: _gru_step,
+    torch.lstm: _lstm_step,
     torch.rnn_tanh: lambda given, kept, _: [torch.tanh(given + kept)],
     torch.rnn_relu: lambda given, kept, _: [torch.relu(given + kept)],
 }
 
 
 class _StatelessLayers(FunctionMode):
-    """The functions that PyTorch's recurrent layers call, without memory; every other function as it is."""
+    """A mode that runs the functions of PyTorch's recurrent layers without memory, and other functions unchanged."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _CELLS and not kwargs and (answer := _layer(_CELLS[func], args)) is not None:
+        if func in _CELLS and not kwargs and (answer := _run_layer(_CELLS[func], args)) is not None:
             return answer
         return func(*args, **(kwargs or {}))
 
 
-def _layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
-    """A layer's outputs and last states, of the arguments of `torch.gru` and its like; None where they are others."""
+def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
+    """A layer's outputs and final states from the arguments of `torch.gru` and its like; None for other arguments."""
     if len(args) != 9:
         return None
     # (data, batch_sizes, hx, weights, ...) of packed steps, or (input, hx, weights, ..., batch_first).
     is_packed = isinstance(args[3], list | tuple)
     if is_packed:
         steps, batch_sizes, hx, weights, has_biases, layers, _dropout, train, both_ways = args
-        row_of_step, last = _of_packed(batch_sizes)
+        row_of_step, last = _packed_positions(batch_sizes)
         shape = None
     else:
         given, hx, weights, has_biases, layers, _dropout, train, both_ways, batch_first = args
@@ -100,7 +100,7 @@ def _layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
     initial = list(hx) if isinstance(hx, list | tuple) else [hx]
     a_direction = 4 if has_biases else 2
     ways = 2 if both_ways else 1
-    # Projections of an LSTM have a fifth weight; zero steps are not a layer.
+    # An LSTM with projections has a fifth weight; a layer needs at least one step.
     if train or len(weights) != a_direction * ways * layers or not len(steps):
         return None
     first = torch.arange(len(last))
@@ -111,7 +111,7 @@ def _layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
             i = layer * ways + way
             w, r, *biases = weights[i * a_direction : (i + 1) * a_direction]
             given_b, kept_b = biases or (None, None)
-            # The product of the initial state is one for all steps of a row.
+            # All steps of a row share the product of the initial state.
             kept = linear(initial[0][i], r, kept_b)[row_of_step]
             new = cell(linear(steps, w, given_b), kept, [state[i][row_of_step] for state in initial])
             outputs.append(new[0])
@@ -124,8 +124,8 @@ def _layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
     return (steps, *(torch.stack(final) for final in finals))
 
 
-def _of_packed(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """The row of each packed step, and the place of each row's last one."""
+def _packed_positions(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """The row of each packed step, and the position of each row's last step."""
     rows = torch.arange(int(batch_sizes[0]))
     is_there = batch_sizes[:, None] > rows
     begins = batch_sizes.cumsum(0) - batch_sizes

@@ -1,5 +1,5 @@
-"""The states that a loop carries: their cycles, and the kind of each: a layer, a sum, a maximum, a tensor that
-fills."""
+"""Find the states that a loop carries, their cycles, and the kind of each: a layer, a running sum or maximum, or a
+tensor that is filled."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from pocketrnn_export.tracing.loops.cell_recognition import (
     NotALayer,
     RecurrentLayer,
     StateCycle,
-    layer_of,
+    recognize_layer,
 )
-from pocketrnn_export.tracing.loops.loop_match import MatchedLoop, State, called, in_doubles, upstream
+from pocketrnn_export.tracing.loops.loop_match import LoopState, MatchedLoop, as_float64, call_node, upstream_nodes
 from pocketrnn_export.tracing.trace_operators import PUT
 
-__all__ = ["Plan", "planned"]
+__all__ = ["StatePlan", "plan_states"]
 
 
 @dataclass(eq=False)
-class Plan:
+class StatePlan:
     """How the states of a loop are computed for all iterations.
 
     Attributes:
-        layers: the recurrent layers, by what each of their states is after an iteration, with their names; and the mask
-            where an iteration does something for some rows only.
-        filled: tensors that are filled step by step, by what they are after an iteration: the node that puts.
-        summed, greatest: running sums and maxima, by what they are after an iteration: what they are before.
-        zeros: the states of layers, before an iteration, that are zeros at first.
+        layers: the recurrent layers with their names, by the node of each state after an iteration; and the mask, if an
+            iteration changes only some rows.
+        filled: the tensors that are filled step by step: from the node after an iteration to the node that writes.
+        summed, greatest: the running sums and maxima: from the node after an iteration to the node before it.
+        zeros: the states of layers, as nodes before an iteration, that start as zeros.
     """
 
     layers: dict[Node, tuple[RecurrentLayer, str, Node | None]] = field(default_factory=dict)
@@ -46,14 +46,14 @@ class Plan:
     zeros: set[Node] = field(default_factory=set)
 
 
-def planned(loop: MatchedLoop) -> Plan:
-    plan = Plan()
-    # Cycles are the strongly connected components, in topological order. By hand: graphlib has no components, and a
-    # loop has a handful of states.
-    reached = {state.before: _reached(loop, state.after) for state in loop.states.values()}
+def plan_states(loop: MatchedLoop) -> StatePlan:
+    plan = StatePlan()
+    # The cycles are the strongly connected components, in topological order. graphlib does not find components, and a
+    # loop has only a few states.
+    reached = {state.before: _states_reached(loop, state.after) for state in loop.states.values()}
     left = list(loop.states.values())
     while left:
-        # Those first that depend on no other cycle of those left.
+        # First the cycles that depend on no other remaining cycle.
         cycle = min(
             ([other for other in left if other.before in reached[s.before] and s.before in reached[other.before]] or [s]
              for s in left),
@@ -65,17 +65,19 @@ def planned(loop: MatchedLoop) -> Plan:
     return plan
 
 
-def _reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
-    """The states before an iteration that a node of it depends on."""
+def _states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
+    """The states, as nodes before an iteration, that a node of it depends on."""
     assert node is not None  # noqa: S101 - the loop is complete
-    return {n for n in upstream([node], lambda n: n in loop.partners and n not in loop.states) if n in loop.states}
+    return {
+        n for n in upstream_nodes([node], lambda n: n in loop.partners and n not in loop.states) if n in loop.states
+    }
 
 
-def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
-    """Add to the plan what a cycle of states is.
+def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan) -> None:
+    """Add a cycle of states to the plan.
 
     Raises:
-        NotALayer: it is nothing that is known.
+        NotALayer: the cycle is of no known kind.
     """
     befores = {state.before for state in cycle}
     if len(cycle) == 1:
@@ -86,16 +88,16 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
             plan.filled[after] = put
             return
     afters = [state.after for state in cycle if state.after is not None]
-    dependent = _dependent(loop, befores, afters)
+    dependent = _dependent_nodes(loop, befores, afters)
     near = _near_sources(loop, dependent, befores)
     failed: NotALayer | None = None
-    for mask in (None, *_masks(loop, near, dependent)):
-        read = near if mask is None else [n for n in near if not loop.hangs_on(n, mask)]
-        for sources in _sources(loop, read):
+    for mask in (None, *_possible_masks(loop, near, dependent)):
+        read = near if mask is None else [n for n in near if not loop.depends_on(n, mask)]
+        for sources in _source_choices(loop, read):
             cycle_of = _state_cycle(loop, cycle, sources, dependent, mask)
             floating = all(map(_is_floating, (*sources, *befores)))
             if cycle_of is None or (
-                mask is not None and not (floating and _holds(loop, cycle, sources, dependent, mask))
+                mask is not None and not (floating and _mask_keeps_states(loop, cycle, sources, dependent, mask))
             ):
                 continue
             try:
@@ -103,19 +105,19 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
                     return
                 if not sources or not floating:
                     continue
-                _refuse_more_than_a_layer(loop, sources, dependent, mask)
-                layer = layer_of(cycle_of)
+                _refuse_other_operators(loop, sources, dependent, mask)
+                layer = recognize_layer(cycle_of)
             except NotALayer as error:
                 failed = failed or NotALayer(str(error), loop.number)
                 continue
             _add_layer(loop, layer, dependent, plan, mask)
             return
-    raise failed or loop.refused("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
+    raise failed or loop.refused("its states are not computed as by an RNN, GRU or LSTM that ONNX has")
 
 
 # The operators that only move numbers, and those of sums and products. With the sigmoids, tanhs and relus of layers,
-# they are all that is between what a layer reads and its states. Random numbers do not show whatever else an iteration
-# does, such as to ask whether a number is 9999.
+# they are the only operators between a layer's inputs and its states. Random numbers do not show another operator in
+# an iteration, such as a comparison with 9999.
 _MOVES: Final = frozenset({
     "_to_copy", "_unsafe_view", "alias", "chunk", "clone", "contiguous", "copy", "detach", "expand", "expand_as",
     "flatten", "getitem", "lift_fresh_copy", "movedim", "permute", "repeat", "reshape", "select", "slice", "split",
@@ -131,34 +133,35 @@ _CONSTANTS: Final = frozenset({"full_like", "new_full", "new_ones", "new_zeros",
 _OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "maximum", "relu", "sigmoid", "tanh"}
 
 
-def _refuse_more_than_a_layer(
+def _refuse_other_operators(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> None:
-    """Refuse an iteration that does something else than a layer between what it reads and its states, but for what a
-    mask alone decides.
+    """Refuse an iteration with an operator between its inputs and its states that layers do not have; operators that
+    only the mask decides are allowed.
 
     Raises:
-        NotALayer: it does.
+        NotALayer: there is such an operator.
     """
     given = {*sources, *([] if mask is None else [mask])}
-    for node in _computed(loop, dependent, given):
+    for node in _computing_nodes(loop, dependent, given):
         if not loop.is_data(node):
             continue
-        whole, name = _names(node)
+        whole, name = _operator_names(node)
         asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
-        # A quotient is near nothing where its divisor is large, which random numbers may not show.
+        # A quotient is nearly 0 if its divisor is large, which random numbers may not show.
         divides = name == "div" and isinstance(node.args[1], Node) and loop.is_data(node.args[1])
-        if (divides or not {name, whole} & _OF_LAYERS) and not _decides(loop, mask, asks):
+        if (divides or not {name, whole} & _OF_LAYERS) and not _mask_decides(loop, mask, asks):
             raise NotALayer(f"a step of it does more than a layer does, by `{name}`")
 
 
-def _decides(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
-    """Whether a mask alone decides a value of an iteration."""
+def _mask_decides(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
+    """Whether a value of an iteration depends only on the mask."""
     if mask is None:
         return False
-    read = upstream([node], lambda n: n in loop.partners and n is not mask)
+    read = upstream_nodes([node], lambda n: n in loop.partners and n is not mask)
     return not any(
-        n is not mask and (n in loop.states or n in loop.traced.inputs or loop.moves(n) or n not in loop.partners)
+        n is not mask
+        and (n in loop.states or n in loop.traced.inputs or loop.moves_by_step(n) or n not in loop.partners)
         and loop.is_data(n)
         for n in read
     )  # fmt: skip
@@ -168,19 +171,19 @@ def _add_layer(
     loop: MatchedLoop,
     layer: RecurrentLayer,
     dependent: Sequence[Node],
-    plan: Plan,
+    plan: StatePlan,
     mask: Node | None,
 ) -> None:
-    name = _name(loop, dependent, {name for _, name, _ in plan.layers.values()})
+    name = _layer_name(loop, dependent, {name for _, name, _ in plan.layers.values()})
     for before, after in layer.states:
         plan.layers[after] = (layer, name, mask)
         if _is_zero(loop, loop.states[before].first):
             plan.zeros.add(before)
 
 
-def _masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
-    """The nodes that may be a mask between the rows that an iteration changes and those whose state it keeps, one
-    number a row: truths first, the last of them before those that it is made of (`(v != 0) & (n < 400)`)."""
+def _possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
+    """The nodes that may be the mask of the rows that an iteration changes, one number a row: bools first, and the last
+    of them before those that it is computed from (`(v != 0) & (n < 400)`)."""
 
     def one_a_row(node: Node) -> bool:
         return (
@@ -190,20 +193,20 @@ def _masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -
             and torch.Size(loop.traced.shape(node, 1)).numel() == 1
         )
 
-    found = {node for node in upstream(near, one_a_row) if one_a_row(node)}
+    found = {node for node in upstream_nodes(near, one_a_row) if one_a_row(node)}
     ordered = [node for node in dependent[0].graph.nodes if node in found]
     truths = [node for node in ordered if node.meta["val"].dtype == torch.bool]
     return [*reversed(truths), *(node for node in ordered if node not in truths)]
 
 
-def _holds(
+def _mask_keeps_states(
     loop: MatchedLoop,
-    cycle: Sequence[State],
+    cycle: Sequence[LoopState],
     sources: Sequence[Node],
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Whether an iteration keeps all states where a mask is 0, and does the same for all other numbers."""
+    """Whether an iteration keeps all states where the mask is 0, and does the same for all other numbers."""
     off = _state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     if off is None:
         return False
@@ -219,34 +222,33 @@ def _holds(
     if not all(torch.equal(one, given[old]) for one, (old, _) in zip(after(0.0), off.states, strict=True)):
         return False
     acts = after(1.0)
-    others = () if _is_of_truths(mask) else (0.3, 2.0, -1.0)
+    others = () if _is_zero_or_one(mask) else (0.3, 2.0, -1.0)
     return all(torch.equal(one, other) for value in others for one, other in zip(acts, after(value), strict=True))
 
 
-# The operators that give truths, or 0 and 1, of such.
+# The operators that keep bools, or 0 and 1, as such.
 _KEEPS_TRUTHS: Final = ("_to_copy", "alias", "clone", "expand", "getitem", "mul", "permute", "select", "slice", "split",
                         "squeeze", "step", "transpose", "unsqueeze", "view")  # fmt: skip
 
 
-def _names(node: Node) -> tuple[str, str]:
-    """The name of what a node calls, with its overload and without."""
+def _operator_names(node: Node) -> tuple[str, str]:
+    """The name of a node's operator, with its overload and without."""
     whole = str(getattr(node.target, "__name__", ""))
     return whole, whole.partition(".")[0]
 
 
-def _is_of_truths(node: Node) -> bool:
-    """Whether a value is 0 or 1, as it is made of truths."""
+def _is_zero_or_one(node: Node) -> bool:
+    """Whether a value can only be 0 or 1, since it is computed from bools."""
     value = node.meta.get("val")
     if isinstance(value, Tensor) and value.dtype == torch.bool:
         return True
     made_of = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor | list | tuple)]
-    return _names(node)[1] in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_of_truths, made_of))
+    return _operator_names(node)[1] in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_zero_or_one, made_of))
 
 
-def _dependent(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
-    """The nodes that depend on states before an iteration, and on which the states after it depend; in the order of the
-    graph."""
-    above = {node for node in upstream(afters, lambda n: n in loop.partners) if node in loop.partners}
+def _dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
+    """The nodes between the states before an iteration and those after it, in the order of the graph."""
+    above = {node for node in upstream_nodes(afters, lambda n: n in loop.partners) if node in loop.partners}
     found: list[Node] = []
     for node in afters[0].graph.nodes:
         if node in above and any(source in befores or source in found for source in node.all_input_nodes):
@@ -255,14 +257,14 @@ def _dependent(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) ->
 
 
 def _near_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
-    """The nodes that a cycle reads directly beside its states."""
+    """The nodes that a cycle reads directly, without its states."""
     near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
     return list(dict.fromkeys(n for n in near if loop.is_data(n)))
 
 
-def _sources(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """The nodes that a cycle reads beside its states, in four choices: the text's own values; the values before the
-    affine operators and the gates; those before the affine operators; or the nodes that it reads directly."""
+def _source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
+    """Yield four choices of the nodes that a cycle reads besides its states: the text's own values; the values before
+    the affine operators and the gates; those before the affine operators; or the nodes that it reads directly."""
     tried: list[list[Node]] = []
     for through in (None, _AFFINE | GATES, _AFFINE, frozenset()):
         found: list[Node] = []
@@ -272,7 +274,7 @@ def _sources(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ..
             if node in seen:
                 continue
             seen.add(node)
-            is_leaf = node not in loop.partners or loop.moves(node) or node in loop.states
+            is_leaf = node not in loop.partners or loop.moves_by_step(node) or node in loop.states
             is_leaf = is_leaf or any(node is state.after for state in loop.states.values())
             if is_leaf or (through is not None and node.target not in through):
                 found.append(node)
@@ -283,7 +285,7 @@ def _sources(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ..
             yield tuple(found)
 
 
-# The operators that may stand between a layer's input and its gates, beside sums of both.
+# The affine operators that may be between a layer's input and its gates.
 _AFFINE: Final = frozenset(
     {operator.getitem, *(getattr(torch.ops.aten, name).default for name in
      ("linear", "mm", "matmul", "addmm", "cat", "view", "reshape", "unsqueeze", "permute", "t", "expand", "clone")),
@@ -292,8 +294,8 @@ _AFFINE: Final = frozenset(
 )  # fmt: skip
 
 
-def _name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
-    """The path of a module whose weights a cycle uses, for the layer's name."""
+def _layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
+    """A free name for a layer: the path of the module whose weights the cycle uses."""
     names = loop.traced.state
     paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
     shared: list[str] = []
@@ -302,30 +304,30 @@ def _name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
             break
         shared.append(parts[0])
     base = ".".join(shared) or "recurrence"
-    number = next(i for i in range(1, 1000) if _numbered(base, i) not in taken)
-    return _numbered(base, number)
+    number = next(i for i in range(1, 1000) if _numbered_name(base, i) not in taken)
+    return _numbered_name(base, number)
 
 
-def _numbered(base: str, number: int) -> str:
+def _numbered_name(base: str, number: int) -> str:
     return base if number == 1 else f"{base}_{number}"
 
 
-def _add_running(loop: MatchedLoop, cycle: StateCycle, dependent: Sequence[Node], plan: Plan) -> bool:
+def _add_running(loop: MatchedLoop, cycle: StateCycle, dependent: Sequence[Node], plan: StatePlan) -> bool:
     """Add a cycle of one state to the plan if it is a running sum or maximum."""
     ((before, after),) = cycle.states
     if cycle.sizes[before] == 0:
         return False
-    kinds = {_running(cycle, before, after, scale) for scale in SCALES}
-    if kinds == {"sum"} and all(_adds(loop, node, {before, *dependent}) for node in dependent):
+    kinds = {_running_kind(cycle, before, after, scale) for scale in SCALES}
+    if kinds == {"sum"} and all(_is_linear_in_state(loop, node, {before, *dependent}) for node in dependent):
         plan.summed[after] = before
-    elif kinds == {"maximum"} and all(_takes_larger(node, {before, *dependent}) for node in dependent):
+    elif kinds == {"maximum"} and all(_takes_maximum(node, {before, *dependent}) for node in dependent):
         plan.greatest[after] = before
     return after in plan.summed or after in plan.greatest
 
 
-def _adds(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
-    """Whether a node's value is linear in the state whatever is read: it multiplies the state by nothing that is."""
-    name = _names(node)[1]
+def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
+    """Whether a node's value is linear in the state for all inputs: the state is not multiplied by an input."""
+    name = _operator_names(node)[1]
     if name in _MOVES or name in _SUMS:
         return True
     others = [n for n in node.all_input_nodes if n not in of_state]
@@ -337,23 +339,24 @@ def _adds(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
     return name in _PRODUCTS and not several and not any(map(loop.is_data, others))
 
 
-def _takes_larger(node: Node, of_state: Collection[Node]) -> bool:
-    """Whether a node takes the larger one of two values, moves numbers, or does that by something it reads."""
-    whole, name = _names(node)
+def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
+    """Whether a node takes the larger of two values, only moves numbers, or chooses between values by an input."""
+    whole, name = _operator_names(node)
     if name == "where":
         return node.args[0] not in of_state
     return name in _MOVES or name == "maximum" or whole == "max.other"
 
 
-def _running(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
-    """Whether an iteration adds to its state, or takes the larger one, for random numbers of some size."""
+def _running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
+    """Return "sum" if an iteration adds to its state, "maximum" if it takes the larger one, for random numbers of some
+    scale; else an empty string."""
     generator = torch.Generator().manual_seed(5)
 
     def drawn(node: Node) -> Tensor:
         dtype = node.meta["val"].dtype
         numbers = torch.randn(5, cycle.sizes[node], generator=generator, dtype=torch.float64)
-        # Truths are 0 and 1 whatever the scale.
-        return numbers > 0 if dtype == torch.bool else in_doubles((scale * numbers).to(dtype))
+        # Bools are 0 and 1, whatever the scale.
+        return numbers > 0 if dtype == torch.bool else as_float64((scale * numbers).to(dtype))
 
     given, state = {n: drawn(n) for n in cycle.sources}, drawn(before)
     real = cycle.run([after], {**given, before: state}, {})[after]
@@ -369,14 +372,15 @@ def _running(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
 
 def _state_cycle(
     loop: MatchedLoop,
-    cycle: Sequence[State],
+    cycle: Sequence[LoopState],
     sources: Sequence[Node],
     dependent: Sequence[Node],
     mask: Node | None = None,
     *,
     value: float = 1.0,
 ) -> StateCycle | None:
-    """A cycle that can be run on numbers, with a value of its mask; None where a state of several is not of floats."""
+    """Make a cycle that can be run on numbers, with a value for its mask; None if one of several states is not
+    floats."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
     if len(states) > 1 and not all(map(_is_floating, leaves)):
@@ -389,35 +393,37 @@ def _state_cycle(
     ) -> Mapping[Node, Tensor]:
         rows = len(next(iter(given.values())))
         if batched:
-            return _Numbers(loop, rows, given, changes, mask, value=value).flat(nodes)
+            return _IterationValues(loop, rows, given, changes, mask, value=value).flat(nodes)
         each = [
-            _Numbers(loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, value=value).flat(nodes)
+            _IterationValues(loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, value=value).flat(
+                nodes
+            )
             for i in range(rows)
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}
 
-    nodes = (*dependent, *_bent_inputs(loop, sources, dependent, mask))
+    nodes = (*dependent, *_nonlinear_inputs(loop, sources, dependent, mask))
     return StateCycle(states, tuple(sources), nodes, run, sizes)
 
 
-def _bent_inputs(
+def _nonlinear_inputs(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> list[Node]:
-    """The operators of an iteration that are not linear and depend on no state, such as the gates of a quasi-recurrent
-    cell; without those that a mask alone decides."""
+    """The nonlinear operators of an iteration that do not depend on a state, such as the gates of a quasi-recurrent
+    cell; without those that only the mask decides."""
     given = (*sources, *([] if mask is None else [mask]))
-    found = {n for n in _computed(loop, dependent, given) if n.target in BENT and n not in dependent}
-    return [n for n in dependent[0].graph.nodes if n in found and loop.is_data(n) and not _decides(loop, mask, n)]
+    found = {n for n in _computing_nodes(loop, dependent, given) if n.target in BENT and n not in dependent}
+    return [n for n in dependent[0].graph.nodes if n in found and loop.is_data(n) and not _mask_decides(loop, mask, n)]
 
 
-def _computed(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
-    """The nodes of an iteration that some are computed by, from what is given on; these among them."""
-    read = upstream(nodes, lambda n: n in loop.partners and n not in given)
+def _computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
+    """The nodes of an iteration that compute some nodes from given ones; with the computed nodes themselves."""
+    read = upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
     return (n for n in read if n in loop.partners and n not in given)
 
 
-class _Numbers:
-    """One iteration of a loop in double precision, for states and sources that are given."""
+class _IterationValues:
+    """The values of one iteration of a loop in double precision, for given states and sources."""
 
     def __init__(
         self,
@@ -433,7 +439,7 @@ class _Numbers:
         self.values: dict[Node, Any] = {}
         if mask is not None:
             kept = torch.full(loop.traced.shape(mask, rows), value, dtype=torch.float64).to(mask.meta["val"].dtype)
-            self.values[mask] = in_doubles(kept)
+            self.values[mask] = as_float64(kept)
         for node, numbers in given.items():
             axis = loop.traced.batch_axis(node)
             shape = loop.traced.shape(node, rows)
@@ -462,11 +468,11 @@ class _Numbers:
         if isinstance(found, torch.SymInt):
             value: Any = self.loop.traced.size(found, self.rows)
         elif node in self.loop.traced.values:
-            value = in_doubles(self.loop.traced.values[node])
-        elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves(node):
+            value = as_float64(self.loop.traced.values[node])
+        elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves_by_step(node):
             raise NotALayer("it reads the text in a way that is not understood", self.loop.number)
         else:
-            value = called(node, self.value, doubles=True)
+            value = call_node(node, self.value, doubles=True)
         if node in self.changes:
             axis = self.loop.traced.batch_axis(node)
             moved = value if axis is None else value.movedim(axis, 0)
@@ -481,8 +487,8 @@ def _is_floating(node: Node) -> bool:
 
 
 def _is_zero(loop: MatchedLoop, node: Node) -> bool:
-    """Whether an initial state is made of zeros."""
+    """Whether an initial state is all zeros."""
     if loop.is_data(node):
         return False
-    value = _Numbers(loop, 2, {}, {}).value(node)
+    value = _IterationValues(loop, 2, {}, {}).value(node)
     return isinstance(value, Tensor) and not bool(value.any())

@@ -1,4 +1,4 @@
-"""Which recurrent layer one iteration of a loop computes, found by its values.
+"""Recognize the recurrent layer that one iteration of a loop computes, by its values.
 
 People write an LSTM in many ways: as `nn.LSTMCell`, with four `nn.Linear`, with one product for all gates, with
 `torch.cat([x, h], 1)` or without. All of them compute the same. So an iteration is run in double precision, with states
@@ -10,8 +10,8 @@ and inputs of our choice:
 
 Every equation is checked at random points to 1e-9, and the whole step at others that are up to 1e8 times as large,
 where a clamp of the state or of a gate shows. Numbers do not show a gate that few texts open, such as
-`relu(1 - 100 * (x - 9.81) ** 2)`: so a step has no sigmoid, tanh or relu but those of the layer. The proof compares the
-exported graph with the module itself.
+`relu(1 - 100 * (x - 9.81) ** 2)`: so a step may have only the layer's own sigmoids, tanhs and relus. The proof compares
+the exported graph with the module itself.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.tracing.layers.recurrence import one_step
+from pocketrnn_export.tracing.layers.recurrence import compute_step
 
-__all__ = ["BENT", "GATES", "SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "layer_of"]
+__all__ = ["BENT", "GATES", "SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "recognize_layer"]
 
-# How large the numbers are at which a step is run: a state may be kept within 3, as ELMo's, or within 40.
+# The scales of the numbers at which a step is checked: a state may be clamped to 3, as in ELMo, or to 40.
 SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
 
 _aten: Final = torch.ops.aten
@@ -38,7 +38,7 @@ _TANH: Final = frozenset({_aten.tanh.default})
 # The functions of gates.
 GATES: Final = _SIGMOID | _TANH
 _RELU: Final = frozenset({_aten.relu.default})
-# The operators of a layer's step that are not linear, beside products.
+# The nonlinear operators of a layer's step, besides products.
 BENT: Final = GATES | _RELU | {_aten.maximum.default, _aten.max.other}
 _ROWS: Final = 7
 _NEAR: Final = 1e-9
@@ -47,7 +47,8 @@ Change = Callable[[Tensor], Tensor]
 
 
 class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an ExportError with a line
-    """Why a loop is not a recurrent layer: the end of a sentence that begins with "the loop"; and the loop's number."""
+    """The reason why a loop is not a recurrent layer, as the end of a sentence that begins with "the loop"; and the
+    loop's number."""
 
     def __init__(self, why: str, loop: int | None = None) -> None:
         super().__init__(why)
@@ -56,15 +57,15 @@ class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an Ex
 
 @dataclass(frozen=True)
 class StateCycle:
-    """States that an iteration makes of each other.
+    """States that an iteration computes from each other.
 
     Attributes:
-        states: each as the nodes before and after the iteration.
-        sources: what else the iteration reads that differs from iteration to iteration, or from row to row.
-        nodes: what depends on the states, in the order of the graph; and the operators in `BENT` that do not.
-        run: computes nodes from values of the states and sources, float64 [rows, features] each; a change of a node's
-            value, by the node, takes part in what depends on it. Gives [rows, features] of each node.
-        sizes: how many features a state or source has.
+        states: each state, as the nodes before and after the iteration.
+        sources: the other nodes that the iteration reads and that differ between iterations, or between rows.
+        nodes: the nodes that depend on the states, in the order of the graph; and the operators in `BENT` that do not.
+        run: computes nodes from values of the states and sources, float64 [rows, features] each. A change, by node,
+            replaces the node's value for all that depend on it. Returns [rows, features] for each node.
+        sizes: the number of features of each state and source.
     """
 
     states: tuple[tuple[Node, Node], ...]
@@ -79,9 +80,9 @@ class RecurrentLayer:
     """A layer as `pocketrnn::recurrence` computes it, in one direction.
 
     Attributes:
-        mode: as of that operator.
+        mode: the mode of that operator.
         states: the hidden state, and for an LSTM the cell; each as the nodes before and after the iteration.
-        sources: what the input consists of, one after the other.
+        sources: the parts of the input, in order.
         w, r: float64 [1, gates * hidden, features], [1, gates * hidden, hidden], gates in ONNX's order.
         b: float64 [2, gates * hidden]: the biases of the input and of the recurrence.
     """
@@ -96,7 +97,8 @@ class RecurrentLayer:
 
 @dataclass(frozen=True)
 class _Affine:
-    """`features @ weight + bias`: float64 [features, hidden] and [hidden]; features of the sources, then of h."""
+    """`features @ weight + bias`: float64 [features, hidden] and [hidden]; the features are those of the sources, then
+    those of h."""
 
     weight: Tensor
     bias: Tensor
@@ -107,40 +109,40 @@ class _Affine:
 
 @dataclass(frozen=True)
 class _Gate:
-    """A sigmoid or tanh of as many numbers as a state has: a part of a node; 1 minus it if `flipped`."""
+    """A sigmoid or tanh with as many numbers as a state: a part of a node's value; 1 minus it if `flipped`."""
 
     node: Node
     part: int
     flipped: bool = False
 
 
-def layer_of(cycle: StateCycle) -> RecurrentLayer:
-    """The recurrent layer that a cycle is.
+def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
+    """Recognize the recurrent layer that a cycle of states computes.
 
     Raises:
-        NotALayer: it is none.
+        NotALayer: it is not a recurrent layer.
 
     Example:
-        >>> layer_of(cycle).mode
+        >>> recognize_layer(cycle).mode
         'LSTM'
     """
     found = None
     if len({cycle.sizes[before] for before, _ in cycle.states}) == 1:
         if len(cycle.states) == 1:
             iteration = _Iteration(cycle, cycle.states)
-            found = _rnn(iteration) or _gru(iteration) or _gru_linear(iteration)
+            found = _find_rnn(iteration) or _find_gru(iteration) or _find_linear_gru(iteration)
         elif len(cycle.states) == 2:
-            found = _lstm(_Iteration(cycle, cycle.states)) or _lstm(_Iteration(cycle, cycle.states[::-1]))
+            found = _find_lstm(_Iteration(cycle, cycle.states)) or _find_lstm(_Iteration(cycle, cycle.states[::-1]))
     if found is None:
-        raise NotALayer("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
+        raise NotALayer("its states are not computed as by an RNN, GRU or LSTM that ONNX has")
     for scale in SCALES:
-        if not _agrees(cycle, found, scale):
-            raise NotALayer(f"what it hands on is that of no {found.mode} where its numbers are some {scale:g}")
+        if not _agrees_with_layer(cycle, found, scale):
+            raise NotALayer(f"its states differ from those of an {found.mode} where its numbers are some {scale:g}")
     return found
 
 
-def _agrees(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
-    """Whether an iteration gives the states of a layer, for random numbers of some size."""
+def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
+    """Whether an iteration gives the states of a layer, for random numbers of some scale."""
     generator = torch.Generator().manual_seed(13)
 
     def drawn(node: Node) -> Tensor:
@@ -149,7 +151,7 @@ def _agrees(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
     given = {node: drawn(node) for node in (*layer.sources, *(before for before, _ in layer.states))}
     x = torch.cat([given[node] for node in layer.sources] or [torch.zeros(_ROWS, 0, dtype=torch.float64)], dim=1)
     before = [given[state] for state, _ in layer.states]
-    expected = one_step(x, before[0], before[-1], layer.w[0], layer.r[0], layer.b.flatten(), layer.mode)
+    expected = compute_step(x, before[0], before[-1], layer.w[0], layer.r[0], layer.b.flatten(), layer.mode)
     real = cycle.run([after for _, after in layer.states], given, {})
     return all(
         real[after].shape == one.shape and bool(((real[after] - one).abs() <= _NEAR * (scale + one.abs())).all())
@@ -175,15 +177,15 @@ class _Iteration:
         parts = torch.split(features, self.widths, dim=1)
         given = dict(zip([*self.cycle.sources, self.states[0][0]], parts, strict=True))
         for before, _ in self.states[1:]:
-            # One cell state for every row, as that is not an input of any gate: a gate that looks at it is not affine.
+            # All rows share one cell state, since it is not an input of a gate: a gate that reads it is not affine.
             given[before] = self.cell if len(features) == _ROWS else self.cell[:1].expand(len(features), -1)
         return self.cycle.run(nodes, given, changes or {})
 
     def _is_among(self, node: Node, values: Sequence[Tensor]) -> bool:
-        """Whether each part of a node is one of these values, or 1 minus it."""
+        """Whether each part of a node's value equals one of these values, or 1 minus it."""
         value = self.values[node]
         parts = torch.split(value, self.hidden, dim=1) if value.shape[1] % self.hidden == 0 else ()
-        return bool(parts) and all(any(_near(part, v) or _near(part, 1 - v) for v in values) for part in parts)
+        return bool(parts) and all(any(_is_near(part, v) or _is_near(part, 1 - v) for v in values) for part in parts)
 
     def after(self, state: int = 0) -> Tensor:
         return self.values[self.states[state][1]]
@@ -205,36 +207,38 @@ class _Iteration:
 
     def affine(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
         """The argument of a gate, if it is affine."""
-        return self.affine_at(gate.node.all_input_nodes[0], gate, changes)
+        return self.affine_value_at(gate.node.all_input_nodes[0], gate, changes)
 
-    def affine_at(self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
+    def affine_value_at(
+        self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
+    ) -> _Affine | None:
         """The value of a node at a gate's part of it, if it is affine."""
         count = sum(self.widths)
         probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
         values = self.part_of(self.at(probes, [source], changes)[source], gate)
         found = _Affine(values[1:] - values[0], values[0])
         real = self.part_of(self.at(self.features, [source], changes)[source], gate)
-        if not _near(real, self.features @ found.weight + found.bias):
+        if not _is_near(real, self.features @ found.weight + found.bias):
             return None
         return -found if gate.flipped else found
 
-    def entering(self, gate: _Gate) -> Tensor:
+    def gate_input(self, gate: _Gate) -> Tensor:
         source = gate.node.all_input_nodes[0]
         return self.part_of(self.at(self.features, [source])[source], gate)
 
     def layer(
         self, mode: str, gates: Sequence[_Affine], bent: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
-        """A layer of gates in ONNX's order. The bias of the recurrence is what float32 loses of the bias.
+        """Make a layer of gates in ONNX's order. By default, the recurrent bias is the bias's float32 rounding error.
 
         Args:
-            mode: as of `RecurrentLayer`.
-            gates: what each gate is applied to.
+            mode: as for `RecurrentLayer`.
+            gates: the argument of each gate.
             bent: the values of all sigmoids, tanhs and relus of such a layer.
-            recurrent_bias: that of the recurrence, where it is known.
+            recurrent_bias: the bias of the recurrence, if it is known.
 
         Raises:
-            NotALayer: the step has another operator that is not linear.
+            NotALayer: the step has another nonlinear operator.
         """
         for node in self.cycle.nodes:
             if node.target in BENT and not self._is_among(node, bent):
@@ -251,30 +255,30 @@ class _Iteration:
         )  # fmt: skip
 
 
-def _near(a: Tensor, b: Tensor) -> bool:
+def _is_near(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(((a - b).abs() <= _NEAR * (1 + b.abs())).all())
 
 
-def _rnn(iteration: _Iteration) -> RecurrentLayer | None:
+def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.gates(kinds):
-            if _near(iteration.value(gate), iteration.after()) and (found := iteration.affine(gate)) is not None:
+            if _is_near(iteration.value(gate), iteration.after()) and (found := iteration.affine(gate)) is not None:
                 return iteration.layer(mode, [found], [iteration.value(gate)])
     after = iteration.states[0][1]
-    linear = iteration.affine_at(after, _Gate(after, 0))
+    linear = iteration.affine_value_at(after, _Gate(after, 0))
     return None if linear is None else iteration.layer("RNN_LINEAR", [linear], ())
 
 
-def _lstm(iteration: _Iteration) -> RecurrentLayer | None:
+def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
     new_h, new_c = iteration.after(0), iteration.after(1)
     sigmoids, tanhs = iteration.gates(_SIGMOID, flipped=True), iteration.gates(_TANH)
-    output = next((gate for gate in sigmoids if _near(iteration.value(gate) * torch.tanh(new_c), new_h)), None)
+    output = next((gate for gate in sigmoids if _is_near(iteration.value(gate) * torch.tanh(new_c), new_h)), None)
     if output is None:
         return None
     for forget in sigmoids:
         added = new_c - iteration.value(forget) * iteration.cell
         for given, proposed in itertools.product(sigmoids, tanhs):
-            if _near(iteration.value(given) * iteration.value(proposed), added):
+            if _is_near(iteration.value(given) * iteration.value(proposed), added):
                 gates = [iteration.affine(gate) for gate in (given, output, forget, proposed)]
                 if all(gate is not None for gate in gates):
                     bent = [torch.tanh(new_c), *map(iteration.value, (given, output, forget, proposed))]
@@ -282,12 +286,12 @@ def _lstm(iteration: _Iteration) -> RecurrentLayer | None:
     return None
 
 
-def _gru(iteration: _Iteration) -> RecurrentLayer | None:
+def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
     before = iteration.features[:, -iteration.hidden :]
     sigmoids = iteration.gates(_SIGMOID, flipped=True)
     for update, proposed in itertools.product(sigmoids, iteration.gates(_TANH)):
         kept = iteration.value(update)
-        if not _near((1 - kept) * iteration.value(proposed) + kept * before, iteration.after()):
+        if not _is_near((1 - kept) * iteration.value(proposed) + kept * before, iteration.after()):
             continue
         z = iteration.affine(update)
         for reset in iteration.gates(_SIGMOID):
@@ -295,14 +299,14 @@ def _gru(iteration: _Iteration) -> RecurrentLayer | None:
             if z is None or r is None:
                 continue
             bent = [iteration.value(gate) for gate in (update, reset, proposed)]
-            if found := _gru_with(iteration, z, r, reset, proposed, bent):
+            if found := _complete_gru(iteration, z, r, reset, proposed, bent):
                 return found
     return None
 
 
-def _gru_linear(iteration: _Iteration) -> RecurrentLayer | None:
-    """A GRU whose proposed state is affine in the input alone, as in SRU (Lei et al., 2018) and minGRU (Feng et al.,
-    2024). No node need hold the proposed state: it is what the new state has beside the kept part of the old one."""
+def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
+    """Find a GRU whose proposed state is affine in the input alone, as in SRU (Lei et al., 2018) and minGRU (Feng et
+    al., 2024). No node needs to hold the proposed state: it is the new state without the kept part of the old one."""
     after, inputs = iteration.states[0][1], sum(iteration.widths) - iteration.hidden
 
     def proposed(features: Tensor, update: _Gate) -> Tensor:
@@ -318,18 +322,18 @@ def _gru_linear(iteration: _Iteration) -> RecurrentLayer | None:
         new = _Affine(values[1:] - values[0], values[0])
         if z is None or bool(new.weight[inputs:].abs().max() > _NEAR):
             continue
-        if _near(proposed(iteration.features, update), iteration.features @ new.weight + new.bias):
+        if _is_near(proposed(iteration.features, update), iteration.features @ new.weight + new.bias):
             none = _Affine(torch.zeros_like(new.weight), torch.zeros_like(new.bias))
             new.weight[inputs:] = 0.0
             return iteration.layer("GRU_LINEAR", [z, none, new], [iteration.value(update)])
     return None
 
 
-def _gru_with(
+def _complete_gru(
     iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, bent: Sequence[Tensor]
 ) -> RecurrentLayer | None:
-    """A GRU of which everything but the proposed state is known, in its two forms: the reset gate after the product
-    with the state, as PyTorch has it, and before, as in the paper (Cho et al., 2014)."""
+    """Complete a GRU whose proposed state is not known yet, in one of two forms: with the reset gate after the product
+    with the state, as in PyTorch, or before it, as in the paper (Cho et al., 2014)."""
 
     def at(number: float) -> Mapping[Node, Change]:
         def changed(values: Tensor) -> Tensor:
@@ -348,13 +352,13 @@ def _gru_with(
     if bool(kept.weight[:inputs].abs().max() > _NEAR) or bool(closed.weight[inputs:].abs().max() > _NEAR):
         return None
     given = iteration.features[:, :inputs] @ closed.weight[:inputs]
-    real = iteration.entering(proposed)
+    real = iteration.gate_input(proposed)
     new = _Affine(torch.cat([closed.weight[:inputs], kept.weight[inputs:]]), closed.bias)
     biases = torch.cat([z.bias, r.bias])
     rest = torch.cat([biases - biases.float().double(), kept.bias])
-    if _near(given + closed.bias + value * (state @ kept.weight[inputs:] + kept.bias), real):
+    if _is_near(given + closed.bias + value * (state @ kept.weight[inputs:] + kept.bias), real):
         gates = [_Affine(z.weight, z.bias.float().double()), _Affine(r.weight, r.bias.float().double()), new]
         return iteration.layer("GRU", gates, bent, rest)
-    if _near(given + closed.bias + kept.bias + (value * state) @ kept.weight[inputs:], real):
+    if _is_near(given + closed.bias + kept.bias + (value * state) @ kept.weight[inputs:], real):
         return iteration.layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)], bent)
     return None

@@ -1,5 +1,4 @@
-"""The graph of a traced loop: which nodes of its iterations are one, and the states that an iteration hands to the
-next."""
+"""Match the iterations of a traced loop with each other, and find the states that an iteration passes to the next."""
 
 from __future__ import annotations
 
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
-from pocketrnn_export.torch_internals import expression_of, flattened, operators_known, overload_name
-from pocketrnn_export.tracing.layers.recurrence import OPERATOR, one_step
+from pocketrnn_export.torch_internals import cache_known_operators, flatten_tree, overload_name, size_expression
+from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_step
 from pocketrnn_export.tracing.loops.cell_recognition import GATES, NotALayer
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS
 from pocketrnn_export.tracing.session import Loop
@@ -24,22 +23,22 @@ from pocketrnn_export.tracing.trace_operators import PUT, STEP
 
 __all__ = [
     "TYPICAL",
+    "LoopState",
     "MatchedLoop",
-    "State",
-    "Traced",
-    "called",
+    "TracedGraph",
+    "as_float64",
+    "call_node",
     "counted_direction",
-    "in_doubles",
-    "index_of",
-    "number",
-    "of_tensors",
-    "upstream",
+    "number_or_expression",
+    "step_index",
+    "tensor_overload",
+    "upstream_nodes",
 ]
 
-# The iteration that stands for all: not the first, whose state is given, nor the last, after which nothing is handed
+# The iteration that represents all: not the first, whose state is the initial one, nor the last, which passes nothing
 # on.
 TYPICAL: Final = ITERATIONS - 2
-# Where the position stands among the arguments of what takes or puts a step.
+# The index of the position among the arguments of the operators that read or write a step.
 _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
 
 
@@ -65,16 +64,17 @@ def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
 
 
 def _one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
-    """`pocketrnn::recurrence` over one step, as a module that steps its layer calls it; any other as it is."""
+    """`pocketrnn::recurrence` over a single step, for a module that calls its layer step by step; `NotImplemented` for
+    others."""
     single = isinstance(x.shape[0], int) and x.shape[0] == 1
     if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
         return NotImplemented
     before = h0[0] if c0 is None else c0[0]
-    h, c = one_step(x[0], h0[0], before, w[0], r[0], None if b is None else b[0], mode)
+    h, c = compute_step(x[0], h0[0], before, w[0], r[0], None if b is None else b[0], mode)
     return h[None], h[None], c[None] if mode == "LSTM" else h[None].clone()
 
 
-# The formulas of torch's cells (documented with nn.LSTMCell, nn.GRUCell and nn.RNNCell), by their operators.
+# The equations of torch's cells (see nn.LSTMCell, nn.GRUCell and nn.RNNCell), by operator.
 _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
     torch.ops.aten.lstm_cell.default: _lstm_cell,
     torch.ops.aten.gru_cell.default: _gru_cell,
@@ -84,18 +84,18 @@ _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
 }
 
 
-class Traced:
-    """A traced module whose loops ran a few iterations.
+class TracedGraph:
+    """The graph of a traced module whose loops ran a few iterations.
 
     Attributes:
-        nodes: of its graph, in order.
+        nodes: the nodes of its graph, in order.
         state: the names of the parameters, buffers and constants, by their nodes; `values` are their values.
-        inputs, outputs: the nodes of what the module takes and gives.
-        batch: the batch in torch's expressions; None where it is a plain 1.
+        inputs, outputs: the nodes of the module's inputs and outputs.
+        batch: the batch size as torch's expression; None if it is a plain 1.
     """
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
-        with operators_known():
+        with cache_known_operators():
             functional = program.run_decompositions(dict(_CELLS))
         signature, graph = functional.graph_signature, functional.graph
         named = {
@@ -115,23 +115,23 @@ class Traced:
         results: Any = self.nodes[-1].args[0]
         self.outputs = [n for n, kind in zip(results, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
         batch = self.inputs[0].meta["val"].shape[0]
-        self.batch = expression_of(batch) if isinstance(batch, torch.SymInt) else None
+        self.batch = size_expression(batch) if isinstance(batch, torch.SymInt) else None
 
     def batch_axis(self, node: Node) -> int | None:
-        """The axis of a node's value that is the batch."""
+        """The batch axis of a node's value; None if there is not exactly one."""
         sizes = list(node.meta["val"].shape)
-        axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and expression_of(n) == self.batch]
+        axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and size_expression(n) == self.batch]
         return axes[0] if len(axes) == 1 else None
 
     def shape(self, node: Node, batch: int) -> list[int]:
-        """The shape of a node's value for a batch of our choice, and 5 tokens."""
+        """The shape of a node's value for a given batch size, and 5 tokens."""
         return [self.size(size, batch) for size in node.meta["val"].shape]
 
     def size(self, size: Any, batch: int) -> int:
-        """A size for a batch of our choice, and 5 tokens."""
+        """A size for a given batch size, and 5 tokens."""
         if not isinstance(size, torch.SymInt):
             return int(size)
-        expression = expression_of(size)
+        expression = size_expression(size)
         chosen = {s: sympy.Integer(batch if s == self.batch else 5) for s in expression.free_symbols}
         return int(expression.xreplace(chosen))
 
@@ -144,8 +144,9 @@ _VIEWS: Final = frozenset(
 
 
 def _join_equal_views(graph: torch.fx.Graph) -> None:
-    """Take one node for those that look at one tensor the same way: of a layer that is given one step, its output and
-    the state that it hands on are two, and only the second goes round. A step that an iteration takes twice is one."""
+    """Merge nodes that are the same view of the same tensor: a layer that runs one step has an output and a state as
+    two views, and only the state goes into the next iteration. A step that an iteration reads twice becomes one
+    node."""
     known: dict[tuple[Any, str, str], Node] = {}
     for node in list(graph.nodes):
         if node.op == "call_function" and (node.target in _VIEWS or node.target is STEP) and not node.kwargs:
@@ -156,8 +157,8 @@ def _join_equal_views(graph: torch.fx.Graph) -> None:
 
 
 def _take_steps_first(graph: torch.fx.Graph) -> None:
-    """Take `sigmoid(x)[:, t]` for `sigmoid(x[:, t])`, as what an iteration does: quasi-recurrent cells have their gates
-    made before the loop."""
+    """Rewrite `sigmoid(x)[:, t]` as `sigmoid(x[:, t])`, so that it belongs to the iteration: quasi-recurrent cells
+    compute their gates before the loop."""
     for node in list(graph.nodes):
         while node.target is STEP and node.args[0].op == "call_function" and node.args[0].target in GATES:
             function = node.args[0]
@@ -171,9 +172,9 @@ def _take_steps_first(graph: torch.fx.Graph) -> None:
 
 
 @dataclass(eq=False)
-class State:
-    """A state that an iteration hands to the next: in the iteration that stands for all, the node before and, once
-    known, after it."""
+class LoopState:
+    """A state that an iteration passes to the next: in the typical iteration, the node before it and, once known, the
+    node after it."""
 
     before: Node
     first: Node
@@ -181,13 +182,13 @@ class State:
 
 
 class MatchedLoop:
-    """One loop: its iteration that stands for all, and what it hands on."""
+    """One loop: its typical iteration, which represents all, and the states that it passes on."""
 
-    def __init__(self, traced: Traced, number: int, loop: Loop) -> None:
+    def __init__(self, traced: TracedGraph, number: int, loop: Loop) -> None:
         self.traced, self.number, self.loop = traced, number, loop
         self.partners: dict[Node, tuple[Node | None, ...]] = {}
-        self.states: dict[Node, State] = {}
-        # The nodes that compute with a number that the iterations count: that of the first iteration, and 1 or -1.
+        self.states: dict[Node, LoopState] = {}
+        # The nodes that compute with the number of the step: its value in the first iteration, and its change, 1 or -1.
         self.numbered: dict[Node, tuple[int, int]] = {}
         self._iteration: dict[Node, int | None] = {}
         self._marked: list[list[Node]] = [[] for _ in range(ITERATIONS)]
@@ -197,28 +198,28 @@ class MatchedLoop:
                 self._marked[iteration].append(node)
 
     def iteration(self, node: Node) -> int | None:
-        """The iteration that a node belongs to; of a later one, the last iteration that it depends on; None before
-        the loop."""
+        """The iteration that a node belongs to; for a node after the loop, the last iteration that it depends on; None
+        before the loop."""
         if node not in self._iteration:
             iterations = [self.iteration(source) for source in node.all_input_nodes]
             self._iteration[node] = max((n for n in iterations if n is not None), default=None)
         return self._iteration[node]
 
     def ran(self, node: Node) -> int | None:
-        """The iteration that a node was called in."""
+        """The iteration that a node was called in; None outside of the loop."""
         mark = (node.meta.get("custom") or {}).get(ITERATION)
         return mark[1] if mark is not None and mark[0] == self.number else None
 
     def refused(self, why: str) -> NotALayer:
         return NotALayer(why, self.number)
 
-    def of_last(self, last: Node) -> Node:
-        """The node of the iteration that stands for all that is what `last` is in the last iteration."""
+    def typical_of_last(self, last: Node) -> Node:
+        """The node of the typical iteration that corresponds to `last` in the last iteration."""
         for ref, nodes in self.partners.items():
             if nodes[-1] is last:
                 return ref
         rank, alike = self._alike(last, -1)
-        # Unused nodes of the last iteration are left out, so that fewer may stand before it there.
+        # Unused nodes of the last iteration are dropped, so fewer nodes may come before it there.
         failed: NotALayer | None = None
         for i in range(rank, len(alike[TYPICAL])):
             try:
@@ -231,15 +232,15 @@ class MatchedLoop:
         raise failed or self.refused("its iterations differ")
 
     def _alike(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """The nodes of each iteration that do what a node of one does, and its place among those."""
-        alike = [[n for n in nodes if _kind(n) == _kind(node)] for nodes in self._marked]
+        """The nodes of each iteration with the operator of a node, and the node's position among those of its own."""
+        alike = [[n for n in nodes if _node_kind(n) == _node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 
     def match(self, nodes: tuple[Node | None, ...]) -> None:
-        """Take nodes, one an iteration, for what one node is in each; `partners` keeps them.
+        """Match nodes, one of each iteration, and all that they are computed from; `partners` stores the matches.
 
         Raises:
-            NotALayer: they are not.
+            NotALayer: they do not match.
         """
         new: dict[Node, tuple[Node | None, ...]] = {}
         todo = [nodes]
@@ -257,32 +258,32 @@ class MatchedLoop:
         self.partners.update(new)
 
     def _matched_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
-        flat = [flattened((n.args, n.kwargs)) for n in nodes]
+        flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
             raise self.refused("does not do the same in each iteration")
-        index = index_of(nodes[0])
+        index = step_index(nodes[0])
         for leaves in zip(*(leaves for leaves, _ in flat), strict=True):
-            if index is not None and leaves == tuple(index_of(n) for n in nodes):
-                counted_direction([number(leaf) for leaf in leaves], self)
+            if index is not None and leaves == tuple(step_index(n) for n in nodes):
+                counted_direction([number_or_expression(leaf) for leaf in leaves], self)
             elif not any(isinstance(leaf, Node) for leaf in leaves):
                 if any(leaf != leaves[0] for leaf in leaves):
                     self._count(nodes, leaves)
             elif not all(isinstance(leaf, Node) for leaf in leaves):
                 raise self.refused("does not do the same in each iteration")
             elif any(leaf is not leaves[0] for leaf in leaves):
-                found = self._matched(leaves)
+                found = self._match_leaves(leaves)
                 if found is not None:
                     yield found
 
     def _count(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
-        """Take note of an operation with the number of the step, such as `lengths > t`."""
+        """Record an operation with the number of the step, such as `lengths > t`."""
         typical = nodes[TYPICAL]
-        plain = of_tensors(typical) is not None and all(type(leaf) is int for leaf in leaves)
+        plain = tensor_overload(typical) is not None and all(type(leaf) is int for leaf in leaves)
         if not plain or tuple(leaves) != tuple(n.args[1] for n in nodes):
             raise self.refused("computes with the number of the step")
         self.numbered[typical] = (leaves[0], counted_direction(leaves, self))
 
-    def _matched(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
+    def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
         iterations = [self.iteration(leaf) for leaf in leaves]
         padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
         if iterations == list(range(len(iterations))):
@@ -290,14 +291,14 @@ class MatchedLoop:
         if iterations[1:] != list(range(len(iterations) - 1)) or iterations[0] not in (None, 0):
             raise self.refused("its iterations differ")
         before = leaves[TYPICAL]
-        state = self.states.setdefault(before, State(before, leaves[0]))
+        state = self.states.setdefault(before, LoopState(before, leaves[0]))
         if len(leaves) < ITERATIONS or state.after is not None:
             return None
         state.after = leaves[-1]
         return (*leaves[1:], None)
 
-    def complete(self) -> None:
-        """Find what each state is after the iteration, where the last iteration did not show it."""
+    def complete_states(self) -> None:
+        """Find the node of each state after the iteration, if the last iteration did not show it."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
             rank, alike = self._alike(state.before, TYPICAL - 1)
@@ -308,31 +309,36 @@ class MatchedLoop:
             self.match((*found, None))
             state.after = found[TYPICAL]
 
-    def moves(self, node: Node) -> bool:
-        """Whether a node takes another step of a tensor in every iteration."""
+    def moves_by_step(self, node: Node) -> bool:
+        """Whether a node reads another step of a tensor in every iteration."""
         return node.target is STEP and node in self.partners and self.direction(node) != 0
 
     def direction(self, node: Node) -> int:
-        """By how much the position of a node that takes or puts a step moves an iteration: 1, -1, or 0."""
-        return counted_direction([number(index_of(n)) for n in self.partners[node] if n is not None], self)
+        """How far the position of a node that reads or writes a step moves in each iteration: 1, -1, or 0."""
+        return counted_direction(
+            [number_or_expression(step_index(n)) for n in self.partners[node] if n is not None], self
+        )
 
     def is_data(self, node: Node) -> bool:
-        """Whether a value differs from text to text: it depends on the ids or a state, and on more than their sizes."""
+        """Whether a value differs between texts: it depends on the numbers of the ids or a state, not only on sizes."""
 
         def has_numbers(n: Node) -> bool:
             return isinstance(n.meta.get("val"), (Tensor, tuple, list))
 
         given = (*self.traced.inputs, *self.states)
-        return any(source in given for source in upstream([node], has_numbers) if has_numbers(source))
+        return any(source in given for source in upstream_nodes([node], has_numbers) if has_numbers(source))
 
-    def hangs_on(self, node: Node, other: Node) -> bool:
-        """Whether a node of an iteration depends on another, within the iteration, but by what a state becomes."""
+    def depends_on(self, node: Node, other: Node) -> bool:
+        """Whether a node of an iteration depends on another within the iteration, but not through a state's new
+        value."""
         afters = {state.after for state in self.states.values()}
-        return any(source is other for source in upstream([node], lambda n: n in self.partners and n not in afters))
+        return any(
+            source is other for source in upstream_nodes([node], lambda n: n in self.partners and n not in afters)
+        )
 
 
-def upstream(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
-    """Nodes, what those of them that are entered are made of, and so on: each once."""
+def upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
+    """Yield nodes, the inputs of those for which `entered` is true, and so on, each once."""
     todo, seen = list(nodes), set()
     while todo:
         node = todo.pop()
@@ -342,47 +348,47 @@ def upstream(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator
             yield node
 
 
-def _kind(node: Node) -> Any:
+def _node_kind(node: Node) -> Any:
     if node.target is operator.getitem:
         return node.target, node.args[0].target, node.args[1]  # type: ignore[union-attr]
     return node.target
 
 
-def index_of(node: Node) -> Any:
-    """The position that a node takes or puts a step at, a number or a node; None for other nodes."""
+def step_index(node: Node) -> Any:
+    """The position at which a node reads or writes a step, a number or a node; None for other nodes."""
     position = _INDEX.get(node.target)
     return None if position is None else node.args[position]
 
 
-def of_tensors(node: Node) -> Any:
-    """The operator on two tensors of one on a tensor and a number; None where a node's is no such."""
+def tensor_overload(node: Node) -> Any:
+    """The tensor overload of a node's operator on a tensor and a number; None if there is none."""
     packet = getattr(node.target, "overloadpacket", None)
     if overload_name(node.target) not in ("Scalar", "Tensor") or packet is None:
         return None
     return packet.Tensor if "Tensor" in packet.overloads() and not node.kwargs and len(node.args) == 2 else None
 
 
-def number(value: Any) -> Any:
+def number_or_expression(value: Any) -> Any:
     """A number, or a size as torch's expression."""
     found = value.meta["val"] if isinstance(value, Node) else value
-    return expression_of(found) if isinstance(found, torch.SymInt) else found
+    return size_expression(found) if isinstance(found, torch.SymInt) else found
 
 
 def counted_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
-    """By how much a position moves an iteration: 1, -1, or 0."""
+    """How far a position moves in each iteration: 1, -1, or 0."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
-        raise loop.refused("takes neither each step of the text nor each backwards")
+        raise loop.refused("does not read each step of the text, forwards or backwards")
     return int(step)
 
 
-def in_doubles(value: Any) -> Any:
-    """A tensor of floats in double precision; whatever else as it is."""
+def as_float64(value: Any) -> Any:
+    """A tensor of floats in double precision; other values unchanged."""
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def called(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
-    """A node's value from those of its arguments."""
+def call_node(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
+    """Compute a node's value from those of its arguments."""
     mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), value)
     args, kwargs = mapped[0], dict(mapped[1])
     if doubles and kwargs.get("dtype") == torch.float32:
@@ -392,4 +398,4 @@ def called(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -
     if node.target is PUT:
         return args[0].select_scatter(args[1], args[2], args[3])
     result = node.target(*args, **kwargs)  # type: ignore[operator]
-    return in_doubles(result) if doubles else result
+    return as_float64(result) if doubles else result

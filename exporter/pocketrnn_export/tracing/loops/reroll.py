@@ -1,9 +1,9 @@
-"""A traced module whose loops ran a few iterations, with each loop put back for any number of iterations.
+"""Turn a traced module whose loops ran a few iterations into one for any number of iterations.
 
-ONNX's Loop and Scan have no part in a bundle. So a loop must be taken apart: the iterations are matched with each other
-(`loop_match`), which gives one iteration and what it hands to the next; what goes round in a cycle is a recurrent
+A bundle's graph has no Loop or Scan. So a loop is taken apart: its iterations are matched with each other
+(`loop_match`), which gives one iteration and the states that it passes to the next; a cycle of states is a recurrent
 layer, a running sum or maximum, or a tensor that is filled step by step (`carried_state`, `cell_recognition`); and
-everything else is computed for all iterations at once, as more rows of the batch, since each row stands alone.
+all else is computed for all iterations at once, as more rows of the batch, since rows are independent.
 """
 
 from __future__ import annotations
@@ -15,62 +15,70 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pocketrnn_export.torch_internals import expression_of
+from pocketrnn_export.torch_internals import size_expression
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
-from pocketrnn_export.tracing.loops.carried_state import planned
-from pocketrnn_export.tracing.loops.loop_match import TYPICAL, MatchedLoop, Traced, called, index_of, number, of_tensors
+from pocketrnn_export.tracing.loops.carried_state import plan_states
+from pocketrnn_export.tracing.loops.loop_match import (
+    TYPICAL,
+    MatchedLoop,
+    TracedGraph,
+    call_node,
+    number_or_expression,
+    step_index,
+    tensor_overload,
+)
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
 
-__all__ = ["rerolled"]
+__all__ = ["reroll_loops"]
 
 
-def rerolled(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
-    """A module that computes what a traced one did, without its loops.
+def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
+    """Make a module that computes the same as a traced one, without its loops.
 
     Args:
         program: traced by `export_session`.
-        loops: those that ran.
+        loops: the loops that ran.
 
     Raises:
         NotALayer: a loop is not a recurrent layer, or is not understood.
 
     Example:
-        >>> whole = rerolled(program, loops)
+        >>> whole = reroll_loops(program, loops)
         >>> program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
     """
-    traced = Traced(program)
-    return _Rerolled(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)])
+    traced = TracedGraph(program)
+    return _RerolledModule(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)])
 
 
-class _Rerolled(nn.Module):
-    """A traced module with its loops put back: forward walks its graph, and computes what its loops give."""
+class _RerolledModule(nn.Module):
+    """A traced module for any number of iterations: forward walks its graph, and computes the results of its loops."""
 
-    def __init__(self, traced: Traced, loops: Sequence[MatchedLoop]) -> None:
+    def __init__(self, traced: TracedGraph, loops: Sequence[MatchedLoop]) -> None:
         super().__init__()
         self.traced, self.loops = traced, loops
         for node, name in traced.state.items():
             _add_buffer(self, name, traced.values[node])
-        # Nodes of a last iteration, with the node that they are in the iteration that stands for all.
+        # The nodes of a last iteration, each with its node in the typical iteration.
         self.finals: dict[Node, tuple[MatchedLoop, Node]] = {}
-        self.order = _needed(self)
-        self.plans = {loop.number: planned(loop) for loop in loops}
+        self.order = _needed_nodes(self)
+        self.plans = {loop.number: plan_states(loop) for loop in loops}
         for plan in self.plans.values():
             for layer, name, _ in plan.layers.values():
                 for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
-                    _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_dtype(self)))
+                    _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_float_dtype(self)))
 
     def loop_of(self, node: Node) -> MatchedLoop | None:
         """The loop that a node was called in."""
         return next((loop for loop in self.loops if loop.ran(node) is not None), None)
 
-    # Named one by one: torch.export takes the sizes of `*inputs` for those of a tuple.
+    # The arguments have names, since torch.export treats `*inputs` as one tuple.
     def forward(
         self, tokens: Tensor, second: Tensor | None = None, third: Tensor | None = None, fourth: Tensor | None = None
     ) -> Any:
-        """The output of the traced module, for as many inputs."""
-        return _Run(self, [given for given in (tokens, second, third, fourth) if given is not None]).outputs()
+        """Compute the output of the traced module from the same inputs."""
+        return _RerolledRun(self, [given for given in (tokens, second, third, fourth) if given is not None]).outputs()
 
 
 def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
@@ -82,8 +90,8 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
     module.register_buffer(last, value)
 
 
-def _needed(module: _Rerolled) -> list[Node]:
-    """The nodes that are computed as they stand, in the order of the graph; the iterations are matched on the way.
+def _needed_nodes(module: _RerolledModule) -> list[Node]:
+    """The nodes outside of loops to compute, in the order of the graph. The iterations are matched on the way.
 
     Raises:
         NotALayer: the iterations of a loop differ.
@@ -98,9 +106,9 @@ def _needed(module: _Rerolled) -> list[Node]:
             loop = module.loop_of(node)
             iteration = None if loop is None else loop.ran(node)
             if loop is not None and iteration == ITERATIONS - 1:
-                module.finals[node] = (loop, loop.of_last(node))
+                module.finals[node] = (loop, loop.typical_of_last(node))
             elif loop is not None and iteration != 0:
-                raise loop.refused("what some of its iterations give is used beside what all give")
+                raise loop.refused("the results of some iterations are used besides those of all")
             elif node.target is KEEP:
                 needed.add(node)
                 todo.append(node.args[0])  # type: ignore[arg-type]
@@ -111,35 +119,35 @@ def _needed(module: _Rerolled) -> list[Node]:
                 needed.add(node)
                 todo += node.all_input_nodes
         for loop in module.loops:
-            loop.complete()
+            loop.complete_states()
             outside = {source for ref in loop.partners for source in ref.all_input_nodes}
             outside = {node for node in outside if node not in loop.partners and node not in loop.states}
             outside |= {state.first for state in loop.states.values()}
             for nodes in loop.partners.values():
                 first = nodes[0]
-                if first is not None and isinstance(index_of(first), Node):
-                    outside.add(index_of(first))
+                if first is not None and isinstance(step_index(first), Node):
+                    outside.add(step_index(first))
             # Uses of other loops' iterations are refused above.
             todo += [node for node in outside if node not in needed and node not in module.finals]
         if not todo:
             return [node for node in module.traced.nodes if node in needed]
 
 
-def _dtype(module: nn.Module) -> torch.dtype:
+def _float_dtype(module: nn.Module) -> torch.dtype:
     return next((b.dtype for b in module.buffers() if b.is_floating_point()), torch.float32)
 
 
-class _Run:
-    """One run of a module whose loops are put back."""
+class _RerolledRun:
+    """One run of a `_RerolledModule`."""
 
-    def __init__(self, module: _Rerolled, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, module: _RerolledModule, inputs: Sequence[Tensor]) -> None:
         self.module = module
         self.values: dict[Node, Any] = dict(zip(module.traced.inputs, inputs, strict=True))
         self.sequences: dict[Node, Tensor] = {}
         self.last: dict[Node, Any] = {}
 
     def outputs(self) -> Any:
-        # In the order of the graph, so that no chain of operations becomes a chain of calls.
+        # Compute in the order of the graph, so that a long chain of operations does not become a deep recursion.
         for node in self.module.order:
             self.value(node)
         found = [self.value(node) for node in self.module.traced.outputs]
@@ -160,12 +168,12 @@ class _Run:
                 sequence = self.sequence(self.module.loops[loop], values[TYPICAL])
                 found = (sequence.flip(0) if flipped else sequence).movedim(0, axis)
             else:
-                found = called(node, self.value)
+                found = call_node(node, self.value)
             self.values[node] = found
         return self.values[node]
 
     def final(self, loop: MatchedLoop, node: Node) -> Any:
-        """The value of an iteration's node in the last iteration."""
+        """The value of a typical iteration's node in the last iteration."""
         if node not in self.last:
             plan = self.module.plans[loop.number]
             if node in loop.states:
@@ -176,14 +184,16 @@ class _Run:
             elif node in plan.filled:
                 found = self._filled(loop, plan.filled[node])
             elif node in plan.summed:
-                found = self._without(loop, node, plan.summed[node], 0.0).sum(0) + self._first(loop, plan.summed[node])
+                found = self._sequence_with_number(loop, node, plan.summed[node], 0.0).sum(0) + self._first(
+                    loop, plan.summed[node]
+                )
             elif node in plan.greatest:
-                terms = self._without(loop, node, plan.greatest[node], float("-inf"))
+                terms = self._sequence_with_number(loop, node, plan.greatest[node], float("-inf"))
                 found = torch.maximum(terms.amax(0), self._first(loop, plan.greatest[node]))
-            elif loop.moves(node) or node in loop.numbered:
+            elif loop.moves_by_step(node) or node in loop.numbered:
                 found = self.sequence(loop, node).select(0, -1)
             elif node in loop.partners:
-                found = called(node, lambda source: self.final(loop, source))
+                found = call_node(node, lambda source: self.final(loop, source))
             else:
                 found = self.value(node)
             self.last[node] = found
@@ -208,49 +218,49 @@ class _Run:
                     raise loop.refused("uses the cell state of an LSTM of every step, which ONNX's LSTM does not give")
                 found = self.sequences[node]
             elif node in plan.filled or node in plan.summed or node in plan.greatest:
-                raise loop.refused("uses in a step what it has gathered up to there")
-            elif loop.moves(node):
+                raise loop.refused("uses in a step the results that it has collected so far")
+            elif loop.moves_by_step(node):
                 found = self._steps(loop, node)
             else:
-                found = self._without(loop, node, None, 0.0)
+                found = self._sequence_with_number(loop, node, None, 0.0)
             self.sequences[node] = found
         return self.sequences[node]
 
-    def _without(self, loop: MatchedLoop, node: Node, before: Node | None, number: float) -> Tensor:
-        """The values of an iteration's node in all iterations, with a number in place of one state."""
+    def _sequence_with_number(self, loop: MatchedLoop, node: Node, before: Node | None, number: float) -> Tensor:
+        """The values of a node in all iterations, [iterations, ...], with a number in place of one state."""
         return _AllIterations(self, loop, before, number).sequence(node)
 
     def count(self, loop: MatchedLoop) -> Any:
-        """How many iterations a loop has."""
+        """The number of iterations of a loop."""
         for node in loop.partners:
-            if loop.moves(node):
+            if loop.moves_by_step(node):
                 return self.sequence(loop, node).shape[0]
         raise loop.refused("does not take the steps of the text one after the other")
 
     def _steps(self, loop: MatchedLoop, node: Node) -> Tensor:
-        """The steps that a node takes, [iterations, ...], in the order of the iterations."""
+        """The steps that a node reads, [iterations, ...], in the order of the iterations."""
         first = loop.partners[node][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = first.args
         source, axis, index = given
-        size, start = expression_of(source.meta["val"].shape[axis]), number(index)
+        size, start = size_expression(source.meta["val"].shape[axis]), number_or_expression(index)
         moved: Tensor = self.value(source).movedim(axis, 0)
         if loop.direction(node) < 0:
             moved, start = moved.flip(0), size - 1 - start
-        missing = size - expression_of(loop.loop.count) - start
+        missing = size - size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
-            raise loop.refused("takes steps of the text that are not understood")
+            raise loop.refused("reads steps of the text that are not supported")
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
     def _filled(self, loop: MatchedLoop, put: Node) -> Tensor:
-        """A tensor that every iteration puts one step into."""
+        """The tensor into which every iteration writes one step."""
         first = loop.partners[put][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = (*put.args[:3], first.args[3])
         tensor, value, axis, index = given
-        size, start = expression_of(tensor.meta["val"].shape[axis]), number(index)
+        size, start = size_expression(tensor.meta["val"].shape[axis]), number_or_expression(index)
         backward = loop.direction(put) < 0
-        if (size - 1 - start if backward else start) != 0 or expression_of(loop.loop.count) != size:
+        if (size - 1 - start if backward else start) != 0 or size_expression(loop.loop.count) != size:
             raise loop.refused("fills only some steps of a tensor")
         sequence = self.sequence(loop, value)
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
@@ -275,11 +285,11 @@ class _Run:
         if acts is None:
             outputs, *finals = OPERATOR(x, of["w"], of["r"], of["b"], None, h0, c0, layer.mode)
         else:
-            outputs, finals = _only_where(acts, x, (of["w"], of["r"], of["b"]), h0, c0, layer.mode)
+            outputs, finals = _run_masked_layer(acts, x, (of["w"], of["r"], of["b"]), h0, c0, layer.mode)
         after = layer.states[0][1]
-        self.sequences[after] = self._shaped(after, outputs, leading=True)
+        self.sequences[after] = self._reshape_state(after, outputs, leading=True)
         for (_, after), final in zip(layer.states, finals, strict=False):
-            self.last[after] = self._shaped(after, final.squeeze(0), leading=False)
+            self.last[after] = self._reshape_state(after, final.squeeze(0), leading=False)
 
     def _features(self, loop: MatchedLoop, source: Node) -> Tensor:
         """A source of a layer in all iterations, [iterations, batch, features]."""
@@ -299,14 +309,14 @@ class _Run:
         axis = self.module.traced.batch_axis(like)
         if axis is None:
             return value.reshape(1, -1)
-        value = value.expand(_shape_with(self.module.loops[0], like, rows))
+        value = value.expand(_shape_with_rows(self.module.loops[0], like, rows))
         moved = value.movedim(axis, 0)
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
-    def _shaped(self, node: Node, value: Tensor, *, leading: bool) -> Tensor:
-        """[batch, hidden] in the shape that a node's value has, after the iterations where these lead."""
+    def _reshape_state(self, node: Node, value: Tensor, *, leading: bool) -> Tensor:
+        """Reshape [batch, hidden] to the shape of a node's value; with `leading`, the first axis is the iterations."""
         axis = self.module.traced.batch_axis(node)
-        shape = _shape_with(self.module.loops[0], node, None)
+        shape = _shape_with_rows(self.module.loops[0], node, None)
         before = list(value.shape[: int(leading)])
         if axis is None:
             return value.reshape(*before, *shape)
@@ -315,13 +325,13 @@ class _Run:
         return value.movedim(int(leading), int(leading) + axis)
 
 
-def _only_where(
+def _run_masked_layer(
     acts: Tensor, x: Tensor, weights: tuple[Tensor, Tensor, Tensor], h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, list[Tensor]]:
-    """A layer in which a row keeps its state in every step where it does not act, bool [iterations, batch]: also in the
-    middle of a text, as where a mask is made of the ids.
+    """Run a layer in which a row keeps its state in every step where `acts`, bool [iterations, batch], is False. Such
+    steps may be in the middle of a text, for instance if a mask is computed from the ids.
 
-    The steps in which a row acts are moved together, so that they are a row with a length.
+    The other steps of a row are moved together, so that they form a row with a length.
     """
     iterations, rows, features = x.shape
     counts = acts.to(torch.int64).cumsum(0)
@@ -334,26 +344,27 @@ def _only_where(
     hidden = outputs.shape[2]
     first = x.new_zeros(1, rows, hidden) if h0 is None else h0
     states = torch.cat([first, outputs]).gather(0, counts.unsqueeze(2).expand(iterations, rows, hidden))
-    # A row that never acts keeps what it began with.
+    # A row that never acts keeps its initial state.
     began = [first, x.new_zeros(1, rows, hidden) if c0 is None else c0]
     acted = (total > 0).reshape(1, -1, 1)
     return states, [torch.where(acted, final, before) for final, before in zip(finals, began, strict=True)]
 
 
-def _shape_with(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
-    """The shape of a node's value with `rows` for its batch. No size of the first trace has a part in the second."""
+def _shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
+    """The shape of a node's value with `rows` as its batch size. Sizes of the first trace mean nothing in the
+    second."""
     axis = loop.traced.batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):
-        raise loop.refused("hands on something whose shape depends on the length of the text")
+        raise loop.refused("passes on a value whose shape depends on the length of the text")
     return shape
 
 
 class _AllIterations:
-    """The values that do not depend on a state, for all iterations at once: iterations and rows of the batch are one
-    axis."""
+    """Computes values that do not depend on a state, for all iterations at once: iterations and rows of the batch are
+    merged into one axis."""
 
-    def __init__(self, run: _Run, loop: MatchedLoop, before: Node | None, number: float) -> None:
+    def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, number: float) -> None:
         self.run, self.loop, self.before, self.number = run, loop, before, number
         self.count = run.count(loop)
         self.rows = run.value(run.module.traced.inputs[0]).shape[0]
@@ -376,12 +387,12 @@ class _AllIterations:
     def _value(self, node: Node) -> Any:
         plan = self.run.module.plans[self.loop.number]
         if node is self.before:
-            shape, dtype = _shape_with(self.loop, node, self.count * self.rows), node.meta["val"].dtype
-            # Whole numbers have no infinity.
+            shape, dtype = _shape_with_rows(self.loop, node, self.count * self.rows), node.meta["val"].dtype
+            # Integers have no infinity.
             number = self.number if dtype.is_floating_point else max(self.number, torch.iinfo(dtype).min)
             return torch.full(shape, number, dtype=dtype)
-        if node in self.loop.states or node in plan.layers or self.loop.moves(node) or node in plan.summed:
-            return self._merged(node, self.run.sequence(self.loop, node))
+        if node in self.loop.states or node in plan.layers or self.loop.moves_by_step(node) or node in plan.summed:
+            return self._merge_iterations(node, self.run.sequence(self.loop, node))
         if node in self.loop.partners:
             return self._own(node)
         found = node.meta.get("val")
@@ -391,11 +402,11 @@ class _AllIterations:
         axis = self.loop.traced.batch_axis(node) if isinstance(found, Tensor) else None
         if axis is None:
             return value
-        return self._merged(node, value.unsqueeze(0).expand(self.count, *value.shape))
+        return self._merge_iterations(node, value.unsqueeze(0).expand(self.count, *value.shape))
 
     def _own(self, node: Node) -> Any:
         if node not in self.loop.numbered:
-            return called(node, self.value)
+            return call_node(node, self.value)
         first, step = self.loop.numbered[node]
         value = self.value(node.args[0])  # type: ignore[arg-type]
         axis = self.loop.traced.batch_axis(node.args[0])  # type: ignore[arg-type]
@@ -404,16 +415,16 @@ class _AllIterations:
         numbers = first + step * torch.arange(self.count)
         numbers = numbers.unsqueeze(1).expand(self.count, self.rows).flatten()
         shape = [self.count * self.rows if i == axis else 1 for i in range(value.dim())]
-        return of_tensors(node)(value, numbers.reshape(shape))
+        return tensor_overload(node)(value, numbers.reshape(shape))
 
-    def _merged(self, node: Node, sequence: Tensor) -> Tensor:
+    def _merge_iterations(self, node: Node, sequence: Tensor) -> Tensor:
         axis = self.loop.traced.batch_axis(node)
         if axis is None:
             raise self.loop.refused("computes something in each step that has no rows of the batch")
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
 
     def _size(self, node: Node, size: torch.SymInt) -> Any:
-        expression = expression_of(size)
+        expression = size_expression(size)
         if expression == self.loop.traced.batch:
             return self.count * self.rows
         if self.loop.traced.batch in expression.free_symbols:

@@ -1,8 +1,8 @@
-"""Questions of a module about its input's sizes while it is traced: answered, and noted with the line that asked.
+"""Answer a module's conditions on its input's sizes in a trace, and record them with their lines.
 
-They are the truth of a relation (`if x.size(1) > 512`), a size that Python takes for a plain number, and restrictions
-by operations of PyTorch. On a `Branch` the questions of the module's own code are answered for its sizes, and restrict
-none.
+A condition is the truth of a relation (`if x.size(1) > 512`), a size that Python uses as a plain number, or a
+restriction by an operation of PyTorch. On a `Branch`, the conditions in the module's own code are answered for the
+branch's sizes, and do not restrict sizes.
 """
 
 from __future__ import annotations
@@ -22,135 +22,137 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import (
-    asking,
-    code_line_of,
-    is_library,
-    is_users,
-    is_users_file,
-    place_of,
+    describe_line,
+    find_asking_frame,
+    find_code_line,
+    is_library_frame,
+    is_user_file,
+    is_user_frame,
 )
 from pocketrnn_export.torch_internals import (
-    environment_of,
-    expression_of,
-    guards_of,
-    made_at,
-    relation_of,
+    answer_size_conditions,
+    guard_location,
+    guard_relation,
+    list_guards,
+    shape_environment,
+    size_expression,
     size_functions,
-    truths_of_sizes,
 )
-from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import plain_numbers
-from pocketrnn_export.tracing.session import TraceSession, current
-from pocketrnn_export.tracing.sizes.conditions import TOKENS, Condition, UnsolvableError, renamed_sizes, value_at
-from pocketrnn_export.tracing.sizes.printed_sizes import output_of
+from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import answer_plain_numbers
+from pocketrnn_export.tracing.session import TraceSession, current_session
+from pocketrnn_export.tracing.sizes.conditions import TOKENS, Condition, UnsolvableError, rename_sizes, value_at
+from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
 from pocketrnn_export.tracing.sizes.questions import Question, TraceLog
 
-__all__ = ["equals", "note_guard", "note_program", "sizes_watched"]
+__all__ = ["equality_relation", "note_guard", "note_program", "watch_sizes"]
 
-# By what a size becomes part of a text: `"%d" % n` asks for an index.
+# The methods by which a size becomes part of a text: `"%d" % n` calls `__index__`.
 _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", "__int__", "__float__"})
 
 
 @contextlib.contextmanager
-def sizes_watched(session: TraceSession) -> Iterator[None]:
-    """While the block runs, questions about sizes are answered and noted; at its end, what the trace restricts."""
+def watch_sizes(session: TraceSession) -> Iterator[None]:
+    """Answer and record conditions on sizes while the block runs; at its end, record the restrictions of the trace."""
 
-    with truths_of_sizes(functools.partial(_answer, session)):
+    with answer_size_conditions(functools.partial(_answer_truth, session)):
         try:
-            with plain_numbers(functools.partial(_plain_number, session)):
+            with answer_plain_numbers(functools.partial(_answer_plain_number, session)):
                 yield
         finally:
-            # A trace that failed has told why: among its guards are the sizes that it took for plain numbers.
-            for guard in guards_of(session.environment):
+            # Also for a trace that failed: its guards show the sizes that were used as plain numbers.
+            for guard in list_guards(session.environment):
                 note_guard(session, guard)
 
 
-def _answer(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -> bool:
-    """`bool(size > 512)` while tracing: what the trace is to assume, noted if the module's own code asked."""
-    log, frame = session.log, asking(sys._getframe(2))
-    if current() is not session or session.names is None or frame is None or not is_users(frame):
+def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -> bool:
+    """Answer `bool(size > 512)` in a trace with the value to assume; record it if the module's own code asked."""
+    log, frame = session.log, find_asking_frame(sys._getframe(2))
+    if current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
         return shipped(asked)
-    condition = session.condition(expression_of(asked))
+    condition = session.condition(size_expression(asked))
     if condition is None:
         try:
             return shipped(asked)
         except Exception:
-            log.raised.append(place_of(frame))
+            log.raised.append(describe_line(frame))
             raise
-    question = Question(condition, True, *code_line_of(frame))
+    question = Question(condition, True, *find_code_line(frame))
     if not log.note(question):
         return shipped(asked)
     if session.branch is not None:
         return question.holds(session.branch.sizes)
-    guards = guards_of(session.environment)
+    guards = list_guards(session.environment)
     before = len(guards)
     answer = shipped(asked)
-    # The answer restricts sizes; that is this question again, or its opposite.
-    log.answered.update(str(relation_of(guard)) for guard in guards[before:])
+    # The answer makes a guard on sizes, which is the same condition or its negation.
+    log.answered.update(str(guard_relation(guard)) for guard in guards[before:])
     return answer
 
 
-def _plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """The plain number that Python takes a size for: that of the branch. It is noted as a question, is it this one?"""
-    log, caller = session.log, asking(frame)
-    if current() is None and caller is not None and is_users(caller):
-        raise log.refuse(_in_a_thread(caller))
-    if current() is not session or session.names is None or caller is None or not is_users(caller):
+def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
+    """The plain number for a size: its value on the branch. It is recorded as a condition: is the size this number?"""
+    log, caller = session.log, find_asking_frame(frame)
+    if current_session() is None and caller is not None and is_user_frame(caller):
+        raise log.refuse(_other_thread_error(caller))
+    if current_session() is not session or session.names is None or caller is None or not is_user_frame(caller):
         return None
-    # A library that wants a key goes on without one, such as einops.
-    if method == "__hash__" and is_library(caller):
+    # A library that wants a dict key, such as einops, works without one.
+    if method == "__hash__" and is_library_frame(caller):
         return None
-    expression = renamed_sizes(expression_of(size), session.names)
+    expression = rename_sizes(size_expression(size), session.names)
     if expression is None:
         return None
     sizes = session.example if session.branch is None else session.branch.sizes
     try:
         value = value_at(expression, sizes)
     except UnsolvableError as error:
-        raise log.refuse(_not_a_number(caller)) from error
-    if method in _IN_TEXTS and (output := output_of(caller)):
+        raise log.refuse(_unknown_number_error(caller)) from error
+    if method in _IN_TEXTS and (output := find_output_use(caller)):
         if output == "raised":
-            log.said.append(place_of(caller))
+            log.said.append(describe_line(caller))
         return value
     truth = isinstance(size, torch.SymBool)
-    relation = expression if truth and value else sympy.Not(expression) if truth else equals(expression, value)
-    log.note(Question(Condition(relation), True, *code_line_of(caller), number=True))
+    relation = (
+        expression if truth and value else sympy.Not(expression) if truth else equality_relation(expression, value)
+    )
+    log.note(Question(Condition(relation), True, *find_code_line(caller), number=True))
     return value
 
 
-def equals(expression: Any, value: Any) -> Any:
-    """That an expression is a number."""
+def equality_relation(expression: Any, value: Any) -> Any:
+    """The relation that an expression equals a number."""
     number = sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
     return sympy.Eq(expression, number, evaluate=False)
 
 
-def _in_a_thread(frame: FrameType) -> ExportError:
+def _other_thread_error(frame: FrameType) -> ExportError:
     return ExportError(
-        f"The module takes a size for a plain number in another thread than its forward's: {place_of(frame)}.",
-        "Ask about sizes in forward itself, or compare them with numbers.",
+        f"The module takes a size for a plain number in another thread than its forward's: {describe_line(frame)}.",
+        "Use sizes in forward's own thread, or compare them with numbers.",
     )
 
 
-def _not_a_number(frame: FrameType) -> ExportError:
+def _unknown_number_error(frame: FrameType) -> ExportError:
     return ExportError(
-        f"The module takes a size for a plain number that is not known: {place_of(frame)}.",
-        "Compute with sizes, and give none to str(), hash() or a table.",
+        f"The module takes a size for a plain number that is not known: {describe_line(frame)}.",
+        "Compute with sizes, and do not give them to str(), hash() or a dict.",
     )
 
 
 def note_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
-    """Note a restriction that `torch.export` has made, unless it holds for all sizes that a graph is run with."""
-    condition = session.condition(relation_of(guard))
-    if condition is None or str(relation_of(guard)) in session.log.answered:
+    """Record a restriction of `torch.export`, unless it holds for all sizes that a graph is run with."""
+    condition = session.condition(guard_relation(guard))
+    if condition is None or str(guard_relation(guard)) in session.log.answered:
         return
     if asked_at is None:
-        file, number = made_at(guard)
+        file, number = guard_location(guard)
         line = linecache.getline(file, number).strip()
-        asked_at = (file, number, line) if line and is_users_file(file) else ("", 0, "")
+        asked_at = (file, number, line) if line and is_user_file(file) else ("", 0, "")
     session.log.note(Question(condition, False, *asked_at))
 
 
 def note_program(session: TraceSession, program: torch.export.ExportedProgram) -> None:
-    """Note what a traced program restricts beside: guards that no operation was seen to make, and its clamps."""
+    """Record further restrictions of a traced program: guards that come from no recorded operation, and clamps."""
     _note_position_tables(session.log, program)
     environment = None
     for node in program.graph.nodes:
@@ -160,9 +162,9 @@ def note_program(session: TraceSession, program: torch.export.ExportedProgram) -
         sizes = [value] if isinstance(value, torch.SymInt) else list(value.shape) if isinstance(value, Tensor) else []
         for size in sizes:
             if isinstance(size, torch.SymInt):
-                environment = environment_of(size)
-                _note_clamps(session, expression_of(size))
-    for guard in guards_of(environment):
+                environment = shape_environment(size)
+                _note_clamps(session, size_expression(size))
+    for guard in list_guards(environment):
         note_guard(session, guard)
 
 
@@ -174,7 +176,7 @@ def _note_steps(session: TraceSession, x: Tensor) -> None:
 
 
 def _note_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
-    """A table that positions look up ends somewhere, and PyTorch fails beyond; no guard says so."""
+    """Record the end of each table that positions index: PyTorch fails beyond it, but makes no guard."""
     counted: set[Any] = set()
     for node in program.graph.nodes:
         name = str(node.target)
@@ -189,12 +191,12 @@ def _note_position_tables(log: TraceLog, program: torch.export.ExportedProgram) 
 
 
 def _note_clamps(session: TraceSession, expression: Any) -> None:
-    """A Min or a Max restricts nothing; but where its arguments meet, a graph has something to get wrong. So it has at
-    each remainder of a division."""
-    renamed = renamed_sizes(expression, session.names or {})
+    """Record the sizes at which the arguments of a Min or Max are equal, and divisors: they restrict nothing, but a
+    graph may be wrong on either side, or at some remainder."""
+    renamed = rename_sizes(expression, session.names or {})
     if renamed is None:
         return
-    # A set has no order: sorted, so that a refusal names the same line each time.
+    # Sort the set, so that a refusal names the same line each time.
     for clamp in sorted(renamed.atoms(size_functions.Min, size_functions.Max), key=str):
         for first, second in itertools.pairwise(clamp.args):
             relation = sympy.Lt(first, second)

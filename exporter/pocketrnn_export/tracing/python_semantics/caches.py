@@ -1,9 +1,9 @@
-"""Caches that forward keeps by a size: a trace fills them anew, and asks no size which number it is.
+"""Bypass caches in forward that are keyed by a size: a trace fills new ones, with symbolic sizes as keys.
 
-`if n not in self.masks: self.masks[n] = ...` wants a plain number for a key, which would be a question for each number;
-and `functools.lru_cache` would keep a trace's tensors for the runs after it. So while a module is traced, its dicts
-that are empty take a size for a key as it is, and functions with a cache run without it. That a cache changes no answer
-was tried before (`pocketrnn_export.intake.kept_state`).
+`if n not in self.masks: self.masks[n] = ...` needs a plain number as a key, which would be a condition for each number;
+and `functools.lru_cache` would keep a trace's tensors for later runs. So while a module is traced, its empty dicts take
+symbolic sizes as keys, and cached functions run without their cache. That a cache does not change answers was checked
+before (`pocketrnn_export.intake.kept_state`).
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from pocketrnn_export.module_runs.function_caches import CACHED, entries_replaced
-from pocketrnn_export.torch_internals import expression_of, methods_replaced
+from pocketrnn_export.module_runs.function_caches import CACHED, replace_entries
+from pocketrnn_export.torch_internals import replace_methods, size_expression
 from pocketrnn_export.tracing.session import TraceSession
 
-__all__ = ["caches_aside", "without_cache"]
+__all__ = ["bypass_caches", "uncached_function"]
 
 
-def without_cache(value: Any) -> Any:
+def uncached_function(value: Any) -> Any:
     """The function that `functools.lru_cache` wraps; None for anything else.
 
     Example:
-        >>> without_cache(functools.cache(len))
+        >>> uncached_function(functools.cache(len))
         <built-in function len>
     """
     return value.__wrapped__ if isinstance(value, CACHED) else None  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
-def caches_aside(session: TraceSession) -> Iterator[None]:
-    """While the block runs, the session's module has no cache: its dicts that are empty take sizes as keys, and methods
-    of its classes run without theirs."""
+def bypass_caches(session: TraceSession) -> Iterator[None]:
+    """Bypass the caches of the session's module while the block runs: its empty dicts take sizes as keys, and cached
+    methods of its classes run without their cache."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {
-        (kind, name): without_cache(value)
+        (kind, name): uncached_function(value)
         for kind in kinds
         for name, value in list(vars(kind).items())
         if isinstance(value, CACHED)
@@ -48,51 +48,51 @@ def caches_aside(session: TraceSession) -> Iterator[None]:
         for layer in session.module.modules()
         if not isinstance(layer, torch.jit.ScriptModule)
         for name, value in vars(layer).items()
-        if (stand_in := _stand_in(layer, name, value)) is not None
+        if (stand_in := _uncached_stand_in(layer, name, value)) is not None
     ]
-    with entries_replaced(kept), methods_replaced(methods):
+    with replace_entries(kept), replace_methods(methods):
         yield
 
 
-def _stand_in(layer: nn.Module, name: str, value: Any) -> Any:
+def _uncached_stand_in(layer: nn.Module, name: str, value: Any) -> Any:
     if name.startswith("_") and name in vars(nn.Module()):
         return None
     if type(value) is dict and not value:
-        return _BySizes()
-    function = without_cache(value)
-    # A cache of the layer's own method is bound to the layer that this one is a copy of.
+        return _SizeKeyedDict()
+    function = uncached_function(value)
+    # A cached method in the layer's attributes is bound to the original of this copied layer, so bind it again.
     bound = getattr(function, "__func__", None)
     return bound.__get__(layer) if bound is not None else function
 
 
-class _BySizes(dict[Any, Any]):
-    """A dict that takes sizes of a trace in its keys: two are one key where they are one expression."""
+class _SizeKeyedDict(dict[Any, Any]):
+    """A dict that takes sizes of a trace as keys: sizes with the same expression are the same key."""
 
     def __contains__(self, key: object) -> bool:
-        return super().__contains__(_key(key))
+        return super().__contains__(_dict_key(key))
 
     def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(_key(key))
+        return super().__getitem__(_dict_key(key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(_key(key), value)
+        super().__setitem__(_dict_key(key), value)
 
     def __delitem__(self, key: Any) -> None:
-        super().__delitem__(_key(key))
+        super().__delitem__(_dict_key(key))
 
     def get(self, key: Any, default: Any = None) -> Any:
-        return super().get(_key(key), default)
+        return super().get(_dict_key(key), default)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        return super().setdefault(_key(key), default)
+        return super().setdefault(_dict_key(key), default)
 
     def pop(self, key: Any, *default: Any) -> Any:
-        return super().pop(_key(key), *default)
+        return super().pop(_dict_key(key), *default)
 
 
-def _key(key: Any) -> Any:
+def _dict_key(key: Any) -> Any:
     if isinstance(key, torch.SymInt | torch.SymFloat | torch.SymBool):
-        return "size", str(expression_of(key))
+        return "size", str(size_expression(key))
     if isinstance(key, tuple):
-        return tuple(map(_key, key))
+        return tuple(map(_dict_key, key))
     return key

@@ -1,9 +1,9 @@
-"""The errors that a forward meets and goes on after: `try: Decimal(n) except TypeError: ...`.
+"""Record the errors that a forward catches: `try: Decimal(n) except TypeError: ...`.
 
-A size of a trace is not a plain number to code that is written in C, which then raises an error that no run meets.
-Where forward catches it, the trace does something else than a run. So the lines at which errors pass through the user's
-code are noted in a trace, and compared with those of a run. The proof does not do without: what follows the error may
-ask for words that hardly a text has (`json.dumps(x[0].tolist())`), or for a size beyond those that are compared.
+A size of a trace is not a plain number to code written in C, which then raises an error that does not occur in a run.
+If forward catches it, the trace does something else than a run. So the lines where errors pass through the user's code
+are recorded in a trace, and compared with those of a run. The proof needs this check: the code after the error may
+test for words that hardly any text has (`json.dumps(x[0].tolist())`), or for a size beyond those that are compared.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import Any
 
 from torch import nn
 
-from pocketrnn_export.intake.user_frames import frames_followed, is_installed_file, place_of, source_of
-from pocketrnn_export.tracing.python_semantics.users_globals import files_of
+from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, parse_file, trace_frames
+from pocketrnn_export.tracing.python_semantics.users_globals import find_users_files
 from pocketrnn_export.tracing.session import TraceSession
 
-__all__ = ["errors_noted", "files_that_catch"]
+__all__ = ["find_catching_files", "record_errors"]
 
 
 @contextlib.contextmanager
-def errors_noted(session: TraceSession) -> Iterator[None]:
-    """While the block runs, the lines of the user's code that an error passes through are noted in the session's log.
+def record_errors(session: TraceSession) -> Iterator[None]:
+    """Record in the session's log the lines of the user's code that an error passes through while the block runs.
 
-    Only files of his that catch errors in functions are looked at: most have none, and Python calls what looks for each
-    function that is called.
+    Only files with functions that catch errors are traced: most files have none, and the trace function is called for
+    every function call.
     """
-    files = files_that_catch(session.module)
+    files = find_catching_files(session.module)
     if not files:
         yield
         return
@@ -48,31 +48,31 @@ def errors_noted(session: TraceSession) -> Iterator[None]:
         def look(frame: FrameType, event: str, argument: Any) -> Any:
             nonlocal inner
             if event == "exception" and not issubclass(argument[0], StopIteration | GeneratorExit):
-                session.log.raised.append(place_of(frame))
+                session.log.raised.append(describe_line(frame))
             if inner is not None:
                 inner = inner(frame, event, argument)
             return look
 
         return look
 
-    with frames_followed(enter):
+    with trace_frames(enter):
         yield
 
 
-def files_that_catch(module: nn.Module) -> set[str]:
-    """The files of the user's whose functions may catch errors, of those that a module's code is in.
+def find_catching_files(module: nn.Module) -> set[str]:
+    """Find the user's files with a module's code whose functions may catch errors.
 
     Example:
-        >>> files_that_catch(module)
+        >>> find_catching_files(module)
         {'/home/me/model.py'}
     """
-    return {file for file in files_of(module) if not is_installed_file(file) and _catches(file)}
+    return {file for file in find_users_files(module) if not is_installed_file(file) and _file_catches_errors(file)}
 
 
 @functools.lru_cache(maxsize=256)
-def _catches(file: str) -> bool:
-    """Whether functions of a file may catch errors: a `with` does by what its `__exit__` returns, and a `finally` by a
-    `return` or a `break` in it."""
-    tree = source_of(file)
+def _file_catches_errors(file: str) -> bool:
+    """Whether functions of a file may catch errors: a `with` may, by the return value of `__exit__`, and a `finally` by
+    a `return` or a `break` in it."""
+    tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return any(isinstance(node, ast.Try | ast.With) for function in functions for node in ast.walk(function))

@@ -1,7 +1,7 @@
-"""The functions that say whether a trace is going on: they say no to the user's code, as where it runs.
+"""Hide the trace from the user's code: the functions that tell whether a trace is active say no to it.
 
-A forward that asks, and then does something else, would be exported as what it does while nobody looks. So the
-functions that tell answer the module's own code as they do outside of a trace, and PyTorch's code as they are.
+A forward that checks for a trace may do something else in one, and then the wrong code would be exported. So these
+functions answer the module's own code as they do outside of a trace, and PyTorch's code truthfully.
 """
 
 from __future__ import annotations
@@ -12,34 +12,39 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import is_users
-from pocketrnn_export.torch_internals import functions_that_tell, methods_replaced
+from pocketrnn_export.intake.user_frames import is_user_frame
+from pocketrnn_export.torch_internals import list_tracing_queries, replace_methods
 
-__all__ = ["HIDDEN", "trace_hidden"]
+__all__ = ["HIDDEN", "hide_trace"]
 
 
-def _answering(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
+def _answer_untraced(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]:
     @functools.wraps(shipped)
     def answering(*args: Any, **kwargs: Any) -> Any:
-        if is_users(sys._getframe(1)):
+        if is_user_frame(sys._getframe(1)):
             return untraced
         return shipped(*args, **kwargs)
 
     return answering
 
 
-# The stand-ins for functions that a file imported by name: (the function, its stand-in).
-HIDDEN: Final = tuple((shipped, _answering(shipped, untraced)) for _, _, shipped, untraced in functions_that_tell())
+# The stand-ins for functions that a file may import by name: (the function, its stand-in).
+HIDDEN: Final = tuple(
+    (shipped, _answer_untraced(shipped, untraced)) for _, _, shipped, untraced in list_tracing_queries()
+)
 
 
-def trace_hidden(_: object) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, the user's code sees no trace.
+def hide_trace(_: object) -> contextlib.AbstractContextManager[None]:
+    """Hide the trace from the user's code while the block runs.
 
     Example:
-        >>> with trace_hidden(None):
+        >>> with hide_trace(None):
         ...     torch.compiler.is_compiling()
         False
     """
-    return methods_replaced(
-        {(module, name): _answering(shipped, untraced) for module, name, shipped, untraced in functions_that_tell()}
+    return replace_methods(
+        {
+            (module, name): _answer_untraced(shipped, untraced)
+            for module, name, shipped, untraced in list_tracing_queries()
+        }
     )

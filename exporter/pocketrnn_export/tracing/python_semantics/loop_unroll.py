@@ -1,13 +1,13 @@
-"""Loops over the steps of a text, traced as a few iterations of each.
+"""Trace loops over the steps of a text as a few iterations of each.
 
-`for t in range(x.size(1))` makes torch.export keep the example's length permanently. So while a module is traced, a
-loop whose length is a size of the input runs `ITERATIONS` iterations, whatever that length is:
+`for t in range(x.size(1))` makes torch.export freeze the example's length. So while a module is traced, a loop whose
+length is a size of the input runs `ITERATIONS` iterations, whatever that length is:
 
 - `range`, `unbind`, `split`, `chunk` and iteration over a tensor give the first iterations' positions, or slices;
-- every operation carries the loop and the iteration that it was called in;
-- `x[:, t]` becomes `pocketrnn::step`, `out[:, t] = h` `pocketrnn::put`, and `torch.stack(outputs)` of what the
-  iterations gave `pocketrnn::stacked`. Their shapes are those of the whole length, so that what comes after is
-  traced as it is.
+- every operation is annotated with the loop and the iteration that it was called in;
+- `x[:, t]` becomes `pocketrnn::step`, `out[:, t] = h` becomes `pocketrnn::put`, and `torch.stack(outputs)` of the
+  iterations' results becomes `pocketrnn::stacked`. Their shapes are those of the whole length, so the code after the
+  loop is traced as usual.
 
 The calls are rewritten by `pocketrnn_export.tracing.rules.loops`. The traced values themselves are not used:
 `pocketrnn_export.tracing.loops.reroll` makes layers of the iterations.
@@ -23,26 +23,26 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import users_line
+from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
-from pocketrnn_export.tracing.session import Loop, TraceSession, current
+from pocketrnn_export.tracing.session import Loop, TraceSession, current_session
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 from pocketrnn_export.tracing.trace_operators import STEP
 
-__all__ = ["ITERATION", "ITERATIONS", "Positions", "Slices", "positions"]
+__all__ = ["ITERATION", "ITERATIONS", "Positions", "Slices", "trace_range"]
 
-# The first iteration may differ by its initial state, and the last by what nothing uses after it. Between them are
-# two to find what is handed from one to the next.
+# The first iteration may differ in its initial state, and the last in results that are not used. The two between them
+# show the states that are passed from one to the next.
 ITERATIONS: Final = 4
-# The name, among the annotations of a traced node, of the loop's number and its iteration.
+# The key, in the annotations of a traced node, of the loop's number and the iteration.
 ITERATION: Final = "pocketrnn_iteration"
 
 
-def positions(*args: Any) -> Positions:
-    """`range` of bounds among which are sizes of the input.
+def trace_range(*args: Any) -> Positions:
+    """`range` with sizes of the input among its bounds.
 
     Raises:
-        UntraceableError: its steps are other than 1.
+        UntraceableError: its step is neither 1 nor -1.
     """
     start, stop, step = (0, *args, 1) if len(args) == 1 else (*args, 1)[:3]
     if step == 1:
@@ -50,20 +50,23 @@ def positions(*args: Any) -> Positions:
     if step == -1:
         return Positions(start, -1, start - stop)
     raise UntraceableError(
-        f"The module loops over a size in other steps than 1, {users_line(sys._getframe(2))}, which a trace freezes at "
+        f"The module loops over a size in other steps than 1, {describe_user_line(sys._getframe(2))}, which a trace "
+        "freezes at "
         "one length.",
         "Take the steps by x[:, ::2], and positions by torch.arange(0, n, 2); or loop over every position.",
     )
 
 
 class Positions(TracedArray):
-    """A range whose length is a size of the input: as a loop its first iterations, as numbers all of them."""
+    """A range whose length is a size of the input: a loop over it runs a few iterations; as a tensor it holds all."""
 
     def __init__(self, start: Any, step: int, count: Any) -> None:
         self.start, self.step, self.count = start, step, count
 
     def __iter__(self) -> Iterator[Any]:
-        return _one_by_one(self.count, [self.start + self.step * iteration for iteration in builtins.range(ITERATIONS)])
+        return _run_iterations(
+            self.count, [self.start + self.step * iteration for iteration in builtins.range(ITERATIONS)]
+        )
 
     def __getitem__(self, index: Any) -> Any:
         if index == slice(None, None, -1):
@@ -107,15 +110,15 @@ class Slices:
         return iter(self[::-1])
 
 
-def _one_by_one(count: Any, values: Sequence[Any]) -> Iterator[Any]:
-    """Give the values of the first iterations, each while its iteration is what runs."""
-    where = users_line(sys._getframe(1))
-    # `zip` moves several at once. They are one loop.
-    session = current()
+def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
+    """Yield the values of the first iterations, and mark each iteration as running meanwhile."""
+    where = describe_user_line(sys._getframe(1))
+    # `zip` advances several iterators at once, which are one loop.
+    session = current_session()
     if session is None:
         yield from values
         return
-    number, running = _same_loop(session, where, count), session.running
+    number, running = _loop_number(session, where, count), session.running
     try:
         for iteration, value in enumerate(values):
             if (number, iteration) not in running:
@@ -126,7 +129,7 @@ def _one_by_one(count: Any, values: Sequence[Any]) -> Iterator[Any]:
         running[:] = [other for other in running if other[0] != number]
 
 
-def _same_loop(session: TraceSession, where: str, count: Any) -> int:
+def _loop_number(session: TraceSession, where: str, count: Any) -> int:
     if session.running:
         number, iteration = session.running[-1]
         if iteration == 0 and session.loops[number].where == where:

@@ -1,8 +1,8 @@
 """Python's arithmetic of sizes in a trace: `math.sqrt(n)`, `np.log(n)`, `float(n)`, `max(1, n // 3)`.
 
-`math.sqrt` asks its argument for a float, which would make the size of the example a constant. Here it and its like
-take sizes as torch knows them (`torch.SymInt`, `torch.SymFloat`), whose arithmetic stays in the trace, step by step and
-in Python's order. A function that torch has no form for, such as a logarithm, gives a `TracedNumber`: a float64 tensor
+`math.sqrt` converts its argument to a float, which would make the size of the example a constant. Here such functions
+take torch's symbolic sizes (`torch.SymInt`, `torch.SymFloat`), whose arithmetic stays in the trace, step by step and in
+Python's order. A function without a symbolic form, such as a logarithm, gives a `TracedNumber`: a float64 tensor
 without axes.
 
 The graph computes all of it in double precision, as Python does; see `pocketrnn_export.forms.onnx.number_translations`.
@@ -24,24 +24,24 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import line_of_node, users_line
+from pocketrnn_export.intake.user_frames import describe_user_line, find_node_line
 from pocketrnn_export.torch_internals import (
-    expression_of,
+    size_expression,
     size_functions,
     sym_float,
     sym_max,
     sym_min,
     sym_sqrt,
 )
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, unwrapped
-from pocketrnn_export.tracing.session import current, scripting
+from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, unwrap_arrays
+from pocketrnn_export.tracing.session import current_session, is_torchscript_trace
 
-__all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_rounded"]
+__all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_other_rounding"]
 
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 
-# Functions of one number whose last digit is not the same everywhere; in ONNX these have operators.
+# Functions of one number whose last digit differs between platforms; ONNX has operators for them.
 _OF_NUMBER: Final = (
     "log", "exp", "tanh", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf",
 )  # fmt: skip
@@ -64,7 +64,7 @@ OF_NUMBER: Final = torch.ops.pocketrnn.of_number.default
 
 
 def is_size(value: Any) -> bool:
-    """Whether a value is a size of a trace, or a number made of one.
+    """Whether a value is a size of a trace, or a number computed from one.
 
     Example:
         >>> is_size(7)
@@ -73,31 +73,30 @@ def is_size(value: Any) -> bool:
     return isinstance(value, torch.SymInt | torch.SymFloat)
 
 
-def _traced(value: Any) -> bool:
-    """Whether a value is a size where those are tensors: in a trace for TorchScript."""
-    return scripting() and isinstance(value, Tensor) and value.dim() == 0
+def _is_traced_size(value: Any) -> bool:
+    """Whether a value may be a size in a trace for TorchScript, where sizes are tensors."""
+    return is_torchscript_trace() and isinstance(value, Tensor) and value.dim() == 0
 
 
 class TracedNumber(TracedArray):
-    """The result of `math.log` of a size: a float64 tensor of one number, which counts with Python's numbers as they
-    are.
+    """The result of `math.log` of a size: a float64 tensor of one number, which computes with unrounded Python numbers.
 
     The exporter rounds a Python number that meets a tensor to float32.
     """
 
 
-def _exact(value: Any) -> Any:
-    """A number as a tensor that keeps its last digits; a tensor of the module's own as it is."""
+def _as_exact_tensor(value: Any) -> Any:
+    """A number as a float64 tensor; a tensor of the module itself unchanged."""
     if is_size(value):
         value = sym_float(value)
-    return OF_NUMBER(value, "itself") if isinstance(value, float | int | torch.SymFloat) else unwrapped(value)
+    return OF_NUMBER(value, "itself") if isinstance(value, float | int | torch.SymFloat) else unwrap_arrays(value)
 
 
-def _operation(name: str, *, reflected: bool = False) -> Callable[..., Any]:
+def _make_operation(name: str, *, reflected: bool = False) -> Callable[..., Any]:
     function = getattr(operator, name)
 
     def operation(self: TracedNumber, *others: Any) -> Any:
-        values = [self.tensor, *map(_exact, others)]
+        values = [self.tensor, *map(_as_exact_tensor, others)]
         result = function(*reversed(values)) if reflected else function(*values)
         return TracedNumber(result) if result.dim() == 0 and result.dtype == torch.float64 else result
 
@@ -105,36 +104,36 @@ def _operation(name: str, *, reflected: bool = False) -> Callable[..., Any]:
 
 
 for _name in ("add", "sub", "mul", "truediv", "pow"):
-    setattr(TracedNumber, f"__{_name}__", _operation(_name))
-    setattr(TracedNumber, f"__r{_name}__", _operation(_name, reflected=True))
+    setattr(TracedNumber, f"__{_name}__", _make_operation(_name))
+    setattr(TracedNumber, f"__r{_name}__", _make_operation(_name, reflected=True))
 
 
-def _rounded(*_: Any) -> Any:
-    """`int(math.log2(n))`: where n is a power, the last digit decides, which is not the same everywhere."""
-    session, error = current(), _rounded_otherwise(users_line(sys._getframe(1)))
+def _refuse_rounding(*_: Any) -> Any:
+    """Refuse `int(math.log2(n))`: if n is a power of 2, the last digit decides, which differs between platforms."""
+    session, error = current_session(), _rounding_error(describe_user_line(sys._getframe(1)))
     raise error if session is None else session.log.refuse(error)
 
 
 for _name in ("int", "floor", "ceil", "round", "trunc", "index"):
-    setattr(TracedNumber, f"__{_name}__", _rounded)
+    setattr(TracedNumber, f"__{_name}__", _refuse_rounding)
 for _name in ("neg", "abs"):
-    setattr(TracedNumber, f"__{_name}__", _operation(_name))
+    setattr(TracedNumber, f"__{_name}__", _make_operation(_name))
 
 
-def _function(name: str) -> Callable[..., Any]:
+def _math_stand_in(name: str) -> Callable[..., Any]:
     """`math.log(n)`, as a number in the trace."""
     shipped = getattr(math, name)
 
     @functools.wraps(shipped)
     def stand_in(*args: Any) -> Any:
-        if current() is not None and len(args) in (1, 1 + (name == "log")):
+        if current_session() is not None and len(args) in (1, 1 + (name == "log")):
             number, *base = args
             found: Any = None
             if is_size(number):
                 found = TracedNumber(OF_NUMBER(sym_float(number), name))
             elif isinstance(number, TracedNumber):
                 found = TracedNumber(getattr(torch, name)(number.tensor))
-            elif _traced(number):
+            elif _is_traced_size(number):
                 found = getattr(torch, name)(number.double())
             if found is not None:
                 return found / math.log(*base) if base else found
@@ -143,23 +142,28 @@ def _function(name: str) -> Callable[..., Any]:
     return stand_in
 
 
-def _by(shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True) -> Callable[..., Any]:
-    """A function of one number; of a size by another, and so of `numbers` that are made of sizes."""
+def _stand_in_for_sizes(
+    shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
+) -> Callable[..., Any]:
+    """A stand-in for a function of one number that calls `of_size` for a size, and, with `numbers`, for a number that
+    is computed from sizes."""
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        if current() is not None and len(args) == 1 and not kwargs:
+        if current_session() is not None and len(args) == 1 and not kwargs:
             number = args[0]
-            if is_size(number) or (numbers and (isinstance(number, TracedNumber) or _traced(number))):
+            if is_size(number) or (numbers and (isinstance(number, TracedNumber) or _is_traced_size(number))):
                 return of_size(number)
         return shipped(*args, **kwargs)
 
     return stand_in
 
 
-def _of_math(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
-    """A function of `math`; where sizes are tensors, torch's of that name."""
-    return _by(getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _traced(n) else of_size(n))
+def _math_function(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
+    """A stand-in for a function of `math`; if sizes are tensors, it calls torch's function of that name."""
+    return _stand_in_for_sizes(
+        getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _is_traced_size(n) else of_size(n)
+    )
 
 
 def _sqrt(number: Any) -> Any:
@@ -168,96 +172,96 @@ def _sqrt(number: Any) -> Any:
     return sym_sqrt(sym_float(number))
 
 
-def _float_of(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """numpy's rounding gives floats."""
+def _as_float_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make a function return floats, as numpy's rounding does."""
     return lambda number: sym_float(function(number))
 
 
 def _float(*args: Any) -> Any:
-    if current() is not None and len(args) == 1:
+    if current_session() is not None and len(args) == 1:
         if is_size(args[0]):
             return sym_float(args[0])
         if isinstance(args[0], TracedNumber):
             return args[0]
-        if _traced(args[0]):
+        if _is_traced_size(args[0]):
             return args[0].double()
     return float(*args)
 
 
 def _divmod(first: Any, second: Any) -> Any:
-    if current() is not None and (is_size(first) or is_size(second)):
+    if current_session() is not None and (is_size(first) or is_size(second)):
         return first // second, first % second
     return builtins.divmod(first, second)
 
 
-def _extreme(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """`max(1, n // 3)` of numbers among which is a size: without a question about it."""
+def _extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
+    """A stand-in for `max(1, n // 3)` of numbers and sizes, which does not test the sizes."""
 
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
         numbers = all(isinstance(value, int | float) or is_size(value) for value in values)
-        if current() is not None and not kwargs and numbers and any(map(is_size, values)):
+        if current_session() is not None and not kwargs and numbers and any(map(is_size, values)):
             return functools.reduce(symbolic, values)
         return shipped(*args, **kwargs)
 
     return stand_in
 
 
-_FUNCTIONS: Final = {name: _function(name) for name in _OF_NUMBER}
+_FUNCTIONS: Final = {name: _math_stand_in(name) for name in _OF_NUMBER}
 # Stand-ins for functions of `math`, by their name there.
 MATH: Final[dict[str, Callable[..., Any]]] = {
     **_FUNCTIONS,
-    "sqrt": _of_math("sqrt", _sqrt),
-    "log2": _of_math("log2", lambda n: _FUNCTIONS["log"](n) / math.log(2)),
-    "log10": _of_math("log10", lambda n: _FUNCTIONS["log"](n) / math.log(10)),
-    "log1p": _of_math("log1p", lambda n: _FUNCTIONS["log"](1 + n)),
-    "expm1": _of_math("expm1", lambda n: _FUNCTIONS["exp"](n) - 1),
+    "sqrt": _math_function("sqrt", _sqrt),
+    "log2": _math_function("log2", lambda n: _FUNCTIONS["log"](n) / math.log(2)),
+    "log10": _math_function("log10", lambda n: _FUNCTIONS["log"](n) / math.log(10)),
+    "log1p": _math_function("log1p", lambda n: _FUNCTIONS["log"](1 + n)),
+    "expm1": _math_function("expm1", lambda n: _FUNCTIONS["exp"](n) - 1),
 }
 # The same for functions of `numpy`.
 NUMPY: Final[dict[str, Callable[..., Any]]] = {
     **{
-        name: _by(getattr(np, name), MATH[name])
+        name: _stand_in_for_sizes(getattr(np, name), MATH[name])
         for name in ("sqrt", "log", "log2", "log10", "log1p", "exp", "expm1", "tanh", "sin", "cos", "tan")
     },
-    "ceil": _by(np.ceil, _float_of(math.ceil), numbers=False),
-    "floor": _by(np.floor, _float_of(math.floor), numbers=False),
-    "trunc": _by(np.trunc, _float_of(math.trunc), numbers=False),
-    "rint": _by(np.rint, _float_of(round), numbers=False),
-    "round": _by(np.round, _float_of(round), numbers=False),
+    "ceil": _stand_in_for_sizes(np.ceil, _as_float_function(math.ceil), numbers=False),
+    "floor": _stand_in_for_sizes(np.floor, _as_float_function(math.floor), numbers=False),
+    "trunc": _stand_in_for_sizes(np.trunc, _as_float_function(math.trunc), numbers=False),
+    "rint": _stand_in_for_sizes(np.rint, _as_float_function(round), numbers=False),
+    "round": _stand_in_for_sizes(np.round, _as_float_function(round), numbers=False),
 }
 # And for those of Python.
 BUILTINS: Final[dict[str, Callable[..., Any]]] = {
     "float": _float,
     "divmod": _divmod,
-    "max": _extreme(builtins.max, sym_max),
-    "min": _extreme(builtins.min, sym_min),
+    "max": _extreme_stand_in(builtins.max, sym_max),
+    "min": _extreme_stand_in(builtins.min, sym_min),
 }
 
 
-def refuse_rounded(program: torch.export.ExportedProgram) -> None:
-    """Refuse what a graph does not round as Python does: `round(n / 7, 1)`, `int(n ** 0.7)`.
+def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
+    """Refuse numbers that a graph rounds otherwise than Python: `round(n / 7, 1)`, `int(n ** 0.7)`.
 
-    A graph's numbers are Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and `round`
-    to a whole number. After another power they are so to the last bit but one, which may be the next whole number.
+    A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and
+    `round` to an integer. After another power the last bit may differ, and so may the integer after rounding.
 
     Raises:
-        ExportError: the program has such a number; names its line where that is known.
+        ExportError: the program has such a number; the message names its line if that is known.
     """
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if not is_size(value):
             continue
-        functions = expression_of(value).atoms(sympy.Function)
+        functions = size_expression(value).atoms(sympy.Function)
         powers = [one for one in functions if isinstance(one, size_functions.FloatPow) and one.args[1] != 0.5]
         if (powers and isinstance(value, torch.SymInt)) or any(
             isinstance(one, size_functions.RoundDecimal) and one.args[1] != 0 for one in functions
         ):
-            where = line_of_node(node)
-            raise _rounded_otherwise(where or "")
+            where = find_node_line(node)
+            raise _rounding_error(where or "")
 
 
-def _rounded_otherwise(where: str) -> ExportError:
+def _rounding_error(where: str) -> ExportError:
     return ExportError(
-        f"A graph rounds a number that the module makes of a size otherwise than Python{', ' * bool(where)}{where}.",
+        f"A graph rounds a number that is computed from a size otherwise than Python{', ' * bool(where)}{where}.",
         "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which are the same in both.",
     )

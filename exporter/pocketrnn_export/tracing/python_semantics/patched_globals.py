@@ -1,9 +1,9 @@
-"""Names of Python, numpy and PyTorch that a module's own code finds changed while it is traced.
+"""Replace names of Python, numpy and PyTorch in the files of a module's own code while it is traced.
 
-`len(x)` has to be an int for Python, and so has what `int(...)` and `range(...)` give; `torch.FloatTensor(n, 5)` reads
-numbers out of its arguments. None of them asks a tensor or a size what it wants. So the globals of the user's files,
-and no others, get names of their own for as long as a trace lasts: PyTorch, this package and other threads' modules
-keep what they have.
+For Python, `len(x)` must be an int, and so must be the results of `int(...)` and `range(...)`;
+`torch.FloatTensor(n, 5)` reads numbers from its arguments. Tensors and sizes cannot override these. So only the globals
+of the user's files are replaced for the time of a trace: PyTorch, this package and the modules of other threads keep
+theirs.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pocketrnn_export.module_runs.function_caches import entries_replaced
-from pocketrnn_export.torch_internals import TRACED_TENSORS, methods_replaced, scripted_from, sym_int
+from pocketrnn_export.module_runs.function_caches import replace_entries
+from pocketrnn_export.torch_internals import TRACED_TENSORS, replace_methods, sym_int, unscripted_function
 from pocketrnn_export.tracing.python_semantics import math_of_sizes
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number_of, unwrapped
-from pocketrnn_export.tracing.python_semantics.caches import without_cache
+from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, known_number, unwrap_arrays
+from pocketrnn_export.tracing.python_semantics.caches import uncached_function
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
-from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, positions
+from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, trace_range
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import PLAIN
-from pocketrnn_export.tracing.python_semantics.users_globals import globals_of
-from pocketrnn_export.tracing.session import TraceSession, current, scripting
+from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
+from pocketrnn_export.tracing.session import TraceSession, current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
 
-__all__ = ["filled", "globals_patched", "shipped_types"]
+__all__ = ["make_filled_tensor", "patch_globals", "unwrap_types"]
 
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
@@ -51,51 +51,54 @@ _DTYPES: Final = {
 
 
 @contextlib.contextmanager
-def globals_patched(session: TraceSession) -> Iterator[None]:
-    """While the block runs, the files that the code of the session's module is in see the stand-ins; all is restored
-    after."""
-    changed = [(names, name, value) for names in globals_of(session.module) for name, value in _seen_in(names).items()]
+def patch_globals(session: TraceSession) -> Iterator[None]:
+    """Put stand-ins into the files of the session's module while the block runs; all is restored after."""
+    changed = [
+        (names, name, value)
+        for names in find_users_globals(session.module)
+        for name, value in _stand_ins_for(names).items()
+    ]
     shipped_get = functools.singledispatchmethod.__get__
-    dispatching = {(functools.singledispatchmethod, "__get__"): _dispatched_method(shipped_get)}
-    with entries_replaced(changed), methods_replaced(dispatching):
+    dispatching = {(functools.singledispatchmethod, "__get__"): _dispatch_method_stand_in(shipped_get)}
+    with replace_entries(changed), replace_methods(dispatching):
         yield
 
 
-def _seen_in(names: dict[str, Any]) -> dict[str, Any]:
-    """The stand-ins that a file of the user's sees, by the names that it knows them by."""
+def _stand_ins_for(names: dict[str, Any]) -> dict[str, Any]:
+    """The stand-ins for the globals of a user's file, by name."""
     new = {name: value for name, value in _BUILTINS.items() if name not in names}
     for name, value in names.items():
         stand_in = _BY_OBJECT.get(id(value))
         if stand_in is not None and stand_in[0] is value:
             new[name] = stand_in[1]
-        elif (function := without_cache(value) or scripted_from(value)) is not None:
+        elif (function := uncached_function(value) or unscripted_function(value)) is not None:
             new[name] = function
         elif isinstance(value, FunctionType) and callable(dispatch := getattr(value, "dispatch", None)):
-            new[name] = _dispatched(value, dispatch)
+            new[name] = _dispatch_stand_in(value, dispatch)
     return new
 
 
 def _len(value: Any) -> Any:
-    value = unwrapped(value)
+    value = unwrap_arrays(value)
     if isinstance(value, Slices):
         return value.x.shape[value.axis]
-    return value.shape[0] if current() is not None and isinstance(value, Tensor) and value.dim() else len(value)
+    return value.shape[0] if current_session() is not None and isinstance(value, Tensor) and value.dim() else len(value)
 
 
 def _int(*args: Any) -> Any:
-    if current() is not None and len(args) == 1:
-        value = unwrapped(args[0])
+    if current_session() is not None and len(args) == 1:
+        value = unwrap_arrays(args[0])
         if isinstance(value, torch.SymInt):
             return value
         if isinstance(value, torch.SymFloat):
             return sym_int(value)
         if isinstance(value, Tensor) and value.numel() == 1 and not value.is_floating_point():
-            return number_of(value)
+            return known_number(value)
     return int(*args)
 
 
 def _list(*args: Any) -> Any:
-    if current() is not None and len(args) == 1:
+    if current_session() is not None and len(args) == 1:
         if isinstance(args[0], TracedArray):
             return args[0]
         if _is_array(args[0]):
@@ -104,7 +107,7 @@ def _list(*args: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether a tensor holds a number for each row: whole numbers on one axis, of a size that is not fixed."""
+    """Whether a tensor holds a number for each row: integers along one axis whose size is not fixed."""
     return (
         isinstance(value, Tensor)
         and value.dim() == 1
@@ -113,29 +116,29 @@ def _is_array(value: Any) -> bool:
     )
 
 
-def _of_one(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
-    """`max(lengths)` and its like, of a tensor or an array by its own method."""
+def _reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
+    """A stand-in for `max(lengths)` and its like, which calls the method of a tensor or an array."""
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        if current() is not None and len(args) == 1 and not kwargs:
-            value = unwrapped(args[0])
+        if current_session() is not None and len(args) == 1 and not kwargs:
+            value = unwrap_arrays(args[0])
             if isinstance(value, Tensor) and value.dim() == 1 and not isinstance(value.shape[0], int):
-                return number_of(getattr(value, method)())
+                return known_number(getattr(value, method)())
         return shipped(*args, **kwargs)
 
     return stand_in
 
 
 def _sorted(values: Any, **kwargs: Any) -> Any:
-    array = unwrapped(values)
-    if current() is not None and _is_array(array) and kwargs.get("key") is None:
+    array = unwrap_arrays(values)
+    if current_session() is not None and _is_array(array) and kwargs.get("key") is None:
         return TracedArray(array.sort(descending=bool(kwargs.get("reverse")))[0])
     return sorted(values, **kwargs)
 
 
 class _Range(TracedArray):
-    """`range(len(x))` as an index; as a loop it is what it was."""
+    """`range(len(x))` as an index tensor; a loop over it runs over the usual range."""
 
     def __init__(self, *ends: Any) -> None:
         super().__init__(torch.arange(*ends))
@@ -146,54 +149,54 @@ class _Range(TracedArray):
 
 
 def _range(*args: Any) -> Any:
-    numbers = [number_of(unwrapped(n)) for n in args]
-    if current() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
+    numbers = [known_number(unwrap_arrays(n)) for n in args]
+    if current_session() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
         return range(*args)
-    return positions(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _Range(*numbers)
+    return trace_range(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _Range(*numbers)
 
 
 def _isinstance(value: Any, kinds: Any) -> bool:
-    """A size is what a plain number is: `isinstance(n, numbers.Integral)`."""
-    if current() is not None and type(value) in PLAIN:
+    """`isinstance` in which a size counts as a plain number: `isinstance(n, numbers.Integral)`."""
+    if current_session() is not None and type(value) in PLAIN:
         return isinstance(value, kinds) or isinstance(PLAIN[type(value)](), kinds)
     return isinstance(value, kinds)
 
 
-def _dispatched(shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]) -> Callable[..., Any]:
-    """A function of `functools.singledispatch`, which looks at the class of its first argument: `chosen` is what it
-    runs for a class."""
+def _dispatch_stand_in(shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]) -> Callable[..., Any]:
+    """A stand-in for a function of `functools.singledispatch`, which depends on the class of its first argument:
+    `chosen` gives the function for a class."""
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        if current() is not None and args and type(args[0]) in PLAIN:
+        if current_session() is not None and args and type(args[0]) in PLAIN:
             return chosen(PLAIN[type(args[0])])(*args, **kwargs)
         return shipped(*args, **kwargs)
 
     return stand_in
 
 
-def _dispatched_method(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of `functools.singledispatchmethod`, in the same way."""
+def _dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a method of `functools.singledispatchmethod`."""
 
     def get(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
         method = shipped(self, instance, kind)
-        return _dispatched(method, lambda plain: self.dispatcher.dispatch(plain).__get__(instance, kind))
+        return _dispatch_stand_in(method, lambda plain: self.dispatcher.dispatch(plain).__get__(instance, kind))
 
     return get
 
 
 @functools.wraps(print)
 def _print(*args: Any, **kwargs: Any) -> None:
-    """`print`: nothing, but where forward may read it back."""
+    """`print` without output, unless forward may read it back."""
     if is_output_read() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
 
-def _class_like(shipped: Any, call: Callable[..., Any]) -> Any:
-    """A name that is called as `call` and is otherwise a class, for `isinstance` and `issubclass`."""
+def _class_stand_in(shipped: Any, call: Callable[..., Any]) -> Any:
+    """Make a stand-in for a class: calling it runs `call`, and `isinstance` and `issubclass` treat it as the class."""
 
     class Meta(type):
-        # `case int(n)` binds this attribute of what it matches.
+        # `case int(n)` binds this attribute of the matched object.
         __match_args__ = ("real",) if shipped in (int, float) else ()
 
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -231,31 +234,31 @@ _LIKE: Final[dict[Any, Any]] = {list: TracedArray, int: torch.SymInt}
 _SHIPPED: Final[dict[int, tuple[Any, Any]]] = {}
 
 
-def shipped_types(value: Any) -> Any:
-    """An argument with the types that stand-ins stand for in their stead: `dtype=int`, `.type(torch.LongTensor)`."""
+def unwrap_types(value: Any) -> Any:
+    """Replace stand-ins for types in an argument by the types: `dtype=int`, `.type(torch.LongTensor)`."""
     if isinstance(value, type) and id(value) in _SHIPPED:
         return _SHIPPED[id(value)][1]
     if type(value) in (list, tuple):
-        return type(value)(shipped_types(item) for item in value)
+        return type(value)(unwrap_types(item) for item in value)
     return value
 
 
-def filled(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
-    """`torch.FloatTensor(...)` and `x.new(...)` with sizes, numbers or a tensor. With sizes it is zeros, since the
-    numbers in new memory mean nothing."""
-    args = unwrapped(args)
-    if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not scripting()):
+def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
+    """`torch.FloatTensor(...)` and `x.new(...)` from sizes, numbers or a tensor. From sizes it makes zeros, since the
+    contents of new memory are undefined."""
+    args = unwrap_arrays(args)
+    if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not is_torchscript_trace()):
         return args[0].to(dtype)
     if len(args) == 1 and isinstance(args[0], np.ndarray):
         return torch.from_numpy(args[0]).to(dtype)
     if len(args) == 1 and isinstance(args[0], list | tuple) and not isinstance(args[0], torch.Size):
         return torch.tensor(list(args[0]), dtype=dtype)
     sizes = args[0] if len(args) == 1 and isinstance(args[0], torch.Size) else args
-    return torch.zeros([number_of(n) for n in sizes or (0,)], dtype=dtype)
+    return torch.zeros([known_number(n) for n in sizes or (0,)], dtype=dtype)
 
 
 def _type(*args: Any, **kwargs: Any) -> Any:
-    """`type(n)`, of what a file takes for an int, a list or a tensor, as that file names it."""
+    """`type(n)`: for a stand-in of an int, a list or a tensor, the name that a user's file has for its type."""
     if len(args) != 1 or kwargs:
         return type(*args, **kwargs)
     kind = type(args[0])
@@ -265,16 +268,20 @@ def _type(*args: Any, **kwargs: Any) -> Any:
     return kind if named is None else _BUILTINS[named.__name__]
 
 
-def _legacy(name: str, shipped: Any) -> Any:
+def _legacy_tensor_type(name: str, shipped: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
-        return filled(_DTYPES[name], args) if current() is not None and not kwargs else shipped(*args, **kwargs)
+        return (
+            make_filled_tensor(_DTYPES[name], args)
+            if current_session() is not None and not kwargs
+            else shipped(*args, **kwargs)
+        )
 
-    return _class_like(shipped, call)
+    return _class_stand_in(shipped, call)
 
 
 def _variable(*args: Any, **kwargs: Any) -> Any:
-    if current() is not None and args:
-        data = unwrapped(args[0])
+    if current_session() is not None and args:
+        data = unwrap_arrays(args[0])
         return data.detach() if isinstance(data, Tensor) else data
     return torch.autograd.Variable(*args, **kwargs)
 
@@ -288,8 +295,8 @@ def _array_function(name: str) -> Callable[..., Any]:
 
     @functools.wraps(shipped)
     def stand_in(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if current() is not None and isinstance(value, Tensor | TracedArray):
-            array = TracedArray(unwrapped(value))
+        if current_session() is not None and isinstance(value, Tensor | TracedArray):
+            array = TracedArray(unwrap_arrays(value))
             if name in {"array", "asarray", "ascontiguousarray"}:
                 kind = kwargs.get("dtype", args[0] if args else None)
                 return array if kind is None else array.astype(kind)
@@ -301,18 +308,22 @@ def _array_function(name: str) -> Callable[..., Any]:
 
 def _arange(*args: Any, **kwargs: Any) -> Any:
     """`np.arange(len(x))`."""
-    if current() is not None and any(isinstance(n, torch.SymInt | Tensor) for n in unwrapped(args)) and not kwargs:
-        return TracedArray(torch.arange(*map(number_of, unwrapped(args))))
+    if (
+        current_session() is not None
+        and any(isinstance(n, torch.SymInt | Tensor) for n in unwrap_arrays(args))
+        and not kwargs
+    ):
+        return TracedArray(torch.arange(*map(known_number, unwrap_arrays(args))))
     return np.arange(*args, **kwargs)
 
 
 def _default_tensor_type(kind: Any) -> None:
-    """`torch.set_default_tensor_type(torch.FloatTensor)` in forward: torch takes no stand-in for the type."""
-    torch.set_default_tensor_type(shipped_types(kind))
+    """`torch.set_default_tensor_type(torch.FloatTensor)` in forward: torch does not accept a stand-in for the type."""
+    torch.set_default_tensor_type(unwrap_types(kind))
 
 
-class _Stand(ModuleType):
-    """A module of Python with some of its names changed."""
+class _StandInModule(ModuleType):
+    """A stand-in for a Python module with some of its names replaced."""
 
     def __init__(self, shipped: ModuleType, names: dict[str, Any]) -> None:
         super().__init__(shipped.__name__)
@@ -323,11 +334,11 @@ class _Stand(ModuleType):
         return getattr(self.__dict__["_shipped"], name)
 
 
-_LEGACY: Final = {name: _legacy(name, getattr(torch, name)) for name in _DTYPES}
-_CUDA: Final = _Stand(torch.cuda, {name: _LEGACY[name] for name in _DTYPES if name != "Tensor"})
-_VARIABLE: Final = _class_like(torch.autograd.Variable, _variable)
-_AUTOGRAD: Final = _Stand(torch.autograd, {"Variable": _VARIABLE})
-_TORCH: Final = _Stand(
+_LEGACY: Final = {name: _legacy_tensor_type(name, getattr(torch, name)) for name in _DTYPES}
+_CUDA: Final = _StandInModule(torch.cuda, {name: _LEGACY[name] for name in _DTYPES if name != "Tensor"})
+_VARIABLE: Final = _class_stand_in(torch.autograd.Variable, _variable)
+_AUTOGRAD: Final = _StandInModule(torch.autograd, {"Variable": _VARIABLE})
+_TORCH: Final = _StandInModule(
     torch,
     {
         **_LEGACY,
@@ -338,24 +349,24 @@ _TORCH: Final = _Stand(
     },
 )
 _ARRAYS: Final = ("array", "asarray", "ascontiguousarray", "argsort", "sort", "max", "min", "amax", "flip", "sum")
-_NUMPY: Final = _Stand(
+_NUMPY: Final = _StandInModule(
     np, {"arange": _arange, **math_of_sizes.NUMPY, **{name: _array_function(name) for name in _ARRAYS}}
 )
-_MATH: Final = _Stand(math, math_of_sizes.MATH)
+_MATH: Final = _StandInModule(math, math_of_sizes.MATH)
 _BUILTINS: Final[dict[str, Any]] = {
     "len": _len,
-    "int": _class_like(int, _int),
-    "float": _class_like(float, math_of_sizes.BUILTINS["float"]),
+    "int": _class_stand_in(int, _int),
+    "float": _class_stand_in(float, math_of_sizes.BUILTINS["float"]),
     "isinstance": _isinstance,
     "divmod": math_of_sizes.BUILTINS["divmod"],
-    "list": _class_like(list, _list),
-    "type": _class_like(type, _type),
+    "list": _class_stand_in(list, _list),
+    "type": _class_stand_in(type, _type),
     "range": _range,
-    "max": _of_one(math_of_sizes.BUILTINS["max"], "max"),
-    "min": _of_one(math_of_sizes.BUILTINS["min"], "min"),
-    "sum": _of_one(builtins.sum, "sum"),
-    "all": _of_one(builtins.all, "all"),
-    "any": _of_one(builtins.any, "any"),
+    "max": _reduction_stand_in(math_of_sizes.BUILTINS["max"], "max"),
+    "min": _reduction_stand_in(math_of_sizes.BUILTINS["min"], "min"),
+    "sum": _reduction_stand_in(builtins.sum, "sum"),
+    "all": _reduction_stand_in(builtins.all, "all"),
+    "any": _reduction_stand_in(builtins.any, "any"),
     "sorted": _sorted,
     "print": _print,
 }

@@ -1,9 +1,9 @@
-"""Sizes that Python takes for plain numbers while a module is traced: an index, a key, a text.
+"""Answer sizes that Python uses as plain numbers in a trace: an index, a key, a text.
 
-A size of a trace is an object of PyTorch's that computes and compares as a number does. `table[n]`, `{77: "x"}.get(n)`,
-`math.isqrt(n)`, `str(n)` and `(a, b)[n % 2]` want the number itself. Each of these is a question, "is it this number?",
-and the one who traces answers it. So every method of `int`, `float` and `bool` that asks for a plain number, or that
-PyTorch's class does not have, is given to the three classes for as long as a trace lasts.
+A size of a trace is a PyTorch object that computes and compares like a number. `table[n]`, `{77: "x"}.get(n)`,
+`math.isqrt(n)`, `str(n)` and `(a, b)[n % 2]` need the number itself. Each of these is a condition, "is it this
+number?", which the trace answers. So the three size classes get, for the time of a trace, every method of `int`,
+`float` and `bool` that needs a plain number or that PyTorch's class does not have.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Any, Final
 
 import torch
 
-from pocketrnn_export.torch_internals import methods_replaced
+from pocketrnn_export.torch_internals import replace_methods
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
 
-__all__ = ["PLAIN", "plain_numbers"]
+__all__ = ["PLAIN", "answer_plain_numbers"]
 
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
-# The methods of PyTorch's classes that give a number of the example or the name of a symbol.
+# The methods of PyTorch's classes that return a number of the example or the name of a symbol.
 _TAKEN: Final = ("__index__", "__int__", "__float__", "__hash__", "__repr__", "__str__", "__format__", "__trunc__",
                  "__round__", "as_integer_ratio", "is_integer", "hex")  # fmt: skip
-# The methods that compute with a size and give a size.
+# The methods that compute a size from a size.
 _COMPUTED: Final = frozenset({"__trunc__", "__round__", "as_integer_ratio"})
 # The type that a size has for Python.
 PLAIN: Final[dict[type, type[Any]]] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
-# The methods that no instance is asked for.
+# The methods that are not called on an instance.
 _OF_CLASSES: Final = frozenset(
     {"__new__", "__init__", "__class__", "__doc__", "__getattribute__", "__getnewargs__", "__init_subclass__",
      "__subclasshook__", "__dir__", "__sizeof__", "__reduce__", "__reduce_ex__", "__getformat__", "__setattr__",
@@ -38,41 +38,41 @@ _OF_CLASSES: Final = frozenset(
 )  # fmt: skip
 
 
-def plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, methods of sizes that want a plain number ask `number` for it.
+def answer_plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> contextlib.AbstractContextManager[None]:
+    """Make methods of sizes that need a plain number call `number` for it while the block runs.
 
     Args:
-        number: of (size, frame that the method was called from, name of the method) the plain number; None for what the
-            class does by itself.
+        number: gives the plain number for (size, frame that called the method, name of the method); None to use the
+            class's own method.
 
     Example:
-        >>> with plain_numbers(lambda size, frame, method: 7):
+        >>> with answer_plain_numbers(lambda size, frame, method: 7):
         ...     [10, 20, 30, 40, 50, 60, 70, 80][size]
         80
     """
     stand_ins = {
-        (kind, name): _stand_in(name, plain, getattr(kind, name, None), number)
+        (kind, name): _method_stand_in(name, plain, getattr(kind, name, None), number)
         for kind, plain in PLAIN.items()
-        for name in _names(kind, plain)
+        for name in _replaced_methods(kind, plain)
     }
-    return methods_replaced(stand_ins)
+    return replace_methods(stand_ins)
 
 
-def _names(kind: type, plain: type) -> list[str]:
+def _replaced_methods(kind: type, plain: type) -> list[str]:
     taken = [name for name in _TAKEN if hasattr(plain, name) and name not in _COMPUTED]
     if kind is torch.SymBool:
-        # The numbers 0 and 1 compute; a truth of PyTorch's has a few of the operators.
+        # Python's bools compute as 0 and 1; PyTorch's symbolic bools have only a few operators.
         return [name for name in dir(plain) if name not in _OF_CLASSES | {"__bool__", "__and__", "__or__", "__rand__",
                 "__ror__", "__eq__", "__ne__"}]  # fmt: skip
     missing = (name for name in dir(plain) if name not in dir(kind) and name not in _OF_CLASSES)
     return [*taken, *missing, *_SYMBOLIC, *(_REPEATS if kind is torch.SymInt else ())]
 
 
-def _stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) -> Any:
+def _method_stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) -> Any:
     if name in _SYMBOLIC and plain is not bool:
         return _SYMBOLIC[name]
     if name in _REPEATS and plain is int:
-        return lambda size, other: _repeated(other, size) if type(other) in (list, tuple) else shipped(size, other)
+        return lambda size, other: _repeat_sizes(other, size) if type(other) in (list, tuple) else shipped(size, other)
     of_plain = getattr(plain, name)
 
     def method(size: Any, *others: Any) -> Any:
@@ -80,19 +80,23 @@ def _stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) 
         if value is None and shipped is not None:
             return shipped(size, *others)
         value = plain(size) if value is None else value
-        return of_plain(value, *(_plain(other) for other in others)) if callable(of_plain) else getattr(value, name)
+        return (
+            of_plain(value, *(_as_plain_number(other) for other in others))
+            if callable(of_plain)
+            else getattr(value, name)
+        )
 
     return method if callable(of_plain) else property(method)
 
 
-def _repeated(numbers: Sequence[Any], times: Any) -> Any:
-    """`[n] * batch`, the lengths of texts that are all alike; what holds something else is repeated by Python."""
+def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
+    """`[n] * batch`, the lengths of equally long texts, as a tensor; `NotImplemented` for other lists."""
     if not numbers or not all(type(n) in (int, torch.SymInt) for n in numbers):
         return NotImplemented
     return TracedArray(torch.cat([torch.full((1,), n, dtype=torch.int64) for n in numbers]).repeat(times))
 
 
-def _plain(other: Any) -> Any:
+def _as_plain_number(other: Any) -> Any:
     """The other operand, which may be a size too."""
     return PLAIN[type(other)](other) if type(other) in PLAIN else other
 

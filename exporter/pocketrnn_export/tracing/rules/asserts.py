@@ -1,4 +1,4 @@
-"""An assert about values holds in a trace: a graph cannot fail by one."""
+"""Rules for asserts about values: they are true in a trace, since a graph cannot fail by one."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import sys
 from types import FrameType
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import outside, users_line
+from pocketrnn_export.intake.user_frames import describe_user_line, find_outside_frame
 from pocketrnn_export.torch_internals import TRACED_TENSORS
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
-__all__ = ["ASSERTS", "TRUTHS", "in_an_assert"]
+__all__ = ["ASSERTS", "TRUTHS", "is_in_assert"]
 
 _log = logging.getLogger(__name__)
 
-# The functions of torch by which Python asks for the truth of values.
+# The torch functions by which Python gets the truth of values.
 TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 
 @rule(*TRUTHS, when=exporting)
 def truth(session: TraceSession, *_: Any, **__: Any) -> Any:
     """`bool(tensor)`, `torch.equal(x, y)`: True in an assert."""
-    frame = outside(sys._getframe(1))
-    if not in_an_assert(frame):
+    frame = find_outside_frame(sys._getframe(1))
+    if not is_in_assert(frame):
         return declined("in no assert")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
@@ -36,22 +36,23 @@ def truth(session: TraceSession, *_: Any, **__: Any) -> Any:
 
 @rule("equal", "allclose", when=exporting)
 def equality(_session: TraceSession, *given: Any, **named: Any) -> Any:
-    """`if torch.equal(x, y)` in no assert: refused by its line."""
+    """Refuse `if torch.equal(x, y)` outside of an assert, with its line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
         return declined("of no tensor of the trace")
     raise UntraceableError(
-        f"Forward asks whether tensors are equal, {users_line(sys._getframe(1))}, and a graph takes one branch for all "
+        f"Forward asks whether tensors are equal, {describe_user_line(sys._getframe(1))}, and a graph takes one "
+        "branch for all "
         "texts.",
-        "Ask about no values of tensors in forward: torch.where takes one of two values for each text.",
+        "Do not test values of tensors in forward: torch.where takes one of two values for each text.",
     )
 
 
-def in_an_assert(frame: FrameType) -> bool:
-    """Whether what a frame is at decides between going on and an AssertionError."""
+def is_in_assert(frame: FrameType) -> bool:
+    """Whether the current instruction of a frame decides between going on and an AssertionError."""
     instructions = list(dis.get_instructions(frame.f_code))
     at = next((i for i, one in enumerate(instructions) if one.offset > frame.f_lasti), len(instructions))
     current = instructions[at - 1 : at]
-    # The truth is asked for by a jump itself, or, in newer Pythons, by an instruction before it.
+    # The jump itself evaluates the truth, or, in newer Pythons, an instruction before it.
     jump = next(
         (one for one in (*current, *instructions[at : at + 2]) if "JUMP" in one.opname and "_IF_" in one.opname), None
     )

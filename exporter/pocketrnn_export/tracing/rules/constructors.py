@@ -1,4 +1,4 @@
-"""Old ways to make tensors, and axes of size 1 that `squeeze` takes off."""
+"""Rules for `x.new`, an old way to make tensors, and for `squeeze`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from pocketrnn_export.tracing.python_semantics.patched_globals import filled
+from pocketrnn_export.tracing.python_semantics.patched_globals import make_filled_tensor
 from pocketrnn_export.tracing.session import TraceSession, declined, rule
 
 __all__ = ["CONSTRUCTORS"]
@@ -14,15 +14,15 @@ __all__ = ["CONSTRUCTORS"]
 
 @rule("new")
 def new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """`x.new(n, 5)`: zeros of that size; of numbers or of a tensor, these."""
-    return declined("with keywords") if kwargs else filled(x.dtype, args)
+    """`x.new(n, 5)`: zeros of that size; or a tensor of the given numbers or tensor."""
+    return declined("with keywords") if kwargs else make_filled_tensor(x.dtype, args)
 
 
 @rule("squeeze")
 def squeeze(session: TraceSession, x: Any, dim: Any = None) -> Any:
-    """`squeeze`, of axes whose size is 1 whatever the input is. A size that is not fixed is larger in a batch of
-    several longer texts."""
-    fixed = [_is_one(session, x, axis) for axis in range(x.dim())]
+    """`squeeze` only the axes whose size is always 1. A size that is not fixed is larger in a batch of several longer
+    texts."""
+    fixed = [_has_size_one(session, x, axis) for axis in range(x.dim())]
     wanted = (
         range(x.dim()) if dim is None else [axis % max(x.dim(), 1) for axis in ([dim] if type(dim) is int else dim)]
     )
@@ -32,8 +32,8 @@ def squeeze(session: TraceSession, x: Any, dim: Any = None) -> Any:
     return x
 
 
-def _is_one(session: TraceSession, x: Tensor, axis: int) -> bool:
-    # In TorchScript's trace a size is a tensor, and none of the example is 1.
+def _has_size_one(session: TraceSession, x: Tensor, axis: int) -> bool:
+    # In TorchScript's trace a size is a tensor, and the example's sizes are not 1.
     return int(x.shape[axis]) == 1 if session.scripted else isinstance(x.shape[axis], int) and x.shape[axis] == 1
 
 

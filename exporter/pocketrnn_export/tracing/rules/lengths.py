@@ -1,7 +1,8 @@
-"""Lengths stay tensors as numpy arrays, lists and numbers; and what is known of them is known of what they become.
+"""Rules that keep lengths tensors when they become numpy arrays, lists and numbers, and that pass on the facts on them.
 
-`lengths.max()` is the width, which is the longest of the given lengths: so it can be a size, an index and a plain
-number where a trace knows the width. Whoever packs by them needs to know that the longest is there (`Fact.whole`).
+`lengths.max()` is the width, since the longest of the given lengths equals it: so it can be used as a size, an index
+and a plain number if a trace knows the width. Packing needs to know that the longest is among the lengths
+(`Fact.whole`).
 """
 
 from __future__ import annotations
@@ -15,42 +16,42 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number_of, unwrapped
+from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, known_number, unwrap_arrays
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import TracedNumber, is_size
-from pocketrnn_export.tracing.python_semantics.patched_globals import shipped_types
+from pocketrnn_export.tracing.python_semantics.patched_globals import unwrap_types
 from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
 
-__all__ = ["LENGTHS", "lists_as_arrays", "note_order", "note_whole", "with_tensors"]
+__all__ = ["LENGTHS", "note_full_width", "note_lengths", "tolist_as_array", "unwrap_call"]
 
-# Functions whose arguments are sizes or positions: the longest of the lengths is a number there.
+# The functions whose arguments are sizes or positions: there, the longest of the lengths is used as a number.
 _OF_SIZES: Final = frozenset(
     {"arange", "zeros", "ones", "full", "empty", "rand", "expand", "view", "reshape", "repeat", "narrow", "new_zeros",
      "new_ones", "new_full", "new_empty", "__getitem__", "linspace", "range"}
 )  # fmt: skip
-# The functions that take the only length of a batch of one.
+# The functions that return the only length in a batch of one.
 _OF_ONE: Final = frozenset({"__getitem__", "select", "squeeze", "unbind", "max", "min", "amax", "amin", "sum"})
-# The functions that give the same numbers in the same order.
+# The functions that return the same numbers in the same order.
 _KEEPS: Final = frozenset({"cpu", "cuda", "to", "long", "int", "clone", "detach", "contiguous", "type", "type_as"})
 
 
-# The functions that leave the longest of some lengths as it is.
+# The functions that do not change the longest of some lengths.
 _KEEP_LONGEST: Final = frozenset(
     {"cpu", "to", "long", "int", "clone", "detach", "contiguous", "view", "reshape", "flatten", "sort", "index_select",
      "tolist", "type", "flip", "squeeze"}
 )  # fmt: skip
 
 
-def with_tensors(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """A call with tensors and types of PyTorch in place of what stands for them in a user's file."""
-    args = tuple(shipped_types(unwrapped(value)) for value in call.args)
-    kwargs = {name: shipped_types(unwrapped(value)) for name, value in call.kwargs.items()}
+def unwrap_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+    """Run a call with PyTorch's tensors and types in place of the stand-ins in a user's file."""
+    args = tuple(unwrap_types(unwrap_arrays(value)) for value in call.args)
+    kwargs = {name: unwrap_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
     if call.name in {"tensor", "as_tensor"} and args and isinstance(args[0], list | tuple):
-        numbers = list(_numbers_in(call.args[0]))
-        # As tensors, those that stand for floats of Python's have 64 bits.
+        numbers = list(_flatten_numbers(call.args[0]))
+        # A TracedNumber stands for a Python float but has 64 bits, so set the dtype that torch would choose.
         if any(isinstance(number, TracedNumber) for number in numbers):
-            kwargs.setdefault("dtype", _type_of(numbers))
+            kwargs.setdefault("dtype", _common_dtype(numbers))
     if call.name in {"__getitem__", "__setitem__"}:
-        args = (args[0], _stacked_numbers(args[1]), *args[2:])
+        args = (args[0], _stack_index_lists(args[1]), *args[2:])
     if call.name in _OF_SIZES:
         args = tuple(map(_as_sizes, args))
         kwargs = {name: _as_sizes(value) for name, value in kwargs.items()}
@@ -58,49 +59,49 @@ def with_tensors(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) ->
 
 
 def _as_sizes(value: Any) -> Any:
-    """An argument with the number in place of the tensor that is the longest of the lengths."""
+    """Replace the longest of the lengths in an argument, a tensor, by the width, a number."""
     if isinstance(value, slice):
         return slice(*(_as_sizes(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
         return type(value)(_as_sizes(item) for item in value)
-    return number_of(value)
+    return known_number(value)
 
 
-def _stacked_numbers(index: Any) -> Any:
-    """An index whose lists of numbers that are tensors or sizes, such as `[n - 1 for n in lengths]`, are tensors."""
+def _stack_index_lists(index: Any) -> Any:
+    """Stack lists of tensors or sizes in an index, such as `[n - 1 for n in lengths]`, into tensors."""
     if type(index) is tuple:
-        return tuple(_stacked_numbers(part) for part in index)
+        return tuple(_stack_index_lists(part) for part in index)
     traced = type(index) is list and any(_is_number(part) or is_size(part) for part in index)
-    return _stacked(index) if traced else index
+    return _stack_numbers(index) if traced else index
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Tensor) and not value.dim()
 
 
-def _stacked(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """Numbers, or lists of them, of which some are tensors or sizes, as a tensor."""
-    dtype = _type_of(list(_numbers_in(numbers))) if dtype is None else dtype
+def _stack_numbers(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """Stack numbers, or lists of them, of which some are tensors or sizes, into a tensor."""
+    dtype = _common_dtype(list(_flatten_numbers(numbers))) if dtype is None else dtype
     lists = [isinstance(part, list | tuple) for part in numbers]
     return torch.stack(
         [
-            _stacked(part, dtype) if is_list else _as_tensor(part, dtype)
+            _stack_numbers(part, dtype) if is_list else _as_tensor(part, dtype)
             for part, is_list in zip(numbers, lists, strict=True)
         ]
     )
 
 
-def _numbers_in(numbers: Any) -> Iterator[Any]:
-    """The numbers of lists in lists."""
+def _flatten_numbers(numbers: Any) -> Iterator[Any]:
+    """Yield the numbers in nested lists."""
     for part in numbers:
         if isinstance(part, list | tuple):
-            yield from _numbers_in(part)
+            yield from _flatten_numbers(part)
         else:
             yield part
 
 
-def _type_of(numbers: Sequence[Any]) -> torch.dtype | None:
-    """The type that `torch.tensor` gives numbers together: None where one is not a number."""
+def _common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
+    """The dtype that `torch.tensor` chooses for some numbers; None if one is not a number."""
     types = [
         torch.get_default_dtype() if type(number) in {float, torch.SymFloat, TracedNumber}
         else torch.bool if type(number) is bool
@@ -121,13 +122,13 @@ def _as_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
     return found if dtype is None else found.to(dtype)
 
 
-def note_order(session: TraceSession, call: Call, result: Any) -> None:
-    """Note what is known of a result that is made of the given lengths."""
+def note_lengths(session: TraceSession, call: Call, result: Any) -> None:
+    """Note how a result follows from the given lengths."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if session.scripted or not args:
         return
     facts = session.facts
-    if _writes(name):
+    if _writes_in_place(name):
         facts.forget(args[0])
         return
     if name == "full" and len(args) > 1 and _is_width(session, args[1]) and result.dim() == 1:
@@ -162,23 +163,23 @@ def note_order(session: TraceSession, call: Call, result: Any) -> None:
         facts.note(first, lengths="rising" if known == "falling" else "falling")
 
 
-def _writes(name: str) -> bool:
+def _writes_in_place(name: str) -> bool:
     """Whether a function of this name writes into its first argument: `clamp_`, `__setitem__`, `__isub__`."""
     return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
 
 _WRITES: Final = frozenset({"__setitem__", *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv"))})
-# Where the longest of sorted lengths is.
+# The index of the longest of sorted lengths.
 _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1)})
 
 
 def _is_width(session: TraceSession, value: Any) -> bool:
-    """Whether lengths are made of the width itself, where forward is not given any."""
+    """Whether a value is the width itself, from which forward makes lengths if it is given none."""
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
-def note_whole(session: TraceSession, call: Call, result: Any) -> None:
-    """Note a result that has the whole width for its longest, as the lengths that it is made of have."""
+def note_full_width(session: TraceSession, call: Call, result: Any) -> None:
+    """Note a result whose longest is the whole width, as in the lengths that it is computed from."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if not args or not session.facts.of(args[0]).whole:
         return
@@ -190,28 +191,28 @@ def note_whole(session: TraceSession, call: Call, result: Any) -> None:
 
 @rule("numpy", "__array__")
 def numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
-    """`lengths.numpy()`: an array that is a tensor inside."""
+    """`lengths.numpy()`: an array that holds a tensor."""
     return declined("no lengths") if session.scripted and not _holds_lengths(x) else TracedArray(x)
 
 
 @rule("tolist")
 def tolist(session: TraceSession, x: Any) -> Any:
-    """`lengths.tolist()`: a list that is a tensor inside."""
+    """`lengths.tolist()`: a list that holds a tensor."""
     if session.scripted and not _holds_lengths(x):
         return declined("no lengths")
-    return TracedArray(x) if x.dim() else number_of(x)
+    return TracedArray(x) if x.dim() else known_number(x)
 
 
 @rule("item")
 def item(session: TraceSession, x: Any) -> Any:
-    """`lengths.max().item()`: the width, or the tensor itself, which computes as a number does."""
+    """`lengths.max().item()`: the width, or the tensor itself, which computes like a number."""
     if session.scripted and (x.dim() or x.is_floating_point()):
         return declined("no whole number")
-    return number_of(x)
+    return known_number(x)
 
 
-def lists_as_arrays(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
-    """`tolist` of a tensor of the trace, which no mode sees."""
+def tolist_as_array(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
+    """`tolist` of a tensor of the trace, which a mode does not see."""
     found = tolist(session, x)
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
 
@@ -222,23 +223,23 @@ def _holds_lengths(x: Tensor) -> bool:
 
 @rule("tensor", "as_tensor")
 def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
-    """`torch.tensor(lengths)` where the lengths are a tensor still, or of numbers that are tensors or sizes."""
+    """`torch.tensor(lengths)` if the lengths are still a tensor, or a list with tensors or sizes."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):
         return _as_tensor(data, dtype)
-    numbers = list(_numbers_in(data)) if isinstance(data, list | tuple) else []
+    numbers = list(_flatten_numbers(data)) if isinstance(data, list | tuple) else []
     if any(_is_number(number) or is_size(number) for number in numbers):
         known_kinds = all(
             _is_number(number) or is_size(number) or isinstance(number, int | float) for number in numbers
         )
-        return _stacked(data, dtype) if known_kinds else declined("not only numbers are in it")
+        return _stack_numbers(data, dtype) if known_kinds else declined("not only numbers are in it")
     return declined("of numbers that no size is among")
 
 
 @rule("data.__get__")
 def data(session: TraceSession, x: Any, *_: Any) -> Any:
-    """`.data` takes a tensor out of a trace; detached, it stays in it."""
+    """`x.data` as `x.detach()`: `.data` would take the tensor out of the trace."""
     detached = x.detach()
     fact = session.facts.of(x)
     session.facts.note(detached, lengths=fact.lengths, width=fact.width)

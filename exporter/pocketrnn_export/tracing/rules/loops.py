@@ -1,4 +1,4 @@
-"""Rules for an iteration of a loop over a size: it takes a step of a tensor, puts one, and collects its results."""
+"""Rules for an iteration of a loop over a size: it reads a step of a tensor, writes one, and collects its results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx.traceback import annotate
 
-from pocketrnn_export.torch_internals import expression_of
+from pocketrnn_export.torch_internals import size_expression
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS, Slices
 from pocketrnn_export.tracing.session import (
     Call,
@@ -27,15 +27,15 @@ from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 __all__ = ["LOOPS"]
 
 
-def _in_its_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Note in which loop and iteration the result is made; outside of a loop, of which iteration it is made."""
+def _note_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+    """Note the loop and iteration that compute a result; outside of a loop, the iteration whose results it uses."""
     if session.running:
         running = session.running[-1]
         with annotate({ITERATION: running}):
             result = proceed(call)
     else:
         result = proceed(call)
-        made = _iterations_of(session, (call.args, call.kwargs))
+        made = _find_iterations(session, (call.args, call.kwargs))
         if len(made) != 1:
             return result
         (running,) = made
@@ -44,7 +44,7 @@ def _in_its_iteration(session: TraceSession, call: Call, proceed: Callable[[Call
     return result
 
 
-def _iterations_of(session: TraceSession, values: Any) -> set[tuple[int, int]]:
+def _find_iterations(session: TraceSession, values: Any) -> set[tuple[int, int]]:
     """The loops and iterations that made the tensors among some values."""
     if isinstance(values, Tensor):
         made = session.facts.of(values).iteration
@@ -52,7 +52,7 @@ def _iterations_of(session: TraceSession, values: Any) -> set[tuple[int, int]]:
     if isinstance(values, dict):
         values = values.values()
     if isinstance(values, (tuple, list)) or hasattr(values, "__next__") or type(values).__name__ == "dict_values":
-        return {iteration for value in values for iteration in _iterations_of(session, value)}
+        return {iteration for value in values for iteration in _find_iterations(session, value)}
     return set()
 
 
@@ -60,9 +60,9 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, torch.SymInt)
 
 
-def _positions(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, Any]]]:
-    """The parts of an index, one for each axis that it names; and the axes of x whose length is a size of the input and
-    at which it has a number, with the numbers: none where the index holds more than numbers, slices and an ellipsis."""
+def _indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, Any]]]:
+    """The parts of an index, one for each axis; and (axis, number) for each number at an axis of x whose length is a
+    size of the input. There are no such pairs if the index holds more than numbers, slices and an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
         part is Ellipsis or (isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool))
@@ -72,29 +72,29 @@ def _positions(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, Any]]]:
     if Ellipsis in parts:
         at = parts.index(Ellipsis)
         parts[at : at + 1] = [slice(None)] * (x.dim() - len(parts) + 1)
-    numbers = [_one_step(part) if isinstance(part, slice) else part for part in parts]
+    numbers = [_single_position(part) if isinstance(part, slice) else part for part in parts]
     return parts, [(axis, n) for axis, n in enumerate(numbers) if n is not None and _is_size(x.shape[axis])]
 
 
-def _one_step(part: slice) -> Any:
+def _single_position(part: slice) -> Any:
     """The position that a slice such as `t : t + 1` takes; None for other slices."""
     if part.step in (None, 1) and part.start is not None and part.stop is not None:
         length = part.stop - part.start
-        if (expression_of(length) if _is_size(length) else length) == 1:
+        if (size_expression(length) if _is_size(length) else length) == 1:
             return part.start
     return None
 
 
 @rule("__getitem__", when=in_a_loop)
 def step(_: TraceSession, x: Any, index: Any) -> Any:
-    """`x[:, t]` and `x[:, t : t + 1]`: a step, which restricts no size."""
-    parts, found = _positions(x, index)
+    """`x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
+    parts, found = _indexed_steps(x, index)
     if not found:
         return declined("no number at an axis whose length is a size, or more than numbers and slices")
-    # From the last on, so that the axes before keep their numbers.
+    # Start with the last axis, so that the axes before it keep their numbers.
     for axis, number in reversed(found):
         is_slice = isinstance(parts[axis], slice)
-        x = STEP(x, axis, _from_start(x.shape[axis], number))
+        x = STEP(x, axis, _count_from_start(x.shape[axis], number))
         if is_slice:
             x, parts[axis] = x.unsqueeze(axis), slice(None)
         else:
@@ -102,14 +102,14 @@ def step(_: TraceSession, x: Any, index: Any) -> Any:
     return x if all(part == slice(None) for part in parts) else x[tuple(parts)]
 
 
-def _from_start(size: Any, index: Any) -> Any:
+def _count_from_start(size: Any, index: Any) -> Any:
     return size + index if isinstance(index, int) and index < 0 else index
 
 
 @rule("__setitem__", when=in_a_loop)
 def put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
-    """`out[:, t] = h`."""
-    found = _positions(x, index)[1]
+    """`out[:, t] = h` as `pocketrnn::put`."""
+    found = _indexed_steps(x, index)[1]
     if len(found) != 1:
         return declined("not one number at an axis whose length is a size")
     parts = index if isinstance(index, tuple) else (index,)
@@ -120,7 +120,7 @@ def put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
         return declined("it puts at several numbers at once")
     shape = [size for i, size in enumerate(x.shape) if i != axis]
     given = value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype)
-    x.copy_(PUT(x, given.to(x.dtype).expand(shape), axis, _from_start(x.shape[axis], number)))
+    x.copy_(PUT(x, given.to(x.dtype).expand(shape), axis, _count_from_start(x.shape[axis], number)))
     return None
 
 
@@ -130,19 +130,19 @@ def select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
     dim %= x.dim()
     if not _is_size(x.shape[dim]):
         return declined("the axis has a fixed length")
-    return STEP(x, dim, _from_start(x.shape[dim], index))
+    return STEP(x, dim, _count_from_start(x.shape[dim], index))
 
 
 @rule("unbind")
 def unbind(_: TraceSession, x: Tensor, dim: int = 0) -> Any:
-    """The steps of a tensor, which iteration over it asks for too."""
+    """The steps of a tensor, also for a loop over the tensor itself."""
     dim %= x.dim()
     return Slices(x, dim, keeps_axis=False) if _is_size(x.shape[dim]) else declined("the axis has a fixed length")
 
 
 @rule("split")
 def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
-    """`x.split(1, dim=1)`: each step by itself."""
+    """`x.split(1, dim=1)`: single steps."""
     size = kwargs.get("split_size_or_sections", split_size)
     dim %= x.dim()
     if not _is_size(x.shape[dim]) or size != 1:
@@ -152,18 +152,18 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
 
 @rule("chunk")
 def chunk(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
-    """`x.chunk(x.size(1), dim=1)`: each step by itself."""
+    """`x.chunk(x.size(1), dim=1)`: single steps."""
     dim %= x.dim()
     size: Any = x.shape[dim]
-    if not _is_size(chunks) or not _is_size(size) or expression_of(chunks) != expression_of(size):
+    if not _is_size(chunks) or not _is_size(size) or size_expression(chunks) != size_expression(size):
         return declined("not as many chunks as steps")
     return Slices(x, dim, keeps_axis=True)
 
 
 @rule("stack")
 def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
-    """`torch.stack(outputs)` of what each iteration gave."""
-    found = _all_iterations(session, tensors)
+    """`torch.stack(outputs)` of the results of all iterations."""
+    found = _find_stacked_loop(session, tensors)
     if found is None:
         return declined("not what each iteration of one loop made")
     loop, flipped = found
@@ -173,17 +173,17 @@ def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
 
 @rule("cat", "concat")
 def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
-    """`torch.cat(outputs, 1)` of what each iteration gave."""
+    """`torch.cat(outputs, 1)` of the results of all iterations."""
     axis = kwargs.get("axis", dim)
-    # A negative axis of the stacked tensor has one more axis behind it.
+    # The stacked tensor has one more axis, which shifts a negative axis.
     first = axis if axis >= 0 else axis - 1
     stacked = stack(session, tensors, first)
     return stacked if isinstance(stacked, Declined) else stacked.flatten(first, first + 1)
 
 
-def _beside(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
-    """`torch.hstack` and its like: `torch.cat` along an axis, or the last one before it, of tensors that were shaped.
-    Those that torch's exporter writes are sequences, of which no bundle's graph is made."""
+def _stack_variant(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
+    """A rule for `torch.hstack` and its like: `torch.cat` of reshaped tensors along an axis, or along the last axis if
+    there are fewer. torch's exporter would write sequences, which a bundle's graph does not support."""
 
     def joined(session: TraceSession, tensors: Any, **more: Any) -> Any:
         if more or not isinstance(tensors, (list, tuple)):
@@ -213,15 +213,15 @@ def _as_depth(x: Tensor) -> Tensor:
 
 
 _BESIDE: Final = (
-    Rule(("hstack",), _beside(_as_vector, 1), always),
-    Rule(("vstack", "row_stack"), _beside(_as_row, 0), always),
-    Rule(("column_stack",), _beside(_as_column, 1), always),
-    Rule(("dstack",), _beside(_as_depth, 2), always),
+    Rule(("hstack",), _stack_variant(_as_vector, 1), always),
+    Rule(("vstack", "row_stack"), _stack_variant(_as_row, 0), always),
+    Rule(("column_stack",), _stack_variant(_as_column, 1), always),
+    Rule(("dstack",), _stack_variant(_as_depth, 2), always),
 )
 
 
-def _all_iterations(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
-    """The loop whose iterations made the tensors, one each in their order, and whether the last comes first."""
+def _find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
+    """Find the loop whose iterations made the tensors, one each in order, and whether the order is reversed."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.of(tensor).iteration for tensor in tensors]
@@ -235,10 +235,10 @@ def _all_iterations(session: TraceSession, tensors: Any) -> tuple[int, bool] | N
 
 @rule("__radd__", "add", when=in_a_loop)
 def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
-    """`0 + x`, where a sum begins with a plain 0: as the sum of two tensors that later iterations make."""
+    """`0 + x`, for a sum that starts with a plain 0: as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
         return declined("not a plain 0 and a tensor")
     return torch.zeros(x.shape, dtype=x.dtype) + x
 
 
-LOOPS: Final = Topic((step, put, select, unbind, split, chunk, stack, cat, *_BESIDE, add), around=_in_its_iteration)
+LOOPS: Final = Topic((step, put, select, unbind, split, chunk, stack, cat, *_BESIDE, add), around=_note_iteration)

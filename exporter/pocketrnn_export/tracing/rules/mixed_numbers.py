@@ -1,7 +1,7 @@
-"""Numbers of several types in one operation: `x.clamp(0.01, 1)`, `0.3 - ids`, `(x > 0) + (x > 1)`.
+"""Rules for operations on numbers of several types: `x.clamp(0.01, 1)`, `0.3 - ids`, `(x > 0) + (x > 1)`.
 
-PyTorch brings them to one type before it computes, and ONNX takes one type only. torch's exporter does so for most
-operations; what stands here are those where it fails, or whose type onnxruntime has no kernel for.
+PyTorch converts them to one type before it computes, and ONNX takes only one type. torch's exporter does the same for
+most operations; these are the ones where it fails, or for whose type onnxruntime has no kernel.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, float | torch.SymFloat)
 
 
-def _of_kind(value: Any, kind: torch.dtype) -> Any:
-    """A number, which may be a size, as a fraction or a whole one."""
+def _as_dtype(value: Any, kind: torch.dtype) -> Any:
+    """A number, which may be a size, as a float or an integer."""
     if isinstance(value, torch.SymInt):
         return sym_float(value) if kind.is_floating_point else value
     return float(value) if kind.is_floating_point else int(value)
 
 
-def _common_kind(x: Tensor, numbers: list[Any]) -> torch.dtype:
-    """The type to which PyTorch brings a tensor and numbers."""
+def _promoted_dtype(x: Tensor, numbers: list[Any]) -> torch.dtype:
+    """The dtype to which PyTorch promotes a tensor and numbers."""
     kind = x.dtype
     for number in numbers:
         like = 0.5 if _is_float(number) else number if isinstance(number, bool) else 1
@@ -45,8 +45,10 @@ def _common_kind(x: Tensor, numbers: list[Any]) -> torch.dtype:
     return kind
 
 
-def _clamp(function: Callable[..., Any], low: float | None = None, high: float | None = None) -> Callable[..., Any]:
-    """`x.clamp(0.01, 1)` with both bounds, and what is between them, of the type of the answer."""
+def _clamp_rule(
+    function: Callable[..., Any], low: float | None = None, high: float | None = None
+) -> Callable[..., Any]:
+    """A rule for `x.clamp(0.01, 1)` that converts x and both bounds to the dtype of the result."""
 
     def clamped(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
         bounds = [*given[:2], *([None] * (2 - len(given[:2])))]
@@ -56,20 +58,20 @@ def _clamp(function: Callable[..., Any], low: float | None = None, high: float |
         numbers = [bound for bound in bounds if bound is not None]
         if not isinstance(x, Tensor) or not numbers or any(isinstance(bound, Tensor) for bound in numbers):
             return declined("bounds that are tensors")
-        # hardtanh gives the type of its input.
-        kind = _common_kind(x, numbers) if low is None else x.dtype
+        # hardtanh returns the dtype of its input.
+        kind = _promoted_dtype(x, numbers) if low is None else x.dtype
         expected = float if kind.is_floating_point else int
         if kind == torch.bool or (x.dtype == kind and all(type(bound) is expected for bound in numbers)):
             return declined("of one type")
-        low_and_high = (None if bound is None else _of_kind(bound, kind) for bound in bounds)
+        low_and_high = (None if bound is None else _as_dtype(bound, kind) for bound in bounds)
         return function(x if x.dtype == kind else x.to(kind), *low_and_high)
 
     return clamped
 
 
-def _inplace(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`x.clamp_(0.01, 1)`, which writes into x."""
-    clamped = _clamp(function)
+def _inplace_clamp_rule(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule for `x.clamp_(0.01, 1)`, which writes into x."""
+    clamped = _clamp_rule(function)
 
     def written(session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
         if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -79,8 +81,8 @@ def _inplace(function: Callable[..., Any]) -> Callable[..., Any]:
     return written
 
 
-def _on_floats(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`0.3 - ids`, `ids // 2.5`: of whole numbers and a fraction."""
+def _float_operation_rule(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule for `0.3 - ids`, `ids // 2.5`: an operation on integers and a float."""
 
     def mixed(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
         if not (_is_whole(x) and _is_float(other)):
@@ -92,7 +94,7 @@ def _on_floats(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @rule("add", "__add__", when=exporting)
 def sum_of_truths(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
-    """`(x > 0) + (x > 1)`, which is true where one of them is."""
+    """`(x > 0) + (x > 1)`, which is true where at least one of them is."""
     if isinstance(other, bool):
         other = torch.full((), other)
     if more or not all(isinstance(one, Tensor) and one.dtype == torch.bool for one in (x, other)):
@@ -102,7 +104,7 @@ def sum_of_truths(_session: TraceSession, x: Any, other: Any, **more: Any) -> An
 
 @rule("pow", "__pow__", when=exporting)
 def power(_session: TraceSession, base: Any, exponent: Any) -> Any:
-    """`ids ** weights`: a whole number to the power of a fraction, which ONNX gives in the type of the base."""
+    """`ids ** weights`: an integer to the power of a float, which ONNX would compute in the type of the base."""
     if not (_is_whole(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
         return declined("not a whole number to the power of fractions")
     return torch.pow(base.to(torch.result_type(base, exponent)), exponent)
@@ -110,17 +112,17 @@ def power(_session: TraceSession, base: Any, exponent: Any) -> Any:
 
 @rule("nansum", when=exporting)
 def nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
-    """`ids.nansum(1)`: of whole numbers, none of which is NaN."""
+    """`ids.nansum(1)` of integers, which are never NaN."""
     return torch.sum(x, *given, **named) if _is_whole(x) else declined("of fractions")
 
 
 MIXED_NUMBERS: Final = (
-    Rule(("clamp", "clip"), _clamp(torch.clamp), exporting),
-    Rule(("clamp_", "clip_"), _inplace(Tensor.clamp_), exporting),
-    Rule(("hardtanh",), _clamp(nn.functional.hardtanh, -1.0, 1.0), exporting),
-    Rule(("hardtanh_",), _inplace(nn.functional.hardtanh_), exporting),
-    Rule(("rsub", "__rsub__"), _on_floats(torch.rsub), exporting),
-    Rule(("floor_divide", "__floordiv__"), _on_floats(torch.floor_divide), exporting),
+    Rule(("clamp", "clip"), _clamp_rule(torch.clamp), exporting),
+    Rule(("clamp_", "clip_"), _inplace_clamp_rule(Tensor.clamp_), exporting),
+    Rule(("hardtanh",), _clamp_rule(nn.functional.hardtanh, -1.0, 1.0), exporting),
+    Rule(("hardtanh_",), _inplace_clamp_rule(nn.functional.hardtanh_), exporting),
+    Rule(("rsub", "__rsub__"), _float_operation_rule(torch.rsub), exporting),
+    Rule(("floor_divide", "__floordiv__"), _float_operation_rule(torch.floor_divide), exporting),
     sum_of_truths,
     power,
     nansum,

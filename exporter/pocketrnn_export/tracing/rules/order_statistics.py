@@ -1,5 +1,5 @@
-"""The number at a place of an axis, sorted (`median`, `kthvalue`, `quantile`) or not, and running ones, which no graph
-has."""
+"""Rules for numbers selected by order (`median`, `kthvalue`, `quantile`) or position, and refusals of functions that
+ONNX lacks, such as running maxima."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Final, NoReturn
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import users_line
+from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
 __all__ = ["ORDER_STATISTICS"]
 
-# The functions that no ONNX operator computes, with the advice on what to write instead.
+# The functions without an ONNX operator, with advice on what to write instead.
 _WITHOUT: Final = {
     "cumprod": "For a mask of 0 and 1, (mask == 0).cumsum(1) == 0 is the same; for positive numbers, "
     "torch.exp(torch.cumsum(torch.log(x), 1)) is near it.",
@@ -28,15 +28,15 @@ _WITHOUT: Final = {
 }
 
 
-def _place(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
-    """The values and places at a place of the sorted axis; with `nan_first` NaN and its place, if there is one."""
+def _select_sorted(x: Tensor, at: Any, dim: int, *, keepdim: bool, nan_first: bool = False) -> Any:
+    """The values at an index of the sorted axis, and their original indices; with `nan_first` the first NaN, if any."""
     if not x.dim():
         return x, torch.zeros_like(x, dtype=torch.int64)
     values, places = x.sort(dim=dim)
     where = torch.full((1,), at, dtype=torch.int64)
     found = [part.index_select(dim, where) for part in (values, places)]
     if nan_first:
-        # NaN stands behind all others, and is the answer where there is one.
+        # NaN is sorted behind all other numbers, and is the result if there is one.
         last = torch.full((1,), x.shape[dim] - 1, dtype=torch.int64)
         none = torch.isnan(values.index_select(dim, last))
         first = torch.isnan(x).to(x.dtype).argmax(dim=dim, keepdim=True)
@@ -50,7 +50,9 @@ def median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = Fals
     if dim is None or more:
         return declined("of all numbers")
     size = x.shape[dim] if x.dim() else 1
-    return torch.return_types.median(_place(x, (size - 1) // 2, dim, keepdim=keepdim, nan_first=x.is_floating_point()))
+    return torch.return_types.median(
+        _select_sorted(x, (size - 1) // 2, dim, keepdim=keepdim, nan_first=x.is_floating_point())
+    )
 
 
 @rule("kthvalue", when=exporting)
@@ -58,12 +60,12 @@ def kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: boo
     """`x.kthvalue(2, 1)`."""
     if more or isinstance(k, Tensor):
         return declined("of a number that is a tensor")
-    return torch.return_types.kthvalue(_place(x, k - 1, dim, keepdim=keepdim))
+    return torch.return_types.kthvalue(_select_sorted(x, k - 1, dim, keepdim=keepdim))
 
 
 @rule("quantile", when=exporting)
 def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
-    """`torch.quantile(x, 0.5, dim=1)`: between the two numbers beside its place."""
+    """`torch.quantile(x, 0.5, dim=1)`: interpolated between the two nearest sorted numbers."""
     if not isinstance(q, float | int) or dim is None or not x.dim() or set(more) - {"interpolation"}:
         return declined("of all numbers, or several quantiles")
     if more.get("interpolation", "linear") != "linear":
@@ -73,7 +75,7 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
     below = rank.floor()
     lower, upper = (values.index_select(dim, place.to(torch.int64)) for place in (below, rank.ceil()))
     weight = (rank - below).reshape([1] * x.dim())
-    # NaN stands behind all others, and is the answer where there is one.
+    # NaN is sorted behind all other numbers, and is the result if there is one.
     last = values.index_select(dim, torch.full((1,), x.shape[dim] - 1, dtype=torch.int64))
     found = torch.where(torch.isnan(last), torch.nan, lower + weight * (upper - lower))
     return found if keepdim else found.squeeze(dim)
@@ -81,8 +83,8 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
 
 @rule("take_along_dim", when=exporting)
 def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
-    """`torch.take_along_dim(x, places, 1)`, with an axis of 1 as long as the other's; torch.export takes its size for
-    a plain number."""
+    """`torch.take_along_dim(x, places, 1)`, with an axis of size 1 expanded to the other's: torch.export would freeze
+    its size."""
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
         return declined("of all numbers")
 
@@ -93,9 +95,9 @@ def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = 
     return beside(input, indices).gather(dim, beside(indices, input))
 
 
-def _of_truths(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
-    """The largest or least of truths, or their order, computed from 0 and 1: ONNX has these for numbers only. The first
-    so many results are truths, and the others places."""
+def _bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
+    """A rule for the maximum, minimum or order of bools, computed from 0 and 1, since ONNX supports only numbers. The
+    first `truths` results are bools, the others indices."""
 
     def of_truths(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
@@ -121,7 +123,7 @@ def searchsorted(
     side: str | None = None,
     sorter: Any = None,
 ) -> Any:
-    """`torch.searchsorted(edges, x)`: how many edges are before a number; NaN stands behind all."""
+    """`torch.searchsorted(edges, x)`: the number of edges before a number; NaN comes after all edges."""
     if sorter is not None or not isinstance(sorted_sequence, Tensor) or not isinstance(input, Tensor):
         return declined("of a number, or with a sorter")
     edges = sorted_sequence.unsqueeze(-2) if sorted_sequence.dim() > 1 else sorted_sequence
@@ -130,10 +132,10 @@ def searchsorted(
     return before.sum(-1).to(torch.int32 if out_int32 else torch.int64)
 
 
-def _refused(name: str) -> Rule:
+def _refusal_rule(name: str) -> Rule:
     @rule(name, when=exporting)
     def refused(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
-        where = users_line(sys._getframe(1))
+        where = describe_user_line(sys._getframe(1))
         raise UntraceableError(f"No ONNX operator computes torch.{name}, {where}.", _WITHOUT[name])
 
     return refused
@@ -141,7 +143,7 @@ def _refused(name: str) -> Rule:
 
 @rule("isin", when=exporting)
 def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
-    """`torch.isin(x, stop_words)`: torch sorts and searches many numbers, as no graph can."""
+    """`torch.isin(x, stop_words)` by comparisons: for many numbers torch sorts and searches, which a graph cannot."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
         return declined("of a number")
     found = (elements.unsqueeze(-1) == test_elements.reshape(-1)).any(-1)
@@ -149,12 +151,12 @@ def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any)
 
 
 _TRUTHS: Final = (
-    *(Rule((function.__name__,), _of_truths(function), exporting) for function in
+    *(Rule((function.__name__,), _bool_rule(function), exporting) for function in
       (torch.max, torch.min, torch.amax, torch.amin, torch.maximum, torch.minimum, torch.sort)),
-    Rule(("aminmax",), _of_truths(torch.aminmax, 2), exporting),
-    Rule(("argsort",), _of_truths(torch.argsort, 0), exporting),
+    Rule(("aminmax",), _bool_rule(torch.aminmax, 2), exporting),
+    Rule(("argsort",), _bool_rule(torch.argsort, 0), exporting),
 )  # fmt: skip
 ORDER_STATISTICS: Final = (
     *(median, kthvalue, quantile, take_along_dim, searchsorted, isin),
-    *(*_TRUTHS, *map(_refused, _WITHOUT)),
+    *(*_TRUTHS, *map(_refusal_rule, _WITHOUT)),
 )

@@ -1,4 +1,4 @@
-"""Pools over a size, and bags of rows of a table, as reductions."""
+"""Rules for pooling over a size and for embedding bags, as reductions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.torch_internals import restricted_to, statically_known_true, sym_min
-from pocketrnn_export.tracing.python_semantics.arrays import number_of
+from pocketrnn_export.torch_internals import restrict_sizes, statically_known_true, sym_min
+from pocketrnn_export.tracing.python_semantics.arrays import known_number
 from pocketrnn_export.tracing.session import Declined, Rule, TraceSession, always, declined, rule
 
 __all__ = ["POOLING"]
@@ -32,7 +32,7 @@ def embedding_bag(
     include_last_offset: Any = False,
     padding_idx: Any = None,
 ) -> Any:
-    """Bags of rows of a table: the sum, mean or largest of each. A bag with no id but the padding is zeros."""
+    """`F.embedding_bag`: the sum, mean or maximum of each bag of rows. A bag of padding only is zeros."""
     del norm_type, scale_grad_by_freq, sparse
     if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
         return declined("a table with a norm, or of a mode that is not known")
@@ -43,7 +43,7 @@ def embedding_bag(
     if padding_idx is not None:
         counted = input != (padding_idx if padding_idx >= 0 else weight.shape[0] + padding_idx)
     if input.dim() == 1:
-        # One axis of ids, cut at the offsets: every bag sees all ids, and counts its own.
+        # One axis of ids, split at the offsets: each bag goes over all ids, and counts only its own.
         if offsets is None:
             return declined("one axis of ids without offsets")
         starts = offsets[:-1] if include_last_offset else offsets
@@ -60,7 +60,7 @@ def embedding_bag(
 
 @dataclass(frozen=True)
 class _Windows:
-    """The windows of a pool along one axis: plain numbers, or sizes of the trace."""
+    """The windows of a pooling along one axis, by plain numbers or sizes of the trace."""
 
     axis: int
     size: Any
@@ -70,16 +70,17 @@ class _Windows:
 
     @property
     def plain(self) -> bool:
-        """Whether all of it is known before the trace."""
+        """Whether all its numbers are plain, not sizes of the trace."""
         return all(type(value) is int for value in (self.size, self.step, self.pad, self.apart))
 
     @property
-    def nothing(self) -> bool:
-        """Whether each window is one step, at its place."""
+    def is_identity(self) -> bool:
+        """Whether each window is one step, so that the pooling changes nothing."""
         return bool(self.plain and (self.size, self.step, self.pad) == (1, 1, 0))
 
     def count(self, length: Any, *, ceil: bool) -> Any:
-        """How many there are of an axis of a length. With `ceil`, one may reach beyond the end, but none begins there.
+        """The number of windows for an axis of a length. With `ceil`, a window may end past the axis, but not start
+        there.
 
         Source: `pooling_output_shape` of PyTorch's ATen/native/Pool.h.
         """
@@ -90,11 +91,11 @@ class _Windows:
         return sym_min(upwards, (length + self.pad + self.step - 1) // self.step)
 
     def taken(self, x: Tensor, *, ceil: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """The windows [..., count, size] of x [..., length, ...], the axis last; which of their places [count, size]
-        are inside of x; and the number of places [count] that are not beyond its padding."""
+        """The windows [..., count, size] of x [..., length, ...], with the axis last; which positions [count, size] of
+        them are inside x; and how many positions of each, [count], are inside x or its padding."""
         length = x.shape[self.axis]
         count = self.count(length, ceil=ceil)
-        restricted_to(count >= 1, "the text is too short for the window of a pool")
+        restrict_sizes(count >= 1, "the text is too short for the window of a pool")
         starts = torch.arange(count) * self.step - self.pad
         places = starts[:, None] + torch.arange(self.size)[None] * self.apart
         inside = (places >= 0) & (places < length)
@@ -104,34 +105,37 @@ class _Windows:
         return found.reshape(*found.shape[:-1], count, self.size), inside, reached
 
 
-def _given(value: Any, axes: int, default: Any) -> list[Any]:
-    """An argument of a pool for each axis; a number is one for all."""
+def _values_per_axis(value: Any, axes: int, default: Any) -> list[Any]:
+    """The values of a pooling argument, one for each axis; a single number is used for all axes."""
     value = default if value is None or value in ((), []) else value
     values = list(value) if isinstance(value, list | tuple) else [value]
     return values * axes if len(values) == 1 else values
 
 
-def _of_axes(axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
-    """The windows along each axis; None where the arguments are not those of a pool."""
-    sizes = _given(size, axes, 1)
-    columns = [sizes, _given(step, axes, sizes), _given(pad, axes, 0), _given(apart, axes, 1)]
+def _windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
+    """The windows along each axis; None if the arguments are not valid for a pooling."""
+    sizes = _values_per_axis(size, axes, 1)
+    columns = [
+        sizes,
+        _values_per_axis(step, axes, sizes),
+        _values_per_axis(pad, axes, 0),
+        _values_per_axis(apart, axes, 1),
+    ]
     if any(len(column) != axes for column in columns):
         return None
-    columns = [[number_of(n) for n in column] for column in columns]
+    columns = [[known_number(n) for n in column] for column in columns]
     return [_Windows(axis, *each) for axis, each in zip(range(-axes, 0), zip(*columns, strict=True), strict=True)]
 
 
-def _whole_and_others(
-    session: TraceSession, x: Tensor, windows: Sequence[_Windows]
-) -> tuple[list[int], list[_Windows]]:
-    """The axes of which one window takes all, and the windows of the others that do something."""
-    whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _is_whole(session, w.size, x, w.axis)]
-    return whole, [w for w in windows if w.axis not in whole and not w.nothing]
+def _split_windows(session: TraceSession, x: Tensor, windows: Sequence[_Windows]) -> tuple[list[int], list[_Windows]]:
+    """The axes that a single window spans, and the windows of the other axes that are not the identity."""
+    whole = [w.axis for w in windows if w.pad == 0 and w.apart == 1 and _spans_axis(session, w.size, x, w.axis)]
+    return whole, [w for w in windows if w.axis not in whole and not w.is_identity]
 
 
-def _max_pool(axes: int) -> Callable[..., Any]:
-    """The largest of each window. Over a whole axis that is a reduction; else it is PyTorch's own, where that is the
-    same in ONNX."""
+def _max_pool_rule(axes: int) -> Callable[..., Any]:
+    """A rule for max pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the same in
+    ONNX."""
 
     def pool(
         session: TraceSession,
@@ -143,16 +147,20 @@ def _max_pool(axes: int) -> Callable[..., Any]:
         ceil_mode: Any = False,
         return_indices: Any = False,
     ) -> Any:
-        windows = _of_axes(axes, kernel_size, stride, padding, dilation)
+        windows = _windows_per_axis(axes, kernel_size, stride, padding, dilation)
         if windows is None or return_indices or not isinstance(x, Tensor):
             return declined("with indices, or of other arguments")
-        whole, others = _whole_and_others(session, x, windows)
+        whole, others = _split_windows(session, x, windows)
         if whole and not others:
             return x.amax(whole, keepdim=True)
         if session.scripted or not others:
             return declined("not every window covers its whole axis")
         if all(w.plain and not (ceil_mode and (w.pad or w.step > w.size)) for w in others) and not whole:
-            return declined("that is the same in ONNX") if axes == 2 else _over_two(x, others[0], ceil=bool(ceil_mode))
+            return (
+                declined("that is the same in ONNX")
+                if axes == 2
+                else _max_pool_as_2d(x, others[0], ceil=bool(ceil_mode))
+            )
         for w in others:
             taken, inside, _ = w.taken(x, ceil=bool(ceil_mode))
             x = taken.masked_fill(~inside, -math.inf).amax(-1).movedim(-1, w.axis)
@@ -161,18 +169,18 @@ def _max_pool(axes: int) -> Callable[..., Any]:
     return pool
 
 
-def _over_two(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
-    """A pool over one axis as one over two, of which one is 1: over one, PyTorch asks for the size of the axis as a
-    plain number."""
+def _max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
+    """Max pooling over one axis, computed over two, one of size 1: over one axis, PyTorch needs its size as a plain
+    number."""
     if isinstance(x.shape[-1], int):
         return declined("over an axis of a plain number")
     planes = x.unsqueeze(-2)
     return torch.max_pool2d(planes, (1, w.size), (1, w.step), (0, w.pad), (1, w.apart), ceil).squeeze(-2)
 
 
-def _avg_pool(axes: int) -> Callable[..., Any]:
-    """The mean of each window. Over a whole axis that is a reduction; else it is PyTorch's own, where that is the same
-    in ONNX, which has other windows beyond the end of an axis."""
+def _avg_pool_rule(axes: int) -> Callable[..., Any]:
+    """A rule for average pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the same in
+    ONNX, whose windows differ past the end of an axis."""
 
     def pool(
         session: TraceSession,
@@ -184,10 +192,10 @@ def _avg_pool(axes: int) -> Callable[..., Any]:
         count_include_pad: Any = True,
         divisor_override: Any = None,
     ) -> Any:
-        windows = _of_axes(axes, kernel_size, stride, padding, 1)
+        windows = _windows_per_axis(axes, kernel_size, stride, padding, 1)
         if windows is None or not isinstance(x, Tensor):
             return declined("of other arguments")
-        whole, others = _whole_and_others(session, x, windows)
+        whole, others = _split_windows(session, x, windows)
         if whole and not others and divisor_override is None:
             return x.mean(whole, keepdim=True)
         plain = all(w.plain for w in windows) and not ceil_mode and divisor_override is None
@@ -204,34 +212,34 @@ def _avg_pool(axes: int) -> Callable[..., Any]:
     return pool
 
 
-def _lp_pool(axes: int) -> Callable[..., Any]:
-    """The norm of each window, of its mean as PyTorch computes it."""
+def _lp_pool_rule(axes: int) -> Callable[..., Any]:
+    """A rule for power-average pooling: the norm of each window, computed from its mean as in PyTorch."""
 
     def pool(
         session: TraceSession, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False
     ) -> Any:
-        mean = _avg_pool(axes)(session, x**norm_type, kernel_size, stride, 0, ceil_mode)
+        mean = _avg_pool_rule(axes)(session, x**norm_type, kernel_size, stride, 0, ceil_mode)
         if isinstance(mean, Declined):
             return mean
-        places = math.prod(_given(kernel_size, axes, 1))
+        places = math.prod(_values_per_axis(kernel_size, axes, 1))
         return (torch.sign(mean) * torch.relu(torch.abs(mean)) * places) ** (1.0 / norm_type)
 
     return pool
 
 
-def _is_whole(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
-    """Whether a kernel is as long as an axis, whatever the size of that; a plain number only happens to be."""
+def _spans_axis(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
+    """Whether a kernel is always as long as an axis; a plain number is equal only by chance."""
     if session.scripted:
         return isinstance(size, Tensor) and int(size) == int(x.shape[axis])
     return isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis])
 
 
-def _adaptive(axes: int, *, largest: bool) -> Callable[..., Any]:
-    """A pool to a number of windows, whose ends depend on the size: window j of k is the steps from j * n // k up to
-    (j + 1) * n / k, rounded up."""
+def _adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
+    """A rule for adaptive pooling to k windows, whose ends depend on the size n: window j covers the steps from
+    j * n // k up to (j + 1) * n / k, rounded up."""
 
     def pool(session: TraceSession, x: Any, output_size: Any = None, return_indices: Any = False) -> Any:
-        sizes = _given(output_size, axes, None)
+        sizes = _values_per_axis(output_size, axes, None)
         if return_indices or not all(size is None or isinstance(size, int) for size in sizes):
             return declined("with indices, or to sizes that are not plain numbers")
         whole = [axis for axis, size in zip(range(-axes, 0), sizes, strict=True) if size == 1]
@@ -239,7 +247,7 @@ def _adaptive(axes: int, *, largest: bool) -> Callable[..., Any]:
             return declined("with indices, or to sizes that are not plain numbers")
         for axis, size in zip(range(-axes, 0), sizes, strict=True):
             if size not in (1, None) and not (isinstance(x.shape[axis], int) and x.shape[axis] == size):
-                x = _windows(x, axis, size, largest=largest)
+                x = _reduce_windows(x, axis, size, largest=largest)
         if not whole:
             return x
         return x.amax(whole, keepdim=True) if largest else x.mean(whole, keepdim=True)
@@ -247,8 +255,8 @@ def _adaptive(axes: int, *, largest: bool) -> Callable[..., Any]:
     return pool
 
 
-def _windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tensor:
-    """x [..., n, ...] as [..., count, ...]: the largest or the mean of each window along an axis."""
+def _reduce_windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tensor:
+    """Reduce x [..., n, ...] to [..., count, ...]: the maximum or the mean of each window along an axis."""
     size = x.shape[axis]
     window = torch.arange(count)
     starts = torch.div(window * size, count, rounding_mode="floor")[:, None]
@@ -264,10 +272,10 @@ def _windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tensor:
 
 
 _POOLS: Final = {
-    **{f"max_pool{axes}d": _max_pool(axes) for axes in (1, 2)},
-    **{f"avg_pool{axes}d": _avg_pool(axes) for axes in (1, 2)},
-    **{f"lp_pool{axes}d": _lp_pool(axes) for axes in (1, 2)},
-    **{f"adaptive_max_pool{axes}d": _adaptive(axes, largest=True) for axes in (1, 2)},
-    **{f"adaptive_avg_pool{axes}d": _adaptive(axes, largest=False) for axes in (1, 2)},
+    **{f"max_pool{axes}d": _max_pool_rule(axes) for axes in (1, 2)},
+    **{f"avg_pool{axes}d": _avg_pool_rule(axes) for axes in (1, 2)},
+    **{f"lp_pool{axes}d": _lp_pool_rule(axes) for axes in (1, 2)},
+    **{f"adaptive_max_pool{axes}d": _adaptive_pool_rule(axes, largest=True) for axes in (1, 2)},
+    **{f"adaptive_avg_pool{axes}d": _adaptive_pool_rule(axes, largest=False) for axes in (1, 2)},
 }
 POOLING: Final = (embedding_bag, *(Rule((name,), pool, always) for name, pool in _POOLS.items()))

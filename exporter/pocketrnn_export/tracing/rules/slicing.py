@@ -1,4 +1,4 @@
-"""Slices, splits and pads by a size, as operators that hold for every size; and what every operation restricts.
+"""Rules for slices, splits and pads by a size, as operators that are right for every size; and notes of restrictions.
 
 torch.export clamps the ends of a slice for its example, which restricts the sizes; `pocketrnn::cut` clamps them for
 every size.
@@ -15,17 +15,17 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import is_users, line_of, outside, place_of
-from pocketrnn_export.torch_internals import guards_of, size_functions, statically_known_true, sym_max
-from pocketrnn_export.tracing.python_semantics.answered_questions import equals, note_guard
-from pocketrnn_export.tracing.rules.lengths import note_whole
+from pocketrnn_export.intake.user_frames import describe_line, find_outside_frame, is_user_frame, read_line
+from pocketrnn_export.torch_internals import list_guards, size_functions, statically_known_true, sym_max
+from pocketrnn_export.tracing.python_semantics.answered_questions import equality_relation, note_guard
+from pocketrnn_export.tracing.rules.lengths import note_full_width
 from pocketrnn_export.tracing.session import (
     Call,
     Rule,
     Topic,
     TraceSession,
     declined,
-    environment_in,
+    find_environment,
     on_a_branch,
     rule,
 )
@@ -36,34 +36,34 @@ from pocketrnn_export.tracing.trace_operators import CUT, END
 __all__ = ["SLICING"]
 
 
-def _guards_noted(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Note what an operation restricts, and the line whose function raised an error."""
+def _note_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+    """Note the restrictions of an operation, and the line if it raises an error."""
     args = call.args
-    environment = environment_in(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
-    before = len(guards_of(environment))
+    environment = find_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
+    before = len(list_guards(environment))
     try:
         return proceed(call)
     except Exception:
-        caller = outside(sys._getframe(1))
-        if is_users(caller):
-            session.log.raised.append(place_of(caller))
+        caller = find_outside_frame(sys._getframe(1))
+        if is_user_frame(caller):
+            session.log.raised.append(describe_line(caller))
         raise
     finally:
-        if made := guards_of(environment)[before:]:
+        if made := list_guards(environment)[before:]:
             frame: FrameType | None = sys._getframe(1)
-            while frame is not None and not is_users(frame):
+            while frame is not None and not is_user_frame(frame):
                 frame = frame.f_back
             for guard in made:
-                note_guard(session, guard, line_of(frame) if frame is not None else None)
+                note_guard(session, guard, read_line(frame) if frame is not None else None)
 
 
 @rule("__getitem__", when=on_a_branch)
 def cut(_: TraceSession, x: Any, index: Any) -> Any:
-    """`x[:, 2:n]` with its slices as cuts, and the rest of the index as it is."""
+    """`x[:, 2:n]` with its slices as cuts, and the rest of the index unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
         return declined("no slice is in it")
-    axes = _axes_of(parts, x.dim())
+    axes = _index_axes(parts, x.dim())
     if axes is None:
         return declined("a truth is in it")
     rest, changed = list(parts), False
@@ -88,19 +88,19 @@ def cut(_: TraceSession, x: Any, index: Any) -> Any:
     return x[tuple(rest)]
 
 
-def _axes_of(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
-    """The axis that each part of an index stands at; None for parts that take none or several."""
+def _index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
+    """The first axis that each part of an index applies to; None for parts without an axis, and for an ellipsis."""
     if any(isinstance(part, bool) for part in parts):
         return None
     axisless = [part is None or part is Ellipsis for part in parts]
-    taken = [0 if none else _axes_taken(part) for part, none in zip(parts, axisless, strict=True)]
+    taken = [0 if none else _count_axes_taken(part) for part, none in zip(parts, axisless, strict=True)]
     taken = [dimensions - sum(taken) if part is Ellipsis else axes for part, axes in zip(parts, taken, strict=True)]
     first = itertools.accumulate(taken, initial=0)
     return [None if none else axis for axis, none in zip(first, axisless, strict=False)]
 
 
-def _axes_taken(part: Any) -> int:
-    """How many axes a part of an index takes: a mask as many as it has."""
+def _count_axes_taken(part: Any) -> int:
+    """The number of axes that a part of an index applies to: for a mask, the number of its own axes."""
     return part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
 
 
@@ -121,7 +121,7 @@ def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any
 def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
     """A split whose number of chunks depends on a size, as a single chunk of everything.
 
-    That is right where the chunks are treated alike and put together again; the comparison with the module tells.
+    This is right if the chunks are processed alike and joined again; the comparison with the module checks it.
     """
     split_size = kwargs.get("split_size_or_sections", split_size)
     if not isinstance(split_size, int) or not isinstance(x.shape[dim], torch.SymInt):
@@ -131,8 +131,8 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
 
 @rule("chunk", when=on_a_branch)
 def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
-    """Chunks as cuts of equal width. There are as many as for the sizes of the branch, which is a question of its
-    own."""
+    """Chunks as cuts of equal width. Their number is that for the sizes of the branch, which is noted as a
+    condition."""
     size = x.shape[dim]
     expression = session.renamed(size)
     if not isinstance(chunks, int) or expression is None or session.branch is None:
@@ -142,36 +142,41 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     width = size_functions.FloorDiv(expression + (chunks - 1), chunks)
     count = size_functions.FloorDiv(expression + width - 1, width)
     many = int(value_at(count, session.branch.sizes))
-    session.log.note(Question(Condition(equals(count, many)), True, *line_of(outside(sys._getframe(1)))))
+    session.log.note(
+        Question(Condition(equality_relation(count, many)), True, *read_line(find_outside_frame(sys._getframe(1))))
+    )
     step = (size + chunks - 1) // chunks
     return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))
 
 
 @rule("pad", when=on_a_branch)
 def padded(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
-    """`F.pad(x, (0, n - x.size(1)))`: by nothing where the amount is below 0, on a branch that takes it so."""
+    """`F.pad(x, (0, n - x.size(1)))`, with amounts below 0 as 0, on a branch with `pads_from_zero`."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
         return declined("by fixed amounts")
     session.log.pads += 1
     if session.branch is None or not session.branch.pads_from_zero:
         return declined("the branch cuts where an amount is below 0, as PyTorch does")
-    return nn.functional.pad(x, [_from_zero(n) for n in pad], *rest, **kwargs)
+    return nn.functional.pad(x, [_clamp_at_zero(n) for n in pad], *rest, **kwargs)
 
 
-def _of_shape(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that makes a tensor of a size: PyTorch fails where that is negative, so that 0 is as good there."""
+def _shape_rule(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule for a function that makes a tensor of a size. A negative size becomes 0, since PyTorch fails for it
+    anyway."""
 
     def general(_: TraceSession, /, *args: Any, **kwargs: Any) -> Any:
         shape = [*args, *(part for arg in args if isinstance(arg, (tuple, list)) for part in arg)]
         if not any(isinstance(part, torch.SymInt) for part in shape):
             return declined("no size of the input is in the shape")
-        from_zero = [type(arg)(map(_from_zero, arg)) if type(arg) in (tuple, list) else _from_zero(arg) for arg in args]
+        from_zero = [
+            type(arg)(map(_clamp_at_zero, arg)) if type(arg) in (tuple, list) else _clamp_at_zero(arg) for arg in args
+        ]
         return function(*from_zero, **kwargs)
 
     return general
 
 
-def _from_zero(size: Any) -> Any:
+def _clamp_at_zero(size: Any) -> Any:
     if not isinstance(size, torch.SymInt) or statically_known_true(size >= 0):
         return size
     return sym_max(size, 0)
@@ -181,12 +186,12 @@ _SHAPED: Final = {
     **{name: getattr(torch, name) for name in ("zeros", "ones", "empty")},
     **{name: getattr(Tensor, name) for name in ("new_zeros", "new_ones", "repeat")},
 }
-shaped: Final = tuple(Rule((name,), _of_shape(function), on_a_branch) for name, function in _SHAPED.items())
+shaped: Final = tuple(Rule((name,), _shape_rule(function), on_a_branch) for name, function in _SHAPED.items())
 
 
 @rule("roll")
 def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
-    """`torch.roll(x, x.size(1) // 2, 1)`: torch.export would keep the places of its example."""
+    """`torch.roll(x, x.size(1) // 2, 1)`: torch.export would freeze the shift of its example."""
     shifts, dims = (list(n) if isinstance(n, list | tuple) else [n] for n in (shifts, dims))
     if not any(isinstance(n, torch.SymInt) for n in shifts) or None in dims or len(shifts) != len(dims):
         return declined("no number of places is a size, or no axis is named")
@@ -196,4 +201,4 @@ def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
     return x
 
 
-SLICING: Final = Topic((cut, narrow, split, chunk, padded, roll, *shaped), around=_guards_noted, after=note_whole)
+SLICING: Final = Topic((cut, narrow, split, chunk, padded, roll, *shaped), around=_note_guards, after=note_full_width)

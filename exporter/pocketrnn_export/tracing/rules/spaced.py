@@ -1,5 +1,5 @@
-"""Numbers between two ends, as many as a size: `torch.linspace(0, 1, n)`, `torch.arange(n - 1, -1, -1)`; and what
-stands at such places of a text."""
+"""Rules for evenly spaced numbers whose count is a size: `torch.linspace(0, 1, n)`, `torch.arange(n - 1, -1, -1)`; and
+for interpolation at such positions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from pocketrnn_export.tracing.session import Declined, TraceSession, declined, e
 
 __all__ = ["SPACED"]
 
-# As many numbers as stand in a graph as they are; more are computed where it runs.
+# The most numbers that a graph holds as a constant; more are computed when it runs.
 _MOST_NUMBERS: Final = 1 << 16
-# torch does not annotate it.
+# torch has no type annotation for it.
 _arange: Callable[..., Tensor] = torch.arange
 
 
-def _are_plain(values: Sequence[Any]) -> bool:
-    """Whether all are Python's own numbers, or no numbers: `dtype` and the like."""
+def _are_plain_numbers(values: Sequence[Any]) -> bool:
+    """Whether no value is a tensor or a size: all are plain Python numbers, or options such as `dtype`."""
     return not any(isinstance(value, Tensor | torch.SymInt | torch.SymFloat) for value in values)
 
 
-def _made(function: Callable[..., Tensor], *args: Any, **options: Any) -> Any:
-    """The result of a function of torch for plain numbers, as a constant: a graph that computes it rounds other
-    digits."""
+def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) -> Any:
+    """Compute a torch function of plain numbers now, as a constant: a graph would round it differently."""
     with without_dispatch_modes():
         made = function(*args, **options)
     if made.numel() > _MOST_NUMBERS or made.requires_grad:
@@ -37,11 +36,11 @@ def _made(function: Callable[..., Tensor], *args: Any, **options: Any) -> Any:
 
 @rule("arange", when=exporting)
 def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
-    """`torch.arange(n - 1, -1, -1)`, by numbers from 0 on: onnxruntime makes a slice of a table that is looked up at a
-    range, and takes an end of it below 0 for one that is counted from the table's end."""
+    """`torch.arange(n - 1, -1, -1)`, computed from numbers from 0 on: onnxruntime turns a lookup at a range into a
+    slice of the table, and would count an end below 0 from the table's end."""
     numbers = [*ends, step, *options.values()]
-    if float in map(type, numbers) and _are_plain(numbers):
-        return _made(_arange, *ends, **options, **({"step": step} if len(ends) == 2 else {}))
+    if float in map(type, numbers) and _are_plain_numbers(numbers):
+        return _make_constant(_arange, *ends, **options, **({"step": step} if len(ends) == 2 else {}))
     given = [*ends[:2], *(options.pop(name) for name in ("start", "end") if name in options)]
     step = ends[2] if len(ends) > 2 else step
     if len(given) != 2 or type(step) is not int or not all(type(one) in (int, torch.SymInt) for one in given):
@@ -56,9 +55,9 @@ def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) ->
 
 @rule("linspace", when=exporting)
 def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *, dtype: Any = None, **_: Any) -> Any:
-    """`torch.linspace(0, 1, n)`: from both ends to the middle, as PyTorch computes it."""
-    if _are_plain([start, end, steps]):
-        return _made(torch.linspace, start, end, steps, dtype=dtype)
+    """`torch.linspace(0, 1, n)`, computed from both ends to the middle, as PyTorch does."""
+    if _are_plain_numbers([start, end, steps]):
+        return _make_constant(torch.linspace, start, end, steps, dtype=dtype)
     if not isinstance(steps, torch.SymInt) or isinstance(start, Tensor) or isinstance(end, Tensor):
         return declined("a fixed number of numbers, or between tensors")
     kind = torch.float32 if dtype is None else dtype
@@ -75,9 +74,9 @@ def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *,
 def logspace(
     session: TraceSession, start: Any, end: Any, steps: Any = None, base: Any = 10.0, *, dtype: Any = None, **_: Any
 ) -> Any:
-    """`torch.logspace(0, 1, n)`: powers of the base."""
-    if _are_plain([start, end, steps, base]):
-        return _made(torch.logspace, start, end, steps, base, dtype=dtype)
+    """`torch.logspace(0, 1, n)`, as powers of the base."""
+    if _are_plain_numbers([start, end, steps, base]):
+        return _make_constant(torch.logspace, start, end, steps, base, dtype=dtype)
     powers = linspace(session, start, end, steps, dtype=dtype)
     return powers if isinstance(powers, Declined) else torch.full((), base, dtype=powers.dtype) ** powers
 
@@ -93,7 +92,7 @@ def interpolate(
     recompute_scale_factor: Any = None,
     antialias: bool = False,
 ) -> Any:
-    """`F.interpolate(x, size=10)` of x [batch, channels, steps], by places that PyTorch computes in the type of x."""
+    """`F.interpolate(x, size=10)` of x [batch, channels, steps], at positions in the dtype of x, as in PyTorch."""
     if not isinstance(x, Tensor) or x.dim() != 3 or mode not in {"nearest", "linear"} or antialias:
         return declined("of more axes, or in another way")
     size, factor = (one[0] if isinstance(one, list | tuple) else one for one in (size, scale_factor))

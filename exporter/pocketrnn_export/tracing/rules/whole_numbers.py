@@ -1,7 +1,7 @@
-"""Whole numbers that PyTorch lets run over, and onnxruntime does not: it multiplies and adds up in floating point.
+"""Rules for integers that overflow in PyTorch but not in onnxruntime, which multiplies and sums in floating point.
 
-`torch.prod` of 2, 63 times, is -2**63 in PyTorch and 2**63 - 1 in onnxruntime 1.32. No text of the proof need hold so
-many of one word. Sums of int64 are exact there up to 2**53.
+`torch.prod` of 63 times 2 is -2**63 in PyTorch and 2**63 - 1 in onnxruntime 1.32. The texts of the proof may not hold
+one word so often. Sums of int64 are exact in onnxruntime up to 2**53.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
-from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
-__all__ = ["WHOLE_NUMBERS", "refuse_products_of_whole_numbers"]
+__all__ = ["WHOLE_NUMBERS", "refuse_integer_products"]
 
 _NARROW: Final = (torch.int8, torch.uint8, torch.int16, torch.int32)
 _PRODUCTS: Final = (torch.ops.aten.prod.default, torch.ops.aten.prod.dim_int)
@@ -27,17 +27,17 @@ _CAST: Final = "aten._to_copy.default"
 
 @rule("sum", when=exporting)
 def total(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
-    """`x.sum(1, dtype=torch.int32)`: onnxruntime stops at the largest number, where PyTorch begins anew."""
+    """`x.sum(1, dtype=torch.int32)`: onnxruntime stops at the largest number, where PyTorch overflows."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
         return declined("not into whole numbers of fewer than 64 bits")
     return torch.sum(x, *args, **more).to(dtype)
 
 
-def refuse_products_of_whole_numbers(program: torch.export.ExportedProgram) -> None:
-    """Refuse products and powers of whole numbers that depend on the words of a text.
+def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
+    """Refuse products and powers of integers that depend on the words of a text.
 
     Raises:
-        UntraceableError: there is one; names its line.
+        UntraceableError: there is one; the message names its line.
     """
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     of_text: set[Node] = set()
@@ -51,20 +51,20 @@ def refuse_products_of_whole_numbers(program: torch.export.ExportedProgram) -> N
             remedy = (
                 "Multiply floats: torch.prod(x.float(), 1). For a mask of 0 and 1, (x == 0).sum(1) == 0 is the same."
             )
-            raise _not_exact("products", node, remedy)
+            raise _inexact_error("products", node, remedy)
         if node.target in _POWERS and of_text.intersection(node.args[:2]):
-            raise _not_exact("powers", node, "Take powers of floats: 2.0 ** counts.")
+            raise _inexact_error("powers", node, "Take powers of floats: 2.0 ** counts.")
 
 
 def _is_mask(node: Node) -> bool:
-    """Whether it holds 0 and 1, as a truth or as one made a number."""
+    """Whether a node's value holds only 0 and 1: it is a bool, or converted from one."""
     made_of = (node, *(node.all_input_nodes if str(node.target) == _CAST else ()))
     return any(one.meta["val"].dtype == torch.bool for one in made_of)
 
 
-def _not_exact(what: str, node: Node, remedy: str) -> UntraceableError:
+def _inexact_error(what: str, node: Node, remedy: str) -> UntraceableError:
     return UntraceableError(
-        f"onnxruntime computes no {what} of whole numbers as PyTorch does, {line_of_node(node)}.", remedy
+        f"onnxruntime computes {what} of whole numbers otherwise than PyTorch, {find_node_line(node)}.", remedy
     )
 
 

@@ -1,4 +1,4 @@
-"""The sizes at which programs are compared with the module: on both sides of every question."""
+"""The sizes at which programs are compared with the module: on both sides of every condition on a size."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from pocketrnn_export.tracing.sizes.conditions import LARGEST, Sizes
 from pocketrnn_export.tracing.sizes.questions import Question
 from pocketrnn_export.tracing.sizes.size_regions import Regions
 
-__all__ = ["boundary_sizes", "changes"]
+__all__ = ["boundary_sizes", "find_changes"]
 
-# At most so many inputs above so many tokens are tried: a module of many bounds would take minutes.
+# At most `_LARGE_CASES` inputs above `_SMALL` tokens are tried: a module with many bounds would take minutes.
 _SMALL: Final = 5_000
 _LARGE_CASES: Final = 24
-# Changes of an answer along one size that are all tried; of one that changes all the time the first and the last up to
-# so many tokens.
+# The most changes of a condition along one size that are all tried; with more, the first and last ones up to `_OFTEN`
+# tokens are tried.
 _CHANGES: Final = 8
 _OFTEN: Final = 2_000
-# Each remainder of a division by at most this is tried.
+# The largest divisor for which each remainder is tried.
 _PERIOD: Final = 64
 
 
 def boundary_sizes(questions: Sequence[Question], regions: Regions, periods: Collection[int] = ()) -> list[Sizes]:
-    """Sizes on both sides of every question: the last before it, the first after, one more, and twice as many; and some
-    of every region, and each remainder of a division.
+    """Sizes on both sides of every condition: the last before its change, the first after, one more, and twice as many;
+    and some sizes of every region, and each remainder of a division.
 
-    Beside them one row, several rows and 200 rows, and 600 and 2,000 tokens. In order of their cost.
+    In addition: one row, several rows and 200 rows, and 600 and 2,000 tokens. They are ordered by cost.
     """
     batch = regions.batch
     needed = {sizes for region in range(len(regions)) for sizes in regions.members(region)}
-    found = set(_ordinary())
+    found = set(_ordinary_sizes())
     found |= {Sizes(2, p + rest) for p in periods if p <= _PERIOD for rest in range(p)}
     for question in questions:
         for rows in (1, 2, 3, 40) if batch is None else (batch,):
             tokens = np.arange(1, LARGEST // rows + 1)
-            for edge in changes(question.condition.over(np.full_like(tokens, rows), tokens)):
+            for edge in find_changes(question.condition.over(np.full_like(tokens, rows), tokens)):
                 found |= {Sizes(rows, n) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
                 found |= {Sizes(2, edge), Sizes(2, edge + 1)}
         for steps in (1, 2, 7, 64) if batch is None else ():
             rows_of = np.arange(1, LARGEST // steps + 1)
-            for edge in changes(question.condition.over(rows_of, np.full_like(rows_of, steps))):
+            for edge in find_changes(question.condition.over(rows_of, np.full_like(rows_of, steps))):
                 if steps in (1, 7) or edge * steps <= 20_000:
                     found |= {Sizes(n, steps) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
     found = {sizes if batch is None else replace(sizes, batch=batch) for sizes in found}
-    ordered = _by_cost(sizes for sizes in found if sizes.batch * sizes.tokens <= LARGEST)
+    ordered = _sort_by_cost(sizes for sizes in found if sizes.batch * sizes.tokens <= LARGEST)
     small = [sizes for sizes in ordered if sizes.batch * sizes.tokens <= _SMALL]
-    return _by_cost({*small, *ordered[len(small) :][:_LARGE_CASES], *needed})
+    return _sort_by_cost({*small, *ordered[len(small) :][:_LARGE_CASES], *needed})
 
 
-def _by_cost(sizes: Iterable[Sizes]) -> list[Sizes]:
+def _sort_by_cost(sizes: Iterable[Sizes]) -> list[Sizes]:
     return sorted(sizes, key=lambda s: (s.batch * s.tokens, s.tokens))
 
 
-def _ordinary() -> list[Sizes]:
+def _ordinary_sizes() -> list[Sizes]:
     pairs = itertools.chain(itertools.product((1, 2, 3), (1, 2, 3, 7, 20)), ((40, 9), (200, 5), (3, 600), (2, 2000)))
     return [Sizes(*pair) for pair in pairs]
 
 
-def changes(holds: npt.NDArray[np.bool_]) -> list[int]:
-    """The numbers from 1 on after which an answer changes; some of them where it changes all the time."""
+def find_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
+    """Find the numbers from 1 on after which a condition changes; only some of them if there are many."""
     edges = [int(edge) for edge in np.flatnonzero(holds[1:] != holds[:-1]) + 1]
     if len(edges) <= _CHANGES:
         return edges

@@ -1,7 +1,7 @@
-"""Conditions on the sizes of an input: relations of sympy, solved by trying all sizes, and computed in a graph.
+"""Conditions on the sizes of an input: sympy relations that are solved by trying all sizes, or computed in a graph.
 
-A question such as `n % 7 == 3` reaches this package as the relation that PyTorch makes of it while it traces. One
-visitor computes such a relation, of numpy arrays as well as of tensors: on `every_size` it tells for which sizes the
+A condition such as `n % 7 == 3` reaches this package as the relation that PyTorch makes from it in a trace. One visitor
+computes such a relation, on numpy arrays as well as on tensors: on `every_size` it gives the sizes for which the
 relation holds, and on the sizes of a graph's input it becomes operators.
 """
 
@@ -31,36 +31,36 @@ __all__ = [
     "EverySize",
     "Sizes",
     "UnsolvableError",
-    "all_of",
-    "either",
     "every_size",
-    "renamed_sizes",
+    "join_by_and",
+    "join_by_or",
+    "rename_sizes",
     "value_at",
     "values_over",
 ]
 
-# A graph computes with 64 bits. Python does not end there.
+# A graph computes with 64 bits; Python's integers have no limit.
 _BITS: Final = 2.0**62
-# The bits of a size that can be masked.
+# The number of low bits of a size that a mask may use.
 _MASKED: Final = 17
 
 BATCH: Final = sympy.Symbol("batch", integer=True, positive=True)
 TOKENS: Final = sympy.Symbol("tokens", integer=True, positive=True)
-# The tokens of a second text, where forward takes two.
+# The tokens of a second text, if forward takes two.
 SECOND: Final = sympy.Symbol("second", integer=True, positive=True)
-# Sizes of both texts at which a relation of them is looked at: each beside each.
+# The sizes of each text at which a relation of both is evaluated, in all combinations.
 _OF_TWO: Final = (*range(1, 34), 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 300, 512, 513, 1_000, 1_024, 5_000)
 
 Whole = npt.NDArray[np.int64]
 
 
 class UnsolvableError(ArithmeticError):
-    """A relation holds something that is not computed here, or exceeds 64 bits."""
+    """A relation holds something that is not supported here, or exceeds 64 bits."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of an input: rows, and steps a row."""
+    """The sizes of an input: the number of rows, and of tokens a row."""
 
     batch: int
     tokens: int
@@ -72,7 +72,7 @@ USUAL: Final = Sizes(EXAMPLE_ROWS, EXAMPLE_STEPS)
 
 @dataclass(frozen=True)
 class EverySize:
-    """All sizes of at most `LARGEST` tokens, the cheapest first: int64 [sizes] each."""
+    """All sizes of at most `LARGEST` tokens, the cheapest first, as two arrays int64 [sizes]."""
 
     batch: Whole
     tokens: Whole
@@ -87,7 +87,7 @@ class EverySize:
 
 @functools.cache
 def every_size(batch: int | None = None) -> EverySize:
-    """All sizes that are looked at: those of one batch, or of any.
+    """All sizes that are evaluated: with one batch size, or with any.
 
     Example:
         >>> len(every_size(1))
@@ -103,10 +103,10 @@ def every_size(batch: int | None = None) -> EverySize:
 
 @dataclass(frozen=True)
 class Condition:
-    """Something that holds for some sizes and not for others.
+    """A condition that holds for some sizes and not for others.
 
     Attributes:
-        relation: of sympy, of the symbols `BATCH` and `TOKENS`, and of `SECOND` where forward takes two texts.
+        relation: of sympy, on the symbols `BATCH` and `TOKENS`, and `SECOND` if forward takes two texts.
     """
 
     relation: Any
@@ -129,41 +129,42 @@ class Condition:
         """
         sizes = {BATCH: batch, TOKENS: tokens, SECOND: second}
         at = {symbol: np.array([size], np.int64) for symbol, size in sizes.items()}
-        return bool(np.broadcast_to(_value(self.relation, at, _ARRAYS), (1,))[0])
+        return bool(np.broadcast_to(_evaluate(self.relation, at, _ARRAYS), (1,))[0])
 
     @property
     def numbers(self) -> list[Any]:
-        """The whole numbers in it."""
+        """The integers in it."""
         return sorted(self.relation.atoms(sympy.Integer))
 
     def over(self, batch: Any, tokens: Any) -> Any:
-        """For which of many sizes it holds: arrays int64 [sizes] to bool [sizes]; or the same of tensors, in a graph.
+        """Whether it holds for each of many sizes: from arrays int64 [sizes] to bool [sizes]; or the same for tensors,
+        in a graph.
 
         Raises:
-            UnsolvableError: that cannot be computed.
+            UnsolvableError: it cannot be computed.
         """
-        kind: _Numbers = _ARRAYS if isinstance(batch, np.ndarray) else _TENSORS
-        found = _value(self.relation, {BATCH: batch, TOKENS: tokens}, kind)
+        kind: _NumberLibrary = _ARRAYS if isinstance(batch, np.ndarray) else _TENSORS
+        found = _evaluate(self.relation, {BATCH: batch, TOKENS: tokens}, kind)
         return np.broadcast_to(found, batch.shape) if kind is _ARRAYS else found
 
     def over_all(self, batch: int | None = None) -> npt.NDArray[np.bool_]:
-        """For which of `every_size` it holds, bool [sizes]."""
-        return _over_all(self, batch)
+        """Whether it holds for each of `every_size`, bool [sizes]."""
+        return _evaluate_over_all(self, batch)
 
     @property
     def varies(self) -> bool:
         """Whether it holds for some sizes and not for others."""
-        holds = _over_two_texts(self) if "second" in self.of else self.over_all()
+        holds = _evaluate_over_pairs(self) if "second" in self.of else self.over_all()
         return bool(holds.any() and not holds.all())
 
     @property
     def negated(self) -> Condition:
-        """The condition that holds where this one does not."""
+        """The condition that holds exactly where this one does not."""
         return Condition(sympy.Not(self.relation))
 
     @property
     def of(self) -> frozenset[str]:
-        """The names of the sizes that it asks about: `batch`, `tokens`, `second`."""
+        """The names of the sizes in it: `batch`, `tokens`, `second`."""
         return frozenset(str(symbol) for symbol in self.relation.free_symbols)
 
     def __str__(self) -> str:
@@ -171,45 +172,45 @@ class Condition:
 
 
 @functools.lru_cache(maxsize=128)
-def _over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
+def _evaluate_over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
     sizes = every_size(batch)
     for name in ("tokens", "batch"):
         if condition.of == {name}:
-            # One array is shorter by ten than all sizes.
+            # The array of one size is ten times shorter than that of all sizes.
             along = np.arange(1, LARGEST + 1, dtype=np.int64)
             others = {"batch": np.ones_like(along), "tokens": np.ones_like(along)}
             return condition.over(**{**others, name: along})[getattr(sizes, name) - 1]  # type: ignore[no-any-return]
     return condition.over(sizes.batch, sizes.tokens)  # type: ignore[no-any-return]
 
 
-def _over_two_texts(condition: Condition) -> npt.NDArray[np.bool_]:
-    """For which of some sizes of batches of two texts it holds, bool [sizes]; for which of all, where it asks about the
-    second text alone."""
+def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
+    """Whether a condition holds for each of some sizes of batches of two texts, bool [sizes]; for each of all sizes, if
+    it is only on the second text."""
     if condition.of == {"second"}:
         return Condition(condition.relation.xreplace({SECOND: TOKENS})).over_all()
     along = np.array(_OF_TWO, np.int64)
     batch, tokens, second = (each.ravel() for each in np.meshgrid(along[:12], along, along))
-    found = _value(condition.relation, {BATCH: batch, TOKENS: tokens, SECOND: second}, _ARRAYS)
+    found = _evaluate(condition.relation, {BATCH: batch, TOKENS: tokens, SECOND: second}, _ARRAYS)
     return np.broadcast_to(found, batch.shape)
 
 
-def all_of(conditions: Iterable[Condition]) -> Condition:
-    """The condition that holds where all of them do."""
-    # At once: sympy compares all parts of an `and` whenever one is made.
+def join_by_and(conditions: Iterable[Condition]) -> Condition:
+    """The condition that holds where all of them hold."""
+    # In one call: sympy compares all parts each time that it makes an `And`.
     return Condition(sympy.And(*(condition.relation for condition in conditions)))
 
 
-def either(conditions: list[Condition]) -> Condition:
-    """The condition that holds where one of them does."""
+def join_by_or(conditions: list[Condition]) -> Condition:
+    """The condition that holds where at least one of them holds."""
     return Condition(sympy.Or(*(condition.relation for condition in conditions)))
 
 
-def renamed_sizes(expression: Any, names: Mapping[str, str]) -> Any:
-    """An expression of PyTorch's symbols as one of `BATCH`, `TOKENS` and `SECOND`; None where it depends on others too,
-    or on none.
+def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
+    """Rename PyTorch's symbols in an expression to `BATCH`, `TOKENS` and `SECOND`; None if it has other symbols, or
+    none.
 
     Args:
-        expression: of sympy.
+        expression: a sympy expression.
         names: `batch`, `tokens` or `second`, by the name of the symbol.
     """
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
@@ -220,33 +221,33 @@ def renamed_sizes(expression: Any, names: Mapping[str, str]) -> Any:
 
 
 def value_at(expression: Any, sizes: Sizes) -> Any:
-    """The value of an expression for these sizes: a number of Python.
+    """The value of an expression for these sizes, as a Python number.
 
     Raises:
-        UnsolvableError: that cannot be computed.
+        UnsolvableError: it cannot be computed.
 
     Example:
         >>> value_at(BATCH * TOKENS, Sizes(batch=3, tokens=7))
         21
     """
     at = {BATCH: np.array([sizes.batch], np.int64), TOKENS: np.array([sizes.tokens], np.int64)}
-    return np.broadcast_to(_value(expression, at, _ARRAYS), (1,))[0].item()
+    return np.broadcast_to(_evaluate(expression, at, _ARRAYS), (1,))[0].item()
 
 
 def values_over(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
-    """The value of an expression for each of `every_size`: [sizes].
+    """The values of an expression for all of `every_size`: [sizes].
 
     Raises:
-        UnsolvableError: that cannot be computed.
+        UnsolvableError: it cannot be computed.
     """
     every = every_size(batch)
-    found = _value(expression, {BATCH: every.batch, TOKENS: every.tokens}, _ARRAYS)
+    found = _evaluate(expression, {BATCH: every.batch, TOKENS: every.tokens}, _ARRAYS)
     return np.broadcast_to(found, every.batch.shape)
 
 
 @dataclass(frozen=True)
-class _Numbers:
-    """The functions of numpy or torch that the visitor needs beside operators."""
+class _NumberLibrary:
+    """The functions of numpy or torch that the visitor needs in addition to operators."""
 
     library: Any
     constant: Callable[[Any], Any]
@@ -255,16 +256,16 @@ class _Numbers:
     checked: Callable[[Any, Any], Any]
 
 
-def _within_bits(value: Any, estimate: Any) -> Any:
+def _check_bits(value: Any, estimate: Any) -> Any:
     if value.dtype == np.int64 and bool((np.abs(estimate) > _BITS).any()):
         raise UnsolvableError("a number of more than 62 bits")
     return value
 
 
-_ARRAYS: Final = _Numbers(
-    np, np.asarray, lambda x: x.astype(np.float64), lambda x: x.astype(np.int64), _within_bits
+_ARRAYS: Final = _NumberLibrary(
+    np, np.asarray, lambda x: x.astype(np.float64), lambda x: x.astype(np.int64), _check_bits
 )  # fmt: skip
-_TENSORS: Final = _Numbers(
+_TENSORS: Final = _NumberLibrary(
     torch,
     lambda n: torch.full((), n, dtype=torch.int64 if type(n) is int else None),
     lambda x: x.to(torch.float64),
@@ -273,8 +274,8 @@ _TENSORS: Final = _Numbers(
 )
 
 
-def _value(expression: Any, sizes: Mapping[Any, Any], kind: _Numbers) -> Any:
-    """An expression, computed from the leaves up."""
+def _evaluate(expression: Any, sizes: Mapping[Any, Any], kind: _NumberLibrary) -> Any:
+    """Evaluate an expression, from the leaves up."""
     if expression in sizes:
         return sizes[expression]
     if isinstance(expression, BooleanTrue | BooleanFalse):
@@ -284,47 +285,47 @@ def _value(expression: Any, sizes: Mapping[Any, Any], kind: _Numbers) -> Any:
     if expression.is_Number:
         return kind.real(kind.constant(float(expression)))
     if isinstance(expression, sympy.Piecewise):
-        return _piecewise(expression, sizes, kind)
+        return _evaluate_piecewise(expression, sizes, kind)
     function = _FUNCTIONS.get(expression.func) or _BY_NAME.get(expression.func.__name__)
     if function is None:
         raise UnsolvableError(f"a {expression.func.__name__} of sizes")
-    arguments = [_value(argument, sizes, kind) for argument in expression.args]
+    arguments = [_evaluate(argument, sizes, kind) for argument in expression.args]
     with np.errstate(all="ignore"):
         return function(kind, *arguments)
 
 
-def _piecewise(expression: Any, sizes: Mapping[Any, Any], kind: _Numbers) -> Any:
+def _evaluate_piecewise(expression: Any, sizes: Mapping[Any, Any], kind: _NumberLibrary) -> Any:
     *first, (otherwise, _) = expression.args
-    result = _value(otherwise, sizes, kind)
+    result = _evaluate(otherwise, sizes, kind)
     for value, condition in reversed(first):
-        result = kind.library.where(_value(condition, sizes, kind), _value(value, sizes, kind), result)
+        result = kind.library.where(_evaluate(condition, sizes, kind), _evaluate(value, sizes, kind), result)
     return result
 
 
-def _each(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    """A function of two as one of any number."""
+def _fold_arguments(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """Make a function of two arguments one of any number of arguments."""
     return lambda _, *values: functools.reduce(function, values)
 
 
-def _library(name: str) -> Callable[..., Any]:
+def _fold_library_function(name: str) -> Callable[..., Any]:
     return lambda kind, *values: functools.reduce(getattr(kind.library, name), values)
 
 
-def _real(name: str) -> Callable[..., Any]:
+def _float_function(name: str) -> Callable[..., Any]:
     return lambda kind, value: getattr(kind.library, name)(kind.real(value))
 
 
-def _rounded(name: str) -> Callable[..., Any]:
+def _rounding_function(name: str) -> Callable[..., Any]:
     return lambda kind, value: kind.whole(getattr(kind.library, name)(kind.real(value)))
 
 
-def _product(kind: _Numbers, *values: Any) -> Any:
+def _checked_product(kind: _NumberLibrary, *values: Any) -> Any:
     return kind.checked(
         functools.reduce(operator.mul, values), functools.reduce(operator.mul, (kind.real(v) for v in values))
     )
 
 
-def _power(kind: _Numbers, base: Any, exponent: Any) -> Any:
+def _checked_power(kind: _NumberLibrary, base: Any, exponent: Any) -> Any:
     if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype == np.int64 and (exponent < 0).any():
         raise UnsolvableError("a negative power")
     if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype != np.int64:
@@ -332,8 +333,8 @@ def _power(kind: _Numbers, base: Any, exponent: Any) -> Any:
     return kind.checked(base**exponent, kind.real(base) ** kind.real(exponent))
 
 
-def _divided(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    def divided(kind: _Numbers, value: Any, divisor: Any) -> Any:
+def _checked_division(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def divided(kind: _NumberLibrary, value: Any, divisor: Any) -> Any:
         if kind is _ARRAYS and (divisor == 0).any():
             raise UnsolvableError("a division by zero")
         return function(value, divisor)
@@ -341,8 +342,8 @@ def _divided(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return divided
 
 
-def _bits_in(kind: _Numbers, value: Any, mask: Any) -> Any:
-    """`value & mask`, by division: not every engine has operators of bits. Only the bits of sizes are looked at."""
+def _bitwise_and(kind: _NumberLibrary, value: Any, mask: Any) -> Any:
+    """`value & mask` by division, since not every engine has bit operators. Only the low bits of sizes are used."""
     if kind is _ARRAYS:
         if bool((abs(value) >> _MASKED).any()) or bool((mask >> _MASKED).any()):
             raise UnsolvableError("bits of large numbers")
@@ -354,17 +355,17 @@ def _bits_in(kind: _Numbers, value: Any, mask: Any) -> Any:
 
 
 _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
-    sympy.Add: _each(operator.add),
-    sympy.Mul: _product,
-    sympy.Pow: _power,
-    sympy.Mod: _divided(operator.mod),
-    sympy.Min: _library("minimum"),
-    sympy.Max: _library("maximum"),
+    sympy.Add: _fold_arguments(operator.add),
+    sympy.Mul: _checked_product,
+    sympy.Pow: _checked_power,
+    sympy.Mod: _checked_division(operator.mod),
+    sympy.Min: _fold_library_function("minimum"),
+    sympy.Max: _fold_library_function("maximum"),
     sympy.Abs: lambda _, value: abs(value),
-    sympy.floor: _rounded("floor"),
-    sympy.ceiling: _rounded("ceil"),
-    sympy.And: _library("logical_and"),
-    sympy.Or: _library("logical_or"),
+    sympy.floor: _rounding_function("floor"),
+    sympy.ceiling: _rounding_function("ceil"),
+    sympy.And: _fold_library_function("logical_and"),
+    sympy.Or: _fold_library_function("logical_or"),
     sympy.Not: lambda kind, value: kind.library.logical_not(value),
     sympy.Eq: lambda _, a, b: a == b,
     sympy.Ne: lambda _, a, b: a != b,
@@ -373,32 +374,35 @@ _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     sympy.Gt: lambda _, a, b: a > b,
     sympy.Ge: lambda _, a, b: a >= b,
     sympy.ITE: lambda kind, condition, a, b: kind.library.where(condition, a, b),
-    of_torch.Min: _library("minimum"),
-    of_torch.Max: _library("maximum"),
-    of_torch.FloorDiv: _divided(operator.floordiv),
-    of_torch.CleanDiv: _divided(operator.floordiv),
-    of_torch.Mod: _divided(operator.mod),
-    of_torch.PythonMod: _divided(operator.mod),
+    of_torch.Min: _fold_library_function("minimum"),
+    of_torch.Max: _fold_library_function("maximum"),
+    of_torch.FloorDiv: _checked_division(operator.floordiv),
+    of_torch.CleanDiv: _checked_division(operator.floordiv),
+    of_torch.Mod: _checked_division(operator.mod),
+    of_torch.PythonMod: _checked_division(operator.mod),
     of_torch.ModularIndexing: lambda _, value, divisor, modulus: value // divisor % modulus,
-    of_torch.LShift: lambda kind, value, by: _product(kind, value, 2**by),
+    of_torch.LShift: lambda kind, value, by: _checked_product(kind, value, 2**by),
     of_torch.RShift: lambda _, value, by: value // 2**by,
-    of_torch.PowByNatural: _power,
+    of_torch.PowByNatural: _checked_power,
     of_torch.FloatPow: lambda kind, base, exponent: kind.real(base) ** kind.real(exponent),
-    of_torch.IntTrueDiv: _divided(operator.truediv),
-    of_torch.FloatTrueDiv: _divided(operator.truediv),
+    of_torch.IntTrueDiv: _checked_division(operator.truediv),
+    of_torch.FloatTrueDiv: _checked_division(operator.truediv),
     of_torch.ToFloat: lambda kind, value: kind.real(value),
-    of_torch.FloorToInt: _rounded("floor"),
-    of_torch.CeilToInt: _rounded("ceil"),
-    of_torch.TruncToInt: _rounded("trunc"),
-    of_torch.RoundToInt: _rounded("round"),
-    of_torch.TruncToFloat: _real("trunc"),
+    of_torch.FloorToInt: _rounding_function("floor"),
+    of_torch.CeilToInt: _rounding_function("ceil"),
+    of_torch.TruncToInt: _rounding_function("trunc"),
+    of_torch.RoundToInt: _rounding_function("round"),
+    of_torch.TruncToFloat: _float_function("trunc"),
     of_torch.Identity: lambda _, value: value,
     of_torch.Where: lambda kind, condition, a, b: kind.library.where(condition, a, b),
 }
-# Functions that torch makes anew for each name.
+# The functions that torch creates by name.
 _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
-    "BitwiseFn_bitwise_and": _bits_in,
-    "BitwiseFn_bitwise_or": lambda kind, a, b: a + b - _bits_in(kind, a, b),
-    "BitwiseFn_bitwise_xor": lambda kind, a, b: a + b - 2 * _bits_in(kind, a, b),
-    **{f"OpaqueUnaryFn_{name}": _real(name) for name in ("sqrt", "log", "log2", "exp", "sin", "cos", "tan", "tanh")},
+    "BitwiseFn_bitwise_and": _bitwise_and,
+    "BitwiseFn_bitwise_or": lambda kind, a, b: a + b - _bitwise_and(kind, a, b),
+    "BitwiseFn_bitwise_xor": lambda kind, a, b: a + b - 2 * _bitwise_and(kind, a, b),
+    **{
+        f"OpaqueUnaryFn_{name}": _float_function(name)
+        for name in ("sqrt", "log", "log2", "exp", "sin", "cos", "tan", "tanh")
+    },
 }

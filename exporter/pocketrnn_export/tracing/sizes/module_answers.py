@@ -1,4 +1,4 @@
-"""The module's own answers at some sizes, which programs are judged by; and the sizes that it takes, as limits."""
+"""Compare programs with the module's own answers at some sizes; and find the sizes that the module takes, as limits."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = ["Attempt", "Judge", "Logits", "furthest", "in_words", "inside"]
+__all__ = ["Attempt", "Judge", "Logits", "is_within_limits", "largest_difference", "sizes_in_words"]
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
-# Logits nearer than this are one answer. A program without one token of 31 was only 2e-4 off, so that more is allowed
-# only to a module whose own rounding is large: to the distance from its answer in double precision, times this.
+# Logits nearer than _NEAR count as equal. A program that lost one token of 31 was only 2e-4 off, so more is allowed
+# only if the module's own rounding is large: its distance from its answer in double precision, times _ROUNDINGS.
 _NEAR: Final = 1e-5
 _ROUNDINGS: Final = 30
 
 
-def inside(limits: Limits, sizes: Sizes) -> bool:
-    """Whether PyTorch takes a batch of these sizes.
+def is_within_limits(limits: Limits, sizes: Sizes) -> bool:
+    """Whether a batch of these sizes is within the limits.
 
     Example:
-        >>> inside(Limits(max_tokens=300), Sizes(batch=3, tokens=301))
+        >>> is_within_limits(Limits(max_tokens=300), Sizes(batch=3, tokens=301))
         False
     """
-    return limits.allow(sizes.tokens) and sizes.batch <= (limits.max_batch or sys.maxsize)
+    return limits.allows_length(sizes.tokens) and sizes.batch <= (limits.max_batch or sys.maxsize)
 
 
 @dataclass(frozen=True)
 class Attempt(Generic[Traced]):
-    """A program, what its trace asked, how it is run (on sizes, to logits [batch, classes]), and its plan.
+    """A program, the log of its trace, a function that runs it (from sizes to logits [batch, classes]), and its plan.
 
-    An ordinary trace has no plan: it is right for the sizes of its example only until it is proven. `run_lasting` runs
-    it with the weights of recurrent layers that forget nothing; None where there are none, or it cannot be run so.
+    An ordinary trace has no plan: until it is proven, it is right only for the sizes of its example. `run_lasting` runs
+    it with the weights of recurrent layers that forget nothing; None if there are none, or if it cannot be run so.
     """
 
     traced: Traced
@@ -52,7 +52,7 @@ class Attempt(Generic[Traced]):
 
 
 class Judge:
-    """Compares programs with the module's own answers, each of which is computed once."""
+    """Compares programs with the module's own answers, and computes each answer only once."""
 
     def __init__(
         self, reference: Callable[[Sizes], Logits], in_doubles: Callable[[Sizes], Any], batch: int | None
@@ -66,7 +66,7 @@ class Judge:
         if sizes not in self.known:
             try:
                 self.known[sizes] = self.reference(sizes)
-            # Whatever a user's module raises.
+            # A user's module may raise anything.
             except Exception as error:
                 self.known[sizes] = error
         return self.known[sizes]
@@ -75,18 +75,18 @@ class Judge:
         return not isinstance(self.answer(sizes), Exception)
 
     def agrees(self, attempt: Attempt[Any], case: Sizes) -> bool:
-        """Whether a program gives the module's answer; the module answers."""
+        """Whether a program gives the module's answer, for a case that the module answers."""
         if (id(attempt), case) not in self.verdicts:
             self.verdicts[id(attempt), case] = self._agrees(attempt, case)
         return self.verdicts[id(attempt), case]
 
     def contradicts(self, attempt: Attempt[Any], case: Sizes) -> bool:
-        """Whether a program gives another answer than the module, both with weights that forget nothing; False where
-        one of them cannot be asked so."""
+        """Whether a program gives another answer than the module, both with weights that forget nothing; False if one
+        of them cannot be run so."""
         if attempt.run_lasting is None or not self.answers(case):
             return False
         if (id(attempt), case) not in self.verdicts:
-            # An error of PyTorch's own run of a program is none of the form that is made of it.
+            # An error in PyTorch's own run of a program does not mean that its exported form fails.
             try:
                 given = attempt.run_lasting(case)
             except Exception:
@@ -97,37 +97,37 @@ class Judge:
     def _agrees(self, attempt: Attempt[Any], case: Sizes) -> bool:
         try:
             given = attempt.run(case)
-        # Engines raise classes of their own.
+        # Engines raise exceptions of many classes.
         except Exception:
             return False
         expected = self.answer(case)
         if isinstance(expected, Exception) or given.shape != expected.shape:
             return False
-        apart = furthest(given, expected)
+        apart = largest_difference(given, expected)
         return apart <= _NEAR or apart <= min(_ROUNDINGS * self._rounding(case, expected), 1e-3)
 
     def _rounding(self, case: Sizes, expected: Logits) -> float:
-        """How far the module is from its own answer in double precision; 0 where it has none."""
+        """How far the module is from its own answer in double precision; 0 if it has none."""
         try:
-            return furthest(self.in_doubles(case), expected)
-        # Such as a forward that makes float32 zeros.
+            return largest_difference(self.in_doubles(case), expected)
+        # For instance, forward makes float32 zeros.
         except Exception:
             return 0.0
 
     def limits(self, cases: Sequence[Sizes]) -> Limits:
-        """The sizes that PyTorch refuses, as limits of each size by itself.
+        """Find the sizes that the module takes, as a limit for each size by itself.
 
         Raises:
-            ExportError: it fails on sizes that no such limits describe.
+            ExportError: it fails on sizes that such limits cannot describe.
         """
         if all(self.answers(case) for case in cases):
             return Limits()
         rows = 1 if self.batch is not None else 2
         tokens = [t for t in sorted({c.tokens for c in cases}) if self.answers(Sizes(rows, t))]
         if not tokens:
-            raise self._unreadable(next(c for c in cases if not self.answers(c)))
+            raise self._limits_error(next(c for c in cases if not self.answers(c)))
         lowest, highest = tokens[0], tokens[-1]
-        least = None if lowest == 1 else self._edge(lowest, 0, lambda n: Sizes(rows, n))
+        least = None if lowest == 1 else self._find_limit(lowest, 0, lambda n: Sizes(rows, n))
         most = self._most({c.tokens for c in cases}, highest, lambda n: Sizes(rows, n))
         ordinary = lowest if least is not None else min(highest, 7)
         batches = {c.batch for c in cases}
@@ -135,47 +135,48 @@ class Judge:
         batch = self._most(batches, highest_batch, lambda n: Sizes(n, ordinary))
         limits = Limits(least, most, batch)
         for case in cases:
-            if inside(limits, case) != self.answers(case):
-                raise self._unreadable(case)
+            if is_within_limits(limits, case) != self.answers(case):
+                raise self._limits_error(case)
         return limits
 
-    def _edge(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
-        """The last number that the module takes, going from one that it takes to one that it does not."""
+    def _find_limit(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
+        """The last number that the module takes on the way from a good number to a bad one."""
         while abs(good - bad) > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if self.answers(sizes(middle)) else (good, middle)
         return good
 
     def _most(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
-        """The most that the module takes, of which `highest` is the most that was asked; None where it takes all."""
+        """The largest number that the module takes; `highest` is the largest one that was tried; None if it takes
+        all."""
         above = [n for n in asked if n > highest]
-        return self._edge(highest, min(above), sizes) if above else None
+        return self._find_limit(highest, min(above), sizes) if above else None
 
-    def _unreadable(self, case: Sizes) -> ExportError:
+    def _limits_error(self, case: Sizes) -> ExportError:
         answer = self.answer(case)
         if isinstance(answer, Exception):
-            says = f"PyTorch itself fails on {in_words(case)}: {type(answer).__name__}: {first_line(answer)}"
+            says = f"PyTorch itself fails on {sizes_in_words(case)}: {type(answer).__name__}: {first_line(answer)}"
             return ExportError(says.rstrip(".") + ".", "Let forward take a text of any length, in a batch of any size.")
         return ExportError(
-            f"PyTorch takes {in_words(case)}, but neither all smaller nor all larger sizes.",
+            f"PyTorch takes {sizes_in_words(case)}, but neither all smaller nor all larger sizes.",
             "Let forward take a text of any length, in a batch of any size.",
         )
 
 
-def furthest(given: Logits, expected: Logits) -> float:
-    """The largest difference of two answers of one shape, which have none where both are NaN, or the same infinity; of
-    answers beyond 1, relative to the largest: a sum over 2,000 steps has fewer digits behind the point."""
+def largest_difference(given: Logits, expected: Logits) -> float:
+    """The largest difference of two answers of the same shape; NaN equals NaN, and an infinity the same infinity.
+    Answers above 1 are compared relative to the largest: a sum over 2,000 steps has fewer digits after the point."""
     with np.errstate(invalid="ignore"):
         apart = np.abs(given - expected) / np.abs(expected).max(where=np.isfinite(expected), initial=1.0)
     alike = (given == expected) | (np.isnan(given) & np.isnan(expected))
     return float(np.where(alike, 0.0, apart).max())
 
 
-def in_words(sizes: Sizes) -> str:
-    """A batch of some sizes.
+def sizes_in_words(sizes: Sizes) -> str:
+    """Describe a batch of some sizes.
 
     Example:
-        >>> in_words(Sizes(batch=2, tokens=1))
+        >>> sizes_in_words(Sizes(batch=2, tokens=1))
         '2 texts of 1 token'
     """
     rows = "one text" if sizes.batch == 1 else f"{sizes.batch} texts"

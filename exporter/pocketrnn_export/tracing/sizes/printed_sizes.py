@@ -1,8 +1,8 @@
-"""Whether the text that a line of a module's code makes of a size is printed, logged or raised, and nothing else.
+"""Find out whether the text that a line of a module's code makes from a size is only printed, logged or raised.
 
-`print(f"{x.shape}")` changes no answer, whatever the size is. `if str(n) == "77"` does, and so may what comes after
-`print(text := f"{n}")` or `print(self.remember(f"{n}"))`: a text that anything but the output gets is a question.
-Whether forward reads its output again is not looked at: the module is compared with its program at every size.
+`print(f"{x.shape}")` never changes an answer. `if str(n) == "77"` does, and so may code after `print(text := f"{n}")`
+or `print(self.remember(f"{n}"))`: a text that is used for anything but output is a condition. Whether forward reads its
+output again is not checked: the module is compared with its program at every size.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import is_installed_file, is_users_file, source_of
+from pocketrnn_export.intake.user_frames import is_installed_file, is_user_file, parse_file
 
-__all__ = ["is_output_read", "output_of"]
+__all__ = ["find_output_use", "is_output_read"]
 
-# The expressions that make one text of others.
+# The expressions that make a text from others.
 _TEXT: Final = (
     ast.JoinedStr, ast.FormattedValue, ast.BinOp, ast.Tuple, ast.List, ast.Name, ast.Starred, ast.keyword, ast.IfExp,
     ast.GeneratorExp, ast.ListComp,
@@ -29,52 +29,53 @@ _MAKES_TEXT: Final = frozenset({"str", "repr", "format", "ascii"})
 _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical", "exception", "log"})
 
 
-def output_of(frame: FrameType) -> str:
-    """The use of the value that a frame makes now: `printed` if it is only printed or logged, `raised` if it is only in
-    the message of a raised error, and empty for other uses, or where there is no source.
+def find_output_use(frame: FrameType) -> str:
+    """Find the use of the value that a frame computes now: `printed` if it is only printed or logged, `raised` if it is
+    only in the message of a raised error, and empty for other uses, or without source.
 
     Example:
-        >>> output_of(frame)  # of a frame that is at `print(n)`
+        >>> find_output_use(frame)  # of a frame that is at `print(n)`
         'printed'
     """
-    # `logger.info("%d tokens", n)`: the text is made by Python's own file.
-    asked, frame = frame, _users_frame(frame)
-    where, tree = _position(frame), source_of(frame.f_code.co_filename)
+    # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
+    asked, frame = frame, _find_users_frame(frame)
+    where, tree = _current_position(frame), parse_file(frame.f_code.co_filename)
     if where is None or tree is None:
         return ""
     statement, path = _statement_and_path(tree, where)
     if statement is None:
         return ""
-    if output := _output(statement, path, by_library=asked is not frame):
+    if output := _use_in_statement(statement, path, by_library=asked is not frame):
         return output
-    # `message = f"{n} tokens"`, and below `raise ValueError(message)`.
+    # For example `message = f"{n} tokens"`, and then `raise ValueError(message)`.
     if not isinstance(statement, ast.Assign) or not all(isinstance(target, ast.Name) for target in statement.targets):
         return ""
     function = next((node for node in reversed(list(_path_to(tree, where))) if isinstance(node, _FUNCTIONS)), None)
     names = {target.id for target in statement.targets if isinstance(target, ast.Name)}
     is_local = frame.f_code.co_flags & inspect.CO_NEWLOCALS and names <= set(frame.f_code.co_varnames)
-    if function is None or not is_local or not _only_text(path):
+    if function is None or not is_local or not _only_makes_text(path):
         return ""
     uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in names]
-    outputs = {_output_of_name(function, node) for node in uses if isinstance(node.ctx, ast.Load)}
+    outputs = {_use_of_name(function, node) for node in uses if isinstance(node.ctx, ast.Load)}
     return "" if "" in outputs or not outputs else "raised" if "raised" in outputs else "printed"
 
 
-def _users_frame(frame: FrameType) -> FrameType:
-    """The frame that called Python's own code or a library's, such as logging and its handlers, of one in that."""
+def _find_users_frame(frame: FrameType) -> FrameType:
+    """Go from a frame in the standard library or a library, such as logging, to the frame of the code that called
+    it."""
     caller = frame
     while caller.f_back is not None and is_installed_file(caller.f_code.co_filename):
         caller = caller.f_back
     return caller
 
 
-def _output_of_name(function: ast.AST, node: ast.Name) -> str:
-    statement, path = _statement_and_path(function, _place(node))
-    return "" if statement is None else _output(statement, path)
+def _use_of_name(function: ast.AST, node: ast.Name) -> str:
+    statement, path = _statement_and_path(function, _node_position(node))
+    return "" if statement is None else _use_in_statement(statement, path)
 
 
 def _statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
-    """The statement that a piece of the source is in, and what holds the piece from there down."""
+    """The statement that contains a piece of the source, and the path of nodes from there down to the piece."""
     path = list(_path_to(tree, where))
     for i, node in reversed([*enumerate(path)]):
         if isinstance(node, ast.stmt):
@@ -82,8 +83,8 @@ def _statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tupl
     return None, []
 
 
-def _output(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> str:
-    """The use of the last of a path of expressions, from the statement down."""
+def _use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> str:
+    """The use, in a statement, of the last expression of a path."""
     if isinstance(statement, ast.Raise):
         return "raised"
     if isinstance(statement, ast.Assert):
@@ -91,19 +92,19 @@ def _output(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = 
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call) or not path:
         return ""
     call, *inside = path
-    direct = call is statement.value and (not inside if by_library else bool(inside) and _only_text(inside))
-    return "printed" if direct and _says(statement.value) and not is_output_read() else ""
+    direct = call is statement.value and (not inside if by_library else bool(inside) and _only_makes_text(inside))
+    return "printed" if direct and _is_output_call(statement.value) and not is_output_read() else ""
 
 
 def is_output_read() -> bool:
-    """Whether code of the user's gets what the process prints: where the proof runs a module, its output is dropped."""
+    """Whether the user's code receives the process's output: the proof drops the output of a module that it runs."""
     writes = (getattr(type(getattr(stream, "shipped", stream)), "write", None) for stream in (sys.stdout, sys.stderr))
     codes = [code for write in writes if (code := getattr(write, "__code__", None)) is not None]
-    return any(is_users_file(code.co_filename) and not is_installed_file(code.co_filename) for code in codes)
+    return any(is_user_file(code.co_filename) and not is_installed_file(code.co_filename) for code in codes)
 
 
-def _only_text(path: Sequence[ast.AST]) -> bool:
-    """Whether each expression of a path makes a text of the next, and nothing else gets it."""
+def _only_makes_text(path: Sequence[ast.AST]) -> bool:
+    """Whether each expression of a path only makes a text from the next one."""
     return all(isinstance(node, _TEXT) or (isinstance(node, ast.Call) and _makes_text(node.func)) for node in path)
 
 
@@ -114,8 +115,8 @@ def _makes_text(function: ast.expr) -> bool:
     return isinstance(function, ast.Name) and function.id in _MAKES_TEXT
 
 
-def _says(call: ast.Call) -> bool:
-    """Whether a call is one that prints, logs or warns, and names no file but those of the process."""
+def _is_output_call(call: ast.Call) -> bool:
+    """Whether a call prints, logs or warns, and only to the process's own stdout or stderr."""
     files = [keyword.value for keyword in call.keywords if keyword.arg in ("file", None)]
     if not all(isinstance(file, ast.Attribute) and file.attr in ("stdout", "stderr") for file in files):
         return False
@@ -125,8 +126,8 @@ def _says(call: ast.Call) -> bool:
     return isinstance(function, ast.Attribute) and function.attr in _SAYS
 
 
-def _position(frame: FrameType) -> tuple[int, int, int, int] | None:
-    """The line and column at which what a frame runs now begins, and those at which it ends."""
+def _current_position(frame: FrameType) -> tuple[int, int, int, int] | None:
+    """The line and column where the code that a frame runs now begins, and where it ends."""
     for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if 2 * i == frame.f_lasti:
             if line is None or column is None or end_line is None or end_column is None:
@@ -136,22 +137,22 @@ def _position(frame: FrameType) -> tuple[int, int, int, int] | None:
 
 
 def _path_to(node: ast.AST, where: tuple[int, int, int, int]) -> Iterator[ast.AST]:
-    """The nodes that hold a piece of the source, from the outermost down to the piece itself."""
+    """Yield the nodes that contain a piece of the source, from the outermost down to the piece itself."""
     for child in ast.iter_child_nodes(node):
         if not hasattr(child, "lineno"):
-            # Arguments, a case of a match: they have no position of their own.
+            # Nodes such as arguments and match cases have no position of their own.
             yield from _path_to(child, where)
-        elif _holds(child, where):
+        elif _contains_position(child, where):
             yield child
             # In Python 3.11, all parts of an f-string have the position of the f-string.
-            if _place(child) != where or not isinstance(child, ast.JoinedStr):
+            if _node_position(child) != where or not isinstance(child, ast.JoinedStr):
                 yield from _path_to(child, where)
 
 
-def _place(node: Any) -> tuple[int, int, int, int]:
+def _node_position(node: Any) -> tuple[int, int, int, int]:
     return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
 
-def _holds(node: Any, where: tuple[int, int, int, int]) -> bool:
-    line, column, end_line, end_column = _place(node)
+def _contains_position(node: Any, where: tuple[int, int, int, int]) -> bool:
+    line, column, end_line, end_column = _node_position(node)
     return (line, column) <= where[:2] and where[2:] <= (end_line, end_column)

@@ -1,11 +1,11 @@
-"""A trace's questions about sizes, the branch that answers them, and the log that notes them. They are answered and
-noted in `python_semantics/answered_questions.py`.
+"""The questions about sizes in a trace, the branch that answers them, and the log that records them; see
+`python_semantics/answered_questions.py`.
 
 `torch.export` follows one branch: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
-chunks of a split) is answered for the example, and the answer restricts the sizes that the traced program is right for.
-So every question is noted in a `TraceLog`, with the line of the module that asked it. On a `Branch` the questions of
-the module's own code are answered for chosen sizes, without restricting anything. Which of the programs is right where
-is another matter: see `pocketrnn_export.tracing.sizes.restrictions`.
+chunks of a split) is answered for the example, and the answer restricts the sizes for which the program is right. So
+every question is recorded in a `TraceLog`, with the line of the module that asked it. On a `Branch`, the questions of
+the module's own code are answered for chosen sizes, without a restriction.
+`pocketrnn_export.tracing.sizes.restrictions` finds out which program is right for which sizes.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from pocketrnn_export.torch_internals import sym_max
 from pocketrnn_export.tracing.sizes.conditions import Condition, Sizes, UnsolvableError
 from pocketrnn_export.tracing.trace_operators import CUT
 
-__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "asks_too_much"]
+__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "too_many_questions_error"]
 
 
 class UntraceableError(ExportError):
-    """There is no program of a module for batches of any size; there may be one for a single text."""
+    """A module has no program for batches of any size; there may be one for a single text."""
 
 
-def asks_too_much(place: str) -> ExportError:
-    """The refusal of a line that asks about more sizes than can be tried."""
+def too_many_questions_error(place: str) -> ExportError:
+    """The error for a line that asks about more sizes than can be tried."""
     return ExportError(
         f"The module asks more about sizes than can be tried, {place}.",
-        "Ask by few comparisons, as in 700 <= n < 800; loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU; "
-        "call no function again for parts of a text.",
+        "Use few comparisons, as in 700 <= n < 800; loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU; "
+        "do not call a function again for parts of a text.",
     )
 
 
 @dataclass(frozen=True)
 class Question:
-    """Something that a module, or PyTorch on its behalf, asked about sizes while it was traced.
+    """A condition on sizes that a module, or a PyTorch operation in it, tested in a trace.
 
     Attributes:
-        condition: what was asked.
-        branch: whether the module's own code asked, rather than an operation that it called.
-        file, line, source: where in the module's code; empty, 0 and empty where that is not known.
-        number: whether Python took a size for a plain number: the condition is that it is this one.
+        condition: the condition.
+        branch: whether the module's own code tested it, and not an operation that it called.
+        file, line, source: the line in the module's code; empty, 0 and empty if it is not known.
+        number: whether Python used a size as a plain number: the condition is that it equals this number.
     """
 
     condition: Condition
@@ -61,7 +61,7 @@ class Question:
 
     @property
     def where(self) -> str:
-        """The line of the module's code, as one shows it in an error."""
+        """The line of the module's code, as an error shows it."""
         return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a line that is not known"
 
 
@@ -70,11 +70,11 @@ class Branch:
     """The assumptions of a general trace.
 
     Attributes:
-        sizes: branches on a size are answered for these, without a restriction.
-        pads_from_zero: take the amounts of `F.pad` as at least 0. On the path of `if size < n` they are, and the pad
-            then does nothing on longer texts, as the module does.
-        least, most: the tokens of the sizes that take this branch. Where two branches are computed and one answer is
-            taken, each is given tokens of its own sizes, since it may fail on others.
+        sizes: conditions on a size are answered for these sizes, without a restriction.
+        pads_from_zero: treat the amounts of `F.pad` as at least 0. Inside `if size < n` they are, and on longer texts
+            the pad then does nothing, as in the module.
+        least, most: the range of tokens for which this branch is taken. If several branches are computed and one answer
+            is taken, each gets tokens within its own range, since it may fail on others.
     """
 
     sizes: Sizes
@@ -83,7 +83,7 @@ class Branch:
     most: int | None = None
 
     def fitted(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The inputs, padded to `least` tokens or cut to `most`: the same for sizes that take this branch."""
+        """The inputs, padded to `least` tokens or cut to `most`; unchanged for sizes that take this branch."""
         tokens, *second = inputs
         if self.most is not None:
             tokens = CUT(tokens, 1, 0, self.most, 1)
@@ -98,16 +98,16 @@ class TraceLog:
     """The findings of a trace so far.
 
     Attributes:
-        questions: each once.
+        questions: the questions, each once.
         raised: the lines whose torch functions raised an error.
-        pads: how many pads by a size it met.
-        counted_lengths: whether the module unpacks by lengths that it was not given.
-        steps: whether each recurrent layer has a row and a step. onnxruntime ends the process where one has none.
-        answered: restrictions that answer a question of the module's own.
-        refused: why a question cannot be answered, however the module goes on.
-        said: lines that made the text of a size for an error to be raised.
+        pads: the number of pads by a size.
+        counted_lengths: whether the module unpacks by lengths that are not its inputs.
+        steps: the conditions that each recurrent layer has a row and a step. onnxruntime kills the process if not.
+        answered: the restrictions that answer a question of the module's own code.
+        refused: the errors for questions that cannot be answered, even if the module catches them.
+        said: the lines that put a size into the message of an error.
         periods: the divisors of sizes.
-        until: the time of the processor after which no further question is noted.
+        until: the processor time after which no further question is recorded.
     """
 
     questions: list[Question] = field(default_factory=list)
@@ -122,12 +122,12 @@ class TraceLog:
     until: float = float("inf")
 
     def note(self, question: Question) -> bool:
-        """Note a question that has more than one answer among the sizes that a graph is run with; whether it has.
+        """Record a question whose answer varies among the sizes that a graph is run with; return whether it varies.
 
-        A question by an operation itself that cannot be solved has none.
+        An operation's question that cannot be solved counts as one that does not vary.
 
         Raises:
-            ExportError: that cannot be found out, or there is no end of questions.
+            ExportError: the module's own question cannot be solved, or there are too many questions.
         """
         self.check_time(lambda: question.where)
         try:
@@ -138,7 +138,7 @@ class TraceLog:
             raise self.refuse(
                 ExportError(
                     f"The module asks a question about a size that cannot be solved, {error}: {question.where}.",
-                    "Ask by sums, products, whole divisions and comparisons with plain numbers.",
+                    "Use sums, products, integer divisions and comparisons with plain numbers.",
                 )
             ) from error
         if varies and all(known.condition != question.condition for known in self.questions):
@@ -146,29 +146,29 @@ class TraceLog:
         return varies
 
     def refuse(self, error: ExportError) -> ExportError:
-        """Note an error to be raised, which stands also where the module goes on after it."""
+        """Record an error to be raised: it counts even if the module catches it."""
         self.refused.append(error)
         return error
 
     def check_time(self, where: Callable[[], str]) -> None:
-        """Refuse a forward that is followed for too long, at a line of it.
+        """Refuse a forward that takes too long to follow, at a line of it.
 
         Raises:
-            ExportError: it is.
+            ExportError: it takes too long.
         """
         if time.process_time() > self.until:
-            raise self.refuse(asks_too_much(where()))
+            raise self.refuse(too_many_questions_error(where()))
 
     def check_answered(self) -> None:
-        """Refuse a trace that came to its end, but asked what has no answer.
+        """Refuse a trace that reached its end although a question could not be answered.
 
         Raises:
-            ExportError: it asked what could not be answered, and went on after the error.
+            ExportError: a question could not be answered, and the module caught the error.
         """
         if self.refused:
             raise self.refused[0]
         if self.said:
             raise ExportError(
                 f"The module raises an error with a size in its text, and catches it: {self.said[0]}.",
-                "Ask about the size itself, as in x.size(1) > 512.",
+                "Compare the size itself, as in x.size(1) > 512.",
             )

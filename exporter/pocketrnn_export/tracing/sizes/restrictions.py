@@ -1,12 +1,12 @@
-"""Which traced program is right for which sizes: no restriction of a trace is dropped.
+"""Find out which traced program is right for which sizes: no restriction of a trace is dropped.
 
-The questions that a trace asked about sizes (see `tracing/python_semantics/answered_questions.py`) part all sizes into
-regions. In each the module does one thing; between them it may do another. So the module itself is run on both sides
-of every question, and the traced programs are compared with its answers there:
+The questions about sizes in a trace (see `tracing/python_semantics/answered_questions.py`) divide all sizes into
+regions. Within a region the module does the same; in another it may do something else. So the module itself is run on
+both sides of every question, and the traced programs are compared with its answers there:
 
 - a program that agrees everywhere is exported: the restriction is honoured;
-- where PyTorch itself fails beyond a number of tokens or rows, that number is a stated limit;
-- what is left is refused, with the line of the module's code.
+- if PyTorch itself fails beyond a number of tokens or rows, that number is a stated limit;
+- all other modules are refused, with the line of the module's code.
 """
 
 from __future__ import annotations
@@ -21,62 +21,70 @@ import numpy as np
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.sizes.boundary_sizes import boundary_sizes
-from pocketrnn_export.tracing.sizes.conditions import LARGEST, USUAL, Condition, Sizes, all_of, either, every_size
+from pocketrnn_export.tracing.sizes.conditions import (
+    LARGEST,
+    USUAL,
+    Condition,
+    Sizes,
+    every_size,
+    join_by_and,
+    join_by_or,
+)
 from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, Logits
 from pocketrnn_export.tracing.sizes.questions import Question
-from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, refusal
-from pocketrnn_export.tracing.sizes.size_regions import Followed, Regions, explored
+from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, size_refusal_error
+from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = ["Settled", "settled"]
+__all__ = ["SettledProgram", "settle_program"]
 
 Traced = TypeVar("Traced")
-# Sizes that go one way: their region, and the answers to what operations asked.
+# A part of the sizes with the same way through forward: its region, and the answers to questions of operations.
 Part = tuple[int, tuple[bool, ...]]
 
-# No further plan is tried after so much time of the processor.
+# The processor time after which no further plan is tried.
 _SECONDS: Final = 60
-# Traces to try before a module is refused. A trace of a small module takes about a second.
+# The number of traces to try before a module is refused. A trace of a small module takes about a second.
 _ATTEMPTS: Final = 8
 
 
 @dataclass(frozen=True)
-class Settled(Generic[Traced]):
-    """The program to export, what PyTorch refuses, and sizes for the proof: on both sides of every bound."""
+class SettledProgram(Generic[Traced]):
+    """The program to export, the limits of the module, and the sizes for the proof, on both sides of every bound."""
 
     traced: Traced
     limits: Limits
     bounds: tuple[Sizes, ...]
 
 
-def settled(
+def settle_program(
     plain: Attempt[Traced] | ExportError,
     questions: Sequence[Question],
-    follow: Callable[[Sizes], Followed],
+    follow: Callable[[Sizes], FollowedRun],
     trace: Callable[[TracePlan], Attempt[Traced]],
     reference: Callable[[Sizes], Logits],
     in_doubles: Callable[[Sizes], Any],
     *,
     batch: int | None = None,
     lasting: Judge | None = None,
-) -> Settled[Traced]:
+) -> SettledProgram[Traced]:
     """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
 
     Args:
-        plain: the program of an ordinary trace, or why there is none.
-        questions: what it asked.
+        plain: the program of an ordinary trace, or the error of the trace.
+        questions: the questions of this trace.
         follow: follows forward for some sizes, without a program.
-        trace: traces the module another plan; may raise anything.
+        trace: traces the module by another plan; may raise anything.
         reference: the module itself; may raise anything.
         in_doubles: the module in double precision; may raise anything.
-        batch: the batch that every run has, where that is fixed.
-        lasting: judges the same by the module's answers with weights that forget nothing.
+        batch: the batch size of every run, if it is fixed.
+        lasting: compares programs with the module's answers with weights that forget nothing.
 
     Raises:
-        ExportError: there is none; names the question, and the line of the module's code.
+        ExportError: there is no such program; the message names the question and the line of the module's code.
     """
     judge = Judge(reference, in_doubles, batch)
-    regions = explored(follow, batch)
+    regions = explore_regions(follow, batch)
     search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting)
     if isinstance(plain, Attempt):
         search.attempts.append(plain)
@@ -85,8 +93,8 @@ def settled(
         judge.errors.append(plain)
     found = search.found()
     if found is None:
-        raise refusal(search.known, search.attempts, search.answered, judge, batch)
-    return Settled(found.traced, judge.limits(search.cases), tuple(search.cases))
+        raise size_refusal_error(search.known, search.attempts, search.answered, judge, batch)
+    return SettledProgram(found.traced, judge.limits(search.cases), tuple(search.cases))
 
 
 class _Search(Generic[Traced]):
@@ -113,42 +121,42 @@ class _Search(Generic[Traced]):
 
     @property
     def answered(self) -> list[Sizes]:
-        """The cases to which PyTorch has an answer."""
+        """The cases that the module answers."""
         return [case for case in self.cases if self.judge.answers(case)]
 
     def found(self) -> Attempt[Traced] | None:
-        """The program; None where there is none."""
+        """Search the program; None if there is none."""
         self._update_cases()
         for attempt in self.attempts:
             if self._right(attempt, self.answered):
                 return attempt
         while (plan := self._next_plan()) is not None:
-            while (tried := self._tried(plan)) is not None:
+            while (tried := self._try_plan(plan)) is not None:
                 if self._right(tried, self.answered):
                     return tried
                 if plan.pads_from_zero or not tried.log.pads:
                     break
                 plan = replace(plan, pads_from_zero=True)
-        together = self._together()
-        tried = None if together is None else self._tried(together)
+        together = self._plan_together()
+        tried = None if together is None else self._try_plan(together)
         return tried if tried is not None and self._right(tried, self.answered) else None
 
     def _next_plan(self) -> TracePlan | None:
-        """The plan of the part of the sizes for which there is no right program yet; None where there is enough of
-        them, or of time."""
+        """The plan for a part of the sizes that has no right program yet; None if there is no such part, or after
+        enough attempts or time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
         parts = self._parts()
         for part, cases in parts.items():
-            right = any(self._right(attempt, cases) for _, attempt in self._general())
+            right = any(self._right(attempt, cases) for _, attempt in self._planned_attempts())
             if part not in self._gone and not right:
                 self._gone.add(part)
-                return TracePlan(self._typical(part, cases))
+                return TracePlan(self._typical_sizes(part, cases))
         return None
 
     def _parts(self) -> dict[Part, list[Sizes]]:
-        """The cases that PyTorch answers, by region and by what operations asked: that of the longest text first, which
-        holds for others most often, and that of an ordinary one after it."""
+        """The cases that the module answers, by region and by the answers to questions of operations: first the part of
+        the longest text, whose program is most often right for others, and then that of an ordinary text."""
         answered = self.answered
         longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
         first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
@@ -163,19 +171,19 @@ class _Search(Generic[Traced]):
             self._part[case] = (self.regions.of(case), asked)
         return self._part[case]
 
-    def _typical(self, part: Part, cases: list[Sizes]) -> Sizes:
-        """Sizes of a part to trace with: those of its region, if they are in it, or the middle one of its cases."""
-        typical = self.regions.typical(part[0])
+    def _typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
+        """Sizes of a part to trace with: those typical of its region, if they are in the part, else its middle case."""
+        typical = self.regions.typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
         return typical if self._part_of(typical) == part else several[len(several) // 2]
 
-    def _general(self) -> list[tuple[TracePlan, Attempt[Traced]]]:
+    def _planned_attempts(self) -> list[tuple[TracePlan, Attempt[Traced]]]:
         return [(attempt.plan, attempt) for attempt in self.attempts if attempt.plan is not None]
 
-    def _tried(self, plan: TracePlan) -> Attempt[Traced] | None:
+    def _try_plan(self, plan: TracePlan) -> Attempt[Traced] | None:
         try:
             attempt = self.trace(plan)
-        # Whatever a user's module raises on a path that is not its own, and whatever has no form in ONNX.
+        # A user's module may raise anything on sizes of another branch, and some programs have no form in ONNX.
         except Exception as error:
             self.judge.errors.append(error)
             return None
@@ -195,18 +203,20 @@ class _Search(Generic[Traced]):
         self.cases = boundary_sizes(self.known, self.regions, self.periods)
 
     def _right(self, attempt: Attempt[Traced], cases: Iterable[Sizes]) -> bool:
-        return all(self.judge.agrees(attempt, case) and self._lasts(attempt, case) for case in cases)
+        return all(
+            self.judge.agrees(attempt, case) and self._agrees_with_lasting_states(attempt, case) for case in cases
+        )
 
-    def _lasts(self, attempt: Attempt[Traced], case: Sizes) -> bool:
-        """Whether the program agrees, too, where nothing is forgotten: a recurrent layer hides what was left out before
-        a few dozens of steps."""
+    def _agrees_with_lasting_states(self, attempt: Attempt[Traced], case: Sizes) -> bool:
+        """Whether the program also agrees with weights that forget nothing: a recurrent layer hides an error that is a
+        few dozen steps back."""
         return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
-    def _together(self) -> TracePlan | None:
-        """A plan of several programs, each of which is right for some of the sizes; None where there is none."""
+    def _plan_together(self) -> TracePlan | None:
+        """A plan of several programs, each right for some of the sizes; None if they do not cover all sizes."""
         parts = self._parts()
         right = [{part for part, cases in parts.items() if self._right(attempt, cases)}
-                 for _, attempt in self._general()]  # fmt: skip
+                 for _, attempt in self._planned_attempts()]  # fmt: skip
         left, chosen = set(parts), list[tuple[int, set[Part]]]()
         while left:
             best = max(range(len(right)), key=lambda i: len(right[i] & left), default=None)
@@ -214,15 +224,15 @@ class _Search(Generic[Traced]):
                 return None
             chosen.append((best, right[best] & left))
             left -= right[best]
-        plans = [self._general()[i][0] for i, _ in chosen]
+        plans = [self._planned_attempts()[i][0] for i, _ in chosen]
         choices = [self._condition(wanted, right[i], parts) for i, wanted in chosen[1:]]
         others = [self._fitted(plan, choice) for plan, choice in zip(plans[1:], choices, strict=True)]
-        first = self._fitted(plans[0], either(choices).negated)
+        first = self._fitted(plans[0], join_by_or(choices).negated)
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
-        """A condition that holds in the wanted parts, and in none where a program is wrong: one question, if one
-        does."""
+        """A condition that holds in the wanted parts, and in no part where the program is wrong: a single question, if
+        one is enough."""
         which, wrong = self.regions.which, set(parts) - allowed
         here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
         inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))
@@ -233,16 +243,16 @@ class _Search(Generic[Traced]):
                 elsewhere = not holds[inside].all() or holds[outside].any()
                 if not elsewhere and all(condition.holds(case) == is_wanted for case, is_wanted in cases):
                     return condition
-        return either([self._condition_of(part) for part in sorted(wanted)])
+        return join_by_or([self._condition_of(part) for part in sorted(wanted)])
 
     def _condition_of(self, part: Part) -> Condition:
         region, asked = part
         questions = [question.condition for question in self.known if not question.branch]
         conditions = (one if answer else one.negated for one, answer in zip(questions, asked, strict=True))
-        return all_of([self.regions.conditions[region], *conditions])
+        return join_by_and([self.regions.conditions[region], *conditions])
 
     def _fitted(self, plan: TracePlan, condition: Condition) -> TracePlan:
-        """A plan with the tokens of the sizes that it is taken for."""
+        """A plan with the range of tokens for which it is taken."""
         if condition.of != {"tokens"}:
             return plan
         every = every_size(self.regions.batch)

@@ -1,4 +1,4 @@
-"""The refusal where no program is right for all sizes: it names the question with another side, and its line."""
+"""The error if no program is right for all sizes: it names the question whose other side is wrong, and its line."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ import numpy as np
 import sympy
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.tracing.sizes.boundary_sizes import changes
+from pocketrnn_export.tracing.sizes.boundary_sizes import find_changes
 from pocketrnn_export.tracing.sizes.conditions import LARGEST, USUAL, Sizes
-from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, in_words
+from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, sizes_in_words
 from pocketrnn_export.tracing.sizes.questions import Question, UntraceableError
 
-__all__ = ["TOGETHER", "refusal"]
+__all__ = ["TOGETHER", "size_refusal_error"]
 
-# Programs in one graph, of which the sizes choose.
+# The most programs in one graph that the sizes choose from.
 TOGETHER: Final = 4
 
 
-def refusal(
+def size_refusal_error(
     known: Sequence[Question],
     attempts: Sequence[Attempt[Any]],
     cases: Sequence[Sizes],
     judge: Judge,
     batch: int | None,
 ) -> ExportError:
-    """The error that names the question whose other side no program gets right."""
+    """The error that names the question whose other side is wrong in every program."""
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
     asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
     failures = [next(case for case in cases if not judge.agrees(attempt, case)) for attempt in attempts]
     for case in failures:
-        # A question of the module's own code says more than what an operation makes of it.
+        # A question of the module's own code tells more than one of an operation.
         blamed = [q for q in known if q.holds(case) != q.holds(usual)]
         for question in sorted(blamed, key=lambda q: (not q.branch, not q.line)):
-            return _refused(question, _region(question, case, usual), len(asked) if len(attempts) > TOGETHER else 0)
+            return _question_error(
+                question, _describe_region(question, case, usual), len(asked) if len(attempts) > TOGETHER else 0
+            )
     if judge.errors and not failures:
         for question in known:
             if _is_plain_number(question) and question.line:
@@ -44,29 +46,29 @@ def refusal(
                 return UntraceableError(
                     "The module cannot be traced with a dynamic batch and sequence length: it takes the "
                     f"{size} for a plain number, {question.where}.",
-                    "Compute with sizes, but loop over none, and give none to int() or range().",
+                    "Compute with sizes, but do not loop over them or give them to int() or range().",
                 )
         first = judge.errors[0]
-        return first if isinstance(first, ExportError) else _untraceable(first)
+        return first if isinstance(first, ExportError) else _untraceable_error(first)
     question = next((q for q in known if q.branch), known[0])
     case = failures[0] if failures else usual
-    return _refused(question, f"for {in_words(case)}")
+    return _question_error(question, f"for {sizes_in_words(case)}")
 
 
 def _is_plain_number(question: Question) -> bool:
-    """Whether an operation, such as `range`, made a size of the example a constant."""
+    """Whether an operation, such as `range`, turned a size of the example into a constant."""
     relation = question.condition.relation
     return not question.branch and isinstance(relation, sympy.Eq) and relation.lhs.is_Symbol and relation.rhs.is_Integer
 
 
-def _untraceable(error: Exception) -> ExportError:
+def _untraceable_error(error: Exception) -> ExportError:
     return UntraceableError(
         f"The module cannot be traced with a dynamic batch and sequence length: {first_line(error)}",
         "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
     )
 
 
-def _refused(question: Question, region: str, ways: int = 0) -> ExportError:
+def _question_error(question: Question, region: str, ways: int = 0) -> ExportError:
     if question.branch and ways > TOGETHER:
         return ExportError(
             f"Forward takes one of {ways} ways by the size of its input, and a graph holds at most {TOGETHER} of "
@@ -85,18 +87,18 @@ def _refused(question: Question, region: str, ways: int = 0) -> ExportError:
     return ExportError(
         f"{region[0].upper()}{region[1:]} an operation of forward does something else than for others, which a graph "
         f"cannot: {question.where}.",
-        "Write it so that it is the same for every size: cut with x[:, :n], take no fixed number of chunks or windows, "
-        "and do not use a size as a plain number.",
+        "Write it so that it is the same for every size: cut with x[:, :n], do not take a fixed number of chunks or "
+        "windows, and do not use a size as a plain number.",
     )
 
 
-def _region(question: Question, case: Sizes, usual: Sizes) -> str:
-    """The sizes on the case's side of a question, in words."""
+def _describe_region(question: Question, case: Sizes, usual: Sizes) -> str:
+    """Describe the sizes on the case's side of a question."""
     for name, noun in (("tokens", "texts of {} tokens"), ("batch", "batches of {} texts")):
         if question.condition.of == {name}:
             numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)
             usually = {size: np.full_like(numbers, number) for size, number in asdict(usual).items()}
-            edges = changes(question.condition.over(**{**usually, name: numbers}))
+            edges = find_changes(question.condition.over(**{**usually, name: numbers}))
             which = str(at) if len(edges) != 1 else f"more than {edges[0]}" if at > edges[0] else f"at most {edges[0]}"
             return "for " + noun.format(which)
     return f"where {question.condition} is {question.holds(case)}"

@@ -1,9 +1,8 @@
-"""The regions that the questions of forward part all sizes into: in each, it asks the same and gets the same answers.
+"""Divide all sizes into regions by the questions of forward: in each region it asks the same and gets the same answers.
 
-Forward is followed for some sizes, and what it asks on that way is noted. All sizes with the same answers go the same
-way, whatever else there is to ask elsewhere. Then sizes are taken that have not gone this way, until every size of at
-most `LARGEST` tokens has been on one: a question inside a branch, or in the second half of an `and`, is met where the
-way to it is open.
+Forward is followed for some sizes, and its questions on the way are recorded. All sizes with the same answers take the
+same way. Then forward is followed for sizes that have not taken a known way, until every size of at most `LARGEST`
+tokens has one. So a question inside a branch, or in the second half of an `and`, is found by sizes that reach it.
 """
 
 from __future__ import annotations
@@ -27,36 +26,36 @@ from pocketrnn_export.tracing.sizes.conditions import (
     Condition,
     EverySize,
     Sizes,
-    all_of,
     every_size,
+    join_by_and,
     values_over,
 )
-from pocketrnn_export.tracing.sizes.questions import Question, TraceLog, asks_too_much
+from pocketrnn_export.tracing.sizes.questions import Question, TraceLog, too_many_questions_error
 
-__all__ = ["Followed", "Regions", "explored"]
+__all__ = ["FollowedRun", "Regions", "explore_regions"]
 
-# Ways that are followed. A module of ten questions about one size has eleven.
+# The most ways that are followed. A module with ten questions about one size has eleven.
 _MOST: Final = 80
-# Nor more than can be followed in so many seconds of the processor.
+# The processor time after which no further way is followed.
 _SECONDS: Final = 60
-# Where forward fails, it is followed for others of these sizes: at these shares of them.
+# If forward fails for some sizes, it is followed for others of the same region, at these fractions of its list.
 _OTHERS: Final = (0.02, 0.2, 0.5, 0.9)
-# Texts of at most so many tokens are taken from a region's middle, where it has such.
+# The most tokens of a text that is taken from a region's middle, if the region has such texts.
 _ORDINARY: Final = 2_000
-# Sizes of 1 are plain numbers to PyTorch: they are looked at by themselves.
+# PyTorch treats sizes of 1 as plain numbers, so they are regions of their own.
 _ONE_ROW: Final = Condition(sympy.Eq(BATCH, 1))
 _ONE_TOKEN: Final = Condition(sympy.Eq(TOKENS, 1))
 
 
 @dataclass(frozen=True)
 class Regions:
-    """All sizes, parted.
+    """All sizes, divided into regions.
 
     Attributes:
-        conditions: of each region, what holds in it and nowhere else.
+        conditions: the condition of each region, which holds in it and nowhere else.
         which: the region of each of `every_size`, int64 [sizes].
-        questions: what forward asked, in any of them.
-        batch: the batch that every run has, where that is fixed.
+        questions: the questions of forward in all regions.
+        batch: the batch size of every run, if it is fixed.
     """
 
     conditions: tuple[Condition, ...]
@@ -73,17 +72,17 @@ class Regions:
         return int(self.which[np.argmax((every.batch == sizes.batch) & (every.tokens == sizes.tokens))])
 
     def members(self, region: int) -> list[Sizes]:
-        """Some sizes of a region: the cheapest, the next ones, some of several rows and steps, one in its middle."""
+        """Some sizes of a region: the three cheapest, some of several rows and steps, and one in its middle."""
         every, inside = every_size(self.batch), np.flatnonzero(self.which == region)
         several = inside[(every.batch[inside] > 1) & (every.tokens[inside] > 1)]
         one_row = inside[every.batch[inside] == 1]
-        # Sums of very long texts round otherwise in each engine.
+        # Each engine rounds sums over very long texts differently.
         one_row = one_row[every.tokens[one_row] <= max(_ORDINARY, every.tokens[one_row[:1]].sum())]
         chosen = [*inside[:3], *several[:2], *one_row[:3], one_row[len(one_row) // 2] if len(one_row) else inside[0]]
         return [every.at(int(index)) for index in dict.fromkeys(chosen)]
 
-    def typical(self, region: int) -> Sizes:
-        """Sizes of a region to trace with: of several rows and steps if it has such, not at its edge."""
+    def typical_sizes(self, region: int) -> Sizes:
+        """The sizes of a region to trace with: several rows and steps if possible, and not at its edge."""
         every, inside = every_size(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
@@ -97,30 +96,30 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class Followed:
-    """Forward, followed for some sizes.
+class FollowedRun:
+    """The result of following forward for some sizes.
 
     Attributes:
-        log: what it asked.
-        fails: whether the module fails for these sizes, within an operation.
+        log: the log of its questions.
+        fails: whether an operation fails in the module for these sizes.
     """
 
     log: TraceLog
     fails: bool = False
 
 
-def explored(follow: Callable[[Sizes], Followed], batch: int | None) -> Regions:
-    """Follow forward until every size has been on one of its ways.
+def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
+    """Follow forward until every size belongs to one of its ways.
 
     Args:
         follow: follows it for some sizes.
-        batch: the batch that every run has, where that is fixed.
+        batch: the batch size of every run, if it is fixed.
 
     Raises:
-        ExportError: there are too many ways; names the line that asks.
+        ExportError: there are too many ways; the message names the line that asks.
 
     Example:
-        >>> len(explored(follow, 1))  # of a forward that asks `x.size(1) % 7 == 3 and x.size(1) > 290`
+        >>> len(explore_regions(follow, 1))  # of a forward that asks `x.size(1) % 7 == 3 and x.size(1) > 290`
         4
     """
     every = every_size(batch)
@@ -129,44 +128,44 @@ def explored(follow: Callable[[Sizes], Followed], batch: int | None) -> Regions:
     questions: list[Question] = []
     started = time.process_time()
     while (left := which < 0).any():
-        if len(conditions) >= _MOST or (any(q.branch for q in questions) and _late(started)):
-            raise _too_many(questions)
-        index = _next(every, left)
+        if len(conditions) >= _MOST or (any(q.branch for q in questions) and _is_too_late(started)):
+            raise _too_many_error(questions)
+        index = _next_index(every, left)
         followed = follow(every.at(index))
-        answers = _answers(followed.log, every.at(index), batch)
+        answers = _condition_answers(followed.log, every.at(index), batch)
         _refuse_many_numbers(followed.log, answers, batch)
-        inside = left & _where(answers, batch)
+        inside = left & _matching_sizes(answers, batch)
         if followed.fails:
-            # Others of these sizes may not fail, and ask on.
+            # Other sizes with the same answers may not fail, and show further questions.
             found = np.flatnonzero(inside)
             for other in (int(found[int(share * (len(found) - 1))]) for share in _OTHERS):
                 instead = follow(every.at(other))
                 if not instead.fails:
-                    answers = _answers(instead.log, every.at(other), batch)
-                    followed, inside = instead, left & _where(answers, batch)
+                    answers = _condition_answers(instead.log, every.at(other), batch)
+                    followed, inside = instead, left & _matching_sizes(answers, batch)
                     break
         which[inside] = len(conditions)
-        conditions.append(_all_of(answers))
+        conditions.append(_join_answers(answers))
         questions += [question for question in followed.log.questions if question not in questions]
     return Regions(tuple(conditions), which, tuple(questions), batch)
 
 
-def _late(started: float) -> bool:
+def _is_too_late(started: float) -> bool:
     return time.process_time() - started > _SECONDS
 
 
-def _answers(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
+def _condition_answers(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
     asked = [question.condition for question in log.questions if question.branch]
     ones = [_ONE_TOKEN] if batch is not None else [_ONE_ROW, _ONE_TOKEN]
     return {condition: condition.holds(sizes) for condition in (*ones, *asked)}
 
 
 def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Refuse a size that Python takes for a plain number at once where there are too many on this way: each would be a
-    way of its own.
+    """Refuse a size that Python uses as a plain number at once if there are too many such numbers: each would be a way
+    of its own.
 
     Raises:
-        ExportError: there are.
+        ExportError: there are too many.
     """
     way = np.ones(len(every_size(batch)), np.bool_)
     for condition, answer in answers.items():
@@ -174,33 +173,34 @@ def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch
         if question is not None and isinstance(condition.relation, sympy.Eq):
             numbers = values_over(condition.relation.lhs, batch)[way]
             if len(np.unique(numbers)) > _MOST:
-                raise _too_many([question])
+                raise _too_many_error([question])
         way &= condition.over_all(batch) == answer
 
 
-def _where(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
-    """For which of `every_size` the answers are these."""
+def _matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
+    """Whether each of `every_size` has these answers, bool [sizes]."""
     return functools.reduce(np.logical_and, (one.over_all(batch) == answer for one, answer in answers.items()))
 
 
-def _next(every: EverySize, left: npt.NDArray[np.bool_]) -> int:
-    """The cheapest sizes that are left; first those of the usual example, and of several rows and steps."""
+def _next_index(every: EverySize, left: npt.NDArray[np.bool_]) -> int:
+    """The index of the next sizes to follow: the usual example's, then the cheapest of several rows and steps, then the
+    cheapest of all."""
     several = left & (every.batch > 1) & (every.tokens > 1)
     usual = several & (every.batch == USUAL.batch) & (every.tokens == USUAL.tokens)
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
 
 
-def _all_of(answers: Mapping[Condition, bool]) -> Condition:
-    return all_of(one if answer else one.negated for one, answer in answers.items())
+def _join_answers(answers: Mapping[Condition, bool]) -> Condition:
+    return join_by_and(one if answer else one.negated for one, answer in answers.items())
 
 
-def _too_many(questions: Sequence[Question]) -> ExportError:
+def _too_many_error(questions: Sequence[Question]) -> ExportError:
     """The error that names the line with the most questions."""
     lines = Counter(question.where for question in questions if question.branch)
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):
         return ExportError(
             f"The module takes a size of its input for a plain number, and there are more than can be tried: {where}.",
-            "Compute and compare with sizes, and give none to str(), bit_length(), a table or a function of math.",
+            "Compute and compare with sizes, and do not give them to str(), bit_length(), a dict or functions of math.",
         )
-    return asks_too_much(where)
+    return too_many_questions_error(where)

@@ -1,4 +1,4 @@
-"""How a module is traced in general: by the branches that forward takes for some sizes."""
+"""The plan of a general trace: the branches that forward takes for some sizes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["TracePlan"]
 
 @dataclass(frozen=True)
 class TracePlan(Branch):
-    """How to trace a module in general: a branch, and what is computed beside it.
+    """The plan of a general trace: a branch, and further branches that are computed too.
 
     Attributes:
-        others: further plans, each with the condition for which its answer is taken: all are computed.
+        others: further plans, each with the condition under which its answer is taken; all are computed.
     """
 
     others: tuple[tuple[Condition, TracePlan], ...] = ()
 
     @property
     def branches(self) -> tuple[list[Branch], list[Condition]]:
-        """The branches to trace, and the conditions for which each but the first is taken."""
+        """The branches to trace, and the condition of each but the first."""
         return [self, *(other for _, other in self.others)], [condition for condition, _ in self.others]
 
     @property
     def example(self) -> Sizes:
-        """Sizes to trace with: below 2, torch.export takes a size for a constant."""
-        # The longest of all: what PyTorch's own operations restrict, they restrict from there on.
+        """The sizes to trace with: torch.export takes a size below 2 as a constant."""
+        # Take the longest of all: restrictions by PyTorch's operations then hold from there on.
         longest = max(self.branches[0], key=lambda branch: branch.sizes.tokens * branch.sizes.batch).sizes
         return Sizes(
             longest.batch if longest.batch > 1 else USUAL.batch, longest.tokens if longest.tokens > 1 else USUAL.tokens
