@@ -78,7 +78,6 @@ def prepare(
     _check_choices(data, settings)
     data, validation = data.parts(validation, settings)
     outside = [*data.outside, *validation.outside]
-    teaching = make_teaching(data, settings.teacher_weight, settings.teacher_temperature)
     teacher = describe_teacher(data, validation)
     for text in [*_make_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
@@ -91,36 +90,33 @@ def prepare(
         going_on = Start.of(before, data.texts, settings)
         report(Notice(going_on.notice(data)))
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
-        encoded = encode_with_rules(
-            data, validation, settings, before.text_rules, going_on.vocabulary, architecture.pairs
-        )
+        known = before.text_rules, going_on.vocabulary, architecture.pairs
+        encoded = encode_with_rules(data, validation, settings, *known)
         weights = going_on.weights(data, settings.seed)
     rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
     _note_long_texts(encoded.texts.lengths, rules.max_tokens, report)
-    linear = encoded.linear
+    shown = choose_short_texts(validation.texts) if examples is None else examples or make_random_texts(tokens, rules)
     task = Task(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=_add_linear_part(architecture, linear),
+        architecture=_add_linear_part(architecture, encoded.linear),
         changes=_make_word_dropout(settings.word_dropout, rules),
         vectors=start,
         spelling=_make_spelling(decided, rules, tokens) if before is None else None,
-        linear=linear,
+        linear=encoded.linear,
         weights=weights,
         rows=encoded.texts,
         words=encoded.words,
         piece_dropout=settings.piece_dropout,
         adversarial=settings.adversarial,
         targets=targets_with_answers(data),
-        teaching=teaching,
+        teaching=make_teaching(data, settings.teacher_weight, settings.teacher_temperature),
         class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
         outside_rows=EncodedTexts.of(outside, TextEncoder(rules, tokens)) if outside else None,
-        examples=tuple(
-            choose_short_texts(validation.texts) if examples is None else examples or make_random_texts(tokens, rules)
-        ),
+        examples=tuple(shown),
         about=describe_rows(data, validation)
         | {"word_vectors": None if start is None else _describe_vectors(start)}
         | _describe_other_sources(len(outside), teacher, before, made=examples is not None and not examples),

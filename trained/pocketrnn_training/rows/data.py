@@ -298,8 +298,7 @@ def read_files(
         return data
     if outside not in labels:
         raise DataError(
-            f"No row of {source} has the label {outside!r}, which is named as outside; there are "
-            f"{list_first_names(labels)}.",
+            f"No row of {source} has the label {outside!r} of --outside; there are {list_first_names(labels)}.",
             "Name the label of the rows that are of none of the classes.",
         )
     return separate_outside(data, outside)

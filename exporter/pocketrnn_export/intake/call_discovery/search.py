@@ -266,7 +266,7 @@ def _find_working_calls(
             elif not any(_have_same_answers(found, other, asked, widths) for other in holding):
                 holding.append(found)
         certain = certain or (bool(holding) and not way.setup and way is ways[0] and _is_certain(way))
-    # Of two masks, the right one is that with which tokens past the length change the answer less.
+    # The right one of two masks is that with which tokens past the length change the answer less.
     return [holds for holds in holding if not holds.leaks] or holding, failures
 
 

@@ -148,7 +148,7 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
     at = _find_tokens_slot(slots)
     text = slots[at].name
     roles = [find_role(s.name, text=text, required=s.required) if s.named else "other" for s in slots]
-    # Of two that may be the lengths or the mask, the first is taken.
+    # The first of two that may be the lengths or the mask is taken.
     for role in ("lengths", "mask"):
         alike = [i for i, found in enumerate(roles) if found == role]
         for again in {*[i for i in alike if slots[i].required][1:], *alike[_MOST_ALIKE:]}:

@@ -120,7 +120,7 @@ def _try_call(
 ) -> Iterable[WorkingCall | FailedCall]:
     try:
         answers = [call_and_restore_state(asked.module, function, *batch) for batch in batches]
-    # Whatever a user's module raises.
+    # A user's module may raise any exception.
     except (Exception, SystemExit) as error:
         yield FailedCall(line, 0, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error)
         return
@@ -129,9 +129,8 @@ def _try_call(
     places = find_places(asked, known, suffixes=way is not None)
     following: tuple[str, ...] = ()
     if places and not asked.of_tokens:
-        known += _answer_other_lengths(
-            asked, function, [tokens.shape[1] for tokens, _ in known], rows, within=way is None
-        )
+        tried = [tokens.shape[1] for tokens, _ in known]
+        known += _answer_other_lengths(asked, function, tried, rows, within=way is None)
         following = count_numbers(asked, known).following
         places = [place for place in places if place.suffix not in following]
     elif not places and any(tuple(leaf.shape) == (rows,) for _, leaf in find_leaves(answers[0])):
@@ -153,11 +152,9 @@ def _try_call(
             for batch, answer in zip(batches, answers, strict=True)
         ]
         alike = [holds for holds in holding if not holds.leaks and _gives_answers(holds, given)]
-        of_this = [holds.suffix for holds in alike if holds.way is not None and holds.way.line == line]
+        of_this = [(suffix, holds.suffix) for holds in alike if holds.way is not None and holds.way.line == line]
         # Two outputs of one call are the same only if the program is: they may differ on rare texts.
-        if (alike and not of_this) or any(
-            have_same_program(asked, function, batches[0], (suffix, one)) for one in of_this
-        ):
+        if (alike and not of_this) or any(have_same_program(asked, function, batches[0], two) for two in of_this):
             continue
         # Checked first: a constant given to each text may be why an answer depends on the other texts.
         refused = None if way is None else find_changing_inputs(asked, way, suffix, batches)
@@ -270,12 +267,8 @@ def _check_call(
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
         return FailedCall(line, 3, "The module gives logits that are not finite numbers.", "Check its weights.")
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
-        return FailedCall(
-            line,
-            5,
-            "The module gives other answers when it is run again on the same texts.",
-            _advise_on_randomness(asked, line),
-        )
+        problem = "The module gives other answers when it is run again on the same texts."
+        return FailedCall(line, 5, problem, _advise_on_randomness(asked, line))
     texts = torch.cat([answer.reshape(-1, convention.units) for answer in answers])
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         return FailedCall(
