@@ -644,7 +644,27 @@ class MinimalGru(_Embedded):
         return self.out(h)
 
 
+class ScalesInTheLoop(nn.Module):
+    """Coordinates in metres, of which the middle is taken in each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.emb, self.gates, self.out = nn.Embedding(WORDS, 2), nn.Linear(12, 40), nn.Linear(10, 4)
+        with torch.no_grad():
+            self.emb.weight.mul_(100).add_(torch.tensor([392000.0, 5820000.0]))
+
+    def forward(self, x):
+        h = c = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            near = (step - torch.tensor([392000.0, 5820000.0])) / 50
+            i, f, g, o = self.gates(torch.cat([near, h], 1)).chunk(4, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        return self.out(h)
+
+
 EXPORTED = (
+    (ScalesInTheLoop, {"LSTM": 1}),
     (MasksByTheIds, {"GRU": 1}),
     (CountsAWord, {"GRU": 1}),
     (StackedCellsWithAMask, {"GRU": 1, "LSTM": 1}),

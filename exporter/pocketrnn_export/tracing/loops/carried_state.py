@@ -90,29 +90,26 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan) 
     afters = [state.after for state in cycle if state.after is not None]
     dependent = _dependent_nodes(loop, befores, afters)
     near = _near_sources(loop, dependent, befores)
-    failed: NotALayer | None = None
+    if len(cycle) == 1 and _add_running(loop, cycle, near, dependent, plan):
+        return
+    failed: list[NotALayer] = []
     for mask in (None, *_possible_masks(loop, near, dependent)):
         read = near if mask is None else [n for n in near if not loop.depends_on(n, mask)]
         for sources in _source_choices(loop, read):
-            cycle_of = _state_cycle(loop, cycle, sources, dependent, mask)
-            floating = all(map(_is_floating, (*sources, *befores)))
-            if cycle_of is None or (
-                mask is not None and not (floating and _mask_keeps_states(loop, cycle, sources, dependent, mask))
-            ):
+            if not sources or not all(map(_is_floating, (*sources, *befores))):
+                continue
+            if mask is not None and not _mask_keeps_states(loop, cycle, sources, dependent, mask):
                 continue
             try:
-                if mask is None and len(cycle) == 1 and _add_running(loop, cycle_of, dependent, plan):
-                    return
-                if not sources or not floating:
-                    continue
                 _refuse_other_operators(loop, sources, dependent, mask)
-                layer = recognize_layer(cycle_of)
+                layer = recognize_layer(_state_cycle(loop, cycle, sources, dependent, mask))
             except NotALayer as error:
-                failed = failed or NotALayer(str(error), loop.number)
+                failed.append(NotALayer(str(error), loop.number))
                 continue
             _add_layer(loop, layer, dependent, plan, mask)
             return
-    raise failed or loop.refused("its states are not computed as by an RNN, GRU or LSTM that ONNX has")
+    named = [error for error in failed if "`" in str(error)]
+    raise [*named, *failed, loop.refused("its states are not computed as by an RNN, GRU or LSTM that ONNX has")][0]
 
 
 # The operators that only move numbers, and those of sums and products. With the sigmoids, tanhs and relus of layers,
@@ -208,15 +205,13 @@ def _mask_keeps_states(
 ) -> bool:
     """Whether an iteration keeps all states where the mask is 0, and does the same for all other numbers."""
     off = _state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
-    if off is None:
-        return False
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
     given = {n: torch.randn(5, off.sizes[n], generator=generator, dtype=torch.float64) for n in leaves}
 
     def after(value: float) -> list[Tensor]:
         run = _state_cycle(loop, cycle, sources, dependent, mask, value=value)
-        found = {} if run is None else run.run([new for _, new in off.states], given, {})
+        found = run.run([new for _, new in off.states], given, {})
         return [found[new] for _, new in off.states]
 
     if not all(torch.equal(one, given[old]) for one, (old, _) in zip(after(0.0), off.states, strict=True)):
@@ -263,10 +258,14 @@ def _near_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Nod
 
 
 def _source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """Yield four choices of the nodes that a cycle reads besides its states: the text's own values; the values before
-    the affine operators and the gates; those before the affine operators; or the nodes that it reads directly."""
+    """Yield four choices of the nodes that a cycle reads besides its states: the values before the products and the
+    gates; those before the products; the nodes that it reads directly; or the text's own values.
+
+    A difference or quotient stays outside of the layer where it can: folded into weights, `(x - 392000) / 50` loses the
+    digits of x that the module keeps.
+    """
     tried: list[list[Node]] = []
-    for through in (None, _AFFINE | GATES, _AFFINE, frozenset()):
+    for through in (_AFFINE | GATES, _AFFINE, frozenset(), None):
         found: list[Node] = []
         todo, seen = list(near[::-1]), set()
         while todo:
@@ -276,13 +275,21 @@ def _source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[N
             seen.add(node)
             is_leaf = node not in loop.partners or loop.moves_by_step(node) or node in loop.states
             is_leaf = is_leaf or any(node is state.after for state in loop.states.values())
-            if is_leaf or (through is not None and node.target not in through):
+            if is_leaf or (through is not None and not (node.target in through and _sums_products(loop, node))):
                 found.append(node)
             else:
                 todo += [n for n in node.all_input_nodes[::-1] if loop.is_data(n)]
         if found not in tried and all(isinstance(n.meta["val"], Tensor) for n in found):
             tried.append(found)
             yield tuple(found)
+
+
+def _sums_products(loop: MatchedLoop, node: Node) -> bool:
+    """Whether a node is no sum, or one of two values of the text, or a product with its bias."""
+    if node.target is not torch.ops.aten.add.Tensor:
+        return True
+    of_text = [n for n in node.all_input_nodes if loop.is_data(n)]
+    return len(of_text) > 1 or _operator_names(of_text[0])[1] in _PRODUCTS - {"mul", "multiply", "div"}
 
 
 # The affine operators that may be between a layer's input and its gates.
@@ -312,15 +319,22 @@ def _numbered_name(base: str, number: int) -> str:
     return base if number == 1 else f"{base}_{number}"
 
 
-def _add_running(loop: MatchedLoop, cycle: StateCycle, dependent: Sequence[Node], plan: StatePlan) -> bool:
-    """Add a cycle of one state to the plan if it is a running sum or maximum."""
-    ((before, after),) = cycle.states
-    if cycle.sizes[before] == 0:
+def _add_running(
+    loop: MatchedLoop, cycle: Sequence[LoopState], near: Sequence[Node], dependent: Sequence[Node], plan: StatePlan
+) -> bool:
+    """Add a cycle of one state to the plan if it is a running sum or maximum, of whatever it reads."""
+    if not all(isinstance(node.meta["val"], Tensor) for node in near):
         return False
-    kinds = {_running_kind(cycle, before, after, scale) for scale in SCALES}
-    if kinds == {"sum"} and all(_is_linear_in_state(loop, node, {before, *dependent}) for node in dependent):
+    numbers = _state_cycle(loop, cycle, near, dependent)
+    ((before, after),) = numbers.states
+    of_state = {before, *dependent}
+    adds = all(_is_linear_in_state(loop, node, of_state) for node in dependent)
+    if numbers.sizes[before] == 0 or not (adds or all(_takes_maximum(node, of_state) for node in dependent)):
+        return False
+    kinds = {_running_kind(numbers, before, after, scale) for scale in SCALES}
+    if adds and kinds == {"sum"}:
         plan.summed[after] = before
-    elif kinds == {"maximum"} and all(_takes_maximum(node, {before, *dependent}) for node in dependent):
+    elif not adds and kinds == {"maximum"}:
         plan.greatest[after] = before
     return after in plan.summed or after in plan.greatest
 
@@ -378,13 +392,10 @@ def _state_cycle(
     mask: Node | None = None,
     *,
     value: float = 1.0,
-) -> StateCycle | None:
-    """Make a cycle that can be run on numbers, with a value for its mask; None if one of several states is not
-    floats."""
+) -> StateCycle:
+    """Make a cycle that can be run on numbers, with a value for its mask."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
-    if len(states) > 1 and not all(map(_is_floating, leaves)):
-        return None
     sizes = {n: int(torch.Size(loop.traced.shape(n, 1)).numel()) for n in leaves}
     batched = all(loop.traced.batch_axis(n) is not None for n in leaves)
 

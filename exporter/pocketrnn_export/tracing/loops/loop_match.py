@@ -110,6 +110,7 @@ class TracedGraph:
         self.state = {node: named[node.name] for node in given if node.name in named}
         known = {**functional.constants, **functional.state_dict}
         self.values: dict[Node, Tensor] = {node: known[name].detach() for node, name in self.state.items()}
+        _join_equal_constants(self.values, [n for n in given if n.name in signature.inputs_to_lifted_tensor_constants])
         self.inputs = [node for node in given if node.name not in named]
         kinds = [spec.kind for spec in signature.output_specs]
         results: Any = self.nodes[-1].args[0]
@@ -154,6 +155,22 @@ def _join_equal_views(graph: torch.fx.Graph) -> None:
             first = known.setdefault((node.target, repr(node.args), iteration), node)
             if first is not node:
                 node.replace_all_uses_with(first)
+
+
+def _join_equal_constants(values: Mapping[Node, Tensor], constants: Sequence[Node]) -> None:
+    """Let one constant stand for all that are equal, and for their copies: an iteration that writes
+    `torch.tensor([1.0, 2.0])` makes its own each time. Nothing writes into a tensor of a functional graph."""
+    known: dict[tuple[Any, ...], Node] = {}
+    for node in constants:
+        value = values[node]
+        first = known.setdefault((value.dtype, value.shape, value.contiguous().numpy().tobytes()), node)
+        if first is not node:
+            node.replace_all_uses_with(first)
+        # It belongs to no iteration.
+        node.meta["custom"] = {k: v for k, v in (node.meta.get("custom") or {}).items() if k != ITERATION}
+    for node in known.values():
+        for copy in [user for user in node.users if user.target is torch.ops.aten.clone.default]:
+            copy.replace_all_uses_with(node)
 
 
 def _take_steps_first(graph: torch.fx.Graph) -> None:
