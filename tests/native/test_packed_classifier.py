@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,6 +44,17 @@ TEXTS = [
 def both(news: Path) -> tuple[Classifier, Classifier]:
     """The bundle, and the same packed."""
     return Classifier.load("ag_news-small"), Classifier.load(news)
+
+
+def test_a_file_of_words_is_answered_without_what_other_bundles_need(news: Path) -> None:
+    code = (
+        "import sys\nfrom pocketrnn import Classifier\n"
+        f"Classifier.load({str(news)!r}).classify('oil')\n"
+        "parts = ('subword', 'charsmap', 'packed_tags', 'packed_numbers', 'onnxruntime')\n"
+        "print([name for name in sys.modules if any(part in name for part in parts)])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_every_method_answers_as_that_of_the_bundle(both: tuple[Classifier, Classifier]) -> None:

@@ -19,7 +19,7 @@ from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGrap
 from pocketrnn.bundle.packed_codes import Section, Storage
 from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, merge_ranges, pad_to_word
 from pocketrnn.errors import BundleError, error_reason
-from pocketrnn.text import TextRules
+from pocketrnn.text import SUBWORDS, TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
@@ -66,6 +66,8 @@ _NONE: Final = -1
 # The 13 words of a value. In a constant, the second is _CONSTANT, and the third says how it is stored.
 _VALUE: Final = "<13I"
 _CONSTANT: Final = 0xFFFFFFFF
+# How the section of rules of subwords begins.
+_RULES_OF_SUBWORDS: Final = struct.pack("<I", PACKED_TOKENIZERS[SUBWORDS])
 LARGEST: Final = (1 << 31) - 1
 PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
 
@@ -209,16 +211,20 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
         examples = decode_number_examples(read_section(content, Section.EXAMPLES), count, labels, channels)
         document |= {"examples": examples}
     else:
-        from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model
-
         vocabulary, rules = list(tokens()), read_section(content, Section.RULES)
-        document = {**restore_model(document, rules, len(vocabulary)), "vocabulary": vocabulary}
+        if rules[:4] == _RULES_OF_SUBWORDS:
+            from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model
+
+            document, forms = (
+                {**restore_model(document, rules, len(vocabulary))},
+                read_normal_forms(rules, len(vocabulary)),
+            )
+        document["vocabulary"] = vocabulary
         if tags := read_section(content, Section.TAGS):
             # Imported when needed: most files have labels of texts and not of tokens.
             from pocketrnn.bundle.packed_tags import read_marks, restore_crf
 
             document, marks = restore_crf(document, tags, header[0]), read_marks(tags)
-        forms = read_normal_forms(rules, len(vocabulary))
     manifest = manifests.manifest_from_document({**document, "digest": "0" * 64}, path)
     stated, step = _manifest_sections(manifest, forms, marks), read_section(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
