@@ -67,8 +67,8 @@ def test_golden_examples_are_answered_in_1_mb_of_flash_and_64_kb_of_ram(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arithmetic", "most"), [("float32", 50_000), ("int8", 10_000)])
-def test_64_words_take_few_instructions(tmp_path: Path, arithmetic: Arithmetic, most: int) -> None:
+@pytest.mark.parametrize("arithmetic", ["float32", "int8"])
+def test_64_words_take_few_instructions(tmp_path: Path, arithmetic: Arithmetic) -> None:
     # Some golden examples are a small sample of the changes by integers: one label is more than is allowed.
     allowed = AllowedChange(labels=20) if arithmetic == "int8" else None
     pack(bundle_folder("ag_news-small"), tmp_path / "news.prnn", arithmetic=arithmetic, allowed=allowed)
@@ -78,7 +78,7 @@ def test_64_words_take_few_instructions(tmp_path: Path, arithmetic: Arithmetic, 
     counts = [int(count) for count in re.findall(r"(?m)^(\d+) thousand instructions$", ran.stdout)]
     # One for each word and unit of the layers at least.
     assert len(counts) == 2
-    assert all(1_000 < count < most for count in counts)
+    assert all(1_000 < count < 7_500 for count in counts)
 
 
 @pytest.mark.slow
