@@ -215,10 +215,8 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
         if rules[:4] == _RULES_OF_SUBWORDS:
             from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model
 
-            document, forms = (
-                {**restore_model(document, rules, len(vocabulary))},
-                read_normal_forms(rules, len(vocabulary)),
-            )
+            document = {**restore_model(document, rules, len(vocabulary))}
+            forms = read_normal_forms(rules, len(vocabulary))
         document["vocabulary"] = vocabulary
         if tags := read_section(content, Section.TAGS):
             # Imported when needed: most files have labels of texts and not of tokens.
