@@ -554,6 +554,19 @@ def test_what_forward_makes_in_float32_is_the_same_in_both_graphs() -> None:
     assert "nodes" in str(difference_beyond_rounding(model.SerializeToString(), double))
 
 
+@pytest.mark.parametrize(("number", "same"), [(0.0, True), (1.0, False)])
+def test_zeros_that_a_node_does_not_state_are_those_that_another_states(number: float, same: bool) -> None:
+    def filled(kind: int, **stated: onnx.TensorProto) -> bytes:
+        node = onnx.helper.make_node("ConstantOfShape", ["shape"], ["out"], **stated)
+        given = onnx.helper.make_tensor_value_info("shape", onnx.TensorProto.INT64, [1])
+        out = onnx.helper.make_tensor_value_info("out", kind, None)
+        return onnx.helper.make_model(onnx.helper.make_graph([node], "zeros", [given], [out])).SerializeToString()
+
+    value = onnx.helper.make_tensor("value", onnx.TensorProto.DOUBLE, [1], [number])
+    double = filled(onnx.TensorProto.DOUBLE, value=value)
+    assert (difference_beyond_rounding(filled(onnx.TensorProto.FLOAT), double) is None) is same
+
+
 def test_an_answer_is_measured_in_spreads() -> None:
     case = Case("one", np.zeros((2, 1), np.int64), np.ones(2, np.int64))
     exact = ExactAnswer(case, np.array([[0.5, 0.4999999], [3.0, -1.0]]), np.array([1e-6, 1e-7]))

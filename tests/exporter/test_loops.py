@@ -60,6 +60,7 @@ GRAPHS = (
     (loop_modules.StackedCellsWithAMask, {"GRU": 1, "LSTM": 1}),
     (loop_modules.SimpleRecurrentUnit, {"GRU": 1}),
     (loop_modules.MinimalGru, {"GRU": 1}),
+    (loop_modules.AveragesAList, {"GRU": 1}),
     (loop_modules.MasksByTheIds, {"GRU": 1}),
     (loop_modules.EmbedsInTheLoop, {"GRU": 1}),
     # The proof allows more where weights are large, which this is not about: the differences are computed as they are.

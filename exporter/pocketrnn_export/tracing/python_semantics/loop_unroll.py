@@ -29,7 +29,7 @@ from pocketrnn_export.tracing.session import Loop, TraceSession, current_session
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 from pocketrnn_export.tracing.trace_operators import STEP
 
-__all__ = ["ITERATION", "ITERATIONS", "Positions", "Slices", "trace_range"]
+__all__ = ["ITERATION", "ITERATIONS", "Positions", "Slices", "find_stacked_loop", "trace_range"]
 
 # The first iteration may differ in its initial state, and the last in results that are not used. The two between them
 # show the states that are passed from one to the next.
@@ -136,3 +136,16 @@ def _loop_number(session: TraceSession, where: str, count: Any) -> int:
             return number
     session.loops.append(Loop(count, where))
     return len(session.loops) - 1
+
+
+def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
+    """Find the loop whose iterations made the tensors, one each in order, and whether the order is reversed."""
+    if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
+        return None
+    made = [session.facts.of(tensor).iteration for tensor in tensors]
+    loops = {iteration[0] for iteration in made if iteration is not None}
+    iterations = [None if iteration is None else iteration[1] for iteration in made]
+    forward = list(builtins.range(ITERATIONS))
+    if len(loops) != 1 or iterations not in (forward, forward[::-1]):
+        return None
+    return loops.pop(), iterations != forward

@@ -27,7 +27,7 @@ from pocketrnn_export.tracing.python_semantics import math_of_sizes
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, known_number, unwrap_arrays
 from pocketrnn_export.tracing.python_semantics.caches import uncached_function
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
-from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, trace_range
+from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, find_stacked_loop, trace_range
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import PLAIN
 from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
 from pocketrnn_export.tracing.session import TraceSession, current_session, is_torchscript_trace
@@ -82,7 +82,21 @@ def _len(value: Any) -> Any:
     value = unwrap_arrays(value)
     if isinstance(value, Slices):
         return value.x.shape[value.axis]
-    return value.shape[0] if current_session() is not None and isinstance(value, Tensor) and value.dim() else len(value)
+    session = current_session()
+    if session is not None and isinstance(value, Tensor) and value.dim():
+        return value.shape[0]
+    # A list of what each iteration of a loop made is as long as the loop.
+    found = None if session is None else find_stacked_loop(session, value)
+    return len(value) if session is None or found is None else session.loops[found[0]].count
+
+
+def _sum(*args: Any, **kwargs: Any) -> Any:
+    session = current_session()
+    if session is not None and args and find_stacked_loop(session, args[0]) is not None:
+        total = torch.stack(args[0]).sum(0)
+        more = [*args[1:], *kwargs.values()]
+        return total + more[0] if more else total
+    return _reduction_stand_in(builtins.sum, "sum")(*args, **kwargs)
 
 
 def _int(*args: Any) -> Any:
@@ -364,7 +378,7 @@ _BUILTINS: Final[dict[str, Any]] = {
     "range": _range,
     "max": _reduction_stand_in(math_of_sizes.BUILTINS["max"], "max"),
     "min": _reduction_stand_in(math_of_sizes.BUILTINS["min"], "min"),
-    "sum": _reduction_stand_in(builtins.sum, "sum"),
+    "sum": _sum,
     "all": _reduction_stand_in(builtins.all, "all"),
     "any": _reduction_stand_in(builtins.any, "any"),
     "sorted": _sorted,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx.traceback import annotate
 
 from pocketrnn_export.torch_internals import size_expression
-from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS, Slices
+from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, Slices, find_stacked_loop
 from pocketrnn_export.tracing.session import (
     Call,
     Declined,
@@ -163,7 +163,7 @@ def chunk(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
 @rule("stack")
 def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
     """`torch.stack(outputs)` of the results of all iterations."""
-    found = _find_stacked_loop(session, tensors)
+    found = find_stacked_loop(session, tensors)
     if found is None:
         return declined("not what each iteration of one loop made")
     loop, flipped = found
@@ -218,19 +218,6 @@ _BESIDE: Final = (
     Rule(("column_stack",), _stack_variant(_as_column, 1), always),
     Rule(("dstack",), _stack_variant(_as_depth, 2), always),
 )
-
-
-def _find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
-    """Find the loop whose iterations made the tensors, one each in order, and whether the order is reversed."""
-    if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
-        return None
-    made = [session.facts.of(tensor).iteration for tensor in tensors]
-    loops = {iteration[0] for iteration in made if iteration is not None}
-    iterations = [None if iteration is None else iteration[1] for iteration in made]
-    forward = list(range(ITERATIONS))
-    if len(loops) != 1 or iterations not in (forward, forward[::-1]):
-        return None
-    return loops.pop(), iterations != forward
 
 
 @rule("__radd__", "add", when=in_a_loop)
