@@ -38,7 +38,7 @@ from pocketrnn_export.tracing.layers.encoders import trace_encoders
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.layers.recurrence import check_initial_states, trace_recurrence
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
-from pocketrnn_export.tracing.loops.reroll import reroll_loops
+from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
 from pocketrnn_export.tracing.python_semantics.answered_questions import note_program, watch_sizes
 from pocketrnn_export.tracing.python_semantics.arrays import refuse_number_hashes
 from pocketrnn_export.tracing.python_semantics.caches import bypass_caches

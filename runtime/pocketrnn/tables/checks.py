@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -15,15 +14,11 @@ __all__ = [
     "SAVE_AS_UTF8",
     "check_columns",
     "check_same_labels",
-    "find_delimiter",
-    "header_line_remedy",
     "list_first_names",
     "parquet_error",
     "parse_json_object",
 ]
 
-# The delimiters of CSV files, the most common first.
-_MARKS: Final = (",", ";", "\t", "|")
 SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-16, or save it as UTF-8."
 
 
@@ -87,33 +82,6 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
             )
         if times[column] > 1:
             raise DataError(f"{name} has the column {column!r} twice.", "Give every column a name of its own.")
-
-
-def find_delimiter(header: str, wanted: Sequence[str]) -> str:
-    """Find the delimiter of a CSV file: a comma, or another one that spreadsheets of many countries write.
-
-    Args:
-        header: the first line of the file.
-        wanted: the columns that it should have. The result is the first delimiter with which it has them all, or else
-            the one that gives most columns.
-
-    Example:
-        >>> find_delimiter("id;text;label", ["text"]), find_delimiter("a;b", ["a;b"])
-        (';', ',')
-    """
-    columns = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _MARKS}
-    having = (mark for mark in _MARKS if set(wanted) <= set(columns[mark]))
-    return (next(having, None) if wanted else None) or max(_MARKS, key=lambda mark: len(columns[mark]))
-
-
-def header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
-    """The remedy for a CSV or TSV file that lacks its header line.
-
-    Example:
-        >>> header_line_remedy(("text", "label"), ",")
-        "If the first line is a row already, put a header line before it: 'text,label'."
-    """
-    return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."
 
 
 def parse_json_object(line: str) -> dict[str, Any]:

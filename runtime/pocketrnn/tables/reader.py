@@ -15,11 +15,10 @@ from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     SAVE_AS_UTF8,
     check_columns,
-    find_delimiter,
-    header_line_remedy,
     parquet_error,
     parse_json_object,
 )
+from pocketrnn.tables.header_line import find_delimiter, header_line_remedy
 from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, CsvRows, JsonRows, Kind, RowBatch, RowSource
 
 if TYPE_CHECKING:

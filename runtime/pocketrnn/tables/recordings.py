@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.folder import suggest_near_file
 from pocketrnn.errors import DataError, InputError, error_reason, require_module, short_repr
-from pocketrnn.tables.checks import check_columns, find_delimiter
+from pocketrnn.tables.checks import check_columns
+from pocketrnn.tables.header_line import find_delimiter
 from pocketrnn.tables.rows import DELIMITERS, Kind
 
 __all__ = ["parse_json_constant", "read_columns", "rows_by_sequence", "stack_channels"]

@@ -16,8 +16,8 @@ from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
 from pocketrnn_training.classifiers.kernels import KernelArchitecture, kernel_dilations
 from pocketrnn_training.preparation.augmentation import Augmentation
+from pocketrnn_training.preparation.classes import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.task import OtherSources, Task, describe_rows
-from pocketrnn_training.preparation.text_preparation import compute_class_weights, make_class_notices
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.tables.checks import list_first_names
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.preparation.augmentation import WordDropout
+from pocketrnn_training.preparation.classes import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.distillation import (
     TeacherSummary,
     describe_teacher,
@@ -29,21 +29,18 @@ from pocketrnn_training.preparation.task import OtherSources, Task, describe_row
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.data import LabelledTexts
-from pocketrnn_training.rows.labelled_rows import normalize_label
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
 from pocketrnn_training.texts import pieces, vectors, vocabulary
 from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.spelling import Spelling
 from pocketrnn_training.texts.token_choice import TokenChoice, encode_with_rules
 
-__all__ = ["choose_short_texts", "compute_class_weights", "make_class_notices", "make_random_texts", "prepare"]
+__all__ = ["choose_short_texts", "make_random_texts", "prepare"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
 # The numbers of words of random example texts.
 _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
-# With nine rows of one class for each row of another, always answering the first class gives an accuracy of 90 %.
-_SKEWED: Final = 9
 _NOTHING_BESIDE: Final = OtherSources()
 
 
@@ -90,8 +87,8 @@ def prepare(
         going_on = Start.of(before, data.texts, settings)
         report(Notice(going_on.notice(data)))
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
-        known = before.text_rules, going_on.vocabulary, architecture.pairs
-        encoded = encode_with_rules(data, validation, settings, *known)
+        vocabulary_of, pairs = going_on.vocabulary, architecture.pairs
+        encoded = encode_with_rules(data, validation, settings, before.text_rules, vocabulary_of, pairs)
         weights = going_on.weights(data, settings.seed)
     rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
     _note_long_texts(encoded.texts.lengths, rules.max_tokens, report)
@@ -247,58 +244,6 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
     return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), skewed=skewed)]
 
 
-def make_class_notices(
-    labels: tuple[str, ...], trained: npt.NDArray[np.int64], validated: npt.NDArray[np.int64] | None, *, skewed: bool
-) -> list[str]:
-    """Make the notices about the number of rows of each class.
-
-    Args:
-        labels: the classes.
-        trained: int64 [classes], the number of their training rows.
-        validated: int64 [classes], the number of their validation rows; None where folds measure the training rows.
-        skewed: say where one class has far more training rows than another.
-    """
-    notices = _make_spelling_notices(labels, trained if validated is None else trained + validated)
-    parts = [(trained, "training")]
-    if validated is not None:
-        alone = (trained == 1) & (validated == 0)
-        if alone.any():
-            some = [label for label, is_alone in zip(labels, alone.tolist(), strict=True) if is_alone]
-            which = (
-                f"The class {some[0]!r} has"
-                if len(some) == 1
-                else f"Each of {len(some):,} classes ({list_first_names(some)}) has"
-            )
-            notices.append(f"{which} 1 row, which is trained on: no validation row is left to measure it with.")
-        parts.append((validated + alone, "validation"))
-    for counts, part in parts:
-        if missing := [label for label, count in zip(labels, counts, strict=True) if not count]:
-            named = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-            notices.append(f"No {part} row is of the class {named}.")
-    present = np.flatnonzero(trained)
-    if skewed and len(present):
-        most, least = present[trained[present].argmax()], present[trained[present].argmin()]
-        if trained[most] > _SKEWED * trained[least]:
-            notices.append(
-                f"The class {labels[most]!r} has {trained[most]:,} training rows, {labels[least]!r} has "
-                f"{trained[least]:,}; class weights (balanced) make them count alike."
-            )
-    return notices
-
-
-def _make_spelling_notices(labels: tuple[str, ...], counts: npt.NDArray[np.int64]) -> list[str]:
-    """A notice about classes that differ only in case or spaces."""
-    alike: dict[str, list[int]] = {}
-    for place, label in enumerate(labels):
-        alike.setdefault(normalize_label(label), []).append(place)
-    groups = sorted((g for g in alike.values() if len(g) > 1), key=lambda group: -counts[group].sum())
-    if not groups:
-        return []
-    some = ", ".join(f"{labels[place]!r} ({counts[place]:,} rows)" for place in groups[0])
-    which = "Classes differ" if len(groups) == 1 else f"{len(groups):,} groups of classes differ"
-    return [f"{which} only in case or spaces: {some}. Train with --join-labels to make one class of them."]
-
-
 def _make_label_notices(data: LabelledTexts) -> list[str]:
     if data.several_labels:
         if data.targets.sum(axis=1).max() <= 1:
@@ -311,24 +256,13 @@ def _make_label_notices(data: LabelledTexts) -> list[str]:
         return []
     return [
         f"{len(joined):,} classes hold {LABEL_SEPARATOR!r}, such as {short_repr(joined[0], 40)}, and are learnt as "
-        "such. "
-        "If these are several labels of one text, train with --multi-label."
+        "such. If these are several labels of one text, train with --multi-label."
     ]
 
 
 def _hash_label_rows(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """int64 [rows]: a hash of each row's labels."""
     return np.fromiter((hash(row.tobytes()) for row in np.packbits(targets, axis=1)), np.int64, len(targets))
-
-
-def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
-    """The weight of a row of each class, float32 [classes], from the number of rows of each class, int64 [classes]."""
-    if not balanced or not counts.any():
-        return np.ones(len(counts), dtype=np.float32)
-    # As scikit-learn's class_weight="balanced" (King and Zeng 2001); the weight of a class without rows is never used.
-    present = int((counts > 0).sum())
-    weights: npt.NDArray[np.float32] = (counts.sum() / (present * np.maximum(counts, 1))).astype(np.float32)
-    return weights
 
 
 def _make_architecture(

@@ -18,13 +18,12 @@ from pocketrnn.errors import DataError, error_reason, first_line
 from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     check_columns,
-    find_delimiter,
-    header_line_remedy,
     list_first_names,
     parquet_error,
     parse_json_object,
 )
 from pocketrnn.tables.encodings import UTF8, as_utf8, check_encoding, check_not_utf16, not_utf8_error
+from pocketrnn.tables.header_line import find_delimiter, header_line_remedy
 
 __all__ = ["SUFFIXES", "column_names", "open_as_utf8", "read_columns", "read_delimited", "read_text_lines"]
 

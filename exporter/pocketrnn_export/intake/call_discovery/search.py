@@ -169,10 +169,9 @@ def _search_methods(asked: ModuleFacts) -> Convention | None:
     Raises:
         ExportError: two hold, with different answers.
     """
-    for _, ways in itertools.groupby(list_method_ways(asked), key=lambda way: way.method):
+    for name, ways in itertools.groupby(list_method_ways(asked), key=lambda way: way.method):
         found = _search_ways(asked, list(ways))
         if isinstance(found, Convention):
-            name = re.sub(r".*?module\.(\w+)\(.*", r"\1", found.line)
             note = f"forward gives no numbers of the labels of tokens, so that another method is called: {name}."
             return replace(found, notes=(*found.notes, note))
     return None

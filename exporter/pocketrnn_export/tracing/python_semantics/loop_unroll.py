@@ -10,7 +10,7 @@ length is a size of the input runs `ITERATIONS` iterations, whatever that length
   loop is traced as usual.
 
 The calls are rewritten by `pocketrnn_export.tracing.rules.loops`. The traced values themselves are not used:
-`pocketrnn_export.tracing.loops.reroll` makes layers of the iterations.
+`pocketrnn_export.tracing.loops.loops_as_layers` makes layers of the iterations.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ class _RerolledRun:
         for before, _ in layer.states:
             state = loop.states[before]
             zero = before in self.module.plans[loop.number].zeros
-            initial.append(None if zero else self._rows(state.before, self.value(state.first), rows).unsqueeze(0))
+            initial.append(None if zero else self._rows(loop, state.before, self.value(state.first), rows).unsqueeze(0))
         if any(state is not None for state in initial):
             hidden = layer.r.shape[2]
             like = inputs[0]
@@ -287,9 +287,9 @@ class _RerolledRun:
         else:
             outputs, finals = _run_masked_layer(acts, x, (of["w"], of["r"], of["b"]), h0, c0, layer.mode)
         after = layer.states[0][1]
-        self.sequences[after] = self._reshape_state(after, outputs, leading=True)
+        self.sequences[after] = self._reshape_state(loop, after, outputs, leading=True)
         for (_, after), final in zip(layer.states, finals, strict=False):
-            self.last[after] = self._reshape_state(after, final.squeeze(0), leading=False)
+            self.last[after] = self._reshape_state(loop, after, final.squeeze(0), leading=False)
 
     def _features(self, loop: MatchedLoop, source: Node) -> Tensor:
         """A source of a layer in all iterations, [iterations, batch, features]."""
@@ -304,19 +304,19 @@ class _RerolledRun:
         moved = sequence.movedim(axis + 1, 1)
         return moved if moved.dim() == 3 else moved.flatten(2) if moved.dim() > 3 else moved.unsqueeze(2)
 
-    def _rows(self, like: Node, value: Tensor, rows: Any) -> Tensor:
+    def _rows(self, loop: MatchedLoop, like: Node, value: Tensor, rows: Any) -> Tensor:
         """A state as [batch, hidden]."""
         axis = self.module.traced.batch_axis(like)
         if axis is None:
             return value.reshape(1, -1)
-        value = value.expand(_shape_with_rows(self.module.loops[0], like, rows))
+        value = value.expand(_shape_with_rows(loop, like, rows))
         moved = value.movedim(axis, 0)
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
-    def _reshape_state(self, node: Node, value: Tensor, *, leading: bool) -> Tensor:
+    def _reshape_state(self, loop: MatchedLoop, node: Node, value: Tensor, *, leading: bool) -> Tensor:
         """Reshape [batch, hidden] to the shape of a node's value; with `leading`, the first axis is the iterations."""
         axis = self.module.traced.batch_axis(node)
-        shape = _shape_with_rows(self.module.loops[0], node, None)
+        shape = _shape_with_rows(loop, node, None)
         before = list(value.shape[: int(leading)])
         if axis is None:
             return value.reshape(*before, *shape)

@@ -1,0 +1,39 @@
+"""The header line of a CSV file: its delimiter, which may be a semicolon, and what to do where the line is missing."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from typing import Final
+
+__all__ = ["find_delimiter", "header_line_remedy"]
+
+# The delimiters of CSV files, the most common first.
+_MARKS: Final = (",", ";", "\t", "|")
+
+
+def find_delimiter(header: str, wanted: Sequence[str]) -> str:
+    """Find the delimiter of a CSV file: a comma, or another one that spreadsheets of many countries write.
+
+    Args:
+        header: the first line of the file.
+        wanted: the columns that it should have. The result is the first delimiter with which it has them all, or else
+            the one that gives most columns.
+
+    Example:
+        >>> find_delimiter("id;text;label", ["text"]), find_delimiter("a;b", ["a;b"])
+        (';', ',')
+    """
+    columns = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _MARKS}
+    having = (mark for mark in _MARKS if set(wanted) <= set(columns[mark]))
+    return (next(having, None) if wanted else None) or max(_MARKS, key=lambda mark: len(columns[mark]))
+
+
+def header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
+    """The remedy for a CSV or TSV file that lacks its header line.
+
+    Example:
+        >>> header_line_remedy(("text", "label"), ",")
+        "If the first line is a row already, put a header line before it: 'text,label'."
+    """
+    return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."
