@@ -243,10 +243,10 @@ from pocketrnn.bundle import folder
 here, exchange = Path(sys.argv[1]), sys.argv[2] == "exchange"
 out = here / "out"
 if not exchange:
-    folder._exchange = lambda *_: False
+    folder._exchange_folders = lambda *_: False
 
 def write(content):
-    with folder.written_whole(out, force=True, made_by="classifier.json") as work:
+    with folder.write_whole_folder(out, force=True, made_by="classifier.json") as work:
         for name in ("classifier.json", "model.onnx"):
             (work / name).write_text(content)
 
@@ -283,7 +283,7 @@ while status:
     after = found()
     for name in here.rglob("*"):
         os.utime(name, (0, 0))
-    folder.check_free(out, force=True, made_by="classifier.json")
+    folder.check_folder_free(out, force=True, made_by="classifier.json")
     print(after, found(), *sorted(os.listdir(here)))
 """
 

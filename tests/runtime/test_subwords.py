@@ -261,7 +261,7 @@ def of_model(**members: object) -> Callable[[dict[str, Any]], object]:
         (of_model(kind="odd"), "kind"),
         (of_model(kind="bpe"), "merges"),
         (of_model(kind="bpe", merges=[7]), "merges"),
-        (of_model(kind="bpe", merges=[7, 8]), "become"),
+        (of_model(kind="bpe", merges=[7, 8]), "joins 'a'"),
         (of_model(kind="bpe", merges=[7, 99]), "99"),
         (of_model(kind="bpe", merges=[7, 8, 7, 8]), "twice"),
         (of_model(kind="bpe", merges=[7, -8]), "-8"),
