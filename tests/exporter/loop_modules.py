@@ -678,7 +678,40 @@ class AveragesAList(_Embedded):
         return self.out(sum(states) / len(states) + sum(states, states[-1]) / 10)
 
 
+class CountsFromAPlainZero(_Embedded):
+    """A count of two words, of which each is a truth, and one of 16 bits that wraps around."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        h, seen, wraps = torch.zeros(x.size(0), 10), 0, torch.zeros(x.size(0), 1, dtype=torch.int16)
+        for t in range(x.size(1)):
+            h = self.cell(self.emb(x[:, t]), h)
+            seen = seen + (x[:, t : t + 1] == 5) + (x[:, t : t + 1] == 7)
+            wraps = wraps + (x[:, t : t + 1] * 900).to(torch.int16)
+        return self.out(h + seen + wraps / 10000)
+
+
+class MinimalGrusInBothDirections(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.z, self.n, self.zb, self.nb = (nn.Linear(12, 10) for _ in range(4))
+
+    def forward(self, x):
+        e = self.emb(x)
+        h = g = torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = torch.lerp(h, self.n(e[:, t]), torch.sigmoid(self.z(e[:, t])))
+        for t in reversed(range(x.size(1))):
+            g = torch.lerp(g, self.nb(e[:, t]), torch.sigmoid(self.zb(e[:, t])))
+        return self.out(h + g)
+
+
 EXPORTED = (
+    (CountsFromAPlainZero, {"GRU": 1}),
+    (MinimalGrusInBothDirections, {"GRU": 2}),
     (AveragesAList, {"GRU": 1}),
     (ScalesInTheLoop, {"LSTM": 1}),
     (MasksByTheIds, {"GRU": 1}),
@@ -757,6 +790,14 @@ class ForgetsByAQuotient(_Rests):
         for step in self.emb(x).unbind(1):
             near = 1 + 1e12 * (step - 9).mul(step - 9).sum(1, keepdim=True)
             h = self.cell(step, h) * ((near - 1) / near)
+        return self.out(h)
+
+
+class ActsWhereANumberIsNotZero(_Rests):
+    def forward(self, x):
+        h = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            h = self.cell(step, h) * (step[:, :1] - 21.5).bool()
         return self.out(h)
 
 
@@ -906,6 +947,7 @@ REFUSED = (
     (SetsItsStateBack, r"loops over the steps .*loop_modules\.py:\d+: .*`(relu|pow|square)`"),
     (KeepsItsStateByASigmoid, r"loops over the steps .*loop_modules\.py:\d+: .*`sigmoid`"),
     (ForgetsByAQuotient, r"loops over the steps .*loop_modules\.py:\d+: .*"),
+    (ActsWhereANumberIsNotZero, r"loops over the steps .*loop_modules\.py:\d+: .*`_to_copy`"),
     (LetsItsMaximumGo, r"loops over the steps .*loop_modules\.py:\d+: .*"),
     (LetsItsSumGo, r"loops over the steps .*loop_modules\.py:\d+: .*"),
     (NormalizesItsState, r"loops over the steps of a text, .*loop_modules\.py:\d+: `for t in .*`layer_norm`"),

@@ -61,6 +61,8 @@ GRAPHS = (
     (loop_modules.SimpleRecurrentUnit, {"GRU": 1}),
     (loop_modules.MinimalGru, {"GRU": 1}),
     (loop_modules.AveragesAList, {"GRU": 1}),
+    (loop_modules.CountsFromAPlainZero, {"GRU": 1}),
+    (loop_modules.MinimalGrusInBothDirections, {"GRU": 2}),
     (loop_modules.MasksByTheIds, {"GRU": 1}),
     (loop_modules.EmbedsInTheLoop, {"GRU": 1}),
     # The proof allows more where weights are large, which this is not about: the differences are computed as they are.
@@ -115,6 +117,7 @@ GATED = (
     loop_modules.SetsItsStateBack,
     loop_modules.KeepsItsStateByASigmoid,
     loop_modules.ForgetsByAQuotient,
+    loop_modules.ActsWhereANumberIsNotZero,
     loop_modules.LetsItsMaximumGo,
     loop_modules.LetsItsSumGo,
 )

@@ -46,7 +46,7 @@ class StatePlan:
     zeros: set[Node] = field(default_factory=set)
 
 
-def plan_states(loop: MatchedLoop) -> StatePlan:
+def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
     plan = StatePlan()
     # The cycles are the strongly connected components, in topological order. graphlib does not find components, and a
     # loop has only a few states.
@@ -61,7 +61,7 @@ def plan_states(loop: MatchedLoop) -> StatePlan:
         )  # fmt: skip
         left = [state for state in left if state not in cycle]
         if any(state.before in reached[state.before] for state in cycle):
-            _plan_cycle(loop, cycle, plan)
+            _plan_cycle(loop, cycle, plan, taken)
     return plan
 
 
@@ -73,8 +73,8 @@ def _states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
     }
 
 
-def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan) -> None:
-    """Add a cycle of states to the plan.
+def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken: set[str]) -> None:
+    """Add a cycle of states to the plan; `taken` are the names of all layers, of other loops too.
 
     Raises:
         NotALayer: the cycle is of no known kind.
@@ -106,7 +106,7 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan) 
             except NotALayer as error:
                 failed.append(NotALayer(str(error), loop.number))
                 continue
-            _add_layer(loop, layer, dependent, plan, mask)
+            _add_layer(loop, layer, dependent, plan, mask, taken)
             return
     named = [error for error in failed if "`" in str(error)]
     raise [*named, *failed, loop.refused("its states are not computed as by an RNN, GRU or LSTM that ONNX has")][0]
@@ -147,8 +147,18 @@ def _refuse_other_operators(
         asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
         # A quotient is nearly 0 if its divisor is large, which random numbers may not show.
         divides = name == "div" and isinstance(node.args[1], Node) and loop.is_data(node.args[1])
-        if (divides or not {name, whole} & _OF_LAYERS) and not _mask_decides(loop, mask, asks):
+        if (divides or _rounds(node) or not {name, whole} & _OF_LAYERS) and not _mask_decides(loop, mask, asks):
             raise NotALayer(f"a step of it does more than a layer does, by `{name}`")
+
+
+def _rounds(node: Node) -> bool:
+    """Whether a node makes integers or bools of floats: nearly every drawn float is True."""
+    value = node.meta.get("val")
+    return (
+        isinstance(value, Tensor)
+        and not value.is_floating_point()
+        and any(isinstance(n.meta.get("val"), Tensor) and _is_floating(n) for n in node.all_input_nodes)
+    )
 
 
 def _mask_decides(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
@@ -170,8 +180,10 @@ def _add_layer(
     dependent: Sequence[Node],
     plan: StatePlan,
     mask: Node | None,
+    taken: set[str],
 ) -> None:
-    name = _layer_name(loop, dependent, {name for _, name, _ in plan.layers.values()})
+    name = _layer_name(loop, dependent, taken)
+    taken.add(name)
     for before, after in layer.states:
         plan.layers[after] = (layer, name, mask)
         if _is_zero(loop, loop.states[before].first):
@@ -342,6 +354,8 @@ def _add_running(
 def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
     """Whether a node's value is linear in the state for all inputs: the state is not multiplied by an input."""
     name = _operator_names(node)[1]
+    if _rounds(node):
+        return False
     if name in _MOVES or name in _SUMS:
         return True
     others = [n for n in node.all_input_nodes if n not in of_state]
@@ -358,7 +372,7 @@ def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
     whole, name = _operator_names(node)
     if name == "where":
         return node.args[0] not in of_state
-    return name in _MOVES or name == "maximum" or whole == "max.other"
+    return (name in _MOVES and not _rounds(node)) or name == "maximum" or whole == "max.other"
 
 
 def _running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:

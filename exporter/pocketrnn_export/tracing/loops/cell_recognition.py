@@ -126,19 +126,26 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
         >>> recognize_layer(cycle).mode
         'LSTM'
     """
-    found = None
-    if len({cycle.sizes[before] for before, _ in cycle.states}) == 1:
-        if len(cycle.states) == 1:
-            iteration = _Iteration(cycle, cycle.states)
-            found = _find_rnn(iteration) or _find_gru(iteration) or _find_linear_gru(iteration)
-        elif len(cycle.states) == 2:
-            found = _find_lstm(_Iteration(cycle, cycle.states)) or _find_lstm(_Iteration(cycle, cycle.states[::-1]))
-    if found is None:
-        raise NotALayer("its states are not computed as by an RNN, GRU or LSTM that ONNX has")
+    failed: list[NotALayer] = []
+    if len({cycle.sizes[before] for before, _ in cycle.states}) == 1 and len(cycle.states) <= 2:
+        one = len(cycle.states) == 1
+        for states in (cycle.states,) if one else (cycle.states, cycle.states[::-1]):
+            iteration = _Iteration(cycle, states)
+            for find in (_find_rnn, _find_gru, _find_linear_gru) if one else (_find_lstm,):
+                try:
+                    found = find(iteration)
+                    if found is not None:
+                        _check_at_all_scales(cycle, found)
+                        return found
+                except NotALayer as error:
+                    failed.append(error)
+    raise [*failed, NotALayer("its states are not computed as by an RNN, GRU or LSTM that ONNX has")][0]
+
+
+def _check_at_all_scales(cycle: StateCycle, layer: RecurrentLayer) -> None:
     for scale in SCALES:
-        if not _agrees_with_layer(cycle, found, scale):
-            raise NotALayer(f"its states differ from those of an {found.mode} where its numbers are some {scale:g}")
-    return found
+        if not _agrees_with_layer(cycle, layer, scale):
+            raise NotALayer(f"its states differ from those of an {layer.mode} where its numbers are some {scale:g}")
 
 
 def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:

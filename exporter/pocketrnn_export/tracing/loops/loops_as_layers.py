@@ -63,7 +63,8 @@ class _RerolledModule(nn.Module):
         # The nodes of a last iteration, each with its node in the typical iteration.
         self.finals: dict[Node, tuple[MatchedLoop, Node]] = {}
         self.order = _needed_nodes(self)
-        self.plans = {loop.number: plan_states(loop) for loop in loops}
+        taken: set[str] = set()
+        self.plans = {loop.number: plan_states(loop, taken) for loop in loops}
         for plan in self.plans.values():
             for layer, name, _ in plan.layers.values():
                 for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
@@ -184,11 +185,11 @@ class _RerolledRun:
             elif node in plan.filled:
                 found = self._filled(loop, plan.filled[node])
             elif node in plan.summed:
-                found = self._sequence_with_number(loop, node, plan.summed[node], 0.0).sum(0) + self._first(
-                    loop, plan.summed[node]
-                )
+                terms = self._sequence_without(loop, node, plan.summed[node], zero=True)
+                # A sum of integers is of 64 bits, and those of fewer wrap around.
+                found = (terms.sum(0) + self._first(loop, plan.summed[node])).to(terms.dtype)
             elif node in plan.greatest:
-                terms = self._sequence_with_number(loop, node, plan.greatest[node], float("-inf"))
+                terms = self._sequence_without(loop, node, plan.greatest[node])
                 found = torch.maximum(terms.amax(0), self._first(loop, plan.greatest[node]))
             elif loop.moves_by_step(node) or node in loop.numbered:
                 found = self.sequence(loop, node).select(0, -1)
@@ -222,13 +223,14 @@ class _RerolledRun:
             elif loop.moves_by_step(node):
                 found = self._steps(loop, node)
             else:
-                found = self._sequence_with_number(loop, node, None, 0.0)
+                found = self._sequence_without(loop, node, None)
             self.sequences[node] = found
         return self.sequences[node]
 
-    def _sequence_with_number(self, loop: MatchedLoop, node: Node, before: Node | None, number: float) -> Tensor:
-        """The values of a node in all iterations, [iterations, ...], with a number in place of one state."""
-        return _AllIterations(self, loop, before, number).sequence(node)
+    def _sequence_without(self, loop: MatchedLoop, node: Node, before: Node | None, *, zero: bool = False) -> Tensor:
+        """The values of a node in all iterations, [iterations, ...], with zero in place of one state, or with what that
+        state is before the first iteration."""
+        return _AllIterations(self, loop, before, zero=zero).sequence(node)
 
     def count(self, loop: MatchedLoop) -> Any:
         """The number of iterations of a loop."""
@@ -364,8 +366,8 @@ class _AllIterations:
     """Computes values that do not depend on a state, for all iterations at once: iterations and rows of the batch are
     merged into one axis."""
 
-    def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, number: float) -> None:
-        self.run, self.loop, self.before, self.number = run, loop, before, number
+    def __init__(self, run: _RerolledRun, loop: MatchedLoop, before: Node | None, *, zero: bool) -> None:
+        self.run, self.loop, self.before, self.zero = run, loop, before, zero
         self.count = run.count(loop)
         self.rows = run.value(run.module.traced.inputs[0]).shape[0]
         self.values: dict[Node, Any] = {}
@@ -387,10 +389,13 @@ class _AllIterations:
     def _value(self, node: Node) -> Any:
         plan = self.run.module.plans[self.loop.number]
         if node is self.before:
-            shape, dtype = _shape_with_rows(self.loop, node, self.count * self.rows), node.meta["val"].dtype
-            # Integers have no infinity.
-            number = self.number if dtype.is_floating_point else max(self.number, torch.iinfo(dtype).min)
-            return torch.full(shape, number, dtype=dtype)
+            if self.zero:
+                return torch.zeros(
+                    _shape_with_rows(self.loop, node, self.count * self.rows), dtype=node.meta["val"].dtype
+                )
+            shape = _shape_with_rows(self.loop, node, self.rows)
+            first = self.run.value(self.loop.states[node].first).expand(shape)
+            return self._merge_iterations(node, first.unsqueeze(0).expand(self.count, *shape))
         if node in self.loop.states or node in plan.layers or self.loop.moves_by_step(node) or node in plan.summed:
             return self._merge_iterations(node, self.run.sequence(self.loop, node))
         if node in self.loop.partners:

@@ -225,7 +225,7 @@ def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     """`0 + x`, for a sum that starts with a plain 0: as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
         return declined("not a plain 0 and a tensor")
-    return torch.zeros(x.shape, dtype=x.dtype) + x
+    return torch.zeros(x.shape, dtype=torch.result_type(x, number)) + x
 
 
 LOOPS: Final = Topic((step, put, select, unbind, split, chunk, stack, cat, *_BESIDE, add), around=_note_iteration)
