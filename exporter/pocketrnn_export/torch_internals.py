@@ -634,7 +634,16 @@ def renew_flat_weights(layer: nn.RNNBase) -> None:
 
 
 def replace_state(program: torch.export.ExportedProgram, state: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
-    """A copy of a program with other weights, by name. Without: a form is compared only with its own weights."""
+    """A copy of a program with other weights, by name. Without: a form is compared only with its own weights.
+
+    A conversion leaves the sizes that an operator made, such as a longest length, as pending, so that a second one of
+    the same program fails.
+    """
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        for size in value.shape if isinstance(value, Tensor) else ():
+            if isinstance(size, torch.SymInt):
+                size.node.shape_env.pending_fresh_unbacked_symbols.clear()
     made = copy.copy(program)
     made._state_dict = {
         name: nn.Parameter(state.get(name, own), own.requires_grad)

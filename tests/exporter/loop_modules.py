@@ -689,7 +689,7 @@ class CountsFromAPlainZero(_Embedded):
         h, seen, wraps = torch.zeros(x.size(0), 10), 0, torch.zeros(x.size(0), 1, dtype=torch.int16)
         for t in range(x.size(1)):
             h = self.cell(self.emb(x[:, t]), h)
-            seen = seen + (x[:, t : t + 1] == 5) + (x[:, t : t + 1] == 7)
+            seen = seen + (x[:, t, None] == 5) + (x[..., None, t] == 7)
             wraps = wraps + (x[:, t : t + 1] * 900).to(torch.int16)
         return self.out(h + seen + wraps / 10000)
 

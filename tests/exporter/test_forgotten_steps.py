@@ -8,11 +8,14 @@ import forgetting_modules as zoo
 import numpy as np
 import pytest
 import torch
+from size_modules import WORDS, ClampsLengths
 from torch import nn
 
 from pocketrnn import Classifier
 from pocketrnn.classifier import logits_of_steps
 from pocketrnn_export import export
+from pocketrnn_export.comparing.comparing import onnx_run
+from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 from pocketrnn_export.proof.lasting_states import copy_with_lasting_states
 from pocketrnn_export.proof.pytorch_run import pytorch_runnable
 from pocketrnn_export.proof.right_program import right_program
@@ -60,6 +63,17 @@ def test_a_step_long_ago_shows_in_a_layer_that_lasts(layer: nn.RNNBase) -> None:
     with torch.no_grad():
         whole, shorter = (lasting(given)[0][:, -1] for given in (steps, steps[:, 1:]))
     assert (whole - shorter).abs().max() > 1e-5
+
+
+@pytest.mark.usefixtures("short_proofs")
+def test_a_program_that_cuts_to_the_longest_length_is_made_a_graph_twice() -> None:
+    torch.manual_seed(0)
+    module = ClampsLengths().eval()
+    example = torch.randint(2, WORDS, (3, 7)), torch.tensor([7, 5, 3])
+    graph = trace_onnx_graph(module, example, {})
+    tokens, lengths = torch.randint(2, WORDS, (2, 33)), torch.tensor([33, 31])
+    answers = onnx_run(graph.content, optimized=True)(tokens.numpy(), lengths.numpy())
+    np.testing.assert_allclose(answers, module(tokens, lengths).detach(), atol=1e-5)
 
 
 def test_the_layers_of_the_module_stay_as_they_are() -> None:

@@ -60,20 +60,29 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, torch.SymInt)
 
 
-def _indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, Any]]]:
-    """The parts of an index, one for each axis; and (axis, number) for each number at an axis of x whose length is a
-    size of the input. There are no such pairs if the index holds more than numbers, slices and an ellipsis."""
+def _indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, Any]]]:
+    """The parts of an index; and (part, axis, number) for each number at an axis of x whose length is a size of the
+    input. There are no such numbers if the index holds more than numbers, slices, new axes and an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
-        part is Ellipsis or (isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool))
+        part is Ellipsis
+        or part is None
+        or (isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool))
         for part in parts
     ):
         return parts, []
+    taken = sum(part is not None for part in parts)
     if Ellipsis in parts:
         at = parts.index(Ellipsis)
-        parts[at : at + 1] = [slice(None)] * (x.dim() - len(parts) + 1)
-    numbers = [_single_position(part) if isinstance(part, slice) else part for part in parts]
-    return parts, [(axis, n) for axis, n in enumerate(numbers) if n is not None and _is_size(x.shape[axis])]
+        parts[at : at + 1] = [slice(None)] * (x.dim() - taken + 1)
+    axes = [axis for axis, part in enumerate(parts) if part is not None]
+    found = []
+    for axis, place in enumerate(axes):
+        part = parts[place]
+        number = _single_position(part) if isinstance(part, slice) else part
+        if number is not None and _is_size(x.shape[axis]):
+            found.append((place, axis, number))
+    return parts, found
 
 
 def _single_position(part: slice) -> Any:
@@ -92,13 +101,13 @@ def step(_: TraceSession, x: Any, index: Any) -> Any:
     if not found:
         return declined("no number at an axis whose length is a size, or more than numbers and slices")
     # Start with the last axis, so that the axes before it keep their numbers.
-    for axis, number in reversed(found):
-        is_slice = isinstance(parts[axis], slice)
+    for place, axis, number in reversed(found):
+        is_slice = isinstance(parts[place], slice)
         x = STEP(x, axis, _count_from_start(x.shape[axis], number))
         if is_slice:
-            x, parts[axis] = x.unsqueeze(axis), slice(None)
+            x, parts[place] = x.unsqueeze(axis), slice(None)
         else:
-            del parts[axis]
+            del parts[place]
     return x if all(part == slice(None) for part in parts) else x[tuple(parts)]
 
 
@@ -113,10 +122,10 @@ def put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     if len(found) != 1:
         return declined("not one number at an axis whose length is a size")
     parts = index if isinstance(index, tuple) else (index,)
-    (axis, number) = found[0]
+    _place, axis, number = found[0]
     if any(isinstance(part, slice) and part != slice(None) for part in parts) or len(parts) > x.dim():
         return declined("it puts a part of a step")
-    if sum(not isinstance(part, slice) and part is not Ellipsis for part in parts) != 1:
+    if None in parts or sum(not isinstance(part, slice) and part is not Ellipsis for part in parts) != 1:
         return declined("it puts at several numbers at once")
     shape = [size for i, size in enumerate(x.shape) if i != axis]
     given = value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype)
