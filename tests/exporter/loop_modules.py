@@ -801,6 +801,24 @@ class ActsWhereANumberIsNotZero(_Rests):
         return self.out(h)
 
 
+class GatesBesideAGateThatIsOpen(_Rests):
+    """The reset gate is 1 for all drawn numbers, and so is the gate that stands beside the layer's."""
+
+    def __init__(self):
+        super().__init__()
+        self.given, self.kept = nn.Linear(12, 30), nn.Linear(10, 30)
+        nn.init.constant_(self.given.bias[10:20], 60.0)
+
+    def forward(self, x):
+        h = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            (z, r, n), (hz, hr, hn) = self.given(step).chunk(3, 1), self.kept(h).chunk(3, 1)
+            z, r = torch.sigmoid(z + hz), torch.sigmoid(r + hr)
+            far = (step - 9).mul(step - 9).sum(1, keepdim=True).expand(-1, 10) - 0.04
+            h = ((1 - z) * torch.tanh(n + r * hn) + z * h) * torch.sigmoid(1e4 * far)
+        return self.out(h)
+
+
 class LetsItsMaximumGo(_Rests):
     def forward(self, x):
         h = greatest = torch.zeros(x.size(0), 10)
@@ -948,6 +966,7 @@ REFUSED = (
     (KeepsItsStateByASigmoid, r"loops over the steps .*loop_modules\.py:\d+: .*`sigmoid`"),
     (ForgetsByAQuotient, r"loops over the steps .*loop_modules\.py:\d+: .*"),
     (ActsWhereANumberIsNotZero, r"loops over the steps .*loop_modules\.py:\d+: .*`_to_copy`"),
+    (GatesBesideAGateThatIsOpen, r"loops over the steps .*loop_modules\.py:\d+: .*`sigmoid`"),
     (LetsItsMaximumGo, r"loops over the steps .*loop_modules\.py:\d+: .*"),
     (LetsItsSumGo, r"loops over the steps .*loop_modules\.py:\d+: .*"),
     (NormalizesItsState, r"loops over the steps of a text, .*loop_modules\.py:\d+: `for t in .*`layer_norm`"),

@@ -118,6 +118,7 @@ GATED = (
     loop_modules.KeepsItsStateByASigmoid,
     loop_modules.ForgetsByAQuotient,
     loop_modules.ActsWhereANumberIsNotZero,
+    loop_modules.GatesBesideAGateThatIsOpen,
     loop_modules.LetsItsMaximumGo,
     loop_modules.LetsItsSumGo,
 )

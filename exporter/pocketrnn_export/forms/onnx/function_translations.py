@@ -137,6 +137,15 @@ def _log_to_base(base: int) -> Callable[[Any], Any]:
     return translated
 
 
+def _times(factor: float) -> Callable[[Any], Any]:
+    """`torch.deg2rad(x)` and `torch.rad2deg(x)`, whose factor torch's decomposition rounds to float32 twice."""
+
+    def translated(x: Any) -> Any:
+        return op.Mul(x, _constant_like(factor, x))
+
+    return translated
+
+
 def _log1p(x: Any) -> Any:
     """`torch.log1p(x)`: 1 + x is rounded, and its logarithm is right for the rounded number; the factor x over the
     amount that was really added corrects that (W. Kahan)."""
@@ -610,6 +619,8 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.log2.default: _log_to_base(2),
     _ATEN.log10.default: _log_to_base(10),
     _ATEN.log1p.default: _log1p,
+    _ATEN.deg2rad.default: _times(math.pi / 180),
+    _ATEN.rad2deg.default: _times(180 / math.pi),
     _ATEN.expm1.default: _expm1,
     _ATEN.clamp.default: _clamp,
     _ATEN.clamp.Tensor: _clamp_by_tensors,

@@ -188,11 +188,14 @@ class _Iteration:
             given[before] = self.cell if len(features) == _ROWS else self.cell[:1].expand(len(features), -1)
         return self.cycle.run(nodes, given, changes or {})
 
-    def _is_among(self, node: Node, values: Sequence[Tensor]) -> bool:
-        """Whether each part of a node's value equals one of these values, or 1 minus it."""
-        value = self.values[node]
+    def _is_among(self, node: Node, entering: Sequence[Tensor]) -> bool:
+        """Whether each part of a node is a function of one of these values, or of its negative. The values of two
+        sigmoids do not show that they are one: both may be 1 for all random numbers."""
+        if len(node.all_input_nodes) != 1:
+            return False
+        value = self.at(self.features, node.all_input_nodes)[node.all_input_nodes[0]]
         parts = torch.split(value, self.hidden, dim=1) if value.shape[1] % self.hidden == 0 else ()
-        return bool(parts) and all(any(_is_near(part, v) or _is_near(part, 1 - v) for v in values) for part in parts)
+        return bool(parts) and all(any(_is_near(part, v) or _is_near(part, -v) for v in entering) for part in parts)
 
     def after(self, state: int = 0) -> Tensor:
         return self.values[self.states[state][1]]
@@ -234,21 +237,21 @@ class _Iteration:
         return self.part_of(self.at(self.features, [source])[source], gate)
 
     def layer(
-        self, mode: str, gates: Sequence[_Affine], bent: Sequence[Tensor], recurrent_bias: Tensor | None = None
+        self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
         """Make a layer of gates in ONNX's order. By default, the recurrent bias is the bias's float32 rounding error.
 
         Args:
             mode: as for `RecurrentLayer`.
             gates: the argument of each gate.
-            bent: the values of all sigmoids, tanhs and relus of such a layer.
+            entering: the arguments of all sigmoids, tanhs and relus of such a layer.
             recurrent_bias: the bias of the recurrence, if it is known.
 
         Raises:
             NotALayer: the step has another nonlinear operator.
         """
         for node in self.cycle.nodes:
-            if node.target in BENT and not self._is_among(node, bent):
+            if node.target in BENT and not self._is_among(node, entering):
                 name = str(getattr(node.target, "__name__", "")).partition(".")[0]
                 raise NotALayer(f"a step of it does more than a layer does, by `{name}`")
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
@@ -270,7 +273,7 @@ def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.gates(kinds):
             if _is_near(iteration.value(gate), iteration.after()) and (found := iteration.affine(gate)) is not None:
-                return iteration.layer(mode, [found], [iteration.value(gate)])
+                return iteration.layer(mode, [found], [iteration.gate_input(gate)])
     after = iteration.states[0][1]
     linear = iteration.affine_value_at(after, _Gate(after, 0))
     return None if linear is None else iteration.layer("RNN_LINEAR", [linear], ())
@@ -288,8 +291,8 @@ def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
             if _is_near(iteration.value(given) * iteration.value(proposed), added):
                 gates = [iteration.affine(gate) for gate in (given, output, forget, proposed)]
                 if all(gate is not None for gate in gates):
-                    bent = [torch.tanh(new_c), *map(iteration.value, (given, output, forget, proposed))]
-                    return iteration.layer("LSTM", [gate for gate in gates if gate is not None], bent)
+                    entering = [new_c, *map(iteration.gate_input, (given, output, forget, proposed))]
+                    return iteration.layer("LSTM", [gate for gate in gates if gate is not None], entering)
     return None
 
 
@@ -305,8 +308,8 @@ def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
             r = iteration.affine(reset)
             if z is None or r is None:
                 continue
-            bent = [iteration.value(gate) for gate in (update, reset, proposed)]
-            if found := _complete_gru(iteration, z, r, reset, proposed, bent):
+            entering = [iteration.gate_input(gate) for gate in (update, reset, proposed)]
+            if found := _complete_gru(iteration, z, r, reset, proposed, entering):
                 return found
     return None
 
@@ -332,12 +335,12 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
         if _is_near(proposed(iteration.features, update), iteration.features @ new.weight + new.bias):
             none = _Affine(torch.zeros_like(new.weight), torch.zeros_like(new.bias))
             new.weight[inputs:] = 0.0
-            return iteration.layer("GRU_LINEAR", [z, none, new], [iteration.value(update)])
+            return iteration.layer("GRU_LINEAR", [z, none, new], [iteration.gate_input(update)])
     return None
 
 
 def _complete_gru(
-    iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, bent: Sequence[Tensor]
+    iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, entering: Sequence[Tensor]
 ) -> RecurrentLayer | None:
     """Complete a GRU whose proposed state is not known yet, in one of two forms: with the reset gate after the product
     with the state, as in PyTorch, or before it, as in the paper (Cho et al., 2014)."""
@@ -365,7 +368,7 @@ def _complete_gru(
     rest = torch.cat([biases - biases.float().double(), kept.bias])
     if _is_near(given + closed.bias + value * (state @ kept.weight[inputs:] + kept.bias), real):
         gates = [_Affine(z.weight, z.bias.float().double()), _Affine(r.weight, r.bias.float().double()), new]
-        return iteration.layer("GRU", gates, bent, rest)
+        return iteration.layer("GRU", gates, entering, rest)
     if _is_near(given + closed.bias + kept.bias + (value * state) @ kept.weight[inputs:], real):
-        return iteration.layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)], bent)
+        return iteration.layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)], entering)
     return None

@@ -163,7 +163,7 @@ def _join_equal_constants(values: Mapping[Node, Tensor], constants: Sequence[Nod
     known: dict[tuple[Any, ...], Node] = {}
     for node in constants:
         value = values[node]
-        first = known.setdefault((value.dtype, value.shape, value.contiguous().numpy().tobytes()), node)
+        first = known.setdefault((value.dtype, value.shape, tuple(value.flatten().tolist())), node)
         if first is not node:
             node.replace_all_uses_with(first)
         # It belongs to no iteration.

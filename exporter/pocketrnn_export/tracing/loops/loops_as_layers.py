@@ -418,6 +418,9 @@ class _AllIterations:
         if axis is None:
             raise self.loop.refused("computes with the number of the step")
         numbers = first + step * torch.arange(self.count)
+        if not value.is_floating_point():
+            # A number of Python takes the type of a tensor of integers, which may wrap around.
+            numbers = numbers.to(torch.result_type(value, first))
         numbers = numbers.unsqueeze(1).expand(self.count, self.rows).flatten()
         shape = [self.count * self.rows if i == axis else 1 for i in range(value.dim())]
         return tensor_overload(node)(value, numbers.reshape(shape))
