@@ -66,6 +66,30 @@ class Paired(Words):
         return self.out(states.mean(1)), states
 
 
+class TwoTexts(Words):
+    def forward(self, question: Tensor, answer: Tensor) -> Any:
+        _, first = self.rnn(self.embedding(question))
+        _, second = self.rnn(self.embedding(answer))
+        return self.out(first[-1] + 2 * second[-1])
+
+
+class TwoTextsTurned(TwoTexts):
+    def forward(self, question: Tensor, answer: Tensor) -> Any:
+        return super().forward(answer, question)
+
+
+class Typed(Words):
+    """Ids and types of two kinds, each with a table of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types = nn.Embedding(2, 5)
+
+    def forward(self, text: Tensor, types: Tensor) -> Any:
+        states, _ = self.rnn(self.embedding(text) + self.types(types))
+        return self.out(states.mean(1))
+
+
 class Steps(nn.Module):
     """A module of sequences of two numbers a step."""
 
@@ -271,6 +295,37 @@ def test_inputs_are_told_where_nothing_tells_them(tmp_path: Path) -> None:
     with_typo = checked(Paired(), file, call=call, inputs={"word": "a"})
     assert with_typo.kind == "not comparable"
     assert "words" in with_typo.reason
+
+
+def test_inputs_with_equal_axes_are_given_different_ids(tmp_path: Path) -> None:
+    names = ["question", "answer"]
+    right = written(TwoTexts(), tmp_path / "right.onnx", TOKENS, TOKENS.flip(1), names=names)
+    assert checked(TwoTexts(), right).is_right
+    turned = written(TwoTextsTurned(), tmp_path / "turned.onnx", TOKENS, TOKENS.flip(1), names=names)
+    found = checked(TwoTexts(), turned)
+    assert found.kind == "wrong"
+    assert found.shown is not None
+    assert [name for name, *_ in found.shown.given] == names
+    assert found.shown.given[0][1] != found.shown.given[1][1]
+
+
+def test_each_input_is_given_the_ids_of_its_own_table(tmp_path: Path) -> None:
+    given = (TOKENS, torch.zeros_like(TOKENS))
+    assert checked(Typed(), written(Typed(), tmp_path / "right.onnx", *given, names=["text", "types"])).is_right
+    other = Typed()
+    with torch.no_grad():
+        other.embedding.weight[2:] += 1
+    found = checked(Typed(), written(other, tmp_path / "other.onnx", *given, names=["text", "types"]))
+    assert found.kind == "wrong"
+
+
+def test_all_ids_of_the_module_are_asked_where_the_file_has_fewer(tmp_path: Path) -> None:
+    fewer = Words()
+    fewer.embedding = nn.Embedding.from_pretrained(fewer.embedding.weight[:18])
+    found = checked(Words(), written(fewer, tmp_path / "fewer.onnx", TOKENS % 18))
+    assert found.exit_status == 3
+    assert found.shown is not None
+    assert np.max(found.shown.given) >= 18
 
 
 def test_an_input_that_the_module_has_not_is_named(tmp_path: Path) -> None:

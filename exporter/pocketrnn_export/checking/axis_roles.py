@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from pocketrnn_export.checking.exchange import (
     keep_running_sizes,
     record_call,
     runs_on_size,
+    takes_ids_below,
 )
 from pocketrnn_export.checking.other_file import CheckedFile, Port
 from pocketrnn_export.intake.call_discovery.module_facts import forward_parameters
@@ -51,8 +52,17 @@ class UncallableError(InputError):
         )
 
 
-def find_call_by_axes(module: nn.Module, file: CheckedFile, ids: int, padding_id: int) -> ModuleCall:
-    """Find a call with the declared inputs: each axis of variable size is the batch's or the sequence's."""
+def find_call_by_axes(module: nn.Module, file: CheckedFile, counts: Sequence[int], padding_id: int) -> ModuleCall:
+    """Find a call with the declared inputs: each axis of variable size is the batch's or the sequence's.
+
+    Args:
+        module, file: as for `find_call`.
+        counts: how many ids an input may have, in ascending order; each is given the most with which the module runs.
+        padding_id: the id past a row's length.
+
+    Raises:
+        UncallableError: the module runs in no way that was tried.
+    """
     names = [parameter.name for parameter in forward_parameters(module)]
     ports = sorted(file.inputs, key=lambda port: names.index(port.name)) if {
         port.name for port in file.inputs
@@ -69,15 +79,30 @@ def find_call_by_axes(module: nn.Module, file: CheckedFile, ids: int, padding_id
         if "b" in itertools.chain(*way) and time.process_time() - started > _SECONDS:
             continue
         for kind in (EVERYWHERE, NEAR, POSITIVE):
-            made = _make_call(module, ports, way, ids, padding_id, kind)
+            make = functools.partial(_make_call, module, ports, way, padding_id=padding_id, kind=kind)
+            made = make({port.name: counts[0] for port in ports})
             if not all(runs_on_size(made, *size) for size in sizes):
                 break
             if (called := keep_running_sizes(made, _list_trial_sizes(ports, way))) is None:
                 break
             if _gives_finite_answers(called):
-                return called
+                return replace(make(_count_ids_of_inputs(make, called, ports, counts)), sizes=called.sizes)
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableError(f"The module does not run on what the file takes ({shapes})")
+
+
+def _count_ids_of_inputs(
+    make: Callable[[Mapping[str, int]], ModuleCall], called: ModuleCall, ports: Sequence[Port], counts: Sequence[int]
+) -> dict[str, int]:
+    """Return for each input the most ids with which the module runs: each may have a table of its own."""
+    found = {port.name: counts[0] for port in ports}
+    for port in ports if len(counts) > 1 else ():
+        for count in counts[:0:-1]:
+            tried = replace(make({**found, port.name: count}), sizes=called.sizes)
+            if takes_ids_below(tried, count, inputs=len(ports)):
+                found[port.name] = count
+                break
+    return found
 
 
 def _list_trial_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tuple[int, int]]:
@@ -146,48 +171,64 @@ def _rank_way(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
 
 
 def _make_call(
-    module: nn.Module, ports: Sequence[Port], way: Sequence[_Roles], ids: int, padding_id: int, kind: str
+    module: nn.Module,
+    ports: Sequence[Port],
+    way: Sequence[_Roles],
+    counts: Mapping[str, int],
+    *,
+    padding_id: int,
+    kind: str,
 ) -> ModuleCall:
     sizes = {_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
     tables = {size: _sample_rows(size, kind) for size in sizes}
-    most = min((len(table) for table in tables.values()), default=ids)
+    most = min((len(table) for table in tables.values()), default=0)
     has_steps = any("s" in roles for roles in way)
 
-    def given(port: Port, roles: _Roles, tokens: Tensor, lengths: Tensor) -> Tensor:
-        of_steps, of_batch = "s" in roles, "b" in roles
-        drawn = tokens if of_steps else tokens[:, :1]
-        drawn = drawn if of_batch else drawn[:1]
+    def given(number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
+        port, roles = ports[number], way[number]
+        real = torch.arange(tokens.shape[1]) < lengths[:, None]
+        count = most if _is_float(port) else counts[port.name]
+        # Each input is given another draw, so that one in the place of another is seen.
+        drawn = torch.where(real, tokens + number, tokens) % count
+        drawn = drawn if "s" in roles else drawn[:, :1]
+        drawn = drawn if "b" in roles else drawn[:1]
         if _is_float(port):
-            value = tables[_inner_size(roles)][drawn % most]
-        elif not of_steps and has_steps and _is_length(port, roles):
+            value = tables[_inner_size(roles)][drawn]
+        elif "s" not in roles and has_steps and _is_length(port, roles):
             value = lengths[:, None]
         elif port.kind == "bool" or "mask" in port.name.lower():
-            value = (torch.arange(tokens.shape[1]) < lengths[:, None]).to(torch.int64)
+            value = real.to(torch.int64)
         else:
             value = drawn
-        if not _is_float(port):
-            value = value[..., None].expand(*value.shape, _inner_size(roles))
-        inner = [role for role in roles if isinstance(role, int)]
-        value = value.reshape(value.shape[0], value.shape[1], *inner)
-        axes = ["b", "s", *range(len(inner))]
-        kept = [axis for axis in axes if not isinstance(axis, str) or axis in roles]
-        value = value[tuple(slice(None) if axis in kept else 0 for axis in axes)]
-        count = iter(range(len(inner)))
-        order = [kept.index(role if isinstance(role, str) else next(count)) for role in roles]
-        dtype = getattr(torch, port.kind) if port.kind else value.dtype
-        return value.permute(order).to(dtype).contiguous()
+        return _order_axes(value, port, roles)
 
     def function(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-        return module(*(given(port, roles, tokens, lengths) for port, roles in zip(ports, way, strict=True)))
+        return module(*(given(number, tokens, lengths) for number in range(len(ports))))
 
     shapes = (f"{port.name} [{', '.join(map(_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
     ragged = any(_is_length(port, roles) for port, roles in zip(ports, way, strict=True))
     unit = "steps" if tables else "tokens"
+    ids = max([most] * bool(tables) + [counts[port.name] for port in ports if not _is_float(port)])
     return ModuleCall(
-        module, f"module({', '.join(shapes)})", function, most, 0 if tables else padding_id, ragged, samples,
+        module, f"module({', '.join(shapes)})", function, ids, 0 if tables else padding_id, ragged, samples,
         unit=unit if has_steps else "", one_row="b" not in itertools.chain(*way),
     )  # fmt: skip
+
+
+def _order_axes(value: Tensor, port: Port, roles: _Roles) -> Tensor:
+    """Return values of [batch, sequence], or [batch, sequence, numbers] of floats, with the axes of an input."""
+    if not _is_float(port):
+        value = value[..., None].expand(*value.shape, _inner_size(roles))
+    inner = [role for role in roles if isinstance(role, int)]
+    value = value.reshape(value.shape[0], value.shape[1], *inner)
+    axes = ["b", "s", *range(len(inner))]
+    kept = [axis for axis in axes if not isinstance(axis, str) or axis in roles]
+    value = value[tuple(slice(None) if axis in kept else 0 for axis in axes)]
+    count = iter(range(len(inner)))
+    order = [kept.index(role if isinstance(role, str) else next(count)) for role in roles]
+    dtype = getattr(torch, port.kind) if port.kind else value.dtype
+    return value.permute(order).to(dtype).contiguous()
 
 
 @functools.lru_cache(maxsize=16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from pocketrnn_export.checking.exchange import (
     keep_running_sizes,
     record_call,
     runs_on_size,
+    takes_ids_below,
 )
 from pocketrnn_export.checking.other_file import CheckedFile, count_table_rows
 from pocketrnn_export.comparing.cases import Case
@@ -62,11 +64,11 @@ def find_call(
         padding_id = 0 if table is None or table.padding_idx is None else table.padding_idx
     # The owner's call may turn ids into numbers itself.
     numbers = channels is not None or ((call is None or ids is None) and _takes_numbers(file, table))
-    known = ids or _count_ids(file, module)
+    counts = _likely_id_counts(file, module, ids)
+    known = ids or counts[0]
     if call is not None:
-        return _make_owners_call(
-            module, call, known, padding_id, (channels or _count_channels(file)) if numbers else None
-        )
+        channels = (channels or _count_channels(file)) if numbers else None
+        return _with_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
     if not numbers:
         for classes, of_tokens in itertools.product(_likely_class_counts(file, module), (False, True)):
             asked = ModuleFacts(module, known, padding_id, classes, values=True, of_tokens=of_tokens)
@@ -78,8 +80,8 @@ def find_call(
                 continue
             called = ModuleCall(module, found.line, found.function, known, padding_id, found.takes_lengths)
             if (running := keep_running_sizes(called, SIZES)) is not None:
-                return running
-    return find_call_by_axes(module, file, known, padding_id)
+                return _with_most_ids(running, counts)
+    return find_call_by_axes(module, file, counts, padding_id)
 
 
 def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
@@ -91,13 +93,24 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
     return not whole and (table is None or any(port.axes is not None and len(port.axes) > 2 for port in file.inputs))
 
 
-def _count_ids(file: CheckedFile, module: nn.Module) -> int:
-    found = [count_table_rows(file, port.name) for port in file.inputs]
-    rows = [count for count in found if count is not None]
-    tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)]
+def _likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) -> list[int]:
+    """Return how many ids an input may have, in ascending order: those that its owner tells, or the fewest that both
+    have, and the rows of the module's tables."""
+    tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
+    if told is not None:
+        return sorted({told, *(rows for rows in tables if rows < told)})
     # One-hot vectors are as long as a recurrent layer is wide.
     wide = next((layer.input_size for layer in module.modules() if isinstance(layer, nn.RNNBase)), _USUAL_IDS)
-    return min(rows, default=max(tables, default=wide))
+    of_file = [rows for port in file.inputs if (rows := count_table_rows(file, port.name)) is not None]
+    least = min([*of_file, max(tables)] if tables else of_file, default=wide)
+    return sorted({least, *(rows for rows in tables if rows > least)})
+
+
+def _with_most_ids(called: ModuleCall, counts: Sequence[int]) -> ModuleCall:
+    """Return the call with the most ids on which the module runs: the file's table may have fewer rows."""
+    more = counts[:0:-1] if called.samples is None else ()
+    largest = next((count for count in more if count > called.ids and takes_ids_below(called, count)), called.ids)
+    return replace(called, ids=largest)
 
 
 def _likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]:

@@ -29,6 +29,7 @@ __all__ = [
     "named_inputs",
     "record_call",
     "runs_on_size",
+    "takes_ids_below",
 ]
 
 
@@ -107,6 +108,18 @@ def runs_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | No
     """Whether a module runs on a batch of this many rows and steps."""
     try:
         record_call(called, draw_case(called, rows, steps, ragged=ragged))
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
+def takes_ids_below(called: ModuleCall, count: int, *, inputs: int = 1) -> bool:
+    """Whether a module runs on the last ids below `count`; as many as it has inputs, since each is given another."""
+    rows, steps = called.sizes[0]
+    tokens = np.resize((count - 1 - np.arange(inputs)) % count, (rows, steps))
+    try:
+        record_call(called, Case("the last ids", tokens, np.full(rows, steps, np.int64)))
     # Whatever a user's module raises.
     except (Exception, SystemExit):
         return False

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn_export.checking.beside import ComparedFile, Outcome
+from pocketrnn_export.checking.exchange import record_call
 from pocketrnn_export.checking.verdict import Shown
 from pocketrnn_export.comparing.cases import Case, one_row_cases
 
@@ -71,22 +72,32 @@ def _shorten_case(case: Case) -> Iterator[Case]:
 
 def _describe_input(beside: ComparedFile, case: Case) -> Shown:
     expected, given = beside.answers(case)
-    most = _SHOWN if beside.called.samples is None else _SHOWN_NUMBERS
-    rows: list[Any] = [row[:length] for row, length in zip(case.tokens, case.lengths, strict=True)]
-    if beside.called.samples is not None:
-        rows = [beside.called.samples[row % len(beside.called.samples)].round(6) for row in rows]
-    shown = tuple(tuple(row.tolist()) if row.size <= most else (f"{list(row.shape)} numbers",) for row in rows[:3])
-    more = (f"and {len(rows) - 3} rows more",) if len(rows) > 3 else ()
+    shown = _describe_given(beside, case)
     if isinstance(given, str):
-        return Shown((*shown, *more), _first_numbers(expected[0]), given, math.inf)
+        return Shown(shown, _first_numbers(expected[0]), given, math.inf)
     if given.shape != expected.shape:
-        return Shown((*shown, *more), _first_numbers(expected[0]), _first_numbers(given[0]), math.inf)
+        return Shown(shown, _first_numbers(expected[0]), _first_numbers(given[0]), math.inf)
     apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
     row = int(apart.max(1).argmax())
     first = max(0, int(apart[row].argmax()) - _NUMBERS + 1)
-    return Shown(
-        (*shown, *more), _first_numbers(expected[row][first:]), _first_numbers(given[row][first:]), float(apart.max())
-    )
+    return Shown(shown, _first_numbers(expected[row][first:]), _first_numbers(given[row][first:]), float(apart.max()))
+
+
+def _describe_given(beside: ComparedFile, case: Case) -> tuple[Any, ...]:
+    """Return the rows of the one input; of several inputs, the name and the rows of each, since each has its own."""
+    samples = beside.called.samples
+    most = _SHOWN if samples is None else _SHOWN_NUMBERS
+    inputs = record_call(beside.called, case).inputs
+    if len(inputs) > 1:
+        return tuple(
+            (name, *(array.tolist() if array.ndim and array.size <= most else [f"{list(array.shape)} numbers"]))
+            for name, array in inputs.items()
+        )
+    rows: list[Any] = [row[:length] for row, length in zip(case.tokens, case.lengths, strict=True)]
+    if samples is not None:
+        rows = [samples[row % len(samples)].round(6) for row in rows]
+    shown = tuple(tuple(row.tolist()) if row.size <= most else (f"{list(row.shape)} numbers",) for row in rows[:3])
+    return (*shown, f"and {len(rows) - 3} rows more") if len(rows) > 3 else shown
 
 
 def _first_numbers(row: Any) -> tuple[float, ...]:

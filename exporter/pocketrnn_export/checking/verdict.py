@@ -29,7 +29,7 @@ class Shown:
     """The shortest input that was found to show a difference.
 
     Attributes:
-        given: the ids of each row, or its numbers.
+        given: the ids of each row, or its numbers; of several inputs, the name and the rows of each.
         expected: the module's answer to the row that differs most, its first numbers.
         answer: the file's, or the error that it fails with.
         difference: how far apart these are; infinite where the file fails.
