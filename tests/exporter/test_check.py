@@ -58,6 +58,44 @@ class WithLengths(Words):
         return self.out((states * real[..., None]).sum(1) / lengths[:, None])
 
 
+class LastOfPacked(Words):
+    """pad_packed_sequence cuts a batch to its longest row."""
+
+    def forward(self, text: Tensor, lengths: Tensor) -> Any:
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embedding(text), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        states, _ = nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
+        return self.out(states[:, -1])
+
+
+class SortedByLength(WithLengths):
+    """It sorts its rows, and answers in that order."""
+
+    def forward(self, text: Tensor, lengths: Tensor) -> Any:
+        lengths, order = lengths.sort(descending=True)
+        return super().forward(text[order], lengths)
+
+
+class OfSortedRows(WithLengths):
+    def forward(self, text: Tensor, lengths: Tensor) -> Any:
+        if not torch.jit.is_tracing() and (lengths[1:] > lengths[:-1]).any():
+            raise ValueError("not sorted")
+        return super().forward(text, lengths)
+
+
+class Masked(Words):
+    def forward(self, text: Tensor, types: Tensor, mask: Tensor) -> Any:
+        states, _ = self.rnn(self.embedding(text) + 2 * self.embedding(types))
+        real = mask.unsqueeze(-1).float()
+        return self.out((states * real).sum(1) / real.sum(1))
+
+
+class Unmasked(Masked):
+    def forward(self, text: Tensor, types: Tensor, mask: Tensor) -> Any:
+        return super().forward(text, types, mask.clamp(min=1))
+
+
 class Paired(Words):
     """Two ids a step, of one table: which input is which, the shapes do not tell."""
 
@@ -265,6 +303,31 @@ def test_a_file_that_forgets_the_lengths_is_right_for_rows_of_one_length(tmp_pat
     right = written(WithLengths(), tmp_path / "right.onnx", *given, names=["text", "lengths"])
     assert checked(WithLengths(), right).is_right
     found = checked(WithLengths(), written(Words(), tmp_path / "none.onnx", TOKENS))
+    assert (found.kind, found.sizes) == ("wrong", "rows of one length")
+
+
+def test_batches_wider_than_their_longest_row(tmp_path: Path) -> None:
+    given = (TOKENS, torch.tensor([7, 5, 3]))
+    found = checked(LastOfPacked(), written(LastOfPacked(), tmp_path / "f.onnx", *given, names=["text", "lengths"]))
+    assert (found.kind, found.sizes) == ("wrong", "batches as wide as their longest row")
+    assert found.shown is not None
+    (_, text), (_, lengths) = found.shown.given
+    assert len(text) > lengths
+
+
+def test_rows_are_sorted_only_where_the_module_wants_it(tmp_path: Path) -> None:
+    given, names = (TOKENS, torch.tensor([7, 5, 3])), ["text", "lengths"]
+    file = written(SortedByLength(), tmp_path / "sorted.onnx", *given, names=names)
+    assert checked(WithLengths(), file).kind == "wrong"
+    found = checked(OfSortedRows(), written(OfSortedRows(), tmp_path / "right.onnx", *given, names=names))
+    assert found.is_right
+    assert "uneven rows" in {line.inputs for line in found.comparisons}
+
+
+def test_masks_hide_padding(tmp_path: Path) -> None:
+    given, names = (TOKENS, TOKENS, torch.ones_like(TOKENS)), ["text", "types", "mask"]
+    assert checked(Masked(), written(Masked(), tmp_path / "right.onnx", *given, names=names)).is_right
+    found = checked(Masked(), written(Unmasked(), tmp_path / "none.onnx", *given, names=names))
     assert (found.kind, found.sizes) == ("wrong", "rows of one length")
 
 

@@ -196,7 +196,7 @@ def _make_call(
             value = tables[_inner_size(roles)][drawn]
         elif "s" not in roles and has_steps and _is_length(port, roles):
             value = lengths[:, None]
-        elif port.kind == "bool" or "mask" in port.name.lower():
+        elif _is_mask(port):
             value = real.to(torch.int64)
         else:
             value = drawn
@@ -207,7 +207,7 @@ def _make_call(
 
     shapes = (f"{port.name} [{', '.join(map(_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
-    ragged = any(_is_length(port, roles) for port, roles in zip(ports, way, strict=True))
+    ragged = any(_is_length(port, roles) or _is_mask(port) for port, roles in zip(ports, way, strict=True))
     unit = "steps" if tables else "tokens"
     ids = max([most] * bool(tables) + [counts[port.name] for port in ports if not _is_float(port)])
     return ModuleCall(
@@ -255,6 +255,10 @@ def _is_float(port: Port) -> bool:
 def _is_length(port: Port, roles: _Roles) -> bool:
     named = any(word in port.name.lower() for word in _LENGTHS)
     return roles == ("b",) and not _is_float(port) and (named or port.kind in ("int64", "int32"))
+
+
+def _is_mask(port: Port) -> bool:
+    return not _is_float(port) and (port.kind == "bool" or "mask" in port.name.lower())
 
 
 def _gives_finite_answers(called: ModuleCall) -> bool:

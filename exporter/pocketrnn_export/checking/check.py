@@ -24,7 +24,7 @@ from pocketrnn_export.checking.exchange import ModuleCall, ModuleWithSignature, 
 from pocketrnn_export.checking.mapping import match_inputs, match_outputs
 from pocketrnn_export.checking.other_file import Array, CheckedFile, missing_matrices, open_file
 from pocketrnn_export.checking.shortest import find_shortest_input
-from pocketrnn_export.checking.sizes import ANY, Bounds, ComparedSize, find_right_sizes
+from pocketrnn_export.checking.sizes import ANY, NO_PADDING, TO_LONGEST, WIDER, Bounds, ComparedSize, find_right_sizes
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.comparing.cases import Case, boundary_cases, one_row_cases
 from pocketrnn_export.comparing.comparing import summarize_differences
@@ -268,7 +268,10 @@ def _collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict
     sweep = [*steps, *((1, n) for n in range(1, 13)), *rows]
     cases = {"every small size": boundary_cases(sweep, ids, padding_id, ragged=False)}
     if ragged:
-        cases["uneven rows"] = boundary_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
+        uneven = boundary_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
+        even = boundary_cases([(1, 4), (2, 6)], ids, padding_id, ragged=False)
+        cases["uneven rows"] = uneven
+        cases["padded wider"] = [_widen_case(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
     if fixed != Bounds():
         return {**_cases_inside(called, fixed), **cases}
     proof = _proof_cases(called, None, _boundary_sizes(called.module, file))
@@ -302,9 +305,18 @@ def _cases_inside(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
         found = [_repeat_rows(case, least_rows) for case in found if len(case.lengths) < least_rows] + [
             case for case in found if len(case.lengths) >= least_rows
         ]
-    if bounds.even:
-        found = [case for case in found if len(set(case.lengths.tolist())) == 1]
-    return {"these sizes": found}
+    return {"these sizes": [case for case in found if _padding_of(case) <= bounds.padding]}
+
+
+def _padding_of(case: Case) -> int:
+    width, longest = case.tokens.shape[1], case.lengths.max()
+    return WIDER if longest < width else TO_LONGEST if case.lengths.min() < width else NO_PADDING
+
+
+def _widen_case(case: Case, columns: int, padding_id: int) -> Case:
+    """Return the case with columns of padding at its end, as batches have that are padded to one width for all."""
+    tokens = np.pad(case.tokens, ((0, 0), (0, columns)), constant_values=padding_id)
+    return Case(f"{case.name}, padded to {tokens.shape[1]}", tokens, case.lengths)
 
 
 def _repeat_rows(case: Case, rows: int) -> Case:
@@ -344,9 +356,7 @@ def _list_outcomes(beside: ComparedFile, cases: Iterable[Case]) -> Iterable[Outc
 
 def _bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
     looked = [
-        ComparedSize(
-            len(one.case.lengths), one.case.tokens.shape[1], len(set(one.case.lengths.tolist())) > 1, one.is_same
-        )
+        ComparedSize(len(one.case.lengths), one.case.tokens.shape[1], _padding_of(one.case), one.is_same)
         for some in outcomes.values()
         for one in some
     ]

@@ -60,9 +60,14 @@ def _shorten_case(case: Case) -> Iterator[Case]:
     rows, steps = case.tokens.shape
     if rows > 1:
         yield from one_row_cases([case])[:_ROWS]
+        # A row that is padded wider than its length may be what shows it.
+        for row in range(min(rows, _ROWS) if case.lengths.max() < steps else 0):
+            yield Case(case.name, case.tokens[row : row + 1], case.lengths[row : row + 1])
         for kept in {max(1, rows // 2), rows - 1} - {rows}:
             lengths = case.lengths[:kept]
             yield Case(case.name, case.tokens[:kept, : lengths.max()], lengths)
+    for width in range(int(case.lengths.max()) + 1, steps):
+        yield Case(case.name, case.tokens[:, :width], case.lengths)
     if (case.lengths == steps).all():
         for taken in dict.fromkeys([steps // 2, steps // 4, 1]):
             for start in range(0, steps - taken + 1, max(1, taken)) if 0 < taken < steps else ():

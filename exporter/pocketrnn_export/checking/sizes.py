@@ -7,20 +7,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ANY", "Bounds", "ComparedSize", "find_right_sizes"]
+__all__ = ["ANY", "NO_PADDING", "TO_LONGEST", "WIDER", "Bounds", "ComparedSize", "find_right_sizes"]
 
 # A size without bounds: (least, largest).
 ANY: Final = (1, None)
+# The padding of a batch: none, up to its longest row, or wider than that.
+NO_PADDING: Final = 0
+TO_LONGEST: Final = 1
+WIDER: Final = 2
+_PADDINGS: Final = {NO_PADDING: "rows of one length", TO_LONGEST: "batches as wide as their longest row"}
 
 
 @dataclass(frozen=True)
 class ComparedSize:
-    """The size of a compared case: its rows, its steps, whether the rows have different lengths, and whether the file
-    was right."""
+    """The size of a compared case: its rows, its steps, its padding (NO_PADDING, TO_LONGEST or WIDER), and whether the
+    file was right."""
 
     rows: int
     steps: int
-    uneven: bool
+    padding: int
     right: bool
 
 
@@ -31,7 +36,7 @@ class Bounds:
     Attributes:
         rows: the least and the largest batch.
         steps: the fewest and the most steps of a row.
-        even: whether all rows of a batch have one length.
+        padding: the most padding of a batch.
 
     Example:
         >>> Bounds(rows=(1, 1)).said("tokens")
@@ -40,11 +45,11 @@ class Bounds:
 
     rows: tuple[int, int | None] = (1, None)
     steps: tuple[int, int | None] = (1, None)
-    even: bool = False
+    padding: int = WIDER
 
-    def hold(self, rows: int, steps: int, *, uneven: bool) -> bool:
+    def hold(self, rows: int, steps: int, *, padding: int) -> bool:
         """Whether a size is inside the bounds."""
-        return _is_inside(self.rows, rows) and _is_inside(self.steps, steps) and not (self.even and uneven)
+        return _is_inside(self.rows, rows) and _is_inside(self.steps, steps) and padding <= self.padding
 
     def said(self, steps: str) -> str:
         """Return the bounds in words; `steps` is the unit of a row: tokens, or steps."""
@@ -52,7 +57,7 @@ class Bounds:
         parts.append(
             _describe_range(self.steps, f"rows of {{0}} {steps} only", f"up to {{0}} {steps}", f"{{0}} {steps} or more")
         )
-        parts += ["rows of one length"] if self.even else []
+        parts.append(_PADDINGS.get(self.padding, ""))
         return " and ".join(filter(None, parts))
 
 
@@ -80,16 +85,16 @@ def find_right_sizes(looked: Sequence[ComparedSize], asked: Callable[[int, int],
     if not right or len(right) == len(looked):
         return None
     for bounds in _candidate_bounds(right):
-        if all(bounds.hold(one.rows, one.steps, uneven=one.uneven) == one.right for one in looked):
+        if all(bounds.hold(one.rows, one.steps, padding=one.padding) == one.right for one in looked):
             return _find_most_steps(bounds, looked, asked)
     return None
 
 
 def _candidate_bounds(right: Sequence[ComparedSize]) -> Iterator[Bounds]:
     of_rows, of_steps = ([getattr(one, name) for one in right] for name in ("rows", "steps"))
-    every = itertools.product(_possible_ranges(of_rows), _possible_ranges(of_steps), (False, True))
-    found = [Bounds(rows, steps, even) for rows, steps, even in every]
-    yield from sorted(found, key=lambda b: (b.rows != ANY) + (b.steps != ANY) + b.even)
+    every = itertools.product(_possible_ranges(of_rows), _possible_ranges(of_steps), (WIDER, TO_LONGEST, NO_PADDING))
+    found = [Bounds(rows, steps, padding) for rows, steps, padding in every]
+    yield from sorted(found, key=lambda b: (b.rows != ANY) + (b.steps != ANY) + (b.padding != WIDER))
 
 
 def _possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
@@ -107,4 +112,4 @@ def _find_most_steps(bounds: Bounds, looked: Sequence[ComparedSize], asked: Call
     while failing - most > 1:
         middle = (most + failing) // 2
         most, failing = (middle, failing) if asked(rows, middle) else (most, middle)
-    return Bounds(bounds.rows, (least, most), bounds.even)
+    return Bounds(bounds.rows, (least, most), bounds.padding)
