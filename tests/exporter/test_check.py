@@ -96,6 +96,18 @@ class Unmasked(Masked):
         return super().forward(text, types, mask.clamp(min=1))
 
 
+class WithLabels(Words):
+    """Numbers and the label of the largest; of the smallest, if it is told so."""
+
+    def __init__(self, *, smallest: bool = False) -> None:
+        super().__init__()
+        self.smallest = smallest
+
+    def forward(self, text: Tensor) -> Any:
+        numbers = super().forward(text)
+        return numbers, (numbers.argmin(1) if self.smallest else numbers.argmax(1))
+
+
 class Paired(Words):
     """Two ids a step, of one table: which input is which, the shapes do not tell."""
 
@@ -329,6 +341,35 @@ def test_masks_hide_padding(tmp_path: Path) -> None:
     assert checked(Masked(), written(Masked(), tmp_path / "right.onnx", *given, names=names)).is_right
     found = checked(Masked(), written(Unmasked(), tmp_path / "none.onnx", *given, names=names))
     assert (found.kind, found.sizes) == ("wrong", "rows of one length")
+
+
+class Small(Steps):
+    """Numbers of about 1e-7, beside larger ones."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = factor * 1e-7
+
+    def forward(self, x: Tensor) -> Any:
+        numbers = super().forward(x)
+        return numbers * self.factor, numbers
+
+
+def test_small_numbers_are_compared_by_their_size(tmp_path: Path) -> None:
+    right, wrong = (
+        written(Small(factor), tmp_path / f"{factor}.onnx", torch.randn(3, 7, 2), names=["x"]) for factor in (1, 1.1)
+    )
+    assert checked(Small(), right).is_right
+    assert checked(Small(), wrong).kind == "wrong"
+
+
+def test_whole_numbers_are_compared_and_lacking_outputs_told(tmp_path: Path) -> None:
+    assert checked(WithLabels(), written(WithLabels(), tmp_path / "right.onnx", TOKENS)).notes == ()
+    found = checked(WithLabels(), written(WithLabels(smallest=True), tmp_path / "smallest.onnx", TOKENS))
+    assert found.kind == "wrong"
+    first = checked(WithLabels(), written(Words(), tmp_path / "first.onnx", TOKENS))
+    assert first.is_right
+    assert any("output 1 of WithLabels" in note for note in first.notes)
 
 
 def test_a_module_of_numbers(tmp_path: Path) -> None:

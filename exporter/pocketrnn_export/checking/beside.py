@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ __all__ = ["ComparedFile", "Outcome"]
 
 # Two answers this near are the same where there is no answer in double precision.
 _NEAR: Final = 1e-4
+_SMALLEST: Final = 1e-30
 # After this many answers that differ by more than rounding, only the size of a difference is looked at.
 _MOST_ASKED: Final = 6
 # Limits of the comparison in double precision: cases, tokens in one case, and processor time for all.
@@ -62,12 +63,14 @@ class ComparedFile:
         file: the file.
         fed: which of the module's inputs each input of the file takes.
         outputs: pairs of the number of a file's output and the name of the module's.
+        largest: the largest number of each of the module's outputs in its first calls.
     """
 
     called: ModuleCall
     file: CheckedFile
     fed: tuple[FedInput, ...]
     outputs: tuple[tuple[int, str], ...]
+    largest: Mapping[str, float] = field(default_factory=dict)
     _asked: list[Case] = field(default_factory=list, repr=False, compare=False)
 
     def file_answers(self, call: RecordedCall) -> list[Array] | None:
@@ -108,7 +111,13 @@ class ComparedFile:
         if [shape_without_ones(one) for one in given] != [shape_without_ones(one) for one in own]:
             return Outcome(case, Difference("file", case.name, math.inf, rows), False)
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
-        outcome = self._compared(case, *_zero_equal_nonfinite(expected, join_outputs(alike, rows)))
+        # A difference counts by the output that it is in: a right number may be as small as a wrong one's error.
+        units = [np.full(one.shape, self._unit(name)) for one, (_, name) in zip(own, self.outputs, strict=True)]
+        outcome = self._compared(
+            case,
+            np.maximum(join_outputs(units, rows), _SMALLEST),
+            *_zero_equal_nonfinite(expected, join_outputs(alike, rows)),
+        )
         odd = [(one.shape, other.shape) for one, other in zip(given, own, strict=True) if one.shape != other.shape]
         shapes = f"an answer of the shape {list(odd[0][0])}, where the module's is {list(odd[0][1])}" if odd else ""
         return replace(outcome, shapes=shapes)
@@ -121,19 +130,30 @@ class ComparedFile:
         except (Exception, SystemExit):
             return None
 
-    def _compared(self, case: Case, expected: Logits, given: Logits) -> Outcome:
+    def _unit(self, name: str) -> float:
+        """Return the number to which a difference in an output is relative: its largest, or 1 where that is larger."""
+        return min(1.0, self.largest.get(name, 0.0) or 1.0)
+
+    def _compared(self, case: Case, units: Logits, expected: Logits, given: Logits) -> Outcome:
         found = measure_difference("file", case.name, expected, given)
-        if found.largest <= LEAST_TOLERANCE:
-            return Outcome(case, found, True)
-        if not math.isfinite(found.largest) or len(self._asked) >= _MOST_ASKED:
-            return Outcome(case, found, found.largest <= LEAST_TOLERANCE)
+        if not math.isfinite(found.largest):
+            return Outcome(case, found, False)
+        relative = measure_difference("file", case.name, expected / units, given / units).largest
+        if relative <= LEAST_TOLERANCE or len(self._asked) >= _MOST_ASKED:
+            return Outcome(case, found, relative <= LEAST_TOLERANCE)
         exact = self._exact_answer(case)
         if exact is None:
-            return Outcome(case, found, found.largest <= _NEAR)
+            return Outcome(case, found, relative <= _NEAR)
         found = measure_difference("file", case.name, expected, given, exact)
-        if not is_near_enough(found, None):
+        is_same = is_near_enough(found, None)
+        if found.largest <= LEAST_TOLERANCE:
+            # The spread of a row is that of its largest number, or of 1: small outputs are compared with the module's
+            # own error.
+            own, of_file = (float((np.abs(one - exact.logits) / units).max()) for one in (expected, given))
+            is_same = of_file <= max(_NEAR, SPREADS * own)
+        if not is_same:
             self._asked.append(case)
-        return Outcome(case, found, is_near_enough(found, None))
+        return Outcome(case, found, is_same)
 
     def answers(self, case: Case) -> tuple[Logits, Logits | str]:
         """Return both answers as tables, or the file's error."""

@@ -196,7 +196,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
     fed = match_inputs(file, calls, told.inputs)
     beside = ComparedFile(called, file, fed, ())
     outputs = match_outputs(file, beside.file_answers(calls[0]), calls[0].outputs)
-    beside = replace(beside, outputs=outputs)
+    beside = replace(beside, outputs=outputs, largest=_largest_numbers(calls))
     _refuse_random_answers(called, beside, cases[0], calls[0])
     fixed = _declared_sizes(beside, calls)
     outcomes = _compare_cases(beside, _collect_cases(called, file, fixed))
@@ -210,6 +210,14 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
         bounds = bounds if all(outcome.is_same for outcome in inside) else None
     verdict = _make_verdict(beside, outcomes, bounds)
     return replace(verdict, called="" if isinstance(module, ModuleWithSignature) else called.line)
+
+
+def _largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
+    return {
+        name: max(float(np.abs(np.nan_to_num(call.outputs[name].astype(float))).max(initial=0.0)) for call in calls)
+        for name in calls[0].outputs
+        if all(name in call.outputs for call in calls)
+    }
 
 
 def _prepare_module(module: nn.Module) -> tuple[nn.Module, str]:
@@ -371,14 +379,15 @@ def _bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence
 def _make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
     every = [outcome for some in outcomes.values() for outcome in some]
     file, name, unit = beside.file, beside.called.name, beside.called.unit
+    shapes = _note_other_shapes(every)
     verdict = Verdict(
-        str(file.path), "right", f"{file.path} answers as {name} does.",
+        str(file.path), "right", f"{file.path} answers as {name} does{', in another shape' * bool(shapes)}.",
         name=name,
         inputs={fed.port.name: fed.name for fed in beside.fed},
         outputs={_output_name(file, number): own for number, own in beside.outputs},
         comparisons=_summarize_outcomes(name, outcomes),
         looked_at=_describe_sizes(every, unit),
-        notes=(*_note_uncompared_outputs(beside), *_note_other_shapes(every)),
+        notes=(*_note_uncompared_outputs(beside), *shapes),
     )  # fmt: skip
     wrong = [outcome for outcome in every if not outcome.is_same]
     if not wrong:
@@ -457,7 +466,11 @@ def _note_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
     return [f"To a batch of {len(odd.case.lengths)} the file gives {odd.shapes}: the numbers are compared."]
 
 
-def _note_uncompared_outputs(beside: ComparedFile) -> tuple[str, ...]:
-    compared = {number for number, _ in beside.outputs}
-    left = [port.name for number, port in enumerate(beside.file.outputs) if number not in compared]
-    return (f"Not compared: the outputs {', '.join(left)} of the file.",) if left else ()
+def _note_uncompared_outputs(beside: ComparedFile) -> list[str]:
+    numbers, names = ({pair[place] for pair in beside.outputs} for place in (0, 1))
+    left = [port.name for number, port in enumerate(beside.file.outputs) if number not in numbers]
+    lacking = [name for name in beside.largest if name not in names]
+    of_both = ((left, "of the file"), (lacking, f"of {beside.called.name}, which the file lacks"))
+    return [
+        f"Not compared: the output{'s' * (len(some) > 1)} {', '.join(some)} {whose}." for some, whose in of_both if some
+    ]

@@ -259,6 +259,7 @@ def join_outputs(outputs: list[Any], rows: int, library: Any = np) -> Any:
         if output.ndim > 1 and output.shape[0] != rows == output.shape[1]:
             output = library.swapaxes(output, 0, 1)
         flat = output.reshape(-1)
+        flat = flat * 1 if flat.dtype in (np.dtype(bool), torch.bool) else flat
         short = -len(flat) % rows
         if short or not len(flat):
             flat = library.concatenate([flat, library.zeros(short or rows, dtype=flat.dtype)])

@@ -138,7 +138,6 @@ def match_outputs(
             alike = [name for name in left if shape_without_ones(outputs[name]) == shape_without_ones(answers[number])]
             if alike:
                 pairs.append((number, min(alike, key=lambda name: _sum_differences(outputs[name], answers[number]))))
-    numbers = [pair for pair in pairs if outputs[pair[1]].dtype.kind == "f"]
     if not pairs:
         shapes = [list(answer.shape) for answer in answers or ()]
         own = [list(array.shape) for array in outputs.values()]
@@ -146,7 +145,7 @@ def match_outputs(
             f"No output of {file.path} has the shape of one of the module's: {shapes} beside {own}.",
             "Export the module whose outputs are these, or compare with the module that the file was made of.",
         )
-    return tuple(numbers or pairs)
+    return tuple(pairs)
 
 
 def shape_without_ones(array: Array) -> tuple[int, ...]:
