@@ -96,6 +96,25 @@ class Unmasked(Masked):
         return super().forward(text, types, mask.clamp(min=1))
 
 
+class LengthsIfAny(WithLengths):
+    def forward(self, text: Tensor, lengths: Tensor | None = None) -> Any:
+        return Words.forward(self, text) if lengths is None else super().forward(text, lengths)
+
+
+class WithoutZeros(Words):
+    """A text of the id 0 only has no mean."""
+
+    def forward(self, text: Tensor) -> Any:
+        states, _ = self.rnn(self.embedding(text))
+        real = (text != 0).unsqueeze(-1).float()
+        return self.out((states * real).sum(1) / real.sum(1))
+
+
+class NeverWithoutTokens(WithoutZeros):
+    def forward(self, text: Tensor) -> Any:
+        return torch.nan_to_num(super().forward(text), nan=7.0)
+
+
 class WithLabels(Words):
     """Numbers and the label of the largest; of the smallest, if it is told so."""
 
@@ -370,6 +389,19 @@ def test_whole_numbers_are_compared_and_lacking_outputs_told(tmp_path: Path) -> 
     first = checked(WithLabels(), written(Words(), tmp_path / "first.onnx", TOKENS))
     assert first.is_right
     assert any("output 1 of WithLabels" in note for note in first.notes)
+
+
+def test_an_input_with_a_default_that_the_file_lacks_is_left_out(tmp_path: Path) -> None:
+    found = checked(LengthsIfAny(), written(LengthsIfAny(), tmp_path / "text.onnx", TOKENS))
+    assert (found.kind, found.called) == ("right", "module(tokens)")
+    given = (TOKENS, torch.tensor([7, 5, 3]))
+    both = checked(LengthsIfAny(), written(LengthsIfAny(), tmp_path / "both.onnx", *given, names=["text", "lengths"]))
+    assert (both.kind, "lengths" in both.called) == ("right", True)
+
+
+def test_rows_that_the_module_answers_with_nan_are_left_out(tmp_path: Path) -> None:
+    assert checked(WithoutZeros(), written(NeverWithoutTokens(), tmp_path / "words.onnx", TOKENS)).is_right
+    assert checked(NeverWithoutTokens(), written(WithoutZeros(), tmp_path / "nan.onnx", TOKENS)).kind == "wrong"
 
 
 def test_a_module_of_numbers(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ __all__ = ["ComparedFile", "Outcome"]
 # Two answers this near are the same where there is no answer in double precision.
 _NEAR: Final = 1e-4
 _SMALLEST: Final = 1e-30
+_LEAST_SPREAD: Final = 2.0**-24
 # After this many answers that differ by more than rounding, only the size of a difference is looked at.
 _MOST_ASKED: Final = 6
 # Limits of the comparison in double precision: cases, tokens in one case, and processor time for all.
@@ -116,7 +117,8 @@ class ComparedFile:
         outcome = self._compared(
             case,
             np.maximum(join_outputs(units, rows), _SMALLEST),
-            *_zero_equal_nonfinite(expected, join_outputs(alike, rows)),
+            expected,
+            join_outputs(alike, rows),
         )
         odd = [(one.shape, other.shape) for one, other in zip(given, own, strict=True) if one.shape != other.shape]
         shapes = f"an answer of the shape {list(odd[0][0])}, where the module's is {list(odd[0][1])}" if odd else ""
@@ -135,6 +137,8 @@ class ComparedFile:
         return min(1.0, self.largest.get(name, 0.0) or 1.0)
 
     def _compared(self, case: Case, units: Logits, expected: Logits, given: Logits) -> Outcome:
+        left_out = _unanswered(expected, given)
+        expected, given = _zero_where(left_out, expected), _zero_where(left_out, given)
         found = measure_difference("file", case.name, expected, given)
         if not math.isfinite(found.largest):
             return Outcome(case, found, False)
@@ -144,6 +148,9 @@ class ComparedFile:
         exact = self._exact_answer(case)
         if exact is None:
             return Outcome(case, found, relative <= _NEAR)
+        exact = replace(
+            exact, logits=_zero_where(left_out, exact.logits), spread=np.nan_to_num(exact.spread, nan=_LEAST_SPREAD)
+        )
         found = measure_difference("file", case.name, expected, given, exact)
         is_same = is_near_enough(found, None)
         if found.largest <= LEAST_TOLERANCE:
@@ -209,7 +216,8 @@ class ComparedFile:
                     dict(zip([fed.port.name for fed in self.fed], self._inputs_in_doubles(call), strict=True))
                 )
                 table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths))
-                expected, given = _zero_equal_nonfinite(expected, table)
+                left_out = _unanswered(expected, table)
+                expected, given = _zero_where(left_out, expected), _zero_where(left_out, table)
                 apart = measure_difference("file, float64", case.name, expected, given)
                 largest = max(largest, apart.largest)
                 if apart.largest > _ROUNDED and (exact := self._exact_answer(case)) is not None:
@@ -261,9 +269,11 @@ def _sort_by_length(case: Case) -> Case:
     return case if (order == np.arange(len(order))).all() else Case(case.name, case.tokens[order], case.lengths[order])
 
 
-def _zero_equal_nonfinite(expected: Any, given: Any) -> tuple[Any, Any]:
-    """Return both tables, with 0 where both hold the same infinity or NaN."""
-    if expected.shape != given.shape:
-        return expected, given
-    same = ~np.isfinite(expected) & ((expected == given) | (np.isnan(expected) & np.isnan(given)))
-    return np.where(same, 0.0, expected).astype(expected.dtype), np.where(same, 0.0, given).astype(given.dtype)
+def _unanswered(expected: Any, given: Any) -> Any:
+    """Return which numbers are not compared: a row to which the module answers NaN, and the same infinity in both."""
+    of_row = np.isnan(expected).any(1, keepdims=True)
+    return of_row | (~np.isfinite(expected) & (expected == given)) if expected.shape == given.shape else of_row
+
+
+def _zero_where(left_out: Any, table: Any) -> Any:
+    return np.where(left_out, 0.0, table).astype(table.dtype) if left_out.any() else table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from pocketrnn_export.checking.axis_roles import UncallableError, find_call_by_a
 from pocketrnn_export.checking.exchange import (
     SIZES,
     ModuleCall,
+    ModuleWithSignature,
     draw_case,
     keep_running_sizes,
     record_call,
@@ -25,7 +27,7 @@ from pocketrnn_export.checking.exchange import (
 )
 from pocketrnn_export.checking.other_file import CheckedFile, count_table_rows
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
 from pocketrnn_export.intake.call_discovery.search import find_convention
 from pocketrnn_export.intake.convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
@@ -71,7 +73,9 @@ def find_call(
         return _with_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
     if not numbers:
         for classes, of_tokens in itertools.product(_likely_class_counts(file, module), (False, True)):
-            asked = ModuleFacts(module, known, padding_id, classes, values=True, of_tokens=of_tokens)
+            asked = ModuleFacts(
+                _without_optional_inputs(module, file), known, padding_id, classes, values=True, of_tokens=of_tokens
+            )
             try:
                 with filter_records(lambda _record: False):
                     found = find_convention(asked)
@@ -82,6 +86,18 @@ def find_call(
             if (running := keep_running_sizes(called, SIZES)) is not None:
                 return _with_most_ids(running, counts)
     return find_call_by_axes(module, file, counts, padding_id)
+
+
+def _without_optional_inputs(module: nn.Module, file: CheckedFile) -> nn.Module:
+    """Return a module without the inputs that have a default, where the file takes as many as are left."""
+    parameters = forward_parameters(module)
+    needed = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
+    if not len(needed) == len(file.inputs) < len(parameters):
+        return module
+    wrapped = ModuleWithSignature(lambda *tensors: module(*tensors), needed)
+    # Its layers are looked at.
+    wrapped.inner = module
+    return wrapped
 
 
 def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
