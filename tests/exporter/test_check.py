@@ -566,6 +566,27 @@ def test_two_files(right: Path, tmp_path: Path) -> None:
     assert check_files(right, tmp_path / "after.onnx", max_changed=1, progress=False).exit_status == 0
 
 
+class OneNumber(Steps):
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x)[:, :1] * self.factor
+
+
+def test_two_files_of_one_number_are_judged_by_the_difference(tmp_path: Path) -> None:
+    before, after = (
+        written(OneNumber(factor), tmp_path / f"{factor}.onnx", torch.randn(3, 7, 2), names=["x"])
+        for factor in (1, 1.1)
+    )
+    found = check_files(before, after, progress=False)
+    assert (found.kind, found.exit_status) == ("changed", 3)
+    assert 0.05 < found.numbers_changed < 0.2
+    assert f"{found.numbers_changed:.2%}" in found.reason
+    assert check_files(before, after, max_changed=0.2, progress=False).is_right
+
+
 MODULE_FILE = """
 import torch
 from torch import nn

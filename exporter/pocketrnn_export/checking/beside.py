@@ -46,13 +46,15 @@ _MOST_OF_ERROR: Final = 300
 @dataclass(frozen=True)
 class Outcome:
     """The result of a case: the difference between the file's answer and the module's, or the error that the file fails
-    with; `shapes` says how their shapes differ by axes of size 1."""
+    with; `shapes` says how their shapes differ by axes of size 1, and `numbers_off` how far numbers that are no classes
+    are apart, as a part of the largest."""
 
     case: Case
     difference: Difference
     is_same: bool
     error: str = ""
     shapes: str = ""
+    numbers_off: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class ComparedFile:
         fed: which of the module's inputs each input of the file takes.
         outputs: pairs of the number of a file's output and the name of the module's.
         largest: the largest number of each of the module's outputs in its first calls.
+        classes: those of the module's outputs that give a number for each class.
     """
 
     called: ModuleCall
@@ -72,6 +75,7 @@ class ComparedFile:
     fed: tuple[FedInput, ...]
     outputs: tuple[tuple[int, str], ...]
     largest: Mapping[str, float] = field(default_factory=dict)
+    classes: frozenset[str] = frozenset()
     _asked: list[Case] = field(default_factory=list, repr=False, compare=False)
 
     def file_answers(self, call: RecordedCall) -> list[Array] | None:
@@ -122,7 +126,28 @@ class ComparedFile:
         )
         odd = [(one.shape, other.shape) for one, other in zip(given, own, strict=True) if one.shape != other.shape]
         shapes = f"an answer of the shape {list(odd[0][0])}, where the module's is {list(odd[0][1])}" if odd else ""
-        return replace(outcome, shapes=shapes)
+        difference = replace(outcome.difference, labels_differing=self._count_labels_differing(own, alike, rows))
+        return replace(outcome, difference=difference, shapes=shapes, numbers_off=self._numbers_off(own, alike))
+
+    def _count_labels_differing(self, own: Sequence[Array], given: Sequence[Array], rows: int) -> int:
+        """Return how many rows have another label: the largest number of an output with classes, or a whole number."""
+        differing = [
+            one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
+            for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
+            if name in self.classes or one.dtype.kind != "f"
+        ]
+        return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
+
+    def _numbers_off(self, own: Sequence[Array], given: Sequence[Array]) -> float:
+        """Return the largest difference of the numbers that are no classes, as a part of the largest such number."""
+        return max(
+            (
+                float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
+                for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
+                if name not in self.classes and one.dtype.kind == "f"
+            ),
+            default=0.0,
+        )
 
     def _call_module(self, case: Case) -> tuple[RecordedCall, list[Array]] | None:
         try:

@@ -115,10 +115,11 @@ def check_files(
         before: an ONNX file, or a .pt2, which says what it takes.
         after: what was made of it.
         inputs, ids, progress: as for `check`.
-        max_changed: the share of rows whose label may change, where the two answer at the same sizes.
+        max_changed: the share of rows whose label may change, where the two answer at the same sizes; for numbers that
+            are no classes, how far they may be apart, as a part of the largest.
 
     Returns:
-        the verdict: `right` where they differ by rounding, or by no more labels than allowed; else `changed`.
+        the verdict: `right` where they differ by rounding, or by no more than allowed; else `changed`.
 
     Example:
         >>> check_files("model.onnx", "model.int8.onnx", max_changed=0.01).labels_changed
@@ -137,11 +138,13 @@ def check_files(
     if verdict.kind != "wrong" or verdict.sizes or math.isinf(verdict.shown.difference if verdict.shown else 0.0):
         return verdict
     changed = max(line.largest_difference for line in verdict.comparisons)
-    reason = (
-        f"{after} differs from {before} by up to {changed:.3g}, and the label of {verdict.labels_changed:.2%} of "
-        "the rows changes."
-    )
-    return replace(verdict, kind="right" if verdict.labels_changed <= max_changed else "changed", reason=reason)
+    parts = [f"{after} differs from {before} by up to {changed:.3g}"]
+    if verdict.numbers_changed:
+        parts.append(f"numbers that are no classes by up to {verdict.numbers_changed:.2%} of the largest")
+    if verdict.labels_changed or not verdict.numbers_changed:
+        parts.append(f"and the label of {verdict.labels_changed:.2%} of the rows changes")
+    allowed = max(verdict.labels_changed, verdict.numbers_changed) <= max_changed
+    return replace(verdict, kind="right" if allowed else "changed", reason=f"{', '.join(parts)}.")
 
 
 class _RunOfFile:
@@ -196,7 +199,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
     fed = match_inputs(file, calls, told.inputs)
     beside = ComparedFile(called, file, fed, ())
     outputs = match_outputs(file, beside.file_answers(calls[0]), calls[0].outputs)
-    beside = replace(beside, outputs=outputs, largest=_largest_numbers(calls))
+    beside = replace(beside, outputs=outputs, largest=_largest_numbers(calls), classes=_outputs_with_classes(calls))
     _refuse_random_answers(called, beside, cases[0], calls[0])
     fixed = _declared_sizes(beside, calls)
     outcomes = _compare_cases(beside, _collect_cases(called, file, fixed))
@@ -218,6 +221,16 @@ def _largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
         for name in calls[0].outputs
         if all(name in call.outputs for call in calls)
     }
+
+
+def _outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
+    """Return the outputs of several numbers, as many for every batch and length: one for each class."""
+    return frozenset(
+        name
+        for name, first in calls[0].outputs.items()
+        if first.dtype.kind == "f" and first.ndim > 1 and first.shape[-1] > 1
+        if all(name in call.outputs and call.outputs[name].shape[-1:] == first.shape[-1:] for call in calls)
+    )
 
 
 def _prepare_module(module: nn.Module) -> tuple[nn.Module, str]:
@@ -386,6 +399,7 @@ def _make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]
         inputs={fed.port.name: fed.name for fed in beside.fed},
         outputs={_output_name(file, number): own for number, own in beside.outputs},
         comparisons=_summarize_outcomes(name, outcomes),
+        numbers_changed=max((one.numbers_off for one in every), default=0.0),
         looked_at=_describe_sizes(every, unit),
         notes=(*_note_uncompared_outputs(beside), *shapes),
     )  # fmt: skip

@@ -62,6 +62,7 @@ class Verdict:
         looked_at: the number of batches, and their sizes, in a sentence.
         float64_difference: the largest difference in double precision; None where that was not computed.
         notes: what was not compared, a sentence each.
+        numbers_changed: the largest difference of numbers that are no classes, as a part of the largest such number.
 
     Example:
         >>> check(module, "theirs.onnx").kind
@@ -82,6 +83,7 @@ class Verdict:
     looked_at: str = ""
     float64_difference: float | None = None
     notes: tuple[str, ...] = ()
+    numbers_changed: float = 0.0
 
     @property
     def is_right(self) -> bool:
@@ -95,7 +97,7 @@ class Verdict:
 
     @property
     def labels_changed(self) -> float:
-        """The share of the rows looked at to which the largest number of the answer is another one."""
+        """The share of the rows looked at with another label: the largest number of the answer, or a whole number."""
         rows = sum(line.rows for line in self.comparisons)
         return sum(line.labels_differing for line in self.comparisons) / rows if rows else 0.0
 
