@@ -333,6 +333,7 @@ def test_a_file_that_forgets_the_lengths_is_right_for_rows_of_one_length(tmp_pat
     given = (TOKENS, torch.tensor([7, 5, 3]))
     right = written(WithLengths(), tmp_path / "right.onnx", *given, names=["text", "lengths"])
     assert checked(WithLengths(), right).is_right
+    assert checked(SortedByLength(), right).departs == ""
     found = checked(WithLengths(), written(Words(), tmp_path / "none.onnx", TOKENS))
     assert (found.kind, found.sizes) == ("wrong", "rows of one length")
 
@@ -547,6 +548,13 @@ def test_a_file_that_cannot_be_opened_is_told_in_a_sentence(kind: str, right: Pa
     assert "\n" not in found.reason
 
 
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    torch.save(Words().state_dict(), tmp_path / "words.pt")
+    assert "--weights" in checked(Words(), tmp_path / "words.pt").reason
+    (tmp_path / "words.json").write_text('{"no": "graph"}')
+    assert "not an ONNX file" in checked(Words(), tmp_path / "words.json").reason
+
+
 def test_there_is_no_such_file(tmp_path: Path) -> None:
     assert checked(Words(), tmp_path / "none.onnx").exit_status == 2
 
@@ -624,4 +632,6 @@ def test_the_command_says_the_verdict_by_its_exit_status(right: Path, tmp_path: 
 def test_the_command_compares_two_files(right: Path) -> None:
     assert CliRunner().invoke(main, ["check", str(right), str(right)]).exit_code == 0
     assert CliRunner().invoke(main, ["check", str(right)]).exit_code == 2
+    named = CliRunner().invoke(main, ["check", "net.py:Net", str(right)])
+    assert (named.exit_code, f"--onnx {right}" in " ".join(named.output.split())) == (2, True)
     assert CliRunner().invoke(main, ["check", str(right), str(right), "--call", "module(tokens)"]).exit_code == 2

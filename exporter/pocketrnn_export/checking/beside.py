@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import FrameType
 from typing import Any, Final
 
 import numpy as np
@@ -276,10 +277,20 @@ class ComparedFile:
             inputs: Any = [case.tokens, case.lengths]
             content = self.file.model.SerializeToString()
             names = [fed.port.name for fed in self.fed]
-            found = find_departure(table, content, inputs, find_user_place, given=dict(zip(names, arrays, strict=True)))
+            found = find_departure(
+                table, content, inputs, _find_place_in_forward, given=dict(zip(names, arrays, strict=True))
+            )
         except ExportError:
             return ""
-        return "" if found is None else found.with_node
+        return "" if found is None or not found.line else found.with_node
+
+
+def _find_place_in_forward(frame: FrameType | None) -> str:
+    """Return the user's line that called a frame; empty where that is no part of forward, as what joins its outputs."""
+    inner = frame
+    while inner is not None and inner.f_code is not join_outputs.__code__:
+        inner = inner.f_back
+    return find_user_place(frame) if inner is None else ""
 
 
 def _error_line(error: Exception) -> str:

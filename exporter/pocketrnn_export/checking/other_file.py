@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 
@@ -88,13 +90,23 @@ def open_file(path: str | Path) -> CheckedFile:
     try:
         if not zipfile.is_zipfile(path):
             return _open_onnx(path)
-        return _open_torchscript(path) if is_torchscript(path) else _open_torch_export(path)
+        if is_torchscript(path):
+            return _open_torchscript(path)
+        if _holds_weights(path):
+            raise InputError("It holds weights and no graph.", "Give it as --weights, and the exported file as --onnx.")
+        return _open_torch_export(path)
     except PocketRNNError as error:
-        raise InputError(f"{path} cannot be opened: {error.problem}", _MAKE_AGAIN) from error
+        raise InputError(f"{path} cannot be opened: {error.problem}", error.remedy) from error
     # Engines and protobuf raise errors of many classes.
     except Exception as error:
         what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
         raise InputError(f"{path} cannot be opened: {what}.", _MAKE_AGAIN) from error
+
+
+def _holds_weights(path: Path) -> bool:
+    """Whether torch.save wrote a file: it holds a pickle, where a file of torch.export holds JSON."""
+    with zipfile.ZipFile(path) as archive:
+        return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
 
 
 _MAKE_AGAIN: Final = "Export it again, and give the file with all that lies beside it."
@@ -102,7 +114,10 @@ _MAKE_AGAIN: Final = "Export it again, and give the file with all that lies besi
 
 def _open_onnx(path: Path) -> CheckedFile:
     size = path.stat().st_size
-    model = onnx.load(path, load_external_data=False)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, json_format.ParseError, text_format.ParseError):
+        raise InputError("It is not an ONNX file, or its end is missing.", _MAKE_AGAIN) from None
     if not model.graph.node and not model.graph.output:
         raise InputError("It holds no graph of ONNX.", _MAKE_AGAIN)
     tensors = list(_graph_tensors(model.graph))

@@ -112,6 +112,8 @@ def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:
         raise click.UsageError(f"{given[0]} is of a module, and {source} is compared with a file: name it with --onnx.")
+    if ":" in Path(source).name and not Path(source).exists():
+        raise click.UsageError(f"{source} names a module, and {after} is compared with it: write --onnx {after}.")
     return check_files(
         source,
         str(after),
