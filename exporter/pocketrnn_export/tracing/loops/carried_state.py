@@ -47,6 +47,15 @@ class StatePlan:
 
 
 def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
+    """Find out how the states of a loop are computed for all iterations.
+
+    Args:
+        loop: the loop, matched.
+        taken: the names of the layers of all loops, to which those of this one are added.
+
+    Raises:
+        NotALayer: a state is of no known kind.
+    """
     plan = StatePlan()
     # The cycles are the strongly connected components, in topological order. graphlib does not find components, and a
     # loop has only a few states.
