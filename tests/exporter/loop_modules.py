@@ -709,7 +709,24 @@ class MinimalGrusInBothDirections(_Embedded):
         return self.out(h + g)
 
 
+class CountsItsListWhileItFills(_Embedded):
+    """Divides each state by how many there are so far."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        h, states = torch.zeros(x.size(0), 10), []
+        for step in self.emb(x).unbind(1):
+            h = self.cell(step, h)
+            states.append(h)
+            states[-1] = h / len(states)
+        return self.out(torch.stack(states, 1).sum(1))
+
+
 EXPORTED = (
+    (CountsItsListWhileItFills, {"GRU": 1}),
     (CountsFromAPlainZero, {"GRU": 1}),
     (MinimalGrusInBothDirections, {"GRU": 2}),
     (AveragesAList, {"GRU": 1}),

@@ -61,6 +61,7 @@ GRAPHS = (
     (loop_modules.SimpleRecurrentUnit, {"GRU": 1}),
     (loop_modules.MinimalGru, {"GRU": 1}),
     (loop_modules.AveragesAList, {"GRU": 1}),
+    (loop_modules.CountsItsListWhileItFills, {"GRU": 1}),
     (loop_modules.CountsFromAPlainZero, {"GRU": 1}),
     (loop_modules.MinimalGrusInBothDirections, {"GRU": 2}),
     (loop_modules.MasksByTheIds, {"GRU": 1}),

@@ -139,13 +139,15 @@ def _loop_number(session: TraceSession, where: str, count: Any) -> int:
 
 
 def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
-    """Find the loop whose iterations made the tensors, one each in order, and whether the order is reversed."""
+    """Find the loop whose iterations made the tensors, one each in order, and whether the order is reversed; None while
+    the loop runs, which still fills such a list."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.of(tensor).iteration for tensor in tensors]
     loops = {iteration[0] for iteration in made if iteration is not None}
     iterations = [None if iteration is None else iteration[1] for iteration in made]
     forward = list(builtins.range(ITERATIONS))
-    if len(loops) != 1 or iterations not in (forward, forward[::-1]):
+    running = {number for number, _ in session.running}
+    if len(loops) != 1 or iterations not in (forward, forward[::-1]) or loops <= running:
         return None
     return loops.pop(), iterations != forward
