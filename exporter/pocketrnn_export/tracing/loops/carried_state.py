@@ -19,6 +19,7 @@ from pocketrnn_export.tracing.loops.cell_recognition import (
     NotALayer,
     RecurrentLayer,
     StateCycle,
+    operator_names,
     recognize_layer,
 )
 from pocketrnn_export.tracing.loops.loop_match import LoopState, MatchedLoop, as_float64, call_node, upstream_nodes
@@ -152,7 +153,7 @@ def _refuse_other_operators(
     for node in _computing_nodes(loop, dependent, given):
         if not loop.is_data(node):
             continue
-        whole, name = _operator_names(node)
+        whole, name = operator_names(node)
         asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
         # A quotient is nearly 0 if its divisor is large, which random numbers may not show.
         divides = name == "div" and isinstance(node.args[1], Node) and loop.is_data(node.args[1])
@@ -247,19 +248,13 @@ _KEEPS_TRUTHS: Final = ("_to_copy", "alias", "clone", "expand", "getitem", "mul"
                         "squeeze", "step", "transpose", "unsqueeze", "view")  # fmt: skip
 
 
-def _operator_names(node: Node) -> tuple[str, str]:
-    """The name of a node's operator, with its overload and without."""
-    whole = str(getattr(node.target, "__name__", ""))
-    return whole, whole.partition(".")[0]
-
-
 def _is_zero_or_one(node: Node) -> bool:
     """Whether a value can only be 0 or 1, since it is computed from bools."""
     value = node.meta.get("val")
     if isinstance(value, Tensor) and value.dtype == torch.bool:
         return True
     made_of = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor | list | tuple)]
-    return _operator_names(node)[1] in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_zero_or_one, made_of))
+    return operator_names(node)[1] in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_zero_or_one, made_of))
 
 
 def _dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
@@ -310,7 +305,7 @@ def _sums_products(loop: MatchedLoop, node: Node) -> bool:
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.is_data(n)]
-    return len(of_text) > 1 or _operator_names(of_text[0])[1] in _PRODUCTS - {"mul", "multiply", "div"}
+    return len(of_text) > 1 or operator_names(of_text[0])[1] in _PRODUCTS - {"mul", "multiply", "div"}
 
 
 # The affine operators that may be between a layer's input and its gates.
@@ -362,7 +357,7 @@ def _add_running(
 
 def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
     """Whether a node's value is linear in the state for all inputs: the state is not multiplied by an input."""
-    name = _operator_names(node)[1]
+    name = operator_names(node)[1]
     if _rounds(node):
         return False
     if name in _MOVES or name in _SUMS:
@@ -378,7 +373,7 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
 
 def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
     """Whether a node takes the larger of two values, only moves numbers, or chooses between values by an input."""
-    whole, name = _operator_names(node)
+    whole, name = operator_names(node)
     if name == "where":
         return node.args[0] not in of_state
     return (name in _MOVES and not _rounds(node)) or name == "maximum" or whole == "max.other"

@@ -27,7 +27,7 @@ from torch.fx import Node
 
 from pocketrnn_export.tracing.layers.recurrence import compute_step
 
-__all__ = ["BENT", "GATES", "SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "recognize_layer"]
+__all__ = ["BENT", "GATES", "SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "operator_names", "recognize_layer"]
 
 # The scales of the numbers at which a step is checked: a state may be clamped to 3, as in ELMo, or to 40.
 SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
@@ -116,6 +116,12 @@ class _Gate:
     flipped: bool = False
 
 
+def operator_names(node: Node) -> tuple[str, str]:
+    """The name of a node's operator, with its overload and without."""
+    whole = str(getattr(node.target, "__name__", ""))
+    return whole, whole.partition(".")[0]
+
+
 def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
     """Recognize the recurrent layer that a cycle of states computes.
 
@@ -156,7 +162,7 @@ def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -
         return scale * torch.randn(_ROWS, cycle.sizes[node], generator=generator, dtype=torch.float64)
 
     given = {node: drawn(node) for node in (*layer.sources, *(before for before, _ in layer.states))}
-    x = torch.cat([given[node] for node in layer.sources] or [torch.zeros(_ROWS, 0, dtype=torch.float64)], dim=1)
+    x = torch.cat([given[node] for node in layer.sources], dim=1)
     before = [given[state] for state, _ in layer.states]
     expected = compute_step(x, before[0], before[-1], layer.w[0], layer.r[0], layer.b.flatten(), layer.mode)
     real = cycle.run([after for _, after in layer.states], given, {})
@@ -193,7 +199,7 @@ class _Iteration:
         sigmoids do not show that they are one: both may be 1 for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
-        value = self.at(self.features, node.all_input_nodes)[node.all_input_nodes[0]]
+        value = self._input_of(node)
         parts = torch.split(value, self.hidden, dim=1) if value.shape[1] % self.hidden == 0 else ()
         return bool(parts) and all(any(_is_near(part, v) or _is_near(part, -v) for v in entering) for part in parts)
 
@@ -233,8 +239,11 @@ class _Iteration:
         return -found if gate.flipped else found
 
     def gate_input(self, gate: _Gate) -> Tensor:
-        source = gate.node.all_input_nodes[0]
-        return self.part_of(self.at(self.features, [source])[source], gate)
+        return self.part_of(self._input_of(gate.node), gate)
+
+    def _input_of(self, node: Node) -> Tensor:
+        source = node.all_input_nodes[0]
+        return self.at(self.features, [source])[source]
 
     def layer(
         self, mode: str, gates: Sequence[_Affine], entering: Sequence[Tensor], recurrent_bias: Tensor | None = None
@@ -252,8 +261,7 @@ class _Iteration:
         """
         for node in self.cycle.nodes:
             if node.target in BENT and not self._is_among(node, entering):
-                name = str(getattr(node.target, "__name__", "")).partition(".")[0]
-                raise NotALayer(f"a step of it does more than a layer does, by `{name}`")
+                raise NotALayer(f"a step of it does more than a layer does, by `{operator_names(node)[1]}`")
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
         bias = torch.cat([gate.bias for gate in gates])
         rest = bias - bias.float().double() if recurrent_bias is None else recurrent_bias

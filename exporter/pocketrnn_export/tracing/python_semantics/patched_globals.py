@@ -96,7 +96,7 @@ def _sum(*args: Any, **kwargs: Any) -> Any:
         total = torch.stack(args[0]).sum(0)
         more = [*args[1:], *kwargs.values()]
         return total + more[0] if more else total
-    return _reduction_stand_in(builtins.sum, "sum")(*args, **kwargs)
+    return _SUM(*args, **kwargs)
 
 
 def _int(*args: Any) -> Any:
@@ -142,6 +142,9 @@ def _reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..
         return shipped(*args, **kwargs)
 
     return stand_in
+
+
+_SUM: Final = _reduction_stand_in(builtins.sum, "sum")
 
 
 def _sorted(values: Any, **kwargs: Any) -> Any:
