@@ -139,15 +139,13 @@ def _loop_number(session: TraceSession, where: str, count: Any) -> int:
 
 
 def find_stacked_loop(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
-    """Find the loop whose iterations made the tensors, one each in order, and whether the order is reversed; None while
-    the loop runs, which still fills such a list."""
+    """Find the loop whose iterations made the tensors, one each in order, and whether the order is reversed."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.of(tensor).iteration for tensor in tensors]
     loops = {iteration[0] for iteration in made if iteration is not None}
     iterations = [None if iteration is None else iteration[1] for iteration in made]
     forward = list(builtins.range(ITERATIONS))
-    running = {number for number, _ in session.running}
-    if len(loops) != 1 or iterations not in (forward, forward[::-1]) or loops <= running:
+    if len(loops) != 1 or iterations not in (forward, forward[::-1]):
         return None
     return loops.pop(), iterations != forward

@@ -85,14 +85,19 @@ def _len(value: Any) -> Any:
     session = current_session()
     if session is not None and isinstance(value, Tensor) and value.dim():
         return value.shape[0]
-    # A list of what each iteration of a loop made is as long as the loop.
-    found = None if session is None else find_stacked_loop(session, value)
-    return len(value) if session is None or found is None else session.loops[found[0]].count
+    loop = None if session is None else _loop_that_filled(session, value)
+    return len(value) if session is None or loop is None else session.loops[loop].count
+
+
+def _loop_that_filled(session: TraceSession, values: Any) -> int | None:
+    """The loop of which a list has what each iteration made, once it has ended: while it runs, it still fills it."""
+    found = find_stacked_loop(session, values)
+    return None if found is None or found[0] in {number for number, _ in session.running} else found[0]
 
 
 def _sum(*args: Any, **kwargs: Any) -> Any:
     session = current_session()
-    if session is not None and args and find_stacked_loop(session, args[0]) is not None:
+    if session is not None and args and _loop_that_filled(session, args[0]) is not None:
         total = torch.stack(args[0]).sum(0)
         more = [*args[1:], *kwargs.values()]
         return total + more[0] if more else total
