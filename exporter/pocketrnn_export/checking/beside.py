@@ -14,12 +14,13 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.checking.activations import Activation
 from pocketrnn_export.checking.exchange import ModuleCall, RecordedCall, TableModule, join_outputs, record_call
 from pocketrnn_export.checking.mapping import FedInput, make_feeds, shape_without_ones
 from pocketrnn_export.checking.other_file import Array, CheckedFile
 from pocketrnn_export.comparing.cases import Case, Logits
 from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Difference, Reference, measure_difference
-from pocketrnn_export.comparing.exact import SPREADS
+from pocketrnn_export.comparing.exact import SPREADS, measure_nearness
 from pocketrnn_export.comparing.first_missing_operation import find_departure
 from pocketrnn_export.comparing.float64_graph import build_evaluator, model_as_float64
 from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
@@ -42,6 +43,9 @@ _SECONDS_IN_DOUBLES: Final = 60.0
 # A difference above this in double precision is looked into: float32 numbers in a file cause such differences.
 _ROUNDED: Final = 1e-6
 _MOST_OF_ERROR: Final = 300
+# How many spreads of half precision an answer may lie from the exact one; and where only a graph's numbers are rounded.
+_HALF_SPREADS: Final = 8.0
+_OF_CONSTANTS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ class ComparedFile:
         fed: which of the module's inputs each input of the file takes.
         outputs: pairs of the number of a file's output and the name of the module's.
         largest: the largest number of each of the module's outputs in its first calls.
-        classes: those of the module's outputs that give a number for each class.
+        classes: those of the module's outputs that may give a number for each class.
+        values: those that may be other numbers.
+        activations: the outputs that one side gives after an activation: the name of the other side's, `module` or
+            `file`, and the function that is computed of its numbers before they are compared.
     """
 
     called: ModuleCall
@@ -77,6 +84,8 @@ class ComparedFile:
     outputs: tuple[tuple[int, str], ...]
     largest: Mapping[str, float] = field(default_factory=dict)
     classes: frozenset[str] = frozenset()
+    values: frozenset[str] = frozenset()
+    activations: Mapping[str, tuple[str, Activation]] = field(default_factory=dict)
     _asked: list[Case] = field(default_factory=list, repr=False, compare=False)
 
     def file_answers(self, call: RecordedCall) -> list[Array] | None:
@@ -87,14 +96,27 @@ class ComparedFile:
         except Exception:
             return None
 
+    def find_error(self, call: RecordedCall) -> str:
+        """Return the error with which the file fails on the inputs of a call; empty where it does not."""
+        try:
+            self.file.run(make_feeds(self.fed, call.inputs))
+        # An engine raises errors of many classes.
+        except Exception as error:
+            return _error_line(error)
+        return ""
+
     def _own(self, call: RecordedCall) -> list[Array]:
         """Return those outputs of the module that are compared."""
-        return [call.outputs[name] for _, name in self.outputs]
+        return [self._activated("module", name, call.outputs[name]) for _, name in self.outputs]
 
     def _of_file(self, call: RecordedCall) -> list[Array]:
         """Return the file's outputs; raises its engine's errors."""
         answers = self.file.run(make_feeds(self.fed, call.inputs))
-        return [np.asarray(answers[number]) for number, _ in self.outputs]
+        return [self._activated("file", name, np.asarray(answers[number])) for number, name in self.outputs]
+
+    def _activated(self, side: str, name: str, numbers: Array) -> Array:
+        of_side, activation = self.activations.get(name, ("", None))
+        return numbers if activation is None or of_side != side else activation.compute(numbers)
 
     def compare_case(self, case: Case) -> Outcome | None:
         """Compare the file with the module on a case; None where the module itself fails. The rows are sorted by their
@@ -140,12 +162,12 @@ class ComparedFile:
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
     def _numbers_off(self, own: Sequence[Array], given: Sequence[Array]) -> float:
-        """Return the largest difference of the numbers that are no classes, as a part of the largest such number."""
+        """Return the largest difference of the numbers that may be values, as a part of the largest such number."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
                 for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
-                if name not in self.classes and one.dtype.kind == "f"
+                if name in self.values
             ),
             default=0.0,
         )
@@ -169,14 +191,19 @@ class ComparedFile:
         if not math.isfinite(found.largest):
             return Outcome(case, found, False)
         relative = measure_difference("file", case.name, expected / units, given / units).largest
-        if relative <= LEAST_TOLERANCE or len(self._asked) >= _MOST_ASKED:
-            return Outcome(case, found, relative <= LEAST_TOLERANCE)
+        least = LEAST_TOLERANCE if self.file.rounding == 1 else _HALF_SPREADS * _LEAST_SPREAD * self.file.rounding
+        if relative <= least or len(self._asked) >= _MOST_ASKED:
+            return Outcome(case, found, relative <= least)
         exact = self._exact_answer(case)
         if exact is None:
-            return Outcome(case, found, relative <= _NEAR)
+            return Outcome(case, found, relative <= max(_NEAR, least))
         exact = replace(
             exact, logits=_zero_where(left_out, exact.logits), spread=np.nan_to_num(exact.spread, nan=_LEAST_SPREAD)
         )
+        if self.file.rounding > 1:
+            is_same = self._is_half_rounding(exact, given, _HALF_SPREADS)
+            self._asked.extend([] if is_same else [case])
+            return Outcome(case, found, is_same)
         found = measure_difference("file", case.name, expected, given, exact)
         # States that are inputs drive gates to where onnxruntime's sigmoid is further off than rounded weights show.
         is_rounding = relative <= _NEAR and found.spreads is not None and found.spreads <= 2 * SPREADS
@@ -189,6 +216,20 @@ class ComparedFile:
         if not is_same:
             self._asked.append(case)
         return Outcome(case, found, is_same)
+
+    def _is_half_rounding(self, exact: ExactAnswer, given: Any, most: float) -> bool:
+        """Whether an answer is as near to the exact one as a file in half precision may be."""
+        return measure_nearness("file", exact, given).spreads <= most * self.file.rounding
+
+    def measure_case(self, case: Case) -> Difference:
+        """Return the difference between the two answers to a case that both give."""
+        call = record_call(self.called, case)
+        own, rows = self._own(call), len(case.lengths)
+        alike = [one.reshape(other.shape) for one, other in zip(self._of_file(call), own, strict=True)]
+        expected, given = join_outputs(own, rows), join_outputs(alike, rows)
+        left_out = _unanswered(expected, given)
+        found = measure_difference("file", case.name, _zero_where(left_out, expected), _zero_where(left_out, given))
+        return replace(found, labels_differing=self._count_labels_differing(own, alike, rows))
 
     def answers(self, case: Case) -> tuple[Logits, Logits | str]:
         """Return both answers as tables, or the file's error."""
@@ -252,6 +293,9 @@ class ComparedFile:
                     apart = measure_difference("file, float64", case.name, expected, given, exact)
                     if apart.spreads is None or apart.spreads <= SPREADS:
                         continue
+                    # Numbers of the graph that are no weights are rounded to half precision, too.
+                    if self.file.rounding > 1 and self._is_half_rounding(exact, given, _OF_CONSTANTS):
+                        continue
                     if self._is_nearer_to_exact(exact.logits, table, call):
                         return None, "Not compared in double precision: onnx's operators compute something else.", None
                     return largest, "", Outcome(case, apart, False)
@@ -269,7 +313,7 @@ class ComparedFile:
         return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_feeds(self.fed, call.inputs)]
 
     def departs(self, case: Case) -> str:
-        """Return the first operation of forward whose result the file lacks, with its line and node; empty where it
+        """Say in a sentence at which operation of forward the file departs, with its line and node; empty where it
         cannot be found."""
         if self.file.model is None or isinstance(self._reference, str):
             return ""
@@ -284,7 +328,7 @@ class ComparedFile:
             )
         except ExportError:
             return ""
-        return "" if found is None or not found.line else found.with_node
+        return "" if found is None else found.sentence
 
 
 def _find_place_in_forward(frame: FrameType | None) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "keep_running_sizes",
     "named_inputs",
     "record_call",
+    "record_inputs",
     "runs_on_size",
     "takes_ids_below",
 ]
@@ -84,6 +85,24 @@ def record_call(called: ModuleCall, case: Case) -> RecordedCall:
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
         inputs, outputs = _record_forward(called.module, called.function, *tensors)
     return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
+
+
+def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
+    """Record the inputs of forward for a case, also if forward fails on them; empty where it is not reached."""
+    inputs: dict[str, Tensor] = {}
+
+    def before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        inputs.update({name: tensor.clone() for name, tensor in named_inputs(layer, args, kwargs)})
+
+    hook = called.module.register_forward_pre_hook(before, with_kwargs=True)
+    try:
+        record_call(called, case)
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):  # noqa: S110 - it is asked about a size that it may not take
+        pass
+    finally:
+        hook.remove()
+    return {name: tensor.numpy() for name, tensor in inputs.items()}
 
 
 def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
