@@ -47,8 +47,8 @@ def match_inputs(
     """Find the module's input for each input of a file, and the order of its axes.
 
     An order must agree with the declared sizes and with the names of the axes. If several do, the axes stay as they are
-    in the module's own call, unless the file fails on all of these calls: then the order counts on which it runs, and
-    answers with the module's shapes.
+    in the module's own call, if the file runs on all of these calls; else the order counts in which it runs on the most
+    of them, and answers with the module's shapes.
 
     Args:
         file: the file.
@@ -87,16 +87,14 @@ def match_inputs(
     ]
     every = [tuple(way) for way in itertools.islice(itertools.product(*each), _MOST_RANKED)]
     ranked = sorted(every, key=lambda way: _rank_orders(way, calls, sizes))
-    best, most = ranked[0], -1
+    best, most = ranked[0], (-1, -1)
     for way in ranked[:_MOST_RUN]:
-        runs = sum(count_agreeing(file, way, call) for call in calls)
-        # A file that runs on the module's own call is not given another.
-        if way == ranked[0] and runs and all(fed.order is None for fed in way):
+        agreeing = [count_agreeing(file, way, call) for call in calls]
+        runs = sum(map(bool, agreeing))
+        if runs == len(calls) and way == ranked[0] and all(fed.order is None for fed in way):
             return way
-        if runs > most:
-            best, most = way, runs
-        if most == 2 * len(calls):
-            break
+        if (runs, sum(agreeing)) > most:
+            best, most = way, (runs, sum(agreeing))
     return best
 
 

@@ -171,9 +171,9 @@ def _open_onnx(path: Path) -> CheckedFile:
         return list(session.run(None, dict(zip(names, arrays, strict=True))))
 
     known = [tensor for tensor in tensors if tensor.data_type and tensor.data_type != TensorProto.STRING]
-    weights = [onnx.numpy_helper.to_array(tensor) for tensor in known]
+    arrays = [onnx.numpy_helper.to_array(tensor) for tensor in known]
     rounding = _OF_HALF if _computes_in_half(model.graph) else 1.0
-    return CheckedFile(path, inputs, tuple(map(_read_port, model.graph.output)), run, model, weights, rounding)
+    return CheckedFile(path, inputs, tuple(map(_read_port, model.graph.output)), run, model, arrays, rounding)
 
 
 def _computes_in_half(graph: GraphProto) -> bool:
