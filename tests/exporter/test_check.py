@@ -735,7 +735,7 @@ def test_masks_of_numbers_and_masks_that_hide(tmp_path: Path) -> None:
 
 
 class ByStep(nn.Module):
-    """Of steps first, [sequence, batch, 2]."""
+    """It takes [sequence, batch, 2]."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -187,7 +187,7 @@ def _possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
         for size in sizes if _is_float(port) else ():
             yield from (("b", "s", size), ("b", size, "s"), ("b", size))
         return
-    # Of three sizes that may change, as those of a picture, one is given a fixed size.
+    # One of three sizes that may change, as those of a picture, is given a fixed size.
     others = (_OTHER_SIZE,) if sum(not isinstance(n, int) for n in port.axes) > len(("b", "s")) else ()
     each: list[_Roles] = [("b", "s", n) if isinstance(n, int) else ("b", "s", *others) for n in port.axes]
     for roles in itertools.product(*each):

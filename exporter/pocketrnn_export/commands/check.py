@@ -57,8 +57,8 @@ _OF_MODULE: Final = ("weights", "random_weights", "set", "call", "padding_id", "
 @click.option("--channels", type=click.IntRange(min=1), metavar="N",
               help="How many numbers a step has, where --call takes samples.")  # fmt: skip
 @click.option("--max-changed", type=click.FloatRange(min=0, max=1), default=0.0, metavar="SHARE",
-              help="The share of rows whose label may change between two files; for numbers that may be values, how far "
-              "they may be apart, as a share of the largest.  [default: 0]")  # fmt: skip
+              help="The share of rows whose label may change between two files; for numbers that may be values, how "
+              "far they may be apart, as a share of the largest.  [default: 0]")  # fmt: skip
 def check(source: str, after: Path | None, onnx: Path | None, page: Path | None, **options: Any) -> None:
     """Find out whether a file that somebody exported answers as its module does.
 

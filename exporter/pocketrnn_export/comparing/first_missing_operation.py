@@ -112,7 +112,7 @@ def find_departure(
     seen: set[int] = set()
     step = makers.get(id(answer))
     while step is not None and not step.line and len(step.taken) == 1:
-        # What joins the outputs of forward is no part of it.
+        # The call that joins the outputs of forward is not a part of it.
         step = makers.get(id(step.taken[0]))
     if step is not None and step.line and all(_graph_has(values, tensor) for tensor in step.given):
         behind = _find_departing_node(model, made, replace(step, taken=step.given), steps)
