@@ -185,7 +185,9 @@ def _possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",))
         for size in sizes if _is_float(port) else ():
+            # Steps, channels, a row of numbers, a picture, the state of a layer.
             yield from (("b", "s", size), ("b", size, "s"), ("b", size))
+            yield from (("b", size, "s", _OTHER_SIZE), (1, "b", size))
         return
     # One of three sizes that may change, as those of a picture, is given a fixed size.
     others = (_OTHER_SIZE,) if sum(not isinstance(n, int) for n in port.axes) > len(("b", "s")) else ()

@@ -249,19 +249,19 @@ def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Compar
         InputError: the file fails on each of the calls, or no outputs match.
     """
     file, name = beside.file, beside.called.name
-    answered = [(call, answers) for call in calls if (answers := beside.file_answers(call)) is not None]
-    call, answers = answered[0] if answered else (calls[0], None)
+    asked = [(call, beside.ask_file(call)) for call in calls]
+    call, said = next(((call, said) for call, said in asked if not isinstance(said, str)), asked[0])
+    answers = None if isinstance(said, str) else said
     if answers is None and not file.outputs:
         raise InputError(
-            f"{file.path} fails on each first call that {name} answers: {beside.find_error(call)}.",
+            f"{file.path} fails on each first call that {name} answers: {said}.",
             "Say which input is which, or how the module is called: --input parameter=input, --call LINE.",
         )
     outputs = match_outputs(file, answers, call.outputs)
-    pairs = [(own, number) for number, own in outputs] if answers is not None else []
     activations = {
         own: found
-        for own, number in pairs
-        if (found := find_activation(call.outputs[own], np.asarray((answers or [])[number]))) is not None
+        for number, own in (outputs if answers is not None else ())
+        if answers is not None and (found := find_activation(call.outputs[own], answers[number])) is not None
     }
     classes = _outputs_with_classes(calls)
     values = {own for own, array in calls[0].outputs.items() if array.dtype.kind == "f"}
@@ -354,8 +354,8 @@ def _refuse_random_answers(called: ModuleCall, beside: ComparedFile, case: Case,
             f"The module answers otherwise each time{': ' * bool(line)}{line}.",
             "Take the random numbers out of forward, as eval() does with dropout.",
         )
-    one, other = beside.file_answers(first), beside.file_answers(first)
-    if one is not None and other is not None and not _are_equal(one, other):
+    one, other = beside.ask_file(first), beside.ask_file(first)
+    if not isinstance(one, str) and not isinstance(other, str) and not _are_equal(one, other):
         raise InputError(f"{beside.file.path} answers otherwise each time.", "Export it in eval mode.")
 
 
@@ -570,7 +570,8 @@ def _note_one_row(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdi
         limited = all(1 in array.shape for array in given.values())
     else:
         given = record_inputs(called, draw_case(called, 2, first[1]))
-        limited = not given or not file.runs(make_feeds(beside.fed, given))
+        takes_one = any(declared == 1 for fed in beside.fed for declared, _ in fed.declared)
+        limited = isinstance(file.ask(make_feeds(beside.fed, given)), str) if given else takes_one
     if not limited:
         return verdict
     sizes = f"batch 1 only{f' and {verdict.sizes}' * bool(verdict.sizes)}"

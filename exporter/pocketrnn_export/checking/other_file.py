@@ -33,6 +33,7 @@ _LARGEST: Final = 2**31 - 1
 _DENSEST: Final = 16
 # One step of float16 is 2**13 steps of float32.
 _OF_HALF: Final = 2.0**13
+_MOST_OF_ERROR: Final = 300
 # Operators that leave ids unchanged between the input and a table.
 _SAME_IDS: Final = frozenset({"Cast", "Transpose", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Concat"})
 _OF_SEQUENCE: Final = ("seq", "time", "step", "tokens", "length")
@@ -86,14 +87,15 @@ class CheckedFile:
         """Whether it holds weights in half precision, or computes in it."""
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
-    def runs(self, arrays: Sequence[Array]) -> bool:
-        """Whether it runs on an array for each input."""
+    def ask(self, arrays: Sequence[Array]) -> list[Array] | str:
+        """Return the outputs for one array an input, or the error that its engine raises, in one line."""
         try:
-            self.run(arrays)
+            return [np.asarray(answer) for answer in self.run(arrays)]
         # Engines raise errors of many classes.
-        except Exception:
-            return False
-        return True
+        except Exception as error:
+            # onnxruntime names the size that it got in its second line.
+            said = " ".join(str(error).split()).removeprefix("[ONNXRuntimeError] : ")
+            return said.partition(" Please fix either")[0][:_MOST_OF_ERROR] or repr(error)
 
 
 def role_of_name(axis: str) -> str | None:
