@@ -932,12 +932,12 @@ def test_pictures_of_any_size(tmp_path: Path) -> None:
 class Going(Steps):
     """A step that is given the state before it, [1, batch, 3]."""
 
-    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> Any:
-        return self.out(self.rnn(x, (h, c))[0][:, -1])
+    def forward(self, x: Tensor, h: Tensor) -> Any:
+        return self.out(self.rnn(x, (h, h))[0][:, -1])
 
 
-def test_torchscript_that_takes_states(tmp_path: Path) -> None:
-    given = (torch.randn(3, 7, 2), torch.zeros(1, 3, 3), torch.zeros(1, 3, 3))
+def test_torchscript_that_takes_a_state(tmp_path: Path) -> None:
+    given = (torch.randn(3, 7, 2), torch.zeros(1, 3, 3))
     found = checked(Going(), traced(Going(), tmp_path / "going.pt", *given))
     assert (found.kind, "h [1, batch, 3]" in found.called) == ("right", True)
 
