@@ -13,13 +13,14 @@ from typing import Any, Final, Unpack, overload
 from torch import nn
 
 from pocketrnn.bundle.folder import check_folder_free, classifier_name
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
 from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, TagOutput, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
+from pocketrnn.text.features import Features, make_features
 from pocketrnn.text.pretokenized import Text, Tokenizer
-from pocketrnn.text.text_input import PairInput, TextInput
+from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import package_versions, write_bundle
@@ -39,6 +40,12 @@ from pocketrnn_export.export_arguments import (
     DescribedArguments,
     NumberArguments,
     OwnersPair,
+)
+from pocketrnn_export.feature_arguments import (
+    FeaturesGiven,
+    check_feature_arguments,
+    choose_texts_with_features,
+    freeze_texts,
 )
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_not_compared
@@ -93,12 +100,13 @@ def export(
     labels: Sequence[str],
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
+    features: FeaturesGiven | None = None,
     crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
     example_ids: Iterable[OwnersPair] = (),
-    example_texts: Sequence[Text | tuple[str, str]] = (),
+    example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
     torchscript: bool | None = None,
     edge: bool = False,
     **common: Unpack[CommonArguments],
@@ -120,7 +128,7 @@ def export(
     input: TextInput,
     output: LabelOutput | TagOutput,
     example_ids: Iterable[OwnersPair] = (),
-    example_texts: Sequence[Text | tuple[str, str]] = (),
+    example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
     torchscript: bool | None = None,
     edge: bool = False,
     **common: Unpack[DescribedArguments],
@@ -145,6 +153,7 @@ def export(
     labels: Sequence[str] | None = None,
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
+    features: FeaturesGiven | None = None,
     crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
@@ -157,7 +166,7 @@ def export(
     one_text: bool = False,
     multi_label: bool = False,
     thresholds: Sequence[float] | None = None,
-    example_texts: Sequence[Text | tuple[str, str]] = (),
+    example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
     examples: bool = True,
     name: str | None = None,
     torchscript: bool | None = None,
@@ -192,6 +201,9 @@ def export(
             [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
         two_texts: whether forward takes two texts, such as a premise and a hypothesis, with or without the lengths of
             each (docs/pairs.md). A pair is then given in the order of forward's inputs; the rules apply to both texts.
+        features: what forward takes beside one text (docs/features.md): a list of names of numbers, or a map from names
+            to `Number(mean, scale)`, or to the values of a category: a list of them, a map value -> id, or
+            `Category(values, unknown=id)`.
         crf: whether the CRF of a tagger decodes its labels. With False each token has its likeliest label.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer contains it.
@@ -213,7 +225,8 @@ def export(
         call: how the module is called, where `export` cannot find out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
             [batch]), that gives [batch, classes]. With `two_texts` a line over `first`, `second`, `first_lengths`
-            and `second_lengths`, or a function of the module and these.
+            and `second_lengths`, or a function of the module and these. With `features` the line may have their names,
+            and a function has a dict of them as fourth argument.
         gives: whether the module gives `logits` or `probabilities`; by default its numbers decide (docs/modules.md).
             The conclusion is logged, and kept in the bundle's provenance.
         one_text: run the module on one text at a time, though it takes a batch: for one that mixes the texts of a
@@ -224,7 +237,7 @@ def export(
             bundle keeps them, and `predict_labels` and `pocketrnn classify` use them. With one label a text, the
             likeliest label is predicted if it reaches its threshold, else none.
         example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and not a function;
-            tuples of two, with `two_texts`. The first of them become golden examples. Without any, `export` makes
+            tuples of two, with `two_texts`; tuples of a text and a dict, with `features`. The first of them become golden examples. Without any, `export` makes
             texts of the vocabulary's words.
         examples: whether given texts become golden examples, which everybody who has the bundle can read. With False
             they serve the proof only, and the golden examples are made of the vocabulary's words.
@@ -269,10 +282,11 @@ def export(
         shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
                    "channels": channels, "multi_label": multi_label, "thresholds": thresholds,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
-                   **numbers}  # fmt: skip
+                   "features": features, **numbers}  # fmt: skip
         refuse_short_form(shortly, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
+        features = dict(input.features) or None
     priors = NO_PRIORS if output is None else output.priors
     if isinstance(output, LabelOutput):
         labels, thresholds = output.labels, output.thresholds
@@ -285,7 +299,7 @@ def export(
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                     "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
                     "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf,
-                    "two_texts": two_texts or None}  # fmt: skip
+                    "two_texts": two_texts or None, "features": features}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
         refuse_text_arguments(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
@@ -305,11 +319,17 @@ def export(
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
     answers = name_answers(pairs, checked_labels(labels))
+    beside = () if features is None else make_features(features)
+    if beside and two_texts:
+        raise InputError("A module of two texts takes no features.", "Leave two_texts or features out.")
     each_text = flatten_pairs(example_texts) if two_texts else example_texts
+    if beside:
+        example_texts = freeze_texts(example_texts, beside)
+        each_text = [text for text, _ in example_texts]
     chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
     description = Description(
         checked_name(name),
-        (PairInput if two_texts else TextInput)(chosen, text.vocabulary.tokens),
+        _make_input(chosen, text.vocabulary.tokens, beside, two_texts=two_texts),
         text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
         {**(provenance or {}), "versions": package_versions()},
     )
@@ -319,8 +339,8 @@ def export(
     check_export_options(wanted)
     if description.output.of_tokens:
         _check_token_labels(chosen, pairs, streaming=streaming, edge=edge)
-    if two_texts:
-        check_pair_arguments(
+    if two_texts or beside:
+        (check_pair_arguments if two_texts else check_feature_arguments)(
             description, pairs, torchscript=torchscript is True, streaming=streaming, edge=edge, one_text=one_text
         )
         torchscript = False
@@ -345,6 +365,12 @@ def export(
         manifest = export_without_faulty_rules(make)
     _log_verdicts(manifest)
     return manifest
+
+
+def _make_input(rules: AnyTextRules, vocabulary: tuple[str, ...], features: Features, *, two_texts: bool) -> TextInput:
+    if features:
+        return FeatureInput(rules, vocabulary, features)
+    return (PairInput if two_texts else TextInput)(rules, vocabulary)
 
 
 def _export_text_module(
@@ -408,6 +434,9 @@ def _choose_proof_texts(
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
         return description, given_pairs, pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
+    if description.text.features:
+        texts_beside = choose_texts_with_features(example_texts, description, made_too=not examples)
+        return description, list(example_texts), texts_beside
     if rules.tokenizer != EXTERNAL:
         texts: Any = example_texts or [one.text for one in pairs]
         return description, texts, texts_for_proof(texts, vocabulary, rules, made_too=not examples)
@@ -528,6 +557,7 @@ def _bind_prepare(
         multi_label=description.output.activation == "sigmoid",
         of_tokens=description.output.of_tokens,
         two_texts=wanted.two_texts,
+        features=description.text.features,
         call=wanted.call,
         gives=wanted.gives,
         widths=text_widths(description.text.rules),
@@ -615,7 +645,9 @@ def _prepare_with_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return make_or_retry_single(prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts)
+    return make_or_retry_single(
+        prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts or bool(prepared.features)
+    )
 
 
 def _measure_padding(
@@ -632,7 +664,8 @@ def _measure_padding(
         )  # fmt: skip
     effect = measure_padding_effect(
         prepared.make_reference(),
-        [encoder.encode(text) for text in texts],
+        # The marks of features are not ids, and pad no text.
+        [ids[count_feature_marks(ids) :] for ids in map(encoder.encode, texts)],
         padding_id=rules.padding_id,
         widths=prepared.widths,
         most=None if graph.limits is None else graph.limits.max_tokens,
@@ -721,7 +754,8 @@ def _select_usable_texts(
         ExportError: there are none.
     """
     inside = texts_within(limits, texts, description)
-    if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not description.text.pairs:
+    beside = description.text.pairs or description.text.features
+    if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
         # Texts with as many words as the module needs: the usual made texts have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
         inside += texts_within(

@@ -213,6 +213,7 @@ def proof_cases(
         tried=tried,
         phrase=phrase,
         two_texts=prepared.two_texts,
+        features=prepared.features,
     )
 
 

@@ -9,14 +9,18 @@ if TYPE_CHECKING:
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.tags import Span, Tag, Tags, spans_of
-    from pocketrnn.text.text_input import PairInput, TextInput
+    from pocketrnn.text.features import Category, Number
+    from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
     from pocketrnn.verification import verify
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Category",
     "Classifier",
+    "FeatureInput",
     "LabelOutput",
+    "Number",
     "NumberInput",
     "PairInput",
     "PocketRNNError",
@@ -35,8 +39,11 @@ __all__ = [
 # Where each name is from. It is imported when it is asked for, so that the command line can take care of signals before
 # numpy and onnxruntime are read.
 _FROM = {
+    "Category": "pocketrnn.text.features",
     "Classifier": "pocketrnn.classifier",
+    "FeatureInput": "pocketrnn.text.text_input",
     "LabelOutput": "pocketrnn.bundle.output",
+    "Number": "pocketrnn.text.features",
     "NumberInput": "pocketrnn.numbers.number_input",
     "PairInput": "pocketrnn.text.text_input",
     "PocketRNNError": "pocketrnn.errors",

@@ -700,7 +700,8 @@ class Classifier(TrainedEstimator):
     def __repr__(self) -> str:
         given = self.manifest.input
         what = "values" if self._gives_values else "labels of tokens" if self.manifest.output.of_tokens else "labels"
-        takes = ("two texts, " * given.pairs) if isinstance(given, TextInput) else f"{len(given.channels)} channels, "
+        takes = f"{len(given.channels)} channels, " if not isinstance(given, TextInput) else "two texts, " * given.pairs
+        takes += "".join(f"{name}, " for name, _ in self.manifest.features)
         return f"<Classifier {self.name!r}: {takes}{len(self.labels)} {what}>"
 
 
@@ -748,6 +749,10 @@ def _build_intake(
             from pocketrnn.pair_intake import PairIntake
 
             return PairIntake(manifest, engine, answers, tokenizer)
+        if manifest.input.features:
+            from pocketrnn.feature_intake import FeatureIntake
+
+            return FeatureIntake(manifest, engine, answers, tokenizer)
         return TextIntake(manifest, engine, answers, tokenizer)
     if tokenizer is not None:
         raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")

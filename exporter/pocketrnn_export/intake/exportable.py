@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
+from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
@@ -38,7 +39,14 @@ from pocketrnn_export.intake.as_given import GivenModule
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.search import find_convention
-from pocketrnn_export.intake.convention import Call, CallAdapter, Convention, TwoTextModule
+from pocketrnn_export.intake.checked_features import find_convention_with_features
+from pocketrnn_export.intake.convention import (
+    Call,
+    CallAdapter,
+    Convention,
+    FeatureModule,
+    TwoTextModule,
+)
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
     copy_module,
@@ -47,6 +55,7 @@ from pocketrnn_export.intake.export_copy import (
     make_parts_traceable,
     unwrap_module,
 )
+from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.kept_state import (
     is_changed_by_calls,
     refuse_dependence_on_calls,
@@ -100,7 +109,8 @@ class ExportableModule:
             earlier text of another size.
         notes: what the comparisons cannot show, a sentence each.
 
-    A module of two texts is called with rows of ids that are pairs (`intake/pair_call.py`), but traced on both texts.
+    A module of two texts is called with rows of ids that are pairs (`intake/pair_call.py`), but traced on both texts;
+    likewise one of texts with features (`intake/feature_call.py`).
     """
 
     module: nn.Module
@@ -138,6 +148,11 @@ class ExportableModule:
     def one_text(self) -> bool:
         """Whether the module answers one text at a time only."""
         return self.convention.one_text
+
+    @property
+    def features(self) -> Features:
+        """The features that the module takes beside a text."""
+        return self.convention.features
 
     @property
     def two_texts(self) -> bool:
@@ -198,7 +213,7 @@ class ExportableModule:
         by the module that runs its operators one by one."""
         if not holds_torchscript(self.reference):
             return self.reference
-        return self.module.called if isinstance(self.module, TwoTextModule) else self.module
+        return self.module.called if isinstance(self.module, TwoTextModule | FeatureModule) else self.module
 
 
 def prepare_module(
@@ -217,6 +232,7 @@ def prepare_module(
     samples: bool = False,
     of_tokens: bool = False,
     two_texts: bool = False,
+    features: Features = (),
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
     """Copy a module and find out how to call it.
@@ -238,6 +254,7 @@ def prepare_module(
         samples: whether ids stand for rows of samples.
         of_tokens: whether the module gives the numbers of the labels for each token.
         two_texts: whether the module takes two texts.
+        features: the features that the module takes beside a text.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
 
     Raises:
@@ -256,9 +273,9 @@ def prepare_module(
     widths = widths or Widths()
     asked = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
-        widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts,
+        widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, features=features,
     )  # fmt: skip
-    convention = find_convention(asked, call)
+    convention = find_convention_with_features(asked, call) if features else find_convention(asked, call)
     _check_texts_taken(convention, two_texts=two_texts)
     norms = find_unapplied_norms(unwrap_module(module))
     refuse_kept = functools.partial(_refuse_dependence_on_sizes, asked, convention, norms)
@@ -298,6 +315,9 @@ def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -
     if convention.of_two_texts:
         assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
         return TwoTextModule(called)
+    if convention.features:
+        assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names features
+        return FeatureModule(called, widths.fixed)
     return called if widths.fixed is None else FixedWidthModule(called, widths.fixed)
 
 
@@ -444,8 +464,9 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
 
 
 def _find_departure(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
-    """Return the operation of forward, with its line, at which a graph departs from it; empty for two texts."""
-    if prepared.two_texts:
+    """Return the operation of forward, with its line, at which a graph departs from it; empty for two texts, and for
+    texts with features."""
+    if prepared.two_texts or prepared.features:
         return ""
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
@@ -466,11 +487,12 @@ def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tu
     more = _MORE_OF_SECOND if convention.of_two_texts else 0
     texts = (tokens, tokens.repeat(1, 2)[:, : width + more].contiguous())[: 1 + bool(more)]
     of_texts = (lengths, lengths + more)[: len(texts)]
+    beside = (draw_features(convention.features, tokens + torch.arange(rows)[:, None]),) if convention.features else ()
     if not convention.takes_lengths:
-        return texts
+        return (*texts, *beside)
     for text, of_text in zip(texts, of_texts, strict=True):
         text[torch.arange(text.shape[1]) >= of_text[:, None]] = padding_id
-    return (*texts, *of_texts)
+    return (*texts, *of_texts, *beside)
 
 
 class FixedWidthModule(nn.Module):

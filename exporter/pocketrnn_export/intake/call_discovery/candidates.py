@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from torch import nn
 
+from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_values
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
 from pocketrnn_export.intake.call_discovery.pair_lines import list_pair_lines
 from pocketrnn_export.intake.call_discovery.roles import Role
@@ -35,7 +36,7 @@ _NO_ANSWER: Final = re.compile(
     re.IGNORECASE,
 )
 
-Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "default"]
+Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "default", "feature"]
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,12 @@ def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
         return
     seen = set()
     signatures = list(list_signatures(asked.module))
-    for signature in signatures:
-        choices = [_input_options(asked, signature, i) for i in range(len(signature.slots))]
+    beside = ((one, values) for one in signatures for values in list_feature_values(one, asked.features))
+    for signature, values in beside if asked.features else ((one, {}) for one in signatures):
+        choices = [
+            _make_options("feature", *values[i]) if i in values else _input_options(asked, signature, i)
+            for i in range(len(signature.slots))
+        ]
         lengths = [[option.given == "lengths" for option in options] for options in choices]
         each = (
             ranks
@@ -152,7 +157,7 @@ def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
             if way.line not in seen:
                 seen.add(way.line)
                 yield way
-    if asked.lengths is False:
+    if asked.lengths is False or asked.features:
         return
     required = [slot for s in signatures[:1] for slot in s.slots if slot.required]
     # A module that takes lengths, too, may be given them beside the packed sequence that holds them.

@@ -10,7 +10,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import Widths
+from pocketrnn_export.intake.convention import Call, compile_call
 
 __all__ = ["ModuleFacts", "forward_parameters"]
 
@@ -39,6 +41,7 @@ class ModuleFacts:
             count.
         of_tokens: whether it gives the numbers of the labels for each token.
         two_texts: whether it takes two texts; the rows of a batch are then pairs (`intake/pair_call.py`).
+        features: what it takes beside a text; a row of a batch then has features, too (`intake/feature_call.py`).
     """
 
     module: nn.Module
@@ -54,6 +57,16 @@ class ModuleFacts:
     samples: bool = False
     of_tokens: bool = False
     two_texts: bool = False
+    features: Features = ()
+
+    @property
+    def batches_only(self) -> bool:
+        """Whether a module that answers one text at a time is refused: it takes two texts, or features beside one."""
+        return self.two_texts or bool(self.features)
+
+    def compile(self, line: str) -> Call:
+        """Compile a line that may call the module; see `compile_call`."""
+        return compile_call(line, self.features)
 
     @property
     def trial_widths(self) -> list[tuple[int, ...]]:

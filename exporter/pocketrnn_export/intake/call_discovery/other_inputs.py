@@ -20,7 +20,7 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.reading import find_leaves
 from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, FailedCall
 from pocketrnn_export.intake.call_discovery.states import find_state_makers
-from pocketrnn_export.intake.convention import compile_call, undo_assignments
+from pocketrnn_export.intake.convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operations import BESIDE, Operations, Program, is_same_program
@@ -291,7 +291,7 @@ def _answer_tensors(
             undo_assignments(asked.module),
             operations or contextlib.nullcontext(),
         ):
-            answer: Any = run_user_call(compile_call(way.line), asked.module, tokens, lengths)
+            answer: Any = run_user_call(asked.compile(way.line), asked.module, tokens, lengths)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         if errors is not None:

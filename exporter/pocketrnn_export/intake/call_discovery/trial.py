@@ -39,6 +39,7 @@ from pocketrnn_export.intake.convention import (
     undo_assignments,
     uses_lengths,
 )
+from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
 from pocketrnn_export.intake.neighbour_refusal import explain_neighbours
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.intake.random_draws import find_drawing_line
@@ -105,7 +106,7 @@ def try_way(
     batches = asked.batches(1 if one_text else asked.rows, widths)
     with_constants = find_constants(asked, way, batches)
     way = way if with_constants is None else with_constants
-    yield from _try_call(asked, way.line, compile_call(way.line), batches, way, one_text=one_text, holding=holding)
+    yield from _try_call(asked, way.line, asked.compile(way.line), batches, way, one_text=one_text, holding=holding)
 
 
 def _try_call(
@@ -241,6 +242,12 @@ def _take_part(function: Call, suffix: str) -> Call:
 
         return PairCall(part)
 
+    if isinstance(function, FeatureCall):
+        named = function.named
+        return replace(
+            function, named=lambda module, *given: _read_part(named(module, *given), suffix, given[0], given[1])
+        )
+
     def call(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return _read_part(function(module, tokens, lengths), suffix, tokens, lengths)
 
@@ -269,7 +276,8 @@ def _check_call(
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
         problem = "The module gives other answers when it is run again on the same texts."
         return FailedCall(line, 5, problem, _advise_on_randomness(asked, line))
-    texts = torch.cat([answer.reshape(-1, convention.units) for answer in answers])
+    of_texts = answers if not asked.features else _answer_with_same_features(asked, convention, batches)
+    texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         return FailedCall(
             line, 3, "The module gives the same answer for every text.", "Check its weights, and its call."
@@ -311,6 +319,17 @@ def _check_call(
                     )
                 leaks = True
     return WorkingCall(convention, answers, leaks)
+
+
+def _answer_with_same_features(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
+) -> list[Tensor]:
+    """Return the answers to batches in which all texts have the same features, so that only the texts differ."""
+    own = draw_features(asked.features, batches[0][0][:1])
+    return [
+        read_answer(asked, convention, *add_marks(tokens, lengths, own.expand(len(tokens), -1)))
+        for tokens, lengths in batches
+    ]
 
 
 def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
@@ -383,7 +402,7 @@ def runs_line(asked: ModuleFacts, line: str) -> bool:
     """
     try:
         for rows in (asked.rows, 1):
-            call_and_restore_state(asked.module, compile_call(line), *asked.batch(rows, asked.widths.clip(7)))
+            call_and_restore_state(asked.module, asked.compile(line), *asked.batch(rows, asked.widths.clip(7)))
     # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
     except (Exception, SystemExit):
         return False
@@ -397,7 +416,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
         states = []
         with contextlib.suppress(Exception, SystemExit):
             states = [
-                call_and_restore_state(asked.module, compile_call(f"module.{name}({arguments})"), *batch)
+                call_and_restore_state(asked.module, asked.compile(f"module.{name}({arguments})"), *batch)
                 for _ in range(2)
             ]
         found = [[leaf for _, leaf in find_leaves(state)] for state in states]
@@ -415,7 +434,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     if kept:
         return advise_on_kept_state(kept, line)
     if drawn := find_drawing_line(
-        asked.module, lambda: call_and_restore_state(asked.module, compile_call(line), *batch)
+        asked.module, lambda: call_and_restore_state(asked.module, asked.compile(line), *batch)
     ):
         return (
             f"It draws random numbers in eval mode, at {drawn}: let it draw none where self.training is false, as "
@@ -431,7 +450,7 @@ def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttrib
     """Return the attributes that each call changes and that the line does not set."""
     batch = asked.batch(asked.rows, asked.trial_widths[-1][-1])
     with undo_assignments(asked.module):
-        found = changed_attributes(lambda: call_and_keep_state(asked.module, compile_call(line), *batch), asked.module)
+        found = changed_attributes(lambda: call_and_keep_state(asked.module, asked.compile(line), *batch), asked.module)
     return [kept for kept in found if not _line_sets(kept, line)]
 
 
@@ -563,7 +582,7 @@ def _ends_where_input_says(
     """Whether tokens past the lengths that only this input is given leave the answer unchanged."""
     line = way.with_lengths_at(i).line
     return _ends_at_length(
-        asked, replace(convention, function=_take_part(compile_call(line), convention.line[len(way.line) :])), batch
+        asked, replace(convention, function=_take_part(asked.compile(line), convention.line[len(way.line) :])), batch
     )
 
 
