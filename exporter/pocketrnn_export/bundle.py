@@ -237,8 +237,8 @@ def export(
             bundle keeps them, and `predict_labels` and `pocketrnn classify` use them. With one label a text, the
             likeliest label is predicted if it reaches its threshold, else none.
         example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and not a function;
-            tuples of two, with `two_texts`; tuples of a text and a dict, with `features`. The first of them become golden examples. Without any, `export` makes
-            texts of the vocabulary's words.
+            tuples of two, with `two_texts`; tuples of a text and a dict, with `features`. The first of them become
+            golden examples. Without any, `export` makes texts of the vocabulary's words.
         examples: whether given texts become golden examples, which everybody who has the bundle can read. With False
             they serve the proof only, and the golden examples are made of the vocabulary's words.
         name: what the classifier is called; by default the folder's name, without an end such as `.bundle`.
@@ -322,10 +322,9 @@ def export(
     beside = () if features is None else make_features(features)
     if beside and two_texts:
         raise InputError("A module of two texts takes no features.", "Leave two_texts or features out.")
-    each_text = flatten_pairs(example_texts) if two_texts else example_texts
-    if beside:
-        example_texts = freeze_texts(example_texts, beside)
-        each_text = [text for text, _ in example_texts]
+    shown: Sequence[Any] = freeze_texts(example_texts, beside) if beside else example_texts
+    each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
+    each_text = [text for text, _ in shown] if beside else each_text
     chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
     description = Description(
         checked_name(name),
@@ -345,9 +344,7 @@ def export(
         )
         torchscript = False
     kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
-    description, given, texts = _choose_proof_texts(
-        description, text.tokenizer, pairs, example_texts, examples=examples
-    )
+    description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
     make = functools.partial(
         _export_text_module,
         module,

@@ -3,20 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from pocketrnn.errors import InputError, TextError
+from pocketrnn.errors import DataError, InputError, TextError
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_given
 from pocketrnn_export.comparing.cases import texts_for_proof
 from pocketrnn_export.description import Description
+from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.proof.feature_cases import example_features
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
-__all__ = ["FeaturesGiven", "check_feature_arguments", "choose_texts_with_features", "freeze_texts"]
+__all__ = [
+    "FeaturesGiven",
+    "check_feature_arguments",
+    "choose_texts_with_features",
+    "freeze_texts",
+    "read_features",
+]
 
 # What `export` is given as features: names of numbers; or for each name a number, a category, or what one is made of.
 FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iterable[str | int] | Mapping[Any, int]]
+
+
+def read_features(given: str) -> FeaturesGiven:
+    """Read the features that a command is given.
+
+    Args:
+        given: names of numbers, `a,b,c`; or the path of a JSON file: a list of names, or an object that has for each
+            name `{"mean": 3.1, "scale": 2.0}`, a list of the values of a category, or
+            `{"values": {"book": 0}, "unknown": 1}`.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else.
+        InputError: as `Number` and `Category`.
+
+    Example:
+        >>> read_features("price, stars")
+        ['price', 'stars']
+    """
+    path = Path(given)
+    if path.suffix != ".json":
+        return [name.strip() for name in given.split(",")]
+    form = 'Write {"price": {"mean": 3.1, "scale": 2.0}, "kind": ["book", "film"]}, or a list of names.'
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{given} cannot be read: {getattr(error, 'strerror', None) or error}.", form) from None
+    document = parse_json(text, given, form)
+    if isinstance(document, list):
+        return document
+    if not isinstance(document, dict):
+        raise DataError(f"{given} is neither a list nor an object.", form)
+    return {name: _read_feature(name, members, given, form) for name, members in document.items()}
+
+
+def _read_feature(name: str, members: Any, file: str, form: str) -> Number | Category:
+    if isinstance(members, list):
+        return Category(members)
+    if isinstance(members, dict) and members.keys() <= {"mean", "scale"}:
+        return Number(**members)
+    if isinstance(members, dict) and members.keys() - {"unknown"} == {"values"}:
+        return Category(members["values"], members.get("unknown"))
+    raise DataError(f"In {file}, {name} is neither a number nor a category.", form)
 
 
 def freeze_texts(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:

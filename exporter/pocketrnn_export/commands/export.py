@@ -66,6 +66,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "labels_of",
             "no_crf",
             "two_texts",
+            "features",
         ),
         "The files to write": (
             "streaming",
@@ -130,6 +131,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               "[default: texts]")  # fmt: skip
 @click.option("--two-texts", is_flag=True,
               help="A module file takes two texts, such as a premise and a hypothesis.")  # fmt: skip
+@click.option("--features", metavar="NAMES|FILE",
+              help="What a module file takes beside a text: a,b,c are numbers, or a JSON file of numbers and "
+              "categories (docs/features.md).")  # fmt: skip
 @click.option("--no-crf", is_flag=True, help="Give each token its likeliest label, though the module has a CRF.")
 @click.option("--call", type=Text(), metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
@@ -266,6 +270,8 @@ def _check_text_options(
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
+    if options["texts"] is not None and options["features"] is not None:
+        raise click.UsageError("--texts has no features: leave it out, or export in Python with example_texts=.")
     if options["texts"] is not None:
         lines = read_lines(options["texts"])
         description["example_texts"] = _split_pairs(lines, options["texts"]) if options["two_texts"] else lines
@@ -405,6 +411,7 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
         "labels_of",
         "no_crf",
         "two_texts",
+        "features",
     )
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
@@ -416,6 +423,7 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
         numbers = ", or --channels if it takes sequences of numbers" if "--vocabulary" in missing else ""
         raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
     module, call = load_module_and_call(source, named, options)
+    from pocketrnn_export.feature_arguments import read_features
     from pocketrnn_export.vocabularies.labels import read_labels
     from pocketrnn_export.vocabularies.owners_texts import read_pairs
 
@@ -426,6 +434,7 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
         "labels": read_labels(options["labels"]),
         "labels_of": options["labels_of"] or "texts",
         "two_texts": options["two_texts"],
+        "features": None if options["features"] is None else read_features(options["features"]),
         "crf": not options["no_crf"],
         "multi_label": options["multi_label"],
         "call": call,

@@ -50,9 +50,25 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
             found = find_convention(replace(asked, features=least), call) if least != asked.features else None
         if found is not None:
             _refuse_failing_ids(asked, found)
+        _refuse_token_numbers(asked)
         raise
     _refuse_failing_ids(asked, convention)
     return replace(convention, notes=(*convention.notes, *_note_unused(asked, convention)))
+
+
+def _refuse_token_numbers(asked: ModuleFacts) -> None:
+    """Refuse a module whose further input has numbers for each token.
+
+    Raises:
+        ExportError: it has.
+    """
+    try:
+        find_convention(replace(asked, features=()))
+    except ExportError as error:
+        if "for each token" in error.problem:
+            raise ExportError(
+                error.problem, "Features are of a whole text, and a bundle gives tokens nothing but their ids."
+            ) from error
 
 
 def _check_names(asked: ModuleFacts, line: str) -> None:

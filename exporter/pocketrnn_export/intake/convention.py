@@ -274,7 +274,8 @@ class CallAdapter(nn.Module):
 
 
 def _count_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
-    return (tokens != padding_id).sum(1).clamp(min=1)
+    lengths: Tensor = torch.ne(tokens, padding_id).sum(1).clamp(min=1)  # type: ignore[arg-type]
+    return lengths
 
 
 def _sort_counted(lengths: Tensor) -> Tensor:

@@ -387,8 +387,8 @@ def _find_padding_and_alone(prepared: ExportableModule, candidates: Sequence[int
         alone = _do_rows_stand_alone(prepared, full)
     if not alone:
         case = prepared.asked(neighbour_cases(full))[0]
-        run = prepared.make_reference().run
-        raise ExportError(*explain_neighbours(lambda: run(case.tokens, case.lengths), two_texts=prepared.two_texts))
+        run, asked_in_batches = prepared.make_reference().run, prepared.two_texts or bool(prepared.features)
+        raise ExportError(*explain_neighbours(lambda: run(case.tokens, case.lengths), batches_only=asked_in_batches))
     if not prepared.takes_lengths or not _do_rows_stand_alone(prepared, uneven):
         return prepared
     return try_ids(replace(prepared, padding=True), candidates)

@@ -27,7 +27,6 @@ from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
 from pocketrnn.text.features import (
-    FeatureRow,
     Features,
     encode_values,
     feature_marks,
@@ -220,10 +219,10 @@ class StepGraph:
 @dataclass(frozen=True)
 class Example:
     """A golden example: the PyTorch module's answer for one text or two when the bundle was made, as one row of logits
-    or a row for each id. A mark separates the ids of two texts (`pocketrnn.text.pairs`). A text with features is a tuple
-    of the text and their names and values, and marks come before its ids (`pocketrnn.text.features`)."""
+    or a row for each id. A mark separates the ids of two texts (`pocketrnn.text.pairs`). A text with features is a
+    tuple of the text and their names and values, and marks come before its ids (`pocketrnn.text.features`)."""
 
-    text: str | tuple[str, str] | tuple[str, FeatureRow]
+    text: str | tuple[str, Any]
     ids: tuple[int, ...]
     logits: tuple[float, ...] | tuple[tuple[float, ...], ...]
 
@@ -922,7 +921,7 @@ def _build_examples(
 
 def _text_and_ids(
     one: Mapping[str, Any], padding_id: int, features: Features
-) -> tuple[str | tuple[str, str] | tuple[str, FeatureRow], tuple[int, ...]]:
+) -> tuple[str | tuple[str, Any], tuple[int, ...]]:
     if features:
         marks = feature_marks(encode_values(features, one["features"], "A golden example")).tolist()
         return (one["text"], tuple(one["features"].items())), (*marks, *map(int, one["ids"]))

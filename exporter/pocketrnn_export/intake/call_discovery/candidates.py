@@ -137,8 +137,7 @@ def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
         return
     seen = set()
     signatures = list(list_signatures(asked.module))
-    beside = ((one, values) for one in signatures for values in list_feature_values(one, asked.features))
-    for signature, values in beside if asked.features else ((one, {}) for one in signatures):
+    for signature, values in ((one, values) for one in signatures for values in _list_features(asked, one)):
         choices = [
             _make_options("feature", *values[i]) if i in values else _input_options(asked, signature, i)
             for i in range(len(signature.slots))
@@ -168,6 +167,11 @@ def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
             yield Way(None, plain=f"module({packed}{beside})")
     if len(required) == 1 and not asked.samples:
         yield Way(None, plain=LENGTH_FIRST)
+
+
+def _list_features(asked: ModuleFacts, signature: Signature) -> Iterator[dict[int, list[str]]]:
+    """Yield which inputs are given features, if there are any."""
+    yield from list_feature_values(signature, asked.features) if asked.features else ({},)
 
 
 def _input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_Option]:

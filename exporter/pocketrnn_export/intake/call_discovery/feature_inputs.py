@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from pocketrnn.text.features import Category, Features
 from pocketrnn_export.intake.call_discovery.roles import split_name
 from pocketrnn_export.intake.call_discovery.signature import Signature, Slot
 
-__all__ = ["find_named_features", "list_feature_values"]
+__all__ = ["find_named_features", "list_feature_values", "list_given"]
 
 # The roles of inputs that may be features where their names do not say so.
 _OPEN = ("other",)
@@ -25,7 +26,7 @@ def list_feature_values(signature: Signature, features: Features) -> Iterator[di
     """
     named = find_named_features(signature.slots, features)
     given = {i: _forms_of(name, features) for i, name in named.items()}
-    left = [(name, feature) for name, feature in features if name not in named.values()]
+    left = tuple((name, feature) for name, feature in features if name not in named.values())
     if not left:
         yield given
         return
@@ -59,6 +60,18 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
         if len(alike) == 1:
             found[i] = alike[0]
     return found
+
+
+def list_given(value: str | None, features: Features) -> Features:
+    """List the features that an input is given by the code of its value.
+
+    Example:
+        >>> [name for name, _ in list_given("torch.stack([a, b], 1)", make_features(["a", "b", "c"]))]
+        ['a', 'b']
+    """
+    if value in ("features", "categories"):
+        return tuple(one for one in features if isinstance(one[1], Category) == (value == "categories"))
+    return tuple(one for one in features if re.search(rf"\b{one[0]}\b", value or ""))
 
 
 def _singular(word: str) -> str:

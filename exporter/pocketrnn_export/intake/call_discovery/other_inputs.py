@@ -196,9 +196,15 @@ def find_changing_inputs(
     text = way.slots[way.signature.tokens_at].name if way.signature is not None else "tokens"
     problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
     advice = (
-        f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=. '
-        "A bundle is given nothing but a text."
+        f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=.'
     )
+    if any(kind is not None and "each text" in kind for _, kind in changing) and not asked.features:
+        advice += (
+            " If each text has its own, a number or a category, name it: --features, in Python features= "
+            "(docs/features.md)."
+        )
+    else:
+        advice += f" A bundle is given nothing but a text{', and its features' * bool(asked.features)}."
     if all(kind in (None, _ONE_VALUE) for _, kind in changing):
         values = " and ".join(f"{way.slots[i].name}={way.options[i].value}" for i, kind in changing if kind is not None)
         problem = (

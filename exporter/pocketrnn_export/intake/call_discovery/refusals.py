@@ -166,8 +166,8 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
         return ExportError(
             f"It is not known which inputs of forward({_join_parameter_names(asked)}) are given the features "
             f"{', '.join(name for name, _ in asked.features)}.",
-            f'Say how it is called: --call "module(tokens, {asked.features[0][0]})"; beside tokens and lengths, the line '
-            f"may have {', '.join(feature_variables(asked.features))}.",
+            f'Say how it is called: --call "module(tokens, {asked.features[0][0]})"; it may have tokens, lengths, '
+            f"{', '.join(feature_variables(asked.features))}.",
         )
     if not failures:
         names = ", ".join(p.name for p in forward_parameters(asked.module)) or "none"

@@ -27,7 +27,7 @@ from pocketrnn_export.intake.call_discovery.candidates import (
     list_forward_ways,
     list_method_ways,
 )
-from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features
+from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_given
 from pocketrnn_export.intake.call_discovery.lengths_given import find_call_without_lengths
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import (
@@ -317,13 +317,13 @@ def _add_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) ->
 def _note_feature_order(way: Way, features: Features) -> tuple[str, ...]:
     """Return a note on the inputs whose features were found by their order, and not by their names."""
     named = find_named_features(way.slots, features)
-    by_order = [f"{way.slots[i].name} is given {way.options[i].value}" for i in way.at("feature") if i not in named]
+    by_order = []
+    for i in (i for i in way.at("feature") if i not in named):
+        given = ", ".join(name for name, _ in list_given(way.options[i].value, features))
+        by_order.append(f"forward's {way.slots[i].name} is given {given}")
     if not by_order or len(features) == 1:
         return ()
-    return (
-        f"By the order of the features, forward's {', '.join(by_order)}; features are {', '.join(n for n, _ in features)}"
-        ". If that is not so, say so with --call or call=.",
-    )
+    return (f"By the order of the features, {'; '.join(by_order)}. If that is not so, say so with --call or call=.",)
 
 
 def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:

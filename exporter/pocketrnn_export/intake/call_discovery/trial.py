@@ -364,7 +364,7 @@ def _find_mixing(
                 kept = find_changed_attributes(asked, line)
                 more = f" {advise_on_kept_state(kept, line)}" if kept else ""
                 once = functools.partial(_answer_each_alone, asked, convention, tokens, lengths)
-                problem, advice = explain_neighbours(once, two_texts=asked.two_texts)
+                problem, advice = explain_neighbours(once, batches_only=asked.batches_only)
                 return FailedCall(line, 4, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
