@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-import numpy as np
-
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.engines.engine import Engine
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.features import check_given, encode_values, feature_marks
+from pocketrnn.text.features import check_given, encode_values, feature_marks, usual_values
 from pocketrnn.text.pretokenized import ReadyTexts, Tokenizer
 from pocketrnn.text_intake import TextIntake
 
@@ -56,9 +54,8 @@ class _ReadyFeatures(ReadyTexts):
         self._features = manifest.features
         # Texts with features are not left to the encoder: each is encoded here.
         self.splits = False
-        # Zeros are not always ids of categories; of each, the least one is.
-        least = [min(getattr(feature, "ids", (0,))) for _, feature in self._features]
-        self.blank = [*feature_marks(np.array(least, np.float32)).tolist(), *encoder.encode_tokens([])]
+        usual = encode_values(self._features, usual_values(self._features))
+        self.blank = [*feature_marks(usual).tolist(), *encoder.encode_tokens([])]
 
     def ids(self, item: object, which: str = "The text") -> list[int]:
         """The ids of one text, with a mark for each feature before them.

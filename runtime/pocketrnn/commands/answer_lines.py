@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,7 @@ class AnswerFormat:
         explains: whether the words that decided are shown.
         lists: the content of an input line: None for a text, `tokens or ids` or `rows` of numbers for a JSON list of
             these, `pairs` for two texts with a tab between.
+        features: the values of the features of all texts, by their names; None where a text has none.
     """
 
     answers: Answers
@@ -44,6 +46,7 @@ class AnswerFormat:
     as_json: bool
     explains: bool
     lists: str | None = None
+    features: Mapping[str, Any] | None = None
 
     def parse_input(self, text: str, which: str) -> Any:
         """Parse a line of text to the classifier's input; `which` names the line at the beginning of an error.
@@ -51,6 +54,10 @@ class AnswerFormat:
         Raises:
             InputError: the line is not a JSON list, or not two texts.
         """
+        given = self._parse_text(text, which)
+        return given if self.features is None else (given, dict(self.features))
+
+    def _parse_text(self, text: str, which: str) -> Any:
         if self.lists is None:
             return text
         if self.lists == "pairs":

@@ -33,7 +33,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     groups={
         "Options": (
             *("bundle", "top", "threshold", "among", "prior", "as_json", "as_conll"),
-            *("explains", "as_stream", "as_tokens"),
+            *("feature", "explains", "as_stream", "as_tokens"),
         ),
         "Files of rows": (
             *("input", "output", "text_column", "second_text_column", "sequence_column", "on_error", "force"),
@@ -49,6 +49,15 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     show_default=True,
     metavar="PATH_OR_NAME",
     help="The bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn.",
+)
+@click.option(
+    "--feature",
+    "feature",
+    type=Text(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A number or category beside the text, for a bundle that takes such; once for each. It is that of all TEXTS "
+    "and lines; files have a column for each.",
 )
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Give the K likeliest labels.  [default: 1]")
 @click.option(
@@ -126,6 +135,7 @@ def classify(
     as_stream: bool,
     as_tokens: bool,
     sequence_column: str | None,
+    feature: tuple[str, ...],
     files: FileOptions,
 ) -> None:
     """Classify TEXTS, or the lines of standard input when none are given, or the rows of a file.
@@ -165,6 +175,9 @@ def classify(
     With a bundle that takes two texts, two TEXTS are one pair, and each line of standard input is a pair, with a tab
     between the two; and so are the columns --text-column and --second-text-column of a file.
 
+    With a bundle that takes numbers or categories beside a text, --feature gives each; and a file has a column of the
+    name of each.
+
     With a bundle that takes sequences of numbers, TEXTS and lines are JSON lists of rows, one number for each channel;
     and the file of --input has a column for each channel and a row for each time step: one recording, answered window
     by window where the bundle has a window, or a sequence for each value of --sequence-column.
@@ -182,6 +195,7 @@ def classify(
       pocketrnn classify -b ag_news --among World,Business "Oil prices rise again"
       pocketrnn classify -b ag_news < headlines.txt
       pocketrnn classify -b ag_news --threshold 0.9 "Oil prices rise again" "What is it?"
+      pocketrnn classify -b reviews --feature stars=4 --feature kind=film "I slept well"
       pocketrnn classify -b ag_news --explain "Oil prices rise again"
       pocketrnn classify -b ag_news --tokens '["oil", "prices", "rise"]' "[17, 25]"
       pocketrnn classify -b ag_news --input headlines.csv --output labelled.csv
@@ -208,6 +222,9 @@ def classify(
     by_threshold = of_texts and (
         threshold is not None or (top is None and not explains and classifier.thresholds is not None)
     )
+    if feature and (files.are_given or not classifier.manifest.features):
+        takes = "a file has a column for each" if classifier.manifest.features else f"{classifier.name} takes none"
+        raise click.UsageError(f"--feature is for features beside a text, and {takes}.")
     if of_texts and files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
@@ -222,7 +239,8 @@ def classify(
     pairs = classifier.manifest.of_two_texts and not as_tokens
     kind = "tokens or ids" if as_tokens else "pairs" if pairs else None if of_texts else "rows"
     texts = _join_pair(texts) if pairs else texts
-    wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, kind)
+    beside = _parse_features(classifier, feature)
+    wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, kind, beside)
     if files.input:
         classify_recordings(classifier, files, wanted, sequence_column)
     elif as_stream:
@@ -276,6 +294,32 @@ def _check_text_options(
         raise click.UsageError(f"--second-text-column is for two texts, and {classifier.name} does not take two.")
     if not files.are_given:
         raise click.UsageError("--second-text-column is for files; see --input.")
+
+
+def _parse_features(classifier: Classifier, given: Sequence[str]) -> dict[str, Any] | None:
+    """Parse NAME=VALUE of each feature; None where the classifier takes none.
+
+    Raises:
+        click.UsageError: one is not such, or is given twice.
+        TextError: a feature is missing, unknown, or has a value that it cannot have.
+    """
+    from pocketrnn.text.features import encode_values, parse_written
+
+    features = classifier.manifest.features
+    if not features:
+        return None
+    written: dict[str, str] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or name in written:
+            raise click.UsageError(f"--feature {one!r} is {'there twice' if equals else 'not NAME=VALUE'}.")
+        written[name] = value
+    if missing := [name for name, _ in features if name not in written]:
+        what = " ".join(f"--feature {name}=VALUE" for name in missing)
+        raise click.UsageError(f"{classifier.name} takes {', '.join(missing)} beside a text: give {what}.")
+    values = parse_written(features, written)
+    encode_values(features, values)
+    return values
 
 
 def _join_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -363,7 +407,7 @@ def _parse_inputs(
         InputError: a line is not a valid list of tokens, ids or rows, where lists are expected. The lines before it are
             answered first.
     """
-    if wanted.lists is None:
+    if wanted.lists is None and wanted.features is None:
         return texts
     check = classifier.prepared if wanted.lists == "rows" else classifier.encode
     given: list[Any] = []

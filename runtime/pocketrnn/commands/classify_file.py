@@ -28,7 +28,7 @@ from pocketrnn.commands.labels_reached import check_labels_separable
 from pocketrnn.commands.standard_streams import open_standard_output
 from pocketrnn.errors import InputError, OutputError, short_repr
 from pocketrnn.tables.encodings import as_utf8
-from pocketrnn.tables.reader import add_second_texts, read_batches
+from pocketrnn.tables.reader import add_features, add_second_texts, read_batches
 from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, file_kind
 from pocketrnn.tables.writer import write_rows
 
@@ -87,6 +87,8 @@ def classify_file(
         batches = read_batches(stream, source, files.text_column, live=size is None, added=added)
         if classifier.manifest.of_two_texts:
             batches = add_second_texts(batches, source, files.second_text_column or SECOND_TEXT)
+        if classifier.manifest.features:
+            batches = add_features(batches, source, classifier.manifest.features)
         sink = stack.enter_context(open_answer_output(destination, written, status, force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
             columns_of = (

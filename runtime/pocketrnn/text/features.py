@@ -34,7 +34,9 @@ __all__ = [
     "features_of_document",
     "freeze_given",
     "make_features",
+    "parse_written",
     "split_features",
+    "usual_values",
 ]
 
 Ids = NDArray[np.int64]
@@ -341,6 +343,35 @@ def encode_highest(features: Features) -> NDArray[np.float32]:
     return np.array([feature.ids[-1] if isinstance(feature, Category) else 0 for _, feature in features], np.float32)
 
 
+def parse_written(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of features that are written as strings, as in a CSV file or on a command line. A number that is not
+    one is left as it is, which `encode_values` refuses; an empty number is missing.
+
+    Example:
+        >>> parse_written(make_features(["stars"]), {"stars": "3.5"})
+        {'stars': 3.5}
+    """
+    kinds = dict(features)
+    values = dict(written)
+    for name, value in written.items():
+        if isinstance(kinds.get(name), Number) and isinstance(value, str):
+            values[name] = _parse_number(value)
+    return values
+
+
+def usual_values(features: Features) -> dict[str, Any]:
+    """Values that all features may have: the means of numbers, and the first values of categories.
+
+    Example:
+        >>> usual_values(make_features({"kind": ["book", "film"]}))
+        {'kind': 'book'}
+    """
+    return {
+        name: next(iter(feature.values)) if isinstance(feature, Category) else feature.mean
+        for name, feature in features
+    }
+
+
 def feature_marks(numbers: NDArray[np.float32]) -> Ids:
     """The marks that carry numbers in a row of ids: negative, and thus not ids.
 
@@ -397,6 +428,15 @@ class FeatureEncoder(TextEncoder):
     def encode_row(self, item: Any) -> Ids:
         """The same as int64 [1, ids]."""
         return np.array([self.encode(item)], np.int64)
+
+
+def _parse_number(written: str) -> float | str | None:
+    if not written.strip():
+        return None
+    try:
+        return float(written) if "_" not in written else written
+    except ValueError:
+        return written
 
 
 def _is_number(value: object) -> bool:
