@@ -127,6 +127,7 @@ LONG = {
     "docs/coming-from-torchtext.md",
     "docs/compression.md",
     "docs/cookbook.md",
+    "docs/features.md",
     "docs/modules.md",
     "docs/numbers.md",
     "docs/pairs.md",

@@ -23,7 +23,7 @@ __all__ = [
     "read_features",
 ]
 
-# What `export` is given as features: names of numbers; or for each name a number, a category, or what one is made of.
+# The features as `export` takes them: names of numbers; or for each name a number or a category, or its values.
 FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iterable[str | int] | Mapping[Any, int]]
 
 

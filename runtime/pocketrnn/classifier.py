@@ -353,12 +353,13 @@ class Classifier(TrainedEstimator):
         return self._recording_stream(None, window, hop, top).whole(recording)
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
-        """Classify one text, one pair of texts, or one sequence of numbers.
+        """Classify one text, alone or with features, one pair of texts, or one sequence of numbers.
 
         Args:
             given: a text is any string; a text without a known token gets the answer of the empty text. Or a text that
                 is split already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md). A
-                pair is a tuple of two texts, in the order of the module's forward (docs/pairs.md). A sequence is an
+                pair is a tuple of two texts, in the order of the module's forward (docs/pairs.md). A text with features
+                is a tuple of it and a map from their names to their values (docs/features.md). A sequence is an
                 array of numbers [time, channels] as the sensor gives them, or [time] for a single channel; or lists, a
                 table with a column for each channel, or an Arrow array (docs/numbers.md).
             top: how many labels to give, from 1 to the number of labels.

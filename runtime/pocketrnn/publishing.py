@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.errors import InputError
-from pocketrnn.text.features import usual_values
+from pocketrnn.text.features import usual_values, write_options
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import graph_sentence, text_verdict
 from pocketrnn.verification import verify
@@ -96,8 +95,7 @@ def _card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> I
         values = usual_values(manifest.features)
         given += f" with {', '.join(values)}"
         example = f'("a text", {values!r})'
-        options = (f"--feature {shlex.quote(f'{name}={value}')}" for name, value in values.items())
-        on_a_line = " ".join((*options, '"a text"'))
+        on_a_line = f'{write_options(manifest.features)}"a text"'
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
     several = "any number of" if manifest.output.activation == "sigmoid" else "one of"
     yield f"Gives {given} {several} {len(labels)} labels: {', '.join(labels[:_SHOWN_LABELS])}{more}."

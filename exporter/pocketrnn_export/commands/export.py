@@ -132,7 +132,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--two-texts", is_flag=True,
               help="A module file takes two texts, such as a premise and a hypothesis.")  # fmt: skip
 @click.option("--features", metavar="NAMES|FILE",
-              help="What a module file takes beside a text: a,b,c are numbers, or a JSON file of numbers and "
+              help="The numbers beside a text that a module file takes: a,b,c; or a JSON file of numbers and "
               "categories (docs/features.md).")  # fmt: skip
 @click.option("--no-crf", is_flag=True, help="Give each token its likeliest label, though the module has a CRF.")
 @click.option("--call", type=Text(), metavar="LINE",
@@ -257,6 +257,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     what = "labels of tokens" if manifest.output.of_tokens else "labels"
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
+    from pocketrnn.text.features import write_options
+
+    text = write_options(manifest.features) + text
     print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
 

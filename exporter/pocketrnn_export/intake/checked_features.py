@@ -4,6 +4,7 @@ each feature changes the answer."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,9 +13,10 @@ import torch
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr
 from pocketrnn.text.features import Category, Features
+from pocketrnn_export.intake.call_discovery.candidates import list_forward_ways
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.search import find_convention
-from pocketrnn_export.intake.call_discovery.trial import read_answer
+from pocketrnn_export.intake.call_discovery.trial import read_answer, runs_line
 from pocketrnn_export.intake.convention import Call, Convention, list_names
 from pocketrnn_export.intake.feature_call import add_marks, draw_numbers
 
@@ -24,6 +26,8 @@ __all__ = ["find_convention_with_features"]
 _IDS_AT_A_TIME = 1024
 _NUMBERS = (0.0, 1.0, -1.0, 7.5, 1000.0)
 _MOST_OTHERS = 8
+# The most ways that are tried with features for each token.
+_MOST_WAYS = 40
 
 
 def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -> Convention:
@@ -57,18 +61,23 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
 
 
 def _refuse_token_numbers(asked: ModuleFacts) -> None:
-    """Refuse a module whose further input has numbers for each token.
+    """Refuse a module that runs if each token is given the features of its text.
 
     Raises:
-        ExportError: it has.
+        ExportError: it does.
     """
-    try:
-        find_convention(replace(asked, features=()))
-    except ExportError as error:
-        if "for each token" in error.problem:
+    for way in itertools.islice(list_forward_ways(asked), _MOST_WAYS):
+        places, wide = way.at("feature"), way
+        for i in places:
+            value = way.options[i].value
+            each = f"({value})[:, None].expand(-1, tokens.size(1), *({value}).shape[1:])"
+            wide = wide.with_value(i, each)
+        if places and runs_line(asked, wide.line):
+            names = " and ".join(way.slots[i].name for i in places)
             raise ExportError(
-                error.problem, "Features are of a whole text, and a bundle gives tokens nothing but their ids."
-            ) from error
+                f"The module's forward takes numbers for each token in {names}, called as {wide.line}.",
+                "Features are of a whole text, and a bundle gives tokens nothing but their ids.",
+            )
 
 
 def _check_names(asked: ModuleFacts, line: str) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "CallAdapter",
     "Convention",
     "FeatureModule",
+    "PackedFeatureModule",
     "TwoTextModule",
     "compile_call",
     "find_global_batch_sizes",
@@ -283,8 +284,8 @@ def _sort_counted(lengths: Tensor) -> Tensor:
 
 
 class FeatureModule(nn.Module):
-    """A module of texts with features, as it is traced: from ids, lengths where it takes them, and the numbers of the
-    features, float32 [batch, features], to logits [batch, classes].
+    """A module of texts with features, as it is traced: from ids and the numbers of the features, float32
+    [batch, features], to logits [batch, classes].
 
     Args:
         called: the module with its convention, whose function is a `FeatureCall`.
@@ -296,18 +297,28 @@ class FeatureModule(nn.Module):
         self.called = called
         self.width = width
 
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        """Return the logits of a batch."""
+        return self.answer(tokens, None, features)
+
+    def answer(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
+        """Return the logits of a batch, with lengths or without."""
+        if self.width is not None:
+            tokens = tokens.index_select(1, torch.arange(self.width))
+        return self.called.beside(tokens, lengths, features)
+
     @property
     def features(self) -> Features:
         """The features."""
         return self.called.convention.features
 
-    # Separate parameters: torch.export treats `*inputs` as a tuple when it is given dynamic shapes.
-    def forward(self, tokens: Tensor, second: Tensor, third: Tensor | None = None) -> Tensor:
-        """Return the logits of a batch; the numbers are the last of its inputs."""
-        lengths, numbers = (None, second) if third is None else (second, third)
-        if self.width is not None:
-            tokens = tokens.index_select(1, torch.arange(self.width))
-        return self.called.beside(tokens, lengths, numbers)
+
+class PackedFeatureModule(FeatureModule):
+    """The same for a module that takes lengths. Its inputs have their own names, by which the checks know them."""
+
+    def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the logits of a batch."""
+        return self.answer(tokens, lengths, features)
 
 
 class TwoTextModule(nn.Module):

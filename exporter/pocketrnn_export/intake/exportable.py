@@ -45,6 +45,7 @@ from pocketrnn_export.intake.convention import (
     CallAdapter,
     Convention,
     FeatureModule,
+    PackedFeatureModule,
     TwoTextModule,
 )
 from pocketrnn_export.intake.export_copy import (
@@ -278,7 +279,6 @@ def prepare_module(
     convention = find_convention_with_features(asked, call) if features else find_convention(asked, call)
     _check_texts_taken(convention, two_texts=two_texts)
     norms = find_unapplied_norms(unwrap_module(module))
-    refuse_kept = functools.partial(_refuse_dependence_on_sizes, asked, convention, norms)
     refuse_direct_weight_reads(asked, convention, norms)
     refuse_dependence_on_calls(asked, convention)
     if convention.takes_lengths and widths.least > 1 and widths.filled:
@@ -299,7 +299,7 @@ def prepare_module(
         multi_label=multi_label,
         widths=widths,
         given=GivenModule(unwrap_module(module), called, convention.takes_lengths, find_held_tensors, copy_module),
-        refuse_kept=refuse_kept,
+        refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
         notes=note_unseen_state(asked, convention),
     )
     run = prepared.make_reference().run
@@ -317,7 +317,7 @@ def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -
         return TwoTextModule(called)
     if convention.features:
         assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names features
-        return FeatureModule(called, widths.fixed)
+        return (PackedFeatureModule if convention.takes_lengths else FeatureModule)(called, widths.fixed)
     return called if widths.fixed is None else FixedWidthModule(called, widths.fixed)
 
 

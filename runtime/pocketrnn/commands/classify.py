@@ -211,20 +211,14 @@ def classify(
     others = (files.are_given, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_tags(classifier, texts, others, (as_json, as_conll, as_tokens)):
         return
-    if not of_texts:
-        from pocketrnn.commands.classify_recordings import check_recording_options, classify_recordings
-
-        if as_stream or explains or as_tokens or threshold is not None:
-            raise click.UsageError("--stream, --explain, --tokens and --threshold are for texts.")
-        check_recording_options(classifier, files, sequence_column, top)
-    else:
+    if of_texts:
         _check_text_options(classifier, files, sequence_column, as_json=as_json)
+    else:
+        _check_recording_options(classifier, files, sequence_column, top, (as_stream, explains, as_tokens, threshold))
+    beside = _parse_features(classifier, files, feature)
     by_threshold = of_texts and (
         threshold is not None or (top is None and not explains and classifier.thresholds is not None)
     )
-    if feature and (files.are_given or not classifier.manifest.features):
-        takes = "a file has a column for each" if classifier.manifest.features else f"{classifier.name} takes none"
-        raise click.UsageError(f"--feature is for features beside a text, and {takes}.")
     if of_texts and files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
@@ -239,9 +233,10 @@ def classify(
     pairs = classifier.manifest.of_two_texts and not as_tokens
     kind = "tokens or ids" if as_tokens else "pairs" if pairs else None if of_texts else "rows"
     texts = _join_pair(texts) if pairs else texts
-    beside = _parse_features(classifier, feature)
     wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, kind, beside)
     if files.input:
+        from pocketrnn.commands.classify_recordings import classify_recordings
+
         classify_recordings(classifier, files, wanted, sequence_column)
     elif as_stream:
         _answer_fragments(classifier, texts, wanted)
@@ -296,17 +291,35 @@ def _check_text_options(
         raise click.UsageError("--second-text-column is for files; see --input.")
 
 
-def _parse_features(classifier: Classifier, given: Sequence[str]) -> dict[str, Any] | None:
-    """Parse NAME=VALUE of each feature; None where the classifier takes none.
+def _check_recording_options(
+    classifier: Classifier, files: FileOptions, sequence_column: str | None, top: int | None, of_texts: Sequence[object]
+) -> None:
+    """Refuse options that make no sense for a bundle that takes sequences of numbers; `of_texts` are those of texts.
 
     Raises:
-        click.UsageError: one is not such, or is given twice.
+        click.UsageError: such an option is given.
+    """
+    from pocketrnn.commands.classify_recordings import check_recording_options
+
+    if any(value not in (None, False) for value in of_texts):
+        raise click.UsageError("--stream, --explain, --tokens and --threshold are for texts.")
+    check_recording_options(classifier, files, sequence_column, top)
+
+
+def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[str]) -> dict[str, Any] | None:
+    """Parse NAME=VALUE of each feature; None for files, and where the classifier takes none.
+
+    Raises:
+        click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
         TextError: a feature is missing, unknown, or has a value that it cannot have.
     """
     from pocketrnn.text.features import encode_values, parse_written
 
     features = classifier.manifest.features
-    if not features:
+    if given and (files.are_given or not features):
+        takes = "a file has a column for each" if features else f"{classifier.name} takes none"
+        raise click.UsageError(f"--feature is for features beside a text, and {takes}.")
+    if files.are_given or not features:
         return None
     written: dict[str, str] = {}
     for one in given:

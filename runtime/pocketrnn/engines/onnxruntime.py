@@ -495,9 +495,9 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
             raise BundleError(
                 f"{path} takes {channels} channels, and classifier.json names {len(given.channels)}.", _EXPORT_AGAIN
             )
-    elif given.features:
-        fixed |= {(1, len(given.features))}
     for node in session.get_inputs():
+        if node.name == "features" and node.shape[1] == len(manifest.features):
+            continue
         if any(isinstance(size, int) and (axis, size) not in fixed for axis, size in enumerate(node.shape)):
             raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
     classes = session.get_outputs()[0].shape[-1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -37,6 +38,7 @@ __all__ = [
     "parse_written",
     "split_features",
     "usual_values",
+    "write_options",
 ]
 
 Ids = NDArray[np.int64]
@@ -97,6 +99,10 @@ class Number:
 
         Raises:
             TextError: the value is not a finite number, or too large for float32.
+
+        Example:
+            >>> Number(scale=2.0).encode(5, "price")
+            2.5
         """
         if not _is_number(value):
             raise TextError(
@@ -177,6 +183,10 @@ class Category:
 
         Raises:
             TextError: the value is not a string or whole number, or it is unknown and such values have no id.
+
+        Example:
+            >>> Category(["book"], unknown=7).encode("film", "kind")
+            7.0
         """
         word = _category_word(value)
         if word is None:
@@ -370,6 +380,16 @@ def usual_values(features: Features) -> dict[str, Any]:
         name: next(iter(feature.values)) if isinstance(feature, Category) else feature.mean
         for name, feature in features
     }
+
+
+def write_options(features: Features) -> str:
+    """Usual values as options of `pocketrnn classify`, with a space after each; empty where there are no features.
+
+    Example:
+        >>> write_options(make_features({"kind": ["book", "film"]}))
+        '--feature kind=book '
+    """
+    return "".join(f"--feature {shlex.quote(f'{name}={value}')} " for name, value in usual_values(features).items())
 
 
 def feature_marks(numbers: NDArray[np.float32]) -> Ids:

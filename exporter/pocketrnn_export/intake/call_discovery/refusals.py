@@ -64,6 +64,7 @@ def explain_exception(
     advice = (
         f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, {given} "
         "(docs/modules.md), or by call= with a function."
+        + ("" if asked.features else " Numbers and categories of each text are features: features= (docs/features.md).")
         if "," in names
         else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and mend what fails."
     )
