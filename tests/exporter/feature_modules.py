@@ -15,7 +15,7 @@ USERS = 6
 
 
 class Reader(nn.Module):
-    """What all have: an embedding, a GRU, and a linear layer of its last state beside `beside` numbers."""
+    """An embedding, a GRU, and a linear layer of its last state and `beside` numbers, which all others have."""
 
     def __init__(self, beside: int) -> None:
         super().__init__()

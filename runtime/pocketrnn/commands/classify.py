@@ -195,7 +195,6 @@ def classify(
       pocketrnn classify -b ag_news --among World,Business "Oil prices rise again"
       pocketrnn classify -b ag_news < headlines.txt
       pocketrnn classify -b ag_news --threshold 0.9 "Oil prices rise again" "What is it?"
-      pocketrnn classify -b reviews --feature stars=4 --feature kind=film "I slept well"
       pocketrnn classify -b ag_news --explain "Oil prices rise again"
       pocketrnn classify -b ag_news --tokens '["oil", "prices", "rise"]' "[17, 25]"
       pocketrnn classify -b ag_news --input headlines.csv --output labelled.csv

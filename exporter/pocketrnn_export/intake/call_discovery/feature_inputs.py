@@ -51,7 +51,7 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
         {1: 'user'}
     """
     names = [name for name, _ in features]
-    found = {i: slot.name for i, slot in enumerate(slots) if slot.named and slot.name in names}
+    found = {i: slot.name for i, slot in enumerate(slots) if slot.role != "tokens" and slot.name in names}
     for i, slot in enumerate(slots):
         if i in found or not slot.named or slot.role == "tokens":
             continue
@@ -84,10 +84,11 @@ def _list_groups(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
     numbers = tuple(name for name, feature in left if not isinstance(feature, Category))
     categories = tuple(name for name, feature in left if isinstance(feature, Category))
     yield names
-    for ids in (tuple((name,) for name in categories), (categories,) if len(categories) > 1 else ()):
+    alone = tuple((name,) for name in categories)
+    for ids in (alone, (categories,)) if len(categories) > 1 else (alone,):
         for at in range(len(ids) + 1) if numbers else ():
             yield (*ids[:at], numbers, *ids[at:])
-        if not numbers and ids:
+        if not numbers:
             yield ids
 
 
