@@ -139,7 +139,7 @@ def test_a_line_or_function_says_how_features_are_given(tmp_path: Path) -> None:
         return module(tokens, features["stars"][:, None], features["price"][:, None])
 
     classifier, module = exported(zoo.ByOrder, tmp_path / "b", ["price", "stars"], call=owners), made(zoo.ByOrder)
-    given = classifier.logits([([5, 6], {"price": 1.5, "stars": 4})])  # type: ignore[list-item]
+    given = classifier.logits([([5, 6], {"price": 1.5, "stars": 4})])
     with torch.no_grad():
         assert np.allclose(given, module(torch.tensor([[5, 6]]), zoo.columns([4]), zoo.columns([1.5])), atol=1e-5)
 
@@ -150,13 +150,24 @@ def test_a_line_that_leaves_a_feature_out_is_refused(line: str) -> None:
         prepared(zoo.Priced, ["price", "stars"], call=line)
 
 
-def test_texts_of_one_width_are_exported_with_features(tmp_path: Path) -> None:
+def test_texts_that_are_padded_to_a_width_are_exported_with_features(tmp_path: Path) -> None:
     rules = TextRules(unknown_id=1, min_width=6, max_width=6, max_tokens=6)
     classifier = exported(zoo.Priced, tmp_path / "sales", PRICE, rules=rules)
-    module, ids = made(zoo.Priced), [4, 5, 0, 0, 0, 0]
     with torch.no_grad():
-        expected = module(torch.tensor([ids]), zoo.columns([1.0]))
-    assert np.allclose(classifier.logits([("w2 w3", {"price": 5.0})]), expected, atol=1e-5)  # type: ignore[list-item]
+        expected = made(zoo.Priced)(torch.tensor([[4, 5, 0, 0, 0, 0]]), zoo.columns([1.0]))
+    assert np.allclose(classifier.logits([("w2 w3", {"price": 5.0})]), expected, atol=1e-5)
+
+
+def test_lengths_that_count_the_ids_of_padded_texts_keep_the_features_of_each(tmp_path: Path) -> None:
+    rules = TextRules(unknown_id=1, min_width=4)
+    classifier = exported(zoo.Packed, tmp_path / "sales", ["a", "b", "c"], rules=rules)
+    items = [(" ".join(["w3"] * n), {"a": n, "b": -n, "c": 0.5}) for n in (1, 4, 2, 3, 4)]
+    with torch.no_grad():
+        expected = [
+            made(zoo.Packed)(torch.full((1, n), 5), torch.tensor([n]), zoo.columns([n, -n, 0.5]))[0]
+            for n in (1, 4, 2, 3, 4)
+        ]
+    assert np.allclose(classifier.logits(items), torch.stack(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +274,13 @@ def test_a_row_without_marks_has_the_same_features_in_every_batch() -> None:
 def test_options_that_features_cannot_have_are_refused(tmp_path: Path, option: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         exported(zoo.Priced, tmp_path / "sales", option.pop("features", PRICE), **option)
+
+
+def test_texts_with_their_ids_are_compared_with_the_rules(tmp_path: Path) -> None:
+    manifest = exported(zoo.Priced, tmp_path / "sales", PRICE, example_ids=[("w1 w2", [3, 4])]).manifest
+    assert manifest.provenance["text_rules"]["verdict"] == "compared"
+    with pytest.raises(InputError, match="w1 w2"):
+        exported(zoo.Priced, tmp_path / "other", PRICE, example_ids=[("w1 w2", [3, 5])])
 
 
 def test_given_texts_become_golden_examples_or_stay_private(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 from pocketrnn import Category, Classifier, FeatureInput, Number, verify
 from pocketrnn.bundle.hub import parse_address
-from pocketrnn.bundle.manifest import Limits, read_manifest
+from pocketrnn.bundle.manifest import Limits, encode_with_digest, read_manifest
 from pocketrnn.bundle.refused_texts import beyond_limits_mask
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
@@ -86,8 +86,8 @@ def test_a_text_with_features_is_answered_alone_as_among_others(tmp_path: Path, 
         tmp_path / "sales", features=FEATURES, torchscript=False, texts=golden, lengths=lengths, hidden=3
     )
     classifier, model = Classifier.load(folder), bundle_maker.weights(len(bundle_maker.WORDS), hidden=3)
-    expected = np.array([bundle_maker.feature_logits(model, classifier.encode(one)) for one in TEXTS])  # type: ignore[arg-type]
-    together, alone = classifier.logits(TEXTS), np.concatenate([classifier.logits([one]) for one in TEXTS])  # type: ignore[arg-type, list-item]
+    expected = np.array([bundle_maker.feature_logits(model, classifier.encode(one)) for one in TEXTS])
+    together, alone = classifier.logits(TEXTS), np.concatenate([classifier.logits([one]) for one in TEXTS])
     assert np.allclose(together, expected, rtol=1e-5, atol=1e-5)
     assert np.allclose(alone, expected, rtol=1e-5, atol=1e-5)
     # With other features, a text has another answer.
@@ -127,8 +127,8 @@ def test_a_feature_that_a_text_cannot_have_is_refused_by_its_name(
     with pytest.raises(TextError, match=said):
         classifier.classify(("oil", values))
     with pytest.raises(TextError, match="position 1"):
-        classifier.predict([TEXTS[0], ("oil", values)])  # type: ignore[list-item]
-    assert classifier.predict([TEXTS[0], ("oil", values)], on_error="skip")[1] is None  # type: ignore[list-item]
+        classifier.predict([TEXTS[0], ("oil", values)])
+    assert classifier.predict([TEXTS[0], ("oil", values)], on_error="skip")[1] is None
 
 
 def test_the_nearest_value_or_name_is_proposed(classifier: Classifier) -> None:
@@ -145,10 +145,10 @@ def test_a_text_without_a_map_of_features_is_refused(classifier: Classifier, ite
 
 
 def test_the_text_may_be_tokens_or_ids(classifier: Classifier) -> None:
-    whole = classifier.encode(("Wall St.", ROW))  # type: ignore[arg-type]
-    assert classifier.encode((["wall", "st", "."], ROW)) == whole  # type: ignore[arg-type]
-    assert classifier.encode((whole[3:], ROW)) == whole  # type: ignore[arg-type]
-    assert Classifier.load(classifier._folder, tokenizer=str.split).encode(("oil", ROW))[3:] == [17]  # type: ignore[arg-type]
+    whole = classifier.encode(("Wall St.", ROW))
+    assert classifier.encode((["wall", "st", "."], ROW)) == whole
+    assert classifier.encode((whole[3:], ROW)) == whole
+    assert Classifier.load(classifier._folder, tokenizer=str.split).encode(("oil", ROW))[3:] == [17]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_features_that_cannot_be_meant_are_refused(features: object, said: str) 
         lambda: Number(scale=0),
         lambda: Number(scale=float("nan")),
         lambda: Number(mean=float("inf")),
-        lambda: Number(mean="3"),  # type: ignore[arg-type]
+        lambda: Number(mean="3"),
         lambda: Number(scale=True),
         lambda: Category(["a"], unknown=-1),
     ],
@@ -225,7 +225,7 @@ def test_limits_count_the_ids_of_the_text_only(tmp_path: Path) -> None:
         with pytest.raises(LimitError) as refused:
             classifier.classify((text, ROW))
         assert text == "the the" or f"{len(text.split())} token id" in refused.value.problem
-        assert classifier.predict([("oil oil", ROW), (text, ROW)], on_error="skip")[1] is None  # type: ignore[list-item]
+        assert classifier.predict([("oil oil", ROW), (text, ROW)], on_error="skip")[1] is None
     ids = np.array([-1, -7, 5, 5, -2, -1, 1, 1, -1, -1, 5])
     assert beyond_limits_mask(limits, ids, np.array([4, 4, 3]), 1).tolist() == [False, True, True]
 
@@ -246,6 +246,39 @@ def test_a_bundle_says_its_features_and_the_parts_must_agree(bundle: Path) -> No
         replace(manifest, input=TextInput(text.rules, text.vocabulary))
     with pytest.raises(BundleError):
         replace(manifest, input=FeatureInput(text.rules, text.vocabulary, FEATURES[:2]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document["features"][0].update(scale=0),
+        lambda document: document["features"][0].update(mean="3"),
+        lambda document: document["features"][0].update(name="kind"),
+        lambda document: document["features"][0].update(name="the price"),
+        lambda document: document["features"][1]["values"].update(film=-1),
+        lambda document: document["features"][1]["values"].update(film=1 << 24),
+        lambda document: document["features"][1].update(values={}),
+        lambda document: document["features"][1].update(unknown=0.5),
+        lambda document: document.update(features=[]),
+        lambda document: document.update(texts=2),
+        lambda document: document.update(labels_of="tokens"),
+        lambda document: document["features"].pop(),
+        lambda document: document["examples"][0].pop("features"),
+        lambda document: document["examples"][0]["features"].update(price="3"),
+        lambda document: document["examples"][0]["features"].update(price=1e39),
+        lambda document: document["examples"][0]["features"].update(user="eve"),
+        lambda document: document["examples"][0]["features"].update(colour=3),
+    ],
+)
+def test_a_damaged_document_of_features_is_refused(
+    tmp_path: Path, bundle: Path, change: Callable[[Any], object]
+) -> None:
+    document = json.loads((bundle / "classifier.json").read_bytes())
+    change(document)
+    del document["digest"]
+    (tmp_path / "classifier.json").write_bytes(encode_with_digest(document))
+    with pytest.raises(BundleError, match=r"classifier\.json"):
+        read_manifest(tmp_path)
 
 
 def test_a_graph_of_another_number_of_features_is_refused(tmp_path: Path) -> None:
@@ -315,7 +348,7 @@ def test_a_column_of_its_name_holds_each_feature(
     file, out = written(tmp_path, kind, rows), tmp_path / "out.jsonl"
     run("classify", "-b", str(bundle), "--input", str(file), "-o", str(out))
     answered = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["label"] for row in answered] == classifier.predict(TEXTS)  # type: ignore[arg-type]
+    assert [row["label"] for row in answered] == classifier.predict(TEXTS)
     without = written(tmp_path, kind, [{"text": "oil", "price": 1.0, "kind": "film"}])
     assert "user" in run("classify", "-b", str(bundle), "--input", str(without), exit_code=2).stderr
 
