@@ -315,6 +315,31 @@ def test_what_takes_a_text_alone_is_refused_for_features(tmp_path: Path) -> None
             made_of()
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_evaluate_reads_features_from_the_columns_of_their_names(tmp_path: Path, kind: str) -> None:
+    classifier = exported(zoo.Priced, tmp_path / "sales", PRICE)
+    items = [(f"w{i} w{i + 1}", {"price": float(40 * i - 90)}) for i in range(6)]
+    labels = [*classifier.predict(items)[:4], "good", "bad"]
+    rows = [{"text": text, **values, "label": label} for (text, values), label in zip(items, labels, strict=True)]
+    if kind == "csv":
+        lines = ["text,price,label", *(",".join(map(str, row.values())) for row in rows)]
+    else:
+        lines = [json.dumps(row) for row in rows]
+    file = tmp_path / f"rows.{kind}"
+    file.write_text("\n".join(lines) + "\n")
+    right = np.mean([given == label for given, label in zip(classifier.predict(items), labels, strict=True)])
+    given = ("evaluate", "--json", str(tmp_path / "sales"), str(file))
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"] == pytest.approx(right)
+    file.write_text("\n".join(lines).replace("-90.0", '"much"' if kind == "jsonl" else "much") + "\n")
+    refused = CliRunner().invoke(main, given)
+    assert refused.exit_code == 2
+    assert "Row 1" in refused.stderr
+    assert "price='much'" in refused.stderr
+    assert CliRunner().invoke(main, (*given, "--outside", "bad")).exit_code == 2
+
+
 def test_features_are_read_from_names_or_a_file(tmp_path: Path) -> None:
     assert read_features("price, stars") == ["price", "stars"]
     file = tmp_path / "features.json"

@@ -471,7 +471,8 @@ def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
         beside = given.pairs or bool(given.features)
         marks = int(given.pairs) + len(given.features)
         if isinstance(example.text, tuple) != beside or sum(map(_is_pair_mark, example.ids)) != marks:
-            raise BundleError(f"{named} is not {1 + given.pairs} texts.", MAKE_AGAIN)
+            what = f"{len(given.features)} features and a text" if given.features else f"{1 + given.pairs} texts"
+            raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
         if not limits.allows_length(len(example.ids) - len(given.features)):
             raise BundleError(f"{named} has {len(example.ids)} token ids, beyond the limits of the graph.", MAKE_AGAIN)
         if not limits.take(example.ids, given.rules.padding_id):
