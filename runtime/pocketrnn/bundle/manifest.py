@@ -861,9 +861,10 @@ def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> No
 def _build_manifest(document: dict[str, Any]) -> Manifest:
     parity, graph = document["parity"], document["graph"]
     torchscript, stream = document.get("torchscript"), document.get("stream")
+    given = NumberInput.of(document["numbers"]) if "numbers" in document else _build_text_input(document)
     return Manifest(
         name=document["name"],
-        input=NumberInput.of(document["numbers"]) if "numbers" in document else _build_text_input(document),
+        input=given,
         output=build_output(
             tuple(document["labels"]),
             document["activation"],
@@ -887,9 +888,7 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
         torchscript=None if torchscript is None else TorchScript(**torchscript),
         stream=None if stream is None else StepGraph(stream["file"], stream["sha256"], int(stream["state_size"])),
         examples=_build_examples(
-            document["examples"],
-            document.get("text", {}).get("padding_id", 0),
-            features_of_document(document.get("features", ())) if "features" in document else (),
+            document["examples"], document.get("text", {}).get("padding_id", 0), getattr(given, "features", ())
         ),
         parity=Parity(
             tolerance=float(parity["tolerance"]),
