@@ -27,6 +27,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.feature_arguments import read_features
 from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
 from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
+from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.packing import read_packable
 from pocketrnn_export.proof.feature_cases import add_features, example_features
 from pocketrnn_export.text_rules_file import pack_text_rules
@@ -338,6 +339,16 @@ def test_evaluate_reads_features_from_the_columns_of_their_names(tmp_path: Path,
     assert "Row 1" in refused.stderr
     assert "price='much'" in refused.stderr
     assert CliRunner().invoke(main, (*given, "--outside", "bad")).exit_code == 2
+
+
+def test_a_bundle_with_features_has_a_mobile_form(tmp_path: Path) -> None:
+    exported(zoo.ByNames, tmp_path / "sales", {**PRICE, **KIND, **USER})
+    write_mobile_bundle(tmp_path / "sales", tmp_path / "mobile")
+    items = [("w1 w2", {"price": 3, "kind": "film", "user": "u1"}), ("w3", {"price": 0, "kind": "song", "user": "eve"})]
+    given = [Classifier.load(tmp_path / name).logits(items) for name in ("sales", "mobile")]
+    assert np.abs(given[0] - given[1]).max() < 1e-5
+    lines = json.loads((tmp_path / "mobile" / "classifier.json").read_bytes())["parity"]["comparisons"]
+    assert "features" in {line["inputs"] for line in lines}
 
 
 def test_features_are_read_from_names_or_a_file(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def cases_for_graph(
     *,
     turns: Iterable[int] = (),
     ids: int | None = None,
+    features: Features = (),
 ) -> dict[str, list[Case]]:
     """The inputs, by kind and without the texts, of a proof of a form that is made from a graph; see `cases_for`.
 
@@ -139,6 +140,7 @@ def cases_for_graph(
         provenance: the bundle's provenance, with the sizes in its module's conditions.
         turns: further numbers of tokens to compare.
         ids: the number of ids; None for the number of the graph's embedding rows.
+        features: what the graph takes beside a text.
 
     Raises:
         BundleError: the provenance's entry of sizes is not valid.
@@ -157,6 +159,7 @@ def cases_for_graph(
         alone=graph.alone,
         phrase=read_asked_ids(provenance, graph.embedding_rows if ids is None else ids),
         two_texts="second_tokens" in graph.inputs,
+        features=features,
     )
 
 
