@@ -612,7 +612,8 @@ def _prepare_with_forms(
 ) -> tuple[ExportableModule, list[Form]]:
     """The prepared module and its forms: for one text at a time, where it has none for batches."""
     prepared = ask(one_text=one_text)
-    if prepared.real_token:
+    framed = {*description.text.rules.first_ids, *description.text.rules.last_ids} - {prepared.padding_id}
+    if prepared.real_token and not framed:
         _log.warning(
             "The bundle takes no text that holds the padding only (the id %d), as a text without a known word may: the "
             "module fails there %s. To have such texts answered, count at least one token in forward, as in "

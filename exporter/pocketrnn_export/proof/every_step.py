@@ -258,6 +258,8 @@ class _CallLog:
         if isinstance(value, slice):
             return ("slice", value.start, value.stop, value.step)
         value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, np.ndarray):
+            return ("array", value.dtype.str, value.shape, value.tobytes())
         if value is None or isinstance(value, bool | int | float | complex | str):
             return value
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)

@@ -196,7 +196,8 @@ def _explain_difference(classifier: Classifier, rows: Sequence[Row], wrong: Sequ
         return (
             "No other order of the labels agrees on all, and no cut or padding that was tried. Give the weights and "
             "the labels of the classifier that gave these answers; a label is what it gave, not what a text should "
-            "have."
+            "have. If your code gives forward an input that a note says was left at its default, such as a mask, give "
+            "it too: --call, or call=."
         )
     return (
         "No other order of the labels agrees on all, and no cut or padding that was tried. Give the vocabulary, the "

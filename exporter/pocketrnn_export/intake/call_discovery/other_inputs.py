@@ -323,7 +323,7 @@ def note_defaults(
     asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
     """Return notes on the inputs that keep their defaults, and on initial states that the module does not make."""
-    notes, telling = [], []
+    notes, telling, lines = [], [], list[str]()
     own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
     if own is None:
         return ()
@@ -345,6 +345,7 @@ def note_defaults(
             and _mask_may_matter(asked, way, i, suffix, batches[0])
         ):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
+            lines += _find_masked_call(asked, way, i, suffix, batches[0])
         if way.options[i].given == "state" and way.options[i].value not in made:
             notes.append(f"forward's {slot.name} is given {way.options[i].value}: each text is assumed to begin so.")
     telling += [f"{name} (nothing)" for name in way.signature.more] if way.signature is not None else []
@@ -352,9 +353,18 @@ def note_defaults(
         notes.insert(
             0,
             "These inputs of forward keep their defaults, and other values may change the answer: "
-            f"{', '.join(telling)}. If your code gives one, say so with --call or call=.",
+            f"{', '.join(telling)}. If your code gives one, say so with --call or call="
+            f"{f', as in {chr(34)}{lines[0]}{chr(34)}' if lines else ''}.",
         )
     return tuple(notes)
+
+
+def _find_masked_call(
+    asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+) -> tuple[str, ...]:
+    """The call that gives an input the first usual mask with which the module runs, as a line; empty if none does."""
+    masked = (way.with_value(i, mask) for mask in list_masks(asked))
+    return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
 
 def _mask_may_matter(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:

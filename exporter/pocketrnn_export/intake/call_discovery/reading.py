@@ -382,6 +382,12 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
             f"{asked.names}.",
             one_answer,
         )
+    # The line of the owner may end before one of several outputs.
+    if fitting := [suffix for suffix, n in fixed.items() if suffix and n == asked.classes]:
+        return (
+            f"The call gives several outputs, of which answer{fitting[0]} has {asked.classes} numbers for each text.",
+            f"Add {fitting[0]} at the end of the line, if these are the {asked.names}.",
+        )
     found = list(dict.fromkeys(fixed.values()))
     found = [n for n in found if n > 1] or found
     where = [" and ".join(f"answer{suffix}" for suffix, n in fixed.items() if n == one) for one in found]
