@@ -4,7 +4,7 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
-    from pocketrnn.bundle.output import LabelOutput, TagOutput, ValueOutput
+    from pocketrnn.bundle.output import HeadsOutput, LabelOutput, TagOutput, ValueOutput
     from pocketrnn.classifier import Classifier
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Classifier",
+    "HeadsOutput",
     "LabelOutput",
     "NumberInput",
     "PairInput",
@@ -36,6 +37,7 @@ __all__ = [
 # numpy and onnxruntime are read.
 _FROM = {
     "Classifier": "pocketrnn.classifier",
+    "HeadsOutput": "pocketrnn.bundle.output",
     "LabelOutput": "pocketrnn.bundle.output",
     "NumberInput": "pocketrnn.numbers.number_input",
     "PairInput": "pocketrnn.text.text_input",

@@ -92,6 +92,7 @@ def _card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> I
     on_a_line = '"a text" "another text"' if manifest.of_two_texts else '"a text"'
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
     several = "any number of" if manifest.output.activation == "sigmoid" else "one of"
+    several = f"for each of {len(manifest.heads)} heads one or some of" if manifest.heads else several
     yield f"Gives {given} {several} {len(labels)} labels: {', '.join(labels[:_SHOWN_LABELS])}{more}."
     yield from ("", "```console", f"$ pocketrnn classify -b {address} {on_a_line}", "```", "")
     yield from ("```python", "from pocketrnn import Classifier", "", f'classifier = Classifier.load("{address}")')
