@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketrnn.bundle.folder import check_folder_free, classifier_name
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
-from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, TagOutput, ValueOutput
+from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -45,6 +45,7 @@ from pocketrnn_export.forms.form import Form, FormKind, log_not_compared
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, find_small_integers
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
+from pocketrnn_export.head_arguments import heads_output, refuse_beside_heads
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule, prepare_module, try_ids
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
@@ -71,7 +72,14 @@ from pocketrnn_export.proof.loud_ids import find_loud_ids
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 from pocketrnn_export.vocabularies.external import collect_given_ids, make_random_ids
 from pocketrnn_export.vocabularies.owners_answers import AnsweredText
-from pocketrnn_export.vocabularies.owners_texts import Answer, OwnersText, check_pairs, list_pairs, name_answers
+from pocketrnn_export.vocabularies.owners_texts import (
+    Answer,
+    OwnersText,
+    check_pairs,
+    list_pairs,
+    name_answers,
+    name_head_answers,
+)
 from pocketrnn_export.vocabularies.pipeline import choose_rules
 from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
@@ -90,7 +98,8 @@ def export(
     module: nn.Module,
     path: str | Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str] | None = None,
+    heads: Mapping[str, Sequence[str] | LabelOutput] | None = None,
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
     crf: bool = True,
@@ -118,7 +127,7 @@ def export(
     path: str | Path,
     *,
     input: TextInput,
-    output: LabelOutput | TagOutput,
+    output: LabelOutput | HeadsOutput | TagOutput,
     example_ids: Iterable[OwnersPair] = (),
     example_texts: Sequence[Text | tuple[str, str]] = (),
     torchscript: bool | None = None,
@@ -143,6 +152,7 @@ def export(
     input: TextInput | NumberInput | None = None,  # noqa: A002 - the field's name for it
     output: Output | None = None,
     labels: Sequence[str] | None = None,
+    heads: Mapping[str, Sequence[str] | LabelOutput] | None = None,
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
     crf: bool = True,
@@ -185,9 +195,13 @@ def export(
         path: the folder to write.
         input: the description of its input, `TextInput` or `NumberInput`; in short form by `vocabulary`, `tokenizer`
             and `rules`, or by `channels` and `numbers`.
-        output: the description of its output, `LabelOutput`, `TagOutput` or `ValueOutput`; in short form by `labels`,
-            `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
-        labels: the classes, in the order of the logits. Always needed, but for a module of numbers that gives values.
+        output: the description of its output, `LabelOutput`, `HeadsOutput`, `TagOutput` or `ValueOutput`; in short form
+            by `labels`, `heads`, `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
+        labels: the classes, in the order of the logits. Always needed, but for `heads`, and for a module of numbers
+            that gives values.
+        heads: in place of `labels`, for a module of one text that gives several outputs: the labels of each by its
+            name, such as {"topic": ["oil", "cup"], "mood": ["bad", "good"]}, or its `LabelOutput`, with an activation
+            and thresholds of its own (docs/heads.md).
         labels_of: `texts`, or `tokens` for a module that gives logits for each token, as a tagger does:
             [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
         two_texts: whether forward takes two texts, such as a premise and a hypothesis, with or without the lengths of
@@ -267,7 +281,7 @@ def export(
     path = Path(path)
     if input is not None or output is not None:
         shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
-                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds,
+                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
                    **numbers}  # fmt: skip
         refuse_short_form(shortly, input, output)
@@ -279,13 +293,14 @@ def export(
         multi_label = output.activation == "sigmoid"
     if isinstance(output, TagOutput):
         labels, labels_of = output.labels, "tokens"
+    heads = output.heads if isinstance(output, HeadsOutput) else heads
     name = name if name is not None else classifier_name(path)
     wanted = ExportOptions(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf, two_texts)
     if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                     "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
                     "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf,
-                    "two_texts": two_texts or None}  # fmt: skip
+                    "two_texts": two_texts or None, "heads": heads}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
         refuse_text_arguments(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
@@ -300,17 +315,27 @@ def export(
             return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
         raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
+    several = None
+    if heads is not None:
+        several = heads_output(heads, multi_label=multi_label)
+        refuse_beside_heads(
+            labels=labels, labels_of=labels_of, thresholds=thresholds, two_texts=two_texts, streaming=streaming
+        )
+        labels = several.labels
     if labels is None:
-        raise InputError("There are no labels.", "Give the classes, in the order of the logits: labels=[...].")
+        raise InputError(
+            "There are no labels.",
+            "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
+        )
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
-    answers = name_answers(pairs, checked_labels(labels))
+    answers = name_head_answers(pairs, several.heads) if several else name_answers(pairs, checked_labels(labels))
     each_text = flatten_pairs(example_texts) if two_texts else example_texts
     chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
     description = Description(
         checked_name(name),
         (PairInput if two_texts else TextInput)(chosen, text.vocabulary.tokens),
-        text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
+        several or text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
         {**(provenance or {}), "versions": package_versions()},
     )
     _refuse_unchecked_tokens(chosen, pairs)
@@ -445,6 +470,7 @@ def _texts_with_answers(description: Description, answers: Sequence[tuple[Owners
             answer,
             one.ids is not None,
             isinstance(one.answer, Mapping) or not isinstance(answer, Mapping),
+            one.head,
         )
         for one, answer in answers
         if one.ids != [] or one.tokens
@@ -528,6 +554,7 @@ def _bind_prepare(
         multi_label=description.output.activation == "sigmoid",
         of_tokens=description.output.of_tokens,
         two_texts=wanted.two_texts,
+        heads=description.output.heads if isinstance(description.output, HeadsOutput) else None,
         call=wanted.call,
         gives=wanted.gives,
         widths=text_widths(description.text.rules),
@@ -639,7 +666,7 @@ def _measure_padding(
         most=None if graph.limits is None else graph.limits.max_tokens,
         takes_lengths=prepared.takes_lengths,
         one_text=prepared.one_text,
-        multi_label=prepared.multi_label,
+        activation=prepared.activation,
     )
     if effect is None or not effect.exceeds_rounding:
         return description

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn_export.comparing.cases import Widths
 
 __all__ = ["ModuleFacts", "forward_parameters"]
@@ -39,6 +41,7 @@ class ModuleFacts:
             count.
         of_tokens: whether it gives the numbers of the labels for each token.
         two_texts: whether it takes two texts; the rows of a batch are then pairs (`intake/pair_call.py`).
+        heads: the labels of each of several heads; `classes` counts those of all. Empty for one set of labels.
     """
 
     module: nn.Module
@@ -54,6 +57,17 @@ class ModuleFacts:
     samples: bool = False
     of_tokens: bool = False
     two_texts: bool = False
+    heads: Mapping[str, LabelOutput] = field(default_factory=dict)
+
+    def of_head(self, name: str) -> ModuleFacts:
+        """Return the facts for one of the heads.
+
+        Example:
+            >>> asked.of_head("mood").classes
+            2
+        """
+        head = self.heads[name]
+        return replace(self, classes=len(head.labels), multi_label=head.activation == "sigmoid", heads={})
 
     @property
     def trial_widths(self) -> list[tuple[int, ...]]:
@@ -121,7 +135,8 @@ class ModuleFacts:
     @property
     def rows(self) -> int:
         """The number of texts in a batch, chosen to differ from the number of labels."""
-        return 4 if self.classes == 3 else 3
+        taken = {self.classes, *(len(head.labels) for head in self.heads.values())}
+        return next(rows for rows in itertools.count(3) if rows not in taken)
 
 
 def forward_parameters(module: nn.Module) -> list[inspect.Parameter]:

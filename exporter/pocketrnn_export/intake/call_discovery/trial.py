@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
+from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_heads
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import find_changing_inputs, find_constants
 from pocketrnn_export.intake.call_discovery.reading import (
@@ -126,6 +127,22 @@ def _try_call(
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
+    joined: JoinedHeads | None = None
+    heads: tuple[Convention, ...] = ()
+    if asked.heads:
+        found_heads = _join_heads(asked, function, known, batches[0])
+        if isinstance(found_heads, tuple):
+            yield FailedCall(line, 4, *found_heads)
+            return
+        joined, own_call, own_known = found_heads, function, known
+        heads = tuple(
+            Convention(line + part, _take_part(function, part), units, takes_lengths=True, one_text=one_text)
+            for part, units in zip(joined.parts, joined.units, strict=True)
+        )
+        function, line = _take_heads(function, joined), joined.write(line)
+        way = None if way is None else replace(way, around=joined.around)
+        answers = [call_and_restore_state(asked.module, function, *batch) for batch in batches]
+        known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
     places = find_places(asked, known, suffixes=way is not None)
     following: tuple[str, ...] = ()
     if places and not asked.of_tokens:
@@ -145,7 +162,8 @@ def _try_call(
         suffix, written = place.suffix, place.suffix + place.arranged
         convention = Convention(
             line + written, _take_part(function, written), place.units, takes_lengths=True, one_text=one_text,
-            of_tokens=asked.of_tokens,
+            of_tokens=asked.of_tokens, heads=heads,
+            notes=(joined.note,) if joined is not None and joined.note else (),
         )  # fmt: skip
         given = [
             _read_part(answer, written, *batch).float().reshape(rows, -1)
@@ -163,10 +181,36 @@ def _try_call(
             # It is a guess that the rows are tokens of several texts: if it fails, that means little.
             one = replace(one, rank=min(one.rank, 3))
         found.append(replace(one, way=way, suffix=suffix) if isinstance(one, WorkingCall) else one)
-    if way is None or not any(isinstance(one, WorkingCall) for one in found):
+    if joined is not None and joined.suffixes and any(isinstance(one, WorkingCall) for one in found):
+        flow = record_flow(asked.module, own_call, *batches[0])
+        left_out = describe_left_out(asked, flow, own_known, *joined.suffixes)
+        yield from (
+            replace(one, convention=replace(one.convention, left_out=left_out)) if isinstance(one, WorkingCall) else one
+            for one in found
+        )
+    elif way is None or joined is not None or not any(isinstance(one, WorkingCall) for one in found):
         yield from found
     else:
         yield from _choose_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
+
+
+def _join_heads(
+    asked: ModuleFacts, function: Call, known: Sequence[Known], batch: tuple[Tensor, Tensor]
+) -> JoinedHeads | tuple[str, str]:
+    """Return how the outputs of the heads are joined; or the problem and the advice."""
+    alone = None
+    # Whatever a user's module raises on a single text.
+    with contextlib.suppress(Exception, SystemExit):
+        alone = call_and_restore_state(asked.module, function, *(each[:1] for each in batch))
+    return find_heads(asked, known, alone)
+
+
+def _take_heads(function: Call, joined: JoinedHeads) -> Call:
+    if not joined.around:
+        return function
+    # The answer stands for `module` in the code.
+    join = compile_call(joined.write("module"))
+    return lambda module, tokens, lengths: join(function(module, tokens, lengths), tokens, lengths)
 
 
 def _choose_outputs(
