@@ -142,8 +142,10 @@ def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
         [[1]]
     """
     if not isinstance(answers, HeadAnswers):
-        return logits.argmax(1)[:, None]
-    places: NDArray[np.int64] = np.stack([at.start + logits[:, at].argmax(1) for _, _, at in answers.parts()], 1)
+        found = [logits.argmax(1)]
+    else:
+        found = [at.start + logits[:, at].argmax(1) for _, _, at in answers.parts()]
+    places: NDArray[np.int64] = np.stack(found, 1)
     return places
 
 

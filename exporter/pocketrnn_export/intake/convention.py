@@ -242,7 +242,7 @@ class CallAdapter(nn.Module):
             return given
         if not convention.heads or not any(_needs_change(part) for part in convention.heads):
             return _as_logits(answer, convention)
-        parts = answer.split([head.units for head in convention.heads], dim=-1)
+        parts = torch.split(answer, [head.units for head in convention.heads], dim=-1)
         return torch.cat([_as_logits(part, head) for part, head in zip(parts, convention.heads, strict=True)], dim=-1)
 
 

@@ -118,7 +118,7 @@ def apply_activation(kind: Activation, logits: Tensor) -> Tensor:
         tensor([[0.5000, 0.5000]])
     """
     if not isinstance(kind, str):
-        parts = logits.split([labels for _, labels in kind], dim=-1)
+        parts = torch.split(logits, [labels for _, labels in kind], dim=-1)
         return torch.cat([apply_activation(of_head, part) for (of_head, _), part in zip(kind, parts, strict=True)], -1)
     return torch.sigmoid(logits) if kind == "sigmoid" else torch.softmax(logits, dim=-1)
 

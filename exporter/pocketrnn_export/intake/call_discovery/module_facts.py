@@ -57,7 +57,7 @@ class ModuleFacts:
     samples: bool = False
     of_tokens: bool = False
     two_texts: bool = False
-    heads: Mapping[str, LabelOutput] = field(default_factory=dict)
+    heads: Mapping[str, LabelOutput] = field(default_factory=dict, hash=False)
 
     def of_head(self, name: str) -> ModuleFacts:
         """Return the facts for one of the heads.
