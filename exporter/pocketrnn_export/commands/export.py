@@ -305,7 +305,7 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
 
 
 def _check_labels_of(options: dict[str, Any]) -> None:
-    """Refuse forms that a bundle with labels of tokens cannot have."""
+    """Refuse forms that a bundle with labels of tokens, or with several heads, cannot have."""
     forms = {
         "--compress": options["compress"],
         "--streaming": options["streaming"],
@@ -315,6 +315,11 @@ def _check_labels_of(options: dict[str, Any]) -> None:
     if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
             f"{asked[0]} is of classifiers of texts: one whose labels are of tokens has no such form. Leave it out."
+        )
+    forms = {"--compress": options["compress"], "--profile packed": options["profile"] == "packed"}
+    if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
+        raise click.UsageError(
+            f"{asked[0]} is of classifiers with one head: one with several has no such form. Leave it out."
         )
 
 
@@ -331,11 +336,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
     description.setdefault("name", output.absolute().stem if profile == "packed" else classifier_name(output))
     description["torchscript"] = False
     # The data is read before the export, which takes a while: an unusable file is refused at once.
-    if "heads" in description:
-        raise click.UsageError(
-            "--compress and --profile are of one head. Export without them: the bundle has all heads."
-        )
-    labels, several = tuple(description["labels"]), bool(description.get("multi_label"))
+    labels, several = tuple(description.get("labels", ())), bool(description.get("multi_label"))
     names = ("data", "max_loss", *COLUMNS)
     measure = {name: options[name] for name in names}
     rows, texts, allowed = None, None, None

@@ -103,7 +103,7 @@ def find_heads(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) ->
     chosen = _choose_by_name(asked, outputs)
     note = ""
     if chosen is None:
-        chosen, note = _choose_by_count(asked, outputs)
+        chosen, note = _choose_by_count(asked, outputs, answer)
     if isinstance(chosen, tuple):
         return chosen
     taken = [chosen[name] for name in asked.heads]
@@ -173,7 +173,7 @@ def _plain_words(name: str) -> tuple[str, ...]:
     return tuple(word for word in map(str.lower, words) if word not in _BESIDE) or (name,)
 
 
-def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output]) -> tuple[Any, str]:
+def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any) -> tuple[Any, str]:
     """Choose outputs by their numbers, and by their order where these are equal; return them with a note on the order.
     In the place of the outputs stand the problem and the advice where they cannot be chosen."""
     groups: dict[tuple[int, str], list[str]] = {}
@@ -187,7 +187,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output]) -> tuple[An
         fitting = whole if len(whole) >= len(names) else [one for one in outputs if one.fits(head)]
         other = [name for name, of in asked.heads.items() if name not in names and any(one.fits(of) for one in fitting)]
         if len(fitting) != len(names) + len(other):
-            return _explain_counts(asked, outputs, names, fitting), ""
+            return _explain_of_tokens(asked, names, answer) or _explain_counts(asked, outputs, names, fitting), ""
         if other:
             # Heads of as many labels, of which some are multi-label: all are taken in one order.
             together = [name for name in asked.heads if name in {*names, *other}]
@@ -203,6 +203,20 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output]) -> tuple[An
         chosen |= dict(zip(names, fitting, strict=True))
     note = f"Heads of as many labels are taken in the order in which forward gives them: {', '.join(ordered)}."
     return chosen, note if ordered else ""
+
+
+def _explain_of_tokens(asked: ModuleFacts, names: Sequence[str], answer: Any) -> tuple[str, str] | None:
+    """Return the problem and the advice where an output has a number for each label of a head and each token."""
+    count = len(asked.heads[names[0]].labels)
+    for suffix, leaf in find_leaves(answer):
+        if leaf.dim() == 3 and leaf.shape[-1] == count:
+            return (
+                f"forward gives {count} numbers for each token as answer{suffix}, and the labels of the head "
+                f"{names[0]!r} are of a text",
+                "Export the labels of tokens as a bundle of their own: --labels and --labels-of tokens, in Python "
+                "labels=[...], labels_of='tokens'.",
+            )
+    return None
 
 
 def _explain_counts(
