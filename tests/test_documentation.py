@@ -129,6 +129,7 @@ LONG = {
     "docs/cookbook.md",
     "docs/modules.md",
     "docs/numbers.md",
+    "docs/heads.md",
     "docs/pairs.md",
     "docs/python.md",
     "docs/streams.md",

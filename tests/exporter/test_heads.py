@@ -167,7 +167,7 @@ def test_what_is_beside_the_heads_is_told(caplog: pytest.LogCaptureFixture) -> N
         (zoo.Tuple, {"a": MOODS, "b": MOODS}, r"answer\[1\] with 2.* 2 labels.*'a' and 'b'"),
         (zoo.Tuple, {"topic": TOPICS, "mood": MOODS, "tone": XYZ}, r"3 labels.*'tone'"),
         (lambda: zoo.Dict(3, 3), {"a": XYZ, "b": XYZ}, r"mood, topic.*a, b"),
-        (zoo.WithTags, HEADS, r"2 numbers for each token as answer\[1\].*'mood'.*labels_of='tokens'"),
+        (zoo.WithTags, HEADS, r"2 numbers .* token .*answer\[1\].*'mood'.*labels_of='tokens'"),
         (zoo.One, {"topic": TOPICS, "mood": XYZ}, r"answer with 6.*call="),
         (zoo.ByTask, HEADS, "task"),
     ],

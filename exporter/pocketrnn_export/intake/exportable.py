@@ -36,7 +36,6 @@ from pocketrnn_export.comparing.float64_module import float64_copy, float64_modu
 from pocketrnn_export.comparing.spread import perturbed_module_runs
 from pocketrnn_export.intake.answered_texts import find_least_tokens, find_padding_fault, keep_answered_lengths
 from pocketrnn_export.intake.as_given import GivenModule
-from pocketrnn_export.intake.call_discovery.head_outputs import head_kinds
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.search import find_convention
@@ -279,7 +278,6 @@ def prepare_module(
     _log_convention(convention)
     is_called = not convention.plain or convention.units != classes or is_changed_by_calls(asked, convention)
     called = functools.partial(CallAdapter, convention=convention) if is_called else _return_unchanged
-    heads_of = tuple(len(head.labels) for head in (heads or {}).values())
     traceable, reference = _make_traceable(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
         traceable,
@@ -290,11 +288,9 @@ def prepare_module(
         ids=ids,
         example=_make_example(padding_id, widths, convention),
         convention=convention,
-        activation=head_kinds(heads) if heads else "sigmoid" if multi_label else "softmax",
+        activation=asked.activation,
         widths=widths,
-        given=GivenModule(
-            unwrap_module(module), called, convention.takes_lengths, find_held_tensors, copy_module, heads_of
-        ),
+        given=_give_module(module, called, asked, convention),
         refuse_kept=refuse_kept,
         notes=note_unseen_state(asked, convention),
     )
@@ -304,6 +300,14 @@ def prepare_module(
     if convention.one_text:
         return prepared
     return _find_padding_and_alone(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
+
+
+def _give_module(
+    module: nn.Module, called: Callable[[nn.Module], nn.Module], asked: ModuleFacts, convention: Convention
+) -> GivenModule:
+    """Return the owner's module, to be compared with its copy."""
+    given = unwrap_module(module)
+    return GivenModule(given, called, convention.takes_lengths, find_held_tensors, copy_module, asked.head_sizes)
 
 
 def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:

@@ -24,8 +24,8 @@ from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["Activation", "ActivationCall", "ActivationRecorder", "ActivationSkipped", "apply_activation"]
 
-# What makes probabilities of logits: softmax or sigmoid; or for each of several heads one of these, with the number of
-# its labels.
+# How logits become probabilities: by softmax or sigmoid; or for each of several heads by one of these, with the number
+# of its labels.
 Activation = str | tuple[tuple[str, int], ...]
 
 # The names of torch functions in which a module may end. exp may follow log_softmax.

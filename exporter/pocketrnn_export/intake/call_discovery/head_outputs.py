@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,8 +87,7 @@ def find_heads(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) ->
         ("['topic']", "['mood']")
     """
     answer, rows = known[0][1], len(known[0][0])
-    total = sum(len(head.labels) for head in asked.heads.values())
-    units = tuple(len(head.labels) for head in asked.heads.values())
+    units, total = asked.head_sizes, asked.classes
     if isinstance(answer, Tensor) and tuple(answer.shape) == (rows, total):
         note = f"forward gives the numbers of all heads in one output, taken in the order {_list_names(asked)}."
         ends = list(itertools.accumulate(units))
@@ -131,7 +130,8 @@ def _list_outputs(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Outpu
 
 
 def _name_output(answer: Any, suffix: str) -> str:
-    fields = getattr(answer, "_fields", ())
+    # The names of a named tuple's fields, in their order.
+    fields = getattr(type(answer), "__match_args__", ())
     if fields and (place := re.fullmatch(r"\[(\d+)\]", suffix)):
         return str(fields[int(place[1])])
     found = _LAST_NAME.search(suffix)
@@ -238,13 +238,3 @@ def _way_out() -> str:
 
 def _list_names(asked: ModuleFacts) -> str:
     return ", ".join(asked.heads)
-
-
-def head_kinds(heads: Mapping[str, LabelOutput]) -> tuple[tuple[str, int], ...]:
-    """The activation and the number of labels of each head.
-
-    Example:
-        >>> head_kinds({"topic": LabelOutput(("oil", "cup"))})
-        (('softmax', 2),)
-    """
-    return tuple((head.activation, len(head.labels)) for head in heads.values())

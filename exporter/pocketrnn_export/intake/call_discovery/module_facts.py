@@ -128,6 +128,19 @@ class ModuleFacts:
         return torch.where(tokens == highest, other, tokens)
 
     @property
+    def activation(self) -> str | tuple[tuple[str, int], ...]:
+        """How its logits become probabilities: `softmax` or `sigmoid`; or that of each head, with its number of
+        labels."""
+        if self.heads:
+            return tuple((head.activation, len(head.labels)) for head in self.heads.values())
+        return "sigmoid" if self.multi_label else "softmax"
+
+    @property
+    def head_sizes(self) -> tuple[int, ...]:
+        """How many labels each of several heads has."""
+        return tuple(len(head.labels) for head in self.heads.values())
+
+    @property
     def names(self) -> str:
         """The word for the numbers: values or labels."""
         return "values" if self.values else "labels"
@@ -135,7 +148,7 @@ class ModuleFacts:
     @property
     def rows(self) -> int:
         """The number of texts in a batch, chosen to differ from the number of labels."""
-        taken = {self.classes, *(len(head.labels) for head in self.heads.values())}
+        taken = {self.classes, *self.head_sizes}
         return next(rows for rows in itertools.count(3) if rows not in taken)
 
 

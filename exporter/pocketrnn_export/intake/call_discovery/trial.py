@@ -88,9 +88,8 @@ def try_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try the call that an owner wrote."""
-    return _try_call(
-        asked, line, function, asked.batches(1 if one_text else asked.rows, widths), None, one_text=one_text
-    )
+    batches = asked.batches(1 if one_text else asked.rows, widths)
+    return (_try_heads if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
 
 def try_way(
@@ -106,7 +105,8 @@ def try_way(
     batches = asked.batches(1 if one_text else asked.rows, widths)
     with_constants = find_constants(asked, way, batches)
     way = way if with_constants is None else with_constants
-    yield from _try_call(asked, way.line, compile_call(way.line), batches, way, one_text=one_text, holding=holding)
+    tried = _try_heads if asked.heads else _try_call
+    yield from tried(asked, way.line, compile_call(way.line), batches, way, one_text=one_text, holding=holding)
 
 
 def _try_call(
@@ -119,30 +119,12 @@ def _try_call(
     one_text: bool,
     holding: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    try:
-        answers = [call_and_restore_state(asked.module, function, *batch) for batch in batches]
-    # A user's module may raise any exception.
-    except (Exception, SystemExit) as error:
-        yield FailedCall(line, 0, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error)
+    answers = _answer_trial_batches(asked, line, function, batches)
+    if isinstance(answers, FailedCall):
+        yield answers
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
-    joined: JoinedHeads | None = None
-    heads: tuple[Convention, ...] = ()
-    if asked.heads:
-        found_heads = _join_heads(asked, function, known, batches[0])
-        if isinstance(found_heads, tuple):
-            yield FailedCall(line, 4, *found_heads)
-            return
-        joined, own_call, own_known = found_heads, function, known
-        heads = tuple(
-            Convention(line + part, _take_part(function, part), units, takes_lengths=True, one_text=one_text)
-            for part, units in zip(joined.parts, joined.units, strict=True)
-        )
-        function, line = _take_heads(function, joined), joined.write(line)
-        way = None if way is None else replace(way, around=joined.around)
-        answers = [call_and_restore_state(asked.module, function, *batch) for batch in batches]
-        known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
     places = find_places(asked, known, suffixes=way is not None)
     following: tuple[str, ...] = ()
     if places and not asked.of_tokens:
@@ -162,8 +144,7 @@ def _try_call(
         suffix, written = place.suffix, place.suffix + place.arranged
         convention = Convention(
             line + written, _take_part(function, written), place.units, takes_lengths=True, one_text=one_text,
-            of_tokens=asked.of_tokens, heads=heads,
-            notes=(joined.note,) if joined is not None and joined.note else (),
+            of_tokens=asked.of_tokens,
         )  # fmt: skip
         given = [
             _read_part(answer, written, *batch).float().reshape(rows, -1)
@@ -181,28 +162,60 @@ def _try_call(
             # It is a guess that the rows are tokens of several texts: if it fails, that means little.
             one = replace(one, rank=min(one.rank, 3))
         found.append(replace(one, way=way, suffix=suffix) if isinstance(one, WorkingCall) else one)
-    if joined is not None and joined.suffixes and any(isinstance(one, WorkingCall) for one in found):
-        flow = record_flow(asked.module, own_call, *batches[0])
-        left_out = describe_left_out(asked, flow, own_known, *joined.suffixes)
-        yield from (
-            replace(one, convention=replace(one.convention, left_out=left_out)) if isinstance(one, WorkingCall) else one
-            for one in found
-        )
-    elif way is None or joined is not None or not any(isinstance(one, WorkingCall) for one in found):
+    if way is None or asked.heads or not any(isinstance(one, WorkingCall) for one in found):
         yield from found
     else:
         yield from _choose_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
 
 
-def _join_heads(
-    asked: ModuleFacts, function: Call, known: Sequence[Known], batch: tuple[Tensor, Tensor]
-) -> JoinedHeads | tuple[str, str]:
-    """Return how the outputs of the heads are joined; or the problem and the advice."""
-    alone = None
-    # Whatever a user's module raises on a single text.
-    with contextlib.suppress(Exception, SystemExit):
-        alone = call_and_restore_state(asked.module, function, *(each[:1] for each in batch))
-    return find_heads(asked, known, alone)
+def _answer_trial_batches(
+    asked: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
+) -> list[Any] | FailedCall:
+    """Return the answers to the batches, or why the module fails on one."""
+    try:
+        return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
+    # A user's module may raise any exception.
+    except (Exception, SystemExit) as error:
+        return FailedCall(line, 0, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error)
+
+
+def _try_heads(
+    asked: ModuleFacts,
+    line: str,
+    function: Call,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    way: Way | None,
+    *,
+    one_text: bool,
+    holding: Sequence[WorkingCall] = (),
+) -> Iterable[WorkingCall | FailedCall]:
+    """Try a call whose answer has an output for each head: these are joined, and tried as one answer."""
+    answers = _answer_trial_batches(asked, line, function, batches)
+    if isinstance(answers, FailedCall):
+        yield answers
+        return
+    known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
+    alone = _answer_batches(asked, function, [(batches[0][0][:1], batches[0][1][:1])])
+    joined = find_heads(asked, known, alone[0][1] if alone else None)
+    if isinstance(joined, tuple):
+        yield FailedCall(line, 4, *joined)
+        return
+    heads = tuple(
+        Convention(line + part, _take_part(function, part), units, takes_lengths=True, one_text=one_text)
+        for part, units in zip(joined.parts, joined.units, strict=True)
+    )
+    join, way = _take_heads(function, joined), None if way is None else replace(way, around=joined.around)
+    for one in _try_call(asked, joined.write(line), join, batches, way, one_text=one_text, holding=holding):
+        if isinstance(one, FailedCall):
+            yield one
+            continue
+        left_out = ""
+        if joined.suffixes:
+            left_out = describe_left_out(
+                asked, record_flow(asked.module, function, *batches[0]), known, *joined.suffixes
+            )
+        notes = (*one.convention.notes, *([joined.note] if joined.note else []))
+        yield replace(one, convention=replace(one.convention, heads=heads, notes=notes, left_out=left_out))
 
 
 def _take_heads(function: Call, joined: JoinedHeads) -> Call:
