@@ -280,20 +280,11 @@ def prepare_module(
     called = functools.partial(CallAdapter, convention=convention) if is_called else _return_unchanged
     traceable, reference = _make_traceable(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
-        traceable,
-        reference,
-        convention.takes_lengths,
-        padding=False,
-        padding_id=padding_id,
-        ids=ids,
-        example=_make_example(padding_id, widths, convention),
-        convention=convention,
-        activation=asked.activation,
-        widths=widths,
-        given=_give_module(module, called, asked, convention),
-        refuse_kept=refuse_kept,
+        traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
+        example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
+        widths=widths, given=_give_module(module, called, asked, convention), refuse_kept=refuse_kept,
         notes=note_unseen_state(asked, convention),
-    )
+    )  # fmt: skip
     run = prepared.make_reference().run
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
     prepared = replace(prepared, padding_fault=fault, least=least)
