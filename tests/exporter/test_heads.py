@@ -310,3 +310,17 @@ def test_heads_are_given_on_the_command_line(tmp_path: Path) -> None:
         refused = CliRunner().invoke(main, [*given, *more, "--force"])
         assert refused.exit_code == 2
         assert re.search(says, refused.output), refused.output
+
+
+def test_a_head_is_evaluated_by_its_name(bundle: Path, tmp_path: Path) -> None:
+    texts = [f"w{i} w{i + 1}" for i in range(12)]
+    data, likeliest = tmp_path / "moods.csv", Classifier.load(bundle).head("mood").predict(texts)
+    rows = [f"{text},{'bad' if i < 9 else 'good'}" for i, text in enumerate(texts)]
+    data.write_text("\n".join(["text,label", *rows]))
+    asked = ["evaluate", str(bundle), str(data), "--json"]
+    shown = CliRunner().invoke(main, [*asked, "--head", "mood"])
+    right = sum(label == row.split(",")[1] for label, row in zip(likeliest, rows, strict=True))
+    assert json.loads(shown.stdout)["accuracy"] == pytest.approx(right / len(texts)), shown.output
+    refused = CliRunner().invoke(main, asked)
+    assert refused.exit_code == 2
+    assert "--head topic" in refused.output
