@@ -176,31 +176,23 @@ def _plain_words(name: str) -> tuple[str, ...]:
 def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any) -> tuple[Any, str]:
     """Choose outputs by their numbers, and by their order where these are equal; return them with a note on the order.
     In the place of the outputs stand the problem and the advice where they cannot be chosen."""
-    groups: dict[tuple[int, str], list[str]] = {}
-    for name, head in asked.heads.items():
-        groups.setdefault((len(head.labels), head.activation), []).append(name)
     chosen: dict[str, _Output] = {}
     ordered: list[str] = []
-    for names in groups.values():
-        head = asked.heads[names[0]]
-        whole = [one for one in outputs if one.numbers == len(head.labels)]
-        fitting = whole if len(whole) >= len(names) else [one for one in outputs if one.fits(head)]
-        other = [name for name, of in asked.heads.items() if name not in names and any(one.fits(of) for one in fitting)]
-        if len(fitting) != len(names) + len(other):
+    for count in dict.fromkeys(asked.head_sizes):
+        names = [name for name, head in asked.heads.items() if len(head.labels) == count]
+        fitting = [one for one in outputs if one.numbers == count]
+        if count == 2 and len(fitting) < len(names):
+            fitting = [one for one in outputs if one.numbers in (1, 2)]
+        of_heads = dict(zip(names, fitting, strict=False))
+        if len(fitting) != len(names) or not all(one.fits(asked.heads[name]) for name, one in of_heads.items()):
             return _explain_of_tokens(asked, names, answer) or _explain_counts(asked, outputs, names, fitting), ""
-        if other:
-            # Heads of as many labels, of which some are multi-label: all are taken in one order.
-            together = [name for name in asked.heads if name in {*names, *other}]
-            fitting = [one for name, one in zip(together, fitting, strict=True) if name in names]
-        if any(one.name for one in fitting) and len(names) + len(other) > 1:
+        if len(names) > 1 and any(one.name for one in fitting):
             said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)
-            return (
-                (f"forward names its outputs ({said}), and the heads are called {_list_names(asked)}",
-                 f"Give the heads the names of their outputs. {_way_out()}"), "",
-            )  # fmt: skip
-        if len(names) + len(other) > 1:
-            ordered += [f"{name} is answer{one.suffix}" for name, one in zip(names, fitting, strict=True)]
-        chosen |= dict(zip(names, fitting, strict=True))
+            problem = f"forward names its outputs ({said}), and the heads are called {_list_names(asked)}"
+            return (problem, f"Give the heads the names of their outputs. {_way_out()}"), ""
+        if len(names) > 1:
+            ordered += [f"{name} is answer{one.suffix}" for name, one in of_heads.items()]
+        chosen |= of_heads
     note = f"Heads of as many labels are taken in the order in which forward gives them: {', '.join(ordered)}."
     return chosen, note if ordered else ""
 
