@@ -170,6 +170,7 @@ def test_what_is_beside_the_heads_is_told(caplog: pytest.LogCaptureFixture) -> N
         (zoo.WithTags, HEADS, r"2 numbers .* token .*answer\[1\].*'mood'.*labels_of='tokens'"),
         (zoo.One, {"topic": TOPICS, "mood": XYZ}, r"answer with 6.*call="),
         (zoo.ByTask, HEADS, "task"),
+        (zoo.Dict, {"mood": MOODS, "mood_logits": MOODS}, "mood, mood_logits"),
     ],
 )  # fmt: skip
 def test_heads_that_fit_no_output_are_refused(kind: Any, heads: dict[str, Any], says: str) -> None:

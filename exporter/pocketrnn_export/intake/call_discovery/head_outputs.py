@@ -26,7 +26,7 @@ _BESIDE: Final = frozenset(
     {"logit", "logits", "score", "scores", "out", "output", "outputs", "head", "prob", "probs", "probabilities", "pred",
      "preds", "prediction", "predictions", "label", "labels", "y"}
 )  # fmt: skip
-_LAST_NAME: Final = re.compile(r"(?:\['([^']*)'\]|\.(\w+))$")
+_LAST_NAME: Final = re.compile(r"""(?:\[(?:'([^']*)'|"([^"]*)")\]|\.(\w+))$""")
 _WAY_OUT: Final = 'Or join them yourself, in the order of the heads: --call "out = {}; torch.cat([...], 1)", or call=.'
 
 
@@ -135,7 +135,7 @@ def _name_output(answer: Any, suffix: str) -> str:
     if fields and (place := re.fullmatch(r"\[(\d+)\]", suffix)):
         return str(fields[int(place[1])])
     found = _LAST_NAME.search(suffix)
-    return (found[1] or found[2]) if found else ""
+    return next(filter(None, found.groups()), "") if found else ""
 
 
 def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | tuple[str, str] | None:
@@ -157,7 +157,13 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
                 f"{len(head.labels)} labels",
                 "Give as many labels as it has numbers, in their order.",
             )
-    return {name: found[0] for name, found in named.items()}
+    chosen = {name: found[0] for name, found in named.items()}
+    if len({one.suffix for one in chosen.values()}) < len(chosen):
+        return (
+            f"two of the heads {_list_names(asked)} have the name of one output",
+            "Name each as its output is called.",
+        )
+    return chosen
 
 
 def _outputs_called(name: str, outputs: Sequence[_Output]) -> list[_Output]:
