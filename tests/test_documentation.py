@@ -130,6 +130,7 @@ LONG = {
     "docs/features.md",
     "docs/modules.md",
     "docs/numbers.md",
+    "docs/heads.md",
     "docs/pairs.md",
     "docs/python.md",
     "docs/streams.md",

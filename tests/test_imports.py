@@ -35,6 +35,7 @@ WINGS = (
     *(
         "numbers",
         "export_arguments",
+        "head_arguments",
         "pair_arguments",
         "feature_arguments",
         "bundle",

@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketrnn.bundle.folder import check_folder_free, classifier_name
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
-from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, TagOutput, ValueOutput
+from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -52,6 +52,7 @@ from pocketrnn_export.forms.form import Form, FormKind, log_not_compared
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, find_small_integers
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
+from pocketrnn_export.head_arguments import heads_output, refuse_beside_heads
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule, prepare_module, try_ids
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
@@ -78,7 +79,14 @@ from pocketrnn_export.proof.loud_ids import find_loud_ids
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 from pocketrnn_export.vocabularies.external import collect_given_ids, make_random_ids
 from pocketrnn_export.vocabularies.owners_answers import AnsweredText
-from pocketrnn_export.vocabularies.owners_texts import Answer, OwnersText, check_pairs, list_pairs, name_answers
+from pocketrnn_export.vocabularies.owners_texts import (
+    Answer,
+    OwnersText,
+    check_pairs,
+    list_pairs,
+    name_answers,
+    name_head_answers,
+)
 from pocketrnn_export.vocabularies.pipeline import choose_rules
 from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
@@ -97,7 +105,8 @@ def export(
     module: nn.Module,
     path: str | Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str] | None = None,
+    heads: Mapping[str, Sequence[str] | LabelOutput] | None = None,
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
     features: FeaturesGiven | None = None,
@@ -126,7 +135,7 @@ def export(
     path: str | Path,
     *,
     input: TextInput,
-    output: LabelOutput | TagOutput,
+    output: LabelOutput | HeadsOutput | TagOutput,
     example_ids: Iterable[OwnersPair] = (),
     example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
     torchscript: bool | None = None,
@@ -151,6 +160,7 @@ def export(
     input: TextInput | NumberInput | None = None,  # noqa: A002 - the field's name for it
     output: Output | None = None,
     labels: Sequence[str] | None = None,
+    heads: Mapping[str, Sequence[str] | LabelOutput] | None = None,
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
     features: FeaturesGiven | None = None,
@@ -194,9 +204,13 @@ def export(
         path: the folder to write.
         input: the description of its input, `TextInput` or `NumberInput`; in short form by `vocabulary`, `tokenizer`
             and `rules`, or by `channels` and `numbers`.
-        output: the description of its output, `LabelOutput`, `TagOutput` or `ValueOutput`; in short form by `labels`,
-            `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
-        labels: the classes, in the order of the logits. Always needed, but for a module of numbers that gives values.
+        output: the description of its output, `LabelOutput`, `HeadsOutput`, `TagOutput` or `ValueOutput`; in short form
+            by `labels`, `heads`, `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
+        labels: the classes, in the order of the logits. Always needed, but for `heads`, and for a module of numbers
+            that gives values.
+        heads: in place of `labels`, for a module of one text that gives several outputs: the labels of each by its
+            name, such as {"topic": ["oil", "cup"], "mood": ["bad", "good"]}, or its `LabelOutput`, with an activation
+            and thresholds of its own (docs/heads.md).
         labels_of: `texts`, or `tokens` for a module that gives logits for each token, as a tagger does:
             [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
         two_texts: whether forward takes two texts, such as a premise and a hypothesis, with or without the lengths of
@@ -280,7 +294,7 @@ def export(
     path = Path(path)
     if input is not None or output is not None:
         shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
-                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds,
+                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
                    "features": features, **numbers}  # fmt: skip
         refuse_short_form(shortly, input, output)
@@ -293,13 +307,14 @@ def export(
         multi_label = output.activation == "sigmoid"
     if isinstance(output, TagOutput):
         labels, labels_of = output.labels, "tokens"
+    heads = output.heads if isinstance(output, HeadsOutput) else heads
     name = name if name is not None else classifier_name(path)
     wanted = ExportOptions(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf, two_texts)
     if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                     "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
                     "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf,
-                    "two_texts": two_texts or None, "features": features}  # fmt: skip
+                    "two_texts": two_texts or None, "heads": heads, "features": features}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
         refuse_text_arguments(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
@@ -314,14 +329,27 @@ def export(
             return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
         raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
+    several = None
+    if heads is not None:
+        several = heads_output(heads, multi_label=multi_label)
+        refuse_beside_heads(
+            labels=labels, labels_of=labels_of, thresholds=thresholds, two_texts=two_texts, streaming=streaming
+        )
+        labels = several.labels
     if labels is None:
-        raise InputError("There are no labels.", "Give the classes, in the order of the logits: labels=[...].")
+        raise InputError(
+            "There are no labels.",
+            "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
+        )
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
-    answers = name_answers(pairs, checked_labels(labels))
+    answers = name_head_answers(pairs, several.heads) if several else name_answers(pairs, checked_labels(labels))
     beside = () if features is None else make_features(features)
-    if beside and two_texts:
-        raise InputError("A module of two texts takes no features.", "Leave two_texts or features out.")
+    if beside and (two_texts or several):
+        other = "two texts takes" if two_texts else "several heads takes"
+        raise InputError(
+            f"A module of {other} no features.", f"Leave {'two_texts' if two_texts else 'heads'} or features out."
+        )
     shown: Sequence[Any] = freeze_texts(example_texts, beside) if beside else example_texts
     each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
     each_text = [text for text, _ in shown] if beside else each_text
@@ -329,7 +357,7 @@ def export(
     description = Description(
         checked_name(name),
         _make_input(chosen, text.vocabulary.tokens, beside, two_texts=two_texts),
-        text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
+        several or text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
         {**(provenance or {}), "versions": package_versions()},
     )
     _refuse_unchecked_tokens(chosen, pairs)
@@ -471,6 +499,7 @@ def _texts_with_answers(description: Description, answers: Sequence[tuple[Owners
             answer,
             one.ids is not None,
             isinstance(one.answer, Mapping) or not isinstance(answer, Mapping),
+            one.head,
         )
         for one, answer in answers
         if one.ids != [] or one.tokens
@@ -554,6 +583,7 @@ def _bind_prepare(
         multi_label=description.output.activation == "sigmoid",
         of_tokens=description.output.of_tokens,
         two_texts=wanted.two_texts,
+        heads=description.output.heads if isinstance(description.output, HeadsOutput) else None,
         features=description.text.features,
         call=wanted.call,
         gives=wanted.gives,
@@ -669,7 +699,7 @@ def _measure_padding(
         most=None if graph.limits is None else graph.limits.max_tokens,
         takes_lengths=prepared.takes_lengths,
         one_text=prepared.one_text,
-        multi_label=prepared.multi_label,
+        activation=prepared.activation,
     )
     if effect is None or not effect.exceeds_rounding:
         return description

@@ -269,6 +269,7 @@ def compare_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateCom
                     inputs=inputs,
                     reference=answers.reference.name,
                     exact=answers.with_spread,
+                    heads=answers.reference.heads,
                 )
             )
     return compared

@@ -4,7 +4,7 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
-    from pocketrnn.bundle.output import LabelOutput, TagOutput, ValueOutput
+    from pocketrnn.bundle.output import HeadsOutput, LabelOutput, TagOutput, ValueOutput
     from pocketrnn.classifier import Classifier
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
@@ -19,6 +19,7 @@ __all__ = [
     "Category",
     "Classifier",
     "FeatureInput",
+    "HeadsOutput",
     "LabelOutput",
     "Number",
     "NumberInput",
@@ -42,6 +43,7 @@ _FROM = {
     "Category": "pocketrnn.text.features",
     "Classifier": "pocketrnn.classifier",
     "FeatureInput": "pocketrnn.text.text_input",
+    "HeadsOutput": "pocketrnn.bundle.output",
     "LabelOutput": "pocketrnn.bundle.output",
     "Number": "pocketrnn.text.features",
     "NumberInput": "pocketrnn.numbers.number_input",

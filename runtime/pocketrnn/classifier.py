@@ -23,6 +23,7 @@ from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, comput
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
+from pocketrnn.heads import build_answers, choose_head
 from pocketrnn.text.checked_texts import OnError
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import TextInput
@@ -85,7 +86,7 @@ class Classifier(TrainedEstimator):
         self._workers = Workers(threads)
         self._options = options
         self._tokenizer, self._out_of_range = tokenizer, out_of_range
-        self._answers = Answers.of(manifest)
+        self._answers = build_answers(manifest)
         self._gives_values = self._answers.gives_values
         self._chosen: ChosenLabels | None = None
         self._intake: _Intake = _build_intake(manifest, engine, self._answers, tokenizer, out_of_range)
@@ -172,6 +173,20 @@ class Classifier(TrainedEstimator):
         """
         return self._with_chosen_labels(choose_labels(self._answers, labels))
 
+    def head(self, name: str) -> Classifier:
+        """The same classifier, answering with the labels of one of its heads.
+
+        All methods then give what they give for a classifier of these labels. The graph is not loaded again.
+
+        Raises:
+            InputError: there is no such head.
+
+        Example:
+            >>> Classifier.load("reviews").head("mood").classify("Never again").label
+            'bad'
+        """
+        return self._with_chosen_labels(choose_head(self._answers, name))
+
     def _with_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
         if prior is None:
             return self
@@ -197,8 +212,20 @@ class Classifier(TrainedEstimator):
         return self.manifest.name
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads, for a classifier that answers a text with one answer for each of several heads, such
+        as its topic and its mood (docs/heads.md); empty for any other, and for one that `head` gave.
+
+        Example:
+            >>> Classifier.load("reviews").heads
+            ('topic', 'mood')
+        """
+        return self.manifest.heads if self._chosen is None else ()
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of `predict_proba`; or the names of the values.
+        """The classes, in the order of the columns of `predict_proba`; or the names of the values. With several heads,
+        the labels of all, each behind the name of its head: `topic: oil`, in the order of the columns of `logits`.
 
         Example:
             >>> Classifier.load("ag_news").labels
@@ -307,6 +334,7 @@ class Classifier(TrainedEstimator):
             return self._recording_stream(saved, window, hop, 1 if top is None else top)
         intake.check_whole()
         intake.check_one_text("a stream is")
+        self._answers.check_one_head("a stream is of")
         if (window, hop, top) != (None, None, None):
             raise InputError(f"{self.name} takes texts, and a text has no windows.", "Leave out window, hop and top.")
         if self._tokenizer is not None:
@@ -354,6 +382,10 @@ class Classifier(TrainedEstimator):
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
         """Classify one text, alone or with features, one pair of texts, or one sequence of numbers.
+
+        With several heads, the answer is a dict from each head's name to its prediction, from one run of the graph. So
+        do `predict`, `classify_all` and `predict_labels` give a dict for each text, and `predict_proba` one dict of
+        arrays. `head` gives a classifier for one of them.
 
         Args:
             given: a text is any string; a text without a known token gets the answer of the empty text. Or a text that
@@ -409,6 +441,7 @@ class Classifier(TrainedEstimator):
         from pocketrnn.explanation import Explainer
 
         self._texts("predict_proba()").check_one_text("explain() takes")
+        self._answers.check_one_head("explain() is of")
         ready = self._texts("predict_proba()").ready
         whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._logits_of_variants).explained(
@@ -700,6 +733,8 @@ class Classifier(TrainedEstimator):
 
     def __repr__(self) -> str:
         given = self.manifest.input
+        if self.heads:
+            return f"<Classifier {self.name!r}: {len(self.labels)} labels of the heads {', '.join(self.heads)}>"
         what = "values" if self._gives_values else "labels of tokens" if self.manifest.output.of_tokens else "labels"
         takes = f"{len(given.channels)} channels, " if not isinstance(given, TextInput) else "two texts, " * given.pairs
         takes += "".join(f"{name}, " for name, _ in self.manifest.features)

@@ -98,6 +98,7 @@ def _card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> I
         on_a_line = f'{write_options(manifest.features)}"a text"'
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
     several = "any number of" if manifest.output.activation == "sigmoid" else "one of"
+    several = f"for each of {len(manifest.heads)} heads one or some of" if manifest.heads else several
     yield f"Gives {given} {several} {len(labels)} labels: {', '.join(labels[:_SHOWN_LABELS])}{more}."
     yield from ("", "```console", f"$ pocketrnn classify -b {address} {on_a_line}", "```", "")
     yield from ("```python", "from pocketrnn import Classifier", "", f'classifier = Classifier.load("{address}")')

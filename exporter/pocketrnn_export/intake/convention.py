@@ -130,6 +130,7 @@ class Convention:
         left_out: the outputs beside its answer that may be answers too, in a sentence; empty where there are none.
         of_tokens: whether it gives numbers for each token: [batch, sequence, units], or [sequence, units] for one text.
         pair: the names of the inputs for the first and the second of two texts, where they are known.
+        heads: with several heads, whose outputs are joined, the convention of each.
     """
 
     line: str
@@ -148,6 +149,17 @@ class Convention:
     left_out: str = ""
     of_tokens: bool = False
     pair: tuple[str, str] | None = None
+    heads: tuple[Convention, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Convention, ...]:
+        """The conventions by which the parts of an answer are read: one for each head, or this one."""
+        return self.heads or (self,)
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether a part of the answer is probabilities."""
+        return any(part.activation is not None or part.undone is not None for part in self.parts)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
         """Return the shape of an answer that needs no reshape.
@@ -181,13 +193,7 @@ class Convention:
     def plain(self) -> bool:
         """Whether the module has the inputs and outputs of a bundle's graph, except for a first label's logit."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
-        return (
-            self.line == usual
-            and self.exact
-            and self.activation is None
-            and self.undone is None
-            and self.counts is None
-        )
+        return self.line == usual and self.exact and not self.gives_probabilities and self.counts is None
 
     def __deepcopy__(self, _memory: dict[int, Any]) -> Convention:
         # The user's function may hold anything; it calls a copy of the module as it calls the module.
@@ -251,8 +257,9 @@ class CallAdapter(nn.Module):
         """Return the logits of a call, in the order of `back` where the rows were sorted."""
         convention = self.convention
         with undo_assignments(self.module):
-            if convention.activation is not None and self.passing:
-                with ActivationSkipped(convention.activation):
+            calls = [part.activation for part in convention.parts if part.activation is not None]
+            if calls and self.passing:
+                with ActivationSkipped(*calls):
                     answer = run_user_call(function, self.module, tokens, lengths)
             else:
                 answer = run_user_call(function, self.module, tokens, lengths)
@@ -264,14 +271,21 @@ class CallAdapter(nn.Module):
         if not self.passing:
             given: Tensor = answer
             return given
-        if convention.undone is not None:
-            return _invert_activation(answer, convention)
-        logits: Tensor = (
-            answer
-            if convention.units > 1 or convention.values
-            else torch.cat([torch.zeros_like(answer), answer], dim=-1)
-        )
-        return logits
+        if not convention.heads or not any(_needs_change(part) for part in convention.heads):
+            return _as_logits(answer, convention)
+        parts = torch.split(answer, [head.units for head in convention.heads], dim=-1)
+        return torch.cat([_as_logits(part, head) for part, head in zip(parts, convention.heads, strict=True)], dim=-1)
+
+
+def _needs_change(convention: Convention) -> bool:
+    return convention.undone is not None or (convention.units == 1 and not convention.values)
+
+
+def _as_logits(answer: Tensor, convention: Convention) -> Tensor:
+    """Return the logits of an answer, or of the part of one head."""
+    if convention.undone is not None:
+        return _invert_activation(answer, convention)
+    return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_change(convention) else answer
 
 
 def _count_ids(tokens: Tensor, padding_id: int | None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import (
@@ -62,7 +63,7 @@ from pocketrnn_export.intake.kept_state import (
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.last_activation import apply_activation
+from pocketrnn_export.intake.last_activation import Activation, apply_activation
 from pocketrnn_export.intake.looked_up_rows import find_unapplied_norms, refuse_direct_weight_reads
 from pocketrnn_export.intake.neighbour_refusal import explain_neighbours
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, find_mixing_ids
@@ -98,7 +99,7 @@ class ExportableModule:
             sizes that occur nowhere else. One row where the module answers one text at a time. Where it takes two
             texts, the ids of both, and then the lengths of both.
         convention: how it calls the user's module.
-        multi_label: whether each label has a probability of its own.
+        activation: what makes probabilities of its logits.
         widths: how many tokens a text can have.
         padding_fault: how the module fails on a text of padding only, where it answers others; None where it does not.
         least: the fewest tokens for which the module gives a finite answer.
@@ -122,7 +123,7 @@ class ExportableModule:
     ids: int
     example: tuple[Tensor, ...]
     convention: Convention
-    multi_label: bool
+    activation: Activation
     widths: Widths
     padding_fault: str | None = None
     least: int = 1
@@ -160,6 +161,11 @@ class ExportableModule:
         """Whether the module takes two texts."""
         return self.convention.of_two_texts
 
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """How many labels each of several heads has; empty for one set of labels."""
+        return () if isinstance(self.activation, str) else tuple(labels for _, labels in self.activation)
+
     def as_pairs(self, cases: Iterable[Case]) -> list[Case]:
         """Turn the cases into pairs where the module takes two texts; else return them unchanged."""
         return [as_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
@@ -172,14 +178,15 @@ class ExportableModule:
     def make_reference(self) -> Reference:
         """Return the module as the reference of all comparisons. Its run raises ExportError where the module fails."""
         run = module_run(self.reference, takes_lengths=self.takes_lengths)
-        if isinstance(self.reference, CallAdapter) and (self.convention.activation or self.convention.undone):
-            run = _compare_probabilities(run, self.reference, multi_label=self.multi_label)
+        if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
+            run = _compare_probabilities(run, self.reference, self.activation)
         return Reference(
             "pytorch",
             _explain_failures(run, self.padding_id),
             _make_float64_run(self),
             lambda: perturbed_module_runs(self.computed, takes_lengths=self.takes_lengths),
             lambda content, case, place: _find_departure(self, content, case, place),
+            heads=self.heads,
         )
 
     def asked(self, cases: Iterable[Case]) -> list[Case]:
@@ -233,6 +240,7 @@ def prepare_module(
     samples: bool = False,
     of_tokens: bool = False,
     two_texts: bool = False,
+    heads: Mapping[str, LabelOutput] | None = None,
     features: Features = (),
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
@@ -255,6 +263,7 @@ def prepare_module(
         samples: whether ids stand for rows of samples.
         of_tokens: whether the module gives the numbers of the labels for each token.
         two_texts: whether the module takes two texts.
+        heads: the labels of each of several heads, where it has some; `classes` counts those of all.
         features: the features that the module takes beside a text.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
 
@@ -274,7 +283,8 @@ def prepare_module(
     widths = widths or Widths()
     asked = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
-        widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, features=features,
+        widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
+        features=features,
     )  # fmt: skip
     convention = find_convention_with_features(asked, call) if features else find_convention(asked, call)
     _check_texts_taken(convention, two_texts=two_texts)
@@ -288,26 +298,26 @@ def prepare_module(
     called = functools.partial(CallAdapter, convention=convention) if is_called else _return_unchanged
     traceable, reference = _make_traceable(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
-        traceable,
-        reference,
-        convention.takes_lengths,
-        padding=False,
-        padding_id=padding_id,
-        ids=ids,
-        example=_make_example(padding_id, widths, convention),
-        convention=convention,
-        multi_label=multi_label,
-        widths=widths,
-        given=GivenModule(unwrap_module(module), called, convention.takes_lengths, find_held_tensors, copy_module),
+        traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
+        example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
+        widths=widths, given=_give_module(module, called, asked, convention),
         refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
         notes=note_unseen_state(asked, convention),
-    )
+    )  # fmt: skip
     run = prepared.make_reference().run
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
     prepared = replace(prepared, padding_fault=fault, least=least)
     if convention.one_text:
         return prepared
     return _find_padding_and_alone(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
+
+
+def _give_module(
+    module: nn.Module, called: Callable[[nn.Module], nn.Module], asked: ModuleFacts, convention: Convention
+) -> GivenModule:
+    """Return the owner's module, to be compared with its copy."""
+    given = unwrap_module(module)
+    return GivenModule(given, called, convention.takes_lengths, find_held_tensors, copy_module, asked.head_sizes)
 
 
 def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
@@ -360,7 +370,7 @@ def try_ids(prepared: ExportableModule, candidates: Collection[int]) -> Exportab
             padding_id=prepared.padding_id,
             widths=prepared.widths,
             ragged=ragged,
-            multi_label=prepared.multi_label,
+            activation=prepared.activation,
         )
         if found is not None:
             told = {**found, **told}
@@ -425,24 +435,25 @@ def _log_convention(convention: Convention) -> None:
                 " logit: its sigmoid is that label's probability, and 0 divides the two; a value, such as a rating, "
             )
             said += "is not a logit"
-    told = convention.units == 1 or not convention.gives.startswith((BOTH_SIGNS, "log-prob"))
-    told = told and not convention.values
+    plain = all(part.units > 1 and part.gives.startswith((BOTH_SIGNS, "log-prob")) for part in convention.parts)
+    told = not plain and not convention.values
     _log.log(logging.WARNING if told else logging.INFO, "%s", said)
     for note in (*convention.notes, *([convention.left_out] if convention.left_out else [])):
         _log.warning("%s", note)
 
 
-def _compare_probabilities(run: Run, called: CallAdapter, *, multi_label: bool) -> Run:
-    """Return a run that also compares its logits with the probabilities of the user's module, on every case."""
-    module = CallAdapter(called.module, called.convention, passing=False)
-    # A single number is the second label's probability.
-    kind, column = ("sigmoid" if multi_label else "softmax"), slice(1 if called.convention.units == 1 else 0, None)
+def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation) -> Run:
+    """Return a run that also compares its logits with the probabilities of the user's module, on every case. A head
+    that gives logits is compared by their activation."""
+    convention = called.convention
+    module = CallAdapter(called.module, convention, passing=False)
     own = module_run(module, takes_lengths=called.convention.takes_lengths)
 
     def held(tokens: Ids, lengths: Ids) -> Logits:
-        logits, probabilities = run(tokens, lengths), own(tokens, lengths)
-        given = apply_activation(kind, torch.from_numpy(logits)).numpy()[:, column]
-        if not np.allclose(given, probabilities, rtol=0, atol=1e-5, equal_nan=True):
+        logits, numbers = run(tokens, lengths), own(tokens, lengths)
+        given = apply_activation(activation, torch.from_numpy(logits)).numpy()
+        kinds = [(activation, given.shape[1])] if isinstance(activation, str) else activation
+        if not all(_are_probabilities(*each) for each in _split_heads(convention, kinds, logits, given, numbers)):
             raise ExportError(
                 "The module's probabilities are not those of the numbers before its last activation, for a batch of "
                 f"{len(tokens)} x {tokens.shape[1]} tokens.",
@@ -451,6 +462,26 @@ def _compare_probabilities(run: Run, called: CallAdapter, *, multi_label: bool) 
         return logits
 
     return held
+
+
+def _split_heads(
+    convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, given: Logits, numbers: Logits
+) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
+    """Yield for each head its convention, logits and probabilities [rows, labels], and the module's own numbers [rows,
+    units]."""
+    at = of = 0
+    for part, (_, labels) in zip(convention.parts, kinds, strict=True):
+        columns = slice(at, at + labels)
+        yield part, logits[:, columns], given[:, columns], numbers[:, of : of + part.units]
+        at, of = at + labels, of + part.units
+
+
+def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
+    """Whether a module's numbers are the probabilities of these logits; or the logits, where it gives such."""
+    ours = given if part.activation is not None or part.undone is not None else logits
+    # A single number is that of the second label.
+    ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours
+    return np.allclose(ours, numbers, rtol=0, atol=1e-5, equal_nan=True)
 
 
 def _make_float64_run(prepared: ExportableModule) -> Run64:

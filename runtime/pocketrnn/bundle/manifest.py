@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from pocketrnn.bundle.json_schema import first_fault, parse_document
-from pocketrnn.bundle.output import Output, build_output
+from pocketrnn.bundle.output import HeadsOutput, Output, build_heads, build_output
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
@@ -397,6 +397,29 @@ class Manifest:
             )
         if self.of_two_texts:
             raise InputError(f"{self.name} takes two texts, and {what} one.", "Use the bundle as it is: classify().")
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads; empty where the classifier answers with one set of labels."""
+        return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
+
+    def check_one_head(self, what: str) -> None:
+        """Refuse a feature that works for one set of labels only, where the classifier has several heads.
+
+        Args:
+            what: the feature as the subject and the verb of a sentence: `a packed file holds`.
+
+        Raises:
+            InputError: the classifier has several heads.
+
+        Example:
+            >>> Classifier.load("ag_news").manifest.check_one_head("a packed file holds")
+        """
+        if self.heads:
+            raise InputError(
+                f"{self.name} has the heads {', '.join(self.heads)}, and {what} one.",
+                f"Use one of them in Python: Classifier.load(...).head({self.heads[0]!r}).",
+            )
 
     @property
     def numbers(self) -> NumberInput:
@@ -865,7 +888,9 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
     return Manifest(
         name=document["name"],
         input=given,
-        output=build_output(
+        output=build_heads(document["heads"])
+        if "heads" in document
+        else build_output(
             tuple(document["labels"]),
             document["activation"],
             tuple(map(float, document["thresholds"])) if "thresholds" in document else None,

@@ -32,7 +32,7 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     short_help="Classify texts, lines of standard input, or a file of rows.",
     groups={
         "Options": (
-            *("bundle", "top", "threshold", "among", "prior", "as_json", "as_conll"),
+            *("bundle", "top", "threshold", "head", "among", "prior", "as_json", "as_conll"),
             *("feature", "explains", "as_stream", "as_tokens"),
         ),
         "Files of rows": (
@@ -66,6 +66,9 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     metavar="P",
     help="Give the labels whose probability reaches P, which may be none.  [default: the thresholds that the bundle "
     "keeps; else the likeliest label is given]",
+)
+@click.option(
+    "--head", type=Text(), metavar="NAME", help="Give the answers of this head alone, of a bundle with several."
 )
 @click.option(
     "--among",
@@ -126,6 +129,7 @@ def classify(
     bundle: str,
     top: int | None,
     threshold: float | None,
+    head: str | None,
     among: str | None,
     prior: str | None,
     as_json: bool,
@@ -148,6 +152,10 @@ def classify(
     are given, likeliest first: sad|long, and their probabilities likewise. A classifier with one right label gives the
     likeliest label at most. Where no label reaches it, the label is empty, and the probability is that of the likeliest
     one.
+
+    With a bundle that has several heads, such as the topic and the mood of a text, a line has the answer of each:
+    topic: oil, its probability, mood: good, its probability, and the text. --head gives that of one. The columns of a
+    file are label_topic, probability_topic and so on.
 
     With --among, the answer is one of these labels, with its probability among them: you know what the texts are in.
     A label after a minus is left out; with such ones alone, all others stay. With --prior web, of `languages`, the
@@ -205,7 +213,7 @@ def classify(
     from pocketrnn.text.text_input import TextInput
 
     _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
-    classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), among)
+    classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), head, among)
     answers, of_texts = answers_of(classifier), isinstance(classifier.manifest.input, TextInput)
     others = (files.are_given, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_tags(classifier, texts, others, (as_json, as_conll, as_tokens)):
@@ -215,9 +223,8 @@ def classify(
     else:
         _check_recording_options(classifier, files, sequence_column, top, (as_stream, explains, as_tokens, threshold))
     beside = _parse_features(classifier, files, feature)
-    by_threshold = of_texts and (
-        threshold is not None or (top is None and not explains and classifier.thresholds is not None)
-    )
+    keeps = any(one.thresholds is not None for one in (answers, *answers.heads.values()))
+    by_threshold = of_texts and (threshold is not None or (top is None and not explains and keeps))
     if of_texts and files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
@@ -226,7 +233,7 @@ def classify(
     if by_threshold and not as_json:
         check_labels_separable(answers, "use --json")
     # A threshold chooses among all labels.
-    top = len(classifier.labels) if by_threshold else top or 1
+    top = max(len(one.labels) for one in answers.heads.values() or [answers]) if by_threshold else top or 1
     if not answers.gives_values:
         answers.check_top(top)
     pairs = classifier.manifest.of_two_texts and not as_tokens
@@ -339,8 +346,9 @@ def _join_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
     return ("\t".join(texts),) if len(texts) == 2 and not any("\t" in text for text in texts) else texts
 
 
-def _choose_labels(classifier: Classifier, labels: str | None) -> Classifier:
-    """Restrict the classifier to the labels that --among names."""
+def _choose_labels(classifier: Classifier, head: str | None, labels: str | None) -> Classifier:
+    """Restrict the classifier to the head that --head names, and to the labels that --among names."""
+    classifier = classifier if head is None else classifier.head(head)
     return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
 
 

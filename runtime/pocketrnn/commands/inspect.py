@@ -13,6 +13,7 @@ from pocketrnn.commands.terminal import align_columns, escape_line, format_outli
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Graph, Limits, Manifest
+    from pocketrnn.bundle.output import LabelOutput
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text import AnyTextRules
     from pocketrnn.text.features import Feature
@@ -105,14 +106,23 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
 
 
 def _output_facts(manifest: Manifest) -> list[tuple[str, str]]:
-    """The lines about a classifier's output: labels and their activation, or values with their units."""
-    from pocketrnn.bundle.output import ValueOutput
+    """The lines about a classifier's output: labels and their activation, those of each head, or values with their
+    units."""
+    from pocketrnn.bundle.output import HeadsOutput, ValueOutput
 
     output, count = manifest.output, len(manifest.labels)
+    if isinstance(output, HeadsOutput):
+        return [fact for name, head in output.heads.items() for fact in _head_facts(name, head)]
     if not isinstance(output, ValueOutput):
         names, of = ", ".join(output.labels), " of each token" if output.of_tokens else ""
         return [(f"labels{of}", f"{count}: {names}"), ("probabilities", f"{output.activation} of the logits")]
     return [("values", f"{count}: {_join_with_units(output.names, output.units)}")]
+
+
+def _head_facts(name: str, head: LabelOutput) -> list[tuple[str, str]]:
+    facts = [(f"head {escape_line(name)}", f"{len(head.labels)}: {', '.join(head.labels)}")]
+    facts.append(("  probabilities", f"{head.activation} of its logits"))
+    return facts if head.thresholds is None else [*facts, ("  thresholds", _describe_thresholds(head.thresholds))]
 
 
 def _join_with_units(names: Sequence[str], units: Sequence[str] | None) -> str:

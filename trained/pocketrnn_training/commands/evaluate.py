@@ -44,8 +44,16 @@ _CONFUSIONS_LISTED: Final = 20
     metavar="NAME",
     help="The column that holds the second texts, for a bundle that takes two.  [default: second_text]",
 )
+@click.option("--head", type=Text(), metavar="NAME", help="The head that DATA labels, for a bundle with several.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
-def evaluate(classifier: str, source: DataSource, threads: int, second_text_column: str | None, as_json: bool) -> None:
+def evaluate(
+    classifier: str,
+    source: DataSource,
+    threads: int,
+    second_text_column: str | None,
+    head: str | None,
+    as_json: bool,
+) -> None:
     """Classify DATA and show accuracy, precision, recall and F1 of each class, and which classes are confused.
 
     CLASSIFIER is the folder of a checkpoint, which PyTorch runs, or the folder of a bundle or the name of one that
@@ -92,7 +100,7 @@ def evaluate(classifier: str, source: DataSource, threads: int, second_text_colu
         from pocketrnn_training.measures.evaluation import evaluate as evaluate_classifier
         from pocketrnn_training.measures.evaluation import find_number_rules, gives_several_labels, gives_tags
 
-    loaded = _load_classifier(classifier, threads)
+    loaded = _load_classifier(classifier, threads, head)
     with limit_threads(threads):
         labels, rules = tuple(loaded.labels), find_number_rules(loaded)
         what = "words" if gives_tags(loaded) else "rows"
@@ -193,14 +201,24 @@ def _read_columns(path_or_name: str) -> dict[str, Any]:
     return {}
 
 
-def _load_classifier(path_or_name: str, threads: int) -> Classifier | Checkpoint:
-    from pocketrnn.classifier import Classifier
+def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Classifier | Checkpoint:
+    """Load a checkpoint, or a bundle with the head that is named.
+
+    Raises:
+        InputError: there is no such head, or there are several and none is named.
+    """
+    from pocketrnn.classifier import Classifier, answers_of
     from pocketrnn_training.classifiers import checkpoint as checkpoints
 
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
+        if head is not None:
+            raise click.UsageError(f"{path_or_name} is a checkpoint, which has one head: leave --head out.")
         return checkpoints.read(folder)
-    return Classifier.load(path_or_name, threads=threads)
+    loaded = Classifier.load(path_or_name, threads=threads)
+    loaded = loaded if head is None else loaded.head(head)
+    answers_of(loaded).check_one_head("DATA has the labels of")
+    return loaded
 
 
 def _evaluation_lines(result: Evaluation, what: str) -> Iterator[str]:

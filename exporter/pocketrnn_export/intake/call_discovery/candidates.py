@@ -57,7 +57,8 @@ class Way:
         plain: the line, where there is no signature.
         setup: statements that prepare the module before the call, ending in "; ".
         method: which of its methods is called; empty for forward.
-        around: an expression that has the call in the place of its {}; empty for the call itself.
+        around: code that has the call in the place of its {}: what goes into a CRF, or the heads joined; empty for the
+            call itself.
     """
 
     signature: Signature | None

@@ -118,8 +118,8 @@ def ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
         return ExportError(
             f"The module gives {len(holding)} answers that may be those of the labels ({places}), as one with several "
             "heads does.",
-            f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Export each "
-            "head by itself.",
+            f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Or export all "
+            "heads in one bundle, with the labels of each: --head, in Python heads=.",
         )
     return ExportError(
         f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}.",

@@ -262,7 +262,12 @@ def _find_working_calls(
                 without[constants] += found.rank == 0
                 if found.rank == INPUT_BESIDE:
                     beside.add(constants)
-            elif found.way is not None and found.way.around and not _decodes_one_text(asked, found.way):
+            elif (
+                asked.of_tokens
+                and found.way is not None
+                and found.way.around
+                and not _decodes_one_text(asked, found.way)
+            ):
                 failures.append(
                     FailedCall(found.way.line, 0, "The numbers that go into the decoding do not come out of it.", "")
                 )
@@ -307,6 +312,7 @@ def _add_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) ->
     if (other := find_call_without_lengths(asked, holds.way, holds.suffix, batches[0])) is not None:
         raise ambiguity_error([(holds.convention.line, ""), (other, "")])
     notes = (
+        *holds.convention.notes,
         *_note_feature_order(holds.way, asked.features),
         *note_defaults(asked, holds.way, holds.suffix, batches),
         *note_unlike_lengths(asked, holds.convention, holds.way, batches[-1]),
@@ -331,7 +337,7 @@ def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts,
     of one call, the program shows whether they differ on rare texts."""
 
     def probabilities(holds: WorkingCall, answer: Tensor) -> list[Tensor]:
-        kind = "sigmoid" if asked.multi_label or holds.convention.units == 1 else "softmax"
+        kind = "sigmoid" if asked.multi_label or asked.heads or holds.convention.units == 1 else "softmax"
         return [answer, apply_activation(kind, answer.reshape(-1, holds.convention.units)).reshape(answer.shape)]
 
     if one.convention.units != other.convention.units or not all(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
+from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_heads
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import find_changing_inputs, find_constants
 from pocketrnn_export.intake.call_discovery.reading import (
@@ -88,9 +89,8 @@ def try_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try the call that an owner wrote."""
-    return _try_call(
-        asked, line, function, asked.batches(1 if one_text else asked.rows, widths), None, one_text=one_text
-    )
+    batches = asked.batches(1 if one_text else asked.rows, widths)
+    return (_try_heads if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
 
 def try_way(
@@ -106,7 +106,8 @@ def try_way(
     batches = asked.batches(1 if one_text else asked.rows, widths)
     with_constants = find_constants(asked, way, batches)
     way = way if with_constants is None else with_constants
-    yield from _try_call(asked, way.line, asked.compile(way.line), batches, way, one_text=one_text, holding=holding)
+    tried = _try_heads if asked.heads else _try_call
+    yield from tried(asked, way.line, asked.compile(way.line), batches, way, one_text=one_text, holding=holding)
 
 
 def _try_call(
@@ -119,11 +120,9 @@ def _try_call(
     one_text: bool,
     holding: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    try:
-        answers = [call_and_restore_state(asked.module, function, *batch) for batch in batches]
-    # A user's module may raise any exception.
-    except (Exception, SystemExit) as error:
-        yield FailedCall(line, 0, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error)
+    answers = _answer_trial_batches(asked, line, function, batches)
+    if isinstance(answers, FailedCall):
+        yield answers
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
@@ -164,10 +163,68 @@ def _try_call(
             # It is a guess that the rows are tokens of several texts: if it fails, that means little.
             one = replace(one, rank=min(one.rank, 3))
         found.append(replace(one, way=way, suffix=suffix) if isinstance(one, WorkingCall) else one)
-    if way is None or not any(isinstance(one, WorkingCall) for one in found):
+    if way is None or asked.heads or not any(isinstance(one, WorkingCall) for one in found):
         yield from found
     else:
         yield from _choose_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
+
+
+def _answer_trial_batches(
+    asked: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
+) -> list[Any] | FailedCall:
+    """Return the answers to the batches, or why the module fails on one."""
+    try:
+        return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
+    # A user's module may raise any exception.
+    except (Exception, SystemExit) as error:
+        return FailedCall(line, 0, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error)
+
+
+def _try_heads(
+    asked: ModuleFacts,
+    line: str,
+    function: Call,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    way: Way | None,
+    *,
+    one_text: bool,
+    holding: Sequence[WorkingCall] = (),
+) -> Iterable[WorkingCall | FailedCall]:
+    """Try a call whose answer has an output for each head: these are joined, and tried as one answer."""
+    answers = _answer_trial_batches(asked, line, function, batches)
+    if isinstance(answers, FailedCall):
+        yield answers
+        return
+    known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
+    alone = _answer_batches(asked, function, [(batches[0][0][:1], batches[0][1][:1])])
+    joined = find_heads(asked, known, alone[0][1] if alone else None)
+    if isinstance(joined, tuple):
+        yield FailedCall(line, 4, *joined)
+        return
+    heads = tuple(
+        Convention(line + part, _take_part(function, part), units, takes_lengths=True, one_text=one_text)
+        for part, units in zip(joined.parts, joined.units, strict=True)
+    )
+    join, way = _take_heads(function, joined), None if way is None else replace(way, around=joined.around)
+    for one in _try_call(asked, joined.write(line), join, batches, way, one_text=one_text, holding=holding):
+        if isinstance(one, FailedCall):
+            yield one
+            continue
+        left_out = ""
+        if joined.suffixes:
+            left_out = describe_left_out(
+                asked, record_flow(asked.module, function, *batches[0]), known, *joined.suffixes
+            )
+        notes = (*one.convention.notes, *([joined.note] if joined.note else []))
+        yield replace(one, convention=replace(one.convention, heads=heads, notes=notes, left_out=left_out))
+
+
+def _take_heads(function: Call, joined: JoinedHeads) -> Call:
+    if not joined.around:
+        return function
+    # The answer stands for `module` in the code.
+    join = compile_call(joined.write("module"))
+    return lambda module, tokens, lengths: join(function(module, tokens, lengths), tokens, lengths)
 
 
 def _choose_outputs(
