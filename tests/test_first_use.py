@@ -191,6 +191,7 @@ def test_messages_name_options_as_the_command_line_does(tmp_path: Path) -> None:
         ("Export it so: --one-text, or one_text=True.", "Export it so: --one-text."),
         ('Say it: --call "module(tokens)", or call=.', 'Say it: --call "module(tokens)".'),
         ("With --gives logits (gives='logits').", "With --gives logits."),
+        ("--tokenizer external (rules=TextRules('external', 1) in Python) is it.", "--tokenizer external is it."),
         ("Without it: --no-torchscript, or torchscript=False.", "Without it: --no-torchscript."),
         ("The signature is (one_text=3).", "The signature is (one_text=3)."),
     ]:

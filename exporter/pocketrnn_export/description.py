@@ -131,7 +131,17 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
         >>> checked_labels(["ham", "spam"])
         ('ham', 'spam')
     """
-    if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels):
+    if isinstance(labels, str):
+        raise InputError(
+            f"labels is {short_repr(labels, 40)}, which is one string.",
+            'Give a list of names: ["ham", "spam"]. On the command line, --labels takes a file too.',
+        )
+    if isinstance(labels, Mapping):
+        ordered = "sorted(labels, key=labels.get)"
+        if all(isinstance(label, str) and label for label in labels.values()):
+            ordered = "[labels[i] for i in sorted(labels, key=int)]"
+        raise InputError("labels is a map.", f"Give a list of the names in the order of their ids: {ordered}.")
+    if not all(isinstance(label, str) and label for label in labels):
         raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")
     if len(labels) < 2:
         raise InputError(

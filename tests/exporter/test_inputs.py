@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sampling import mostly_slow
-from torch import nn
+from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.roles import find_role, split_name
@@ -169,6 +169,27 @@ def test_two_outputs_that_only_rare_texts_part_are_not_taken_for_one(kind: type[
         rare_prepared(kind)
     call = str(refusal.value.remedy).partition('--call "')[2].partition('"')[0]
     assert prepared(kind, ids=rare.WORDS, classes=rare.CLASSES, call=call).convention.line == call
+
+
+class OwnMaskByDefault(nn.Module):
+    """A mask of the ids where no mask is given, as many models of transformers' shape have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.rnn = nn.Embedding(zoo.WORDS, 4), nn.GRU(4, 4, batch_first=True)
+        self.score, self.fc = nn.Linear(4, 1), nn.Linear(4, zoo.CLASSES)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        mask = input_ids != 0 if attention_mask is None else attention_mask
+        steps = self.rnn(self.embedding(input_ids))[0]
+        weights = self.score(steps).squeeze(-1).masked_fill(mask == 0, -1e9).softmax(1)
+        return self.fc((steps * weights.unsqueeze(-1)).sum(1))  # type: ignore[no-any-return]
+
+
+def test_a_mask_that_keeps_its_default_is_told_with_a_line_that_gives_one() -> None:
+    note = next(note for note in prepared(OwnMaskByDefault).convention.notes if "attention_mask" in note)
+    call = note.partition('as in "')[2].partition('"')[0]
+    assert prepared(OwnMaskByDefault, call=call).convention.line == call
 
 
 @pytest.mark.parametrize("kind", mostly_slow([zoo.CountsWords, zoo.CountsByAnId], 2))

@@ -16,7 +16,7 @@ import pytest
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer, OneHotEncoder
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.description import checked_thresholds
+from pocketrnn_export.description import checked_labels, checked_thresholds
 from pocketrnn_export.vocabularies.labels import read_labels
 
 LABELS = ["World", "Sports", "Sci/Tech"]
@@ -204,3 +204,17 @@ def test_a_threshold_is_a_number_and_no_boolean(odd: Any) -> None:
     assert checked_thresholds([0, np.float32(0.5)], ["a", "b"]) == (0.0, 0.5)
     with pytest.raises(InputError, match=f"'b' .*{re.escape(repr(odd))}"):
         checked_thresholds([0.5, odd], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        ({"0": "ham", "1": "spam"}, r"sorted\(labels, key=int\)"),
+        ({0: "ham", 1: "spam"}, r"sorted\(labels, key=int\)"),
+        ({"ham": 0, "spam": 1}, r"sorted\(labels, key=labels\.get\)"),
+        ("config.json", r"'config\.json'.*--labels"),
+    ],
+)
+def test_a_map_or_a_path_in_python_is_refused_with_the_list_that_it_means(labels: Any, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        checked_labels(labels)

@@ -81,6 +81,40 @@ def test_a_mismatch_names_the_tokenizer_that_agrees() -> None:
         chosen(pairs=[("oil", [8])])
 
 
+def test_a_mismatch_writes_the_nearest_rules_and_the_text_that_they_miss() -> None:
+    pairs = [("Oil : rises", [3, 6, 4]), ("oil,", [0]), ("oil rises", [2, 4]), ("rises oil", [2])]
+    given = TextRules("characters", padding_id=1)
+    option = """--rules '{"tokenizer": "whitespace", "lowercase": false}'"""
+    with pytest.raises(InputError) as caught:
+        chosen(pairs=pairs, rules=given)
+    message = str(caught.value)
+    assert option in message
+    assert "3 of 4" in message
+    assert "'rises oil'" in message
+
+
+def test_a_step_that_looks_like_a_regular_expression_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    for pattern in (r"https?://\S+", "<.*?>", "[^a-z]", "[A-Z]+"):
+        caplog.clear()
+        chosen(rules=TextRules("whitespace", padding_id=1, steps=cleaning((pattern, " "))), pairs=[("oil", [2])])
+        assert pattern in caplog.text.replace("\\\\", "\\")
+    caplog.clear()
+    for plain in ("<br />", "...", "(c)", "[URL]", "what?!", "C:\\", "a.k.a."):
+        chosen(rules=TextRules("whitespace", padding_id=1, steps=cleaning((plain, " "))), pairs=[("oil", [2])])
+    assert "regular expression" not in caplog.text
+
+
+@pytest.mark.parametrize("tokenizer", ["whitespace", "external"])
+def test_rules_with_another_unknown_word_than_the_vocabulary_names_are_noted(
+    tokenizer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen(rules=TextRules(tokenizer, unknown_id=1, padding_id=1))
+    assert "unknown_id=0" in caplog.text
+    caplog.clear()
+    chosen(rules=TextRules(tokenizer, unknown_id=0, padding_id=1))
+    assert "unknown_id" not in caplog.text
+
+
 def test_ids_of_another_vocabulary_are_told_from_other_rules() -> None:
     # Each word has one id more, as behind one more special token.
     pairs = [("oil rises, oil", [3, 5, 6, 3]), ("film", [1])]

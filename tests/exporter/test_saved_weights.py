@@ -116,7 +116,7 @@ def test_what_else_a_checkpoint_holds_is_named_and_not_read(tmp_path: Path, capl
     torch.save(SAVED["lightning with a Namespace"], tmp_path / "w.ckpt")
     weights = read_weights(tmp_path / "w.ckpt")
     assert weights.arguments == {"words": 5, "dim": 3}
-    assert re.search(r"w\.ckpt .*not read: argparse\.Namespace", caplog.text)
+    assert re.search(r"w\.ckpt .*not imported: argparse\.Namespace", caplog.text)
 
 
 @pytest.mark.parametrize(

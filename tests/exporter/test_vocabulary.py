@@ -329,6 +329,32 @@ def test_a_living_vocab_of_the_old_torchtext_is_read() -> None:
     assert read_vocabulary(OldestVocab(list(TOKENS))) == Vocabulary(TOKENS, 0)  # type: ignore[arg-type]
 
 
+class OwnVocab:
+    """A vocabulary class as notebooks have it."""
+
+    UNK = "<unk>"
+
+    def __init__(self, tokens: list[str], **names: object) -> None:
+        self.min_freq = 2
+        self.counts = collections.Counter(tokens)
+        self.__dict__.update(names)
+
+
+@pytest.mark.parametrize("names", [("itos", "stoi"), ("itos",), ("word2idx", "idx2word"), ("word_to_idx",), ("stoi",)])
+def test_the_owners_own_class_has_the_unknown_word_that_its_tokens_name(names: tuple[str, ...]) -> None:
+    tokens = ["<pad>", "<unk>", "oil", "price"]
+    to_id = {token: i for i, token in enumerate(tokens)}
+    held = {"itos": tokens, "stoi": to_id, "word2idx": to_id, "word_to_idx": to_id, "idx2word": dict(enumerate(tokens))}
+    vocabulary = read_vocabulary(OwnVocab(tokens, **{name: held[name] for name in names}))  # type: ignore[arg-type]
+    assert vocabulary == Vocabulary(tuple(tokens), 1)
+
+
+def test_the_default_of_the_owners_map_is_the_id_of_unknown_words() -> None:
+    to_id = collections.defaultdict(lambda: 2, {"<pad>": 0, "oil": 1, "<unk>": 2})
+    own = OwnVocab([], itos=["<pad>", "oil", "<unk>"], stoi=to_id)
+    assert read_vocabulary(own) == Vocabulary(("<pad>", "oil", "<unk>"), 2)  # type: ignore[arg-type]
+
+
 # Text files
 
 

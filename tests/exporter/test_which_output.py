@@ -234,6 +234,12 @@ def test_the_ways_out_lead_on(made: Made, classes: int, widths: Widths, options:
     assert prepared(made, classes, widths, **options).convention.line == expected
 
 
+def test_a_line_that_ends_before_one_of_several_outputs_is_refused_with_its_end() -> None:
+    for call in ("module(tokens)", "module(tokens + 0)"):
+        with pytest.raises(ExportError, match=r"answer\['logits'\].*\b4\b.*\['logits'\]"):
+            prepared(lambda: zoo.WeightsByName(4), 4, call=call)
+
+
 class Stars(zoo.Base):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.steps(x)[:, -1])  # type: ignore[no-any-return]

@@ -17,8 +17,8 @@ __all__ = ["example_note_lines", "print_verdicts", "proof_table"]
 _COMPARE: Final = {
     "not compared": "Compare them: --pairs FILE, with texts, the ids that your pipeline gives and your classifier's "
     "answers (docs/your-files.md).",
-    "external": "Compare it: --pairs FILE, with texts, the tokens that your code makes of them and your classifier's "
-    "answers (docs/your-files.md).",
+    "external": 'Compare it: --pairs FILE, with the tokens that your code makes of each text (the member "tokens") and '
+    "your classifier's answer (docs/your-files.md).",
 }
 
 

@@ -191,7 +191,7 @@ def _read_torch_save(path: Path) -> Any:
     if not isinstance(saved, Mapping) and few:
         raise _more_than_tensors_error(path, few)
     if few:
-        _log.warning("%s holds more than tensors, which is not read: %s.", path, _join_names(few, 3))
+        _log.warning("%s holds objects besides tensors, whose classes are not imported: %s.", path, _join_names(few, 3))
     return saved
 
 

@@ -32,6 +32,8 @@ _LARGE: Final = 1e30
 _PLACES: Final = 16
 # The most lines of code that get a note.
 _MOST_LINES: Final = 5
+# The classifiers of `pocketrnn train` ask nothing of a text: a linear part that weighs 0 is 0 for all texts.
+_TRAINED_HERE: Final = "pocketrnn_training"
 _ORDER: Final = ("texts", "drawn shapes", "asked ids", "hazards", "shapes", "every id", "bounds")
 # These operators give one number for nearly all inputs, so a constant result means nothing.
 _LIKE: Final = frozenset({"isfinite", "isinf", "isnan", "scalar_tensor", "zeros_like", "ones_like", "full_like"})
@@ -60,7 +62,9 @@ def constant_value_notes(
         return ()
     lines: dict[str, str] = {}
     for node, shown in find_constant_values(program, _program_inputs(cases, names, one_row=one_row)).items():
-        lines.setdefault(find_node_line(node) or "a line that is not known", shown)
+        line = find_node_line(node)
+        if _TRAINED_HERE not in line:
+            lines.setdefault(line or "a line that is not known", shown)
     return tuple(
         f"A value is {shown} for all texts of the proof, {line}: what forward does with another was compared operator "
         "by operator only. Give example texts for which it is another (example_texts=, --texts)."

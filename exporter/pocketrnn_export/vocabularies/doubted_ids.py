@@ -76,14 +76,16 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
-    said = f"{lengths.count(most):,} pairs have {most:,} {unit}, none more"
-    remedy = (
-        f"give --max-tokens {most} (max_tokens={most} in the rules); else a pair of a longer text, such as of two "
-        "texts in one, which shows that it does not"
-    )
+    said = f"{lengths.count(most):,} pairs have {most:,} {unit}, the most of all, and the rules cut no text."
+    longer = "If it cuts none, add a pair with a longer text"
     if most >= _LONG and _chance_probability(most, lengths) < _CHANCE:
-        raise InputError(f"{said}, and the rules cut no text.", f"If your pipeline cuts texts there, {remedy}.")
-    _log.warning("%s. If your pipeline cuts texts there, %s", said, remedy)
+        here = f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules)."
+        raise InputError(said, f"{here} {longer}.")
+    _log.warning(
+        "%s If your pipeline cuts texts at some length N, give --max-tokens N (max_tokens=N in the rules). %s",
+        said,
+        longer,
+    )
 
 
 def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:

@@ -145,4 +145,8 @@ def _find_step_name(rules: TextRules) -> str:
 
 
 def _describe_steps(rules: TextRules) -> str:
-    return _find_step_name(rules) or f"steps={json.dumps(step_documents(rules.steps[:3]), ensure_ascii=False)}"
+    if name := _find_step_name(rules):
+        return name
+    more = len(rules.steps) - 3
+    first = f"steps={json.dumps(step_documents(rules.steps[:3]), ensure_ascii=False)}"
+    return first + (f" and {more} more" if more > 0 else "")

@@ -7,6 +7,7 @@ can never give are counted, and the rules are compared with the output of the ow
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
+from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.vocabularies.nearest_rules import (
@@ -34,6 +36,8 @@ _log = logging.getLogger(__name__)
 _NAMED_WORDS: Final = 5
 _TEXTS_FOR_STEPS: Final = 20
 _WORDS_TO_TELL_BY: Final = 4
+# The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
+_PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]+-[^\]]+\]")
 
 
 def make_named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
@@ -84,6 +88,10 @@ def choose_rules(
         >>> choose_rules(known, None, str.split, [], ["Oil oil"]).lowercase
         False
     """
+    if isinstance(rules, TextRules):
+        _warn_of_patterns(rules)
+        if not pairs:
+            _warn_of_other_unknown(rules, vocabulary)
     if rules is not None and rules.tokenizer == EXTERNAL:
         return rules
     if tokenizer == EXTERNAL:
@@ -139,7 +147,7 @@ def _advise_external(vocabulary: Vocabulary) -> str:
     return (
         "If no rules can do what your code does, leave it to your code: --tokenizer external "
         f"({_write_external_argument(vocabulary)} in Python) makes a bundle that takes tokens or ids, and "
-        "Classifier.load(..., tokenizer=function)."
+        "Classifier.load(..., tokenizer=function); it cannot be packed."
     )
 
 
@@ -167,17 +175,25 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     best, agreed = find_most_agreeing(
         (tried for frame in frames for tried in list_candidate_rules(frame)), pairs, agrees
     )
+    given = sum(agrees(rules, pair) for pair in pairs)
+    option = f"--rules {shlex.quote(write_rules_option(best, text_rules(vocabulary)))}"
     if agreed == len(pairs):
-        implied = text_rules(vocabulary)
+        return f"{describe_rules(best)} agrees on all {agreed} texts: give {option}."
+    if given and given >= agreed:
         return (
-            f"{describe_rules(best)} agrees on all {agreed} texts: give --rules "
-            f"{shlex.quote(write_rules_option(best, implied))}."
+            f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts, and no others that were "
+            f"tried agree on more: see docs/text-rules.md. {external}"
         )
     if not agreed and (other := _advise_on_vocabulary(TextEncoder(rules, vocabulary.tokens), pairs, vocabulary)):
         return other
     if not agreed:
         return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {external}"
-    return f"The nearest rules, {describe_rules(best)}, agree on {agreed} of {len(pairs)} texts. {external}"
+    text, ids = next(pair for pair in pairs if not agrees(best, pair))
+    difference = _describe_difference(TextEncoder(best, vocabulary.tokens), text, ids, vocabulary.tokens)
+    return (
+        f"The nearest rules, {describe_rules(best)}, agree on {agreed} of {len(pairs)} texts: {option}. On "
+        f"{short_repr(text)}, {difference}: docs/text-rules.md says what rules can do. {external}"
+    )
 
 
 def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
@@ -270,6 +286,28 @@ def _run_tokenizer(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> l
             f"{_write_external_argument(vocabulary)}.",
         )
     return tokens
+
+
+def _warn_of_patterns(rules: TextRules) -> None:
+    """Log steps that replace a text as it stands, and look like regular expressions."""
+    for step in rules.steps:
+        if isinstance(step, Replace) and _PATTERN.search(step.what):
+            _log.warning(
+                "The rules replace %s as it stands: a step is not a regular expression. docs/text-rules.md says what "
+                "steps can do.", short_repr(step.what),
+            )  # fmt: skip
+
+
+def _warn_of_other_unknown(rules: TextRules, vocabulary: Vocabulary) -> None:
+    """Log that the vocabulary names an unknown word, and the given rules give another id, or none, to unknown words."""
+    named, given = vocabulary.default_index, rules.unknown_id
+    if named is None or given == named:
+        return
+    does = "drop unknown words" if given is None else f"give unknown words {_describe_token(given, vocabulary.tokens)}"
+    _log.warning(
+        "The rules %s, and the vocabulary has %s for unknown words. If your pipeline uses that, say unknown_id=%d.",
+        does, _describe_token(named, vocabulary.tokens), named,
+    )  # fmt: skip
 
 
 def _warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:

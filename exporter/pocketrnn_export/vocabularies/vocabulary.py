@@ -126,15 +126,17 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
       none, and another becomes a token that no text can give. That is logged
     - a dict that holds one of these as `word2idx`, `stoi`, `itos` or under a name like these
     - an object with `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list
-      `itos` (torchtext up to 0.8)
+      `itos` and an `unk_index`, or a `stoi` with a default (torchtext up to 0.8)
+    - an object of your own class that holds such a dict or list as `word2idx`, `stoi`, `itos` or the like
     - the path of a text file in UTF-8, a token a line: spaces belong to the token, since n-grams hold some; the line
       breaks are LF or CR LF; empty lines at the end are not tokens, and one elsewhere is an error
     - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
     - the path of a Vocab, a list, a tuple or a dict that `torch.save` or `pickle.dump` wrote. Nothing in it is run; see
       `torchtext_vocab`.
 
-    A Vocab's default index, or its absence, is kept. For sources that cannot have one (lists, dicts, text files), the
-    default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"), or None.
+    A torchtext Vocab's default index, or its absence, is kept. For sources that cannot have one (lists, dicts, your own
+    class, text files), the default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"),
+    or None.
 
     Raises:
         DataError: it holds no vocabulary, or one in which an id does not stand for exactly one token.
@@ -150,12 +152,16 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     if callable(itos := getattr(source, "get_itos", None)):
         default = getattr(source, "get_default_index", None)
         return Vocabulary(_as_plain_strings(itos()), default() if callable(default) else None)
-    if isinstance(itos := getattr(source, "itos", None), list):
+    if isinstance(itos := getattr(source, "itos", None), list) and _keeps_old_default(source):
         return Vocabulary(_as_plain_strings(itos), _find_old_default(source))
     if isinstance(source, Mapping):
         return _read_document(source, "The vocabulary")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
         return _read_document(list(source), "The vocabulary")
+    if named := {
+        name: value for name, value in getattr(source, "__dict__", {}).items() if _is_usual_member(name, value)
+    }:
+        return _read_document(named, "The vocabulary")
     raise DataError(f"The vocabulary is of type {type(source).__name__}.", _GIVE_LIST)
 
 
@@ -231,11 +237,21 @@ def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int
     return found[0] if len(found) == 1 else None
 
 
+def _keeps_old_default(vocab: object) -> bool:
+    """Whether a Vocab with a list `itos` has a default index as torchtext up to 0.8 keeps it; a class of the owner's
+    seldom does."""
+    return hasattr(vocab, "unk_index") or _default_of_stoi(vocab) is not None
+
+
 def _find_old_default(vocab: object) -> Any:
-    """Return the unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5 always 0."""
-    if hasattr(vocab, "unk_index"):
-        return vocab.unk_index
-    return 0 if getattr(getattr(vocab, "stoi", None), "default_factory", None) is not None else None
+    """Return the unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5 the default of `stoi`."""
+    return vocab.unk_index if hasattr(vocab, "unk_index") else _default_of_stoi(vocab)
+
+
+def _default_of_stoi(vocab: object) -> int | None:
+    factory = getattr(getattr(vocab, "stoi", None), "default_factory", None)
+    default = factory() if factory is not None else None
+    return default if type(default) is int else None
 
 
 def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
@@ -433,7 +449,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth
         (name, value)
         for kind in (_TO_ID, _TO_TOKEN)
         for name, value in document.items()
-        if _plain_key(name) in kind and isinstance(value, Mapping | list)
+        if _plain_key(name) in kind and _is_usual_member(name, value)
     ]
     if named and depth < 3:
         return _read_named_members(named, what, depth + 1)
@@ -468,6 +484,10 @@ def _read_named_value(name: Any, value: Any, what: str, depth: int) -> Vocabular
         tokens = list(value.values())
         _check_tokens(tokens, what, "position", 0)
     return _read_document(value, what, depth)
+
+
+def _is_usual_member(name: Any, value: object) -> bool:
+    return _plain_key(name) in _TO_ID | _TO_TOKEN and isinstance(value, Mapping | list)
 
 
 def _plain_key(name: Any) -> str:

@@ -127,6 +127,8 @@ class Classifier:
     """
 
     def __init__(self, file: Opened) -> None:
+        if not isinstance(file, Opened):
+            raise TypeError(f"Classifier takes an opened file. Use Classifier.load({file!r}).")
         self._file = file
         self._packed = file.packed
         self.labels = tuple(file.packed.labels())

@@ -79,7 +79,7 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
         raise BundleError(f"The classifier {given!r} is not installed.", _APART[given])
     names = f"names a shipped classifier ({', '.join(shipped)})" if shipped else "names a shipped classifier (none is)"
     raise BundleError(
-        f"{given!r} is neither a folder nor {names.removeprefix('names ')}.",
+        f"There is no file or folder {given!r}, and it does not name {names.removeprefix('names ')}.",
         suggest_near_bundle(folder, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )
 

@@ -29,7 +29,7 @@ _EXAMPLES: Final = "Examples:"
 # The argument in Python that a message names after the option: `--call, or call=`, `--gives logits (gives=...)`.
 _ALSO_IN_PYTHON: Final = re.compile(
     r"""(--[a-z][a-z-]*(?:\ [a-z]+|\ "[^"]*")?)     # the option, and perhaps its value
-        (?:,?\ or\ \w+=(?:\w+)?|,\ in\ Python\ \w+=|,\ \w+=(?=\))|\ \(\w+=[^)]*\))(?=[.;,)\ ]|$)""",
+        (?:,?\ or\ \w+=(?:\w+)?|,\ in\ Python\ \w+=|,\ \w+=(?=\))|\ \(\w+=(?:[^()]|\([^()]*\))*\))(?=[.;,)\ ]|$)""",
     re.VERBOSE,
 )
 

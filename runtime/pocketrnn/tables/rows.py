@@ -224,8 +224,10 @@ def file_kind(name: str, stated: str | None, option: str) -> Kind:
     found = ENDINGS.get(Path(name).suffix.lower())
     if found is None:
         what = f"The name {name}" if name != "-" else f"Standard {option.removeprefix('--').removesuffix('-format')}"
+        by_lines = f" A file with a text on each line is read from standard input: < {name}."
         raise InputError(
             f"{what} does not tell what kind of file it is.",
-            f"Use a name that ends in one of {', '.join(ENDINGS)}, or say {option} {'|'.join(KINDS)}.",
+            f"Use a name that ends in one of {', '.join(ENDINGS)}, or say {option} {'|'.join(KINDS)}."
+            + by_lines * (name != "-" and option == "--input-format"),
         )
     return found

@@ -77,9 +77,9 @@ class Candidate:
 
         Example:
             >>> Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69).said
-            'Pieces of words, both parts: accuracy 71.4% ± 1.1% of 3,271 rows, by 4 folds; they weigh 0.40 and 1.90'
+            'Pieces of words, both parts: accuracy 71.4% ± 1.1% of 3,271 rows, by 4 folds; recurrent 0.40, linear 1.90'
         """
-        weigh = "" if self.is_linear else f"; they weigh {self.recurrent_weight:.2f} and {self.linear_weight:.2f}"
+        weigh = "" if self.is_linear else (f"; recurrent {self.recurrent_weight:.2f}, linear {self.linear_weight:.2f}")
         return f"{self.named.capitalize()}: {self.scores.said}{weigh}"
 
 

@@ -180,7 +180,8 @@ def compare_candidates(
     others = [way.candidate(recurrent=one) for way in ways for one in (True, False) if way.has_answers(recurrent=one)]
     candidates = (first, *(other for other in sorted(others, key=lambda other: other.loss) if other != first))
     for candidate in candidates:
-        report(Step(f"{candidate.said}."))
+        fewer = f"; not the best of these {candidate.rows:,} rows" if candidate.folds < first.folds else ""
+        report(Step(f"{candidate.said}{fewer}."))
     said = f"The folds choose {first.named}"
     report(Notice(f"{said}: a recurrent part brings no more than chance." if is_linear else f"{said}."))
     if not measure:

@@ -225,7 +225,8 @@ def _candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
     yield "weights that were fitted on the other folds. The first line is the one that was taken: that with the"
     yield "smallest loss, or the linear part alone, where no other loss is smaller by more than its standard error."
     yield "Where a way's linear part is clearly worse than another's, or not as good as that of the same tokens with or"
-    yield "without word vectors, its recurrent part was not trained."
+    yield "without word vectors, its recurrent part was not trained. A way with fewer folds had the larger loss on"
+    yield "these rows, and was not trained on the others: losses of other rows are not compared."
     yield from ("", "| tokens | parts | rows | folds | accuracy | deviation | loss | weights | recurrent part alone |")
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
     for c in candidates:

@@ -20,7 +20,7 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.reading import find_leaves
 from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, FailedCall
 from pocketrnn_export.intake.call_discovery.states import find_state_makers
-from pocketrnn_export.intake.convention import compile_call, undo_assignments
+from pocketrnn_export.intake.convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operations import BESIDE, Operations, Program, is_same_program
@@ -196,9 +196,15 @@ def find_changing_inputs(
     text = way.slots[way.signature.tokens_at].name if way.signature is not None else "tokens"
     problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
     advice = (
-        f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=. '
-        "A bundle is given nothing but a text."
+        f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=.'
     )
+    if any(kind is not None and "each text" in kind for _, kind in changing) and not asked.features:
+        advice += (
+            " If each text has its own, a number or a category, name it: --features, in Python features= "
+            "(docs/features.md)."
+        )
+    else:
+        advice += f" A bundle is given nothing but a text{', and its features' * bool(asked.features)}."
     if all(kind in (None, _ONE_VALUE) for _, kind in changing):
         values = " and ".join(f"{way.slots[i].name}={way.options[i].value}" for i, kind in changing if kind is not None)
         problem = (
@@ -291,7 +297,7 @@ def _answer_tensors(
             undo_assignments(asked.module),
             operations or contextlib.nullcontext(),
         ):
-            answer: Any = run_user_call(compile_call(way.line), asked.module, tokens, lengths)
+            answer: Any = run_user_call(asked.compile(way.line), asked.module, tokens, lengths)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         if errors is not None:
@@ -317,7 +323,7 @@ def note_defaults(
     asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
     """Return notes on the inputs that keep their defaults, and on initial states that the module does not make."""
-    notes, telling = [], []
+    notes, telling, lines = [], [], list[str]()
     own = None if way.signature is None else trace_answer(asked, way, suffix, batches[0])
     if own is None:
         return ()
@@ -339,6 +345,7 @@ def note_defaults(
             and _mask_may_matter(asked, way, i, suffix, batches[0])
         ):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
+            lines += _find_masked_call(asked, way, i, suffix, batches[0])
         if way.options[i].given == "state" and way.options[i].value not in made:
             notes.append(f"forward's {slot.name} is given {way.options[i].value}: each text is assumed to begin so.")
     telling += [f"{name} (nothing)" for name in way.signature.more] if way.signature is not None else []
@@ -346,9 +353,18 @@ def note_defaults(
         notes.insert(
             0,
             "These inputs of forward keep their defaults, and other values may change the answer: "
-            f"{', '.join(telling)}. If your code gives one, say so with --call or call=.",
+            f"{', '.join(telling)}. If your code gives one, say so with --call or call="
+            f"{f', as in {chr(34)}{lines[0]}{chr(34)}' if lines else ''}.",
         )
     return tuple(notes)
+
+
+def _find_masked_call(
+    asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+) -> tuple[str, ...]:
+    """The call that gives an input the first usual mask with which the module runs, as a line; empty if none does."""
+    masked = (way.with_value(i, mask) for mask in list_masks(asked))
+    return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
 
 def _mask_may_matter(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:

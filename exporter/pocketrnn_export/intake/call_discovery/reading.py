@@ -125,6 +125,9 @@ def find_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -
         suffixes: whether parts of an answer are searched, too.
     """
     leaves, rows = [dict(find_leaves(answer)) for _, answer in known], len(known[0][0])
+    if asked.heads:
+        # The outputs of all heads, joined.
+        return [AnswerPlace("", known[0][1].shape[-1])]
     units = [asked.classes]
     if asked.classes == 2 and not asked.multi_label and not asked.values:
         units.append(1)
@@ -382,6 +385,12 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
             f"{asked.names}.",
             one_answer,
         )
+    # The line of the owner may end before one of several outputs.
+    if fitting := [suffix for suffix, n in fixed.items() if suffix and n == asked.classes]:
+        return (
+            f"The call gives several outputs, of which answer{fitting[0]} has {asked.classes} numbers for each text.",
+            f"Add {fitting[0]} at the end of the line, if these are the {asked.names}.",
+        )
     found = list(dict.fromkeys(fixed.values()))
     found = [n for n in found if n > 1] or found
     where = [" and ".join(f"answer{suffix}" for suffix, n in fixed.items() if n == one) for one in found]
@@ -395,7 +404,8 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
         return problem, "These are as many as its ids, of which a module that tells the next token gives one: no label."
     if found != [1]:
         several = " or ".join(f"{n} {asked.names}" for n in found if n > 1)
-        return problem, f"Give {several}, in the order of the numbers."
+        more = " Or give the labels of each of several outputs: --head, in Python heads=." if "; " in said else ""
+        return problem, f"Give {several}, in the order of the numbers.{more if len(found) > 1 else ''}"
     return (
         problem,
         "One number is the logit of the second of two labels: give two. A value, such as a rating, is not a label: it "

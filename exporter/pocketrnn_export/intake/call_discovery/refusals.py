@@ -13,6 +13,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
 from pocketrnn_export.intake.call_discovery.roles import split_name
 from pocketrnn_export.intake.call_discovery.states import advise_on_fixed_batch
+from pocketrnn_export.intake.feature_call import feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
 __all__ = [
@@ -59,9 +60,11 @@ def explain_exception(
     place = _line_in_user_file(error)
     names = _join_parameter_names(asked)
     given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
+    given = f"tokens, lengths, {', '.join(feature_variables(asked.features))}" if asked.features else given
     advice = (
         f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, {given} "
         "(docs/modules.md), or by call= with a function."
+        + ("" if asked.features else " Numbers and categories of each text are features: features= (docs/features.md).")
         if "," in names
         else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and mend what fails."
     )
@@ -115,8 +118,8 @@ def ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
         return ExportError(
             f"The module gives {len(holding)} answers that may be those of the labels ({places}), as one with several "
             "heads does.",
-            f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Export each "
-            "head by itself.",
+            f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Or export all "
+            "heads in one bundle, with the labels of each: --head, in Python heads=.",
         )
     return ExportError(
         f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}.",
@@ -159,6 +162,13 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
             f"It is not known which two inputs of forward({_join_parameter_names(asked)}) are the two texts.",
             'Say how it is called: --call "module(first, second)", in which first_lengths and second_lengths are known '
             "too; or call= with a function of (module, first, second, first_lengths, second_lengths).",
+        )
+    if asked.features and not failures:
+        return ExportError(
+            f"It is not known which inputs of forward({_join_parameter_names(asked)}) are given the features "
+            f"{', '.join(name for name, _ in asked.features)}.",
+            f'Say how it is called: --call "module(tokens, {asked.features[0][0]})"; it may have tokens, lengths, '
+            f"{', '.join(feature_variables(asked.features))}.",
         )
     if not failures:
         names = ", ".join(p.name for p in forward_parameters(asked.module)) or "none"

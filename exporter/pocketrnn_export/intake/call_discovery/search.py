@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
+from pocketrnn.text.features import Features
 from pocketrnn_export.intake.call_discovery.candidates import (
     LENGTH_FIRST,
     MOST_LINES,
@@ -26,6 +27,7 @@ from pocketrnn_export.intake.call_discovery.candidates import (
     list_forward_ways,
     list_method_ways,
 )
+from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_given
 from pocketrnn_export.intake.call_discovery.lengths_given import find_call_without_lengths
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import (
@@ -54,12 +56,9 @@ from pocketrnn_export.intake.call_discovery.trial import (
     try_line,
     try_way,
 )
-from pocketrnn_export.intake.convention import (
-    Call,
-    Convention,
-    compile_call,
-)
+from pocketrnn_export.intake.convention import Call, Convention
 from pocketrnn_export.intake.crf_layer import list_emission_calls
+from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation import apply_activation
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 
@@ -81,7 +80,8 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
     Args:
         asked: the module, and what is known of it.
         call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths), or of
-            (module, first, second, first_lengths, second_lengths).
+            (module, first, second, first_lengths, second_lengths), or of (module, tokens, lengths, a dict of the
+            features by their names).
 
     Raises:
         ExportError: no way holds; or two hold with different answers.
@@ -94,10 +94,14 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
     if call is None:
         convention = _search_convention(asked)
     elif isinstance(call, str):
-        convention = _check_owners_call(asked, call.strip(), compile_call(call))
+        convention = _check_owners_call(asked, call.strip(), asked.compile(call))
     else:
-        given = ", ".join(PAIR_NAMES) if asked.two_texts else "tokens, lengths"
-        function = PairCall(cast("Any", call)) if asked.two_texts else call
+        given = ", ".join(PAIR_NAMES) if asked.two_texts else "tokens, lengths" + ", features" * bool(asked.features)
+        function = call
+        if asked.two_texts:
+            function = PairCall(cast("Any", call))
+        elif asked.features:
+            function = FeatureCall(cast("Any", call), asked.features)
         convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
     return add_activation(asked, convention, found=call is None)
 
@@ -106,7 +110,7 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
     """Check a call that the owner wrote, and return its convention."""
     failures: list[FailedCall] = []
     for one_text, widths in itertools.product((False, True), asked.trial_widths):
-        if (asked.one_text and not one_text) or (one_text and asked.two_texts):
+        if (asked.one_text and not one_text) or (one_text and asked.batches_only):
             continue
         if one_text and not asked.one_text and any(failed.rank >= 4 for failed in failures):
             # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
@@ -188,7 +192,7 @@ def _search_ways(asked: ModuleFacts, ways: Sequence[Way]) -> Convention | list[F
     # Where forward decodes labels, first look for the emissions that go into the decoder.
     arounds = [*(list_emission_calls(asked.module) if asked.of_tokens else []), ""]
     for one_text in (False, True):
-        if (asked.one_text and not one_text) or (one_text and asked.two_texts):
+        if (asked.one_text and not one_text) or (one_text and asked.batches_only):
             continue
         for widths, setup, around in itertools.product(asked.trial_widths, setups, arounds):
             given = [replace(way, setup=setup, around=around) for way in ways]
@@ -258,7 +262,12 @@ def _find_working_calls(
                 without[constants] += found.rank == 0
                 if found.rank == INPUT_BESIDE:
                     beside.add(constants)
-            elif found.way is not None and found.way.around and not _decodes_one_text(asked, found.way):
+            elif (
+                asked.of_tokens
+                and found.way is not None
+                and found.way.around
+                and not _decodes_one_text(asked, found.way)
+            ):
                 failures.append(
                     FailedCall(found.way.line, 0, "The numbers that go into the decoding do not come out of it.", "")
                 )
@@ -275,7 +284,7 @@ def _decodes_one_text(asked: ModuleFacts, way: Way) -> bool:
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
-            asked.module, compile_call(replace(way, around="").line), *asked.batch(1, asked.widths.clip(7))
+            asked.module, asked.compile(replace(way, around="").line), *asked.batch(1, asked.widths.clip(7))
         )
         return True
     return False
@@ -303,10 +312,24 @@ def _add_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) ->
     if (other := find_call_without_lengths(asked, holds.way, holds.suffix, batches[0])) is not None:
         raise ambiguity_error([(holds.convention.line, ""), (other, "")])
     notes = (
+        *holds.convention.notes,
+        *_note_feature_order(holds.way, asked.features),
         *note_defaults(asked, holds.way, holds.suffix, batches),
         *note_unlike_lengths(asked, holds.convention, holds.way, batches[-1]),
     )
     return replace(holds.convention, notes=notes)
+
+
+def _note_feature_order(way: Way, features: Features) -> tuple[str, ...]:
+    """Return a note on the inputs whose features were found by their order, and not by their names."""
+    named = find_named_features(way.slots, features)
+    by_order = []
+    for i in (i for i in way.at("feature") if i not in named):
+        given = ", ".join(name for name, _ in list_given(way.options[i].value, features))
+        by_order.append(f"forward's {way.slots[i].name} is given {given}")
+    if not by_order or len(features) == 1:
+        return ()
+    return (f"By the order of the features, {'; '.join(by_order)}. If that is not so, say so with --call or call=.",)
 
 
 def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:
@@ -314,7 +337,7 @@ def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts,
     of one call, the program shows whether they differ on rare texts."""
 
     def probabilities(holds: WorkingCall, answer: Tensor) -> list[Tensor]:
-        kind = "sigmoid" if asked.multi_label or holds.convention.units == 1 else "softmax"
+        kind = "sigmoid" if asked.multi_label or asked.heads or holds.convention.units == 1 else "softmax"
         return [answer, apply_activation(kind, answer.reshape(-1, holds.convention.units)).reshape(answer.shape)]
 
     if one.convention.units != other.convention.units or not all(
@@ -325,4 +348,4 @@ def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts,
     if one.way is None or other.way is None or one.way.line != other.way.line:
         return True
     batch = asked.batch(1 if one.convention.one_text else asked.rows, widths[0])
-    return have_same_program(asked, compile_call(one.way.line), batch, (one.suffix, other.suffix))
+    return have_same_program(asked, asked.compile(one.way.line), batch, (one.suffix, other.suffix))
