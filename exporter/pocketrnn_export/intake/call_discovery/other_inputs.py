@@ -18,7 +18,7 @@ from pocketrnn.errors import first_line
 from pocketrnn_export.intake.call_discovery.candidates import Way, list_masks
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.reading import find_leaves
-from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, FailedCall
+from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
 from pocketrnn_export.intake.call_discovery.states import find_state_makers
 from pocketrnn_export.intake.convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
@@ -220,7 +220,7 @@ def find_changing_inputs(
             advice += f' If it is the place of each token: --call "{placed.line}{suffix}".'
     if any(kind == "a second text" for _, kind in changing):
         problem = f"The module's forward takes two texts, {text} and {at}"
-    return FailedCall(way.line, INPUT_BESIDE, problem, advice)
+    return FailedCall(way.line, Reason.INPUT_BESIDE, problem, advice)
 
 
 def _kind_that_changes(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
@@ -420,7 +420,7 @@ def find_unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> Fai
     why = f" ({type(error).__name__}: {first_line(error).rstrip('.')})" if error is not None else ""
     return FailedCall(
         way.line,
-        3,
+        Reason.USELESS_LOGITS,
         f"The module's forward takes {names} beside the text, and runs with no value that was tried{why}",
         f'Say how it is called, --call "{way.line}" with a value for {names}, or call=. A bundle is given nothing but '
         "a text.",
@@ -440,7 +440,7 @@ def find_number_input(asked: ModuleFacts, ways: Sequence[Way]) -> FailedCall | N
                     name = way.slots[way.at("tokens")[0]].name
                     return FailedCall(
                         way.line,
-                        4,
+                        Reason.OTHER_ANSWER,
                         f"The module's forward takes numbers, {name} [batch, sequence, {size}], and no ids of tokens: "
                         "it has no embedding",
                         "Put the embedding that made these numbers into the module, or say how ids become numbers: "

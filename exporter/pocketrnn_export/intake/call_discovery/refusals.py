@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,8 +18,8 @@ from pocketrnn_export.intake.feature_call import feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
 __all__ = [
-    "INPUT_BESIDE",
     "FailedCall",
+    "Reason",
     "ambiguity_error",
     "characters_error",
     "choose_refusal",
@@ -26,20 +27,39 @@ __all__ = [
     "explain_exception",
 ]
 
-# The rank of a failure where another input than the text changes the answer.
-INPUT_BESIDE: Final = 4.5
 # The names of logits in an answer.
 _NAMED: Final = re.compile(r"logit|prob")
 _CHARACTERS: Final = frozenset({"char", "chars", "character", "characters"})
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
 
 
+class Reason(enum.IntEnum):
+    """The kind of reason for which a call failed. A later kind says more about the module, and is told first."""
+
+    RAISES = enum.auto()
+    RAISES_ON_OTHER_SIZES = enum.auto()
+    # The answer holds no numbers that may be the logits.
+    NO_LOGITS = enum.auto()
+    # The logits are not finite, or the same for every text, or a single text or short texts only have an answer.
+    USELESS_LOGITS = enum.auto()
+    # Of a tagger: its answer has another count of numbers for each token.
+    OTHER_NUMBERS_OF_TOKENS = enum.auto()
+    NO_LENGTHS = enum.auto()
+    # Of a tagger: its answer has the labels of a text.
+    LABELS_OF_TEXTS = enum.auto()
+    # The module runs, and its answer is another one than that of one text to these labels.
+    OTHER_ANSWER = enum.auto()
+    # Another input than the text changes the answer.
+    INPUT_BESIDE = enum.auto()
+    RANDOM = enum.auto()
+
+
 @dataclass(frozen=True)
 class FailedCall:
-    """A way to call a module that failed, why, and what may help. A higher rank is a more specific reason."""
+    """A way to call a module that failed, why, and what may help."""
 
     line: str
-    rank: float
+    reason: Reason
     problem: str
     advice: str
     error: BaseException | None = None
@@ -177,10 +197,11 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
             'Say how it is called: --call "module(tokens)", or call=.',
         )
     # The error of an unusual call means little: among weak reasons, that of the first way counts.
-    best = max(failures, key=lambda failed: failed.rank if failed.rank > 2 else 0)
-    first = best if best.rank > 2 else failures[0]
-    if first.rank < 2 and (plain := [f for f in failures if f.rank == 2 and f.line.startswith(_PLAIN)]):
-        first = plain[0]
+    best = max(failures, key=lambda failed: failed.reason if failed.reason > Reason.NO_LOGITS else 0)
+    first = best if best.reason > Reason.NO_LOGITS else failures[0]
+    no_logits = [one for one in failures if one.reason == Reason.NO_LOGITS and one.line.startswith(_PLAIN)]
+    if first.reason < Reason.NO_LOGITS and no_logits:
+        first = no_logits[0]
     error = ExportError(f"{first.problem.rstrip('.')}, called as {first.line}.", first.advice)
     error.__cause__ = first.error
     return error

@@ -39,8 +39,8 @@ from pocketrnn_export.intake.call_discovery.other_inputs import (
 from pocketrnn_export.intake.call_discovery.pair_lines import find_pair_names, list_pair_lines
 from pocketrnn_export.intake.call_discovery.probabilities import add_activation
 from pocketrnn_export.intake.call_discovery.refusals import (
-    INPUT_BESIDE,
     FailedCall,
+    Reason,
     ambiguity_error,
     characters_error,
     choose_refusal,
@@ -70,8 +70,6 @@ _MOST_PAIRS: Final = 8
 _MOST_WITHOUT: Final = 24
 # Only the first ways are tried on short texts: an unusual call that answers two tokens shows little.
 _LIKELY: Final = 4
-# A failure of higher rank explains why forward of a tagger fails: then other methods are not tried.
-_SAYS_LITTLE: Final = 2
 
 
 def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Convention:
@@ -112,7 +110,7 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
     for one_text, widths in itertools.product((False, True), asked.trial_widths):
         if (asked.one_text and not one_text) or (one_text and asked.batches_only):
             continue
-        if one_text and not asked.one_text and any(failed.rank >= 4 for failed in failures):
+        if one_text and not asked.one_text and any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
             break
         outcomes = try_line(asked, line, function, widths, one_text=one_text)
@@ -133,17 +131,18 @@ def _search_convention(asked: ModuleFacts) -> Convention:
     if isinstance(found, Convention):
         return found
     if asked.of_tokens and not isinstance(asked.module, torch.jit.ScriptModule):
-        own = [failed for failed in found if failed.rank > _SAYS_LITTLE]
+        # These explain why forward of a tagger fails: then other methods are not tried.
+        own = [failed for failed in found if failed.reason > Reason.NO_LOGITS]
         answered = None if own else _search_methods(asked)
         if answered is not None:
             return answered
     if (beside := characters_error(asked)) is not None:
         raise beside
     failures = found
-    if all(failed.rank < 2 for failed in failures):
+    if all(failed.reason < Reason.NO_LOGITS for failed in failures):
         first = failures[0].error if failures else None
         failures += [said for said in (find_number_input(asked, ways), find_unknown_inputs(ways, first)) if said][:1]
-    if all(failed.rank <= 2 for failed in failures) and not asked.two_texts:
+    if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not asked.two_texts:
         failures += filter(None, [_explain_short_texts_only(asked, ways[:_LIKELY])])
     raise _make_refusal(asked, failures)
 
@@ -204,11 +203,11 @@ def _search_ways(asked: ModuleFacts, ways: Sequence[Way]) -> Convention | list[F
                 raise ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in holding])
             if holding:
                 return _add_notes(asked, holding[0], widths)
-            if not around and any(failed.rank == INPUT_BESIDE for failed in failing):
+            if not around and any(failed.reason == Reason.INPUT_BESIDE for failed in failing):
                 raise _make_refusal(asked, failures)
-        if any(failed.rank >= 4 for failed in failures):
+        if any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
-            raise _make_refusal(asked, [failed for failed in failures if failed.rank >= 4])
+            raise _make_refusal(asked, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER])
     return failures
 
 
@@ -228,7 +227,7 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[Way]) -> Failed
         if isinstance(longer := _first_outcome(asked, way, most + 1), FailedCall):
             return replace(
                 longer,
-                rank=3,
+                reason=Reason.USELESS_LOGITS,
                 problem=f"On texts of more than {most} tokens: {longer.problem}",
                 advice=f"It is tried on texts of {tried}. If a table is too short, such as one of positions, make it "
                 f'longer. If no text is longer, have the rest cut off: "max_width": {most} in the rules.',
@@ -259,8 +258,8 @@ def _find_working_calls(
         for found in try_way(asked, way, widths, one_text=one_text, holding=holding):
             if isinstance(found, FailedCall):
                 failures.append(found)
-                without[constants] += found.rank == 0
-                if found.rank == INPUT_BESIDE:
+                without[constants] += found.reason == Reason.RAISES
+                if found.reason == Reason.INPUT_BESIDE:
                     beside.add(constants)
             elif (
                 asked.of_tokens
@@ -269,7 +268,12 @@ def _find_working_calls(
                 and not _decodes_one_text(asked, found.way)
             ):
                 failures.append(
-                    FailedCall(found.way.line, 0, "The numbers that go into the decoding do not come out of it.", "")
+                    FailedCall(
+                        found.way.line,
+                        Reason.RAISES,
+                        "The numbers that go into the decoding do not come out of it.",
+                        "",
+                    )
                 )
             elif not any(_have_same_answers(found, other, asked, widths) for other in holding):
                 holding.append(found)

@@ -27,9 +27,9 @@ from pocketrnn_export.intake.call_discovery.reading import (
     explain_no_place,
     find_leaves,
     find_places,
-    rank_no_place,
+    find_reason,
 )
-from pocketrnn_export.intake.call_discovery.refusals import FailedCall, explain_exception
+from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason, explain_exception
 from pocketrnn_export.intake.call_discovery.states import find_state_makers
 from pocketrnn_export.intake.call_discovery.which_output import describe_left_out, refuse_output
 from pocketrnn_export.intake.convention import (
@@ -137,9 +137,11 @@ def _try_call(
         # The shape (rows,) may be one number a text, or that many for one text: another batch size shows which.
         known += _answer_batches(asked, function, [asked.batch(rows + 8, batches[0][0].shape[1])])
     if not places:
-        # A failure of the last way, rows that begin with their length, ranks below one of the first.
+        # A failure of the last way, rows that begin with their length, says less than one of the first.
         said = bool(following) and (way is None or way.plain != LENGTH_FIRST)
-        yield FailedCall(line, 4 if said else rank_no_place(known[0], asked), *explain_no_place(known, asked))
+        yield FailedCall(
+            line, Reason.OTHER_ANSWER if said else find_reason(known[0], asked), *explain_no_place(known, asked)
+        )
     found: list[WorkingCall | FailedCall] = []
     for place in places:
         suffix, written = place.suffix, place.suffix + place.arranged
@@ -161,7 +163,7 @@ def _try_call(
         one = refused or _check_call(asked, convention, batches, way)
         if isinstance(one, FailedCall) and place.arranged.startswith(".reshape"):
             # It is a guess that the rows are tokens of several texts: if it fails, that means little.
-            one = replace(one, rank=min(one.rank, 3))
+            one = replace(one, reason=min(one.reason, Reason.USELESS_LOGITS))
         found.append(replace(one, way=way, suffix=suffix) if isinstance(one, WorkingCall) else one)
     if way is None or asked.heads or not any(isinstance(one, WorkingCall) for one in found):
         yield from found
@@ -177,7 +179,9 @@ def _answer_trial_batches(
         return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
     # A user's module may raise any exception.
     except (Exception, SystemExit) as error:
-        return FailedCall(line, 0, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error)
+        return FailedCall(
+            line, Reason.RAISES, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error
+        )
 
 
 def _try_heads(
@@ -199,7 +203,7 @@ def _try_heads(
     alone = _answer_batches(asked, function, [(batches[0][0][:1], batches[0][1][:1])])
     joined = find_heads(asked, known, alone[0][1] if alone else None)
     if isinstance(joined, tuple):
-        yield FailedCall(line, 4, *joined)
+        yield FailedCall(line, Reason.OTHER_ANSWER, *joined)
         return
     heads = tuple(
         Convention(line + part, _take_part(function, part), units, takes_lengths=True, one_text=one_text)
@@ -327,17 +331,23 @@ def _check_call(
         again = tuple(read_answer(asked, convention, *batch, twice=True) for batch in batches)
     # A user's module may raise any exception when it is run again.
     except (Exception, SystemExit) as error:
-        return FailedCall(line, 1, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error)
+        said = explain_exception(error, asked, line, functools.partial(runs_line, asked))
+        return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *said, error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
-        return FailedCall(line, 3, "The module gives logits that are not finite numbers.", "Check its weights.")
+        return FailedCall(
+            line, Reason.USELESS_LOGITS, "The module gives logits that are not finite numbers.", "Check its weights."
+        )
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
         problem = "The module gives other answers when it is run again on the same texts."
-        return FailedCall(line, 5, problem, _advise_on_randomness(asked, line))
+        return FailedCall(line, Reason.RANDOM, problem, _advise_on_randomness(asked, line))
     of_texts = answers if not asked.features else _answer_with_same_features(asked, convention, batches)
     texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         return FailedCall(
-            line, 3, "The module gives the same answer for every text.", "Check its weights, and its call."
+            line,
+            Reason.USELESS_LOGITS,
+            "The module gives the same answer for every text.",
+            "Check its weights, and its call.",
         )
     if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
         by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
@@ -345,7 +355,7 @@ def _check_call(
             advice = (
                 f'If your code asks it so, say so: --call "{line}", or call=. Else give a module that reads the text.'
             )
-            return FailedCall(line, 3, f"{by_itself}.", advice)
+            return FailedCall(line, Reason.USELESS_LOGITS, f"{by_itself}.", advice)
         # Its owner wrote this call.
         convention = replace(convention, notes=(*convention.notes, f"{by_itself}."))
     convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
@@ -357,7 +367,7 @@ def _check_call(
     if way is not None and way.plain == LENGTH_FIRST and not _reads_up_to_length(asked, convention, batches[-1]):
         return FailedCall(
             line,
-            0,
+            Reason.RAISES,
             "The module does not take a row's first number for its length: what is after it changes its answer.",
             "Say how it is called: --call, or call=.",
         )
@@ -369,7 +379,7 @@ def _check_call(
                 if slot.role != "mask":
                     return FailedCall(
                         line,
-                        3.5,
+                        Reason.NO_LENGTHS,
                         f"The module's forward takes {slot.name} beside the text, which is neither its lengths nor a "
                         "mask: tokens past the length tell in its answer.",
                         "Say what it is given: --call, or call=. A bundle is given nothing but a text.",
@@ -422,11 +432,11 @@ def _find_mixing(
                 more = f" {advise_on_kept_state(kept, line)}" if kept else ""
                 once = functools.partial(_answer_each_alone, asked, convention, tokens, lengths)
                 problem, advice = explain_neighbours(once, batches_only=asked.batches_only)
-                return FailedCall(line, 4, problem, advice + more)
+                return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         problem, advice = explain_exception(error, asked, line, functools.partial(runs_line, asked))
-        return FailedCall(line, 3, f"For a single text: {problem}", advice, error)
+        return FailedCall(line, Reason.USELESS_LOGITS, f"For a single text: {problem}", advice, error)
     return None
 
 

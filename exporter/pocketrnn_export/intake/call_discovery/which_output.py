@@ -15,7 +15,7 @@ from torch import Tensor
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.reading import Known, OutputCounts, count_numbers, find_unread_parts
-from pocketrnn_export.intake.call_discovery.refusals import FailedCall
+from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
 
 __all__ = ["RefusedOutput", "describe_left_out", "refuse_output"]
 
@@ -47,7 +47,7 @@ def refuse_output(
             f"and there are {asked.classes} labels"
         )
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
-        return RefusedOutput(FailedCall(line, 4, problem, advice))
+        return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
     own, counts = flow.leaves.get(suffix), count_numbers(asked, known)
     for other in _other_outputs(flow, counts, suffix):
         if counts.may_follow(suffix) and other.numbers is not None and not asked.of_tokens:
@@ -63,7 +63,7 @@ def refuse_output(
             advice = f"Give the {asked.names} of {place}. If answer{suffix} is what your code takes, {theirs}"
             if other.numbers is None:
                 advice = f"Say which your code takes. If it is answer{suffix}, {theirs}"
-            return RefusedOutput(FailedCall(line, 4, problem, advice), other.suffix)
+            return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice), other.suffix)
     return None
 
 
