@@ -25,16 +25,16 @@ _SMALLEST: Final = 5
 # batches has no short proofs.
 _WHOLE: Final = {
     "proof.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25, "SECONDS": 5.0},
-    "proof.every_step": {"MOST_STEPS": 200},
+    "proof.loop_iterations": {"MOST_STEPS": 200},
     "comparing.cases": {"SEQUENCES": (1, 2, 17, 64, 257), "LONGEST": 3_000, "_DRAWN": 16, "_REPEATED": (1, 7, 30, 300)},
-    "intake.kept_state": {"LONGEST": 3_000, "_LONG": 150, "_LONGER": 400, "_LONGEST": 1_500, "_SECONDS": 2.0},
-    "intake.as_given": {"_SECONDS": 1.0},
+    "intake.state_between_calls": {"LONGEST": 3_000, "_LONG": 150, "_LONGER": 400, "_LONGEST": 1_500, "_SECONDS": 2.0},
+    "intake.copy_comparison": {"_SECONDS": 1.0},
     "proof.trace_checks": {"SECONDS": 5.0},
-    "proof.each_operator": {"_SECONDS": 4.0},
+    "proof.operator_comparison": {"_SECONDS": 4.0},
     "proof.row_owners": {"_ROWS": (16, 32)},
     "proof.mixed_rows": {"_STEPS": (6, 3)},
     "proof.hidden_differences": {"_DRAWS": 12},
-    "proof.padded_steps": {"_LENGTHS": (3, 40)},
+    "proof.padding_invariance": {"_LENGTHS": (3, 40)},
     "proof.tied_values": {"_STEPS": (2, 9, 40)},
     # A refusal is one export then, and not one for each rule.
     "diagnose.faulty_rules": {"SECONDS": 0.0},
@@ -42,29 +42,29 @@ _WHOLE: Final = {
 # Without the longest rows, which are half of the time. Whole proofs test the findings of these rows.
 _FAST: Final = {
     "comparing.cases": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
-    "intake.kept_state": {**_WHOLE["intake.kept_state"], "LONGEST": 300},
-    "intake.as_given": {"_SECONDS": 0.1},
+    "intake.state_between_calls": {**_WHOLE["intake.state_between_calls"], "LONGEST": 300},
+    "intake.copy_comparison": {"_SECONDS": 0.1},
 }
 # And with fewer drawn numbers and shorter texts, where a single operator or a single call is looked at.
 _SHORT: Final = {
     **_WHOLE,
     **_FAST,
     "proof.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 5.0},
-    "intake.kept_state": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 2.0},
+    "intake.state_between_calls": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 2.0},
     "proof.hidden_differences": {"_DRAWS": 4},
-    "proof.padded_steps": {"_LENGTHS": (3, 9)},
+    "proof.padding_invariance": {"_LENGTHS": (3, 9)},
     "proof.tied_values": {"_STEPS": (2, 9)},
 }
 # The forms beside the module only: nothing is looked for that no case shows.
 _SCANT: Final = {
     **_SHORT,
     "proof.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 0.0},
-    "intake.kept_state": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 0.0},
+    "intake.state_between_calls": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 0.0},
     "proof.trace_checks": {"SECONDS": 0.0},
-    "proof.each_operator": {"_SECONDS": 0.0},
+    "proof.operator_comparison": {"_SECONDS": 0.0},
     "proof.row_owners": {"_ROWS": ()},
     "proof.mixed_rows": {"_STEPS": ()},
-    "proof.padded_steps": {"_LENGTHS": ()},
+    "proof.padding_invariance": {"_LENGTHS": ()},
     "proof.tied_values": {"_STEPS": ()},
 }
 # How often all weights are moved to see how far rounding may move an answer.
@@ -147,13 +147,13 @@ def _sizes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
 @contextmanager
 def _proofs(of: Callable[[_Cases], _Cases], draws: int) -> Iterator[None]:
     # Not above: conftest.py imports this file, also where there is no PyTorch.
-    from pocketrnn_export.comparing import cases, spread
+    from pocketrnn_export.comparing import cases, rounding_spread
     from pocketrnn_export.proof import chosen_cases
 
     with pytest.MonkeyPatch.context() as patch:
         for name in _CHOSEN:
             patch.setattr(chosen_cases, name, of(getattr(cases, name)))
-        for moved in (spread.perturbed_module_runs, spread.perturbed_graph_runs):
+        for moved in (rounding_spread.perturbed_module_runs, rounding_spread.perturbed_graph_runs):
             patch.setitem(moved.__kwdefaults__, "draws", draws)
         yield
 

@@ -30,8 +30,8 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
     *("torch_internals", "progress", "module_runs", "comparing", "json_file", "inert_pickle", "vocabularies"),
-    *("source_code", "description", "intake", "tracing", "proof", "decoded_labels", "forms", "bundle_proof"),
-    *("bundle_writer", "diagnose", "one_export", "labels_given", "integer_accuracy", "integer_packing"),
+    *("source_code", "description", "intake", "tracing", "proof", "crf_decoding", "forms", "bundle_proof"),
+    *("bundle_writer", "diagnose", "export_run", "label_comparison", "integer_accuracy", "integer_packing"),
     *("numbers", "export_arguments", "head_arguments", "pair_arguments", "feature_arguments", "bundle", "trained"),
     *("compression", "c_array", "board_memory", "packing", "text_rules_file", "mobile", "checking", "pytest_fixture"),
     "commands",
@@ -40,7 +40,18 @@ WINGS = (
 RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines")
 # And within training, where `commands` is above these, too.
 TRAINING_WINGS = (
-    *("progress", "settings", "rows", "texts", "classifiers", "measures", "preparation", "loop", "baselines", "kinds"),
+    *(
+        "progress",
+        "settings",
+        "rows",
+        "texts",
+        "classifiers",
+        "measures",
+        "preparation",
+        "loop",
+        "baselines",
+        "data_kinds",
+    ),
     *("candidates", "training", "folds", "fitting", "report", "run_folder", "run"),
 )
 # Folders of the exporter that hold files and other folders.

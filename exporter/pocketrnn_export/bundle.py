@@ -12,7 +12,7 @@ from typing import Any, Final, Unpack, overload
 
 from torch import nn
 
-from pocketrnn.bundle.folder import check_folder_free, classifier_name
+from pocketrnn.bundle.atomic_writing import check_folder_free, classifier_name
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
 from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
@@ -31,7 +31,7 @@ from pocketrnn_export.comparing.cases import (
     text_cases,
     texts_for_proof,
 )
-from pocketrnn_export.decoded_labels import add_crf
+from pocketrnn_export.crf_decoding import add_crf
 from pocketrnn_export.description import Description, LabelsOf, checked_labels, checked_name, text_output
 from pocketrnn_export.diagnose.faulty_rules import export_without_faulty_rules
 from pocketrnn_export.export_arguments import (
@@ -40,6 +40,13 @@ from pocketrnn_export.export_arguments import (
     DescribedArguments,
     NumberArguments,
     OwnersPair,
+)
+from pocketrnn_export.export_run import (
+    ExportOptions,
+    check_export_options,
+    convert_exceptions,
+    lock_exports,
+    make_or_retry_single,
 )
 from pocketrnn_export.feature_arguments import (
     FeaturesGiven,
@@ -50,34 +57,27 @@ from pocketrnn_export.feature_arguments import (
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_not_compared
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, find_small_integers
-from pocketrnn_export.forms.step import STEP
+from pocketrnn_export.forms.step_graph import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.head_arguments import heads_output, refuse_beside_heads
-from pocketrnn_export.intake.convention import Call
-from pocketrnn_export.intake.exportable import ExportableModule, prepare_module, try_ids
+from pocketrnn_export.intake.calling_convention import Call
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, try_ids
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
-from pocketrnn_export.module_runs.untouched import restore_random_state
+from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     describe_numbers,
     refuse_short_form,
     refuse_text_arguments,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
-from pocketrnn_export.one_export import (
-    ExportOptions,
-    check_export_options,
-    convert_exceptions,
-    lock_exports,
-    make_or_retry_single,
-)
 from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.asked_ids import find_compared_ids
 from pocketrnn_export.proof.chosen_cases import asked_ids_entry, asked_sizes_entry, text_widths
-from pocketrnn_export.proof.closed_values import constant_value_notes
-from pocketrnn_export.proof.loud_ids import find_loud_ids
-from pocketrnn_export.tracing.sizes.questions import UntraceableError
-from pocketrnn_export.vocabularies.external import collect_given_ids, make_random_ids
+from pocketrnn_export.proof.constant_values import constant_value_notes
+from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
+from pocketrnn_export.proof.largest_embeddings import find_loud_ids
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
+from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids, make_random_ids
 from pocketrnn_export.vocabularies.owners_answers import AnsweredText
 from pocketrnn_export.vocabularies.owners_texts import (
     Answer,
@@ -87,8 +87,8 @@ from pocketrnn_export.vocabularies.owners_texts import (
     name_answers,
     name_head_answers,
 )
-from pocketrnn_export.vocabularies.pipeline import choose_rules
 from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_library import compare_with_library
 from pocketrnn_export.vocabularies.vocabulary import VocabularySource

@@ -16,14 +16,14 @@ from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.comparing.cases import Case, boundary_cases
-from pocketrnn_export.comparing.comparing import CandidateComparison, Reference, compare_candidate, module_run
-from pocketrnn_export.comparing.exact import prove_graph
+from pocketrnn_export.comparing.float64_proof import prove_graph
+from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Reference, compare_candidate, module_run
 from pocketrnn_export.comparing.verdict import is_near_enough, prove_parity, write_report
-from pocketrnn_export.decoded_labels import OwnersLabels
+from pocketrnn_export.crf_decoding import OwnersLabels
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.intake.as_given import GivenModule
-from pocketrnn_export.intake.exportable import ExportableModule
+from pocketrnn_export.intake.copy_comparison import GivenModule
+from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.proof.chosen_cases import cases_for
 from pocketrnn_export.proof.every_size import check_mixed_lengths

@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 
 import pocketrnn
-from pocketrnn.bundle.folder import write_whole_folder
+from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, NumberExample, to_bytes
 from pocketrnn.classifier import Classifier
 from pocketrnn.verdicts import TEXT_RULES, AnswersCompared
 from pocketrnn_export.bundle_proof import ProofPlan, compare_in_float64, judge_forms, judge_proof, select_provable_forms
 from pocketrnn_export.comparing.cases import Case, Logits, text_cases
 from pocketrnn_export.comparing.float64_operators import use_one_thread
-from pocketrnn_export.decoded_labels import compare_decoded_labels
+from pocketrnn_export.crf_decoding import compare_decoded_labels
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end import compare_end_to_end, compare_hazard_rows

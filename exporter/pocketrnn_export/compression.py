@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.benchmark import measure_interleaved, one_by_one_run
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.folder import check_folder_free, write_whole_folder
+from pocketrnn.bundle.atomic_writing import check_folder_free, write_whole_folder
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, ROUNDED, Comparison, Example, Manifest, to_bytes
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
@@ -30,21 +30,21 @@ from pocketrnn.verdicts import COMPRESSED
 from pocketrnn_export.bundle_proof import ProofPlan, texts_within
 from pocketrnn_export.bundle_writer import package_versions, write_bundle
 from pocketrnn_export.comparing.cases import Case, text_cases, texts_for_proof
-from pocketrnn_export.comparing.comparing import graph_reference, onnx_run
+from pocketrnn_export.comparing.logit_comparison import graph_reference, onnx_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.edge import edge_form
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_form
 from pocketrnn_export.forms.quantized import STORAGES, Storage, quantize_graph
-from pocketrnn_export.forms.step import step_form
-from pocketrnn_export.labels_given import check_data, compare_labels, label_margins, predicted_labels, target_labels
+from pocketrnn_export.forms.step_graph import step_form
+from pocketrnn_export.label_comparison import check_data, compare_labels, label_margins, predicted_labels, target_labels
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.vocabularies.external import replace_high_ids
+from pocketrnn_export.vocabularies.external_tokenizer import replace_high_ids
 
 if TYPE_CHECKING:
-    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 __all__ = ["CompressedBundle", "MeasuredStage", "check_words", "compress", "steps_table"]
 

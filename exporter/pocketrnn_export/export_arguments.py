@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from pocketrnn_export.intake.convention import Call
+from pocketrnn_export.intake.calling_convention import Call
 
 __all__ = ["AnyNumberArguments", "CommonArguments", "DescribedArguments", "NumberArguments", "OwnersPair"]
 

@@ -13,10 +13,10 @@ from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import IntegerVerdict
-from pocketrnn_export.labels_given import Flags, predicted_labels, target_labels
+from pocketrnn_export.label_comparison import Flags, predicted_labels, target_labels
 
 if TYPE_CHECKING:
-    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change_interval", "measure_integer_change"]

@@ -15,10 +15,10 @@ from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import InputError
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.comparing.cases import Case, Run
-from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, CandidateComparison, Reference
+from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Reference
 from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
-from pocketrnn_export.labels_given import compare_labels
+from pocketrnn_export.label_comparison import compare_labels
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.folder import check_folder_free
+from pocketrnn.bundle.atomic_writing import check_folder_free
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
-from pocketrnn_export.comparing.comparing import graph_reference
+from pocketrnn_export.comparing.logit_comparison import graph_reference
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.ort_format import OPERATORS_FILE, list_operators, ort_graph, ort_step_graph
 from pocketrnn_export.proof.chosen_cases import cases_for_graph

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.folder import write_whole_file
+from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.manifest import (
     INTEGERS,
     Example,
@@ -38,22 +38,27 @@ from pocketrnn_export.bundle_proof import ProofPlan, compare_on_cases, judge_pro
 from pocketrnn_export.bundle_writer import package_versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.comparing.cases import Case, Ids, Logits, text_cases, texts_for_proof
-from pocketrnn_export.comparing.comparing import CandidateComparison, Reference, compare_candidate, graph_reference
 from pocketrnn_export.comparing.float64_operators import use_one_thread
+from pocketrnn_export.comparing.logit_comparison import (
+    CandidateComparison,
+    Reference,
+    compare_candidate,
+    graph_reference,
+)
 from pocketrnn_export.comparing.verdict import prove_parity
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.kept_nans import LAYERS, remove_nan_guards
-from pocketrnn_export.forms.packed_file.each_operation import refuse_differing_operations
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.packed import (
+from pocketrnn_export.forms.packed_file.operation_comparison import refuse_differing_operations
+from pocketrnn_export.forms.packed_file.packed_forms import (
     WAYS,
     packed_form,
     packed_run,
     packed_step_form,
 )
 from pocketrnn_export.forms.packed_file.program_of_graph import lower_graph
-from pocketrnn_export.forms.step import step_form
+from pocketrnn_export.forms.step_graph import step_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.integer_packing import (
     Programs,
@@ -67,7 +72,7 @@ from pocketrnn_export.integer_packing import (
     program_turns,
     temporary_packed_file,
 )
-from pocketrnn_export.labels_given import check_data
+from pocketrnn_export.label_comparison import check_data
 from pocketrnn_export.numbers.number_export import rewording_for_numbers
 from pocketrnn_export.numbers.number_packing import compare_number_rules, make_number_proof
 from pocketrnn_export.numbers.number_step import check_can_stream, make_step_graph
@@ -81,7 +86,7 @@ from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = ["Arithmetic", "check_packable", "make_bundle_program", "pack", "read_packable"]

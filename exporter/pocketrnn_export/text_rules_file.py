@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.folder import write_whole_file
+from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file, packed_text_rules
 from pocketrnn.bundle.zoo import bundle_folder

@@ -17,13 +17,13 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.chosen_labels import ChosenLabels, choose_labels, restrict_engine, weigh_labels
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, step_dtype
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.heads import build_answers, choose_head
+from pocketrnn.label_subset import ChosenLabels, choose_labels, restrict_engine, weigh_labels
 from pocketrnn.text.checked_texts import OnError
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import TextInput

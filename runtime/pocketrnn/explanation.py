@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.framing import SUBWORDS
+from pocketrnn.text.padding_truncation import SUBWORDS
 
 __all__ = ["MOST_FRAGMENTS", "Explainer", "Explanation", "Fragment"]
 

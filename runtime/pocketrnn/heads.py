@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers, Chunk, Floats
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output import HeadsOutput
-from pocketrnn.chosen_labels import ChosenLabels
 from pocketrnn.errors import InputError, did_you_mean, short_repr
+from pocketrnn.label_subset import ChosenLabels
 
 __all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest", "name_likeliest"]
 

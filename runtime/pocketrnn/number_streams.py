@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
-from pocketrnn.chosen_labels import ChosenLabels
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, SequenceError, short_repr
+from pocketrnn.label_subset import ChosenLabels
 from pocketrnn.number_intake import NumberIntake
 from pocketrnn.numbers.number_input import sequence_as_array, steps_as_array
 from pocketrnn.saved_stream import damaged_stream_error, decode_stream, encode_stream

@@ -23,9 +23,9 @@ import numpy as np
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import limit_error, name_text_in_error
-from pocketrnn.chosen_labels import ChosenLabels
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
+from pocketrnn.label_subset import ChosenLabels
 from pocketrnn.saved_stream import damaged_stream_error, decode_stream, encode_stream
 from pocketrnn.text import TOKENIZERS, AnyTextRules, TextEncoder, TextRules
 

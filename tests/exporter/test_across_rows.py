@@ -15,10 +15,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.proof import asked_module
+from pocketrnn_export.proof import compared_module
 from pocketrnn_export.proof.across_rows import find_row_mixing
 from pocketrnn_export.proof.right_program import right_program
-from pocketrnn_export.tracing.sizes.questions import UntraceableError
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 WORDS = 20
 
@@ -570,7 +570,7 @@ def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_
     with pytest.raises(ExportError, match="topk"):
         right_program(module, example)
     # As if the words of the gate did not stand in the program.
-    monkeypatch.setattr(asked_module, "find_compared_ids", lambda *_arguments: ())
+    monkeypatch.setattr(compared_module, "find_compared_ids", lambda *_arguments: ())
     (note,) = right_program(module, example).notes
     assert "row_modules.py" in note
     assert "topk(2, 1)" in note

@@ -19,12 +19,12 @@ from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import text_cases
-from pocketrnn_export.comparing.comparing import Reference
-from pocketrnn_export.decoded_labels import OwnersLabels, add_crf, compare_decoded_labels
+from pocketrnn_export.comparing.logit_comparison import Reference
+from pocketrnn_export.crf_decoding import OwnersLabels, add_crf, compare_decoded_labels
 from pocketrnn_export.description import Description
-from pocketrnn_export.intake.convention import given_to
+from pocketrnn_export.intake.calling_convention import given_to
 from pocketrnn_export.intake.crf_layer import find_decoder, read_labels_in_answer
-from pocketrnn_export.intake.exportable import prepare_module
+from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 

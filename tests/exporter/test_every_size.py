@@ -18,7 +18,7 @@ from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.diagnose.refusal import name_departing_line
 from pocketrnn_export.proof import every_size
-from pocketrnn_export.proof.asked_module import AskedModule
+from pocketrnn_export.proof.compared_module import AskedModule
 from pocketrnn_export.proof.pytorch_run import pytorch_runnable
 from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.tracing.layers.stateless import use_stateless_layers

@@ -23,8 +23,10 @@ from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn_export.comparing.cases import Case, one_row_cases, random_cases, shape_grid
-from pocketrnn_export.comparing.comparing import measure_difference, module_run, onnx_run
-from pocketrnn_export.comparing.exact import (
+from pocketrnn_export.comparing.float64_graph import build_evaluator, float64_onnx_run, model_as_float64
+from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
+from pocketrnn_export.comparing.float64_operators import OPERATORS
+from pocketrnn_export.comparing.float64_proof import (
     SPREADS,
     measure_agreement,
     measure_nearness,
@@ -32,16 +34,19 @@ from pocketrnn_export.comparing.exact import (
     prove_module_graph,
     rounding_tolerance,
 )
-from pocketrnn_export.comparing.float64_graph import build_evaluator, float64_onnx_run, model_as_float64
-from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
-from pocketrnn_export.comparing.float64_operators import OPERATORS
+from pocketrnn_export.comparing.logit_comparison import measure_difference, module_run, onnx_run
+from pocketrnn_export.comparing.rounding_spread import (
+    ExactAnswer,
+    exact_answers,
+    perturbed_graph_runs,
+    perturbed_module_runs,
+)
 from pocketrnn_export.comparing.same_graph import difference_beyond_rounding
-from pocketrnn_export.comparing.spread import ExactAnswer, exact_answers, perturbed_graph_runs, perturbed_module_runs
 from pocketrnn_export.forms.edge import trace_edge_graph
 from pocketrnn_export.forms.onnx.onnx_graph import retrace_alike, trace_onnx_graph
 from pocketrnn_export.forms.quantized import Storage, quantize_graph
 from pocketrnn_export.forms.torchscript import trace_torchscript as torchscript
-from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.proof.every_id import cases_with_every_id
 
 # The proof of a graph is asked by itself.

@@ -23,7 +23,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.packing import pack
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
-from pocketrnn_export.vocabularies.pipeline import make_named_rules
+from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")

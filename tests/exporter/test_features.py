@@ -25,8 +25,8 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import shape_grid
 from pocketrnn_export.compression import compress
 from pocketrnn_export.feature_arguments import read_features
-from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
 from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.packing import read_packable
 from pocketrnn_export.proof.feature_cases import add_features, example_features

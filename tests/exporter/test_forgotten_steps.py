@@ -14,9 +14,9 @@ from torch import nn
 from pocketrnn import Classifier
 from pocketrnn.classifier import logits_of_steps
 from pocketrnn_export import export
-from pocketrnn_export.comparing.comparing import onnx_run
+from pocketrnn_export.comparing.logit_comparison import onnx_run
 from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
-from pocketrnn_export.proof.lasting_states import copy_with_lasting_states
+from pocketrnn_export.proof.non_forgetting_layers import copy_with_lasting_states
 from pocketrnn_export.proof.pytorch_run import pytorch_runnable
 from pocketrnn_export.proof.right_program import right_program
 

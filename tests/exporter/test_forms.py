@@ -19,11 +19,11 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.cases import Ids
-from pocketrnn_export.comparing.comparing import Logits, onnx_run
+from pocketrnn_export.comparing.logit_comparison import Logits, onnx_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, trace_onnx_graph
-from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.proof.chosen_cases import cases_for
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")

@@ -22,9 +22,9 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.comparing import measure_difference
+from pocketrnn_export.comparing.logit_comparison import measure_difference
 from pocketrnn_export.compression import compress
-from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_export.text_rules_file import pack_text_rules
 

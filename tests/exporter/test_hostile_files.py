@@ -33,8 +33,8 @@ from pocketrnn_export.numbers.scaler_file import read_scaler
 from pocketrnn_export.source_code.notebook import read_notebook
 from pocketrnn_export.vocabularies.labels import read_labels
 from pocketrnn_export.vocabularies.owners_texts import check_pairs, list_pairs, name_answers, read_pairs
-from pocketrnn_export.vocabularies.pipeline import choose_rules
 from pocketrnn_export.vocabularies.rules_file import read_rules
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import read_tokenizer_json
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, read_vocabulary, text_rules

@@ -21,7 +21,7 @@ from user_modules import WORDS
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.comparing import onnx_run
+from pocketrnn_export.comparing.logit_comparison import onnx_run
 from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 from pocketrnn_export.proof.right_program import right_program
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.comparing import open_session
 from pocketrnn_export.comparing.float64_graph import float64_onnx_run
 from pocketrnn_export.comparing.float64_module import float64_module_run
+from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 

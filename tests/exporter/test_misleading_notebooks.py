@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
+from pocketrnn_export.intake.repeated_construction import check_not_random
 
 # The changed value must be "max" in the end, as it is after the whole notebook has run, or a line must name the
 # statement that is not run. Code after % may be refused, too.

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.intake.exportable import prepare_module
+from pocketrnn_export.intake.module_preparation import prepare_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]

@@ -20,9 +20,9 @@ from notebook_maker import CELLS, cell, notebook, notebook_3
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
+from pocketrnn_export.intake.repeated_construction import check_not_random
 from pocketrnn_export.source_code.notebook import read_notebook
 
 

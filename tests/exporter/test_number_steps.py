@@ -19,7 +19,7 @@ from pocketrnn.bundle.manifest import Limits, Manifest, read_manifest
 from pocketrnn.errors import BundleError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export
-from pocketrnn_export.forms.step_of_graph import convert_to_step_graph
+from pocketrnn_export.forms.step_conversion import convert_to_step_graph
 from pocketrnn_export.numbers.number_step import check_can_stream
 from pocketrnn_export.packing import pack
 

@@ -34,14 +34,14 @@ from pocketrnn.errors import BundleError, ExportError, InputError, ParityError, 
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.comparing.comparing import Reference, open_session
 from pocketrnn_export.comparing.float64_module import float64_copy
+from pocketrnn_export.comparing.logit_comparison import Reference, open_session
 from pocketrnn_export.forms.onnx.kept_nans import remove_nan_guards
 from pocketrnn_export.intake.export_copy import copy_for_export
-from pocketrnn_export.numbers.input_cut import replace_ids_by_samples
 from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.number_export import leave_out_unsteady_cases, reword_for_numbers
 from pocketrnn_export.numbers.sample_table import NEAR, make_sample_table
+from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.packing import pack
 
 # Only the first test is about proofs.

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.comparing import open_session
-from pocketrnn_export.forms.onnx.onnx_trace import GraphNames, convert_program
-from pocketrnn_export.tracing.sizes.questions import TraceLog
+from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.forms.onnx.onnx_conversion import GraphNames, convert_program
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.trace import trace_program
 
 Function = Callable[[Tensor], Tensor]

@@ -8,7 +8,7 @@ import torch
 from torch._export.utils import _collect_all_valid_cia_ops
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from pocketrnn_export.forms.onnx.onnx_trace import OPSET
+from pocketrnn_export.forms.onnx.onnx_conversion import OPSET
 from pocketrnn_export.torch_internals import cache_known_operators, cache_onnx_registry
 
 

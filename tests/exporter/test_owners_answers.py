@@ -31,7 +31,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswersCompared, TextVerdict, text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
-from pocketrnn_export.vocabularies.doubted_ids import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.id_plausibility import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owners_answers import AnsweredText, compare_answers
 from pocketrnn_export.vocabularies.owners_texts import OwnersText, check_pairs, name_answers, read_pairs
 from pocketrnn_export.vocabularies.rules_file import read_rules

@@ -25,8 +25,8 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Case, Widths, replace_ids, separate_rows_with_ids
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
-from pocketrnn_export.intake.convention import compile_call
-from pocketrnn_export.intake.exportable import ExportableModule, prepare_module, try_ids
+from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, try_ids
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, measure_padding_effect
 from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.proof.chosen_cases import cases_for

@@ -8,7 +8,7 @@ import pytest
 
 from pocketrnn.commands.standard_streams import print_if_slow
 from pocketrnn_export import progress
-from pocketrnn_export.commands import stages
+from pocketrnn_export.commands import progress_lines
 from pocketrnn_export.progress import log_each, show_progress
 
 
@@ -18,7 +18,7 @@ def test_long_work_says_how_far_it_is_and_short_work_nothing(
     seconds = iter([0.0, *(0.5 * i for i in range(30))])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
     exporter = logging.getLogger("pocketrnn_export.bundle")
-    with stages.print_stages():
+    with progress_lines.print_stages():
         exporter.info("Proving")
         assert list(log_each(range(12), "Comparing onnx")) == list(range(12))
         exporter.warning("A note")

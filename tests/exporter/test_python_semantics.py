@@ -24,7 +24,7 @@ from pocketrnn.errors import PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.forms.torchscript import trace_torchscript
 from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
-from pocketrnn_export.tracing.sizes.questions import TraceLog
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.trace import export_session
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

@@ -22,10 +22,10 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Case, add_real_tokens, fit_to_limits
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
-from pocketrnn_export.intake.exportable import prepare_module
+from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = [f"w{i}" for i in range(38)]

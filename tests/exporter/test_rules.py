@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from torch._dispatch.python import enable_python_dispatcher
 
 from pocketrnn_export.torch_internals import make_unknown_size_mode, make_unknown_size_tensor, size_expression
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS, Positions, Slices
+from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.rules import (
     asserts,
     constructors,
+    evenly_spaced_numbers,
     lengths,
     loops,
     order_statistics,
     pooling,
     slicing,
-    spaced,
 )
 from pocketrnn_export.tracing.session import Call, Declined, Loop, Rule, Topic, TraceSession, declined, rule
+from pocketrnn_export.tracing.sizes.condition_log import Branch
 from pocketrnn_export.tracing.sizes.conditions import Sizes
-from pocketrnn_export.tracing.sizes.questions import Branch
 from pocketrnn_export.tracing.trace import export_session
 
 BRANCH = Branch(Sizes(3, 7))
@@ -241,7 +241,7 @@ def test_interpolated_steps_are_those_of_pytorch(size: int) -> None:
     given += [{"size": [n], "mode": "linear", "align_corners": True} for n in (1, 4, 9)]
     given += [{"scale_factor": 3, "mode": mode} for mode in ("nearest", "linear")]
     for arguments in given:
-        found = spaced.interpolate(session, x, **arguments)
+        found = evenly_spaced_numbers.interpolate(session, x, **arguments)
         torch.testing.assert_close(found, nn.functional.interpolate(x, **arguments), msg=f"{arguments}")
 
 
@@ -268,8 +268,8 @@ def test_windows_of_a_pool_are_those_of_pytorch(ceil: bool) -> None:
 
 def test_numbers_between_two_ends_are_those_of_pytorch(traced: Callable[..., Traced]) -> None:
     of = traced()
-    assert axes_of(spaced.linspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
-    assert axes_of(spaced.logspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
+    assert axes_of(evenly_spaced_numbers.linspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
+    assert axes_of(evenly_spaced_numbers.logspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
 
 
 @pytest.mark.parametrize("invert", [False, True])
@@ -313,7 +313,7 @@ DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
     (lengths.tensor, lambda _: ([1, 2],), "no size"),
     (pooling.POOLING[2], lambda of: (of.steps.unsqueeze(1), 3), "the same in ONNX"),
     (pooling.embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "a norm"),
-    (spaced.linspace, lambda _: (torch.tensor(0.0), 1, 7), "fixed number"),
+    (evenly_spaced_numbers.linspace, lambda _: (torch.tensor(0.0), 1, 7), "fixed number"),
 ]
 
 
@@ -329,7 +329,7 @@ def test_a_rule_says_why_it_declines(
 
 def test_rules_for_torch_export_decline_in_a_trace_for_torchscript() -> None:
     session = TraceSession(nn.Identity(), scripted=True)
-    for each in (asserts.truth, spaced.linspace, spaced.logspace):
+    for each in (asserts.truth, evenly_spaced_numbers.linspace, evenly_spaced_numbers.logspace):
         assert "TorchScript" in each(session, 0, 1, 2).reason
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import boundary_cases
-from pocketrnn_export.intake.exportable import prepare_module
+from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.proof.same_operators import refuse_other_operators
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]

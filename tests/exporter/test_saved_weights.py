@@ -20,9 +20,9 @@ from lightning_fabric.utilities.data import AttributeDict
 from torch import nn
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import parse_module_name
+from pocketrnn_export.intake.repeated_construction import check_not_random
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
 MODEL = """

@@ -14,6 +14,7 @@ from torch.utils._sympy import functions as of_torch
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.sizes import size_regions
+from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog
 from pocketrnn_export.tracing.sizes.conditions import (
     BATCH,
     LARGEST,
@@ -24,7 +25,6 @@ from pocketrnn_export.tracing.sizes.conditions import (
     every_size,
     value_at,
 )
-from pocketrnn_export.tracing.sizes.questions import Question, TraceLog
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, explore_regions
 
 

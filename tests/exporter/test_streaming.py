@@ -22,12 +22,12 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.compression import compress
-from pocketrnn_export.forms import step
+from pocketrnn_export.forms import step_graph
 from pocketrnn_export.forms.onnx.onnx_graph import WHOLE_TEXTS, trace_onnx_graph
 from pocketrnn_export.forms.quantized import Storage
-from pocketrnn_export.forms.step_of_graph import convert_to_step_graph
+from pocketrnn_export.forms.step_conversion import convert_to_step_graph
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
@@ -185,7 +185,7 @@ def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monk
         model.graph.node.insert(0, onnx.helper.make_node("Mul", ["state", "half"], ["halved"]))
         return model.SerializeToString(), size
 
-    monkeypatch.setattr(step, "convert_to_step_graph", forgets_its_state)
+    monkeypatch.setattr(step_graph, "convert_to_step_graph", forgets_its_state)
     with pytest.raises(ParityError, match="step graph"):
         exported(classifier_of("gru", 1, "last"), tmp_path / "b")
     assert list(tmp_path.iterdir()) == []

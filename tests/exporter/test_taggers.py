@@ -21,11 +21,11 @@ from pocketrnn_export import export
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.cases import Case, answer_rows, split_by_text
-from pocketrnn_export.comparing.comparing import measure_difference, module_run, rows_are_independent
+from pocketrnn_export.comparing.logit_comparison import measure_difference, module_run, rows_are_independent
 from pocketrnn_export.compression import compress
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
-from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.module_runs.cpu_run import set_eval_mode
 from pocketrnn_export.packing import pack, read_packable

@@ -24,11 +24,11 @@ from pocketrnn.text.pairs import pair_inputs
 from pocketrnn_export import export
 from pocketrnn_export.comparing import cases
 from pocketrnn_export.comparing.cases import Case, add_real_tokens, as_pairs, pair_cases, shape_grid
-from pocketrnn_export.comparing.comparing import rows_are_independent
+from pocketrnn_export.comparing.logit_comparison import rows_are_independent
 from pocketrnn_export.compression import compress
-from pocketrnn_export.intake.call_discovery.pair_lines import list_pair_lines
-from pocketrnn_export.intake.convention import compile_call
-from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
+from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
+from pocketrnn_export.intake.calling_convention import compile_call
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.packing import read_packable

@@ -21,7 +21,7 @@ from pocketrnn.bundle.packed_file import graph_entry, packed_bytes, step_entry
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
-from pocketrnn_export.forms.step_of_graph import convert_to_step_graph
+from pocketrnn_export.forms.step_conversion import convert_to_step_graph
 
 __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]
 

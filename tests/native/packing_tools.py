@@ -22,7 +22,7 @@ from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
-from pocketrnn_export.intake.exportable import prepare_module
+from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program
 from pocketrnn_native._engine import OK
 

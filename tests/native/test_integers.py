@@ -36,7 +36,7 @@ from pocketrnn_export.proof import integer_products
 from pocketrnn_export.proof.integer_products import read_integer_weights, round_to_integers, sum_products
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NOT_FINITE
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors"

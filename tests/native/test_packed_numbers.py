@@ -38,7 +38,7 @@ from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed, _engine
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.sequences import LabelledSequences
 
 PACKED = Path(__file__).parents[1] / "vectors" / "packed"

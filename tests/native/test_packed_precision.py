@@ -21,7 +21,7 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
-from pocketrnn_export.forms.packed_file.packed import packed_run, packed_step_run
+from pocketrnn_export.forms.packed_file.packed_forms import packed_run, packed_step_run
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_native._engine import LARGE, EngineError
 

@@ -24,7 +24,7 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, LimitError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.one_text import evaluate_node, observe_graph
+from pocketrnn_export.forms.packed_file.observed_values import evaluate_node, observe_graph
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.forms.packed_file.size_values import Counted, Numbers, SizeValues, Span
 from pocketrnn_export.packing import pack

@@ -31,12 +31,12 @@ from pocketrnn.errors import BundleError, InputError, LimitError, TextError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.comparing.cases import Widths
-from pocketrnn_export.comparing.comparing import open_session
+from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
-from pocketrnn_export.forms.step import STEP
-from pocketrnn_export.intake.exportable import prepare_module
+from pocketrnn_export.forms.step_graph import STEP
+from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NO_STREAM, SAVED, TOO_LONG

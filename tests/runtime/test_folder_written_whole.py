@@ -15,8 +15,13 @@ from typing import Any
 
 import pytest
 
-from pocketrnn.bundle import folder
-from pocketrnn.bundle.folder import check_folder_free, repair_interrupted_write, write_whole_file, write_whole_folder
+from pocketrnn.bundle import atomic_writing
+from pocketrnn.bundle.atomic_writing import (
+    check_folder_free,
+    repair_interrupted_write,
+    write_whole_file,
+    write_whole_folder,
+)
 from pocketrnn.errors import OutputError
 
 MARK = "classifier.json"
@@ -154,7 +159,7 @@ def test_an_error_of_what_is_read_is_not_laid_on_what_is_written(tmp_path: Path)
 def test_a_failure_in_the_exchange_puts_the_old_back(
     old: Path, failing: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "_exchange_folders", lambda *_: False)
+    monkeypatch.setattr(atomic_writing, "_exchange_folders", lambda *_: False)
     rename = Path.rename
     calls = 0
 
@@ -175,7 +180,7 @@ def test_a_failure_in_the_exchange_puts_the_old_back(
 def test_an_interruption_after_the_exchange_leaves_the_new_and_no_rest(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "_exchange_folders", lambda *_: False)
+    monkeypatch.setattr(atomic_writing, "_exchange_folders", lambda *_: False)
     rename = Path.rename
 
     def interrupted_rename(self: Path, target: Path) -> Path:
@@ -234,19 +239,19 @@ def test_a_mount_point_and_a_name_too_long_are_refused_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
-# Kills a process that replaces `out` before the n-th line that it runs in folder.py, for every n, and says what stands
-# there: "old", "new" or "absent". Then a later run begins, an hour later, and says the same of what it finds.
+# Kills a process that replaces `out` before the n-th line that it runs in atomic_writing.py, for every n, and says what
+# stands there: "old", "new" or "absent". Then a later run begins, an hour later, and says the same of what it finds.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pocketrnn.bundle import folder
+from pocketrnn.bundle import atomic_writing
 here, exchange = Path(sys.argv[1]), sys.argv[2] == "exchange"
 out = here / "out"
 if not exchange:
-    folder._exchange_folders = lambda *_: False
+    atomic_writing._exchange_folders = lambda *_: False
 
 def write(content):
-    with folder.write_whole_folder(out, force=True, made_by="classifier.json") as work:
+    with atomic_writing.write_whole_folder(out, force=True, made_by="classifier.json") as work:
         for name in ("classifier.json", "model.onnx"):
             (work / name).write_text(content)
 
@@ -260,7 +265,7 @@ def killed_before(moment):
     lines = 0
     def trace(frame, event, argument):
         nonlocal lines
-        if frame.f_code.co_filename != folder.__file__:
+        if frame.f_code.co_filename != atomic_writing.__file__:
             return None
         if event == "line":
             lines += 1
@@ -283,7 +288,7 @@ while status:
     after = found()
     for name in here.rglob("*"):
         os.utime(name, (0, 0))
-    folder.check_folder_free(out, force=True, made_by="classifier.json")
+    atomic_writing.check_folder_free(out, force=True, made_by="classifier.json")
     print(after, found(), *sorted(os.listdir(here)))
 """
 
@@ -297,7 +302,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_and_the_next_run_clears_
     seen = [line.split() for line in ended.stdout.splitlines()]
     assert {tuple(rest) for _, _, *rest in seen} == {("out",)}
     assert {later for _, later, *_ in seen} == {"old", "new"}
-    if way == "exchange" and folder._exchange_folders(*two_folders(tmp_path)):
+    if way == "exchange" and atomic_writing._exchange_folders(*two_folders(tmp_path)):
         assert {after for after, *_ in seen} == {"old", "new"}
     else:
         assert {after for after, *_ in seen} == {"old", "new", "absent"}
@@ -314,7 +319,7 @@ def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
 ) -> None:
     moment = 0
     if kind == "two renames":
-        monkeypatch.setattr(folder, "_exchange_folders", lambda *_: False)
+        monkeypatch.setattr(atomic_writing, "_exchange_folders", lambda *_: False)
     out = tmp_path / "out"
 
     def write_out(content: str) -> None:
@@ -324,7 +329,7 @@ def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
         with write_whole_file(out, force=True) as file:
             file.write(content.encode())
 
-    files = {folder.__file__, contextlib.__file__, __file__}
+    files = {atomic_writing.__file__, contextlib.__file__, __file__}
     lines = 0
 
     def interrupts(frame: FrameType, event: str, _argument: object) -> Any:
@@ -347,7 +352,7 @@ def test_an_interruption_at_any_line_leaves_the_old_or_the_new_and_no_rest(
             write_out("new")
             ended = True
         except KeyboardInterrupt:
-            folder.remove_siblings()
+            atomic_writing.remove_siblings()
         finally:
             sys.settrace(before)
         assert os.listdir(tmp_path) == ["out"], (moment, lines)  # noqa: PTH208
@@ -389,10 +394,10 @@ def two_folders(parent: Path) -> tuple[Path, Path]:
 
 def test_two_folders_are_exchanged_or_left(tmp_path: Path) -> None:
     a, b = two_folders(tmp_path)
-    exchanged = folder._exchange_folders(a, b)
+    exchanged = atomic_writing._exchange_folders(a, b)
     assert (b / "was a").exists() == exchanged
     assert (a / "was a").exists() != exchanged
-    assert not folder._exchange_folders(a, tmp_path / "nowhere")
+    assert not atomic_writing._exchange_folders(a, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

@@ -35,7 +35,7 @@ WRITING = """
 import sys, time
 from pathlib import Path
 from pocketrnn.commands.termination import raise_on_signals
-from pocketrnn.bundle.folder import write_whole_file, write_whole_folder
+from pocketrnn.bundle.atomic_writing import write_whole_file, write_whole_folder
 
 here = Path(sys.argv[1])
 with (

@@ -60,7 +60,7 @@ def no_shipped_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows of a test choose as they do where no word vectors are installed, and no classifier tells their
     language."""
     if importlib.util.find_spec("torch") is not None:
-        found = importlib.import_module("pocketrnn_training.texts.shipped")
+        found = importlib.import_module("pocketrnn_training.texts.installed_vectors")
         monkeypatch.setattr(found, "find_installed_vectors", lambda _texts, _report: None)
 
 

@@ -12,7 +12,7 @@ from training_data import SMALL
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
-from pocketrnn_training.settings.every_run import CELLS, POOLINGS
+from pocketrnn_training.settings.base_settings import CELLS, POOLINGS
 
 LENGTHS = torch.tensor([3, 7, 1, 5])
 EVERY = [

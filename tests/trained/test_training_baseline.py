@@ -12,8 +12,8 @@ from training_data import QUICK, easy_texts
 from pocketrnn_training.baselines import linear_baseline as baselines
 from pocketrnn_training.baselines.linear_baseline import LinearBaseline, fit_linear_baseline
 from pocketrnn_training.report import run_report as report
-from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.training import TrainingState, train
 
 WORDS = ("rain", "wind", "goal", "match")

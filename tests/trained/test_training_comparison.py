@@ -17,9 +17,9 @@ from pocketrnn_training.candidates.comparison import may_compare, may_measure
 from pocketrnn_training.classifiers.linear import LinearClassifier
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.preparation.task import OtherSources
+from pocketrnn_training.preparation.prepared_data import OtherSources
 from pocketrnn_training.progress import Progress
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts.part_weights import fit_weights
 from pocketrnn_training.training import train

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from pocketrnn.errors import DataError
 from pocketrnn_training.rows import ag_news_files, column_files
 from pocketrnn_training.rows.ag_news_files import AG_NEWS_LABELS, ag_news
-from pocketrnn_training.rows.data import LabelledTexts, read_files
+from pocketrnn_training.rows.disk_backed_data import StoredTexts
 from pocketrnn_training.rows.labelled_rows import split_rows
-from pocketrnn_training.rows.stored import StoredTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files
 from pocketrnn_training.texts import vectors
 
 CSV = 'label,text\nham,"Ok, see you"\nspam,WIN now\n'
@@ -390,7 +390,7 @@ def test_no_room_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pocketrnn_training.rows.stored.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("pocketrnn_training.rows.disk_backed_data.tempfile.TemporaryFile", full)
     with pytest.raises(DataError, match="TMPDIR"):
         StoredTexts.of([["a long text"]], in_memory=3)
 

@@ -18,7 +18,7 @@ from pocketrnn_training import run_folder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train

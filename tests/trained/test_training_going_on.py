@@ -20,8 +20,8 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.preparation.going_on import Start, add_checkpoint_labels, settings_from_checkpoint
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.preparation.continued_training import Start, add_checkpoint_labels, settings_from_checkpoint
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
 

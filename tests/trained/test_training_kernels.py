@@ -24,7 +24,7 @@ from pocketrnn_training.baselines.statistics_baseline import fit_statistics_base
 from pocketrnn_training.candidates.kernel_fit import fit_ridge
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.inference import compute_logits
-from pocketrnn_training.classifiers.kernels import (
+from pocketrnn_training.classifiers.random_kernels import (
     KernelArchitecture,
     KernelClassifier,
     kernel_dilations,

@@ -23,7 +23,7 @@ from pocketrnn_training.classifiers.linear import LINEAR, LinearArchitecture, Li
 from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, find_pair_rows, pair_codes

@@ -16,11 +16,11 @@ from pocketrnn.text import TextEncoder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.preparation.task import OtherSources
+from pocketrnn_training.preparation.prepared_data import OtherSources
 from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingError, TrainingState, train
 

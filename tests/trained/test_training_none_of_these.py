@@ -22,7 +22,7 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.fitting import FittedClassifier, fit
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.thresholds import separating_threshold, threshold_for_share
-from pocketrnn_training.rows.data import LabelledTexts, separate_outside
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, separate_outside
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 

@@ -21,11 +21,11 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.text import SubwordRules, TextEncoder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.preparation.task import OtherSources
+from pocketrnn_training.preparation.prepared_data import OtherSources
 from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts.pieces import RowWords, learn_pieces
 from pocketrnn_training.training import train

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from sampling import mostly_slow
 from training_data import LABELS, QUICK, easy_texts, noting, write_csv
 
-from pocketrnn.bundle.folder import repair_interrupted_write
+from pocketrnn.bundle.atomic_writing import repair_interrupted_write
 from pocketrnn.bundle.manifest import read_manifest as read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, InputError
@@ -38,7 +38,7 @@ from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.report import run_report as report
 from pocketrnn_training.report.report_page import render_page
 from pocketrnn_training.rows.batches import draw_epoch_rows
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.training import TrainingState, train
 
 OPTIONS = [

@@ -25,14 +25,14 @@ from pocketrnn_training.fitting import fit
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.augmentation import Augmentation
-from pocketrnn_training.preparation.going_on import settings_from_checkpoint
+from pocketrnn_training.preparation.continued_training import settings_from_checkpoint
 from pocketrnn_training.progress import Epoch
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.run import TrainingRun
-from pocketrnn_training.settings.choices import find_default, make_settings
 from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.settings_from_options import find_default, make_settings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 

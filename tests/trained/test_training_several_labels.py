@@ -30,8 +30,8 @@ from pocketrnn_training.fitting import FittedClassifier
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.logit_measures import best_threshold, f1_from_logits, find_right_rows, mean_loss
 from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted
-from pocketrnn_training.rows.data import LabelledTexts, parse_labels, read_files
 from pocketrnn_training.rows.labelled_rows import split_rows
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, parse_labels, read_files
 from pocketrnn_training.training import TrainingState, train
 
 LABELS = ("long", "loud", "sad")

@@ -14,8 +14,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn_training.candidates.candidate import read_candidates
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.progress import Notice, Step
-from pocketrnn_training.rows.data import LabelledTexts
-from pocketrnn_training.texts import shipped
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.texts import installed_vectors
 from pocketrnn_training.texts.vectors import read_vectors, write_table
 from pocketrnn_training.training import train
 
@@ -25,7 +25,7 @@ COMPARED = replace(QUICK, compare=None, epochs=1, vocabulary_size=None, embeddin
 ENGLISH = ["Where is the nearest station?", "It was the best film of the year.", "My parcel has not come yet."]
 GERMAN = ["Wo ist der nächste Bahnhof?", "Das war der beste Film des Jahres.", "Mein Paket ist noch nicht da."]
 # As they were imported: the tests of training go without (conftest.py).
-vectors_for = shipped.find_installed_vectors
+vectors_for = installed_vectors.find_installed_vectors
 
 
 # Their letters say nothing of their places.
@@ -48,7 +48,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     values = np.random.default_rng(1).standard_normal((600, 6)) * 0.3
     values[:, 0] = np.where(np.arange(600) % 2, 1, -1)
     write_table(tmp_path / "en.npz", NAMES, values)
-    monkeypatch.setattr(shipped, "find_installed_vectors", lambda _texts, _report: tmp_path / "en.npz")
+    monkeypatch.setattr(installed_vectors, "find_installed_vectors", lambda _texts, _report: tmp_path / "en.npz")
     return tmp_path / "en.npz"
 
 
@@ -63,19 +63,19 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_the_language_is_that_of_four_fifths_of_the_rows(texts: list[str], language: str | None) -> None:
-    assert shipped.detect_language(texts) == language
+    assert installed_vectors.detect_language(texts) == language
 
 
 def test_vectors_are_for_rows_of_their_language_and_where_they_are_missing_a_notice_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[Notice] = []
-    monkeypatch.setattr(shipped, "installed_tables", lambda: {"en": Path("en.npz")})
+    monkeypatch.setattr(installed_vectors, "installed_tables", lambda: {"en": Path("en.npz")})
     assert vectors_for(GERMAN, said.append) is None
     assert said == []
     assert vectors_for(ENGLISH, said.append) == Path("en.npz")
     assert "--no-vectors" in said[0].text
-    monkeypatch.setattr(shipped, "installed_tables", dict)
+    monkeypatch.setattr(installed_vectors, "installed_tables", dict)
     assert vectors_for(ENGLISH, said.append) is None
     assert "trained/words" in said[1].text
     assert not isinstance(said[1], Step)
@@ -83,7 +83,7 @@ def test_vectors_are_for_rows_of_their_language_and_where_they_are_missing_a_not
 
 def test_the_distribution_holds_a_small_table_of_english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(WORDS)
-    found = shipped.installed_tables()
+    found = installed_vectors.installed_tables()
     assert list(found) == ["en"]
     vectors = read_vectors(found["en"], ("the", "station"), 100_000)
     assert vectors.values.shape == (30_000, 64)
@@ -96,8 +96,8 @@ def test_the_distribution_holds_a_small_table_of_english(monkeypatch: pytest.Mon
 
 
 def test_nothing_is_found_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped, "find_spec", lambda _name: None)
-    assert shipped.installed_tables() == {}
+    monkeypatch.setattr(installed_vectors, "find_spec", lambda _name: None)
+    assert installed_vectors.installed_tables() == {}
 
 
 def test_folds_take_vectors_that_help_and_words_that_no_row_has_are_known(table: Path) -> None:
@@ -133,7 +133,7 @@ def test_vectors_that_say_nothing_of_the_rows_are_not_taken(table: Path) -> None
 def test_a_file_that_is_given_is_the_only_one_that_is_tried(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = table.with_name("given.npz")
     given.write_bytes(table.read_bytes())
-    monkeypatch.setattr(shipped, "find_installed_vectors", None)
+    monkeypatch.setattr(installed_vectors, "find_installed_vectors", None)
     made = train(drawn_words(120), COMPARED, word_vectors=given)
     assert {one.vectors for one in read_candidates(made.data)} == {"given.npz"}
 

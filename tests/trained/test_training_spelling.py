@@ -13,7 +13,7 @@ from training_data import QUICK, easy_texts
 from pocketrnn.errors import InputError
 from pocketrnn_training import train
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.spelling import SpelledEmbedding, Spelling
+from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding, Spelling
 
 WORDS = ("<unk>", "<pad>", "walking", "talking", "sea", "x" * 200)
 

@@ -18,8 +18,8 @@ from pocketrnn_export.packing import pack
 from pocketrnn_training import evaluate, fit, read_checkpoint, train
 from pocketrnn_training.measures.evaluation import predict_tag_targets
 from pocketrnn_training.measures.span_scores import SpanScores
+from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources
 from pocketrnn_training.preparation.tag_preparation import prepare_tags
-from pocketrnn_training.preparation.task import IGNORED, OtherSources
 from pocketrnn_training.rows.conll_files import read_tagged
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.tag_settings import TagSettings

@@ -25,9 +25,9 @@ from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.distillation import Lesson, Teaching, make_teaching, summed_student_loss
 from pocketrnn_training.preparation.teacher import read_teacher
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.rows.data import LabelledTexts, read_files, with_unlabelled
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, with_unlabelled
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers
 from pocketrnn_training.run import TrainingRun
 from pocketrnn_training.settings.text_settings import TextSettings

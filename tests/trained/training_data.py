@@ -10,7 +10,7 @@ import numpy as np
 
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.progress import Notice
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 
 LABELS = ("cat", "dog", "elk")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pocketrnn_training.preparation.teacher import read_teacher
     from pocketrnn_training.rows.ag_news_files import ag_news
     from pocketrnn_training.rows.conll_files import read_tagged
-    from pocketrnn_training.rows.data import LabelledTexts, read_files, with_unlabelled
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, with_unlabelled
     from pocketrnn_training.rows.sequence_files import read_sequences
     from pocketrnn_training.rows.sequences import LabelledSequences
     from pocketrnn_training.rows.tagged_sentences import TaggedSentences
@@ -82,7 +82,7 @@ _HOMES = {
     "Evaluation": ("measures.evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
     "FittedClassifier": ("fitting", "FittedClassifier", _TRAINS),
     "LabelledSequences": ("rows.sequences", "LabelledSequences", ("pyarrow",)),
-    "LabelledTexts": ("rows.data", "LabelledTexts", ("pyarrow",)),
+    "LabelledTexts": ("rows.labelled_texts", "LabelledTexts", ("pyarrow",)),
     "NumberSettings": ("settings.number_settings", "NumberSettings", ()),
     "RecurrentClassifier": ("classifiers.architecture", "RecurrentClassifier", ("torch",)),
     "SequenceOptions": ("settings.sequence_options", "SequenceOptions", ()),
@@ -95,12 +95,12 @@ _HOMES = {
     "evaluate": ("measures.evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
     "fit": ("fitting", "fit", _TRAINS),
     "read_checkpoint": ("classifiers.checkpoint", "read", ("torch", "safetensors")),
-    "read_files": ("rows.data", "read_files", ("pyarrow",)),
+    "read_files": ("rows.labelled_texts", "read_files", ("pyarrow",)),
     "read_sequences": ("rows.sequence_files", "read_sequences", ("pyarrow",)),
     "read_tagged": ("rows.conll_files", "read_tagged", ("pyarrow",)),
     "read_teacher": ("preparation.teacher", "read_teacher", ("torch", "safetensors", "pyarrow")),
     "train": ("training", "train", _TRAINS),
-    "with_unlabelled": ("rows.data", "with_unlabelled", ("pyarrow",)),
+    "with_unlabelled": ("rows.labelled_texts", "with_unlabelled", ("pyarrow",)),
     "write_checkpoint": ("classifiers.checkpoint", "write", ("torch", "safetensors")),
 }
 

@@ -22,20 +22,20 @@ from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.folds import CrossValidation, cross_validate_rows
 from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
-from pocketrnn_training.preparation.going_on import add_checkpoint_labels
+from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
 from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, Step
-from pocketrnn_training.rows.data import (
+from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.labelled_texts import (
     LabelledTexts,
     class_targets,
     make_multi_label_texts,
     separate_outside,
     sort_classes,
 )
-from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
-from pocketrnn_training.settings.choices import make_settings
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.sequence_options import SequenceOptions
+from pocketrnn_training.settings.settings_from_options import make_settings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 

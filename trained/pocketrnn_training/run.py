@@ -11,23 +11,23 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.folder import classifier_name
+from pocketrnn.bundle.atomic_writing import classifier_name
 from pocketrnn.errors import InputError
 from pocketrnn_training import run_folder
 from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.checkpoint_folder import check_output
+from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.folds import CrossValidation, cross_validate_rows
-from pocketrnn_training.kinds import find_kind
-from pocketrnn_training.preparation.going_on import add_checkpoint_labels, settings_from_checkpoint
+from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, settings_from_checkpoint
 from pocketrnn_training.preparation.teacher import read_teacher
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.report import run_report as reports
-from pocketrnn_training.rows.data import with_unlabelled
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds
-from pocketrnn_training.settings.every_run import Settings
+from pocketrnn_training.rows.labelled_texts import with_unlabelled
+from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.training import TrainingState, train
 
 __all__ = ["TrainingRun"]

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from pocketrnn.bundle.folder import write_whole_folder
+from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.errors import CheckpointError, OutputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, RESUME

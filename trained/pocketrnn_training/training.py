@@ -15,23 +15,23 @@ import torch
 from lightning_fabric import Fabric
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.candidates.at_once import fit_at_once, is_fitted_at_once
 from pocketrnn_training.candidates.candidate import read_candidates
 from pocketrnn_training.candidates.comparison import Comparison, compare_candidates, may_compare, may_measure
+from pocketrnn_training.candidates.fit_without_epochs import fit_at_once, is_fitted_at_once
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, rules_member
-from pocketrnn_training.kinds import find_kind
+from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.loop.duration import estimate_duration
 from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
 from pocketrnn_training.loop.processes import Loop, quiet_fabric, run_in_processes
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
-from pocketrnn_training.preparation.task import OtherSources, Task
+from pocketrnn_training.preparation.prepared_data import OtherSources, Task
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
-from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
-from pocketrnn_training.settings.every_run import ANY_TIME, Settings
+from pocketrnn_training.settings.base_settings import ANY_TIME, Settings
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts import shipped
+from pocketrnn_training.texts import installed_vectors
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 
@@ -155,7 +155,7 @@ def _find_vector_sources(
     wanted = settings.shipped_vectors and settings.embedding_dim is None
     if not wanted or not may_compare(data, settings, beside):
         return (None,)
-    found = shipped.find_installed_vectors(data.texts, report)
+    found = installed_vectors.find_installed_vectors(data.texts, report)
     return (None,) if found is None else (None, found)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.checking.exchange import (
+from pocketrnn_export.checking.call_recording import (
     SIZES,
     ModuleCall,
     draw_case,
@@ -24,7 +24,7 @@ from pocketrnn_export.checking.exchange import (
     runs_on_size,
     takes_ids_below,
 )
-from pocketrnn_export.checking.other_file import CheckedFile, Port, role_of_name
+from pocketrnn_export.checking.exported_file import CheckedFile, Port, role_of_name
 from pocketrnn_export.comparing.cases import one_row_cases
 from pocketrnn_export.intake.call_discovery.module_facts import forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Comparison, Limits
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import TextRules
-from pocketrnn_export.checking.activations import find_activation, gives_probabilities
+from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
 from pocketrnn_export.checking.axis_roles import UncallableError
-from pocketrnn_export.checking.beside import ComparedFile, Outcome
-from pocketrnn_export.checking.calls import find_call
-from pocketrnn_export.checking.exchange import (
+from pocketrnn_export.checking.call_discovery import find_call
+from pocketrnn_export.checking.call_recording import (
     ModuleCall,
     ModuleWithSignature,
     RecordedCall,
@@ -32,24 +31,33 @@ from pocketrnn_export.checking.exchange import (
     record_call,
     record_inputs,
 )
-from pocketrnn_export.checking.mapping import make_feeds, match_inputs, match_outputs
-from pocketrnn_export.checking.other_file import Array, CheckedFile, missing_matrices, open_file
-from pocketrnn_export.checking.shortest import find_shortest_input
-from pocketrnn_export.checking.sizes import ANY, NO_PADDING, TO_LONGEST, WIDER, Bounds, ComparedSize, find_right_sizes
+from pocketrnn_export.checking.correct_sizes import (
+    ANY,
+    NO_PADDING,
+    TO_LONGEST,
+    WIDER,
+    Bounds,
+    ComparedSize,
+    find_right_sizes,
+)
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, missing_matrices, open_file
+from pocketrnn_export.checking.input_output_matching import make_feeds, match_inputs, match_outputs
+from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
+from pocketrnn_export.checking.shortest_failing_input import find_shortest_input
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.comparing.cases import Case, boundary_cases, one_row_cases
-from pocketrnn_export.comparing.comparing import summarize_differences
+from pocketrnn_export.comparing.logit_comparison import summarize_differences
+from pocketrnn_export.export_run import lock_exports
 from pocketrnn_export.forms.onnx.onnx_graph import find_small_integers
 from pocketrnn_export.intake.call_discovery.module_facts import forward_parameters
-from pocketrnn_export.intake.convention import Call
+from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.intake.random_draws import find_drawing_line
-from pocketrnn_export.module_runs.untouched import restore_random_state
-from pocketrnn_export.one_export import lock_exports
+from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.progress import log_each, show_progress
 from pocketrnn_export.proof import every_size
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.loud_ids import find_loud_ids
+from pocketrnn_export.proof.largest_embeddings import find_loud_ids
 
 __all__ = ["check", "check_files"]
 

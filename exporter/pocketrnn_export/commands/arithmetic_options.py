@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn_export.integer_accuracy import AllowedChange
-    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = [
@@ -88,7 +88,7 @@ def read_integer_arguments(
         return None, allowed
     require_module("pyarrow", "train")
     from pocketrnn_training.rows.column_files import column_names
-    from pocketrnn_training.rows.data import read_files, read_texts
+    from pocketrnn_training.rows.labelled_texts import read_files, read_texts
     from pocketrnn_training.rows.sequence_files import read_sequences
     from pocketrnn_training.settings.sequence_options import SequenceOptions
 

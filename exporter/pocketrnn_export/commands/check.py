@@ -12,7 +12,7 @@ from pocketrnn.commands.standard_streams import json_line, print_if_slow, print_
 from pocketrnn.commands.terminal import align_columns, escape_line
 from pocketrnn.errors import ExportError, InputError, require_module
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
-from pocketrnn_export.commands.stages import print_stages
+from pocketrnn_export.commands.progress_lines import print_stages
 
 if TYPE_CHECKING:
     from pocketrnn_export.checking.verdict import Verdict
@@ -78,7 +78,7 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
     if (after is None) == (onnx is None):
         raise click.UsageError("Name the file to check: --onnx FILE, or two files, before and after.")
     if page is not None:
-        from pocketrnn.bundle.folder import check_file_free
+        from pocketrnn.bundle.atomic_writing import check_file_free
 
         check_file_free(page, force=options["force"])
     with print_if_slow("Loading PyTorch ..."):
@@ -89,7 +89,7 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
             _check_module_file(source, onnx, options) if onnx is not None else _check_two_files(source, after, options)
         )
     if page is not None:
-        from pocketrnn.bundle.folder import write_whole_file
+        from pocketrnn.bundle.atomic_writing import write_whole_file
         from pocketrnn_export.checking.verdict import verdict_page
 
         with write_whole_file(page, force=options["force"]) as file:

@@ -13,6 +13,7 @@ from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import print_if_slow, print_line
 from pocketrnn.errors import require_module
 from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments
+from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.smaller_bundle import (
     COLUMNS,
     check_is_bundle,
@@ -20,7 +21,6 @@ from pocketrnn_export.commands.smaller_bundle import (
     rows_to_measure,
     write_compressed,
 )
-from pocketrnn_export.commands.stages import print_stages
 from pocketrnn_export.commands.verdict_lines import example_note_lines, print_verdicts
 
 __all__ = ["compress"]
@@ -83,7 +83,7 @@ def compress(
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require_module(package, "export")
         from pocketrnn.bundle import manifest as manifests
-        from pocketrnn.bundle.folder import check_folder_free
+        from pocketrnn.bundle.atomic_writing import check_folder_free
         from pocketrnn.bundle.zoo import bundle_folder
         from pocketrnn_export.compression import check_words
         from pocketrnn_export.forms.quantized import Storage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.bundle.folder import check_file_free, check_folder_free, suggest_near_file
+from pocketrnn.bundle.atomic_writing import check_file_free, check_folder_free, suggest_near_file
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import print_if_slow, print_line
 from pocketrnn.errors import InputError, require_module, short_repr
@@ -31,8 +31,8 @@ from pocketrnn_export.commands.number_options import (
     read_number_arguments,
     refuse_text_options,
 )
+from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.smaller_bundle import COLUMNS, data_options, rows_to_measure, write_compressed
-from pocketrnn_export.commands.stages import print_stages
 from pocketrnn_export.commands.verdict_lines import example_note_lines, print_verdicts, proof_table
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 
@@ -335,7 +335,7 @@ def _check_labels_of(options: dict[str, Any]) -> None:
 def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a temporary folder, then compress the bundle, convert it for mobile or pack it, and write that."""
     from pocketrnn.bundle import manifest
-    from pocketrnn.bundle.folder import classifier_name
+    from pocketrnn.bundle.atomic_writing import classifier_name
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_export.mobile import write_mobile_bundle
@@ -538,8 +538,8 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
     """The text rules in --rules, or those that the vocabulary, --tokenizer and --max-tokens imply."""
-    from pocketrnn_export.vocabularies.pipeline import make_named_rules
     from pocketrnn_export.vocabularies.rules_file import read_rules
+    from pocketrnn_export.vocabularies.text_rule_selection import make_named_rules
 
     if options["rules"] is None:
         return replace(make_named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])
@@ -551,8 +551,8 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
     """Load the module that a file defines, with its trained weights, or with random ones if --random-weights is given;
     and the function in it that --call names."""
-    from pocketrnn_export.intake.made_twice import check_not_random
     from pocketrnn_export.intake.module_file import load_module_and_function
+    from pocketrnn_export.intake.repeated_construction import check_not_random
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
     weights = None if options["weights"] is None else read_weights(options["weights"])
@@ -564,7 +564,7 @@ def _load_named_module(named: ModuleName, options: dict[str, Any]) -> tuple[Any,
     if not options["random_weights"]:
         check_not_random(named, module, weights)
     if options["run_notebook"] is not None:
-        from pocketrnn_export.intake.whole_run import check_after_all_cells
+        from pocketrnn_export.intake.notebook_run import check_after_all_cells
 
         if not named.is_notebook:
             raise click.UsageError(f"{named.path} is not a notebook, so --run-notebook has no cells to run.")

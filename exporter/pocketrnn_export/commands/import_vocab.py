@@ -8,7 +8,7 @@ import click
 
 from pocketrnn.commands.command import Command
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn_export.commands.stages import print_stages
+from pocketrnn_export.commands.progress_lines import print_stages
 
 __all__ = ["import_vocab"]
 

@@ -18,8 +18,8 @@ from pocketrnn_export.commands.arithmetic_options import (
     integer_warning_lines,
     read_integer_arguments,
 )
+from pocketrnn_export.commands.progress_lines import print_stages
 from pocketrnn_export.commands.smaller_bundle import check_is_bundle, data_options
-from pocketrnn_export.commands.stages import print_stages
 from pocketrnn_export.commands.verdict_lines import print_verdicts
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from pocketrnn.commands.command import Text, column_option
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import require_module
 from pocketrnn.tables.rows import LABEL_SEPARATOR
-from pocketrnn_export.commands.stages import print_stages
+from pocketrnn_export.commands.progress_lines import print_stages
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn_export.forms.quantized import Storage
-    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 __all__ = ["COLUMNS", "check_is_bundle", "data_options", "rows_to_measure", "write_compressed"]
 
@@ -71,7 +71,7 @@ def write_compressed(
     max_loss: float | None,
 ) -> Manifest:
     """Compress a bundle as the options say, and print the size and the accuracy after each step."""
-    from pocketrnn.bundle.folder import check_folder_free
+    from pocketrnn.bundle.atomic_writing import check_folder_free
     from pocketrnn_export.compression import compress as compress_bundle
     from pocketrnn_export.compression import steps_table
 
@@ -114,7 +114,7 @@ def rows_to_measure(
     if data is None:
         return None
     require_module("pyarrow", "train")
-    from pocketrnn_training.rows.data import read_files
+    from pocketrnn_training.rows.labelled_texts import read_files
 
     return read_files(
         [data],

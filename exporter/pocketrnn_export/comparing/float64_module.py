@@ -20,9 +20,9 @@ from torch.nn.functional import multi_head_attention_forward
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.cases import answer_rows
 from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
+from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
 from pocketrnn_export.module_runs.cpu_run import compute_answer
 from pocketrnn_export.module_runs.function_caches import find_caches, use_fresh_caches
-from pocketrnn_export.module_runs.kept_attributes import restore_attributes
 from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.torch_internals import FunctionMode, change_operator_arguments
 

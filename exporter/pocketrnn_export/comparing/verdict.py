@@ -12,8 +12,8 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Parity
 from pocketrnn.errors import OutputError, ParityError
-from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, CandidateComparison, Difference
-from pocketrnn_export.comparing.exact import SPREADS
+from pocketrnn_export.comparing.float64_proof import SPREADS
+from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Difference
 
 __all__ = ["is_near_enough", "prove_parity", "report_as_json", "write_report"]
 

@@ -9,7 +9,7 @@ import onnx
 
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export.bundle_proof import FormsDifferError
-from pocketrnn_export.comparing.exact import DOUBLE_TOLERANCE, measure_agreement
+from pocketrnn_export.comparing.float64_proof import DOUBLE_TOLERANCE, measure_agreement
 from pocketrnn_export.diagnose.branching_line import find_branching_line
 from pocketrnn_export.intake.user_frames import find_user_place
 from pocketrnn_export.proof.every_size import OtherAnswersError

@@ -35,7 +35,7 @@ from pocketrnn_export.forms.onnx.onnx_graph import (
     retrace_alike,
     trace_onnx_graph,
 )
-from pocketrnn_export.intake.exportable import ExportableModule
+from pocketrnn_export.intake.module_preparation import ExportableModule
 
 __all__ = ["EDGE", "edge_form", "trace_edge_graph", "tract_run"]
 

@@ -15,7 +15,7 @@ from pocketrnn.text import AnyTextRules
 from pocketrnn_export.comparing.cases import Run
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.description import Description
-from pocketrnn_export.intake.exportable import ExportableModule
+from pocketrnn_export.intake.module_preparation import ExportableModule
 
 __all__ = ["Form", "FormKind", "OtherFile", "log_not_compared", "sha256"]
 

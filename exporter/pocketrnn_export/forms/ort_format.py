@@ -12,9 +12,9 @@ from typing import Final
 import onnxruntime
 
 from pocketrnn.bundle.manifest import Graph, StepGraph
-from pocketrnn_export.comparing.comparing import onnx_run
+from pocketrnn_export.comparing.logit_comparison import onnx_run
 from pocketrnn_export.forms.form import Form, sha256
-from pocketrnn_export.forms.step import step_form
+from pocketrnn_export.forms.step_graph import step_form
 
 __all__ = ["OPERATORS_FILE", "list_operators", "ort_graph", "ort_step_graph"]
 

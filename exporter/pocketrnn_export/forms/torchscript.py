@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import TorchScript
 from pocketrnn.errors import ExportError, InputError, first_line
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.comparing.comparing import module_run
+from pocketrnn_export.comparing.logit_comparison import module_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
-from pocketrnn_export.intake.exportable import ExportableModule
+from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.torchscript_file import ignore_warnings, load_from_bytes, save_to_bytes
 from pocketrnn_export.tracing.trace import script_session
 

@@ -17,7 +17,7 @@ from pocketrnn_export.intake.call_discovery.candidates import list_forward_ways
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.search import find_convention
 from pocketrnn_export.intake.call_discovery.trial import read_answer, runs_line
-from pocketrnn_export.intake.convention import Call, Convention, list_names
+from pocketrnn_export.intake.calling_convention import Call, Convention, list_names
 from pocketrnn_export.intake.feature_call import add_marks, draw_numbers
 
 __all__ = ["find_convention_with_features"]

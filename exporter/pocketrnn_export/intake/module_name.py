@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import InputError, short_repr
 
 __all__ = ["NO_VALUES", "ModuleName", "check_file_exists", "parse_module_name"]

@@ -1,5 +1,5 @@
 """Explain why a module is refused whose answer to a text depends on the other texts of its batch.
-`exportable.py` and `call_discovery/trial.py` find out whether it does."""
+`module_preparation.py` and `call_discovery/trial.py` find out whether it does."""
 
 from __future__ import annotations
 

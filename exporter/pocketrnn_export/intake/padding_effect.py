@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, Widths, split_by_text
-from pocketrnn_export.comparing.comparing import Reference, texts_are_independent
+from pocketrnn_export.comparing.logit_comparison import Reference, texts_are_independent
 from pocketrnn_export.intake.last_activation import Activation, apply_activation
 
 __all__ = ["PaddingEffect", "find_candidate_ids", "find_mixing_ids", "keep_answered_ids", "measure_padding_effect"]

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.archive import check_entries
+from pocketrnn_export.intake.pytorch_file_check import check_entries
 
 __all__ = ["ignore_warnings", "is_torchscript", "load_from_bytes", "load_torchscript", "save_to_bytes"]
 

@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import InputError, first_line
-from pocketrnn_export.intake.archive import check_pickles
+from pocketrnn_export.intake.pytorch_file_check import check_pickles
 from pocketrnn_export.intake.torchscript_file import is_torchscript
 
 __all__ = ["SavedWeights", "load_weights", "read_weights"]

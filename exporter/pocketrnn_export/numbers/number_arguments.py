@@ -14,10 +14,10 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import find_channel_ranges
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.description import Description, checked_name, label_output
+from pocketrnn_export.export_run import ExportOptions
 from pocketrnn_export.numbers.number_export import NumberExport
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import find_mean_and_scale, read_scaler
-from pocketrnn_export.one_export import ExportOptions
 
 __all__ = ["check_values", "describe_numbers", "make_number_rules", "refuse_short_form", "refuse_text_arguments"]
 

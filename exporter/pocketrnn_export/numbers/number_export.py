@@ -32,15 +32,15 @@ from pocketrnn_export.bundle_proof import (
 )
 from pocketrnn_export.bundle_writer import package_versions, write_bundle
 from pocketrnn_export.comparing.cases import Case, Logits, Run, Widths, one_row_cases
-from pocketrnn_export.comparing.comparing import Reference, onnx_run
+from pocketrnn_export.comparing.logit_comparison import Reference, onnx_run
 from pocketrnn_export.description import Description
+from pocketrnn_export.export_run import ExportOptions, make_or_retry_single
 from pocketrnn_export.forms.form import Form, OtherFile, log_not_compared, sha256
 from pocketrnn_export.forms.onnx.onnx_graph import find_small_integers, make_onnx_form
-from pocketrnn_export.forms.step import step_form
-from pocketrnn_export.intake.convention import compile_call, undo_assignments
+from pocketrnn_export.forms.step_graph import step_form
+from pocketrnn_export.intake.calling_convention import compile_call, undo_assignments
 from pocketrnn_export.intake.export_copy import unwrap_module
-from pocketrnn_export.intake.exportable import ExportableModule, prepare_module
-from pocketrnn_export.numbers.input_cut import replace_ids_by_samples
+from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.numbers.number_step import check_can_stream, make_step_graph
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
@@ -51,10 +51,10 @@ from pocketrnn_export.numbers.sample_lookup import (
     rewrite_call_for_ids,
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
-from pocketrnn_export.one_export import ExportOptions, make_or_retry_single
+from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_records
 from pocketrnn_export.proof.chosen_cases import asked_sizes_entry, text_widths
-from pocketrnn_export.proof.closed_values import constant_value_notes
+from pocketrnn_export.proof.constant_values import constant_value_notes
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [

@@ -17,7 +17,7 @@ from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ParityError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.comparing.comparing import Reference, graph_reference
+from pocketrnn_export.comparing.logit_comparison import Reference, graph_reference
 from pocketrnn_export.numbers.number_export import leave_out_unsteady_cases, make_id_rules
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.proof.chosen_cases import cases_for_graph

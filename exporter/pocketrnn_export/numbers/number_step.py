@@ -7,8 +7,8 @@ from pocketrnn.errors import InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import sha256
 from pocketrnn_export.forms.onnx.kept_nans import add_nan_guards, remove_nan_guards
-from pocketrnn_export.forms.step import STEP_FILE
-from pocketrnn_export.forms.step_of_graph import convert_to_step_graph
+from pocketrnn_export.forms.step_conversion import convert_to_step_graph
+from pocketrnn_export.forms.step_graph import STEP_FILE
 
 __all__ = ["check_can_stream", "make_step_graph"]
 

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.number_ranges import SAMPLES
-from pocketrnn_export.intake.convention import Call, compile_call
+from pocketrnn_export.intake.calling_convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import Samples
 from pocketrnn_export.torch_internals import own_forward_pre_hooks
 

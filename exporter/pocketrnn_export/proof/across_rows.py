@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import find_node_line
-from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.what_of_words import WordContent, find_word_content, node_name
+from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, node_name
 from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, size_expression
 
 __all__ = [

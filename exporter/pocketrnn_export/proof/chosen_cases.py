@@ -23,9 +23,9 @@ from pocketrnn_export.comparing.cases import (
     separate_rows_with_ids,
     shape_grid,
 )
-from pocketrnn_export.proof.asked_ids import MOST_ASKED, cases_with_compared_ids
 from pocketrnn_export.proof.every_id import cases_with_every_id
 from pocketrnn_export.proof.feature_cases import add_features
+from pocketrnn_export.proof.id_comparison_cases import MOST_ASKED, cases_with_compared_ids
 
 __all__ = [
     "ASKED_IDS",
@@ -78,9 +78,9 @@ def cases_for(
         bounds: (batch, sequence) on both sides of each condition on a size in forward.
         one_row: the graph takes one text a run: then fewer and longer rows hold every id.
         alone: a text with one of these ids must run alone.
-        loud: ids with the largest embedding vectors; see `proof.loud_ids`.
+        loud: ids with the largest embedding vectors; see `proof.largest_embeddings`.
         tried: ids that the module may take for padding, if it answers a text of only this id.
-        phrase: ids that its program compares words with; see `proof.asked_ids`.
+        phrase: ids that its program compares words with; see `proof.id_comparison_cases`.
         two_texts: the rows are pairs of texts.
         features: what the rows have beside their text.
 

@@ -13,7 +13,7 @@ from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import streamed_logits
 from pocketrnn_export.comparing.cases import Case, Logits, one_row_cases
-from pocketrnn_export.comparing.comparing import (
+from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
     CandidateComparison,
     Difference,

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
+from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.across_rows import batch_symbols, needed_nodes
 from pocketrnn_export.proof.pytorch_run import NodeValues
-from pocketrnn_export.proof.what_of_words import WordContent, find_word_content, node_name
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, node_name
 from pocketrnn_export.torch_internals import flatten_tree, size_expression, unflatten_tree
 
 __all__ = ["MOVES", "TEXT", "HiddenDifferences", "RecordedRun"]

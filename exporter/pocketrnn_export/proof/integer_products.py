@@ -18,7 +18,7 @@ from pocketrnn.bundle.packed_codes import Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ParityError
-from pocketrnn_export.comparing.comparing import CandidateComparison
+from pocketrnn_export.comparing.logit_comparison import CandidateComparison
 
 __all__ = [
     "PRODUCTS",

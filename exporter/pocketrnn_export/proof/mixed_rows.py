@@ -18,7 +18,7 @@ from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.across_rows import OF_LENGTHS, batch_axes
-from pocketrnn_export.proof.what_of_words import node_name
+from pocketrnn_export.proof.token_dependence import node_name
 from pocketrnn_export.torch_internals import size_expression
 from pocketrnn_export.tracing.session import takes_two_texts
 

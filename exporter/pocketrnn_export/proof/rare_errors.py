@@ -24,9 +24,9 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
-from pocketrnn_export.module_runs.operations import SHAPES, Operations, Program, is_same_program
+from pocketrnn_export.module_runs.operator_recording import SHAPES, Operations, Program, is_same_program
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.proof.every_step import use_unscripted_functions
+from pocketrnn_export.proof.loop_iterations import use_unscripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
 from pocketrnn_export.tracing.rules.asserts import TRUTHS, is_in_assert
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.comparing.cases import Case, Logits, one_row_cases, split_by_text
-from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Reference, measure_difference
-from pocketrnn_export.comparing.exact import rounding_tolerance
-from pocketrnn_export.comparing.spread import ExactAnswer
+from pocketrnn_export.comparing.float64_proof import rounding_tolerance
+from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Reference, measure_difference
+from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_each
 
 __all__ = ["ReferenceAnswers"]

@@ -24,10 +24,10 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import LARGEST
 from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.proof.asked_module import AskedModule, resize_example
+from pocketrnn_export.proof.compared_module import AskedModule, resize_example
 from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
-from pocketrnn_export.proof.lasting_states import copy_with_lasting_states
-from pocketrnn_export.proof.pair_questions import blocking_questions
+from pocketrnn_export.proof.non_forgetting_layers import copy_with_lasting_states
+from pocketrnn_export.proof.pair_size_conditions import blocking_questions
 from pocketrnn_export.proof.pytorch_run import Runnable, pytorch_runnable
 from pocketrnn_export.proof.rare_errors import refuse_rare_errors
 from pocketrnn_export.proof.trace_checks import (
@@ -45,6 +45,7 @@ from pocketrnn_export.torch_internals import replace_state
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
 from pocketrnn_export.tracing.session import takes_two_texts
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import (
     Attempt,
@@ -53,7 +54,6 @@ from pocketrnn_export.tracing.sizes.module_answers import (
     largest_difference,
     sizes_in_words,
 )
-from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.sizes.restrictions import settle_program
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan

@@ -20,11 +20,11 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from pocketrnn_export.intake.user_frames import find_node_line
-from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
+from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.across_rows import BY_POSITION, OF_LENGTHS, needed_nodes
-from pocketrnn_export.proof.asked_module import fill_lengths
+from pocketrnn_export.proof.compared_module import fill_lengths
 from pocketrnn_export.proof.pytorch_run import NodeValues
-from pocketrnn_export.proof.what_of_words import WordContent, find_word_content, node_name
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, node_name
 from pocketrnn_export.torch_internals import (
     flatten_tree,
     list_aliased_arguments,

@@ -19,12 +19,17 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.comparing.float64_operators import restore_threads
-from pocketrnn_export.intake.as_given import GivenModule, convert_to_float32, weight_precision
+from pocketrnn_export.intake.copy_comparison import GivenModule, convert_to_float32, weight_precision
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.function_caches import replace_entries
-from pocketrnn_export.module_runs.operations import Operations, Program, find_first_difference, normalize_program
-from pocketrnn_export.module_runs.untouched import restore_module, restore_random_state
+from pocketrnn_export.module_runs.operator_recording import (
+    Operations,
+    Program,
+    find_first_difference,
+    normalize_program,
+)
+from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
 from pocketrnn_export.torch_internals import replace_methods, unscripted_function
 from pocketrnn_export.tracing.python_semantics.caches import uncached_function
 from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals

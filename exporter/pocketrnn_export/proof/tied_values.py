@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.across_rows import BY_POSITION
-from pocketrnn_export.proof.asked_module import fill_lengths, is_text
+from pocketrnn_export.proof.compared_module import fill_lengths, is_text
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
-from pocketrnn_export.proof.what_of_words import node_name
+from pocketrnn_export.proof.token_dependence import node_name
 from pocketrnn_export.tracing.unstable_sort import ORDERS, call_in_reversed_order
 
 __all__ = ["find_tied_values"]

@@ -12,23 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.convention import FeatureModule
+from pocketrnn_export.intake.calling_convention import FeatureModule
 from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.proof.across_rows import batch_symbols, compared_numbers, find_row_mixing
-from pocketrnn_export.proof.asked_module import AskedModule, fill_lengths, is_text
+from pocketrnn_export.proof.compared_module import AskedModule, fill_lengths, is_text
 from pocketrnn_export.proof.every_size import APART, MOST_TOKENS, SECONDS, Answers, answer_if_any, check_every_size
-from pocketrnn_export.proof.every_step import check_every_step
+from pocketrnn_export.proof.loop_iterations import check_every_step
 from pocketrnn_export.proof.mixed_rows import find_mixed_rows
-from pocketrnn_export.proof.padded_steps import find_padded_steps
+from pocketrnn_export.proof.padding_invariance import find_padded_steps
 from pocketrnn_export.proof.pytorch_run import NodeValues, pytorch_runnable
-from pocketrnn_export.proof.row_numbers import find_row_numbers
+from pocketrnn_export.proof.row_index_dependence import find_row_numbers
 from pocketrnn_export.proof.row_owners import find_other_owners
 from pocketrnn_export.proof.tied_values import find_tied_values
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import is_within_limits, largest_difference
-from pocketrnn_export.tracing.sizes.questions import TraceLog, UntraceableError
 from pocketrnn_export.tracing.trace import TracedProgram, find_caught_errors
 from pocketrnn_export.tracing.unstable_sort import run_with_reversed_ties
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.changed_names import ChangeFinder, FileFacts
 from pocketrnn_export.source_code.code_facts import Function
 from pocketrnn_export.source_code.notebook import read_python_file
 from pocketrnn_export.source_code.statements import list_statements
-from pocketrnn_export.source_code.touched_names import ChangeFinder, FileFacts
 
 __all__ = ["FilesBeside"]
 

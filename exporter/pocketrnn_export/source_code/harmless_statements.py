@@ -13,7 +13,7 @@ from pocketrnn_export.source_code.code_facts import (
     find_methods,
     strip_decorator_call,
 )
-from pocketrnn_export.source_code.known_code import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
+from pocketrnn_export.source_code.known_functions import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
 from pocketrnn_export.source_code.statements import Statement, is_last_deleted, walk_code_run_now
 
 __all__ = ["HarmlessStatements"]

@@ -2,7 +2,7 @@
 
 Its owner runs a notebook from top to bottom, for an hour. A class needs only some imports, constants, functions and
 other classes. They are found by the names that it uses; in a class, only methods that a forward pass can reach count.
-A statement that may change any of these, by the names that it mentions (`touched_names.py`), is needed too. A needed
+A statement that may change any of these, by the names that it mentions (`changed_names.py`), is needed too. A needed
 statement is run only if it defines or changes something: an import, a function, a class, or an assignment or call
 that is known not to read or train. Others are refused by name, or reported in a note.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleChanges
 from pocketrnn_export.source_code.code_facts import Function, Import, list_head_expressions, list_imported_modules
 from pocketrnn_export.source_code.files_beside import FilesBeside
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
@@ -33,7 +34,6 @@ from pocketrnn_export.source_code.statements import (
     list_statements,
     make_symbol_table,
 )
-from pocketrnn_export.source_code.touched_names import ChangeFinder, PossibleChanges
 
 __all__ = ["NeededCode", "find_name_checks", "find_needed_statements", "list_defined_names"]
 

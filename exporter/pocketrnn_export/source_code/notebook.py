@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import parse_json
-from pocketrnn_export.source_code.known_code import FOREIGN_CELLS, HARMLESS_MAGICS
+from pocketrnn_export.source_code.known_functions import FOREIGN_CELLS, HARMLESS_MAGICS
 
 __all__ = ["Cell", "parse_statements", "read_notebook", "read_python_file"]
 

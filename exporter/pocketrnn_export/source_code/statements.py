@@ -17,7 +17,7 @@ from pocketrnn_export.source_code.code_facts import (
     list_head_expressions,
     list_imported_names,
 )
-from pocketrnn_export.source_code.mentions import Mentions, collect_mentions
+from pocketrnn_export.source_code.name_references import Mentions, collect_mentions
 from pocketrnn_export.source_code.notebook import Cell
 
 __all__ = [

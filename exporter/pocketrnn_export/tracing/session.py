@@ -27,8 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import describe_user_line
+from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
 from pocketrnn_export.module_runs.cpu_run import silence_output
-from pocketrnn_export.module_runs.kept_attributes import restore_attributes
 from pocketrnn_export.torch_internals import (
     FunctionMode,
     remove_buffer_hooks,
@@ -38,10 +38,10 @@ from pocketrnn_export.torch_internals import (
     size_hint,
     size_symbol,
 )
-from pocketrnn_export.tracing.facts import Facts
+from pocketrnn_export.tracing.sizes.condition_log import Branch, TraceLog
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, rename_sizes
-from pocketrnn_export.tracing.sizes.not_implemented import refuse_not_implemented_truth
-from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog
+from pocketrnn_export.tracing.sizes.notimplemented_truth import refuse_not_implemented_truth
+from pocketrnn_export.tracing.tensor_facts import Facts
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
 from pocketrnn_export.tracing.used_rules import is_rule_left_out, note_use
 

@@ -39,27 +39,27 @@ from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.layers.recurrence import check_initial_states, trace_recurrence
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
-from pocketrnn_export.tracing.python_semantics.answered_questions import note_program, watch_sizes
-from pocketrnn_export.tracing.python_semantics.arrays import refuse_number_hashes
 from pocketrnn_export.tracing.python_semantics.caches import bypass_caches
 from pocketrnn_export.tracing.python_semantics.caught_errors import record_errors
 from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import refuse_other_rounding
 from pocketrnn_export.tracing.python_semantics.patched_globals import patch_globals
+from pocketrnn_export.tracing.python_semantics.size_condition_answers import note_program, watch_sizes
+from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_number_hashes
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
+from pocketrnn_export.tracing.rules.evenly_spaced_numbers import SPACED
+from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refuse_integer_products
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, note_lengths, tolist_as_array, unwrap_call
 from pocketrnn_export.tracing.rules.loops import LOOPS
-from pocketrnn_export.tracing.rules.mixed_numbers import MIXED_NUMBERS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slicing import SLICING
-from pocketrnn_export.tracing.rules.spaced import SPACED
 from pocketrnn_export.tracing.rules.tensor_strings import TEXTS
-from pocketrnn_export.tracing.rules.whole_numbers import WHOLE_NUMBERS, refuse_integer_products
+from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
+from pocketrnn_export.tracing.sizes.condition_log import Branch, TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.conditions import Sizes
-from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 from pocketrnn_export.tracing.unstable_sort import find_sort_operators
 
@@ -155,7 +155,7 @@ class TracedProgram:
             the limits; empty if there is no condition.
         notes: sentences on what was not compared with the module.
         padding_tells: the padding ids that may change a text's answer in a batch when they follow it, each with the
-            line where; see `proof/padded_steps.py`.
+            line where; see `proof/padding_invariance.py`.
     """
 
     program: torch.export.ExportedProgram

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pocketrnn.classifier import Classifier, answers_of, logits_of_steps
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError, short_repr
 from pocketrnn.text import AnyTextRules, TextRules
-from pocketrnn.text.framing import add_frame, cut_items
+from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import AnswersCompared
 from pocketrnn_export.vocabularies.nearest_rules import write_rules_option

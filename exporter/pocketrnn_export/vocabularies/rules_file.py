@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final, cast
 
-from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.bundle.json_schema import first_fault
 from pocketrnn.bundle.manifest import load_manifest_schema
 from pocketrnn.errors import InputError, short_repr

@@ -801,7 +801,7 @@ def _no_bundle_error(path: Path) -> BundleError:
             # Imported here, since loading a bundle needs neither.
             import shlex
 
-            from pocketrnn.bundle.folder import default_bundle_folder
+            from pocketrnn.bundle.atomic_writing import default_bundle_folder
 
             return BundleError(
                 f"{path} is a checkpoint, not a bundle.",
@@ -826,7 +826,7 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
     Returns:
         The sentence; empty where no name is similar.
     """
-    from pocketrnn.bundle.folder import suggest_near_file
+    from pocketrnn.bundle.atomic_writing import suggest_near_file
 
     return suggest_near_file(path, (".prnn",), folders_with=(CLASSIFIER_JSON, "config.json"), also=shipped)
 

@@ -52,7 +52,7 @@ def exit_process(status: int) -> NoReturn:
     """
     if status in {SHELL_STATUS + number for number in _ENDING}:
         # An interrupted `finally` can leave temporary siblings. A command that wrote nothing has not imported `folder`.
-        if folder := sys.modules.get("pocketrnn.bundle.folder"):
+        if folder := sys.modules.get("pocketrnn.bundle.atomic_writing"):
             folder.remove_siblings()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):

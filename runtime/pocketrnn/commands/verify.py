@@ -43,14 +43,14 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
     from pocketrnn.verification import verify as verified
 
     if page is not None:
-        from pocketrnn.bundle.folder import check_file_free
+        from pocketrnn.bundle.atomic_writing import check_file_free
 
         check_file_free(page, force=force)
     result = verified(bundle)
     if page is not None and not isinstance(result.manifest.input, TextInput):
         raise InputError(f"{result.name} takes numbers, of which there is no page yet.", "Leave --html out.")
     if page is not None:
-        from pocketrnn.bundle.folder import write_whole_file
+        from pocketrnn.bundle.atomic_writing import write_whole_file
         from pocketrnn.proof_page import proof_page
 
         with write_whole_file(page, force=force) as file:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import DataError, InputError, error_reason, require_module, short_repr
 from pocketrnn.tables.checks import check_columns
 from pocketrnn.tables.header_line import find_delimiter

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace, cleaning
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.framing import SUBWORDS
+from pocketrnn.text.padding_truncation import SUBWORDS
 from pocketrnn.text.rules import (
     EXTERNAL,
     AnyTextRules,

@@ -13,7 +13,7 @@ from typing import Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import NAMED_STEPS, CleaningStep, Keep, Lowercase, Replace, in_ranges
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.framing import add_frame, cut_items
+from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.rules import TextRules
 from pocketrnn.text.tokenizers import SPLITS
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import cleaning_function
-from pocketrnn.text.framing import add_frame, cut_items
+from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.tokenizers import SPLITS, lowered_basic_english, ngrams_of
 

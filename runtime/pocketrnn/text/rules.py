@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import CleaningStep, check_growth, step_documents, steps_of
-from pocketrnn.text.framing import SUBWORDS, FrameRules, Side, check_frame
+from pocketrnn.text.padding_truncation import SUBWORDS, FrameRules, Side, check_frame
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
 __all__ = [

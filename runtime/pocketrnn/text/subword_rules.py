@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.framing import LARGEST, SUBWORDS, FrameRules, Side, check_frame
+from pocketrnn.text.padding_truncation import LARGEST, SUBWORDS, FrameRules, Side, check_frame
 from pocketrnn.text.subword_models import Bpe, Model, Unigram, WholeWords, WordPiece, model_document, model_of
 from pocketrnn.text.subword_splits import Split, check_splits, split_documents, splits_of
 from pocketrnn.text.subword_steps import (

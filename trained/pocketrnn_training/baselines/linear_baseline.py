@@ -11,8 +11,8 @@ import numpy as np
 from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.measures.logit_measures import micro_f1
-from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.labelled_rows import assign_folds
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 __all__ = ["LinearBaseline", "fit_linear_baseline", "fit_text_baseline", "make_linear_model"]
 

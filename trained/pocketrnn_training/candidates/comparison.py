@@ -29,12 +29,12 @@ from pocketrnn_training.loop.processes import Loop
 from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop
 from pocketrnn_training.measures.fold_scores import FoldScores
-from pocketrnn_training.preparation.task import OtherSources, Task
+from pocketrnn_training.preparation.prepared_data import OtherSources, Task
 from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.progress import Notice, Step
-from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.labelled_rows import assign_folds
-from pocketrnn_training.settings.every_run import FEW_VALIDATION_ROWS, Settings
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.settings.text_settings import BPE, WORDS, TextSettings
 from pocketrnn_training.texts.part_weights import PartWeights, fit_weights
 

@@ -13,7 +13,7 @@ from scipy.linalg import eigh
 from torch.nn.functional import conv1d
 
 from pocketrnn_training.classifiers.inference import make_batch
-from pocketrnn_training.classifiers.kernels import (
+from pocketrnn_training.classifiers.random_kernels import (
     BANK,
     KERNEL_STEPS,
     SIZE_RAMPS,
@@ -22,7 +22,7 @@ from pocketrnn_training.classifiers.kernels import (
     scale_by_deviation,
 )
 from pocketrnn_training.measures.calibration import fit_temperature
-from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.rows.batches import EncodedRows
 
 __all__ = ["KernelFit", "Ridge", "fit_kernels", "fit_ridge"]

@@ -14,9 +14,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.classifiers import unpacked
-from pocketrnn_training.classifiers.kernels import KernelArchitecture, KernelClassifier
 from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier, LinearScores, check_table_sizes
-from pocketrnn_training.settings.every_run import CELLS, NO_POOLING, POOLINGS, QRNN
+from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, KernelClassifier
+from pocketrnn_training.settings.base_settings import CELLS, NO_POOLING, POOLINGS, QRNN
 
 __all__ = [
     "AnyArchitecture",

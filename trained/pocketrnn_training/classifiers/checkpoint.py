@@ -19,7 +19,7 @@ from safetensors import torch as safetensors
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest
-from pocketrnn.bundle.folder import write_whole_folder
+from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.bundle.json_schema import first_fault, parse_document
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
@@ -34,9 +34,9 @@ from pocketrnn_training.classifiers.architecture import (
     is_recurrent_weight,
 )
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_member
-from pocketrnn_training.classifiers.kernels import KernelArchitecture
 from pocketrnn_training.classifiers.linear import CODES_OF_JOINTS, SIZES, LinearArchitecture
-from pocketrnn_training.settings.every_run import QRNN
+from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
+from pocketrnn_training.settings.base_settings import QRNN
 
 __all__ = [
     "BY_FOLDS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.bundle.folder import check_folder_free, repair_interrupted_write
+from pocketrnn.bundle.atomic_writing import check_folder_free, repair_interrupted_write
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.errors import CheckpointError, InputError, OutputError, error_reason
 

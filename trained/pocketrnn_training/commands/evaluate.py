@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pocketrnn.text.features import Features
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.measures.evaluation import Evaluation
-    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 __all__ = ["evaluate"]
 

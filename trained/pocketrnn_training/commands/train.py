@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.bundle.folder import check_folder_free, default_bundle_folder
+from pocketrnn.bundle.atomic_writing import check_folder_free, default_bundle_folder
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import print_if_slow, print_line
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
@@ -19,8 +19,8 @@ from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
-from pocketrnn_training.settings.choices import find_default, make_settings
-from pocketrnn_training.settings.every_run import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
+from pocketrnn_training.settings.base_settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
+from pocketrnn_training.settings.settings_from_options import find_default, make_settings
 from pocketrnn_training.settings.text_settings import BPE, SPLITS
 
 if TYPE_CHECKING:

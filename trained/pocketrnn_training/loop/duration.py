@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from lightning_fabric import Fabric
 
-from pocketrnn_training.loop.learner import Learner, read_batch
 from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop
+from pocketrnn_training.loop.training_step import Learner, read_batch
 
 __all__ = ["estimate_duration"]
 

@@ -18,7 +18,6 @@ from lightning_fabric import Fabric
 
 from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
-from pocketrnn_training.loop.learner import Learner
 from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.loop.training_loop import (
     VALIDATION_LENGTHS,
@@ -28,8 +27,9 @@ from pocketrnn_training.loop.training_loop import (
     TrainingState,
     copy_classifier,
 )
+from pocketrnn_training.loop.training_step import Learner
 from pocketrnn_training.measures.calibration import apply_temperature
-from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.texts.part_weights import PartWeights
 
 __all__ = ["FinalFit", "LoopFit", "OnlyFit"]

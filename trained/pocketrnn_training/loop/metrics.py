@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from pocketrnn_training.loop.learner import TrainingBatch
+from pocketrnn_training.loop.training_step import TrainingBatch
 from pocketrnn_training.measures.logit_measures import find_right_rows
 from pocketrnn_training.progress import Progress
 

@@ -22,7 +22,7 @@ import torch
 from lightning_fabric import Fabric
 
 from pocketrnn.errors import PocketRNNError
-from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.rows.batches import EncodedTexts
 
 __all__ = ["Loop", "ProcessError", "quiet_fabric", "run_in_processes"]

@@ -18,20 +18,20 @@ from pocketrnn_training.classifiers.architecture import AnyClassifier, Recurrent
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.linear import LINEAR
-from pocketrnn_training.loop.learner import Learner, read_batch
 from pocketrnn_training.loop.metrics import RunningMetrics
 from pocketrnn_training.loop.threads import limit_threads
+from pocketrnn_training.loop.training_step import Learner, read_batch
 from pocketrnn_training.measures.calibration import apply_temperature, calibration_error, fit_temperature
 from pocketrnn_training.measures.evaluation import score_several_labels
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.logit_measures import f1_from_logits, find_right_rows, guessing_loss, mean_loss
 from pocketrnn_training.measures.thresholds import choose_rejection_threshold, choose_thresholds, predict_cross_fitted
-from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.batches import EncodedRows, draw_epoch_rows, make_similar_length_batches, random_batches
-from pocketrnn_training.settings.every_run import FEW_VALIDATION_ROWS, Settings
+from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.texts.part_weights import ALONE, BY_DEFAULT, PartWeights, fit_weights
-from pocketrnn_training.texts.spelling import SpelledEmbedding
+from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding
 
 __all__ = [
     "VALIDATION_LENGTHS",

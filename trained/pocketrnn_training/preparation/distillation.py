@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from pocketrnn.errors import DataError
 from pocketrnn_training.measures.logit_measures import several_labels_loss
-from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.labelled_rows import UNLABELLED, check_labelled
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 
 __all__ = [

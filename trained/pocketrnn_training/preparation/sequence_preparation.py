@@ -14,15 +14,15 @@ from pocketrnn.errors import DataError, SequenceError
 from pocketrnn.numbers.range_watch import find_channel_ranges
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
-from pocketrnn_training.classifiers.kernels import KernelArchitecture, kernel_dilations
+from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, kernel_dilations
 from pocketrnn_training.preparation.augmentation import Augmentation
 from pocketrnn_training.preparation.classes import compute_class_weights, make_class_notices
-from pocketrnn_training.preparation.task import OtherSources, Task, describe_rows
+from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.sequences import LabelledSequences, mean_and_scale
-from pocketrnn_training.settings.every_run import FEW_VALIDATION_ROWS
+from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS
 from pocketrnn_training.settings.number_settings import NumberSettings
 
 __all__ = ["prepare_sequences"]

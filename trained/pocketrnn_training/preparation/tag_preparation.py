@@ -17,11 +17,11 @@ from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.classes import compute_class_weights
-from pocketrnn_training.preparation.task import IGNORED, OtherSources, Task, align_step_targets, describe_rows
+from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task, align_step_targets, describe_rows
 from pocketrnn_training.preparation.text_preparation import choose_short_texts, make_random_texts
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
-from pocketrnn_training.settings.every_run import NO_POOLING
+from pocketrnn_training.settings.base_settings import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.texts.pieces import RowWords, learn_pieces
 from pocketrnn_training.texts.tagged_pieces import join_words

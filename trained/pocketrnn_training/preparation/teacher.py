@@ -22,8 +22,8 @@ from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.column_files import SUFFIXES, column_names, read_columns
-from pocketrnn_training.rows.data import LabelledTexts
-from pocketrnn_training.rows.stored import Spool
+from pocketrnn_training.rows.disk_backed_data import Spool
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers, normalize_probabilities
 
 __all__ = ["read_teacher"]

@@ -18,21 +18,21 @@ from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.classes import compute_class_weights, make_class_notices
+from pocketrnn_training.preparation.continued_training import Start, add_checkpoint_labels, settings_from_checkpoint
 from pocketrnn_training.preparation.distillation import (
     TeacherSummary,
     describe_teacher,
     make_teaching,
     targets_with_answers,
 )
-from pocketrnn_training.preparation.going_on import Start, add_checkpoint_labels, settings_from_checkpoint
-from pocketrnn_training.preparation.task import OtherSources, Task, describe_rows
+from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
 from pocketrnn_training.texts import pieces, vectors, vocabulary
 from pocketrnn_training.texts.linear_part import LinearPart
-from pocketrnn_training.texts.spelling import Spelling
+from pocketrnn_training.texts.spelling_embedding import Spelling
 from pocketrnn_training.texts.token_choice import TokenChoice, encode_with_rules
 
 __all__ = ["choose_short_texts", "make_random_texts", "prepare"]

@@ -13,11 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.folder import write_whole_file
+from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.errors import DataError, OutputError, short_repr
 from pocketrnn_training.rows.column_files import open_as_utf8, read_delimited
-from pocketrnn_training.rows.data import LabelledTexts, class_targets
-from pocketrnn_training.rows.stored import Spool, StoredTexts
+from pocketrnn_training.rows.disk_backed_data import Spool, StoredTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, class_targets
 
 __all__ = ["AG_NEWS_LABELS", "ag_news"]
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from pocketrnn.bundle.folder import suggest_near_file
+from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.errors import DataError, error_reason, first_line
 from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,

@@ -17,8 +17,8 @@ from pocketrnn_training.settings.text_settings import TextSettings
 
 if TYPE_CHECKING:
     from pocketrnn.numbers.number_input import NumberInput
-    from pocketrnn_training.rows.data import LabelledTexts
     from pocketrnn_training.rows.labelled_rows import LabelledRows
+    from pocketrnn_training.rows.labelled_texts import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
     from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
@@ -326,7 +326,7 @@ class DataSource:
         Raises:
             DataError: the rows cannot be read; see `pocketrnn_training.read_files`.
         """
-        from pocketrnn_training.rows.data import read_files
+        from pocketrnn_training.rows.labelled_texts import read_files
 
         return read_files(
             paths,

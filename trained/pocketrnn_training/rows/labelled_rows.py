@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError
-from pocketrnn_training.settings.every_run import Settings
+from pocketrnn_training.settings.base_settings import Settings
 
 __all__ = [
     "UNLABELLED",

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_same_labels
-from pocketrnn_training.rows.data import class_targets, sort_classes
 from pocketrnn_training.rows.labelled_rows import LabelledRows, split_classes
-from pocketrnn_training.settings.every_run import Settings
+from pocketrnn_training.rows.labelled_texts import class_targets, sort_classes
+from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
 
 __all__ = ["LabelledSequences", "Recording", "make_labelled_sequences", "mean_and_scale"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.settings.every_run import (
+from pocketrnn_training.settings.base_settings import (
     A_SHARE,
     FEW_VALIDATION_ROWS,
     LABEL_SMOOTHING,
@@ -39,9 +39,9 @@ class NumberSettings(Settings):
     """The settings of a training run of sequences of numbers: those of `Settings`, and these.
 
     Attributes:
-        kernels: how many random kernels the classifier is made of (`pocketrnn_training.classifiers.kernels`), in place
-            of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 where a setting of recurrent layers is
-            given.
+        kernels: how many random kernels the classifier is made of (`pocketrnn_training.classifiers.random_kernels`), in
+            place of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 where a setting of recurrent layers
+            is given.
         convolution: the kernel size of the convolution before the recurrent layers, an odd number of steps; 0 for
             none (`pocketrnn_training.classifiers.architecture.SequenceArchitecture`).
         stride: the stride of the convolution: above 1, the recurrent layers read fewer steps, and the classifier

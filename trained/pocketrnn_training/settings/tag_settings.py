@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.settings.every_run import A_SHARE, MANY_ROWS, Settings, check, decided_by_data, is_share
+from pocketrnn_training.settings.base_settings import A_SHARE, MANY_ROWS, Settings, check, decided_by_data, is_share
 
 __all__ = ["TagSettings"]
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TOKENIZERS
-from pocketrnn_training.settings.every_run import (
+from pocketrnn_training.settings.base_settings import (
     A_SHARE,
     LABEL_SMOOTHING,
     MANY_ROWS,
@@ -82,7 +82,7 @@ class TextSettings(Settings):
             linear part (`pocketrnn_training.candidates.comparison`). None for true where there is a linear part and
             there are from 100 to 10,000 rows.
         shipped_vectors: whether the installed word vectors (`pocketrnn-words`) are compared, too, where none are given
-            and most of the rows are in their language (`pocketrnn_training.texts.shipped`).
+            and most of the rows are in their language (`pocketrnn_training.texts.installed_vectors`).
         embedding_dim: None for that of the word vectors, or 64 without them.
         packed: read each text by its length, so that padding is never read.
         adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings

@@ -24,7 +24,7 @@ from pocketrnn.text.subword_splits import PrependTo, SplitAt
 from pocketrnn.text.subword_steps import LowercaseEach
 from pocketrnn.text.subwords import words_function
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.stored import Spool
+from pocketrnn_training.rows.disk_backed_data import Spool
 from pocketrnn_training.texts.unicode_sets import unicode_set
 from pocketrnn_training.texts.vocabulary import PADDING, SPECIALS, UNKNOWN
 

@@ -20,7 +20,7 @@ from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import WORDS, TextSettings
 from pocketrnn_training.texts import pieces, vectors, vocabulary
 from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, find_pair_rows

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.stored import Spool
+from pocketrnn_training.rows.disk_backed_data import Spool
 
 __all__ = ["PADDING", "SPECIALS", "UNKNOWN", "build"]
 

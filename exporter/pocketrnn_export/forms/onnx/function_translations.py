@@ -575,7 +575,7 @@ def _combine_with_number(operator: Callable[..., Any]) -> Callable[..., Any]:
             other = op.Mul(op.CastLike(other, x), factor) if isinstance(other, ir.Value) else other * alpha
         if not isinstance(other, ir.Value):
             return operator(x, _constant_like(other, x))
-        # A fraction made of sizes is rounded to float32 where it meets a tensor; see `number_translations`.
+        # A fraction made of sizes is rounded to float32 where it meets a tensor; see `size_arithmetic_translations`.
         return operator(x, other if other.dtype in _FLOATS else op.CastLike(other, x))
 
     return translated

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
-from pocketrnn_export.comparing.comparing import onnx_run, open_session
 from pocketrnn_export.comparing.float64_graph import float64_onnx_run
 from pocketrnn_export.comparing.float64_module import float64_copy
+from pocketrnn_export.comparing.logit_comparison import onnx_run, open_session
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
-from pocketrnn_export.forms.onnx.onnx_trace import (
+from pocketrnn_export.forms.onnx.onnx_conversion import (
     OPSET,
     WHOLE_TEXTS,
     GraphNames,
@@ -32,19 +32,19 @@ from pocketrnn_export.forms.onnx.onnx_trace import (
     names_of_inputs,
     token_lookups,
 )
-from pocketrnn_export.intake.exportable import ExportableModule
+from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.random_draws import find_drawing_line
 from pocketrnn_export.intake.user_frames import find_node_line
-from pocketrnn_export.module_runs.untouched import restore_module
-from pocketrnn_export.proof.asked_module import resize_example
-from pocketrnn_export.proof.each_operator import refuse_other_numbers
+from pocketrnn_export.module_runs.state_restoration import restore_module
+from pocketrnn_export.proof.compared_module import resize_example
 from pocketrnn_export.proof.hidden_differences import MOVES
+from pocketrnn_export.proof.operator_comparison import refuse_other_numbers
 from pocketrnn_export.proof.pytorch_run import Runnable
 from pocketrnn_export.proof.right_program import right_program
-from pocketrnn_export.proof.what_of_words import node_name
+from pocketrnn_export.proof.token_dependence import node_name
 from pocketrnn_export.tracing.session import mark_full_width
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.module_answers import is_within_limits
-from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.trace import TracedProgram, trace_program
 
 __all__ = [

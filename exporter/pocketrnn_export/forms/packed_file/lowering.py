@@ -12,11 +12,7 @@ import onnx
 from pocketrnn.bundle.packed_codes import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.forms.packed_file.folded_step_pairs import fold_step_pairs
-from pocketrnn_export.forms.packed_file.one_text import ObservedGraph, evaluate_node, needed_nodes
-from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
-from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_integers
-from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, fit_affine, multiply_sizes, read_attributes
-from pocketrnn_export.forms.packed_file.whole_numbers import (
+from pocketrnn_export.forms.packed_file.integer_bounds import (
     LARGEST,
     Bound,
     bound_of_ends,
@@ -25,6 +21,10 @@ from pocketrnn_export.forms.packed_file.whole_numbers import (
     multiply_bound,
     sum_bounds,
 )
+from pocketrnn_export.forms.packed_file.observed_values import ObservedGraph, evaluate_node, needed_nodes
+from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
+from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_integers
+from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, fit_affine, multiply_sizes, read_attributes
 
 __all__ = ["HANDLERS", "Handler", "Lowering", "handles", "packing_error"]
 

@@ -14,13 +14,13 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.integer_bounds import Bound, larger_bound, most_tokens
 from pocketrnn_export.forms.packed_file.size_values import HOLDS, read_attributes
-from pocketrnn_export.forms.packed_file.whole_numbers import Bound, larger_bound, most_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pocketrnn_export.forms.packed_file.one_text import ObservedGraph
+    from pocketrnn_export.forms.packed_file.observed_values import ObservedGraph
 
 __all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "keeps_integers"]
 

@@ -13,10 +13,10 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file import lowering_composed, lowering_layers
-from pocketrnn_export.forms.packed_file.counted_lengths import rewrite_counted_layers
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.one_text import observe_graph, token_dependent_names
+from pocketrnn_export.forms.packed_file.observed_values import observe_graph, token_dependent_names
 from pocketrnn_export.forms.packed_file.packed_program import Program
+from pocketrnn_export.forms.packed_file.sequence_length_rewriting import rewrite_counted_layers
 
 __all__ = ["lower_graph", "make_program"]
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.reading import find_leaves
-from pocketrnn_export.intake.convention import Call, undo_assignments
+from pocketrnn_export.intake.call_discovery.logits_location import find_leaves
+from pocketrnn_export.intake.calling_convention import Call, undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.torch_internals import FunctionMode

@@ -16,11 +16,11 @@ from typing import Final, Literal
 from torch import nn
 
 from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_values
+from pocketrnn_export.intake.call_discovery.initial_states import list_initial_states
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
-from pocketrnn_export.intake.call_discovery.pair_lines import list_pair_lines
+from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
 from pocketrnn_export.intake.call_discovery.roles import Role
 from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, list_signatures
-from pocketrnn_export.intake.call_discovery.states import list_initial_states
 
 __all__ = ["LENGTH_FIRST", "MOST_LINES", "Way", "list_forward_ways", "list_masks", "list_method_ways"]
 

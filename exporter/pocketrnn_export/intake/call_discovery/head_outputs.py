@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.errors import did_you_mean
+from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers, find_leaves
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.reading import Known, count_numbers, find_leaves
 
 __all__ = ["JoinedHeads", "find_heads"]
 

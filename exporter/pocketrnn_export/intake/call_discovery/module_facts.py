@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import Widths
-from pocketrnn_export.intake.convention import Call, compile_call
+from pocketrnn_export.intake.calling_convention import Call, compile_call
 
 __all__ = ["ModuleFacts", "forward_parameters"]
 

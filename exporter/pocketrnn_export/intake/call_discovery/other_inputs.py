@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import first_line
 from pocketrnn_export.intake.call_discovery.candidates import Way, list_masks
+from pocketrnn_export.intake.call_discovery.initial_states import find_state_makers
+from pocketrnn_export.intake.call_discovery.logits_location import find_leaves
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.reading import find_leaves
 from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
-from pocketrnn_export.intake.call_discovery.states import find_state_makers
-from pocketrnn_export.intake.convention import undo_assignments
+from pocketrnn_export.intake.calling_convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
-from pocketrnn_export.module_runs.operations import BESIDE, Operations, Program, is_same_program
+from pocketrnn_export.module_runs.operator_recording import BESIDE, Operations, Program, is_same_program
 
 __all__ = [
     "find_call_with_other_mask",

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.regression_detection import refuse_values
 from pocketrnn_export.intake.call_discovery.trial import read_answer
-from pocketrnn_export.intake.call_discovery.values_as_logits import refuse_values
-from pocketrnn_export.intake.convention import Convention, undo_assignments
+from pocketrnn_export.intake.calling_convention import Convention, undo_assignments
 from pocketrnn_export.intake.last_activation import (
     ActivationCall,
     ActivationRecorder,
@@ -31,7 +31,7 @@ from pocketrnn_export.intake.last_activation import (
 )
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
-from pocketrnn_export.module_runs.operations import SHAPES, Operations
+from pocketrnn_export.module_runs.operator_recording import SHAPES, Operations
 
 __all__ = ["BOTH_SIGNS", "add_activation"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.intake.call_discovery.initial_states import advise_on_fixed_batch
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
 from pocketrnn_export.intake.call_discovery.roles import split_name
-from pocketrnn_export.intake.call_discovery.states import advise_on_fixed_batch
 from pocketrnn_export.intake.feature_call import feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
@@ -42,10 +42,10 @@ class Reason(enum.IntEnum):
     NO_LOGITS = enum.auto()
     # The logits are not finite, or the same for every text, or a single text or short texts only have an answer.
     USELESS_LOGITS = enum.auto()
-    # Of a tagger: its answer has another count of numbers for each token.
+    # A tagger whose answer has another count of numbers for each token.
     OTHER_NUMBERS_OF_TOKENS = enum.auto()
     NO_LENGTHS = enum.auto()
-    # Of a tagger: its answer has the labels of a text.
+    # A tagger whose answer has the labels of a text.
     LABELS_OF_TEXTS = enum.auto()
     # The module runs, and its answer is another one than that of one text to these labels.
     OTHER_ANSWER = enum.auto()

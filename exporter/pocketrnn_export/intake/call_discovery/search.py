@@ -28,15 +28,16 @@ from pocketrnn_export.intake.call_discovery.candidates import (
     list_method_ways,
 )
 from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_given
-from pocketrnn_export.intake.call_discovery.lengths_given import find_call_without_lengths
+from pocketrnn_export.intake.call_discovery.initial_states import list_setups
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.optional_lengths import find_call_without_lengths
 from pocketrnn_export.intake.call_discovery.other_inputs import (
     find_call_with_other_mask,
     find_number_input,
     find_unknown_inputs,
     note_defaults,
 )
-from pocketrnn_export.intake.call_discovery.pair_lines import find_pair_names, list_pair_lines
+from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
 from pocketrnn_export.intake.call_discovery.probabilities import add_activation
 from pocketrnn_export.intake.call_discovery.refusals import (
     FailedCall,
@@ -46,7 +47,6 @@ from pocketrnn_export.intake.call_discovery.refusals import (
     choose_refusal,
     documents_error,
 )
-from pocketrnn_export.intake.call_discovery.states import list_setups
 from pocketrnn_export.intake.call_discovery.trial import (
     WorkingCall,
     call_and_restore_state,
@@ -56,7 +56,7 @@ from pocketrnn_export.intake.call_discovery.trial import (
     try_line,
     try_way,
 )
-from pocketrnn_export.intake.convention import Call, Convention
+from pocketrnn_export.intake.calling_convention import Call, Convention
 from pocketrnn_export.intake.crf_layer import list_emission_calls
 from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation import apply_activation

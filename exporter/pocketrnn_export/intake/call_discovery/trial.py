@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
 from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_heads
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.other_inputs import find_changing_inputs, find_constants
-from pocketrnn_export.intake.call_discovery.reading import (
+from pocketrnn_export.intake.call_discovery.initial_states import find_state_makers
+from pocketrnn_export.intake.call_discovery.logits_location import (
     Known,
     count_numbers,
     explain_no_place,
@@ -29,10 +28,11 @@ from pocketrnn_export.intake.call_discovery.reading import (
     find_places,
     find_reason,
 )
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.other_inputs import find_changing_inputs, find_constants
 from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason, explain_exception
-from pocketrnn_export.intake.call_discovery.states import find_state_makers
 from pocketrnn_export.intake.call_discovery.which_output import describe_left_out, refuse_output
-from pocketrnn_export.intake.convention import (
+from pocketrnn_export.intake.calling_convention import (
     Call,
     CallAdapter,
     Convention,
@@ -45,9 +45,9 @@ from pocketrnn_export.intake.neighbour_refusal import explain_neighbours
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.intake.random_draws import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, changed_attributes
 from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
-from pocketrnn_export.module_runs.kept_attributes import ChangedAttribute, changed_attributes
-from pocketrnn_export.module_runs.operations import PROBABILITIES, SHAPES, Operations, is_same_program
+from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, Operations, is_same_program
 
 __all__ = [
     "WorkingCall",
@@ -334,21 +334,16 @@ def _check_call(
         said = explain_exception(error, asked, line, functools.partial(runs_line, asked))
         return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *said, error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
-        return FailedCall(
-            line, Reason.USELESS_LOGITS, "The module gives logits that are not finite numbers.", "Check its weights."
-        )
+        problem = "The module gives logits that are not finite numbers."
+        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check its weights.")
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
         problem = "The module gives other answers when it is run again on the same texts."
         return FailedCall(line, Reason.RANDOM, problem, _advise_on_randomness(asked, line))
     of_texts = answers if not asked.features else _answer_with_same_features(asked, convention, batches)
     texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
-        return FailedCall(
-            line,
-            Reason.USELESS_LOGITS,
-            "The module gives the same answer for every text.",
-            "Check its weights, and its call.",
-        )
+        problem = "The module gives the same answer for every text."
+        return FailedCall(line, Reason.USELESS_LOGITS, problem, "Check its weights, and its call.")
     if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
         by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
         if way is not None:
@@ -365,12 +360,8 @@ def _check_call(
         return mixes
     leaks = False
     if way is not None and way.plain == LENGTH_FIRST and not _reads_up_to_length(asked, convention, batches[-1]):
-        return FailedCall(
-            line,
-            Reason.RAISES,
-            "The module does not take a row's first number for its length: what is after it changes its answer.",
-            "Say how it is called: --call, or call=.",
-        )
+        problem = "The module does not take a row's first number for its length: what is after it changes its answer."
+        return FailedCall(line, Reason.RAISES, problem, "Say how it is called: --call, or call=.")
     # Lengths that forward does not read are not checked.
     if way is not None and asked.lengths is None and convention.takes_lengths:
         for i in [*way.at("lengths"), *way.at("mask")]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder
+from pocketrnn_export.intake.call_discovery.logits_location import Known, OutputCounts, count_numbers, find_unread_parts
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
-from pocketrnn_export.intake.call_discovery.reading import Known, OutputCounts, count_numbers, find_unread_parts
 from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
 
 __all__ = ["RefusedOutput", "describe_left_out", "refuse_output"]

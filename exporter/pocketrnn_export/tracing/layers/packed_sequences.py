@@ -13,7 +13,7 @@ from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import exchange_code, statically_known_true
-from pocketrnn_export.tracing.python_semantics.arrays import known_number, unwrap_arrays
+from pocketrnn_export.tracing.python_semantics.traced_arrays import known_number, unwrap_arrays
 from pocketrnn_export.tracing.session import TraceSession, current_session, mark_full_width
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 

@@ -3,7 +3,7 @@
 `if n not in self.masks: self.masks[n] = ...` needs a plain number as a key, which would be a condition for each number;
 and `functools.lru_cache` would keep a trace's tensors for later runs. So while a module is traced, its empty dicts take
 symbolic sizes as keys, and cached functions run without their cache. That a cache does not change answers was checked
-before (`pocketrnn_export.intake.kept_state`).
+before (`pocketrnn_export.intake.state_between_calls`).
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
+from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.session import Loop, TraceSession, current_session
-from pocketrnn_export.tracing.sizes.questions import UntraceableError
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.tracing.trace_operators import STEP
 
 __all__ = ["ITERATION", "ITERATIONS", "Positions", "Slices", "find_stacked_loop", "trace_range"]

@@ -5,7 +5,8 @@ take torch's symbolic sizes (`torch.SymInt`, `torch.SymFloat`), whose arithmetic
 Python's order. A function without a symbolic form, such as a logarithm, gives a `TracedNumber`: a float64 tensor
 without axes.
 
-The graph computes all of it in double precision, as Python does; see `pocketrnn_export.forms.onnx.number_translations`.
+The graph computes all of it in double precision, as Python does; see
+`pocketrnn_export.forms.onnx.size_arithmetic_translations`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from pocketrnn_export.torch_internals import (
     sym_min,
     sym_sqrt,
 )
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, unwrap_arrays
+from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, unwrap_arrays
 from pocketrnn_export.tracing.session import current_session, is_torchscript_trace
 
 __all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_other_rounding"]

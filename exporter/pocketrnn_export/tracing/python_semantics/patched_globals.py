@@ -24,11 +24,11 @@ from torch import Tensor
 from pocketrnn_export.module_runs.function_caches import replace_entries
 from pocketrnn_export.torch_internals import TRACED_TENSORS, replace_methods, sym_int, unscripted_function
 from pocketrnn_export.tracing.python_semantics import math_of_sizes
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, known_number, unwrap_arrays
 from pocketrnn_export.tracing.python_semantics.caches import uncached_function
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, find_stacked_loop, trace_range
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import PLAIN
+from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, known_number, unwrap_arrays
 from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
 from pocketrnn_export.tracing.session import TraceSession, current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read

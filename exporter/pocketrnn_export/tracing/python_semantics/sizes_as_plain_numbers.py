@@ -17,7 +17,7 @@ from typing import Any, Final
 import torch
 
 from pocketrnn_export.torch_internals import replace_methods
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
+from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 
 __all__ = ["PLAIN", "answer_plain_numbers"]
 

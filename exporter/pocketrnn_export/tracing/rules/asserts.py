@@ -11,7 +11,7 @@ from typing import Any, Final
 from pocketrnn_export.intake.user_frames import describe_user_line, find_outside_frame
 from pocketrnn_export.torch_internals import TRACED_TENSORS
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
-from pocketrnn_export.tracing.sizes.questions import UntraceableError
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 __all__ = ["ASSERTS", "TRUTHS", "is_in_assert"]
 

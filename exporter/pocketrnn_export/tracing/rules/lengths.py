@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, known_number, unwrap_arrays
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import TracedNumber, is_size
 from pocketrnn_export.tracing.python_semantics.patched_globals import unwrap_types
+from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, known_number, unwrap_arrays
 from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
 
 __all__ = ["LENGTHS", "note_full_width", "note_lengths", "tolist_as_array", "unwrap_call"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
-from pocketrnn_export.tracing.sizes.questions import UntraceableError
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
 __all__ = ["ORDER_STATISTICS"]
 

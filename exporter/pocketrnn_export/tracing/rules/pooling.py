@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import restrict_sizes, statically_known_true, sym_min
-from pocketrnn_export.tracing.python_semantics.arrays import known_number
+from pocketrnn_export.tracing.python_semantics.traced_arrays import known_number
 from pocketrnn_export.tracing.session import Declined, Rule, TraceSession, always, declined, rule
 
 __all__ = ["POOLING"]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import describe_line, find_outside_frame, is_user_frame, read_line
 from pocketrnn_export.torch_internals import list_guards, size_functions, statically_known_true, sym_max
-from pocketrnn_export.tracing.python_semantics.answered_questions import equality_relation, note_guard
+from pocketrnn_export.tracing.python_semantics.size_condition_answers import equality_relation, note_guard
 from pocketrnn_export.tracing.rules.lengths import note_full_width
 from pocketrnn_export.tracing.session import (
     Call,
@@ -29,8 +29,8 @@ from pocketrnn_export.tracing.session import (
     on_a_branch,
     rule,
 )
+from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.conditions import BATCH, Condition, value_at
-from pocketrnn_export.tracing.sizes.questions import Question
 from pocketrnn_export.tracing.trace_operators import CUT, END
 
 __all__ = ["SLICING"]

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.conditions import LARGEST, Sizes
-from pocketrnn_export.tracing.sizes.questions import Question
 from pocketrnn_export.tracing.sizes.size_regions import Regions
 
 __all__ = ["boundary_sizes", "find_changes"]

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.conditions import Sizes
-from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
 __all__ = ["Attempt", "Judge", "Logits", "is_within_limits", "largest_difference", "sizes_in_words"]

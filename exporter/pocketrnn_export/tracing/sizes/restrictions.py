@@ -1,6 +1,6 @@
 """Find out which traced program is right for which sizes: no restriction of a trace is dropped.
 
-The questions about sizes in a trace (see `tracing/python_semantics/answered_questions.py`) divide all sizes into
+The questions about sizes in a trace (see `tracing/python_semantics/size_condition_answers.py`) divide all sizes into
 regions. Within a region the module does the same; in another it may do something else. So the module itself is run on
 both sides of every question, and the traced programs are compared with its answers there:
 
@@ -21,6 +21,7 @@ import numpy as np
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.sizes.boundary_sizes import boundary_sizes
+from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.sizes.conditions import (
     LARGEST,
     USUAL,
@@ -31,7 +32,6 @@ from pocketrnn_export.tracing.sizes.conditions import (
     join_by_or,
 )
 from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, Logits
-from pocketrnn_export.tracing.sizes.questions import Question
 from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, size_refusal_error
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan

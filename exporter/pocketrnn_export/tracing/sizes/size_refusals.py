@@ -11,9 +11,9 @@ import sympy
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.tracing.sizes.boundary_sizes import find_changes
+from pocketrnn_export.tracing.sizes.condition_log import Question, UntraceableError
 from pocketrnn_export.tracing.sizes.conditions import LARGEST, USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, sizes_in_words
-from pocketrnn_export.tracing.sizes.questions import Question, UntraceableError
 
 __all__ = ["TOGETHER", "size_refusal_error"]
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import sympy
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog, too_many_questions_error
 from pocketrnn_export.tracing.sizes.conditions import (
     BATCH,
     TOKENS,
@@ -30,7 +31,6 @@ from pocketrnn_export.tracing.sizes.conditions import (
     join_by_and,
     values_over,
 )
-from pocketrnn_export.tracing.sizes.questions import Question, TraceLog, too_many_questions_error
 
 __all__ = ["FollowedRun", "Regions", "explore_regions"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pocketrnn_export.tracing.sizes.condition_log import Branch
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes
-from pocketrnn_export.tracing.sizes.questions import Branch
 
 __all__ = ["TracePlan"]
 

@@ -1,0 +1,340 @@
+"""Compare a file with its module: the answers of both to a case, and whether they are the same."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.checking.call_recording import ModuleCall, RecordedCall, TableModule, join_outputs, record_call
+from pocketrnn_export.checking.exported_file import Array, CheckedFile
+from pocketrnn_export.checking.input_output_matching import FedInput, make_feeds, shape_without_ones
+from pocketrnn_export.checking.missing_activation import Activation
+from pocketrnn_export.comparing.cases import Case, Logits
+from pocketrnn_export.comparing.first_missing_operation import find_departure
+from pocketrnn_export.comparing.float64_graph import build_evaluator, model_as_float64
+from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
+from pocketrnn_export.comparing.float64_proof import SPREADS, measure_nearness
+from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Difference, Reference, measure_difference
+from pocketrnn_export.comparing.rounding_spread import ExactAnswer, perturbed_module_runs
+from pocketrnn_export.comparing.verdict import is_near_enough
+from pocketrnn_export.intake.user_frames import find_user_place
+
+__all__ = ["ComparedFile", "Outcome"]
+
+# Two answers this near are the same where there is no answer in double precision.
+_NEAR: Final = 1e-4
+_SMALLEST: Final = 1e-30
+_LEAST_SPREAD: Final = 2.0**-24
+# After this many answers that differ by more than rounding, only the size of a difference is looked at.
+_MOST_ASKED: Final = 6
+# Limits of the comparison in double precision: cases, tokens in one case, and processor time for all.
+_CASES_IN_DOUBLES: Final = 40
+_TOKENS_IN_DOUBLES: Final = 400
+_SECONDS_IN_DOUBLES: Final = 60.0
+# A difference above this in double precision is looked into: float32 numbers in a file cause such differences.
+_ROUNDED: Final = 1e-6
+# How many spreads of half precision an answer may lie from the exact one; and where only a graph's numbers are rounded.
+_HALF_SPREADS: Final = 8.0
+_OF_CONSTANTS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a case: the difference between the file's answer and the module's, or the error that the file fails
+    with; `shapes` says how their shapes differ by axes of size 1, and `numbers_off` how far numbers that are no classes
+    are apart, as a part of the largest."""
+
+    case: Case
+    difference: Difference
+    is_same: bool
+    error: str = ""
+    shapes: str = ""
+    numbers_off: float = 0.0
+
+
+@dataclass(frozen=True)
+class ComparedFile:
+    """A file to compare with its module.
+
+    Attributes:
+        called: the module, and how it is called.
+        file: the file.
+        fed: which of the module's inputs each input of the file takes.
+        outputs: pairs of the number of a file's output and the name of the module's.
+        largest: the largest number of each of the module's outputs in its first calls.
+        classes: those of the module's outputs that may give a number for each class.
+        values: those that may be other numbers.
+        activations: the outputs that one side gives after an activation: the name of the other side's, `module` or
+            `file`, and the function that is computed of its numbers before they are compared.
+    """
+
+    called: ModuleCall
+    file: CheckedFile
+    fed: tuple[FedInput, ...]
+    outputs: tuple[tuple[int, str], ...]
+    largest: Mapping[str, float] = field(default_factory=dict)
+    classes: frozenset[str] = frozenset()
+    values: frozenset[str] = frozenset()
+    activations: Mapping[str, tuple[str, Activation]] = field(default_factory=dict)
+    _asked: list[Case] = field(default_factory=list, repr=False, compare=False)
+
+    def ask_file(self, call: RecordedCall) -> list[Array] | str:
+        """Return the file's outputs for the inputs of a call, or the error with which it fails."""
+        return self.file.ask(make_feeds(self.fed, call.inputs))
+
+    def _own(self, call: RecordedCall) -> list[Array]:
+        """Return those outputs of the module that are compared."""
+        return [self._activated("module", name, call.outputs[name]) for _, name in self.outputs]
+
+    def _of_file(self, call: RecordedCall) -> list[Array] | str:
+        """Return those outputs of the file that are compared, or its error."""
+        answers = self.ask_file(call)
+        if isinstance(answers, str):
+            return answers
+        return [self._activated("file", name, answers[number]) for number, name in self.outputs]
+
+    def _activated(self, side: str, name: str, numbers: Array) -> Array:
+        of_side, activation = self.activations.get(name, ("", None))
+        return numbers if activation is None or of_side != side else activation.compute(numbers)
+
+    def compare_case(self, case: Case) -> Outcome | None:
+        """Compare the file with the module on a case; None where the module itself fails. The rows are sorted by their
+        lengths only where the module does not run on them as they are."""
+        found = self._call_module(case)
+        if found is None and (in_order := _sort_by_length(case)) is not case:
+            case, found = in_order, self._call_module(in_order)
+        if found is None:
+            return None
+        call, own = found
+        rows = len(case.lengths)
+        expected = join_outputs(own, rows)
+        if not np.isfinite(expected).any():
+            return None
+        given = self._of_file(call)
+        if isinstance(given, str):
+            return Outcome(case, Difference("file", case.name, math.inf, 0), False, given)
+        if [shape_without_ones(one) for one in given] != [shape_without_ones(one) for one in own]:
+            return Outcome(case, Difference("file", case.name, math.inf, rows), False)
+        alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
+        # A difference counts by the output that it is in: a right number may be as small as a wrong one's error.
+        units = [np.full(one.shape, self._unit(name)) for one, (_, name) in zip(own, self.outputs, strict=True)]
+        outcome = self._compared(
+            case,
+            np.maximum(join_outputs(units, rows), _SMALLEST),
+            expected,
+            join_outputs(alike, rows),
+        )
+        odd = [(one.shape, other.shape) for one, other in zip(given, own, strict=True) if one.shape != other.shape]
+        shapes = f"an answer of the shape {list(odd[0][0])}, where the module's is {list(odd[0][1])}" if odd else ""
+        difference = replace(outcome.difference, labels_differing=self._count_labels_differing(own, alike, rows))
+        return replace(outcome, difference=difference, shapes=shapes, numbers_off=self._numbers_off(own, alike))
+
+    def _count_labels_differing(self, own: Sequence[Array], given: Sequence[Array], rows: int) -> int:
+        """Return how many rows have another label: the largest number of an output with classes, or a whole number."""
+        differing = [
+            one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
+            for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
+            if name in self.classes or one.dtype.kind != "f"
+        ]
+        return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
+
+    def _numbers_off(self, own: Sequence[Array], given: Sequence[Array]) -> float:
+        """Return the largest difference of the numbers that may be values, as a part of the largest such number."""
+        return max(
+            (
+                float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
+                for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
+                if name in self.values
+            ),
+            default=0.0,
+        )
+
+    def _call_module(self, case: Case) -> tuple[RecordedCall, list[Array]] | None:
+        try:
+            call = record_call(self.called, case)
+            return call, self._own(call)
+        # Whatever a user's module raises.
+        except (Exception, SystemExit):
+            return None
+
+    def _unit(self, name: str) -> float:
+        """Return the number to which a difference in an output is relative: its largest, or 1 where that is larger."""
+        return min(1.0, self.largest.get(name, 0.0) or 1.0)
+
+    def _compared(self, case: Case, units: Logits, expected: Logits, given: Logits) -> Outcome:
+        left_out = _unanswered(expected, given)
+        expected, given = _zero_where(left_out, expected), _zero_where(left_out, given)
+        found = measure_difference("file", case.name, expected, given)
+        if not math.isfinite(found.largest):
+            return Outcome(case, found, False)
+        relative = measure_difference("file", case.name, expected / units, given / units).largest
+        least = LEAST_TOLERANCE if self.file.rounding == 1 else _HALF_SPREADS * _LEAST_SPREAD * self.file.rounding
+        if relative <= least or len(self._asked) >= _MOST_ASKED:
+            return Outcome(case, found, relative <= least)
+        exact = self._exact_answer(case)
+        if exact is None:
+            return Outcome(case, found, relative <= max(_NEAR, least))
+        exact = replace(
+            exact, logits=_zero_where(left_out, exact.logits), spread=np.nan_to_num(exact.spread, nan=_LEAST_SPREAD)
+        )
+        if self.file.rounding > 1:
+            is_same = self._is_half_rounding(exact, given, _HALF_SPREADS)
+            self._asked.extend([] if is_same else [case])
+            return Outcome(case, found, is_same)
+        found = measure_difference("file", case.name, expected, given, exact)
+        # States that are inputs drive gates to where onnxruntime's sigmoid is further off than rounded weights show.
+        is_rounding = relative <= _NEAR and found.spreads is not None and found.spreads <= 2 * SPREADS
+        is_same = is_near_enough(found, None) or is_rounding
+        if found.largest <= LEAST_TOLERANCE:
+            # The spread of a row is that of its largest number, or of 1: small outputs are compared with the module's
+            # own error.
+            own, of_file = (float((np.abs(one - exact.logits) / units).max()) for one in (expected, given))
+            is_same = of_file <= max(_NEAR, SPREADS * own)
+        if not is_same:
+            self._asked.append(case)
+        return Outcome(case, found, is_same)
+
+    def _is_half_rounding(self, exact: ExactAnswer, given: Any, most: float) -> bool:
+        """Whether an answer is as near to the exact one as a file in half precision may be."""
+        return measure_nearness("file", exact, given).spreads <= most * self.file.rounding
+
+    def measure_case(self, case: Case) -> Difference:
+        """Return the difference between the two answers to a case that both give."""
+        call = record_call(self.called, case)
+        own, rows, given = self._own(call), len(case.lengths), self._of_file(call)
+        assert not isinstance(given, str)  # noqa: S101 - both answered before
+        alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
+        expected, numbers = join_outputs(own, rows), join_outputs(alike, rows)
+        left_out = _unanswered(expected, numbers)
+        found = measure_difference("file", case.name, _zero_where(left_out, expected), _zero_where(left_out, numbers))
+        return replace(found, labels_differing=self._count_labels_differing(own, alike, rows))
+
+    def answers(self, case: Case) -> tuple[Logits, Logits | str]:
+        """Return both answers as tables, or the file's error."""
+        call, rows = record_call(self.called, case), len(case.lengths)
+        expected = join_outputs(self._own(call), rows)
+        given = self._of_file(call)
+        return expected, given if isinstance(given, str) else join_outputs(given, rows)
+
+    @functools.cached_property
+    def _table(self) -> TableModule:
+        return TableModule(self.called, tuple(name for _, name in self.outputs))
+
+    @functools.cached_property
+    def _reference(self) -> Reference | str:
+        """The module in double precision, or the reason why it cannot run so."""
+        if not self.called.in_doubles:
+            return "the module is a file."
+        try:
+            run = float64_module_run(self._table, takes_lengths=True)
+        except ExportError as error:
+            return error.problem
+        return Reference("module", run, run, lambda: perturbed_module_runs(self._table, takes_lengths=True))
+
+    def _exact_answer(self, case: Case, *, spreads: bool = True) -> ExactAnswer | None:
+        if isinstance(self._reference, str):
+            return None
+        try:
+            return self._reference.exact([case], spreads=spreads)[0]
+        except ExportError:
+            return None
+
+    def compare_in_doubles(self, outcomes: Sequence[Outcome]) -> tuple[float | None, str, Outcome | None]:
+        """Return the largest difference in double precision; why it is missing; and a case that differs by more than
+        rounding."""
+        if self.file.model is None or isinstance(self._reference, str):
+            why = "the file is not ONNX." if self.file.model is None else str(self._reference)
+            return None, f"Not compared in double precision: {why}", None
+        small = [one.case for one in outcomes if one.case.tokens.size <= _TOKENS_IN_DOUBLES]
+        chosen = small[:: max(1, len(small) // _CASES_IN_DOUBLES)]
+        largest = 0.0
+        try:
+            evaluate = build_evaluator(model_as_float64(onnx.load_from_string(self.file.model.SerializeToString())))
+            started = time.process_time()
+            for case in chosen:
+                if time.process_time() - started > _SECONDS_IN_DOUBLES:
+                    break
+                call = record_call(self.called, case)
+                expected = self._reference.run(case.tokens, case.lengths)
+                answers = evaluate(
+                    dict(zip([fed.port.name for fed in self.fed], self._inputs_in_doubles(call), strict=True))
+                )
+                table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths))
+                left_out = _unanswered(expected, table)
+                expected, given = _zero_where(left_out, expected), _zero_where(left_out, table)
+                apart = measure_difference("file, float64", case.name, expected, given)
+                largest = max(largest, apart.largest)
+                if apart.largest > _ROUNDED and (exact := self._exact_answer(case)) is not None:
+                    apart = measure_difference("file, float64", case.name, expected, given, exact)
+                    if apart.spreads is None or apart.spreads <= SPREADS:
+                        continue
+                    # Numbers of the graph that are no weights are rounded to half precision, too.
+                    if self.file.rounding > 1 and self._is_half_rounding(exact, given, _OF_CONSTANTS):
+                        continue
+                    if self._is_nearer_to_exact(exact.logits, table, call):
+                        return None, "Not compared in double precision: onnx's operators compute something else.", None
+                    return largest, "", Outcome(case, apart, False)
+        except ExportError as error:
+            return None, f"Not compared in double precision: {error.problem}", None
+        return largest, "", None
+
+    def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall) -> bool:
+        """Whether onnxruntime's answer is nearer to the module's exact one than to that of onnx's reference operators:
+        then these compute something else."""
+        given = self._of_file(call)
+        own = table if isinstance(given, str) else join_outputs(given, len(exact))
+        return bool(np.abs(own - exact).max() < np.abs(own - table).max())
+
+    def _inputs_in_doubles(self, call: RecordedCall) -> list[Array]:
+        return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_feeds(self.fed, call.inputs)]
+
+    def departs(self, case: Case) -> str:
+        """Say in a sentence at which operation of forward the file departs, with its line and node; empty where it
+        cannot be found."""
+        if self.file.model is None or isinstance(self._reference, str):
+            return ""
+        try:
+            arrays = self._inputs_in_doubles(record_call(self.called, case))
+            table = float64_copy(self._table)
+            inputs: Any = [case.tokens, case.lengths]
+            content = self.file.model.SerializeToString()
+            names = [fed.port.name for fed in self.fed]
+            found = find_departure(
+                table, content, inputs, _find_place_in_forward, given=dict(zip(names, arrays, strict=True))
+            )
+        except ExportError:
+            return ""
+        return "" if found is None else found.sentence
+
+
+def _find_place_in_forward(frame: FrameType | None) -> str:
+    """Return the user's line that called a frame; empty where that is no part of forward, as what joins its outputs."""
+    inner = frame
+    while inner is not None and inner.f_code is not join_outputs.__code__:
+        inner = inner.f_back
+    return find_user_place(frame) if inner is None else ""
+
+
+def _sort_by_length(case: Case) -> Case:
+    """Sort the rows of a case by decreasing length, as some modules require."""
+    order = np.argsort(-case.lengths, kind="stable")
+    return case if (order == np.arange(len(order))).all() else Case(case.name, case.tokens[order], case.lengths[order])
+
+
+def _unanswered(expected: Any, given: Any) -> Any:
+    """Return which numbers are not compared: a row to which the module answers NaN, and the same infinity in both."""
+    of_row = np.isnan(expected).any(1, keepdims=True)
+    return of_row | (~np.isfinite(expected) & (expected == given)) if expected.shape == given.shape else of_row
+
+
+def _zero_where(left_out: Any, table: Any) -> Any:
+    return np.where(left_out, 0.0, table).astype(table.dtype) if left_out.any() else table

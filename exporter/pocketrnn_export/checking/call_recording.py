@@ -1,0 +1,281 @@
+"""Record a call of a module: the tensors that its forward takes, and those that it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.checking.exported_file import Array
+from pocketrnn_export.comparing.cases import Case
+from pocketrnn_export.intake.calling_convention import Call, undo_assignments
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
+
+__all__ = [
+    "SIZES",
+    "ModuleCall",
+    "ModuleWithSignature",
+    "RecordedCall",
+    "TableModule",
+    "draw_case",
+    "join_outputs",
+    "keep_running_sizes",
+    "named_inputs",
+    "record_call",
+    "record_inputs",
+    "runs_on_size",
+    "takes_ids_below",
+]
+
+
+# Sizes of the first calls, (batch, tokens): two that differ in both, then others for modules that refuse these.
+SIZES: Final = ((3, 7), (2, 11), (1, 7), (2, 29), (5, 64))
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """A module, and how it is called.
+
+    Attributes:
+        module: in float32 and eval mode, on the CPU.
+        line: how it is called, in words.
+        function: the same, as a function of the module, ids int64 [batch, sequence] and their lengths.
+        ids: how many ids there are.
+        padding_id: the id that pads a row after its length.
+        ragged: whether rows have lengths of their own.
+        samples: the rows of numbers that the ids stand for; None where they are ids of tokens.
+        in_doubles: whether it can run in double precision, as Python code can and a file cannot.
+        sizes: the sizes of first calls on which it runs, (batch, sequence).
+        unit: what a row consists of: `tokens` or `steps`; empty where no input has a sequence.
+        one_row: whether its inputs have no batch axis: each case is then only its first row.
+        name: what the module is called in sentences.
+    """
+
+    module: nn.Module
+    line: str
+    function: Call
+    ids: int
+    padding_id: int = 0
+    ragged: bool = False
+    samples: Array | None = None
+    in_doubles: bool = True
+    sizes: tuple[tuple[int, int], ...] = ()
+    unit: str = "tokens"
+    one_row: bool = False
+    name: str = "the module"
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """One call of forward: its inputs by the names of the parameters, and its outputs by names or numbers."""
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+
+def record_call(called: ModuleCall, case: Case) -> RecordedCall:
+    """Call a module, and record the inputs and outputs of its forward; raises whatever the module raises."""
+    inputs: dict[str, Tensor] = {}
+    outputs = _record_tensors(called, case, inputs)
+    return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
+
+
+def _record_tensors(called: ModuleCall, case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
+    with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
+        return _record_forward(called.module, called.function, *tensors, inputs)
+
+
+def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
+    """Record the inputs of forward for a case, also if forward fails on them; empty where it is not reached."""
+    inputs: dict[str, Tensor] = {}
+    with contextlib.suppress(Exception, SystemExit):
+        _record_tensors(called, case, inputs)
+    return {name: tensor.detach().numpy().copy() for name, tensor in inputs.items()}
+
+
+def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
+    """Draw a case of random ids, with decreasing lengths where the module takes lengths."""
+    generator = np.random.default_rng(rows * 1_000 + steps)
+    low = 8 if called.samples is not None else min(2, called.ids - 1)
+    tokens = generator.integers(low, called.ids, (rows, steps), dtype=np.int64)
+    lengths = np.full(rows, steps, np.int64)
+    if called.ragged if ragged is None else ragged:
+        lengths = np.maximum(1, steps - np.arange(rows) * 2).astype(np.int64)
+        tokens[np.arange(steps) >= lengths[:, None]] = called.padding_id
+    return Case(f"batch {rows} x sequence {steps}", tokens, lengths)
+
+
+def keep_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -> ModuleCall | None:
+    """Return the call with those sizes on which it runs; None where it runs on none of them."""
+    running = tuple(size for size in sizes if runs_on_size(called, *size))
+    return replace(called, sizes=running) if running else None
+
+
+def runs_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
+    """Whether a module runs on a batch of this many rows and steps."""
+    try:
+        record_call(called, draw_case(called, rows, steps, ragged=ragged))
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
+def takes_ids_below(called: ModuleCall, count: int, *, inputs: int = 1) -> bool:
+    """Whether a module runs on the last ids below `count`; as many as it has inputs, since each is given another."""
+    rows, steps = called.sizes[0]
+    tokens = np.resize((count - 1 - np.arange(inputs)) % count, (rows, steps))
+    try:
+        record_call(called, Case("the last ids", tokens, np.full(rows, steps, np.int64)))
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
+def _record_forward(
+    module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor, inputs: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the outputs of the last call of forward, whose inputs are put into `inputs`."""
+    outputs: dict[str, Tensor] = {}
+
+    def before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        inputs.clear()
+        # Forward may change what it is given.
+        inputs.update({name: tensor.clone() for name, tensor in named_inputs(layer, args, kwargs)})
+
+    def after(_layer: nn.Module, _args: Any, answer: Any) -> None:
+        outputs.clear()
+        outputs.update(_named_tensors("", answer))
+
+    hooks = [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
+    try:
+        answer = run_user_call(function, module, tokens, lengths)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs or dict(_named_tensors("", answer))
+
+
+def named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in a module's arguments, each with the name of its parameter and its place inside.
+
+    Example:
+        >>> [name for name, _ in named_inputs(module, ((tokens, lengths),), {})]
+        ['x.0', 'x.1']
+    """
+    for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
+        yield from _named_tensors(name, value)
+
+
+def _named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in a value, each named by the path that leads to it."""
+    if isinstance(value, Tensor):
+        yield name or "0", value
+        return
+    parts: Any = ()
+    if isinstance(value, Mapping):
+        parts = value.items()
+    elif isinstance(value, list | tuple):
+        parts = enumerate(value)
+    elif hasattr(value, "__dict__"):
+        parts = vars(value).items()
+    for key, part in parts:
+        yield from _named_tensors(f"{name}.{key}" if name else str(key), part)
+
+
+class ModuleWithSignature(nn.Module):
+    """A function of tensors as a module whose forward has named parameters: Python cannot inspect those of TorchScript
+    or of a file.
+
+    Args:
+        run: the function: a ScriptModule, or what runs a file.
+        names: the names of its inputs.
+
+    Example:
+        >>> ModuleWithSignature(script, ["tokens"])(tokens).shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(self, run: Any, names: Sequence[str]) -> None:
+        super().__init__()
+        self.run = run
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        if all(name.isidentifier() for name in names):
+            # The intake reads this signature.
+            vars(self)["forward"] = _add_signature(run, [inspect.Parameter(name, kind) for name in names])
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """The outputs."""
+        return self.run(*tensors)
+
+
+def _add_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return run(*args, **kwargs)
+
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return forward
+
+
+class TableModule(nn.Module):
+    """A module that returns some of its outputs as one table, [batch, numbers], so that they compare as a classifier's
+    logits do.
+
+    Args:
+        called: how the module is called.
+        outputs: which of its outputs.
+    """
+
+    def __init__(self, called: ModuleCall, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module = called.module
+        self.function, self.outputs = _UncopiedFunction(called.function), outputs
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """The table for a batch."""
+        with undo_assignments(self.module):
+            outputs = _record_forward(self.module, self.function, tokens, lengths, {})
+        table: Tensor = join_outputs([outputs[name] for name in self.outputs], len(tokens), torch)
+        return table
+
+
+class _UncopiedFunction:
+    """A user's function that deepcopy of the module does not copy, as it may hold anything."""
+
+    def __init__(self, function: Call) -> None:
+        self.function = function
+
+    def __call__(self, module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
+        return self.function(module, tokens, lengths)
+
+    def __deepcopy__(self, _memory: dict[int, Any]) -> _UncopiedFunction:
+        return self
+
+
+def join_outputs(outputs: list[Any], rows: int, library: Any = np) -> Any:
+    """Join arrays or tensors into one table of `rows` rows; the batch axis of each is moved to the front.
+
+    Example:
+        >>> join_outputs([np.zeros((3, 4)), np.zeros((2, 3, 5))], 3).shape
+        (3, 14)
+    """
+    parts = []
+    for output in outputs:
+        if output.ndim > 1 and output.shape[0] != rows == output.shape[1]:
+            output = library.swapaxes(output, 0, 1)
+        flat = output.reshape(-1)
+        flat = flat * 1 if flat.dtype in (np.dtype(bool), torch.bool) else flat
+        short = -len(flat) % rows
+        if short or not len(flat):
+            flat = library.concatenate([flat, library.zeros(short or rows, dtype=flat.dtype)])
+        parts.append(flat.reshape(rows, -1))
+    return library.concatenate(parts, 1)

@@ -1,0 +1,351 @@
+"""Open the file that is checked (ONNX, TorchScript or torch.export) as a function of arrays."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx.external_data_helper import load_external_data_for_model
+from torch import nn
+
+from pocketrnn.errors import InputError, PocketRNNError, first_line
+from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
+from pocketrnn_export.module_runs.cpu_run import tensors_in
+
+__all__ = ["Array", "CheckedFile", "Port", "count_table_rows", "missing_matrices", "open_file", "role_of_name"]
+
+Array = npt.NDArray[Any]
+# The largest model that onnxruntime and protobuf read in one piece.
+_LARGEST: Final = 2**31 - 1
+# Declared weights may have at most this many times the bytes of the file: an int64 can take one byte.
+_DENSEST: Final = 16
+# One step of float16 is 2**13 steps of float32.
+_OF_HALF: Final = 2.0**13
+_MOST_OF_ERROR: Final = 300
+# Operators that leave ids unchanged between the input and a table.
+_SAME_IDS: Final = frozenset({"Cast", "Transpose", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Concat"})
+_OF_SEQUENCE: Final = ("seq", "time", "step", "tokens", "length")
+# Sorted numbers that differ by more are other weights: large matrices of one distribution differ by little.
+_SAME_WEIGHT: Final = 1e-6
+_TYPES_OF_TORCH: Final = {
+    torch.int64: "int64", torch.int32: "int32", torch.float32: "float32", torch.float64: "float64",
+    torch.bool: "bool", torch.float16: "float16",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output of a file.
+
+    Attributes:
+        name: what the file calls it.
+        kind: numpy's name for its type; None where the file does not say it.
+        axes: the size of each axis, the name of a size that may change, or None for any; None where even the number of
+            axes is not known.
+    """
+
+    name: str
+    kind: str | None = None
+    axes: tuple[int | str | None, ...] | None = None
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """An opened file.
+
+    Attributes:
+        path: where it is.
+        inputs, outputs: in the file's order. TorchScript does not declare its outputs.
+        run: returns the outputs for one array an input; raises whatever its engine raises.
+        model: the ONNX model with its weights inside; None for other formats.
+        weights: the tensors that it holds.
+        rounding: by how much it rounds more than float32: 2**13 where it computes in half precision.
+    """
+
+    path: Path
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    run: Callable[[Sequence[Array]], list[Array]] = field(repr=False)
+    model: ModelProto | None = field(default=None, repr=False)
+    weights: Sequence[Array] = field(default=(), repr=False)
+    rounding: float = 1.0
+
+    @property
+    def is_half(self) -> bool:
+        """Whether it holds weights in half precision, or computes in it."""
+        return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
+
+    def ask(self, arrays: Sequence[Array]) -> list[Array] | str:
+        """Return the outputs for one array an input, or the error that its engine raises, in one line."""
+        try:
+            return [np.asarray(answer) for answer in self.run(arrays)]
+        # Engines raise errors of many classes.
+        except Exception as error:
+            # onnxruntime names the size that it got in its second line.
+            said = " ".join(str(error).split()).removeprefix("[ONNXRuntimeError] : ")
+            return said.partition(" Please fix either")[0][:_MOST_OF_ERROR] or repr(error)
+
+
+def role_of_name(axis: str) -> str | None:
+    """Return what the name of an axis says: "b" for the batch, "s" for the sequence, None for neither.
+
+    Example:
+        >>> role_of_name("batch_size"), role_of_name("axis 1")
+        ('b', None)
+    """
+    name = axis.lower()
+    return "b" if "batch" in name else "s" if any(word in name for word in _OF_SEQUENCE) else None
+
+
+def open_file(path: str | Path) -> CheckedFile:
+    """Open a file of any of the three formats.
+
+    Raises:
+        InputError: there is no such file, or no engine can open it.
+
+    Example:
+        >>> open_file("theirs.onnx").inputs[0]
+        Port(name='tokens', kind='int64', axes=('batch', 'sequence'))
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file.", "Give an ONNX file, a TorchScript file or a .pt2 of torch.export.")
+    try:
+        if not zipfile.is_zipfile(path):
+            return _open_onnx(path)
+        if is_torchscript(path):
+            return _open_torchscript(path)
+        if _holds_weights(path):
+            raise InputError("It holds weights and no graph.", "Give it as --weights, and the exported file as --onnx.")
+        return _open_torch_export(path)
+    except PocketRNNError as error:
+        raise InputError(f"{path} cannot be opened: {error.problem}", error.remedy) from error
+    # Engines and protobuf raise errors of many classes.
+    except Exception as error:
+        what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+        raise InputError(f"{path} cannot be opened: {what}.", _MAKE_AGAIN) from error
+
+
+def _holds_weights(path: Path) -> bool:
+    """Whether torch.save wrote a file: it holds a pickle, where a file of torch.export holds JSON."""
+    with zipfile.ZipFile(path) as archive:
+        return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
+
+
+_MAKE_AGAIN: Final = "Export it again, and give the file with all that lies beside it."
+
+
+def _open_onnx(path: Path) -> CheckedFile:
+    size = path.stat().st_size
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, json_format.ParseError, text_format.ParseError):
+        raise InputError("It is not an ONNX file, or its end is missing.", _MAKE_AGAIN) from None
+    if not model.graph.node and not model.graph.output:
+        raise InputError("It holds no graph of ONNX.", _MAKE_AGAIN)
+    tensors = list(_graph_tensors(model.graph))
+    for tensor in tensors:
+        size += _check_external_size(tensor, path.parent)
+    declared = sum(map(_declared_bytes, tensors))
+    if declared > max(1 << 20, _DENSEST * size):
+        raise InputError(f"Its weights are declared to have {declared:,} bytes, and it holds {size:,}.", _MAKE_AGAIN)
+    if size > _LARGEST:
+        raise InputError(f"Its weights have {size:,} bytes, and 2 GB is the most.", _MAKE_AGAIN)
+    load_external_data_for_model(model, str(path.parent))
+    session = open_session(model.SerializeToString())
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_read_port(value) for value in model.graph.input if value.name not in weights)
+    names = [port.name for port in inputs]
+
+    def run(arrays: Sequence[Array]) -> list[Array]:
+        return list(session.run(None, dict(zip(names, arrays, strict=True))))
+
+    known = [tensor for tensor in tensors if tensor.data_type and tensor.data_type != TensorProto.STRING]
+    arrays = [onnx.numpy_helper.to_array(tensor) for tensor in known]
+    rounding = _OF_HALF if _computes_in_half(model.graph) else 1.0
+    return CheckedFile(path, inputs, tuple(map(_read_port, model.graph.output)), run, model, arrays, rounding)
+
+
+def _computes_in_half(graph: GraphProto) -> bool:
+    """Whether an operator takes numbers in half precision: one that only stores weights so casts them."""
+    half = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
+    half |= {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    for node in graph.node:
+        given = {TensorProto.FLOAT16} & {attribute.t.data_type for attribute in node.attribute}
+        cast = any(attribute.name == "to" and attribute.i == TensorProto.FLOAT16 for attribute in node.attribute)
+        half |= set(node.output) if given or cast else set()
+    return any(node.op_type != "Cast" and half & set(node.input) for node in graph.node)
+
+
+def _read_port(value: ValueInfoProto) -> Port:
+    if value.type.WhichOneof("value") != "tensor_type":
+        raise InputError(f"{value.name} is not a tensor, but a sequence or the like.", "Let the graph take tensors.")
+    kind = value.type.tensor_type
+    named = None if not kind.elem_type else str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    if not kind.HasField("shape"):
+        return Port(value.name, named)
+    axes = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]
+    return Port(value.name, named, tuple(axes))
+
+
+def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """Yield the weights and constants of a graph and its subgraphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _graph_tensors(inner)
+
+
+def _check_external_size(tensor: TensorProto, folder: Path) -> int:
+    """Check a tensor's external data, and return its number of bytes."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return 0
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    place = folder / said.get("location", "")
+    if not place.is_file():
+        raise InputError(f"The weights of {tensor.name} are in {said.get('location')}, which is missing.", _MAKE_AGAIN)
+    offset = int(said.get("offset", 0))
+    length = int(said.get("length", place.stat().st_size - offset))
+    if min(offset, length) < 0 or offset + length > place.stat().st_size:
+        raise InputError(f"{said.get('location')} is shorter than {tensor.name} says.", _MAKE_AGAIN)
+    return length
+
+
+def _declared_bytes(tensor: TensorProto) -> int:
+    if min(tensor.dims, default=1) < 0:
+        raise InputError(f"{tensor.name} has an axis of {min(tensor.dims)}.", _MAKE_AGAIN)
+    known = tensor.data_type and tensor.data_type != TensorProto.STRING
+    size = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize) if known else 1
+    return int(math.prod(tensor.dims)) * size
+
+
+def _open_torchscript(path: Path) -> CheckedFile:
+    script = load_torchscript(path).eval()
+    arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
+    inputs = tuple(Port(argument.name) for argument in arguments if not argument.has_default_value())
+    run = _StatelessRun(lambda: load_torchscript(path).eval())
+    return CheckedFile(path, inputs, (), run, None, *_weights_of_torch(script.state_dict()))
+
+
+class _StatelessRun:
+    """Runs a TorchScript file; one whose forward keeps a state is loaded anew for each run."""
+
+    def __init__(self, load: Callable[[], torch.jit.ScriptModule]) -> None:
+        self.load, self.script = load, load()
+        self.keeps_state: bool | None = None
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        if self.keeps_state:
+            return _run_on_arrays(self.load(), arrays)
+        answers = _run_on_arrays(self.script, arrays)
+        if self.keeps_state is None:
+            again = _run_on_arrays(self.script, arrays)
+            same = zip(answers, again, strict=True)
+            self.keeps_state = not all(np.array_equal(one, other, equal_nan=True) for one, other in same)
+        return answers
+
+
+def _weights_of_torch(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
+    """Return the weights as arrays, and how much more is rounded than in float32."""
+    tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
+    half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
+    arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]
+    return arrays, _OF_HALF if half else 1.0
+
+
+def _open_torch_export(path: Path) -> CheckedFile:
+    program = torch.export.load(path)
+    made = {node.name: node.meta.get("val") for node in program.graph.nodes}
+
+    def port(name: str) -> Port:
+        value = made.get(name)
+        if not isinstance(value, torch.Tensor):
+            return Port(name)
+        axes = tuple(size if isinstance(size, int) else str(size) for size in value.shape)
+        return Port(name, _TYPES_OF_TORCH.get(value.dtype), axes)
+
+    signature = program.graph_signature
+    inputs, outputs = (tuple(port(str(n)) for n in names) for names in (signature.user_inputs, signature.user_outputs))
+    module = program.module()
+    held = _weights_of_torch(program.state_dict)
+    return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays), None, *held)
+
+
+def _run_on_arrays(module: nn.Module, arrays: Sequence[Array]) -> list[Array]:
+    """Run a module on arrays, of which numbers get the type of its weights if that is half precision."""
+    kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
+    kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+    if kind in (torch.float16, torch.bfloat16):
+        tensors = [tensor.to(kind) if tensor.is_floating_point() else tensor for tensor in tensors]
+    with torch.no_grad():
+        answer = module(*tensors)
+    given = tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)
+    return [(one.float() if one.dtype == torch.bfloat16 else one).numpy() for one in given]
+
+
+def missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
+    """Return the names of matrices that a file does not hold, in any order of their numbers; empty where this cannot be
+    seen.
+
+    Example:
+        >>> missing_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
+        ['fc.weight']
+    """
+    if not file.weights:
+        return []
+    held: dict[int, list[Array]] = {}
+    for array in file.weights:
+        # A bidirectional layer has both directions in one tensor.
+        for part in (array, *(array if array.ndim == 3 and len(array) == 2 else ())):
+            if part.dtype.kind == "f":
+                held.setdefault(part.size, []).append(np.sort(part, axis=None))
+    return [
+        name
+        for name, matrix in matrices.items()
+        if not any(
+            np.allclose(np.sort(matrix, axis=None), numbers, rtol=0, atol=_SAME_WEIGHT)
+            for numbers in held.get(matrix.size, ())
+        )
+    ]
+
+
+def count_table_rows(file: CheckedFile, port: str) -> int | None:
+    """Return the rows of the smallest table in which a file looks up the ids of an input; None where there is none, or
+    where it cannot be seen.
+
+    Example:
+        >>> count_table_rows(open_file("theirs.onnx"), "tokens")
+        8000
+    """
+    if file.model is None:
+        return None
+    graph = file.model.graph
+    tables = {tensor.name: tensor.dims for tensor in graph.initializer}
+    constants = [node for node in graph.node if node.op_type == "Constant"]
+    tables |= {node.output[0]: a.t.dims for node in constants for a in node.attribute if a.name == "value"}
+    same, rows = {port}, []
+    for node in graph.node:
+        if node.op_type == "Gather" and node.input[1] in same and len(dims := tables.get(node.input[0], ())) == 2:
+            rows.append(dims[_gather_axis(node)])
+        if node.op_type in _SAME_IDS and node.input[0] in same:
+            same |= set(node.output)
+    return min(rows, default=None)
+
+
+def _gather_axis(node: NodeProto) -> int:
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "axis"), 0)

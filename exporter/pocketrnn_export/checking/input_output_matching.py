@@ -1,0 +1,220 @@
+"""Match the inputs and outputs of a file with those of a module: by names, types and axes."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pocketrnn.errors import InputError, did_you_mean
+from pocketrnn_export.checking.call_recording import RecordedCall
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port, role_of_name
+
+__all__ = ["FedInput", "count_agreeing", "make_feeds", "match_inputs", "match_outputs", "shape_without_ones"]
+
+# An array with more axes than this is not transposed.
+_MOST_AXES: Final = 4
+# The most orders of all axes that are ranked, and that are tried.
+_MOST_RANKED: Final = 1_000
+_MOST_RUN: Final = 24
+
+
+@dataclass(frozen=True)
+class FedInput:
+    """An input of a file, the module's input that it takes, and the order of that input's axes."""
+
+    port: Port
+    name: str
+    order: tuple[int, ...] | None = None
+
+    @property
+    def declared(self) -> list[tuple[int | str | None, int]]:
+        """The declared size of each axis of the file's input, with the axis of the module's."""
+        axes = self.port.axes or ()
+        return list(zip(axes, self.order or range(len(axes)), strict=bool(axes)))
+
+
+def match_inputs(
+    file: CheckedFile,
+    calls: Sequence[RecordedCall],
+    told: Mapping[str, str],
+    sizes: Sequence[tuple[int, int]],
+) -> tuple[FedInput, ...]:
+    """Find the module's input for each input of a file, and the order of its axes.
+
+    An order must agree with the declared sizes and with the names of the axes. If several do, the axes stay as they are
+    in the module's own call, if the file runs on all of these calls; else the order counts in which it runs on the most
+    of them, and answers with the module's shapes.
+
+    Args:
+        file: the file.
+        calls: calls of the module with different sizes: an axis whose size differs between them may have any size.
+        told: the owner's pairs: the name of a module's input, and of the file's.
+        sizes: the batch and the sequence of each call.
+
+    Raises:
+        InputError: an input of the file has no counterpart, or several.
+    """
+    given = calls[0].inputs
+    fed: dict[str, str] = {}
+    ports = {port.name: port for port in file.inputs}
+    for name, of_file in told.items():
+        for one, known, whose in ((name, list(given), "The module"), (of_file, list(ports), str(file.path))):
+            if one not in known:
+                known_names = ", ".join(known) or "none"
+                advice = did_you_mean(one, known) or "Use one of these."
+                raise InputError(f"{whose} has no input {one}, only {known_names}.", advice)
+        fed[of_file] = name
+    left = [name for name in given if name not in fed.values()]
+    for same in (_match_by_name, _match_by_order):
+        for port in file.inputs:
+            found = None if port.name in fed else same(port, left, calls)
+            if found is not None:
+                fed[port.name] = found
+                left.remove(found)
+    if lost := [port.name for port in file.inputs if port.name not in fed]:
+        raise InputError(
+            f"The input {lost[0]} of {file.path} is none of the module's: {', '.join(left) or 'none is left'}.",
+            "Say which: --input parameter=input, or inputs={'parameter': 'input'}.",
+        )
+    each = [
+        [FedInput(port, fed[port.name], order) for order in _possible_orders(port, fed[port.name], calls)]
+        for port in file.inputs
+    ]
+    every = [tuple(way) for way in itertools.islice(itertools.product(*each), _MOST_RANKED)]
+    ranked = sorted(every, key=lambda way: _rank_orders(way, calls, sizes))
+    best, most = ranked[0], (-1, -1)
+    for way in ranked[:_MOST_RUN]:
+        agreeing = [count_agreeing(file, way, call) for call in calls]
+        runs = sum(map(bool, agreeing))
+        if runs == len(calls) and way == ranked[0] and all(fed.order is None for fed in way):
+            return way
+        if (runs, sum(agreeing)) > most:
+            best, most = way, (runs, sum(agreeing))
+    return best
+
+
+def _possible_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
+    """Return the orders of an input's axes that agree with the declared sizes, the order as it is (None) first."""
+    shapes = [call.inputs[name].shape for call in calls]
+    axes = port.axes or (None,) * len(shapes[0])
+    if len(axes) != len(shapes[0]) or len(axes) > _MOST_AXES:
+        return [None]
+    as_it_is = tuple(range(len(axes)))
+    found = [
+        None if order == as_it_is else order
+        for order in itertools.permutations(as_it_is)
+        if all(
+            not isinstance(size, int) or len({shape[axis] for shape in shapes}) > 1 or size == shapes[0][axis]
+            for size, axis in zip(axes, order, strict=True)
+        )
+    ]
+    return found or [None]
+
+
+def _rank_orders(
+    way: Sequence[FedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """Return the sort key of a way to feed a file: how often the name of an axis says something else, and how many
+    inputs are transposed."""
+    by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
+    meant: dict[str, set[tuple[int, ...]]] = {}
+    wrong = 0
+    for fed in way:
+        for name, axis in fed.declared:
+            if isinstance(name, str):
+                given = tuple(call.inputs[fed.name].shape[axis] for call in calls if fed.name in call.inputs)
+                meant.setdefault(name, set()).add(given)
+                wrong += given != by_role.get(role_of_name(name) or "", given)
+    wrong += sum(len(different) - 1 for different in meant.values())
+    return wrong, sum(fed.order is not None for fed in way)
+
+
+def count_agreeing(file: CheckedFile, way: Sequence[FedInput], call: RecordedCall) -> int:
+    """Return 0 where the file fails on a call, 2 where each of its answers has the shape of one of the module's."""
+    answers = file.ask(make_feeds(way, call.inputs))
+    shapes = {shape_without_ones(array) for array in call.outputs.values()}
+    return 0 if isinstance(answers, str) else 1 + all(shape_without_ones(answer) in shapes for answer in answers)
+
+
+def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+    fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
+    return next((name for name in fits if _plain_name(name) == _plain_name(port.name)), None)
+
+
+def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+    """Return the first unmatched input that fits: exporters keep the order of inputs."""
+    fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
+    same_type = [name for name in fits if port.kind == str(calls[0].inputs[name].dtype)]
+    return next(iter(same_type or fits), None)
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _fits_port(port: Port, array: Array) -> bool:
+    if port.axes is not None and len(port.axes) != array.ndim:
+        return False
+    return port.kind is None or np.dtype(port.kind).kind == array.dtype.kind or array.dtype.kind in "ib"
+
+
+def make_feeds(fed: Sequence[FedInput], given: Mapping[str, Array]) -> list[Array]:
+    """Return the arrays for a file's inputs, made from the module's inputs."""
+    made = []
+    for one in fed:
+        array = given[one.name] if one.order is None else given[one.name].transpose(one.order)
+        made.append(np.ascontiguousarray(array if one.port.kind is None else array.astype(one.port.kind)))
+    return made
+
+
+def match_outputs(
+    file: CheckedFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
+) -> tuple[tuple[int, str], ...]:
+    """Return the matching outputs: pairs of the number of a file's output and the name of a module's.
+
+    Args:
+        file: the file.
+        answers: its outputs in a call; None where it failed.
+        outputs: the module's outputs in the same call.
+
+    Raises:
+        InputError: no outputs match.
+    """
+    names, count = list(outputs), len(file.outputs) if answers is None else len(answers)
+    by_name = {_plain_name(name): name for name in names}
+    pairs = [
+        (number, by_name[_plain_name(port.name)])
+        for number, port in enumerate(file.outputs)
+        if _plain_name(port.name) in by_name
+    ]
+    if not pairs and count == len(names):
+        pairs = list(enumerate(names))
+    if not pairs:
+        for number in range(count if answers is not None else 0):
+            assert answers is not None  # noqa: S101 - the line above
+            left = [name for name in names if name not in {name for _, name in pairs}]
+            alike = [name for name in left if shape_without_ones(outputs[name]) == shape_without_ones(answers[number])]
+            if alike:
+                pairs.append((number, min(alike, key=lambda name: _sum_differences(outputs[name], answers[number]))))
+    if not pairs:
+        shapes = [list(answer.shape) for answer in answers or ()]
+        own = [list(array.shape) for array in outputs.values()]
+        raise InputError(
+            f"No output of {file.path} has the shape of one of the module's: {shapes} beside {own}.",
+            "Export the module whose outputs are these, or compare with the module that the file was made of.",
+        )
+    return tuple(pairs)
+
+
+def shape_without_ones(array: Array) -> tuple[int, ...]:
+    """Return the shape of an array without axes of size 1: squeeze() drops the batch axis for one row."""
+    return tuple(size for size in array.shape if size != 1)
+
+
+def _sum_differences(one: Array, other: Array) -> float:
+    return float(np.nan_to_num(np.abs(one.reshape(-1).astype(float) - other.reshape(-1).astype(float))).sum())

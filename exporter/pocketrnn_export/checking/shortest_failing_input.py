@@ -1,0 +1,109 @@
+"""Find the shortest input that shows a difference, by leaving out rows and tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
+from pocketrnn_export.checking.call_recording import record_call
+from pocketrnn_export.checking.verdict import Shown
+from pocketrnn_export.comparing.cases import Case, one_row_cases
+
+__all__ = ["find_shortest_input"]
+
+# The most shorter inputs that are tried.
+_TRIED: Final = 80
+_ROWS: Final = 8
+# A shorter input must show at least this part of the difference.
+_PART: Final = 1e-2
+_NUMBERS: Final = 8
+# A row of more ids, or numbers, is described by its shape.
+_SHOWN: Final = 96
+_SHOWN_NUMBERS: Final = 24
+
+
+def find_shortest_input(beside: ComparedFile, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
+    """Return the shortest input found, with both answers, and its case.
+
+    Args:
+        beside: the file beside its module.
+        wrong: cases on which the two differ.
+    """
+    worst = min(wrong, key=lambda one: (one.case.tokens.size, -one.difference.largest))
+    least = worst.difference.largest * _PART if math.isfinite(worst.difference.largest) else 0.0
+
+    def still(case: Case) -> bool:
+        found = beside.compare_case(case)
+        same_way = found is not None and not found.is_same and bool(found.error) == bool(worst.error)
+        return same_way and found is not None and found.difference.largest >= least
+
+    case, tried = worst.case, 0
+    shrinks = True
+    while shrinks:
+        shrinks = False
+        for shorter in _shorten_case(case):
+            tried += 1
+            if tried > _TRIED:
+                break
+            if still(shorter):
+                case, shrinks = shorter, True
+                break
+    return _describe_input(beside, case), case
+
+
+def _shorten_case(case: Case) -> Iterator[Case]:
+    """Yield the case with fewer rows, then with fewer tokens."""
+    rows, steps = case.tokens.shape
+    if rows > 1:
+        yield from one_row_cases([case])[:_ROWS]
+        # A row that is padded wider than its length may be what shows it.
+        for row in range(min(rows, _ROWS) if case.lengths.max() < steps else 0):
+            yield Case(case.name, case.tokens[row : row + 1], case.lengths[row : row + 1])
+        for kept in {max(1, rows // 2), rows - 1} - {rows}:
+            lengths = case.lengths[:kept]
+            yield Case(case.name, case.tokens[:kept, : lengths.max()], lengths)
+    for width in range(int(case.lengths.max()) + 1, steps):
+        yield Case(case.name, case.tokens[:, :width], case.lengths)
+    if (case.lengths == steps).all():
+        for taken in dict.fromkeys([steps // 2, steps // 4, 1]):
+            for start in range(0, steps - taken + 1, max(1, taken)) if 0 < taken < steps else ():
+                tokens = np.delete(case.tokens, slice(start, start + taken), axis=1)
+                yield Case(case.name, tokens, np.full(rows, steps - taken, np.int64))
+
+
+def _describe_input(beside: ComparedFile, case: Case) -> Shown:
+    expected, given = beside.answers(case)
+    shown = _describe_given(beside, case)
+    if isinstance(given, str):
+        return Shown(shown, _first_numbers(expected[0]), given, math.inf)
+    if given.shape != expected.shape:
+        return Shown(shown, _first_numbers(expected[0]), _first_numbers(given[0]), math.inf)
+    apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
+    row = int(apart.max(1).argmax())
+    first = max(0, int(apart[row].argmax()) - _NUMBERS + 1)
+    return Shown(shown, _first_numbers(expected[row][first:]), _first_numbers(given[row][first:]), float(apart.max()))
+
+
+def _describe_given(beside: ComparedFile, case: Case) -> tuple[Any, ...]:
+    """Return the rows of the one input; of several inputs, the name and the rows of each, since each has its own."""
+    samples = beside.called.samples
+    most = _SHOWN if samples is None else _SHOWN_NUMBERS
+    inputs = record_call(beside.called, case).inputs
+    if len(inputs) > 1:
+        return tuple(
+            (name, *(array.tolist() if array.ndim and array.size <= most else [f"{list(array.shape)} numbers"]))
+            for name, array in inputs.items()
+        )
+    rows: list[Any] = [row[:length] for row, length in zip(case.tokens, case.lengths, strict=True)]
+    if samples is not None:
+        rows = [samples[row % len(samples)].round(6) for row in rows]
+    shown = tuple(tuple(row.tolist()) if row.size <= most else (f"{list(row.shape)} numbers",) for row in rows[:3])
+    return (*shown, f"and {len(rows) - 3} rows more") if len(rows) > 3 else shown
+
+
+def _first_numbers(row: Any) -> tuple[float, ...]:
+    return tuple(float(f"{number:.6g}") for number in row[:_NUMBERS])

@@ -1,0 +1,362 @@
+"""Run two forms of a classifier on the same cases, and measure how far their logits differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+import torch
+
+from pocketrnn.bundle.manifest import Comparison
+from pocketrnn.errors import ExportError, ParityError, first_line
+from pocketrnn.verification import logit_differences
+from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, answer_rows, split_by_text
+from pocketrnn_export.comparing.first_missing_operation import Place
+from pocketrnn_export.comparing.float64_graph import Run64, float64_onnx_run, graph_inputs
+from pocketrnn_export.comparing.float64_proof import SPREADS, measure_nearness
+from pocketrnn_export.comparing.rounding_spread import ExactAnswer, exact_answers, perturbed_graph_runs
+from pocketrnn_export.module_runs.cpu_run import compute_answer
+from pocketrnn_export.progress import log_each
+
+__all__ = [
+    "LEAST_TOLERANCE",
+    "CandidateComparison",
+    "Difference",
+    "Logits",
+    "Reference",
+    "Run",
+    "compare_candidate",
+    "graph_reference",
+    "measure_difference",
+    "module_run",
+    "onnx_run",
+    "open_session",
+    "rows_are_independent",
+    "summarize_differences",
+    "texts_are_independent",
+]
+
+
+# A difference up to this size passes without an estimate of rounding: the smallest classifiers show it.
+LEAST_TOLERANCE: Final = 1e-5
+# PyTorch's own answers were up to 33 spreads from the exact ones; answers ten times as far are not a reference.
+_OF_REFERENCE: Final = 10.0
+
+
+# How many times as far from the exact answer as the reference a candidate may be.
+_OF_OWN: Final = 2.0
+# If the reference is as near to the exact answer as _NEAR, rounding hardly changes it, and a form as far as _FAR is
+# wrong, whatever the spread: perturbed weights may change a condition such as `mask == 0.3` that rounding does not.
+# Both are relative to a logit above 1.
+_NEAR: Final = 1e-6
+_FAR: Final = 1e-2
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The answers that every form is compared with.
+
+    Attributes:
+        name: its name in the proof.
+        run: computes its answers.
+        float64_run: computes them in double precision; None if it cannot.
+        moved: gives runs in double precision with all weights moved by one float32 step, one run for each draw.
+        departs: finds the first operation where an ONNX file differs from the module, for a case with another answer
+            in double precision; empty if it is not found. Its last argument finds the line of the user's code.
+        heads: how many labels each of several heads has; empty for one set of labels.
+    """
+
+    name: str
+    run: Run
+    float64_run: Run64 | None = None
+    moved: Callable[[], Iterator[Run64]] = lambda: iter(())
+    departs: Callable[[bytes, Case, Place], str] | None = None
+    heads: tuple[int, ...] = ()
+
+    def exact(self, cases: Sequence[Case], *, spreads: bool) -> list[ExactAnswer]:
+        """The exact answers to the cases.
+
+        Args:
+            cases: the inputs.
+            spreads: measure how far rounding may move each answer; it takes eight times as long. Without it, only the
+                rounding of the answer itself counts.
+
+        Raises:
+            ExportError: the reference cannot be computed in double precision.
+        """
+        if self.float64_run is None:
+            raise ExportError(f"{self.name} cannot be computed in double precision.", "Give the Python module.")
+        return exact_answers(self.float64_run, self.moved() if spreads else iter(()), cases)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a candidate's logits differ from the reference's on one case.
+
+    Attributes:
+        candidate: the name of the candidate.
+        case: the name of the case.
+        largest: the largest difference of a logit from the reference's, measured as a bundle's tolerance is.
+        labels_differing: how many rows have another label than the reference gives, in any head.
+        spreads: the distance of the logits from the exact ones, in units of the possible rounding; None if the exact
+            ones are not known.
+    """
+
+    candidate: str
+    case: str
+    largest: float
+    labels_differing: int
+    spreads: float | None = None
+
+
+@dataclass(frozen=True)
+class CandidateComparison:
+    """The comparison of one candidate on one kind of inputs: the line of the proof, and the difference on each case."""
+
+    line: Comparison
+    each: tuple[Difference, ...]
+
+
+def module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
+    """Wrap a module, in eval mode on the CPU, as a function of arrays.
+
+    A module that packs with `enforce_sorted=True` needs rows sorted by falling length. So the rows are sorted, and the
+    answers are put back in order; the order of rows does not matter to other modules.
+    PyTorch's warnings are silenced: the module's owner has seen them before.
+
+    Example:
+        >>> run = module_run(module.eval(), takes_lengths=True)
+        >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
+        (2, 4)
+    """
+
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        order = np.argsort(-lengths, kind="stable")
+        inputs = [torch.from_numpy(tokens[order])]
+        if takes_lengths:
+            inputs.append(torch.from_numpy(lengths[order]))
+        logits = compute_answer(module, inputs)
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        result: Logits = answer_rows(logits.float().numpy()[back], lengths)
+        return result
+
+    return run
+
+
+def onnx_run(content: bytes, *, optimized: bool) -> Run:
+    """Wrap an ONNX file's bytes as a function of arrays: onnxruntime on one thread, with or without graph optimization.
+
+    Example:
+        >>> run = onnx_run(Path("news/model.onnx").read_bytes(), optimized=True)
+        >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
+        (2, 4)
+    """
+    session = open_session(content, optimized=optimized)
+    names = [node.name for node in session.get_inputs()]
+
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        logits: Logits = session.run(["logits"], dict(zip(names, graph_inputs(names, tokens, lengths), strict=False)))[
+            0
+        ]
+        rows: Logits = answer_rows(logits, lengths)
+        return rows
+
+    return run
+
+
+def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.InferenceSession:
+    """Open an ONNX file in onnxruntime on one thread, with or without graph optimization.
+
+    Raises:
+        ExportError: onnxruntime cannot open it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Log fatal errors only: a failure is raised and need not be printed too.
+    options.log_severity_level = 4
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    # onnxruntime's errors share no base of their own.
+    except Exception as error:
+        raise ExportError(
+            f"onnxruntime cannot run the graph: {first_line(error)}.",
+            "Compute in float32 in forward, by usual operations.",
+        ) from error
+
+
+def graph_reference(name: str, content: bytes) -> Reference:
+    """Make an ONNX graph the reference that its other forms are compared with.
+
+    Example:
+        >>> graph_reference("onnx", Path("news/model.onnx").read_bytes()).name
+        'onnx'
+    """
+    return Reference(
+        name, onnx_run(content, optimized=False), float64_onnx_run(content), lambda: perturbed_graph_runs(content)
+    )
+
+
+def compare_candidate(
+    name: str,
+    candidate: Run,
+    cases: Sequence[Case],
+    expected: Sequence[Logits],
+    *,
+    inputs: str,
+    reference: str = "pytorch",
+    exact: Callable[[Case], ExactAnswer | None] = lambda _: None,
+    heads: Sequence[int] = (),
+) -> CandidateComparison:
+    """Run `candidate` on `cases` and compare its logits with the expected ones.
+
+    Args:
+        name: the name of the candidate in the proof.
+        candidate: computes the logits to compare.
+        cases: the inputs.
+        expected: the reference's logits for each case.
+        inputs: the name of this kind of inputs in the proof.
+        reference: the name of the reference in the proof.
+        exact: gives the exact answer to a case, with how far rounding may move it. It is called only if the logits
+            differ by more than 1e-5, or a label differs: it takes longer than everything else.
+        heads: how many labels each of several heads has.
+
+    Raises:
+        ParityError: the candidate fails on a case that the reference answers.
+
+    Example:
+        >>> grid = shape_grid(50, 1, ragged=True)
+        >>> expected = [pytorch(case.tokens, case.lengths) for case in grid]
+        >>> compare_candidate("onnx", onnx, grid, expected, inputs="shapes").line.largest_difference
+        1.2e-07
+    """
+    differences = []
+    for case, logits in log_each(zip(cases, expected, strict=True), f"Comparing {name} on {inputs}"):
+        try:
+            given = candidate(case.tokens, case.lengths)
+        # Engines raise exceptions of many classes.
+        except Exception as error:
+            raise ParityError(
+                f"{name} fails on {inputs}, {case.name}, where {reference} answers: {first_line(error)}.",
+                "Nothing was written; the module cannot be exported as it is.",
+            ) from error
+        found = measure_difference(name, case.name, logits, given, heads=heads)
+        if not found.largest <= LEAST_TOLERANCE or found.labels_differing:
+            found = measure_difference(name, case.name, logits, given, exact(case), heads)
+        differences.append(found)
+    return summarize_differences(
+        differences, reference=reference, inputs=inputs, rows=sum(len(case.lengths) for case in cases)
+    )
+
+
+def measure_difference(
+    candidate: str,
+    case: str,
+    expected: Logits,
+    given: Logits,
+    exact: ExactAnswer | None = None,
+    heads: Sequence[int] = (),
+) -> Difference:
+    """Measure how far `given` is from `expected` and from `exact`, all [rows, classes]; infinite if the shapes differ.
+    With several heads, `heads` says how many labels each has.
+
+    Example:
+        >>> expected, given = np.array([[0.5, 2.0]], np.float32), np.array([[0.5, 1.0]], np.float32)
+        >>> measure_difference("onnx", "one", expected, given).largest
+        1.0
+    """
+    spreads = None if exact is None else _distance_in_spreads(candidate, expected, given, exact)
+    if expected.shape != given.shape:
+        return Difference(candidate, case, float("inf"), len(expected), spreads)
+    # A module that counts the tokens itself gives no answer to the tokens that it leaves out.
+    answered = ~(np.isnan(expected).all(1) & np.isnan(given).all(1))
+    expected, given = expected[answered], given[answered]
+    largest = float(logit_differences(expected, given).max(initial=0.0))
+    ends = np.cumsum(heads)[:-1]
+    parts = zip(np.split(expected, ends, 1), np.split(given, ends, 1), strict=True)
+    labels = int(np.any([one.argmax(1) != other.argmax(1) for one, other in parts], 0).sum())
+    # A NaN on one side only counts as infinitely far.
+    return Difference(candidate, case, float("inf") if np.isnan(largest) else largest, labels, spreads)
+
+
+def _distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
+    """The distance of a candidate from the exact answer, in units of the possible rounding."""
+    if expected.shape != exact.logits.shape:
+        return measure_nearness(candidate, exact, given).spreads
+    # The exact answers come from a copy in double precision. If the copy computes something else than the reference,
+    # the reference is far from them.
+    own = measure_nearness("", exact, expected)
+    if own.spreads > SPREADS * _OF_REFERENCE:
+        return own.spreads / _OF_REFERENCE
+    if expected.shape == given.shape and _only_candidate_is_far(exact, expected, given):
+        return math.inf
+    # Rounding inside forward, such as in a layer norm of numbers with a large mean, is not in the weights. The
+    # reference's own error on the case shows it: a candidate's error may be twice as large.
+    as_own = replace(exact, spread=np.maximum(exact.spread, _OF_OWN * own.largest_difference / SPREADS))
+    return measure_nearness(candidate, as_own, given).spreads
+
+
+def _only_candidate_is_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
+    """Whether the candidate is far from the exact answer to some text while the reference is near."""
+    size = np.maximum(1.0, np.abs(exact.logits))
+    with np.errstate(invalid="ignore"):
+        near = (np.abs(expected - exact.logits) <= _NEAR * size).all(1)
+        far = ~(np.abs(given - exact.logits) <= _FAR * size).all(1)
+    return bool((near & far).any())
+
+
+def summarize_differences(
+    differences: Sequence[Difference], *, reference: str, inputs: str, rows: int
+) -> CandidateComparison:
+    """Join the differences of one candidate with the line of the proof that sums them up."""
+    spreads = [d.spreads for d in differences if d.spreads is not None]
+    line = Comparison(
+        reference=reference,
+        candidate=differences[0].candidate,
+        inputs=inputs,
+        cases=len(differences),
+        rows=rows,
+        largest_difference=max(d.largest for d in differences),
+        labels_differing=sum(d.labels_differing for d in differences),
+        spreads=max(spreads, default=None),
+    )
+    return CandidateComparison(line, tuple(differences))
+
+
+def rows_are_independent(
+    run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5, rows: Sequence[int] | None = None
+) -> bool:
+    """Whether each row of the cases, or each of `rows`, gets the same answer alone and in its batch."""
+    for case in cases:
+        together = split_by_text(run(case.tokens, case.lengths), case.lengths)
+        for row in range(len(case.lengths)) if rows is None else rows:
+            length = case.lengths[row]
+            alone = run(case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
+            beside = together[row]
+            if beside.shape == alone.shape:
+                # Leave out rows that have no answer in both.
+                has_answer = ~(np.isnan(beside).any(1) & np.isnan(alone).any(1))
+                beside, alone = beside[has_answer], alone[has_answer]
+            if not measure_difference("", "", beside, alone).largest <= tolerance:
+                return False
+    return True
+
+
+def texts_are_independent(reference: Reference, cases: Sequence[Case]) -> bool:
+    """Whether each row of the cases gets the same answer alone and in its batch, up to rounding.
+
+    A larger batch may be summed in another order and rounded otherwise. A module that reads neighbouring rows differs
+    in float64 too.
+    """
+    if rows_are_independent(reference.run, cases):
+        return True
+    try:
+        return reference.float64_run is not None and rows_are_independent(reference.float64_run, cases, tolerance=1e-8)
+    except ExportError:
+        return False

@@ -1,0 +1,327 @@
+"""Convert one trace of a module to an ONNX graph with clean names and axes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError
+from pocketrnn.text.features import FEATURE_INPUTS
+from pocketrnn.text.pairs import PAIR_INPUTS
+from pocketrnn_export.forms.onnx.exact_optimizer import optimize
+from pocketrnn_export.forms.onnx.function_translations import (
+    FUNCTION_TRANSLATIONS,
+    find_float32_numbers,
+    refuse_rounded_doubles,
+)
+from pocketrnn_export.forms.onnx.onnx_translations import TRANSLATIONS
+from pocketrnn_export.forms.onnx.size_arithmetic_translations import NUMBER_TRANSLATIONS, round_numbers
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.torch_internals import cache_onnx_registry
+from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
+from pocketrnn_export.tracing.sizes.conditions import Sizes
+from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+from pocketrnn_export.tracing.trace import TracedProgram, first_cause, hide_messages
+from pocketrnn_export.tracing.used_rules import is_rule_left_out, note_use
+
+__all__ = [
+    "OPSET",
+    "PAIRS",
+    "WHOLE_TEXTS",
+    "GraphNames",
+    "OnnxGraph",
+    "convert_program",
+    "names_of_inputs",
+    "token_lookups",
+]
+
+# The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
+OPSET: Final = 18
+# ONNX shifts the bits of unsigned numbers only.
+_WIDE: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT64, ir.DataType.UINT32})
+# In these types, an id may become another: 300 is 44 in 8 bits.
+_NARROW: Final = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16})
+# The operators that move ids without changing them.
+_MOVES: Final = frozenset(
+    {"Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape",
+     "ReverseSequence", "SequenceAt", "Slice", "Split", "SplitToSequence", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """A traced module.
+
+    Attributes:
+        content: the ONNX file's bytes.
+        embedding_rows: the number of ids that it takes; None where it looks up other numbers made of ids, as hashes.
+        nodes: the number of nodes.
+        limits: the sizes beyond which PyTorch itself fails.
+        bounds: sizes on both sides of every size condition in forward, for the proof; empty without such conditions.
+            Sizes outside the limits are among them.
+        notes: the parts that were not compared with the module.
+        orders: the operators in it whose order of equal values PyTorch leaves undefined.
+        plan: the branches that were taken at size conditions in forward; None for those of the example.
+        cut_counted: whether an unpacked sequence was cut to the longest of the lengths that forward counts itself.
+        loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
+        padding_tells: the padding ids after a text that may change its answer in a batch, each with the line of
+            forward; see `proof/padding_invariance.py`.
+        operators: the decomposed program, whose node names are the names of the graph's values.
+        program: the program as the module was traced.
+    """
+
+    content: bytes
+    embedding_rows: int | None
+    nodes: int
+    limits: Limits = field(default_factory=Limits)
+    bounds: tuple[Sizes, ...] = ()
+    notes: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
+    plan: TracePlan | None = None
+    cut_counted: bool = True
+    loops: tuple[str, ...] = ()
+    padding_tells: Mapping[int, str] = field(default_factory=dict)
+    operators: torch.export.ExportedProgram | None = None
+    program: torch.export.ExportedProgram | None = None
+
+
+@dataclass(frozen=True)
+class GraphNames:
+    """The names of a graph's inputs and outputs."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+WHOLE_TEXTS: Final = GraphNames(("tokens", "lengths"), ("logits",))
+PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
+
+
+def names_of_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
+    """The names of a graph for the inputs of a module: of one text, of two, or of one with features.
+
+    Example:
+        >>> names_of_inputs([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)]).inputs
+        ('tokens', 'features')
+    """
+    if takes_two_texts(inputs):
+        names = PAIRS.inputs
+    else:
+        beside = len(inputs) > 1 and inputs[-1].is_floating_point()
+        names = FEATURE_INPUTS[takes_lengths(inputs)] if beside else WHOLE_TEXTS.inputs
+    return GraphNames(names[: len(inputs)], WHOLE_TEXTS.outputs)
+
+
+def convert_program(
+    traced: TracedProgram, metadata: Mapping[str, str], names: GraphNames, *, in_doubles: bool = False
+) -> OnnxGraph:
+    """Convert a traced program to an ONNX graph.
+
+    Args:
+        traced: the program.
+        metadata: the file's `metadata_props`.
+        names: the names of the graph's inputs and outputs.
+        in_doubles: whether the whole module was converted to double precision, for the proof: its numbers may be
+            rounded, and the proof measures by how much.
+
+    Raises:
+        ExportError: it has an operation without an ONNX operator.
+    """
+    every = {**FUNCTION_TRANSLATIONS, **TRANSLATIONS, **NUMBER_TRANSLATIONS}
+    translations = {
+        operator: made for operator, made in every.items() if not is_rule_left_out(_translation_title(operator))
+    }
+    with hide_messages(), torch.no_grad(), cache_onnx_registry():
+        try:
+            exported = torch.onnx.export(
+                traced.program,
+                dynamo=True,
+                opset_version=OPSET,
+                custom_translation_table=translations,
+                input_names=names.inputs,
+                output_names=names.outputs,
+                optimize=False,
+                verbose=False,
+            )
+            assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
+            taken_apart = exported.exported_program or traced.program
+            for node in taken_apart.graph.nodes:
+                if node.target in translations:
+                    note_use(_translation_title(node.target))
+            round_numbers(exported.model)
+            held = find_float32_numbers(exported.model.graph)
+            optimize(exported.model)
+            if not in_doubles:
+                refuse_rounded_doubles(exported.model.graph, held)
+        except ExportError:
+            raise
+        except Exception as error:
+            raise _unsupported_error(traced.program, first_cause(error)) from error
+    graph = _clean_graph(exported.model, metadata, names)
+    return replace(
+        graph,
+        orders=traced.orders,
+        plan=traced.plan,
+        cut_counted=traced.cut_counted,
+        loops=traced.loops,
+        operators=exported.exported_program,
+    )
+
+
+def _translation_title(operator: Any) -> str:
+    return f"the translation of {operator}"
+
+
+def _unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
+    """The error that names the operation without a form in ONNX, and its line."""
+    named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
+    name = "" if named is None else named[1] or named[2]
+    # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
+    nodes = [node for node in program.graph.nodes if name and _last_word(str(node.target)) == _last_word(name)]
+    where = next((line for line in map(find_node_line, nodes or _find_decomposed_nodes(name, program)) if line), "")
+    drawing = [node for node in program.graph.nodes if node.kwargs.get("generator") is not None]
+    if drawn := next((line for line in map(find_node_line, drawing) if line), ""):
+        return ExportError(
+            f"The module draws random numbers by a generator of its own, {drawn}, which ONNX cannot.",
+            "If they are the same in each call, draw them once, in __init__, into a buffer; else draw none where "
+            "self.training is false.",
+        )
+    if name and where:
+        return ExportError(
+            f"No ONNX operator computes {name}, {where}.", "Write that line by other operations of torch."
+        )
+    return ExportError(
+        f"The module was traced, but has no form in ONNX: {cause}.",
+        "Replace the operation that the message names by one that ONNX has.",
+    )
+
+
+def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    """The operators with a name after the program's decomposition: signbit, from copysign."""
+    parts = program.run_decompositions().graph.nodes if name else ()
+    return [node for node in parts if f".{name}." in str(node.target)]
+
+
+def _last_word(operator: str) -> str:
+    """The last word of an operator's name: `i0e` in `aten.special_i0e.default`."""
+    return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
+
+
+def _clean_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphNames) -> OnnxGraph:
+    graph = model.graph
+    # The exporter stores the source line of every node: local paths, and a third of a small file.
+    ClearMetadataAndDocStringPass()(model)
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+    CommonSubexpressionEliminationPass()(model)
+    if tuple(value.name for value in graph.inputs) != names.inputs:
+        raise ExportError(
+            "The traced graph does not use one of its inputs.", "Use the lengths in forward, or do not take them."
+        )
+    _name_axes(graph)
+    _name_layers(graph)
+    logits = graph.outputs[0].shape
+    whole = logits is not None and len(logits) in (2, 3) and isinstance(logits[-1], int)
+    if len(graph.outputs) != len(names.outputs) or not whole:
+        raise ExportError(
+            f"The traced graph gives {len(graph.outputs)} outputs, the first of shape {logits}.",
+            "Return one tensor of logits [batch, classes] from forward.",
+        )
+    model.producer_name, model.producer_version = "pocketrnn", None
+    graph.name = "classifier"
+    model.metadata_props.update(metadata)
+    content = ir.serde.serialize_model(model).SerializeToString()
+    return OnnxGraph(content=content, embedding_rows=_embedding_rows(graph), nodes=len(graph))
+
+
+def _name_axes(graph: ir.Graph) -> None:
+    """Give the axes their names instead of the tracer's s27 and s52."""
+    shapes = [value.shape for value in graph.inputs]
+    assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
+    names = {str(shape[0]): "batch" for shape in shapes if shape is not None}
+    names[str(shapes[0][1])] = "sequence"
+    if graph.inputs[1:] and graph.inputs[1].name == PAIRS.inputs[1] and shapes[1] is not None:
+        names[str(shapes[1][1])] = "second_sequence"
+    for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
+        if value.shape is not None:
+            value.shape = ir.Shape([_rename_dimension(dimension, names) for dimension in value.shape])
+
+
+def _rename_dimension(dimension: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
+    return dimension if isinstance(dimension, int) else ir.SymbolicDim(names.get(str(dimension), dimension.value))
+
+
+def _name_layers(graph: ir.Graph) -> None:
+    """Name recurrent nodes and their weights by their place in the module: lstm.layer0, lstm.layer0.w.
+
+    A layer that runs more than once gives lstm.layer0, lstm.layer0.run2, and so on.
+    """
+    runs: Counter[str] = Counter()
+    for name, value in list(graph.initializers.items()):
+        if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection|unprojection_rest)_(\d+)", name):
+            path, kind, layer = found.groups()
+            value.name = f"{path or 'recurrence'}.layer{layer}.{kind}"
+    for node in graph:
+        weight = node.inputs[1] if node.op_type in {"RNN", "LSTM", "GRU"} else None
+        if weight is not None and weight.name is not None and weight.name.endswith(".w"):
+            name = weight.name.removesuffix(".w")
+            runs[name] += 1
+            node.name = name if runs[name] == 1 else f"{name}.run{runs[name]}"
+
+
+def _embedding_rows(graph: ir.Graph) -> int | None:
+    """The number of ids that the embedding takes: the rows of the smallest table that `tokens` index; None: no limit.
+
+    Raises:
+        ExportError: `tokens` neither index a table nor are compared with ids, as for one-hot vectors.
+    """
+    direct, computed, compared = _find_lookups(graph)
+    if not direct and not computed and not compared:
+        raise ExportError("The module looks its tokens up in no embedding.", "Begin forward with an nn.Embedding.")
+    rows = [int(lookup.inputs[0].shape[0]) for lookup in direct]  # type: ignore[arg-type, union-attr, index]
+    return min(rows, default=None)
+
+
+def token_lookups(graph: ir.Graph) -> list[ir.Node]:
+    """The Gather nodes whose table is an initializer and whose indices are the unchanged ids in `tokens`."""
+    return _find_lookups(graph)[0]
+
+
+def _find_lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Node]]:
+    """The Gather nodes that look up the unchanged ids in `tokens`, those that look up numbers computed from them, and
+    the Equal nodes that compare them.
+
+    The tables' rows limit the ids only in the first kind: `(tokens * 31) % 1000` takes any id.
+    """
+    direct: list[ir.Node] = []
+    computed: list[ir.Node] = []
+    compared: list[ir.Node] = []
+    reached = [(value, False) for value in graph.inputs if value.name in PAIRS.inputs[:2]]
+    reached = reached or [(graph.inputs[0], False)]
+    seen = set(reached)
+    while reached:
+        value, is_computed = reached.pop()
+        for node, index in value.uses():
+            table = node.inputs[0]
+            if node.op_type == "Gather" and index == 1 and table is not None and table.is_initializer():
+                (computed if is_computed else direct).append(node)
+                continue
+            if node.op_type == "Equal":
+                compared.append(node)
+            # A shape, a count or a comparison of ids is not an id.
+            if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
+                # A number that is looked up at the ids, such as a character of a word, is not an id.
+                at_ids = index > 0 and node.op_type.startswith("Gather")
+                made = is_computed or at_ids or node.op_type not in _MOVES
+                ids = [(v, made or v.dtype in _NARROW) for v in node.outputs if v.dtype in _WIDE | _NARROW]
+                reached.extend(found for found in ids if found not in seen)
+                seen.update(ids)
+    return direct, [node for node in computed if node not in direct], compared

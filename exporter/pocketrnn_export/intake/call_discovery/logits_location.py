@@ -1,0 +1,424 @@
+"""Find the place of the logits in an answer."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import inspect
+import types
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.intake.call_discovery.computed_attributes import UncalledCode, find_computed_parts
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.refusals import Reason
+
+__all__ = [
+    "AnswerPlace",
+    "Known",
+    "OutputCounts",
+    "count_numbers",
+    "explain_no_place",
+    "find_leaves",
+    "find_places",
+    "find_unread_parts",
+    "numbers_per_text",
+]
+
+# How deep lists, dicts and objects in an answer are searched.
+_DEEPEST: Final = 8
+# The types that cannot hold an output.
+_PLAIN: Final = (
+    types.NoneType, bool, int, float, complex, str, bytes, range, enum.Enum, np.generic, torch.dtype, torch.device,
+    torch.Size,
+)  # fmt: skip
+# The types that give an output only if they are called.
+_CODE: Final = (
+    type, types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial,
+    nn.Module,
+)  # fmt: skip
+
+_LABELLED: Final = "To have each token labelled: --labels-of tokens, or labels_of='tokens'. "
+# The advice where a module may give labels and not their numbers.
+_DECODED: Final = (
+    " If a CRF decodes them, export what goes into it, the emissions, by the method that makes them: --call "
+    '"module.emissions(tokens)", say.'
+)
+# Tokens [batch, sequence], and what the module answers to them.
+Known = tuple[Tensor, Any]
+
+
+@dataclass(frozen=True)
+class OutputCounts:
+    """How many numbers each output of a module holds for a text; an output is named by the code that reaches it.
+
+    Attributes:
+        fixed: the counts of those outputs that have the same count at every length.
+        following: the outputs whose count changes with the length.
+        one_length: the number of tokens, where the module answers texts of one length only.
+    """
+
+    fixed: dict[str, int]
+    following: tuple[str, ...]
+    one_length: int | None
+
+    def may_follow(self, suffix: str) -> bool:
+        """Whether an output may hold one number for each token."""
+        return suffix in self.following or self.fixed.get(suffix) == self.one_length
+
+
+def count_numbers(asked: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
+    """Count the numbers that the outputs of a module hold for each text.
+
+    Args:
+        asked: the module, and what is known of it.
+        known: tokens [batch, sequence], each with the module's answer.
+
+    Example:
+        >>> count_numbers(asked, [(tokens, (logits, weights)) for tokens, logits, weights in asked_at]).fixed
+        {'[0]': 4}
+    """
+    found: dict[str, list[int]] = {}
+    others: set[str] = set()
+    for tokens, answer in known:
+        for suffix, leaf in find_leaves(answer):
+            if (n := numbers_per_text(leaf, len(tokens), values=asked.values)) is not None:
+                found.setdefault(suffix, []).append(n)
+            elif len(tokens) != len(known[0][0]):
+                # Its first axis is not the batch: it had this size by chance.
+                others.add(suffix)
+    found = {suffix: counts for suffix, counts in found.items() if suffix not in others}
+    lengths = {tokens.shape[1] for tokens, _ in known}
+    return OutputCounts(
+        {suffix: counts[0] for suffix, counts in found.items() if len(set(counts)) == 1},
+        tuple(suffix for suffix, counts in found.items() if len(set(counts)) > 1),
+        lengths.pop() if len(lengths) == 1 else None,
+    )
+
+
+@dataclass(frozen=True)
+class AnswerPlace:
+    """The place of the logits in an answer.
+
+    Attributes:
+        suffix: the code behind the call that reaches the tensor.
+        units: how many numbers it has for each text, or each token.
+        arranged: the code behind that which orders its axes.
+    """
+
+    suffix: str
+    units: int
+    arranged: str = ""
+
+
+def find_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[AnswerPlace]:
+    """Return the places of tensors [rows, units] in an answer, or [rows, sequence, units] in any order of the axes.
+
+    Args:
+        asked: the module, and what is known of it.
+        known: batches of tokens with equal rows, each with the module's answer.
+        suffixes: whether parts of an answer are searched, too.
+    """
+    leaves, rows = [dict(find_leaves(answer)) for _, answer in known], len(known[0][0])
+    if asked.heads:
+        # The outputs of all heads, joined.
+        return [AnswerPlace("", known[0][1].shape[-1])]
+    units = [asked.classes]
+    if asked.classes == 2 and not asked.multi_label and not asked.values:
+        units.append(1)
+    widths = [tokens.shape[1] for tokens, _ in known]
+    places: list[AnswerPlace] = []
+    for wanted in units:
+        asked_for = [suffix for suffix in leaves[0] if suffixes or not suffix]
+        if asked.of_tokens:
+            found = [
+                AnswerPlace(suffix, wanted, arranged)
+                for suffix in asked_for
+                for arranged, shapes in _list_arrangements(rows, wanted, widths).items()
+                if all(
+                    tuple(leaf[suffix].shape) in of for leaf, of in zip(leaves, shapes, strict=True) if suffix in leaf
+                )
+                and all(suffix in leaf for leaf in leaves)
+            ]
+        else:
+            found = [
+                AnswerPlace(suffix, wanted)
+                for suffix in asked_for
+                if all(_has_units(leaf.get(suffix), rows, wanted, asked) for leaf in leaves)
+            ]
+        # Some modules give the labels themselves beside the scores, as whole numbers.
+        scores = [
+            place
+            for place in found
+            if not all(torch.equal(leaf[place.suffix], leaf[place.suffix].round()) for leaf in leaves)
+        ]
+        # For two labels the answer may have one number or two.
+        places += scores or found
+    return places
+
+
+def _list_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
+    """Return the code that reorders token logits to [rows, sequence, units] (one text: [sequence, units]), with the
+    shapes that it accepts for each width."""
+    flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
+    made: dict[str, list[set[tuple[int, ...]]]] = {
+        "": [{(rows, n, units)} | ({(n, units), (n, 1, units)} if rows == 1 else set()) for n in widths],
+        ".transpose(-1, -2)": [{(rows, units, n)} | ({(units, n)} if rows == 1 else set()) for n in widths],
+    }
+    if units == 1:
+        made[""] = [{*shapes, (rows, n)} for shapes, n in zip(made[""], widths, strict=True)]
+    if rows > 1:
+        made[".transpose(0, 1)"] = [{(n, rows, units)} | ({(n, rows)} if units == 1 else set()) for n in widths]
+        made[flat] = made[across] = [{(rows * n, units)} for n in widths]
+    return made
+
+
+def _has_units(leaf: Tensor | None, rows: int, units: int, asked: ModuleFacts) -> bool:
+    return leaf is not None and numbers_per_text(leaf, rows, values=asked.values) == units
+
+
+def find_leaves(answer: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the floating-point tensors in an answer, each with the code behind the call that reaches it.
+
+    Example:
+        >>> [suffix for suffix, _ in find_leaves({"heads": [logits, SimpleNamespace(mood=mood)]})]
+        ["['heads'][0]", "['heads'][1].mood"]
+    """
+    for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
+        if isinstance(part, Tensor) and part.is_floating_point():
+            yield suffix, part
+
+
+def find_unread_parts(answer: Any) -> Iterator[tuple[str, str]]:
+    """Yield the parts of an answer that are not searched, each with the code that reaches it and its kind: parts that
+    lie too deep, generators, sets, NumPy arrays, functions.
+
+    Example:
+        >>> list(find_unread_parts((logits, (head(state) for head in heads))))
+        [('[1]', 'generator')]
+    """
+    for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
+        if isinstance(part, UncalledCode):
+            yield suffix, "computed when it is asked"
+        elif not isinstance(part, Tensor):
+            yield suffix, type(part).__name__
+
+
+def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors in a value, and the parts that are not searched; each container once."""
+    if isinstance(value, _PLAIN) or id(value) in seen:
+        return
+    if isinstance(value, Set) and all(isinstance(part, _PLAIN) for part in value):
+        return
+    inside = None if isinstance(value, UncalledCode) else _list_items(value)
+    if isinstance(value, Tensor) or inside is None or (inside and depth == 0):
+        yield suffix, value
+    if inside and depth > 0:
+        seen.add(id(value))
+        for written, part in inside:
+            yield from _walk_parts(part, suffix + written, depth - 1, seen)
+    if depth > 1 and not isinstance(value, _CODE):
+        for written, part in find_computed_parts(value, {id(part) for _, part in inside or ()}):
+            # A computed value is another object each time: it is searched once.
+            yield from _walk_parts(part, suffix + written, 1, set(seen))
+
+
+def _list_items(value: Any) -> list[tuple[str, Any]] | None:
+    """Return the items of a value, each with the code that reaches it: by keys, by indexes, then by attributes. None
+    where it is not searched."""
+    if isinstance(value, Mapping):
+        items = [(f"[{key!r}]", part) for key, part in value.items()]
+    elif isinstance(value, Sequence):
+        items = [(f"[{i}]", part) for i, part in enumerate(value)]
+    else:
+        items = []
+    attributes = _stored_attributes(value)
+    if attributes is None:
+        return items if isinstance(value, Mapping | Sequence) else None
+    held = {id(part) for _, part in items}
+    return items + [(f".{name}", part) for name, part in attributes.items() if id(part) not in held]
+
+
+def _stored_attributes(value: Any) -> dict[str, Any] | None:
+    """Return the stored attributes of an object, without calling its code and without those hidden by a property; None
+    where it cannot store any, or is itself code."""
+    if isinstance(value, _CODE):
+        return None
+    slots = {
+        name: slot
+        for kind in type(value).__mro__
+        if "__slots__" in vars(kind)
+        for name, slot in vars(kind).items()
+        if isinstance(slot, types.MemberDescriptorType)
+    }
+    kept: dict[str, Any] = {}
+    for name, slot in slots.items():
+        # A slot that was never assigned has no value.
+        with contextlib.suppress(AttributeError):
+            kept[name] = slot.__get__(value)
+    try:
+        kept |= object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return kept if slots else None
+    hidden = {name for name in kept if isinstance(inspect.getattr_static(type(value), name, None), property)}
+    return {name: part for name, part in kept.items() if name.isidentifier() and name not in hidden}
+
+
+def numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
+    """Return how many numbers a tensor holds for each of `rows` texts; None where its shape does not fit.
+
+    Example:
+        >>> numbers_per_text(torch.zeros(1, 3, 4), 3, values=False)
+        4
+    """
+    shape, n = tuple(leaf.shape), leaf.numel() // rows
+    if shape in {(rows, n), (1, rows, n), (rows, 1, n), (rows, n, 1), (1, rows, n, 1)}:
+        return n
+    if (shape == (rows,) and rows > 1) or (rows == 1 and len(shape) < 2):
+        return n
+    # A forecast of several values for each step ahead; other lengths show that it is not the number of steps.
+    return n if values and len(shape) == 3 and shape[0] == rows else None
+
+
+def explain_no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, str]:
+    """Return the problem and the advice where no tensor of an answer is [batch, classes]."""
+    tokens, answer = known[0]
+    leaves = dict(find_leaves(answer))
+    rows, width = tokens.shape
+    texts = f"{'1 text' if rows == 1 else f'{rows} texts'} of {width} tokens"
+    if isinstance(answer, Tensor) and not answer.is_floating_point():
+        return (
+            f"The module's forward gives a tensor of {answer.dtype}.",
+            "Return logits: scores before softmax, not labels." + (_DECODED if asked.of_tokens else ""),
+        )
+    if not leaves and asked.of_tokens:
+        return (
+            f"The module's forward gives a {type(answer).__name__}, not a tensor of numbers for each token.",
+            "Return the numbers of the labels [batch, sequence, labels], or say where they are: --call, or "
+            f"call=.{_DECODED}",
+        )
+    if not leaves:
+        return (
+            f"The module's forward gives a {type(answer).__name__}, not a tensor.",
+            "Return the logits [batch, classes], or say where they are: --call, or call=.",
+        )
+    shapes = ", ".join(f"answer{suffix} {list(leaf.shape)}" for suffix, leaf in leaves.items())
+    if isinstance(answer, Tensor):
+        shapes = f"a tensor of shape {list(answer.shape)}"
+    gives = f"The module gives {shapes} for {texts} and {asked.classes} {asked.names}"
+    if asked.of_tokens:
+        return _explain_no_token_place(gives, leaves, rows, asked)
+    if any(_has_number_per_token(leaf, rows, width, asked.classes) for leaf in leaves.values()):
+        return (
+            f"{gives}: one answer for every token, as a module that labels each word does.",
+            f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text: if your code takes that "
+            "from one of the steps, or from their mean, say so as it does: --call, or call=.",
+        )
+    several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
+    if any(numbers_per_text(leaf, rows, values=asked.values) is None for leaf in several):
+        return (
+            f"{gives}.",
+            "It holds several answers for a text: say which is the one that your code takes, with --call, or call=.",
+        )
+    return _explain_other_counts(count_numbers(asked, known), asked) or (
+        f"{gives}.",
+        "A bundle gives one answer for a text: return the numbers of the labels [batch, labels] from forward, or say "
+        "where they are: --call, or call=.",
+    )
+
+
+def find_reason(known: Known, asked: ModuleFacts) -> Reason:
+    """Return the kind of reason for which an answer holds no logits: for labels of tokens, it may hold those of a text,
+    or other numbers for each token.
+
+    Example:
+        >>> find_reason((tokens, logits_of_texts), asked)
+        <Reason.LABELS_OF_TEXTS: 7>
+    """
+    tokens, answer = known
+    leaves, (rows, width) = dict(find_leaves(answer)), tokens.shape
+    if not asked.of_tokens or rows == 1:
+        return Reason.NO_LOGITS
+    if _has_number_per_label(leaves, rows, asked):
+        return Reason.LABELS_OF_TEXTS
+    shapes = [tuple(leaf.shape) for leaf in leaves.values() if leaf.dim() == 3]
+    of_tokens = any(shape[:2] in {(rows, width), (width, rows)} for shape in shapes)
+    return Reason.OTHER_NUMBERS_OF_TOKENS if of_tokens else Reason.NO_LOGITS
+
+
+def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> bool:
+    return any(numbers_per_text(leaf, rows, values=False) == asked.classes for leaf in leaves.values())
+
+
+def _explain_no_token_place(gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> tuple[str, str]:
+    """Return the problem and the advice where no tensor is [batch, sequence, labels] in any order of the axes."""
+    if _has_number_per_label(leaves, rows, asked):
+        return (
+            f"{gives}: one answer for a text, and not one for each of its tokens.",
+            "Export it as a classifier of texts: without --labels-of, or labels_of=.",
+        )
+    last = sorted({leaf.shape[-1] for leaf in leaves.values() if leaf.dim() >= 2})
+    several = " or ".join(map(str, last))
+    return (
+        f"{gives}, which are not numbers of {asked.classes} labels for each token.",
+        f"Give as many labels as a token has numbers{f' ({several})' if several else ''}, in their order; or say where "
+        f"these numbers are: --call, or call=.{_DECODED}",
+    )
+
+
+def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str, str] | None:
+    """Return the problem and the advice where outputs hold another count of numbers than there are labels; None where
+    there are none."""
+    fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_follow(suffix)}
+    following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
+    one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."
+    if not fixed:
+        if not following:
+            return None
+        which = " and ".join(following)
+        return (
+            f"The module gives more numbers for a longer text ({which}), which are not answers to {asked.classes} "
+            f"{asked.names}.",
+            one_answer,
+        )
+    # The line of the owner may end before one of several outputs.
+    if fitting := [suffix for suffix, n in fixed.items() if suffix and n == asked.classes]:
+        return (
+            f"The call gives several outputs, of which answer{fitting[0]} has {asked.classes} numbers for each text.",
+            f"Add {fitting[0]} at the end of the line, if these are the {asked.names}.",
+        )
+    found = list(dict.fromkeys(fixed.values()))
+    found = [n for n in found if n > 1] or found
+    where = [" and ".join(f"answer{suffix}" for suffix, n in fixed.items() if n == one) for one in found]
+    where += [f"{one} has more for a longer text" for one in following]
+    said = f" ({'; '.join(where)})" if where != ["answer"] else ""
+    problem = (
+        f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} for each text, and there are "
+        f"{asked.classes} {asked.names}{said}."
+    )
+    if found == [asked.ids] and not asked.samples:
+        return problem, "These are as many as its ids, of which a module that tells the next token gives one: no label."
+    if found != [1]:
+        several = " or ".join(f"{n} {asked.names}" for n in found if n > 1)
+        more = " Or give the labels of each of several outputs: --head, in Python heads=." if "; " in said else ""
+        return problem, f"Give {several}, in the order of the numbers.{more if len(found) > 1 else ''}"
+    return (
+        problem,
+        "One number is the logit of the second of two labels: give two. A value, such as a rating, is not a label: it "
+        'becomes such a logit by what divides the two, as in --call "module(tokens) - 3".',
+    )
+
+
+def _has_number_per_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:
+    """Whether a tensor holds logits for each token, in any order of the axes."""
+    shape = tuple(leaf.shape)
+    return sorted(shape) == sorted((rows, width, classes)) or shape in {
+        (rows * width, classes),
+        (classes, rows * width),
+    }

@@ -1,0 +1,70 @@
+"""Find what a module does without the optional lengths of forward: it may count tokens or steps itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn_export.intake.call_discovery.candidates import Way
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.other_inputs import is_same_answer, trace_answer
+from pocketrnn_export.module_runs.operator_recording import Program
+
+__all__ = ["find_call_without_lengths"]
+
+# The operators with which a module counts the tokens or steps of a text.
+_COUNTS: Final = frozenset({
+    "all", "any", "bool", "clamp", "clamp_max", "count_nonzero", "eq", "ge", "gt", "isnan", "le", "logical_not", "lt",
+    "ne", "nonzero", "sign",
+})  # fmt: skip
+# The tokens in a row of the comparison, and the most ids that are compared.
+_WIDTH: Final = 12
+_MOST: Final = 24_000
+
+
+def find_call_without_lengths(asked: ModuleFacts, way: Way, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
+    """Return the call without the optional lengths, where forward then counts tokens itself; None where it answers
+    every text the same without them.
+
+    The texts that were tried get the same answer. A text with the padding id or a step of zeros inside may not. So
+    every id is tried, and the operators are compared where the numbers are equal.
+    """
+    for i in way.at("lengths"):
+        if way.slots[i].required:
+            continue
+        options = list(way.options)
+        options[i] = replace(options[i], value=None, given="default")
+        left_out = replace(way, options=tuple(options))
+        own, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
+        if own is None or other is None:
+            continue
+        more = _count_operators(other.program) - _count_operators(own.program)
+        if more or not _agrees_for_every_id(asked, way, left_out, suffix, rows=len(batch[0])):
+            return left_out.line + suffix
+    return None
+
+
+def _count_operators(program: Program) -> Counter[str]:
+    names = (name.partition(".")[0] for name, _ in program)
+    return Counter(name for name in names if name in _COUNTS)
+
+
+def _agrees_for_every_id(asked: ModuleFacts, way: Way, left_out: Way, suffix: str, *, rows: int) -> bool:
+    """Whether texts that together hold every id, the padding id too, get the same answers with and without lengths."""
+    width = asked.widths.clip(_WIDTH)
+    ids = torch.arange(min(asked.ids, _MOST))
+    tokens = torch.full((-(-len(ids) // width), width), asked.ids - 1 - (asked.padding_id == asked.ids - 1))
+    tokens.view(-1)[: len(ids)] = ids
+    # Reversed rows, too: an id that ends a row hides an error in counting there.
+    tokens = torch.cat([tokens, tokens.flip(1)])
+    step = 1 if rows == 1 else len(tokens)
+    for several in (tokens[begin : begin + step] for begin in range(0, len(tokens), step)):
+        batch = several, torch.full((len(several),), width)
+        one, other = (trace_answer(asked, each, suffix, batch) for each in (way, left_out))
+        if one is not None and other is not None and not is_same_answer(one.numbers, other.numbers):
+            return False
+    return True

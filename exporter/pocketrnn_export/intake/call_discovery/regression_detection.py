@@ -1,0 +1,68 @@
+"""Find out whether a module's numbers are logits of labels, or values such as a rating. A linear layer gives both; the
+range of a single number, or the loss in the module's file, tells them apart."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.calling_convention import Convention
+
+__all__ = ["refuse_values"]
+
+_LOSS_OF_VALUES: Final = re.compile(r"\b((?:MSE|L1|SmoothL1|Huber)Loss|(?:mse|l1|smooth_l1|huber)_loss)\b")
+_LOSS_OF_LABELS: Final = re.compile(
+    r"BCE|CrossEntropy|cross_?entropy|NLL|nll_loss|[mM]argin_?[lL]oss|[fF]ocal|logsigmoid|log_?softmax", re.IGNORECASE
+)
+# A logit of 1 is a probability of 0.73: if no text has less, all texts have the second label.
+_SURE: Final = 1.0
+
+
+def refuse_values(module: nn.Module, convention: Convention, numbers: Tensor, *, found: bool) -> None:
+    """Refuse numbers of texts that may be values and not logits.
+
+    Args:
+        module: the owner's module.
+        convention: how it is called.
+        numbers: what it gives to some texts, [texts, units].
+        found: whether the call was found out. A call that an owner wrote may make logits of values.
+
+    Raises:
+        ExportError: a single number is never below 1; or the file names a loss of values and none of labels.
+    """
+    one, least, most = convention.units == 1, float(numbers.min()), float(numbers.max())
+    loss = _find_loss_of_values(module) if found else None
+    if one and least > _SURE:
+        why = f"from {least:.3g} to {most:.3g} for those that were tried: taken for logits, all have the second label"
+    elif loss is not None:
+        why = (
+            f"and its file names {loss} and no loss of labels: {'it' if one else 'they'} may be a value, as a rating is"
+        )
+    else:
+        return
+    *setup, last = convention.line.split("; ")
+    divided = (
+        "; for a text, say which value divides the two labels, as 3 does in "
+        f'--call "{"; ".join([*setup, f"{last} - 3"])}" --gives logits'
+    )
+    raise ExportError(
+        f"The module gives {'one number' if one else f'{convention.units} numbers'} for each text, {why}.",
+        f"If it is a logit, say so: --gives logits (gives='logits'). If it is a value, export one of a sequence of "
+        f"numbers with --values{divided if one else '; a value of a text is not a label'}.",
+    )
+
+
+def _find_loss_of_values(module: nn.Module) -> str | None:
+    """Return the loss of values that the file of a module's class names; None where it also names a loss of labels."""
+    file, text = getattr(sys.modules.get(type(module).__module__), "__file__", None), ""
+    if isinstance(file, str) and file.endswith((".py", ".ipynb")):
+        with contextlib.suppress(OSError):
+            text = Path(file).read_text(encoding="utf-8", errors="replace")
+    named = _LOSS_OF_VALUES.search(text)
+    return None if named is None or _LOSS_OF_LABELS.search(text) else named[1]

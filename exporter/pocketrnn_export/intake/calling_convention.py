@@ -1,0 +1,476 @@
+"""How to call a module: what forward is given for a batch of texts, and which part of its answer is the logits."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dis
+import functools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType, SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from pocketrnn.errors import InputError, first_line, short_repr
+from pocketrnn.text.features import Features
+from pocketrnn_export.intake.feature_call import FeatureCall, feature_variables
+from pocketrnn_export.intake.last_activation import ActivationCall, ActivationSkipped
+from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
+from pocketrnn_export.module_runs.operator_recording import label_beside
+from pocketrnn_export.torch_internals import call_forward_directly
+
+__all__ = [
+    "BATCH_SIZE",
+    "Call",
+    "CallAdapter",
+    "Convention",
+    "FeatureModule",
+    "PackedFeatureModule",
+    "TwoTextModule",
+    "compile_call",
+    "find_global_batch_sizes",
+    "given_to",
+    "list_names",
+    "uses_lengths",
+]
+
+# A call of a module: (module, tokens int64 [batch, sequence], lengths int64 [batch]) -> its answer.
+Call = Callable[[nn.Module, Tensor, Tensor], Any]
+
+# The names of a batch size.
+BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
+
+
+class _MethodReached(BaseException):
+    """Raised where the wanted method is reached. A BaseException, so that a user's `except Exception` lets it pass."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        super().__init__()
+        self.numbers = numbers
+
+
+def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
+    """Return the numbers that a method receives in a call of the module, such as a CRF's emissions; the call ends
+    there.
+
+    Args:
+        method: a method of the module, or of one of its layers.
+        call: calls the module.
+
+    Raises:
+        ValueError: the call does not reach the method, or gives it no numbers.
+
+    Example:
+        >>> given_to(module.crf.decode, lambda: module(tokens)).shape
+        torch.Size([3, 7, 5])
+    """
+    owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
+    names = [name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is function]
+
+    def reached(*args: Any, **kwargs: Any) -> Any:
+        given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point()]
+        if not given:
+            raise ValueError(f"{names[0]} is given no numbers")
+        raise _MethodReached(given[0])
+
+    vars(owner)[names[0]] = reached
+    try:
+        with call_forward_directly():
+            call()
+    except _MethodReached as found:
+        return found.numbers
+    finally:
+        del vars(owner)[names[0]]
+    raise ValueError(f"{names[0]} is not called")
+
+
+# The names that a line of a call may use besides module, tokens and lengths.
+_NAMES: Final[dict[str, Any]] = {
+    "torch": torch,
+    "nn": nn,
+    "F": nn.functional,
+    "np": np,
+    "SimpleNamespace": SimpleNamespace,
+    "pack_padded_sequence": pack_padded_sequence,
+    "given_to": given_to,
+    # Only for lines that are tried in the search.
+    "beside": label_beside,
+}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a module is called, and how its answer is read.
+
+    Attributes:
+        line: Python code of the call, such as `module(tokens.t(), lengths)[0]`; `;` separates statements before it.
+            For a user's function, its name.
+        function: the call as a function.
+        units: how many numbers it gives a text, or a token: one a label, or a single one for two labels.
+        takes_lengths: whether its answer depends on the lengths that it is given.
+        exact: whether its answer already has the shape of the graph's output, also for a single text.
+        one_text: whether it answers one text at a time only.
+        beside_a_copy: whether it fails on a single text, which is then asked beside a copy of itself.
+        activation: the call that turns its logits into probabilities; the export leaves it out.
+        counts: the padding id, where the rules pad every text: the lengths that the module is given count the other
+            ids, and none are given to the graph.
+        undone: `softmax` or `sigmoid`, where no such call was found and the logarithm turns its probabilities into
+            logits; else None.
+        gives: whether it gives logits or probabilities, and the reason for this conclusion.
+        notes: the assumptions about its arguments, a sentence each.
+        values: whether its numbers are values, and not logits of labels.
+        left_out: the outputs beside its answer that may be answers too, in a sentence; empty where there are none.
+        of_tokens: whether it gives numbers for each token: [batch, sequence, units], or [sequence, units] for one text.
+        pair: the names of the inputs for the first and the second of two texts, where they are known.
+        heads: with several heads, whose outputs are joined, the convention of each.
+    """
+
+    line: str
+    function: Call
+    units: int
+    takes_lengths: bool
+    exact: bool = False
+    one_text: bool = False
+    beside_a_copy: bool = False
+    activation: ActivationCall | None = None
+    undone: str | None = None
+    counts: int | None = None
+    gives: str = "logits"
+    notes: tuple[str, ...] = ()
+    values: bool = False
+    left_out: str = ""
+    of_tokens: bool = False
+    pair: tuple[str, str] | None = None
+    heads: tuple[Convention, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Convention, ...]:
+        """The conventions by which the parts of an answer are read: one for each head, or this one."""
+        return self.heads or (self,)
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether a part of the answer is probabilities."""
+        return any(part.activation is not None or part.undone is not None for part in self.parts)
+
+    def shape(self, rows: int, steps: int) -> tuple[int, ...]:
+        """Return the shape of an answer that needs no reshape.
+
+        Example:
+            >>> Convention("module(tokens)", call, 4, takes_lengths=False).shape(3, 7)
+            (3, 4)
+        """
+        return (rows, steps, self.units) if self.of_tokens else (rows, self.units)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Its entry in a bundle's provenance: the line, whether the answers are logits and why, the assumptions, and
+        the outputs that are left out."""
+        said = {"call": self.line, "gives": self.gives}
+        said |= {"assumed": " ".join(self.notes)} if self.notes else {}
+        said |= {"pair": ", ".join(self.pair)} if self.pair else {}
+        return {**said, "left_out": self.left_out} if self.left_out else said
+
+    @property
+    def of_two_texts(self) -> bool:
+        """Whether the module takes two texts."""
+        return isinstance(self.function, PairCall)
+
+    @property
+    def features(self) -> Features:
+        """The features that the module takes beside a text; empty where it takes none."""
+        return self.function.features if isinstance(self.function, FeatureCall) else ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the module has the inputs and outputs of a bundle's graph, except for a first label's logit."""
+        usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
+        return self.line == usual and self.exact and not self.gives_probabilities and self.counts is None
+
+    def __deepcopy__(self, _memory: dict[int, Any]) -> Convention:
+        # The user's function may hold anything; it calls a copy of the module as it calls the module.
+        return self
+
+
+class CallAdapter(nn.Module):
+    """A module called by its convention: from tokens int64 [batch, sequence], and lengths int64 [batch] where it takes
+    them, to logits [batch, classes], or [batch, sequence, classes] for tokens.
+
+    Changes that forward makes to the module are undone after each call, so that no text depends on those before it.
+    The search for the convention has checked that forward does not need them.
+
+    Args:
+        module: the user's module.
+        convention: how it is called.
+        passing: whether the activation is left out; else the answer is probabilities if the module gives them.
+    """
+
+    def __init__(self, module: nn.Module, convention: Convention, *, passing: bool = True) -> None:
+        super().__init__()
+        self.module = module
+        self.convention = convention
+        self.passing = passing
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the logits of a batch of texts; where the module takes features, of rows of ids with them."""
+        function = self.convention.function
+        if not isinstance(function, FeatureCall):
+            return self._of_texts(function, tokens, lengths)
+        full = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
+        tokens, full, numbers = function.split(tokens, full)
+        return self.beside(tokens, None if lengths is None else full, numbers)
+
+    def beside(self, tokens: Tensor, lengths: Tensor | None, numbers: Tensor) -> Tensor:
+        """Return the logits of texts and the numbers of their features, float32 [batch, features]."""
+        function = self.convention.function
+        assert isinstance(function, FeatureCall)  # noqa: S101 - whoever asks has a module of features
+        counts = self.convention.counts is not None and not torch.compiler.is_exporting()
+
+        def call(module: nn.Module, texts: Tensor, of_texts: Tensor) -> Any:
+            # Counted lengths sort the rows.
+            own = numbers[_sort_counted(_count_ids(tokens, self.convention.counts))] if counts else numbers
+            return function.beside(module, texts, of_texts, own)
+
+        return self._of_texts(call, tokens, lengths)
+
+    def _of_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+        convention, back = self.convention, None
+        if convention.counts is not None:
+            lengths = _count_ids(tokens, convention.counts)
+            # Packing may need rows of decreasing length. A traced graph packs in any order.
+            if not torch.compiler.is_exporting():
+                order = _sort_counted(lengths)
+                tokens, lengths, back = tokens[order], lengths[order], torch.argsort(order)
+        elif lengths is None:
+            lengths = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64)
+        return self.read(function, tokens, lengths, back)
+
+    def read(self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None) -> Tensor:
+        """Return the logits of a call, in the order of `back` where the rows were sorted."""
+        convention = self.convention
+        with undo_assignments(self.module):
+            calls = [part.activation for part in convention.parts if part.activation is not None]
+            if calls and self.passing:
+                with ActivationSkipped(*calls):
+                    answer = run_user_call(function, self.module, tokens, lengths)
+            else:
+                answer = run_user_call(function, self.module, tokens, lengths)
+        # A squeeze() removes the batch axis of a single text, and the last axis of a single number.
+        if answer.dim() != 2 + convention.of_tokens:
+            answer = answer.reshape(convention.shape(tokens.shape[0], -1))
+        if back is not None:
+            answer = answer[back]
+        if not self.passing:
+            given: Tensor = answer
+            return given
+        if not convention.heads or not any(_needs_change(part) for part in convention.heads):
+            return _as_logits(answer, convention)
+        parts = torch.split(answer, [head.units for head in convention.heads], dim=-1)
+        return torch.cat([_as_logits(part, head) for part, head in zip(parts, convention.heads, strict=True)], dim=-1)
+
+
+def _needs_change(convention: Convention) -> bool:
+    return convention.undone is not None or (convention.units == 1 and not convention.values)
+
+
+def _as_logits(answer: Tensor, convention: Convention) -> Tensor:
+    """Return the logits of an answer, or of the part of one head."""
+    if convention.undone is not None:
+        return _invert_activation(answer, convention)
+    return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_change(convention) else answer
+
+
+def _count_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
+    lengths: Tensor = torch.ne(tokens, padding_id).sum(1).clamp(min=1)  # type: ignore[arg-type]
+    return lengths
+
+
+def _sort_counted(lengths: Tensor) -> Tensor:
+    return torch.argsort(lengths, descending=True, stable=True)
+
+
+class FeatureModule(nn.Module):
+    """A module of texts with features, as it is traced: from ids and the numbers of the features, float32
+    [batch, features], to logits [batch, classes].
+
+    Args:
+        called: the module with its convention, whose function is a `FeatureCall`.
+        width: how many tokens every text has, where that is always the same, which a trace takes for a constant.
+    """
+
+    def __init__(self, called: CallAdapter, width: int | None = None) -> None:
+        super().__init__()
+        self.called = called
+        self.width = width
+
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        """Return the logits of a batch."""
+        return self.answer(tokens, None, features)
+
+    def answer(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
+        """Return the logits of a batch, with lengths or without."""
+        if self.width is not None:
+            tokens = tokens.index_select(1, torch.arange(self.width))
+        return self.called.beside(tokens, lengths, features)
+
+    @property
+    def features(self) -> Features:
+        """The features."""
+        return self.called.convention.features
+
+
+class PackedFeatureModule(FeatureModule):
+    """The same for a module that takes lengths. Its inputs have their own names, by which the checks know them."""
+
+    def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the logits of a batch."""
+        return self.answer(tokens, lengths, features)
+
+
+class TwoTextModule(nn.Module):
+    """A module of two texts, as it is traced: from the ids of both, and their lengths where it takes them, to logits
+    [batch, classes].
+
+    Args:
+        called: the module with its convention, whose function is a `PairCall`.
+    """
+
+    def __init__(self, called: CallAdapter) -> None:
+        super().__init__()
+        self.called = called
+
+    # Separate parameters: torch.export treats `*lengths` as a tuple when it is given dynamic shapes.
+    def forward(
+        self, first: Tensor, second: Tensor, lengths: Tensor | None = None, second_lengths: Tensor | None = None
+    ) -> Tensor:
+        """Return the logits of a batch of pairs."""
+        function = self.called.convention.function
+        assert isinstance(function, PairCall)  # noqa: S101 - whoever made this has asked
+        given = first, second, *map(_fill_lengths, (first, second), (lengths, second_lengths))
+        return self.called.read(lambda module, _tokens, _lengths: function.of_both(module, *given), first, given[2])
+
+
+def _fill_lengths(tokens: Tensor, lengths: Tensor | None) -> Tensor:
+    return torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
+
+
+@contextlib.contextmanager
+def undo_assignments(module: nn.Module) -> Iterator[None]:
+    """Undo what the block assigns to attributes of a module and its layers, and to a global batch size in its file."""
+    layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
+    sizes = [(names, name, names[name]) for layer in layers for name, names in find_global_batch_sizes(layer)]
+    try:
+        with restore_attributes(module):
+            yield
+    finally:
+        for names, name, size in sizes:
+            names[name] = size
+
+
+def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]]:
+    """Return the global names from which forward reads a fixed batch size, each with the dict of its file's globals.
+
+    Example:
+        >>> find_global_batch_sizes(module)[0][0]
+        'batch_size'
+    """
+    forward = getattr(getattr(layer, "forward", None), "__func__", None)
+    if not isinstance(forward, FunctionType):
+        return []
+    names = forward.__globals__
+    return [(name, names) for name in _batch_sizes_in_code(forward.__code__) if type(names.get(name)) is int]
+
+
+@functools.cache
+def _batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
+    """Return the names of batch sizes among the globals that code reads. Cached: dis is slow, and every call asks."""
+    read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
+    return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
+
+
+@functools.cache
+def compile_call(line: str, features: Features = ()) -> Call:
+    """Compile a line of Python into a call.
+
+    Args:
+        line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace, pack_padded_sequence and
+            given_to; statements before it are divided by `;`. Or of first, second, first_lengths and second_lengths in
+            the place of tokens and lengths, for a module that takes two texts.
+        features: the features whose names the line uses, too (`feature_variables`).
+
+    Raises:
+        InputError: it is not Python, or does not end in an expression.
+
+    Example:
+        >>> compile_call("module(tokens.t(), lengths)[0]")(module, tokens, lengths).shape
+        torch.Size([3, 4])
+    """
+    advice = 'Write an expression, such as "module(tokens.t(), lengths)[0]".'
+    try:
+        body = ast.parse(line.strip()).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise InputError(f"The call {short_repr(line)} is not Python.", advice) from None
+    if not body or not isinstance(last := body[-1], ast.Expr):
+        raise InputError(f"The call {short_repr(line)} does not end in an expression.", advice)
+    of_two = _names_two_texts(body)
+    names = PAIR_NAMES if of_two else ("tokens", "lengths")
+    beside = "".join(f", {name}=None" for name in feature_variables(features))
+    function = ast.parse(f"def call(module, {', '.join(names)}{beside}): pass").body[0]
+    function.body = [*body[:-1], ast.Return(last.value)]  # type: ignore[attr-defined]
+    tree = ast.fix_missing_locations(ast.Module([function], []))
+    namespace = dict(_NAMES)
+    if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(tree)):
+        raise InputError(f"The call {short_repr(line)} gives no tensor, but a generator or a coroutine.", advice)
+    try:
+        code = compile(tree, "<call>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InputError(f"The call {short_repr(line)} is not Python: {first_line(error)}.", advice) from None
+    exec(code, namespace)  # noqa: S102 - the user's own line, as his module's code is
+    call: Any = namespace["call"]
+    if features:
+        return FeatureCall(lambda module, tokens, lengths, named: call(module, tokens, lengths, **named), features)
+    return PairCall(call) if of_two else call
+
+
+def _names_two_texts(body: list[ast.stmt]) -> bool:
+    """Whether statements read the names of two texts without setting them first."""
+    parts = [part for statement in body for part in ast.walk(statement)]
+    names = [part for part in parts if isinstance(part, ast.Name)]
+    own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    own |= {part.arg for part in parts if isinstance(part, ast.arg)}
+    return any(name.id in PAIR_NAMES and name.id not in own for name in names)
+
+
+def uses_lengths(line: str) -> bool:
+    """Whether a line uses the lengths."""
+    named = {node.id for node in ast.walk(ast.parse(line.strip())) if isinstance(node, ast.Name)}
+    return bool(named & {"lengths", *PAIR_NAMES[2:]})
+
+
+def list_names(line: str) -> set[str]:
+    """List the names that a line reads.
+
+    Example:
+        >>> sorted(list_names("module(tokens, price[:, None])"))
+        ['module', 'price', 'tokens']
+    """
+    nodes = ast.walk(ast.parse(line.strip()))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def _invert_activation(probabilities: Tensor, convention: Convention) -> Tensor:
+    """Return logits [..., classes] for probabilities [..., units]; one unit is the second label's."""
+    least = float(np.finfo(np.float32).tiny)
+    if convention.units == 1:
+        probabilities = torch.cat([1 - probabilities, probabilities], dim=-1)
+    elif convention.undone == "sigmoid":
+        return torch.log(probabilities.clamp(min=least)) - torch.log((1 - probabilities).clamp(min=least))
+    return torch.log(probabilities.clamp(min=least))

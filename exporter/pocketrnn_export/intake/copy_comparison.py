@@ -1,0 +1,257 @@
+"""Compare the copy that is exported with the module itself, as its owner gave it.
+
+One run of the module shows whether the copy gives the same answers. It leaves the module's state unchanged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ParityError, first_line
+from pocketrnn_export.comparing.cases import Case, Logits, answer_rows
+from pocketrnn_export.comparing.float64_proof import SPREADS
+from pocketrnn_export.comparing.logit_comparison import (
+    LEAST_TOLERANCE,
+    CandidateComparison,
+    Difference,
+    compare_candidate,
+    measure_difference,
+    module_run,
+    summarize_differences,
+)
+from pocketrnn_export.comparing.rounding_spread import ExactAnswer
+from pocketrnn_export.comparing.verdict import is_near_enough
+from pocketrnn_export.intake.double_modules import replace_doubles
+from pocketrnn_export.intake.random_draws import find_drawing_line, read_generator_states
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
+from pocketrnn_export.module_runs.state_restoration import restore_module
+from pocketrnn_export.module_runs.whole_copy import find_copy_difference, whole_copy
+
+__all__ = ["GivenModule", "convert_to_float32", "weight_precision"]
+
+_log = logging.getLogger(__name__)
+_INPUTS: Final = "all cases"
+# Processor time for the answers while gradients are recorded, the shortest cases first.
+_SECONDS: Final = 1.0
+# A larger difference is reported.
+_TOLD: Final = 1e-4
+
+
+@dataclass(frozen=True)
+class GivenModule:
+    """The module that the owner gave, to be compared with the exported copy.
+
+    Attributes:
+        module: the owner's module.
+        called: wraps it so that it is called as the copy is.
+        takes_lengths: whether the wrapper takes lengths.
+        kept: yields the tensors that a layer holds, also inside lists and dicts.
+        copied: copies it.
+        heads: how many labels each of several heads has; empty for one set of labels.
+    """
+
+    module: nn.Module
+    called: Callable[[nn.Module], nn.Module]
+    takes_lengths: bool
+    kept: Callable[[nn.Module], Iterator[Tensor]]
+    copied: Callable[[nn.Module], nn.Module] = whole_copy
+    heads: tuple[int, ...] = ()
+
+    def compared(
+        self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]
+    ) -> list[CandidateComparison]:
+        """Compare the copy's answers with the module's own: in float32, where they must be the same, and in the
+        precision of its weights if that is another, where the difference is reported.
+
+        Args:
+            answered: the cases of the proof, with the copy's answers.
+            exact: the exact answer to a case, with how far rounding may move it.
+
+        Raises:
+            ParityError: the copy gives other answers.
+        """
+        lines = []
+        with restore_module(self.module), torch.no_grad():
+            set_eval_mode(self.module)
+            precision = weight_precision(self.module)
+            if precision is not None:
+                if any(t.device.type != "cpu" for t in self.module.parameters()):
+                    self.module.cpu()
+                lines += self._compare_in_precision(answered, precision, exact)
+            if precision is not None or any(t.device.type != "cpu" for t in self.module.parameters()):
+                # Called only when needed: a module may override cpu() and float() and do more in them.
+                convert_to_float32(self.module, self.kept)
+            counts, states = _plain_values(self.module), read_generator_states()
+            found = self._compare_all(answered, "as given", exact)
+            after = _plain_values(self.module)
+            if drawn := [name for name, state in read_generator_states().items() if state != states[name]]:
+                line = find_drawing_line(self.module, lambda: self._compare_all(answered[:1], "as given", exact))
+                _log.warning(
+                    "The module draws random numbers (%s) while it answers%s. On the %d texts of the proof its answers "
+                    "do not depend on them; that none does was not shown, and a bundle draws none",
+                    ", ".join(drawn), f", at {line}" if line else "", sum(len(case.lengths) for case, _ in answered),
+                )  # fmt: skip
+            changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
+            failing = [one for one in found.each if not is_near_enough(one, None)]
+            # It may count its calls where no attribute shows it, as in an iterator.
+            by_calls = bool(changed) or (bool(failing) and self._answers_differently(found.each[0], answered[0], exact))
+            if apart := self._difference_with_gradients(answered):
+                _log.warning(
+                    "While gradients are recorded, the module answers by up to %.1e otherwise, as an encoder with a "
+                    "mask may: PyTorch then runs other code. The bundle answers as under torch.no_grad()", apart,
+                )  # fmt: skip
+        if failing:
+            worst = max(failing, key=lambda one: one.largest)
+            if by_calls:
+                raise ParityError(
+                    f"The module answers {worst.largest:.1e} otherwise when it is asked more often, on {worst.case}"
+                    + (f": its forward changes its own {changed[0]}." if changed else "."),
+                    "Let a text's answer depend on no call before it.",
+                )
+            lost = find_copy_difference(self.module, _try_copy(self.module))
+            raise ParityError(
+                f"The copy of the module that is exported answers {worst.largest:.1e} otherwise than the module "
+                f"itself, on {worst.case}" + (f": copied, it has another {lost}." if lost else "."),
+                "Let copy.deepcopy(module) keep all that forward reads: no __deepcopy__ or __getstate__ that leaves "
+                "something out, and nothing that is looked up by the module's identity.",
+            )
+        return [*lines, CandidateComparison(found.line, ())]
+
+    def _answers_differently(
+        self, before: Difference, first: tuple[Case, Logits], exact: Callable[[Case], ExactAnswer | None]
+    ) -> bool:
+        """Whether the module's answer to a case has changed since it was first called."""
+        return is_near_enough(before, None) != is_near_enough(
+            self._compare_all([first], "as given", exact).each[0], None
+        )
+
+    def _compare_all(
+        self, answered: Sequence[tuple[Case, Logits]], name: str, exact: Callable[[Case], ExactAnswer | None]
+    ) -> CandidateComparison:
+        run = module_run(self.called(self.module), takes_lengths=self.takes_lengths)
+        cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
+        return compare_candidate(name, run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
+
+    def _difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
+        """Return the largest difference of the module's answers while gradients are recorded; 0 for rounding only."""
+        called, until, worst = self.called(self.module), time.process_time() + _SECONDS, 0.0
+        # Whatever a user's module raises, such as that a tensor which records gradients has no numpy().
+        with torch.enable_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception):
+            for case, logits in sorted(answered, key=lambda pair: pair[0].tokens.size):
+                if time.process_time() > until:
+                    break
+                order = np.argsort(-case.lengths, kind="stable")
+                inputs = [torch.from_numpy(each[order]) for each in (case.tokens, case.lengths)]
+                answer = called(*inputs[: 1 + self.takes_lengths]).detach().float().numpy()
+                given = answer_rows(answer[np.argsort(order)], case.lengths)
+                if given.shape == logits.shape:
+                    worst = max(worst, float(np.nan_to_num(np.abs(given - logits)).max()))
+        return worst if worst > _TOLD else 0.0
+
+    def _compare_in_precision(
+        self, answered: Sequence[tuple[Case, Logits]], precision: str, exact: Callable[[Case], ExactAnswer | None]
+    ) -> list[CandidateComparison]:
+        run, name = module_run(self.called(self.module), takes_lengths=self.takes_lengths), f"as given in {precision}"
+        each, worst, infinite = [], (0.0, lambda: 0.0), 0
+        for case, logits in answered:
+            try:
+                given = run(case.tokens, case.lengths)
+            # PyTorch lacks some operators in some precisions.
+            except Exception as error:
+                _log.warning(
+                    "The module's weights are %s, and the bundle computes in float32: its answers are not compared "
+                    "with those in %s, which the module does not give here (%s)",
+                    precision, precision, first_line(error),
+                )  # fmt: skip
+                return []
+            finite = np.isfinite(given).all(axis=1)
+            infinite += int((~finite).sum())
+            if finite.any():
+                found = measure_difference(name, case.name, logits[finite], given[finite], heads=self.heads)
+                each.append(found)
+                if finite.all() and found.largest > worst[0]:
+                    worst = found.largest, functools.partial(_rounding_steps, case, logits, given, exact)
+        rows = sum(len(case.lengths) for case, _ in answered) - infinite
+        if not each:
+            return []
+        line = summarize_differences(each, reference="pytorch", inputs=_INPUTS, rows=rows).line
+        # Rounding may be larger in this precision than in float32 by this factor.
+        coarse = max(torch.finfo(getattr(torch, kind)).eps for kind in precision.split(", "))
+        coarse = max(1.0, coarse / torch.finfo(torch.float32).eps)
+        if worst[0] > LEAST_TOLERANCE * coarse and worst[1]() > SPREADS * coarse:
+            raise ParityError(
+                f"In {precision}, the precision of its weights, the module answers {worst[0]:.1e} "
+                "otherwise than in float32, in which a bundle computes; that is more than rounding.",
+                "If its answers in float32 are right, export module.float().",
+            )
+        _log.warning(
+            "The module's weights are %s, and the bundle computes in float32: on %d texts, a logit differs by up to "
+            "%.1e from the module's own, and %d labels%s. In float32 it answers as the bundle does",
+            precision, rows, line.largest_difference, line.labels_differing,
+            f"; to {infinite} more the module has no finite answer in {precision}" if infinite else "",
+        )  # fmt: skip
+        return [CandidateComparison(line, ())]
+
+
+def _rounding_steps(case: Case, logits: Logits, given: Logits, exact: Callable[[Case], ExactAnswer | None]) -> float:
+    return measure_difference("", case.name, logits, given, exact(case)).spreads or 0.0
+
+
+def _plain_values(module: nn.Module) -> dict[str, Any]:
+    """Return the numbers and strings that layers hold as attributes, by name."""
+    return {
+        f"{path}.{name}".lstrip("."): value
+        for path, layer in module.named_modules()
+        if not isinstance(layer, torch.jit.ScriptModule)
+        for name, value in vars(layer).items()
+        if isinstance(value, bool | int | float | str)
+    }
+
+
+def _try_copy(module: nn.Module) -> Any:
+    try:
+        return whole_copy(module)
+    # It could be copied before; now the attribute that differs cannot be named.
+    except Exception:
+        return module
+
+
+def weight_precision(module: nn.Module) -> str | None:
+    """Return the dtypes of a module's weights, such as `float16`; None where all are float32.
+
+    Example:
+        >>> weight_precision(module.half())
+        'float16'
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    kinds = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}
+    return None if kinds <= {"float32"} else ", ".join(sorted(kinds))
+
+
+def convert_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[Tensor]]) -> nn.Module:
+    """Convert a module in place to float32 on the CPU, with the tensors of the weights' dtype that it holds beside
+    them. If all weights were float64, the tensors that its forward makes become float32, too.
+
+    Args:
+        module: the module, which is changed.
+        kept: yields the tensors that a layer holds, also inside lists and dicts.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    kinds = {t.dtype for t in tensors if t.is_floating_point()}
+    in_doubles = weight_precision(module) == "float64"
+    made = module.cpu().float()
+    for layer in made.modules():
+        for tensor in () if isinstance(layer, torch.jit.ScriptModule) else kept(layer):
+            if tensor.dtype in kinds and tensor.dtype != torch.float32:
+                tensor.data = tensor.data.float()
+    return replace_doubles(made) if in_doubles else made

@@ -1,0 +1,99 @@
+"""Find numbers of a text that forward takes out of tensors and may keep: their flow cannot be followed."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.user_frames import list_call_frames, run_user_call
+from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, changed_attributes
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
+from pocketrnn_export.module_runs.operator_recording import Operations
+from pocketrnn_export.module_runs.state_restoration import restore_module
+from pocketrnn_export.torch_internals import FunctionMode
+
+__all__ = ["note_unseen_state"]
+
+_TAKE_OUT: Final = frozenset({"__array__", "__float__", "__int__", "item", "numpy", "tolist"})
+_PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
+
+
+def note_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
+    """Return a note on a module that takes numbers computed from words out of tensors, and may keep them as state: they
+    are floats, or the module holds numpy arrays, or it changes its own numbers or lists; else an empty tuple.
+
+    Args:
+        asked: the module, which is left as it was.
+        convention: how it is called.
+
+    Example:
+        >>> note_unseen_state(asked, convention)
+        ()
+    """
+    tokens, lengths = asked.batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
+    operations = Operations()
+    taken = _TakenNumbers(operations)
+    operations.label("text", tokens)
+
+    def run() -> None:
+        with torch.no_grad(), run_quietly_on_cpu(), operations, taken:
+            run_user_call(convention.function, asked.module, tokens, lengths)
+
+    # A module that fails here also fails in the proof, which reports it.
+    with restore_module(asked.module), contextlib.suppress(Exception, SystemExit):
+        changed = changed_attributes(run, asked.module)
+        if taken.floats or (taken.lines and (_holds_numpy_arrays(asked.module) or any(map(_is_python_state, changed)))):
+            return (
+                f"forward takes numbers out of tensors ({', '.join(taken.lines)}): what it keeps of them from one text "
+                "for the next is seen where it moves the answers to the texts of the proof, and not where only a rare "
+                "text changes it.",
+            )
+    return ()
+
+
+class _TakenNumbers(FunctionMode):
+    """A context manager that records where numbers computed from words leave tensors, and whether they are floats."""
+
+    def __init__(self, operations: Operations) -> None:
+        super().__init__()
+        self._operations = operations
+        self.lines: dict[str, None] = {}
+        self.floats = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        del types
+        if getattr(func, "__name__", "") in _TAKE_OUT and isinstance(args[0], Tensor):
+            frame = next(list_call_frames(sys._getframe(1)), None)
+            if frame is not None and self._operations.labels_of(args[0]):
+                self.lines[f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"] = None
+                self.floats = self.floats or args[0].is_floating_point()
+        return func(*args, **(kwargs or {}))
+
+
+def _is_python_state(kept: ChangedAttribute) -> bool:
+    """Whether a changed attribute is a Python value or container that does not hold only tensors."""
+    held = kept.after.values() if isinstance(kept.after, dict) else kept.after
+    if isinstance(held, str) or not isinstance(held, Iterable):
+        return isinstance(held, _PYTHONS)
+    return isinstance(kept.after, _PYTHONS) and not all(isinstance(value, Tensor) for value in held)
+
+
+def _holds_numpy_arrays(module: nn.Module) -> bool:
+    """Whether a layer holds a numpy array, also in a list, a dict or an object."""
+    for layer in module.modules():
+        for value in vars(layer).values():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(one, np.ndarray) for one in (*held, *getattr(value, "__dict__", {}).values())):
+                return True
+    return False

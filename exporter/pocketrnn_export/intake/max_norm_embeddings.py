@@ -1,0 +1,118 @@
+"""Refuse embeddings with `max_norm` whose weight forward also reads directly, without a look-up.
+
+PyTorch renormalizes a row in the weight itself when it is looked up. The copy for the export has all rows renormalized
+from the start: look-ups give the same. Code that reads the weight directly depends on earlier texts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
+from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
+from pocketrnn_export.module_runs.state_restoration import restore_module
+from pocketrnn_export.torch_internals import DispatchMode, flatten_tree, memory_address
+
+__all__ = ["find_unapplied_norms", "refuse_direct_weight_reads"]
+
+# The rounding of a row that was renormalized.
+_ROUNDING: Final = 1e-5
+_LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "embedding", "embedding_bag"})
+
+
+def find_unapplied_norms(module: nn.Module) -> dict[str, float]:
+    """Return the `max_norm` of each embedding with rows above it, by the path of the embedding.
+
+    Example:
+        >>> find_unapplied_norms(nn.Sequential(nn.Embedding(9, 4, max_norm=0.1)))
+        {'0': 0.1}
+    """
+    found = {}
+    for path, layer in module.named_modules():
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
+            norms = layer.weight.detach().float().norm(float(layer.norm_type), dim=1)
+            if bool((norms > layer.max_norm * (1 + _ROUNDING)).any()):
+                found[path] = float(layer.max_norm)
+    return found
+
+
+def refuse_direct_weight_reads(
+    asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
+) -> None:
+    """Refuse a module that reads the weight of such an embedding other than by its look-up.
+
+    Args:
+        asked: the module, which is left as it was.
+        convention: how it is called.
+        norms: `find_unapplied_norms` of the module as it was given.
+        sizes: more sizes (texts, tokens) to try.
+
+    Raises:
+        ExportError: it reads the weight; names it.
+
+    Example:
+        >>> refuse_direct_weight_reads(asked, convention, find_unapplied_norms(module))
+    """
+    usual = [(asked.rows, width) for pair in asked.trial_widths for width in pair]
+    for rows, width in [*usual, *sizes] if norms else []:
+        batch = asked.batch(1 if convention.one_text else rows, asked.widths.clip(width))
+        with restore_module(asked.module):
+            layers = {path: asked.module.get_submodule(path) for path in norms}
+            for path, layer in layers.items():
+                layer.max_norm = norms[path]  # type: ignore[assignment]
+            reads = _WeightReads({memory_address(layer.weight): path for path, layer in layers.items()})  # type: ignore[arg-type]
+            # A module that fails here also fails in the proof, which reports it.
+            with contextlib.suppress(Exception, SystemExit), torch.no_grad(), run_quietly_on_cpu(), reads:
+                run_user_call(convention.function, asked.module, *batch)
+        for path in reads.found:
+            name = f"{path}.weight".lstrip(".")
+            raise ExportError(
+                f"forward reads {name} beside the look-up of its embedding, whose max_norm changes a row in place when "
+                "a text first holds its word: the answer depends on the texts before.",
+                f"Bring all rows to the norm before the export: torch.embedding_renorm_(module.{name}.data, "
+                f"torch.arange(len(module.{name})), {norms[path]!r}, {layers[path].norm_type!r}).",
+            )
+
+
+class _WeightReads(DispatchMode):  # type: ignore[no-untyped-call]
+    """A context manager that records which weights are read by operators other than their look-up.
+
+    Args:
+        weights: the paths of the embeddings, by the memory places of their weights.
+    """
+
+    def __init__(self, weights: Mapping[int, str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._weights, self._brought = weights, set[int]()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        del types
+        name = str(getattr(func, "overloadpacket", func)).rpartition(".")[2]
+        given = _memory_places((args, kwargs)) & self._weights.keys()
+        result = func(*args, **(kwargs or {}))
+        if name == "embedding_renorm_":
+            self._brought |= given
+        elif name in _LOOK_UPS and given <= self._brought:
+            # Each look-up renormalizes its rows first.
+            self._brought -= given
+        # Making a view does not read the weight.
+        elif not name.startswith(GIVES_NO_NUMBERS) and not given & _memory_places(result):
+            self.found += [self._weights[place] for place in sorted(given)]
+        return result
+
+
+def _memory_places(values: Any) -> set[int]:
+    tensors = (value for value in flatten_tree(values)[0] if isinstance(value, Tensor))
+    return {memory_address(tensor) for tensor in tensors if tensor.layout is torch.strided}

@@ -1,0 +1,580 @@
+"""Prepare a user's module for the export: copy it, find how to call it, and turn its answers into logits."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
+from pocketrnn.text.features import Features
+from pocketrnn_export.comparing.cases import (
+    EXAMPLE_ROWS,
+    EXAMPLE_STEPS,
+    Case,
+    Ids,
+    Logits,
+    Run,
+    Widths,
+    add_real_tokens,
+    as_pairs,
+    neighbour_cases,
+    non_padding_id,
+    replace_ids,
+    shape_grid,
+)
+from pocketrnn_export.comparing.first_missing_operation import Place, find_departure
+from pocketrnn_export.comparing.float64_graph import Run64
+from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
+from pocketrnn_export.comparing.logit_comparison import (
+    Reference,
+    module_run,
+    rows_are_independent,
+    texts_are_independent,
+)
+from pocketrnn_export.comparing.rounding_spread import perturbed_module_runs
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
+from pocketrnn_export.intake.call_discovery.search import find_convention
+from pocketrnn_export.intake.calling_convention import (
+    Call,
+    CallAdapter,
+    Convention,
+    FeatureModule,
+    PackedFeatureModule,
+    TwoTextModule,
+)
+from pocketrnn_export.intake.checked_features import find_convention_with_features
+from pocketrnn_export.intake.copy_comparison import GivenModule
+from pocketrnn_export.intake.export_copy import (
+    copy_for_export,
+    copy_module,
+    find_held_tensors,
+    holds_torchscript,
+    make_parts_traceable,
+    unwrap_module,
+)
+from pocketrnn_export.intake.extracted_scalars import note_unseen_state
+from pocketrnn_export.intake.feature_call import draw_features
+from pocketrnn_export.intake.last_activation import Activation, apply_activation
+from pocketrnn_export.intake.max_norm_embeddings import find_unapplied_norms, refuse_direct_weight_reads
+from pocketrnn_export.intake.neighbour_refusal import explain_neighbours
+from pocketrnn_export.intake.padding_effect import find_candidate_ids, find_mixing_ids
+from pocketrnn_export.intake.refused_modules import refuse_nonfinite_weights, refuse_unsafe_layers
+from pocketrnn_export.intake.state_between_calls import (
+    is_changed_by_calls,
+    refuse_dependence_on_calls,
+    refuse_dependence_on_sizes,
+)
+from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
+
+__all__ = ["ExportableModule", "prepare_module", "try_ids"]
+
+_log = logging.getLogger(__name__)
+# The rounding of long texts may differ this much between batches; a module that mixes texts differs by more.
+_NEIGHBOURS: Final = 1e-3
+# A module that needs more tokens than this is faulty.
+_SHORTEST: Final = 8
+# With at most this many ids all are tried, if the likely ones do not explain the effect of a batch.
+_FEW: Final = 512
+# The second text of an example has this many more tokens, so that the two lengths differ.
+_MORE_OF_SECOND: Final = 4
+
+
+@dataclass(frozen=True)
+class ExportableModule:
+    """A module that can be exported.
+
+    Attributes:
+        module: in float32 and eval mode on the CPU. It never runs before the trace, so that the trace does not contain
+            what a first run leaves in a module.
+        reference: a copy of it, which does run.
+        takes_lengths: whether forward is given lengths.
+        padding: whether padding a row to the length of longer rows leaves its answer unchanged.
+        padding_id: the id that pads a row after its length.
+        ids: how many token ids there are.
+        example: the inputs of the trace, (tokens,) or (tokens, lengths): three rows of decreasing length, seven steps;
+            sizes that occur nowhere else. One row where the module answers one text at a time. Where it takes two
+            texts, the ids of both, and then the lengths of both.
+        convention: how it calls the user's module.
+        activation: what makes probabilities of its logits.
+        widths: how many tokens a text can have.
+        padding_fault: how the module fails on a text of padding only, where it answers others; None where it does not.
+        least: the fewest tokens for which the module gives a finite answer.
+        given: the user's own module, of which this is a copy.
+        alone: the ids that make a text's answer depend on the other texts of its batch, each with the largest change
+            seen in a probability: a text with such an id is answered alone.
+        tried: the ids that were tried for this, each with whether in padded texts.
+        refuse_kept: refuses a module whose answer to a text of one of the given sizes, (texts, tokens), depends on an
+            earlier text of another size.
+        notes: what the comparisons cannot show, a sentence each.
+
+    A module of two texts is called with rows of ids that are pairs (`intake/pair_call.py`), but traced on both texts;
+    likewise one of texts with features (`intake/feature_call.py`).
+    """
+
+    module: nn.Module
+    reference: nn.Module
+    takes_lengths: bool
+    padding: bool
+    padding_id: int
+    ids: int
+    example: tuple[Tensor, ...]
+    convention: Convention
+    activation: Activation
+    widths: Widths
+    padding_fault: str | None = None
+    least: int = 1
+    given: GivenModule | None = None
+    alone: Mapping[int, float] = field(default_factory=dict)
+    tried: frozenset[tuple[int, bool]] = frozenset()
+    refuse_kept: Callable[[Iterable[tuple[int, int]]], None] = lambda _sizes: None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def real_token(self) -> bool:
+        """Whether the module fails on a text of padding only."""
+        return self.padding_fault is not None
+
+    @property
+    def ids_asked_alone(self) -> tuple[int, ...]:
+        """The ids whose texts are each run alone; the padding id is one of them where it could not be tried."""
+        if self.one_text:
+            return ()
+        tried = any(i == self.padding_id for i, _ in self.tried)
+        return tuple(self.alone) if tried or self.alone else (self.padding_id,)
+
+    @property
+    def one_text(self) -> bool:
+        """Whether the module answers one text at a time only."""
+        return self.convention.one_text
+
+    @property
+    def features(self) -> Features:
+        """The features that the module takes beside a text."""
+        return self.convention.features
+
+    @property
+    def two_texts(self) -> bool:
+        """Whether the module takes two texts."""
+        return self.convention.of_two_texts
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """How many labels each of several heads has; empty for one set of labels."""
+        return () if isinstance(self.activation, str) else tuple(labels for _, labels in self.activation)
+
+    def as_pairs(self, cases: Iterable[Case]) -> list[Case]:
+        """Turn the cases into pairs where the module takes two texts; else return them unchanged."""
+        return [as_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
+
+    @property
+    def to_script(self) -> nn.Module:
+        """The module from which TorchScript is made; where it already holds TorchScript, the copy that runs."""
+        return self.reference if holds_torchscript(self.reference) else self.module
+
+    def make_reference(self) -> Reference:
+        """Return the module as the reference of all comparisons. Its run raises ExportError where the module fails."""
+        run = module_run(self.reference, takes_lengths=self.takes_lengths)
+        if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
+            run = _compare_probabilities(run, self.reference, self.activation)
+        return Reference(
+            "pytorch",
+            _explain_failures(run, self.padding_id),
+            _make_float64_run(self),
+            lambda: perturbed_module_runs(self.computed, takes_lengths=self.takes_lengths),
+            lambda content, case, place: _find_departure(self, content, case, place),
+            heads=self.heads,
+        )
+
+    def asked(self, cases: Iterable[Case]) -> list[Case]:
+        """Fit the cases to the module: to widths that a text can have, with a real token in each row where it needs
+        one, and without the ids of `alone`."""
+        fitted = self.widths.fitted(self.as_pairs(cases), self.padding_id)
+        real = add_real_tokens(fitted, self.padding_id) if self.real_token else fitted
+        real = [case for case in real if case.lengths.min() >= self.least]
+        return replace_ids(real, self.alone, self.ids) if self.alone else real
+
+    def check_neighbours(self, cases: Iterable[Case]) -> None:
+        """Refuse a module that answers a text differently in a batch of some sizes than alone.
+
+        Args:
+            cases: sizes at which its answers may change, such as those on both sides of a branch; rows of full length.
+
+        Raises:
+            ExportError: it answers differently.
+        """
+        run = self.make_reference().run
+        for case in self.asked(cases):
+            rows, steps = case.tokens.shape
+            if rows > 1 and not rows_are_independent(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
+                raise ExportError(
+                    f"The module answers a text differently in a batch of {rows} x {steps} tokens than alone.",
+                    "Branch on no size of the batch: a text's answer may depend on its own tokens only.",
+                )
+
+    @property
+    def computed(self) -> nn.Module:
+        """The module to run in double precision. TorchScript, whose code holds float32 numbers and dtypes, is replaced
+        by the module that runs its operators one by one."""
+        if not holds_torchscript(self.reference):
+            return self.reference
+        return self.module.called if isinstance(self.module, TwoTextModule | FeatureModule) else self.module
+
+
+def prepare_module(
+    module: nn.Module,
+    *,
+    lengths: bool | None,
+    ids: int,
+    padding_id: int,
+    classes: int,
+    multi_label: bool,
+    call: str | Call | None = None,
+    gives: str | None = None,
+    one_text: bool = False,
+    widths: Widths | None = None,
+    values: bool = False,
+    samples: bool = False,
+    of_tokens: bool = False,
+    two_texts: bool = False,
+    heads: Mapping[str, LabelOutput] | None = None,
+    features: Features = (),
+    shortest: int = _SHORTEST,
+) -> ExportableModule:
+    """Copy a module and find out how to call it.
+
+    Args:
+        module: the user's module, which is not changed.
+        lengths: whether forward is given lengths; None to find out.
+        ids: how many token ids there are.
+        padding_id: the id that pads a row after its length.
+        classes: how many labels there are. A module of two labels may give a single logit: it becomes the second
+            label's logit beside a zero. Softmax of the two gives the probabilities that sigmoid gives of the one.
+        multi_label: whether each label has a probability of its own. Then no logit is added.
+        call: how the module is called, as a line of Python or a function of (module, tokens, lengths); None to find
+            out.
+        gives: `logits` or `probabilities`, which the module gives; None to find out.
+        one_text: whether the module is asked one text at a time, though it may take a batch.
+        widths: how many tokens a text can have; by default any number.
+        values: whether the module's numbers are values, `classes` of them, and not logits of labels.
+        samples: whether ids stand for rows of samples.
+        of_tokens: whether the module gives the numbers of the labels for each token.
+        two_texts: whether the module takes two texts.
+        heads: the labels of each of several heads, where it has some; `classes` counts those of all.
+        features: the features that the module takes beside a text.
+        shortest: how many tokens a module may need at least; one that needs more has a fault.
+
+    Raises:
+        ExportError: the module cannot be copied or called, is not reproducible, does not give
+            logits [batch, classes], or its answer to a text depends on the other texts of the batch.
+
+    Example:
+        >>> prepared = prepare_module(module, lengths=None, ids=8000, padding_id=1, classes=4, multi_label=False)
+        >>> prepared.takes_lengths
+        True
+    """
+    refuse_unsafe_layers(module)
+    reference = copy_for_export(module)
+    traceable = make_parts_traceable(reference)
+    refuse_nonfinite_weights(reference)
+    widths = widths or Widths()
+    asked = ModuleFacts(
+        reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
+        widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
+        features=features,
+    )  # fmt: skip
+    convention = find_convention_with_features(asked, call) if features else find_convention(asked, call)
+    _check_texts_taken(convention, two_texts=two_texts)
+    norms = find_unapplied_norms(unwrap_module(module))
+    refuse_direct_weight_reads(asked, convention, norms)
+    refuse_dependence_on_calls(asked, convention)
+    if convention.takes_lengths and widths.least > 1 and widths.filled:
+        convention = replace(convention, takes_lengths=False, counts=padding_id)
+    _log_convention(convention)
+    is_called = not convention.plain or convention.units != classes or is_changed_by_calls(asked, convention)
+    called = functools.partial(CallAdapter, convention=convention) if is_called else _return_unchanged
+    traceable, reference = _make_traceable(called(traceable), convention, widths), called(reference)
+    prepared = ExportableModule(
+        traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
+        example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
+        widths=widths, given=_give_module(module, called, asked, convention),
+        refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
+        notes=note_unseen_state(asked, convention),
+    )  # fmt: skip
+    run = prepared.make_reference().run
+    fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
+    prepared = replace(prepared, padding_fault=fault, least=least)
+    if convention.one_text:
+        return prepared
+    return _find_padding_and_alone(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
+
+
+def _give_module(
+    module: nn.Module, called: Callable[[nn.Module], nn.Module], asked: ModuleFacts, convention: Convention
+) -> GivenModule:
+    """Return the owner's module, to be compared with its copy."""
+    given = unwrap_module(module)
+    return GivenModule(given, called, convention.takes_lengths, find_held_tensors, copy_module, asked.head_sizes)
+
+
+def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
+    """Return the traced form of a module with its convention."""
+    if convention.of_two_texts:
+        assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
+        return TwoTextModule(called)
+    if convention.features:
+        assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names features
+        return (PackedFeatureModule if convention.takes_lengths else FeatureModule)(called, widths.fixed)
+    return called if widths.fixed is None else FixedWidthModule(called, widths.fixed)
+
+
+def _check_texts_taken(convention: Convention, *, two_texts: bool) -> None:
+    if convention.of_two_texts != two_texts:
+        raise InputError(
+            f"The module is called as {convention.line}, "
+            + ("which names no second text." if two_texts else "which names two texts."),
+            'Call it by first and second: --call "module(first, second)".'
+            if two_texts
+            else "Say that it takes two: --two-texts, in Python two_texts=True.",
+        )
+
+
+def _refuse_dependence_on_sizes(
+    asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
+) -> None:
+    refuse_dependence_on_sizes(asked, convention, sizes)
+    refuse_direct_weight_reads(asked, convention, norms, sizes)
+
+
+def try_ids(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
+    """Try more ids: find those whose texts cannot be answered in a batch with others.
+
+    Example:
+        >>> try_ids(prepared, [57]).alone
+        {57: 0.0142}
+    """
+    if prepared.one_text:
+        return prepared
+    told, tried = dict(prepared.alone), set(prepared.tried)
+    for ragged in (False, True) if prepared.padding else (False,):
+        left = [i for i in dict.fromkeys(candidates) if 0 <= i < prepared.ids and i not in prepared.alone]
+        left = [i for i in left if (i, ragged) not in tried]
+        found = find_mixing_ids(
+            prepared.make_reference(),
+            left,
+            known=prepared.alone,
+            ids=prepared.ids,
+            padding_id=prepared.padding_id,
+            widths=prepared.widths,
+            ragged=ragged,
+            activation=prepared.activation,
+        )
+        if found is not None:
+            told = {**found, **told}
+            tried |= {(i, ragged) for i in left}
+    # If most ids have this effect, the module mixes its texts.
+    if 2 * len(told) > prepared.ids:
+        return prepared
+    return replace(prepared, alone=dict(sorted(told.items())), tried=frozenset(tried))
+
+
+def _find_padding_and_alone(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
+    """Find which texts, or pairs, may share a batch, and whether they may be padded.
+
+    Raises:
+        ExportError: the module mixes the texts of a batch.
+    """
+    ids, padding_id = prepared.ids, prepared.padding_id
+    full, uneven = shape_grid(ids, 0, ragged=False), shape_grid(ids, padding_id, ragged=True)
+    prepared = try_ids(prepared, candidates)
+    alone = _do_rows_stand_alone(prepared, full)
+    if not alone and ids <= _FEW:
+        # One of the ids in the grid has the effect, and was not among the candidates.
+        prepared = try_ids(prepared, range(ids))
+        alone = _do_rows_stand_alone(prepared, full)
+    if not alone:
+        case = prepared.asked(neighbour_cases(full))[0]
+        run, asked_in_batches = prepared.make_reference().run, prepared.two_texts or bool(prepared.features)
+        raise ExportError(*explain_neighbours(lambda: run(case.tokens, case.lengths), batches_only=asked_in_batches))
+    if not prepared.takes_lengths or not _do_rows_stand_alone(prepared, uneven):
+        return prepared
+    return try_ids(replace(prepared, padding=True), candidates)
+
+
+def _return_unchanged(module: nn.Module) -> nn.Module:
+    return module
+
+
+def _describe_call(convention: Convention) -> str:
+    said = f"forward is called as {convention.line}"
+    if convention.pair:
+        said += f"; a pair is ({', '.join(convention.pair)}), in this order"
+    if convention.units == 1 and not convention.values:
+        said += "; its one number is the second label's"
+    if convention.beside_a_copy:
+        said += "; it fails on a single text, which is asked beside a copy of itself"
+    if convention.counts is not None:
+        said += "; the rules pad every text, and its lengths count the ids that are not the padding"
+    if convention.one_text:
+        said += "; it answers one text at a time, so that a bundle's batches are answered text by text"
+    return said
+
+
+def _log_convention(convention: Convention) -> None:
+    """Log how a module is called, and whether its answers are logits and why. The latter is a warning, which a Python
+    caller sees, unless the numbers alone show it."""
+    _log.info("%s", _describe_call(convention))
+    said = f"The module's answers are taken for {convention.gives}"
+    if convention.units == 1 and not convention.values:
+        said += ". Its one number a text is the second label's"
+        if convention.activation is None and convention.undone is None:
+            said += (
+                " logit: its sigmoid is that label's probability, and 0 divides the two; a value, such as a rating, "
+            )
+            said += "is not a logit"
+    plain = all(part.units > 1 and part.gives.startswith((BOTH_SIGNS, "log-prob")) for part in convention.parts)
+    told = not plain and not convention.values
+    _log.log(logging.WARNING if told else logging.INFO, "%s", said)
+    for note in (*convention.notes, *([convention.left_out] if convention.left_out else [])):
+        _log.warning("%s", note)
+
+
+def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation) -> Run:
+    """Return a run that also compares its logits with the probabilities of the user's module, on every case. A head
+    that gives logits is compared by their activation."""
+    convention = called.convention
+    module = CallAdapter(called.module, convention, passing=False)
+    own = module_run(module, takes_lengths=called.convention.takes_lengths)
+
+    def held(tokens: Ids, lengths: Ids) -> Logits:
+        logits, numbers = run(tokens, lengths), own(tokens, lengths)
+        given = apply_activation(activation, torch.from_numpy(logits)).numpy()
+        kinds = [(activation, given.shape[1])] if isinstance(activation, str) else activation
+        if not all(_are_probabilities(*each) for each in _split_heads(convention, kinds, logits, given, numbers)):
+            raise ExportError(
+                "The module's probabilities are not those of the numbers before its last activation, for a batch of "
+                f"{len(tokens)} x {tokens.shape[1]} tokens.",
+                "Return the logits from forward, or say where they are: --call, or call=.",
+            )
+        return logits
+
+    return held
+
+
+def _split_heads(
+    convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, given: Logits, numbers: Logits
+) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
+    """Yield for each head its convention, logits and probabilities [rows, labels], and the module's own numbers [rows,
+    units]."""
+    at = of = 0
+    for part, (_, labels) in zip(convention.parts, kinds, strict=True):
+        columns = slice(at, at + labels)
+        yield part, logits[:, columns], given[:, columns], numbers[:, of : of + part.units]
+        at, of = at + labels, of + part.units
+
+
+def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
+    """Whether a module's numbers are the probabilities of these logits; or the logits, where it gives such."""
+    ours = given if part.activation is not None or part.undone is not None else logits
+    # A single number is that of the second label.
+    ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours
+    return np.allclose(ours, numbers, rtol=0, atol=1e-5, equal_nan=True)
+
+
+def _make_float64_run(prepared: ExportableModule) -> Run64:
+    """Return a run in double precision. The module is copied at the first call: float32 is usually enough."""
+
+    @functools.cache
+    def made() -> Run64:
+        return float64_module_run(prepared.computed, takes_lengths=prepared.takes_lengths)
+
+    return lambda tokens, lengths: made()(tokens, lengths)
+
+
+def _find_departure(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
+    """Return the operation of forward, with its line, at which a graph departs from it; empty for two texts, and for
+    texts with features."""
+    if prepared.two_texts or prepared.features:
+        return ""
+    order = np.argsort(-case.lengths, kind="stable")
+    inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
+    return str(find_departure(float64_copy(prepared.computed), content, inputs, place) or "")
+
+
+def _do_rows_stand_alone(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
+    """Whether a text's answer depends neither on the other texts of its batch nor on its padding."""
+    reference = prepared.make_reference()
+    return texts_are_independent(reference, keep_answered_lengths(reference.run, prepared.asked(neighbour_cases(grid))))
+
+
+def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
+    width, rows = widths.clip(EXAMPLE_STEPS), 1 if convention.one_text else EXAMPLE_ROWS
+    lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
+    # Real tokens: a module that counts them may fail on a text of padding only.
+    tokens = torch.full((rows, width), non_padding_id(padding_id))
+    more = _MORE_OF_SECOND if convention.of_two_texts else 0
+    texts = (tokens, tokens.repeat(1, 2)[:, : width + more].contiguous())[: 1 + bool(more)]
+    of_texts = (lengths, lengths + more)[: len(texts)]
+    beside = (draw_features(convention.features, tokens + torch.arange(rows)[:, None]),) if convention.features else ()
+    if not convention.takes_lengths:
+        return (*texts, *beside)
+    for text, of_text in zip(texts, of_texts, strict=True):
+        text[torch.arange(text.shape[1]) >= of_text[:, None]] = padding_id
+    return (*texts, *of_texts, *beside)
+
+
+class FixedWidthModule(nn.Module):
+    """A module whose texts all have the same number of tokens, which a trace takes for a constant."""
+
+    def __init__(self, module: nn.Module, width: int) -> None:
+        super().__init__()
+        self.module = module
+        self.width = width
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits [batch, classes] for tokens [batch, width]."""
+        # The same tokens, of a size that is known while tracing.
+        tokens = tokens.index_select(1, torch.arange(self.width))
+        # Separate parameters: torch.export treats `*lengths` as a tuple when it is given dynamic shapes.
+        logits: Tensor = self.module(tokens) if lengths is None else self.module(tokens, lengths)
+        return logits
+
+
+def _explain_failures(run: Run, padding_id: int) -> Run:
+    """Return a run that turns any exception of the module into an ExportError that names the input."""
+
+    def said(tokens: Ids, lengths: Ids) -> Logits:
+        try:
+            return run(tokens, lengths)
+        except PocketRNNError:
+            raise
+        # A user's module may raise any exception, and call sys.exit.
+        except (Exception, SystemExit) as error:
+            what = f"{type(error).__name__}: {first_line(error)}"
+            if any((row[:length] == padding_id).all() for row, length in zip(tokens, lengths, strict=True)):
+                raise ExportError(
+                    f"The module fails on a text that holds the padding only (the id {padding_id}), as a text without "
+                    f"a known word or with the word for padding may: {what}.",
+                    "Count at least one token in forward, as in lengths.clamp(min=1); and let unknown words and empty "
+                    "texts become another id: with '<unk>' in the vocabulary, or with rules=TextRules(unknown_id=..., "
+                    "empty_id=...).",
+                ) from error
+            shape = f"batch {len(tokens)} x sequence {tokens.shape[1]}"
+            advice = "A classifier is asked for any number of texts of any length: correct forward for this one."
+            if isinstance(error, IndexError) and "out of range in self" in str(error):
+                advice = (
+                    f"The vocabulary and the text rules give token ids up to {tokens.max()}: check that the embedding "
+                    f"has a row for each, and a table of positions one for each of {tokens.shape[1]} tokens."
+                )
+            ids = ", ".join(map(str, tokens[0, :8]))
+            raise ExportError(f"The module fails on {shape}, ids {ids}...: {what}.", advice) from error
+
+    return said

@@ -1,0 +1,203 @@
+"""Check that a module from a user's file is the same each time it is made, except for its weights."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import logging
+import random
+import re
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import InputError, PocketRNNError, first_line
+from pocketrnn_export.intake.module_file import load_module
+from pocketrnn_export.intake.module_name import ModuleName
+from pocketrnn_export.intake.own_process import run_in_process
+from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
+from pocketrnn_export.module_runs.state_restoration import global_names_read, restore_module
+
+__all__ = ["answer_probe", "are_same_answers", "check_not_random"]
+
+# How deep lists of tensors are searched.
+_DEEPEST: Final = 3
+
+
+def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
+    """Refuse a module with numbers that are drawn when it is made: it is made again with another seed and compared.
+
+    Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
+
+    Args:
+        named: how it was made.
+        module: the module, with its weights.
+        weights: the weights that were loaded into it. Tensors that are not in them, such as layers in a plain list,
+            are checked too.
+
+    Raises:
+        InputError: some tensor differs.
+
+    Example:
+        >>> check_not_random(named, load_module(named))
+    """
+    again, answer = _make_in_new_process(named, weights)
+    for name, digest in _compute_digests(module).items():
+        if again.get(name) != digest:
+            raise InputError(
+                f"{named.path}:{named.name} has random weights: made twice, it has two values of {name}.",
+                "Give its trained weights with --weights FILE, or ask for random ones with --random-weights."
+                if weights is None
+                else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
+                "again; or ask for random ones with --random-weights.",
+            )
+    own = answer_probe(module)
+    if own is not None and answer is not None and not are_same_answers(own, answer):
+        raise InputError(
+            f"{named.path}:{named.name} answers otherwise each time it is made, with the same weights: it holds what "
+            "is drawn, or depends on the time when it is made or its file is run.",
+            "Make it a plain value, or a parameter or buffer that the weights hold; or ask for random ones with "
+            "--random-weights.",
+        )
+
+
+def answer_probe(module: nn.Module) -> Any:
+    """Return the module's answer to some tokens as an array; None where it takes neither tokens nor tokens and lengths.
+    Forward draws the same random numbers each time, and the module is left unchanged."""
+    rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
+    tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
+    for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
+        with contextlib.suppress(Exception, SystemExit), restore_module(module), torch.no_grad(), run_quietly_on_cpu():
+            set_eval_mode(module)
+            # torch.manual_seed and the like may be replaced.
+            torch.default_generator.manual_seed(0)
+            np.random.set_state(np.random.RandomState(0).get_state())
+            random.setstate(random.Random(0).getstate())  # noqa: S311
+            answer = module(*arguments)
+            while isinstance(answer, tuple | list):
+                answer = answer[0]
+            return answer.detach().double().numpy()
+    return None
+
+
+def are_same_answers(one: Any, other: Any) -> bool:
+    """Whether two answers to a probe are the same within rounding."""
+    return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def _compute_digests(module: nn.Module) -> dict[str, str]:
+    """Return the digests of all numbers that a module holds or its code reads, by name."""
+    return {
+        name: _digest_tensor(tensor)
+        for name, tensor in {**_find_global_numbers(module), **_find_tensors(module)}.items()
+    }
+
+
+def _digest_tensor(tensor: Tensor) -> str:
+    """Return a digest of the shape and the numbers of a tensor."""
+    try:
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    # A tensor without dense storage, such as a sparse one.
+    except (RuntimeError, TypeError):
+        content = repr(tensor).encode()
+    return hashlib.sha256(repr((tensor.dtype, tuple(tensor.shape))).encode() + content).hexdigest()
+
+
+def _make_in_new_process(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[str, str], Any]:
+    """Make the module once more with other seeds; return the digests of its numbers, and its answer to a probe.
+
+    This runs in a new process: a file that changes PyTorch, by a hook on all modules or a wrapped function, would
+    otherwise do so twice.
+
+    Raises:
+        InputError: it cannot be made a second time.
+    """
+    try:
+        answer = run_in_process(_make_with_new_seed, named, weights)
+    except EOFError:
+        raise InputError(
+            f"{named.path} ends the process when its code is run a second time.",
+            "Give weights with --weights FILE and ask for no second time with --random-weights.",
+        ) from None
+    if isinstance(answer, PocketRNNError):
+        raise answer
+    made: tuple[dict[str, str], Any] = answer
+    return made
+
+
+def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
+    """Make a module with other seeds than before, and return its digests and answer, or the error."""
+    # The forked process does not have the threads of its parent.
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    seed = int(torch.initial_seed() % 2**31) + 1
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+    torch.manual_seed = torch.random.manual_seed = lambda seed: torch.default_generator  # noqa: ARG005
+    np.random.seed, random.seed = (lambda *_: None), (lambda *_, **__: None)
+    try:
+        made = load_module(named)
+        if weights is not None:
+            load_weights(made, weights)
+        return _compute_digests(made), answer_probe(made)
+    except PocketRNNError as error:
+        return InputError(error.problem, error.remedy)
+    # Whatever the user's code raises, the second time only.
+    except BaseException as error:
+        return InputError(
+            f"{named.path} fails when its code is run a second time: {type(error).__name__}: {first_line(error)}.",
+            "The file must not change other files or global state when it is imported.",
+        )
+
+
+def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return every tensor that a module holds: parameters, buffers, and those in attributes and plain lists."""
+    found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+    def look(name: str, value: Any, depth: int) -> None:
+        if isinstance(value, Tensor):
+            found.setdefault(name, value)
+        elif isinstance(value, nn.Module):
+            found.update((f"{name}.{inner}", tensor) for inner, tensor in _find_tensors(value).items())
+        elif isinstance(value, list | tuple) and depth < _DEEPEST:
+            for i, item in enumerate(value):
+                look(f"{name}[{i}]", item, depth + 1)
+        elif isinstance(value, dict) and depth < _DEEPEST:
+            for key, item in value.items():
+                look(f"{name}[{key!r}]", item, depth + 1)
+
+    for path, layer in module.named_modules():
+        for name, value in vars(layer).items():
+            if not name.startswith("_"):
+                look(f"{path}.{name}" if path else name, value, 0)
+    return found
+
+
+def _find_global_numbers(module: nn.Module) -> dict[str, Tensor]:
+    """Return the global tensors, arrays and numbers that a module's code reads, by name."""
+    found: dict[str, Tensor] = {}
+    for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}:
+        if kind.__module__.split(".")[0] in ("torch", "builtins"):
+            continue
+        # Methods that initialize the module are left out: its weights hold their result.
+        methods = {name: value for name, value in vars(kind).items() if inspect.isfunction(value)}
+        waiting = [value for name, value in methods.items() if not re.match(r"_*(init|new|reset)", name)]
+        met = set[int]()
+        while waiting:
+            function = waiting.pop()
+            if id(function) in met:
+                continue
+            met.add(id(function))
+            for name in global_names_read(function.__code__) & function.__globals__.keys():
+                value = function.__globals__[name]
+                if inspect.isfunction(value) and value.__globals__ is function.__globals__:
+                    waiting.append(value)
+                elif isinstance(value, Tensor | np.ndarray | int | float | list | tuple):
+                    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+                        found[name] = torch.as_tensor(value)
+    return found

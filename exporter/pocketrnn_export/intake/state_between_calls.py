@@ -1,0 +1,345 @@
+"""Find out whether a module's answer to a text depends on state that earlier calls left.
+
+Answers do not depend on a cache of positions, of masks, or of attention weights. They depend on the longest length so
+far, on a state that is used again where its shape fits, or on a count of calls; and a graph has no earlier calls. Such
+a module may still give the same answer twice in a row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.cases import LONGEST
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.trial import advise_on_kept_state
+from pocketrnn_export.intake.calling_convention import Convention
+from pocketrnn_export.intake.random_draws import find_drawing_line
+from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.module_runs.attribute_restoration import (
+    ChangedAttribute,
+    assigns_attributes,
+    changed_attributes,
+    restore_attributes,
+)
+from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, tensors_in
+from pocketrnn_export.module_runs.operator_recording import Operations, Program, is_same_program
+from pocketrnn_export.module_runs.state_restoration import restore_module
+
+__all__ = ["is_changed_by_calls", "refuse_dependence_on_calls", "refuse_dependence_on_sizes"]
+
+# The rounding of an answer where a cache has grown.
+_SAME: Final = 1e-5
+# The numbers of calls after which a counter is tried.
+_CALLS: Final = (20, 1_000, 1_000_000)
+# The tokens of a long text, of a longer one, and of one that represents all still longer texts.
+_LONG: Final = 150
+_LONGER: Final = 400
+_LONGEST: Final = 1_500
+# The most tokens in a batch. For this processor time the operators of all batches are recorded, and then for twice
+# as long those of short batches only.
+_MOST: Final = 20_000
+_SECONDS: Final = 2.0
+# How many calls' entries are added to a list that each call extends.
+_ENTRIES: Final = (20, 1_000)
+
+# A module may change its answer from its twelfth call on.
+_CALLS_AT_A_TIME: Final = 16
+_BEFORE: Final = "on the texts that it was asked before"
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class _RecordedAnswer:
+    """The numbers [batch, units] that a module gives, and the operators that compute them, if these were recorded."""
+
+    numbers: Tensor
+    program: Program | None
+
+
+def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> None:
+    """Refuse a module whose answer to a text depends on earlier texts, or on the number of calls.
+
+    Args:
+        asked: the module, which is left as it was.
+        convention: how it is called.
+
+    Raises:
+        ExportError: its answers depend on kept state; names the attribute.
+
+    Example:
+        >>> refuse_dependence_on_calls(asked, asked_convention(asked))
+    """
+    rows, width = 1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1]
+    text, other, longer = (
+        asked.batch(rows, width),
+        (asked.batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
+        asked.batch(rows, asked.widths.clip(_LONGER)),
+    )
+    with restore_module(asked.module):
+        kept = changed_attributes(lambda: _answer_batches(asked, convention, [text], noted=False), asked.module)
+    sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
+    _refuse_dependence_on_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
+    for order in ([text, other, text], [longer, other]):
+        if (held := _find_state_used(asked, convention, order)) is not None:
+            raise _dependence_error(_BEFORE, held, convention)
+    alone = _answer_copy(asked, convention, text)
+    for one in kept if alone else ():
+        if one.is_number and any(_depends_on_count(asked, convention, one, calls, text, alone[0]) for calls in _CALLS):
+            raise _dependence_error("on how often it was asked", [one], convention)
+        if any(_depends_on_list(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
+            raise _dependence_error(_BEFORE, [one], convention)
+
+
+def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
+    """Refuse a module whose answer to a text of one size depends on an earlier text of another size.
+
+    Args:
+        asked: the module, which is left as it was.
+        convention: how it is called.
+        sizes: (texts, tokens) on both sides of each size that forward compares with.
+
+    Raises:
+        ExportError: it depends; names the attribute.
+
+    Example:
+        >>> refuse_dependence_on_sizes(asked, convention, [(3, 36), (3, 37), (3, 38)])
+    """
+    if sizes := sorted(sizes, key=lambda size: size[0] * size[1]):
+        rows = asked.rows
+        _refuse_dependence_on_batches(
+            asked, convention, _make_batches(asked, convention, [(1, 1), (rows, 1), (rows, 2), *sizes])
+        )
+
+
+def _make_batches(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
+    """Return batches of the sizes (texts, tokens), fitted to the module, each size once."""
+    taken = ((1 if convention.one_text else rows, asked.widths.clip(tokens)) for rows, tokens in sizes)
+    return [asked.batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
+
+
+def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
+    """Refuse a module that answers a batch differently after other batches than a new copy does. The batches are asked
+    twice each, then in reverse order; if calls leave state in the module, each also after each other.
+
+    Raises:
+        ExportError: it answers differently; names the attribute.
+    """
+    answered, clock = list[tuple[Batch, _RecordedAnswer]](), _TimeBudget()
+    for batch in batches:
+        for noted in clock.asks(batch):
+            answered += [(batch, answer) for answer in _answer_copy(asked, convention, batch, noted=noted)]
+    last = len(answered) - 1
+    twice = [place for place in range(last) for _ in range(2)]
+    for order in ([*twice, *range(last, -1, -1)], _order_pairs(last + 1)):
+        differs = list[Batch]()
+        with restore_module(asked.module):
+            run = partial(_compare_in_turn, asked, convention, [answered[place] for place in order], differs)
+            changed = changed_attributes(run, asked.module)
+        if differs:
+            drawn = None if changed else _find_random_error(asked, convention, differs[0])
+            raise drawn or _dependence_error(_BEFORE, changed, convention)
+        if not changed:
+            return
+
+
+class _TimeBudget:
+    """The remaining processor time for a sequence of batches."""
+
+    def __init__(self) -> None:
+        self._started = time.process_time()
+        # The longest time for a step in batches whose operators were recorded.
+        self._a_step = 0.0
+
+    def asks(self, batch: Batch) -> Iterator[bool]:
+        """Yield whether to record the operators of a batch, which takes longer: for a short one, or if there is time;
+        yields nothing when the time is over."""
+        steps, now = batch[0].shape[1], time.process_time()
+        spent = now - self._started
+        if spent < 3 * _SECONDS:
+            noted = steps < _LONG or spent + self._a_step * steps < _SECONDS
+            yield noted
+            if noted:
+                self._a_step = max(self._a_step, (time.process_time() - now) / max(steps, _LONG))
+
+
+def _compare_in_turn(
+    asked: ModuleFacts, convention: Convention, answered: Iterable[tuple[Batch, _RecordedAnswer]], differs: list[Batch]
+) -> None:
+    """Answer batches one after the other until an answer differs; that batch is added to `differs`."""
+    clock = _TimeBudget()
+    for batch, expected in answered:
+        for noted in clock.asks(batch):
+            answers = _answer_batches(asked, convention, [batch], noted=noted)
+            if not answers or not _is_same(answers[0], expected):
+                differs.append(batch)
+                return
+
+
+def _order_pairs(number: int) -> list[int]:
+    """Return the numbers below `number` in an order in which each follows each other one and itself.
+
+    Example:
+        >>> _order_pairs(3)
+        [0, 0, 1, 0, 1, 1, 2, 0, 2, 1, 2, 2]
+    """
+    return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
+
+
+def _find_state_used(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]
+) -> list[ChangedAttribute] | None:
+    """Return the kept state if the answer to the last batch is computed from it: from numbers of an earlier text, or
+    from a value that each call changes, such as a counter. None if the answer does not use it.
+
+    Later calls may read values that the first call made without the text: a cache.
+    """
+    operations = Operations()
+    answered: list[Tensor] = []
+
+    def run() -> None:
+        for call, batch in enumerate(batches):
+            operations.label_later_steps(f"call {call}")
+            answered.append(_call_module(asked, convention, batch, operations, f"text {call}"))
+
+    with restore_module(asked.module):
+        changed = changed_attributes(run, asked.module)
+    if len(answered) < len(batches):
+        return None
+    last = len(batches) - 1
+    before = {f"text {call}" for call in range(last)} | {f"call {call}" for call in range(1, last)}
+    if not operations.labels_of(answered[-1]) & before:
+        return None
+    return sorted(changed, key=lambda kept: not operations.labels_of(*tensors_in(kept.after)) & before)
+
+
+def _answer_copy(
+    asked: ModuleFacts, convention: Convention, batch: Batch, *, noted: bool = True
+) -> list[_RecordedAnswer]:
+    with restore_module(asked.module):
+        return _answer_batches(asked, convention, [batch], noted=noted)
+
+
+def _answer_batches(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, noted: bool = True
+) -> list[_RecordedAnswer]:
+    """Return the answers to batches, one after the other, until the module fails."""
+    answers = []
+    with contextlib.suppress(Exception, SystemExit):
+        for batch in batches:
+            operations = Operations() if noted else None
+            answer = _call_module(asked, convention, batch, operations, "text")
+            steps = frozenset[int]() if operations is None else operations.steps_of(answer)
+            program = None if operations is None else operations.program_of(steps, "text")
+            numbers = answer.float().reshape(len(batch[0]), -1).nan_to_num()
+            answers.append(_RecordedAnswer(numbers, program))
+    return answers
+
+
+def _call_module(
+    asked: ModuleFacts, convention: Convention, batch: Batch, operations: Operations | None, label: str
+) -> Any:
+    """Return the module's answer; the call's changes to its state are kept."""
+    tokens, lengths = (value.clone() for value in batch)
+    if operations is not None:
+        operations.label(label, tokens, lengths)
+    with torch.no_grad(), run_quietly_on_cpu(), operations or contextlib.nullcontext():
+        return run_user_call(convention.function, asked.module, tokens, lengths)
+
+
+def _depends_on_list(
+    asked: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, entries: int
+) -> bool:
+    """Whether the answer changes once a list that each call extends holds the entries of many calls."""
+    if not isinstance(kept.after, list | deque):
+        return False
+    expected = _answer_copy(asked, convention, batch)
+    path, _, name = kept.name.rpartition(".")
+    layer = asked.module.get_submodule(path)
+    with restore_module(asked.module):
+        # The first call may make the list.
+        _answer_batches(asked, convention, [batch])
+        held = getattr(layer, name, None)
+        if not isinstance(held, list | deque):
+            return False
+        before = len(held)
+        _answer_batches(asked, convention, [batch])
+        # A list that each call creates again holds nothing from earlier calls.
+        is_anew = getattr(layer, name, None) is not held
+        if is_anew or len(held) <= before:
+            return False
+        held.extend(list(held)[before:] * entries)
+        answers = _answer_batches(asked, convention, [batch])
+    return bool(answers) and bool(expected) and not _is_same(answers[0], expected[0])
+
+
+def _is_same(one: _RecordedAnswer, other: _RecordedAnswer) -> bool:
+    """Whether two answers have the same numbers, computed by the same operators and constants."""
+    near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
+    both = one.program is not None and other.program is not None
+    return bool(near) and (not both or is_same_program(one.program or (), other.program or ()))
+
+
+def _depends_on_count(
+    asked: ModuleFacts,
+    convention: Convention,
+    kept: ChangedAttribute,
+    calls: int,
+    batch: Batch,
+    expected: _RecordedAnswer,
+) -> bool:
+    """Whether the answer changes once a number that each call changes has its value after many calls."""
+    *path, name = kept.name.split(".")
+    with restore_module(asked.module):
+        setattr(asked.module.get_submodule(".".join(path)), name, kept.before + calls * (kept.after - kept.before))
+        answers = _answer_batches(asked, convention, [batch])
+    return bool(answers) and not _is_same(answers[0], expected)
+
+
+def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
+    """Return the error for a module that draws random numbers in eval mode for some texts; None where it draws none."""
+    with restore_module(asked.module):
+        line = find_drawing_line(asked.module, lambda: _answer_batches(asked, convention, [batch]))
+    if not line:
+        return None
+    return ExportError(
+        f"The module draws random numbers in eval mode, at {line}: to some texts it answers otherwise at each call.",
+        "Let it draw none where self.training is false, as F.dropout(x, p, self.training) and nn.Dropout do.",
+    )
+
+
+def _dependence_error(on: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
+    advice = (
+        advise_on_kept_state(changed, convention.line)
+        if changed
+        else "Let forward keep nothing that a later answer depends on, in the module, its file or a default argument."
+    )
+    return ExportError(f"The module's answer to a text depends {on}.", advice)
+
+
+def is_changed_by_calls(asked: ModuleFacts, convention: Convention) -> bool:
+    """Whether forward assigns to attributes, such as a cache of positions, without changing its answers: then these
+    assignments are undone. A module whose next answer differs, such as a counter, is refused later."""
+    rows = 1 if convention.one_text else asked.rows
+    # A cache may grow only for the longest text of the proof.
+    shapes = ((rows, asked.trial_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
+    return any(_is_changed_by_size(asked, convention, *shape) for shape in shapes)
+
+
+def _is_changed_by_size(asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int) -> bool:
+    batch = asked.batch(rows, width)
+    if not assigns_attributes(lambda: _answer_batches(asked, convention, [batch], noted=False), asked.module):
+        return False
+    with restore_attributes(asked.module):
+        answers = _answer_batches(asked, convention, [batch] * calls, noted=False)
+    return bool(answers) and all(torch.equal(answers[0].numbers, other.numbers) for other in answers)

@@ -1,0 +1,159 @@
+"""A module that is compared with its program on random inputs of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from pocketrnn_export.intake.calling_convention import FeatureModule
+from pocketrnn_export.intake.feature_call import draw_features
+from pocketrnn_export.module_runs.cpu_run import compute_answer
+from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
+from pocketrnn_export.proof.id_comparison_cases import find_compared_ids, insert_phrases
+from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
+from pocketrnn_export.tracing.sizes.conditions import Sizes
+from pocketrnn_export.tracing.sizes.module_answers import largest_difference
+
+__all__ = ["AskedModule", "fill_lengths", "is_text", "resize_example", "second_text_size"]
+
+
+@dataclass(frozen=True)
+class AskedModule:
+    """A module whose every run starts from the same state: each run uses a new copy.
+
+    Attributes:
+        module: in eval mode, on the CPU; copies of it are run.
+        example: example inputs.
+        ids: the number of ids in random inputs.
+        phrase: the ids that its program compares words with; every other text holds some.
+    """
+
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    ids: int
+    phrase: tuple[int, ...] = ()
+
+    def with_compared_ids(self, program: ExportedProgram) -> AskedModule:
+        """Also run it on texts of the ids that its program compares words with, except ids that may be padding."""
+        maybe_padding = {0, 1, int(self.example[0][-1, -1])}
+        return replace(self, phrase=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding))
+
+    @property
+    def one_text(self) -> bool:
+        """Whether it takes one text at a time."""
+        return len(self.example[0]) == 1
+
+    def inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
+        """Random ids and, if the module takes them, falling lengths from the whole width down, or a random state. A
+        second text has another number of tokens, more or fewer by turns."""
+        generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
+        # Without 0 and 1 if there are other ids: a module may take these for padding, and refuse a text of padding.
+        texts = [self._tokens(sizes, generator)]
+        if takes_two_texts(self.example):
+            texts.append(self._tokens(replace(sizes, tokens=second_text_size(sizes.tokens)), generator))
+        if len(self.example) == len(texts):
+            return tuple(texts)
+        if isinstance(self.module, FeatureModule):
+            more = (self._cut_short(texts[0], generator),) if takes_lengths(self.example) else ()
+            return (texts[0], *more, draw_features(self.module.features, texts[0]))
+        if self.example[-1].dim() > 1:
+            state = torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator)
+            return texts[0], state.to(self.example[1].dtype)
+        return (*texts, *(self._cut_short(text, generator) for text in texts))
+
+    def inputs_for_pair(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
+        """Random inputs for two texts with these numbers of tokens."""
+        generator = torch.Generator().manual_seed(batch * 1_000_003 + first * 1_009 + second)
+        texts = [self._tokens(Sizes(batch, tokens), generator) for tokens in (first, second)]
+        if len(self.example) == len(texts):
+            return tuple(texts)
+        return (*texts, *(self._cut_short(text, generator) for text in texts))
+
+    def _tokens(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
+        low = 2 if self.ids > 4 else 0
+        tokens = torch.randint(low, self.ids, (sizes.batch, sizes.tokens), generator=generator)
+        return insert_phrases(tokens, self.phrase)
+
+    def _cut_short(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        """Random falling lengths; the tokens past each row's length are replaced by padding."""
+        rows, width = tokens.shape
+        lengths = torch.randint(1, width + 1, (rows,), generator=generator)
+        lengths[0] = width
+        lengths = lengths.sort(descending=True).values
+        # The last id of the example is past the end of its shortest row, so it is the padding id.
+        tokens[torch.arange(width) >= lengths[:, None]] = self.example[0][-1, -1]
+        return lengths
+
+    def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
+        """Compute the logits as an array; may raise anything that the module raises."""
+        return _compute_logits(copy_again(self.module), inputs)
+
+    def in_doubles(self, sizes: Sizes) -> Any:
+        """Compute the logits in double precision for inputs of some sizes; may raise whatever the module raises."""
+        inputs = tuple(value.double() if value.is_floating_point() else value for value in self.inputs(sizes))
+        return _compute_logits(copy_again(self.module).double(), inputs)
+
+    def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
+        """Whether a graph runs and gives the module's answer; True if the module gives none."""
+        if (expected := answer_if_any(self, inputs)) is None:
+            return True
+        given = answer_if_any(graph, inputs)
+        return given is not None and given.shape == expected.shape and largest_difference(given, expected) <= APART
+
+
+def is_text(value: Tensor) -> bool:
+    """Whether an input holds the token ids of texts, int64 [batch, sequence].
+
+    Example:
+        >>> is_text(torch.zeros(3, 7))
+        False
+    """
+    return value.dim() == 2 and not value.is_floating_point()
+
+
+def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Set the lengths in a module's inputs, if there are any, to the width of the texts.
+
+    Example:
+        >>> fill_lengths([torch.zeros(2, 7, dtype=torch.int64), torch.tensor([7, 3])])[1].tolist()
+        [7, 7]
+    """
+    texts = 2 if takes_two_texts(inputs) else 1
+    return tuple(
+        torch.full_like(value, inputs[i - texts].shape[1]) if value.dim() == 1 else value
+        for i, value in enumerate(inputs)
+    )
+
+
+def second_text_size(tokens: int) -> int:
+    """The number of tokens in the second text, for a first text of this size.
+
+    Example:
+        >>> [second_text_size(tokens) for tokens in (1, 2, 7, 64)]
+        [10, 1, 16, 32]
+    """
+    return tokens + 9 if tokens % 2 else tokens // 2
+
+
+def _compute_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    answer = compute_answer(module, inputs)
+    return (answer[0] if isinstance(answer, tuple) else answer).numpy()
+
+
+def resize_example(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
+    """Make an example of other sizes from the ids of the given one; an example of one text keeps one text."""
+    sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
+    tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
+    more = (
+        torch.full((sizes.batch,), sizes.tokens, dtype=value.dtype)
+        if value.dim() == 1
+        else value[:1].expand(sizes.batch, *value.shape[1:]).contiguous()
+        for value in example[1:]
+    )
+    return (tokens, *more)

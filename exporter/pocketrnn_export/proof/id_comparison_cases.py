@@ -1,0 +1,173 @@
+"""Texts of the ids that a program compares words with: random texts would never contain such a phrase."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.comparing.cases import Case, Ids, case_from_rows
+from pocketrnn_export.proof.across_rows import needed_nodes
+from pocketrnn_export.proof.token_dependence import node_name
+
+__all__ = ["MOST_ASKED", "cases_with_compared_ids", "find_compared_ids", "insert_phrases"]
+
+# The most ids, in the order of the program.
+MOST_ASKED: Final = 24
+_COMPARE: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "isin"})
+_LOOK_UP: Final = frozenset({"embedding", "gather", "index", "index_select"})
+# A constant with more numbers is a table; so is one in which more than `_ODD` ids have an unusual row.
+_FEW: Final = 64
+_ODD: Final = 8
+# All sequences of so many ids that are neighbours in the program are tried: 1,024 tokens for a group of 4.
+_TOGETHER: Final = 4
+_GROUPS: Final = 6
+_REPEATED: Final = 300
+_REPEATED_IDS: Final = 8
+# The number of words between two phrases.
+_BETWEEN: Final = 3
+# The number of random words before and after a phrase, and the lengths of rows with a phrase in a ragged batch.
+_AROUND: Final = 9
+_UNEVEN: Final = (44, 200, 17, 120, 63)
+
+
+def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
+    """Find the ids that a program compares words with, each once, in its order; and the ids whose row in a table
+    differs from nearly all others.
+
+    Args:
+        program: from torch.export.
+        ids: the number of ids.
+
+    Example:
+        >>> find_compared_ids(program, 40)  # of (x[:, :-1] == 38) & (x[:, 1:] == 37)
+        (38, 37)
+    """
+    known = _known_constants(program)
+    found: list[int] = []
+    for node in needed_nodes(program):
+        name = node_name(node)
+        if name in _COMPARE:
+            for arg in node.args:
+                if isinstance(arg, Node):
+                    found += _few_numbers(known.get(arg))
+                elif isinstance(arg, int) and not isinstance(arg, bool):
+                    found += [arg] if name in ("eq", "ne") else [arg, arg + 1, arg - 1]
+        elif name in _LOOK_UP and node.args and isinstance(node.args[0], Node):
+            found += _ids_of_rare_rows(known.get(node.args[0]), ids)
+    return tuple(dict.fromkeys(number for number in found if 0 <= number < ids))[:MOST_ASKED]
+
+
+def _known_constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
+    """The weights and constants of a program by their nodes, and by nodes that only copy or reshape them."""
+    held = {**program.constants, **program.state_dict}
+    specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
+    known: dict[Node, Tensor] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and isinstance(held.get(specs.get(node.name, "")), Tensor):
+            known[node] = held[specs[node.name]]
+        elif node_name(node) in ("lift_fresh_copy", "detach", "detach_", "alias", "clone", "unsqueeze", "to"):
+            before = node.all_input_nodes
+            if before and before[0] in known:
+                known[node] = known[before[0]]
+    return known
+
+
+def _few_numbers(constant: Tensor | None) -> list[int]:
+    if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
+        return []
+    return [int(number) for number in constant.reshape(-1).tolist()]
+
+
+def _ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
+    """The ids whose row of a table differs from the most common row; none if there are many."""
+    if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
+        return []
+    rows, which, counts = np.unique(
+        table.detach().reshape(ids, -1).numpy(), axis=0, return_inverse=True, return_counts=True
+    )
+    odd = np.flatnonzero(which.reshape(-1) != counts.argmax())
+    return odd.tolist() if len(rows) > 1 and len(odd) <= _ODD else []
+
+
+def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
+    """Put the asked ids side by side into two of every four rows of tokens [rows, steps], as often as they fit, in all
+    orders by turns: into the first two rows if the number of steps is even.
+
+    Example:
+        >>> insert_phrases(torch.zeros(2, 10, dtype=torch.int64), [8, 9])[1].tolist()
+        [9, 8, 0, 0, 0, 8, 9, 0, 0, 0]
+    """
+    if not asked:
+        return tokens
+    tokens = tokens.clone()
+    phrases = torch.tensor(_id_orders(asked), dtype=tokens.dtype)
+    steps, size = tokens.shape[1], len(asked)
+    for row in (row for row in range(len(tokens)) if row // 2 % 2 == steps % 2):
+        for turn, start in enumerate(range(0, steps - size + 1, size + _BETWEEN), start=row):
+            tokens[row, start : start + size] = phrases[turn % len(phrases)]
+    return tokens
+
+
+def _id_orders(asked: Sequence[int]) -> list[list[int]]:
+    """All orders of a few ids; for more ids, the rotations of the list and of its reverse."""
+    if len(asked) <= _TOGETHER:
+        return [list(order) for order in itertools.permutations(asked)]
+    ways = (list(asked), list(asked)[::-1])
+    return [way[start:] + way[:start] for start in range(len(asked)) for way in ways]
+
+
+def cases_with_compared_ids(
+    asked: Sequence[int], ids: int, padding_id: int, *, ragged: bool, seed: int = 5
+) -> list[Case]:
+    """Cases with the ids that a program compares words with: in its order and reversed, once and many times, alone and
+    among random words, and all sequences of ids that are neighbours in the program.
+
+    Args:
+        asked: the ids, in the order of the program.
+        ids: the number of ids.
+        padding_id: the token past a row's length.
+        ragged: add rows of several lengths.
+        seed: the seed of the random words.
+
+    Example:
+        >>> [case.tokens.shape for case in cases_with_compared_ids([8, 9], 40, 0, ragged=False)][:2]
+        [(2, 2), (3, 20)]
+    """
+    real = [i for i in asked if i != padding_id]
+    if not real:
+        return []
+    generator = np.random.default_rng(seed)
+    phrases = np.array([real, real[::-1]], np.int64)
+
+    def drawn(rows: int, steps: int) -> Ids:
+        return generator.integers(0, ids, (rows, steps), dtype=np.int64)
+
+    def inside(rows: int, steps: int) -> Ids:
+        made = drawn(rows, steps)
+        for row in range(rows):
+            phrase = phrases[row % 2][:steps]
+            start = int(generator.integers(0, steps - len(phrase) + 1))
+            made[row, start : start + len(phrase)] = phrase
+        return made
+
+    groups = [real[start : start + _TOGETHER] for start in range(0, max(1, len(real) - 1), 2)][:_GROUPS]
+    every = [[*itertools.chain(*itertools.product(group, repeat=len(group)))] for group in groups]
+    width = max(map(len, every))
+    full = {
+        "the asked ids": phrases,
+        "the asked ids among others": inside(3, len(real) + 2 * _AROUND),
+        "the asked ids many times": np.array([np.resize(phrase, _REPEATED) for phrase in phrases]),
+        "one asked id many times": np.repeat(np.array(real[:_REPEATED_IDS], np.int64)[:, None], _REPEATED, axis=1),
+        "asked ids in every order": np.array([np.resize(row, width) for row in every], np.int64),
+    }
+    cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
+    if ragged:
+        uneven = [inside(2, length)[row % 2].tolist() for row, length in enumerate(_UNEVEN)]
+        cases.append(case_from_rows("the asked ids beside longer rows", uneven, padding_id))
+    return cases

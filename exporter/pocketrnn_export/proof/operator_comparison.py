@@ -1,0 +1,393 @@
+"""Compare each operator of a program with the graph's nodes for it, on numbers that few texts may produce.
+
+A rare text may send numbers to an operator that random texts never do, behind a gate that is closed for nearly all. So
+each operator runs alone, in PyTorch and in onnxruntime, on chosen numbers: small and large, integer and negative ones.
+If the graph has no value with an operator's name, since its nodes were fused with others, these run together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper
+from torch import Tensor
+from torch.export.graph_signature import InputKind
+from torch.fx import Node
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.logit_comparison import open_session
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.proof.every_size import OtherAnswersError
+from pocketrnn_export.proof.pytorch_run import NodeValues
+
+__all__ = ["first_wrong_number", "hostile_numbers", "refuse_other_numbers"]
+
+# The limit of processor time; the operators of an ordinary module take a fifth of it.
+_SECONDS: Final = 4.0
+# The most operators that run together.
+_MOST_TOGETHER: Final = 24
+# About so many numbers of each kind are given to an operator.
+_NUMBERS: Final = 120
+_MOST_DRAWS: Final = 24
+_LARGEST: Final = 200_000
+# Other checks compare operators that index or sort, and recurrent layers.
+_PICKS: Final = (
+    "arg", "embedding", "gather", "index", "masked_select", "multinomial", "nonzero", "one_hot", "pocketrnn", "scatter",
+    "sort", "topk", "unique",
+)  # fmt: skip
+_SPECIAL: Final = (
+    0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1.5, 2.0, -2.0, 2.5, 3.0, -3.0, 7.0, 12.0, -12.0, 45.0, 100.0, -100.0,
+)  # fmt: skip
+_WHOLE: Final = (0, 1, 2, 3, 5, 8, 21, 40, 100, 129, 200, 255, -1, -2, -7, -128)
+_FAR: Final = (*_WHOLE, 1_000, 65_537, 1_000_003, -70_000, 20_000_001)
+# By kind of numbers: the standard deviation of floats, the integers, and the share of True among bools.
+_SPREADS: Final = (1.0, 1.0, 20.0, 0.05)
+_OF_KIND: Final = (tuple(range(10)), _WHOLE, _FAR, tuple(range(-40, 300)))
+_TRUE: Final = (0.5, 0.1, 0.9, 0.5)
+# The relative tolerance by type; `_ROUNDINGS` allows for float64 operators that compute in float32.
+_NEAR: Final = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-10}
+_ROUNDINGS: Final = 100
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Operators that run together.
+
+    Attributes:
+        nodes: the operators, in their order.
+        given: the nodes before them, whose results are replaced by other numbers.
+    """
+
+    nodes: tuple[Node, ...]
+    given: tuple[Node, ...]
+
+    @property
+    def last(self) -> Node:
+        """The last operator, whose result is compared."""
+        return self.nodes[-1]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The nodes of a graph that compute a part.
+
+    Attributes:
+        nodes: the nodes, in their order.
+        fed: values of which they read only the sizes, by name.
+        weights: the weights that they read.
+        read: the names of the given values that they read.
+    """
+
+    nodes: list[onnx.NodeProto]
+    fed: dict[str, Tensor]
+    weights: list[onnx.TensorProto]
+    read: set[str]
+
+
+def refuse_other_numbers(
+    program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
+) -> None:
+    """Refuse a graph whose nodes for an operator give other numbers than the operator in PyTorch.
+
+    Args:
+        program: the program from which the graph was made, operator by operator.
+        content: the graph's ONNX file, whose values have the operators' names.
+        inputs: some inputs, as the module takes them.
+        names: the names of the graph's inputs.
+
+    Raises:
+        OtherAnswersError: there is such an operator; the message names its line.
+    """
+    run = NodeValues(program)
+    values = run(inputs)
+    if not values:
+        return
+    specs = program.graph_signature.input_specs
+    taken = [spec.arg.name for spec in specs if spec.kind == InputKind.USER_INPUT]
+    graph = _Graph(content, dict(zip(names, inputs, strict=True)), dict(zip(taken, names, strict=True)), values)
+    order = {node: place for place, node in enumerate(program.graph.nodes)}
+    started, seen = time.process_time(), set[str]()
+    for node in order:
+        if time.process_time() - started > _SECONDS:
+            return
+        found = _find_complete_part(node, values, graph, frozenset(taken), order)
+        if found is None or (key := _part_key(found[0], values)) in seen:
+            continue
+        seen.add(key)
+        _compare_part(*found, values, graph, run)
+
+
+def _compare_part(part: _Part, cut: _Cut, values: Mapping[Node, Any], graph: _Graph, run: NodeValues) -> None:
+    session = graph.session(part, cut)
+    if session is None:
+        return
+    for draw in hostile_numbers([values[node] for node in part.given]):
+        given = dict(zip(part.given, draw, strict=True))
+        expected = _pytorch_result(part, values, given, run)
+        if expected is None:
+            continue
+        try:
+            found = session({graph.name_of(node): value for node, value in given.items()})
+        # Engines raise exceptions of many classes. The run of the whole graph reports an operator that is missing.
+        except Exception:
+            return
+        exact = None
+        if expected.dtype == np.float32:
+            exact = _pytorch_result(part, values, {node: _as_float64(value) for node, value in given.items()}, run)
+        if (place := first_wrong_number(found, expected, exact, draw)) is not None:
+            line = find_node_line(part.last)
+            name = str(part.last.target).partition(".")[2].partition(".")[0].strip("_")
+            raise OtherAnswersError(
+                f"`{name}` computes other numbers in ONNX than in PyTorch{line and f', at {line}'}: for some "
+                f"{float(found.ravel()[place]):.7g} in place of {float(expected.ravel()[place]):.7g}.",
+                "Write that line by other operations of torch, or in float32.",
+            )
+
+
+def first_wrong_number(
+    found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], exact: np.ndarray[Any, Any] | None, draw: Sequence[Any]
+) -> int | None:
+    """Find the index of the first number that differs by more than rounding; None if there is none.
+
+    Args:
+        found, expected: the numbers to compare.
+        exact: the expected numbers in double precision, which show how much they are rounded.
+        draw: the inputs that they were computed from.
+
+    Example:
+        >>> first_wrong_number(np.float32([1, 2]), np.float32([1, 3]), None, [])
+        1
+    """
+    if found.shape != expected.shape or found.dtype.kind != expected.dtype.kind:
+        return None
+    if expected.dtype.kind in "iub":
+        differ = found != expected
+    else:
+        wanted, given = expected.astype(np.float64), found.astype(np.float64)
+        near = _NEAR[expected.dtype.name]
+        sizes = [float(value.abs().max()) for value in draw if value.is_floating_point() and value.numel()]
+        allowed = near * (np.maximum(1.0, np.abs(wanted)) + 0.1 * max(sizes, default=0.0))
+        if exact is not None and exact.shape == expected.shape:
+            with np.errstate(all="ignore"):
+                off = np.nan_to_num(np.abs(exact.astype(np.float64) - wanted), posinf=0.0)
+            # A number may happen to have no rounding error; so the median error is allowed everywhere.
+            allowed = allowed + _ROUNDINGS * np.maximum(off, np.median(off) if off.size else 0.0)
+        with np.errstate(all="ignore"):
+            # Where PyTorch's number is not finite, any number passes.
+            differ = np.isfinite(wanted) & ~(np.abs(given - wanted) <= allowed)
+    return int(differ.ravel().argmax()) if differ.any() else None
+
+
+def _find_complete_part(
+    node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
+) -> tuple[_Part, _Cut] | None:
+    """Find the operators that end with a node, and the graph's nodes for them, so that these read all given values.
+
+    The graph merges two operators that compute the same: numbers given for one of them also replace the other's.
+    """
+    known = graph.names
+    while (part := _find_part(node, values, known, taken, order)) is not None and (cut := graph.cut(part)) is not None:
+        if cut.read == {graph.name_of(one) for one in part.given}:
+            return part, cut
+        if not (further := known & {one.name for one in part.given}):
+            return None
+        known -= further
+    return None
+
+
+def _find_part(
+    node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
+) -> _Part | None:
+    """Find the operators that end with a node whose value is in the graph, back to the next values in the graph."""
+    if node.op != "call_function" or node.name not in known or not _is_compared(values.get(node)):
+        return None
+    nodes, given, left = [node], list[Node](), [node]
+    while left:
+        for before in left.pop().all_input_nodes:
+            value = values.get(before)
+            is_weight = before.op == "placeholder" and before.name not in taken
+            if before in nodes or before in given or is_weight or isinstance(value, int | float | bool):
+                continue
+            if before.name in known | taken and _is_compared(value) and not _is_mask(before, values):
+                given.append(before)
+            elif before.op != "call_function":
+                return None
+            else:
+                nodes.append(before)
+                left.append(before)
+            if len(nodes) > _MOST_TOGETHER:
+                return None
+    if not given or any(word in str(one.target) for one in nodes for word in _PICKS):
+        return None
+    return _Part(tuple(sorted(nodes, key=order.__getitem__)), tuple(given))
+
+
+def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
+    """Whether a value holds only 0 and 1: numbers made from bools."""
+    made_of = [values.get(one) for one in node.all_input_nodes]
+    return (
+        values[node].dtype != torch.bool
+        and bool(made_of)
+        and all(isinstance(one, Tensor) and one.dtype == torch.bool for one in made_of)
+    )
+
+
+def _is_compared(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.numel() <= _LARGEST and not value.is_complex() and value.numel() > 0
+
+
+def _part_key(part: _Part, values: Mapping[Node, Any]) -> str:
+    """A key that is the same for equal parts."""
+    places = {node: f"given {place}" for place, node in enumerate(part.given)}
+    places |= {node: f"made {place}" for place, node in enumerate(part.nodes)}
+
+    def shown(node: Node) -> str:
+        value = values.get(node)
+        if node in places:
+            return places[node]
+        return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else repr(value)
+
+    calls = [(str(node.target), str(torch.fx.node.map_arg((node.args, node.kwargs), shown))) for node in part.nodes]
+    return str((calls, [(values[node].dtype, values[node].dim()) for node in part.given]))
+
+
+def _pytorch_result(
+    part: _Part, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
+) -> np.ndarray[Any, Any] | None:
+    """PyTorch's result for other numbers; None if it fails."""
+    made: dict[Node, Any] = {}
+
+    def value_of(node: Node) -> Any:
+        found = made[node] if node in made else given.get(node, values[node])
+        return found.clone() if isinstance(found, Tensor) else found
+
+    try:
+        with torch.no_grad():
+            for node in part.nodes:
+                args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), value_of)
+                made[node] = run.call_function(node.target, args, kwargs)
+        answer = made[part.last]
+        return answer.numpy() if isinstance(answer, Tensor) else None
+    # An operator may refuse such numbers by exceptions of many classes.
+    except Exception:
+        return None
+
+
+def _as_float64(value: Tensor) -> Tensor:
+    return value.double() if value.dtype == torch.float32 else value
+
+
+def hostile_numbers(
+    values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
+) -> Iterator[list[Tensor]]:
+    """Yield numbers that are hard for operators, of the same types and sizes as some values, and the same in each run.
+
+    Args:
+        values: the values with these types and sizes.
+        more: further kinds of numbers: floats, and integers.
+        draws: the most draws of each kind.
+
+    Example:
+        >>> [drawn.item() for (drawn,) in hostile_numbers([torch.zeros(1, dtype=torch.int32)])][:3]
+        [8, 6, 5]
+    """
+    generator = np.random.default_rng(0)
+
+    def drawn(value: Tensor, kind: int) -> Tensor:
+        shape = tuple(value.shape)
+        floats, whole = more[kind - len(_SPREADS)] if kind >= len(_SPREADS) else (_SPECIAL, _OF_KIND[kind])
+        if value.dtype == torch.bool:
+            return torch.from_numpy(np.asarray(generator.random(shape) < _TRUE[kind % len(_TRUE)]))
+        if not value.is_floating_point():
+            lowest = torch.iinfo(value.dtype).min
+            made = torch.from_numpy(np.asarray(generator.choice(np.array(whole), shape)))
+            return (made.abs() if lowest == 0 else made).to(value.dtype)
+        if kind == 1 or kind >= len(_SPREADS):
+            numbers = np.asarray(generator.choice(np.array(floats), shape))
+        else:
+            numbers = generator.normal(size=shape) * _SPREADS[kind]
+        return torch.from_numpy(np.asarray(numbers)).to(value.dtype)
+
+    most = max(value.numel() for value in values)
+    for kind in range(len(_SPREADS) + len(more)):
+        for _ in range(min(draws, 1 + _NUMBERS // most)):
+            yield [drawn(value, kind) for value in values]
+
+
+class _Graph:
+    """An ONNX file whose values are known by name, and whose parts can run alone."""
+
+    def __init__(
+        self, content: bytes, inputs: Mapping[str, Tensor], taken: Mapping[str, str], values: Mapping[Node, Any]
+    ) -> None:
+        self._model = onnx.load_from_string(content)
+        graph = self._model.graph
+        self._makers = {name: node for node in graph.node for name in node.output if name}
+        self._weights = {weight.name: weight for weight in graph.initializer}
+        self._taken = taken
+        self._known = {node.name: value for node, value in values.items() if isinstance(value, Tensor)} | dict(inputs)
+        self.names = frozenset(self._makers)
+
+    def name_of(self, node: Node) -> str:
+        """The name of a node's value in the graph."""
+        return self._taken.get(node.name, node.name)
+
+    def cut(self, part: _Part) -> _Cut | None:
+        """The nodes from the given values to the last one; None if they depend on other values too."""
+        by_name = {self.name_of(node) for node in part.given}
+        nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
+        left, read = [(part.last.name, False)], set[str]()
+        while left:
+            name, of_shape = left.pop()
+            if name in by_name:
+                read.add(name)
+            if name in by_name or name in fed or name in weights:
+                continue
+            if name in self._weights:
+                weights[name] = self._weights[name]
+                continue
+            if of_shape and name in self._known:
+                # Only its sizes are read.
+                fed[name] = self._known[name]
+                continue
+            maker = self._makers.get(name)
+            if maker is None or any(a.type == onnx.AttributeProto.GRAPH for a in maker.attribute):
+                return None
+            nodes[id(maker)] = maker
+            left += [(one, maker.op_type == "Shape") for one in maker.input if one]
+        return _Cut([node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read)
+
+    def session(self, part: _Part, cut: _Cut) -> Any:
+        """A function that runs the nodes of a part; None if onnxruntime does not support them."""
+        fed = cut.fed | {self.name_of(node): self._known[node.name] for node in part.given}
+        alone = helper.make_model(
+            helper.make_graph(
+                cut.nodes,
+                "part",
+                [_value_info(name, value) for name, value in fed.items()],
+                [_value_info(part.last.name, self._known[part.last.name])],
+                cut.weights,
+            ),
+            opset_imports=self._model.opset_import,
+            ir_version=self._model.ir_version,
+        )
+        try:
+            session = open_session(alone.SerializeToString(), optimized=False)
+        except ExportError:
+            return None
+
+        def run(given: Mapping[str, Tensor]) -> Any:
+            return session.run(None, {name: given.get(name, value).numpy() for name, value in fed.items()})[0]
+
+        return run
+
+
+def _value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(str(value.dtype).removeprefix("torch.")))
+    return helper.make_tensor_value_info(name, kind, [None] * value.dim())

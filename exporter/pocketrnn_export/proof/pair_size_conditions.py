@@ -1,0 +1,77 @@
+"""Find the conditions on the sizes of two texts that a program does not follow.
+
+A condition in the module's own code has two branches, and a trace holds one of them. A condition inside a PyTorch
+operation (where a slice ends, which of two sizes is larger) may hold in the program for all sizes. So the program is
+compared with the module at sizes on both sides of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.proof.compared_module import AskedModule
+from pocketrnn_export.proof.every_size import answer_if_any
+from pocketrnn_export.proof.pytorch_run import pytorch_runnable
+from pocketrnn_export.tracing.sizes.condition_log import Question
+from pocketrnn_export.tracing.trace import TracedProgram
+
+__all__ = ["blocking_questions"]
+
+# The sizes of each text, combined with each size of the other: sizes near each other, and some far apart.
+_SIZES: Final = (*range(1, 10), 17, 40)
+_BATCHES: Final = (1, 2, 5)
+# How far beyond a number in a condition sizes are tried, and how many sizes on each side of it.
+_BEYOND: Final = 3
+_MOST: Final = 40
+
+
+def blocking_questions(
+    asked: AskedModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
+) -> list[Question]:
+    """The conditions that a program does not follow: all in the module's own code, and those others on one side of
+    which the program's answer differs from the module's, or the module fails.
+
+    Args:
+        asked: a module of two texts.
+        plain: its ordinary trace, or the error of the trace.
+        questions: the conditions on sizes.
+
+    Example:
+        >>> blocking_questions(asked, plain, log.questions)
+        []
+    """
+    if isinstance(plain, ExportError):
+        return list(questions)
+    run = pytorch_runnable(plain).run
+
+    def stands_in_the_way(question: Question) -> bool:
+        if question.branch or question.number:
+            return True
+        for holds in (True, False):
+            sides = [
+                sizes for sizes in _sizes_near_question(question) if question.condition.holds_for_both(*sizes) == holds
+            ]
+            for batch, first, second in sides[:_MOST]:
+                inputs = asked.inputs_for_pair(batch, first, second)
+                if answer_if_any(asked, inputs) is None or not asked.agrees(run, inputs):
+                    return True
+            if not sides:
+                return True
+        return False
+
+    return list(filter(stands_in_the_way, questions))
+
+
+def _sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
+    """The sizes (texts, tokens of the first, tokens of the second) to try for a condition; those near a number in it
+    come first."""
+    named = [abs(int(number)) for number in question.condition.numbers]
+    near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
+    beside = (1, 4, 9)
+    found = [(2, n, other) for n in near for other in beside] + [(2, other, n) for n in near for other in beside]
+    found += [(2, n, n) for n in near]
+    pairs = sorted(itertools.product(_SIZES, _SIZES), key=lambda pair: abs(pair[0] - pair[1]))
+    return [*found, *((_BATCHES[i % len(_BATCHES)], *pair) for i, pair in enumerate(pairs))]

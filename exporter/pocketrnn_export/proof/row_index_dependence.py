@@ -1,0 +1,126 @@
+"""Find out whether a program uses a text's row number in its batch: `torch.arange(len(x)) >= 170`, a table cut to it.
+
+A condition on such a number may change its result only in a large batch. So the number is found where it arises: if all
+rows hold the same text, a value that differs between rows is the row number, or computed from it. It may only be a
+position at which each text finds its own values (`states[torch.arange(len(x)), lengths - 1]`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.across_rows import BY_POSITION, batch_axes, needed_nodes
+from pocketrnn_export.proof.token_dependence import node_name
+from pocketrnn_export.torch_internals import size_expression
+
+__all__ = ["find_row_numbers"]
+
+_ROWS: Final = 4
+_STEPS: Final = 6
+# Some processors round the rows of one matrix product differently.
+_SAME: Final = 1e-4
+# The operators that take a slice of a tensor: the axis is the second argument.
+_CUTS: Final = frozenset({"cut", "narrow", "slice"})
+_ORDERS: Final = frozenset({"argsort", "sort"})
+_WHOLE: Final = frozenset({torch.int64, torch.int32})
+# The operators that keep a position a position: a remainder or a clamp has another result far down a large batch.
+_STAYS: Final = frozenset({
+    "_to_copy", "add", "alias", "cat", "clone", "contiguous", "copy", "cut", "detach", "expand", "flatten", "flip",
+    "gather", "getitem", "index", "index_put", "index_select", "mul", "permute", "repeat", "repeat_interleave",
+    "reshape", "rsub", "select", "slice", "squeeze", "stack", "step", "sub", "t", "to", "transpose", "type_as",
+    "unsqueeze", "view",
+})  # fmt: skip
+
+
+def find_row_numbers(
+    program: torch.export.ExportedProgram,
+    values_of: Callable[[tuple[Tensor, ...]], Mapping[Node, Any]],
+    inputs_of: Callable[[int, int], tuple[Tensor, ...]],
+    batch: set[Any],
+) -> str:
+    """Find the line at which a program computes with a text's row number in its batch; empty if there is none.
+
+    Args:
+        program: from torch.export.
+        values_of: computes the value of each node of the program from inputs.
+        inputs_of: makes random inputs from rows and steps, as the program takes them.
+        batch: the symbols of the batch size.
+    """
+    values = values_of(tuple(value[:1].repeat(_ROWS, *[1] * (value.dim() - 1)) for value in inputs_of(_ROWS, _STEPS)))
+    needed = dict.fromkeys(needed_nodes(program))
+    numbers = {node for node in needed if _differs_between_rows(node, values.get(node), batch)}
+    for node in needed:
+        if _is_table_cut(node, values, batch):
+            return find_node_line(node) or "a line that is not known"
+        for user in node.users if node in numbers else ():
+            if user in needed and not _is_position(node, user, numbers, batch):
+                return find_node_line(user) or find_node_line(node) or "a line that is not known"
+    return ""
+
+
+def _differs_between_rows(node: Node, value: Any, batch: set[Any]) -> bool:
+    """Whether a value differs between rows of the same text."""
+    stated = node.meta.get("val")
+    if node.op != "call_function" or not isinstance(stated, Tensor) or not isinstance(value, Tensor):
+        return False
+    if value.dim() != stated.dim():
+        return False
+    for axis in batch_axes(node, batch):
+        size = value.shape[axis]
+        if size_expression(stated.shape[axis]) in batch:
+            views = [value.movedim(axis, 0)] if size == _ROWS else []
+        elif size % _ROWS == 0 and size:
+            # The batch axis may be merged with another, in either order.
+            before, after = value.shape[:axis], value.shape[axis + 1 :]
+            views = [
+                value.reshape(*before, _ROWS, -1, *after).movedim(axis, 0),
+                value.reshape(*before, -1, _ROWS, *after).movedim(axis + 1, 0),
+            ]
+        else:
+            views = []
+        if views and all(map(_rows_differ, views)):
+            return True
+    return False
+
+
+def _rows_differ(rows: Tensor) -> bool:
+    if not rows.is_floating_point():
+        return bool((rows != rows[:1]).any())
+    rows = rows.double().nan_to_num()
+    return bool((rows - rows[:1]).abs().gt(_SAME * max(1.0, float(rows.abs().max()))).any()) if rows.numel() else False
+
+
+def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bool:
+    """Whether a tensor that does not depend on texts is cut to the batch size, and its rows are not all equal."""
+    stated = node.meta.get("val")
+    if node_name(node) not in _CUTS or not isinstance(stated, Tensor) or not batch_axes(node, batch):
+        return False
+    source, axis = node.args[0], node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    table = values.get(source) if isinstance(source, Node) else None
+    if not isinstance(table, Tensor) or not isinstance(axis, int) or batch_axes(source, batch):  # type: ignore[arg-type]
+        return False
+    return axis % stated.dim() in batch_axes(node, batch) and _rows_differ(table.movedim(axis, 0))
+
+
+def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
+    """Whether a row number stays a row number, or is used as the position of the values of this row's text."""
+    name, value = node_name(user).removesuffix("_"), user.meta.get("val")
+    if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
+        return True
+    if name in _STAYS and user in numbers and isinstance(value, Tensor) and value.dtype in _WHOLE:
+        return True
+    if not user.all_input_nodes or user.args[0] is node or not isinstance(user.args[0], Node):
+        return False
+    axes = set(batch_axes(user.args[0], batch)) if isinstance(user.args[0].meta.get("val"), Tensor) else set()
+    if name in ("index", "index_put") and isinstance(user.args[1], list | tuple):
+        return all(axis in axes for axis, position in enumerate(user.args[1]) if position is node)
+    return (
+        name in BY_POSITION and isinstance(user.args[1], int) and user.args[1] % user.args[0].meta["val"].dim() in axes
+    )

@@ -1,0 +1,150 @@
+"""Find how much of a text's words each value of a program may hold: nothing, the places of tried ids, or anything.
+
+A batch may be cut to the longest of its lengths, and sorted by them. A length is an input, or the count of ids that are
+not padding; such ids are tried one by one, and a text that holds one runs alone if it changes the answer
+(`pocketrnn_export.intake.padding_effect`). Other values computed from words are not lengths, whatever their shape: a
+count of some words, or whether a text begins with one word and ends with another, which hardly any random text does.
+"""
+
+from __future__ import annotations
+
+import operator
+from enum import IntEnum
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
+
+__all__ = ["WordContent", "find_word_content", "node_name"]
+
+
+class WordContent(IntEnum):
+    """How much of the words a value may hold.
+
+    NOTHING: it depends only on sizes, given lengths and weights.
+    IDS: it is the ids themselves, each at its place; MOVED_IDS: at other places.
+    FLAGS: it marks the places of tried ids.
+    COUNTS: it counts tried ids, or gives their places; two counts together may depend on more than one id.
+    ANYTHING: any word may change it.
+    """
+
+    NOTHING = 0
+    IDS = 1
+    MOVED_IDS = 2
+    FLAGS = 3
+    COUNTS = 4
+    ANYTHING = 5
+
+
+# Ids below this are tried, as in `padding_effect.candidate_ids`, and each number that forward compares with.
+_TRIED: Final = 8
+_COMPARED: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
+_SAME: Final = frozenset({
+    "_to_copy", "alias", "clone", "contiguous", "detach", "detach_", "expand", "getitem", "lift_fresh_copy", "permute",
+    "squeeze", "t", "to", "transpose", "type_as", "unsqueeze",
+})  # fmt: skip
+_MOVE: Final = frozenset({"cut", "cut_to_longest", "flip", "index", "index_select", "slice"})
+_OF_FLAGS: Final = frozenset({
+    "__and__", "__or__", "bitwise_and", "bitwise_not", "bitwise_or", "logical_and", "logical_not", "logical_or",
+    "masked_fill", "mul", "where", *_COMPARED,
+})  # fmt: skip
+_OF_COUNTS: Final = frozenset({
+    "_local_scalar_dense", "add", "all", "amax", "amin", "any", "argmax", "argmin", "argsort", "clamp", "clamp_max",
+    "clamp_min", "count_nonzero", "cumsum", "item", "max", "maximum", "min", "minimum", "neg", "rsub", "sort", "sub",
+    "sum",
+})  # fmt: skip
+# The operators that find a vector of zeros; ids that have one are tried.
+_OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_vector_norm", "norm", "sum"})
+
+
+def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordContent]:
+    """Find how much of the words of its texts each node of a program may hold.
+
+    Example:
+        >>> found = find_word_content(program)
+        >>> [found[node].name for node in program.graph.nodes][-4:]
+        ['IDS', 'FLAGS', 'COUNTS', 'ANYTHING']
+    """
+    inputs = program.graph_signature.user_inputs
+    found: dict[Node, WordContent] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            found[node] = WordContent.IDS if inputs and node.name == inputs[0] else WordContent.NOTHING
+            # Features may be anything, as words may.
+            found[node] = WordContent.ANYTHING if node.name == "features" in inputs[1:] else found[node]
+        else:
+            found[node] = _content_of_node(node, found)
+    return found
+
+
+def node_name(node: Node) -> str:
+    """The name of what a node calls, without its overload."""
+    if node.target is operator.getitem:
+        return "getitem"
+    packet = getattr(node.target, "overloadpacket", node.target)
+    return str(getattr(packet, "__name__", packet))
+
+
+def _content_of_node(node: Node, found: dict[Node, WordContent]) -> WordContent:
+    name, given = node_name(node), [found[n] for n in node.all_input_nodes if found[n] is not WordContent.NOTHING]
+    # The input of an operator that only reads sizes does not count: the width of a batch says nothing about words.
+    if not given or name.startswith(GIVES_NO_NUMBERS):
+        return WordContent.NOTHING
+    most = max(given)
+    if most in (WordContent.IDS, WordContent.MOVED_IDS):
+        return _content_of_ids(node, found, most, len(given))
+    if most is WordContent.ANYTHING:
+        # The ids with a zero vector are tried.
+        return WordContent.FLAGS if _finds_zero_vectors(node, name, found) else WordContent.ANYTHING
+    if name in _MOVE:
+        # `x[order]` and `lengths[order]` sort the texts by their lengths.
+        if min(given) <= WordContent.MOVED_IDS:
+            return (
+                WordContent.MOVED_IDS
+                if found[node.all_input_nodes[0]] <= WordContent.MOVED_IDS
+                else WordContent.ANYTHING
+            )
+        return WordContent.COUNTS
+    if min(given) <= WordContent.MOVED_IDS or (len(given) > 1 and most is WordContent.COUNTS):
+        return WordContent.ANYTHING
+    if name in _SAME or name in _OF_FLAGS:
+        return most
+    return WordContent.COUNTS if name in _OF_COUNTS else WordContent.ANYTHING
+
+
+def _content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordContent, given: int) -> WordContent:
+    name, flags = node_name(node), WordContent.FLAGS if ids is WordContent.IDS else WordContent.COUNTS
+    to = node.kwargs.get("dtype", node.args[1] if name == "to" and len(node.args) > 1 else None)
+    if name == "sign" or (name in ("_to_copy", "to") and to is torch.bool):
+        return flags
+    if name in _SAME:
+        return ids
+    # But not for `table[x]`, whose result is not ids.
+    if name in _MOVE and given == 1 and found[node.all_input_nodes[0]] is ids:
+        return WordContent.MOVED_IDS
+    if name in _COMPARED and given == 1 and _separates_tried_ids(name, node.args[1]):
+        return flags
+    return WordContent.ANYTHING
+
+
+def _separates_tried_ids(name: str, number: Any) -> bool:
+    """Whether all ids on one side of a comparison are tried."""
+    if isinstance(number, Node):
+        value = number.meta.get("val")
+        return name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0
+    if not isinstance(number, int | float):
+        return False
+    return name in ("eq", "ne") or number < (_TRIED - 1 if name in ("gt", "le") else _TRIED)
+
+
+def _finds_zero_vectors(node: Node, name: str, found: dict[Node, WordContent]) -> bool:
+    """Whether a node is `vectors.abs().sum(2) != 0`, or the like."""
+    if name not in _COMPARED or len(node.all_input_nodes) != 1 or node.args[1] != 0:
+        return False
+    inner = node.all_input_nodes[0]
+    while node_name(inner) in _OF_VECTORS:
+        inner = inner.all_input_nodes[0]
+    return node_name(inner) == "embedding" and found[inner.all_input_nodes[-1]] is WordContent.IDS

@@ -1,0 +1,431 @@
+"""Find the statements of a file that may change the names of the code that is run, by the names that they mention.
+
+A name that is assigned another name is the same object, and a statement that mentions a function is assumed to call it.
+Nothing is followed further: a statement that may change a name is run, or reported.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Final
+
+from pocketrnn_export.source_code.code_facts import (
+    Function,
+    Import,
+    find_methods,
+    is_flat_container,
+    is_plain_value,
+    list_arguments,
+    may_return_self,
+    reads_own_state,
+)
+from pocketrnn_export.source_code.known_functions import (
+    ALIVE,
+    FRESH_BUILTINS,
+    HARMLESS_METHODS,
+    HOLDING_BUILTINS,
+    LEAVE_ALONE,
+    REACH_ANYTHING,
+    READING,
+    RUN_BY_A_PICKLE,
+    SETS_STATE,
+    SWITCHES,
+    UNPICKLE,
+    may_keep_state,
+)
+from pocketrnn_export.source_code.name_references import Mentions
+from pocketrnn_export.source_code.statements import Statement
+
+__all__ = ["ANY", "ChangeFinder", "FileFacts", "PossibleChanges"]
+
+# Kinds of names, by the statements that bind them.
+_PLAIN, _FLAT, _OBJECT, _CODE, _OF_FILE, _ALIVE = "plain", "flat", "object", "code", "of a file beside", "alive"
+# Stands for any package.
+ANY: Final = "*"
+
+
+@dataclass
+class FileFacts:
+    """The facts about a file beside the notebook; packages and files have the first part of their dotted names.
+
+    Attributes:
+        imports: the file itself, its imports, and the imports of the imported files beside it.
+        changes: the names that its import may change; `ANY` where it may change anything.
+        changes_later: the names that a call of its functions or classes may change, also the file itself.
+    """
+
+    imports: set[str] = field(default_factory=set)
+    changes: set[str] = field(default_factory=set)
+    changes_later: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class PossibleChanges:
+    """The changes that a statement may make: to names of the code that is run, and to objects of the wanted class."""
+
+    names: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    anything: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.made or self.anything)
+
+
+class ChangeFinder:
+    """Finds the effects of a file's statements on names.
+
+    Args:
+        statements: all statements.
+        beside: returns the facts about those of some modules that are files beside it.
+    """
+
+    def __init__(self, statements: Sequence[Statement], beside: Callable[[Iterable[str]], FileFacts]) -> None:
+        self._all, self._beside = statements, beside
+        self._binding: dict[str, list[Statement]] = {}
+        self._holding: dict[str, list[Statement]] = {}
+        self._imports: dict[str, str] = {}
+        for statement in statements:
+            for name in statement.binds:
+                self._binding.setdefault(name, []).append(statement)
+            for name in {*statement.binds, *map(_top_name, statement.now.writes)}:
+                self._holding.setdefault(name, []).append(statement)
+            self._imports.update(statement.now.imports | statement.later.imports)
+        self._code: dict[str, Mentions] = {}
+        classes = [one.node for one in statements if isinstance(one.node, ast.ClassDef)]
+        self._unpickled = any(find_methods(node, *RUN_BY_A_PICKLE) for node in classes)
+        # Methods of the file that may return a part of their object.
+        self._giving = {one.name for node in classes for one in find_methods(node) if may_return_self(one)}
+        self._kinds = self._classify_names()
+        self.totals = {one.index: self._total_mentions(one) for one in statements}
+        alive = {name for name, kind in self._kinds.items() if kind == _ALIVE}
+        alive |= {
+            _top_name(name)
+            for s in statements
+            for name in s.now.writes
+            if _changes_when_read(getattr(s.node, "value", None))
+        }
+        self._alive = self.add_aliases(alive)
+        self.binding: dict[str, list[Statement]] = {}
+        for statement in statements:
+            for name in () if statement.alone else statement.binds | self.totals[statement.index].binds:
+                self.binding.setdefault(name, []).append(statement)
+
+    # --- facts about names
+
+    def _classify_names(self) -> dict[str, str]:
+        plain: set[str] = set()
+        kinds: dict[str, str] = {}
+        set_by_functions = {name for s in self._all for name in s.now.binds | s.later.binds}
+        for name, given in ((n, g) for s in self._all for n in s.binds if (g := self._binding[n]) and n not in kinds):
+            nodes = [one.node for one in given]
+            values = [getattr(node, "value", None) for node in nodes]
+            simple = all(map(_is_simple_assignment, nodes))
+            if any(isinstance(node, ast.ClassDef | Function) for node in nodes):
+                kinds[name] = _ALIVE if any(map(self._keeps_something, nodes)) else _CODE
+            elif all(isinstance(node, Import) for node in nodes):
+                beside = self._beside(one for given_by in given for one in given_by.now.modules)
+                kinds[name] = _OF_FILE if beside.imports else _CODE
+            elif any(map(_changes_when_read, values)):
+                kinds[name] = _ALIVE
+            elif name in set_by_functions:
+                kinds[name] = _OBJECT
+            elif simple and all(is_plain_value(value, plain) for value in values):
+                kinds[name] = _PLAIN
+                plain.add(name)
+            else:
+                kinds[name] = _FLAT if simple and all(is_flat_container(value, plain) for value in values) else _OBJECT
+        return kinds
+
+    def _keeps_something(self, node: ast.stmt) -> bool:
+        decorators = getattr(node, "decorator_list", ())
+        return any(may_keep_state(ast.unparse(one.func if isinstance(one, ast.Call) else one)) for one in decorators)
+
+    def _total_mentions(self, statement: Statement) -> Mentions:
+        """Return the mentions of a statement, of the functions that it mentions, and of those that these mention."""
+        total = Mentions()
+        total.add(statement.now)
+        if not isinstance(statement.node, ast.ClassDef | Function) or _is_enum(statement.node):
+            total.add(statement.later)
+        for name in {_top_name(name) for name in total.loads}:
+            total.add(self._mentions_of_functions(name))
+        for called in total.through:
+            top, last = _top_name(called), called.split(".")[-1]
+            if top not in self._imports or last.startswith(("get", "current")):
+                total.writes |= {top} | {name for name, to, _ in self._mentions_of_functions(top).hands if not to}
+        return total
+
+    def _mentions_of_functions(self, name: str) -> Mentions:
+        """Return the mentions of the functions that a name stands for, or that its object holds."""
+        if name not in self._code:
+            self._code[name] = total = Mentions()
+            waiting, seen = [name], set[str]()
+            while waiting:
+                one = waiting.pop()
+                if one in seen:
+                    continue
+                seen.add(one)
+                for statement in self._holding.get(one, ()):
+                    total.add(statement.later)
+                    if isinstance(statement.node, ast.ClassDef | Function):
+                        waiting += map(_top_name, statement.now.loads)
+                    for done in (statement.now, statement.later):
+                        waiting += [source for target, source, *_ in done.aliases if target == one]
+                        waiting += [_top_name(source) for target, source in done.made if target == one]
+                    waiting += map(_top_name, statement.later.loads)
+        return self._code[name]
+
+    def is_code_name(self, name: str) -> bool:
+        """Whether a name stands for a function, a class or a package."""
+        return self._kinds.get(name) == _CODE
+
+    def is_changeable(self, name: str) -> bool:
+        """Whether a name stands for an object that may be changed."""
+        return self._kinds.get(name) not in (_CODE, _PLAIN)
+
+    def names_from_stars(self, packages: Set[str]) -> set[str]:
+        """Return the names that may come from a `from file import *` of one of the packages."""
+        stars = [s for s in self._all if s.is_star and {one.split(".")[0] for one in s.now.modules} & packages]
+        if not stars:
+            return set()
+        mentioned = {_top_name(name) for s in self._all for name in s.now.loads | s.now.writes}
+        return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
+
+    def dotted(self, name: str) -> str:
+        """Return the full name of an imported name, `torch.nn` for `nn`; else the name itself."""
+        top, *rest = name.split(".", 1)
+        return ".".join([self._imports.get(top, top), *rest])
+
+    # --- changes by a statement
+
+    def may_change_directly(self, statement: Statement, name: str) -> bool:
+        """Whether a statement itself, not counting functions that it calls, may change a name's object."""
+        done = statement.now
+        of_file = any(self._find_made_class(one) for one in self._binding.get(name, ()))
+        unknown = {method for of, method in done.methods if _top_name(of) == name and of_file}
+        return name in map(_top_name, done.writes) or any(self._may_change_object(method) for method in unknown)
+
+    def _find_made_class(self, statement: Statement) -> ast.ClassDef | None:
+        """Return the class whose object a statement makes: `Net` for `model = Net()`."""
+        value = getattr(statement.node, "value", None)
+        called = getattr(value.func, "id", "") if isinstance(value, ast.Call) else ""
+        nodes = [one.node for one in self._binding.get(called, ())]
+        return next((node for node in reversed(nodes) if isinstance(node, ast.ClassDef)), None)
+
+    def _may_change_object(self, method: str) -> bool:
+        """Whether a method may change its object, judged by all methods of that name in the file."""
+        found = [one for s in self._all if isinstance(s.node, ast.ClassDef) for one in find_methods(s.node, method)]
+        if not found:
+            return True
+        return any(
+            isinstance(part, ast.Attribute) and not isinstance(part.ctx, ast.Load)
+            for one in found
+            for part in ast.walk(one)
+        )
+
+    def find_changes(
+        self, statement: Statement, objects: Set[str], code: Set[str], parts: Set[str], models: Set[str]
+    ) -> PossibleChanges:
+        """Find the names that a statement may change.
+
+        Args:
+            statement: a statement that is not run.
+            objects: names of objects.
+            code: names of functions, classes, packages.
+            parts: names of objects of classes that are run.
+            models: names of objects of the wanted class, whose weights are loaded later.
+        """
+        total = self.totals[statement.index]
+        written = {_top_name(name) for name in total.writes if not self.dotted(name).startswith(SWITCHES)}
+        weights = {_top_name(name) for name in total.weights}
+        found = set()
+        for name in objects - models:
+            of_file = self._kinds.get(name, _OF_FILE) == _OF_FILE
+            if name in self._alive and name in total.loads:
+                found.add(name)
+            called = name in total.calls or any(
+                _top_name(of) == name and self._may_change_object(method) for of, method in total.methods
+            )
+            if name in written | weights or self._is_passed_to_changer(total, name) or (called and not of_file):
+                found.add(name)
+        for name in code:
+            if name in written or (total.sets_given and any(one == name for one, _, part in total.hands if not part)):
+                found.add(name)
+        found |= {name for name in parts - objects - models if self._is_changed(name, total, written)}
+        made = {name for name in models if self._is_changed(name, total, written)}
+        return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._anything(total))
+
+    def _is_changed(self, name: str, total: Mentions, written: Set[str]) -> bool:
+        """Whether a module may be changed in more than its weights."""
+        handed = {to for one, to, _ in total.hands if one == name}
+        return (
+            name in written
+            or (total.sets_given and bool(handed))
+            or any(map(self._is_unknown, handed))
+            or any(
+                of == name and method not in HARMLESS_METHODS and self._may_change_object(method)
+                for of, method in total.methods
+            )
+            or (name in total.calls and self._keeps_state(name))
+        )
+
+    def _is_passed_to_changer(self, total: Mentions, name: str) -> bool:
+        """Whether an object is passed to code that may change it."""
+        for one, call, part in total.hands:
+            to = _top_name(call)
+            if one != name or (part and self._kinds.get(name) == _FLAT) or self.dotted(call) in READING:
+                continue
+            if not to or (self._kinds.get(to) == _CODE and to not in self._imports):
+                if total.writes_given:
+                    return True
+            elif not (part and to in self._imports):
+                return True
+        return False
+
+    def _is_unknown(self, to: str) -> bool:
+        """Whether a function that receives a module is unknown."""
+        package, to = self.dotted(to).split(".")[0], _top_name(to)
+        if to in self._imports:
+            return package not in LEAVE_ALONE
+        if to in self._binding:
+            given = (s.now.loads for s in self._binding[to])
+            return any(one in self._imports and self._is_unknown(one) for loads in given for one in loads)
+        return False
+
+    def _keeps_state(self, name: str) -> bool:
+        known = (self._find_made_class(one) for one in self._binding.get(name, ()))
+        return any(reads_own_state(one) for one in known if one is not None)
+
+    def find_changed_packages(self, statement: Statement, own: str, *, later: bool = False) -> set[str]:
+        """Return the packages and files that a statement may change, or its functions when they are called.
+
+        Args:
+            statement: the statement.
+            own: the name of its file.
+            later: whether to return the changes by its functions.
+        """
+        total = statement.later if later else self.totals[statement.index]
+        if self._anything(total):
+            return {ANY}
+        used = self._beside(self.find_modules(total.loads))
+        written = {_top_name(name) for name in total.writes | total.weights}
+        if total.writes_given:
+            written |= {name for name, *_ in total.hands if self._kinds.get(name) != _PLAIN}
+        imported = {self.dotted(name).split(".")[0] for name in written if name in self._imports}
+        return imported | used.changes_later | ({own} if written - set(self._imports) else set())
+
+    def find_modules(self, names: Iterable[str]) -> set[str]:
+        """Return the modules from which names are imported."""
+        tops = {name for name in map(_top_name, names) if not hasattr(builtins, name) or name in self._binding}
+        given = (one for name in tops for one in self._binding.get(name, self._binding.get("*", ())))
+        return {module for one in given if one.is_import for module in one.now.modules}
+
+    def find_touched_packages(self, statement: Statement, packages: Set[str]) -> set[str]:
+        """Return those of the packages and files that a statement may change without their names."""
+        total = self.totals[statement.index]
+        used = self._beside(self.find_modules(total.loads))
+        changed = self._beside(total.modules).changes | used.changes_later
+        for dotted in map(self.dotted, total.writes):
+            if dotted.startswith("sys.path"):
+                changed |= {"sys.path"}
+            elif not dotted.startswith(SWITCHES):
+                changed.add(dotted.split(".")[0])
+        called = {self.dotted(name) for name in total.loads}
+        changed |= {name.split(".")[0] for name in called if name.startswith(SETS_STATE)}
+        if "os.chdir" in called and self._beside(packages).imports:
+            changed |= {"sys.path"}
+        return {"any package"} if ANY in changed else changed & packages
+
+    def _anything(self, total: Mentions) -> str:
+        mentioned = {self.dotted(name) for name in total.loads | total.writes} | set(total.imports.values())
+        if total.anything or (self._unpickled and UNPICKLE & mentioned):
+            return total.anything or "a pickle"
+        return next((one for one in sorted(mentioned) if one.startswith(REACH_ANYTHING)), "")
+
+    # --- other names of the same objects
+
+    def add_aliases(self, names: Iterable[str], *, makers: Set[str] = frozenset()) -> set[str]:
+        """Add the names that are assigned the objects of `names`, or the results of functions named in `makers`."""
+        found = set(names)
+        while True:
+            before = len(found)
+            for statement in self._all:
+                done = self.totals[statement.index]
+                given = {target for target, name, to, part in done.aliases
+                         if self._is_passed_on(name, found, part=part) and self._keeps(to, part=part)}  # fmt: skip
+                given |= {target for target, name, to, part in done.mixes
+                          if self._is_passed_on(name, found, part=part) and self._mixes(to)}  # fmt: skip
+                given |= {target for target, name in done.made if self._may_return_known(name, found, makers)}
+                found |= {one for one in given if self._kinds.get(one) != _PLAIN and one not in self._imports}
+            if len(found) == before:
+                return found
+
+    def _is_passed_on(self, name: str, found: Set[str], *, part: bool) -> bool:
+        return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
+
+    def _keeps(self, called: str, *, part: bool) -> bool:
+        """Whether the result of a call may be, or hold, its argument; with `part`, only a part of it is passed."""
+        if not called or called == "()":
+            return True
+        top, last = _top_name(called), called.split(".")[-1]
+        if top in self._imports:
+            return self.dotted(called) not in READING and (
+                last[:1].isupper() or (not part and not self._is_unknown(called))
+            )
+        nodes = [one.node for one in self._binding.get(top, ())]
+        if any(isinstance(node, Function) for node in nodes):
+            return self._mentions_of_functions(top).returns_given
+        return True
+
+    def _mixes(self, called: str) -> bool:
+        """Whether a function of the file may put one of its arguments into another."""
+        return (
+            called in self._binding and called not in self._imports and self._mentions_of_functions(called).writes_given
+        )
+
+    def _may_return_known(self, called: str, found: Set[str], makers: Set[str]) -> bool:
+        """Whether a function may return an object of the names `found`, or a result of `makers`."""
+        name, _, method = called.partition(".")
+        if method:
+            return name in makers or (name in found and method in self._giving)
+        nodes = [one.node for one in self._binding.get(called, ())]
+        if not any(isinstance(node, ast.ClassDef | Function) or isinstance(getattr(node, "value", None), ast.Lambda)
+                   for node in nodes):  # fmt: skip
+            return False
+        code = self._mentions_of_functions(called)
+        handed = any(self._is_passed_on(name, found, part=part) for name, to, part in code.hands if not to)
+        return handed or called in makers or bool(code.calls & makers)
+
+
+def _is_enum(node: ast.stmt) -> bool:
+    """Whether a class is an Enum, whose methods run while it is defined."""
+    return isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases)
+
+
+def _changes_when_read(node: ast.AST | None) -> bool:
+    """Whether reading a value changes it or a part of it, as for an iterator."""
+    if isinstance(node, ast.Call):
+        called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if called in ALIVE or called in FRESH_BUILTINS | HOLDING_BUILTINS:
+            # `list(zip(a, b))` has read it.
+            return called in ALIVE
+        return any(map(_changes_when_read, list_arguments(node)))
+    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
+        return any(_changes_when_read(getattr(node, part, None)) for part in ("elt", "value"))
+    return isinstance(node, ast.GeneratorExp) or any(
+        map(_changes_when_read, ast.iter_child_nodes(node) if node else ())
+    )
+
+
+def _is_simple_assignment(node: ast.stmt) -> bool:
+    """Whether a statement assigns an expression to plain names."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and all(
+        isinstance(t, ast.Name) for t in targets
+    )
+
+
+def _top_name(name: str) -> str:
+    return name.split(".", 1)[0]

@@ -1,0 +1,464 @@
+"""Collect the names that a piece of a user's code mentions, and how it uses them.
+
+Nothing is run, and calls are not followed: `f(config)` passes `config` to `f`, whatever `f` does with it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, field, fields
+
+from pocketrnn_export.source_code.code_facts import (
+    Definition,
+    Function,
+    Import,
+    find_only_new_names,
+    first_parameter_name,
+    is_weight_access,
+    list_arguments,
+    list_head_expressions,
+    list_imported_modules,
+    list_imported_names,
+    takes_class,
+)
+from pocketrnn_export.source_code.known_functions import (
+    CHANGING_METHODS,
+    FRESH_BUILTINS,
+    GIVE_THEMSELVES,
+    GIVING_METHODS,
+    HARMLESS_MAGICS,
+    HARMLESS_METHODS,
+    HOLDING_BUILTINS,
+    PURE_METHODS,
+    REACH_ANY,
+    REFLECTIVE,
+    WRITING,
+)
+
+__all__ = ["Mentions", "collect_mentions"]
+
+_Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
+
+
+@dataclass
+class Mentions:
+    """How some code uses names.
+
+    Attributes:
+        loads: the names that it uses, and parts of them, as `sys.modules`.
+        binds: the global names that it binds by `global`.
+        imports: the names that it imports, with their full names.
+        modules: the modules that it imports.
+        writes: the objects that it writes to: `config` in `config["a"] = 3`, and `F.relu` in `F.relu = f`.
+        weights: the objects whose weights, by their names, it writes to: `model` in `model.fc.weight.data[0] = 3`.
+        through: functions, classes and methods to whose result it writes: `get` in `get()["a"] = 3`.
+        hands: the names that it assigns to names ("") or passes to a call, each with the name of the call, and whether
+            only a part is passed, as in `config["sizes"]`.
+        aliases: the names that it assigns another name's object, or the result of a call with that name as argument:
+            `c` in `c = config` and `c = f(config)`, with the members of `hands`.
+        made: the names that it assigns the result of a call, with the called name, `Net` or `net.layers`.
+        mixes: the names that it passes to a call together with another name: the latter, and as in `hands`.
+        methods: the unknown methods that it calls, each with its object, `net` or `net.layers`.
+        calls: the names that it calls.
+        returns_given: whether it returns a parameter.
+        writes_given: whether it writes to the object of a parameter or of a loop variable.
+        sets_given: whether it sets an attribute of such an object that is not a weight.
+        anything: an expression in it that may reach any name or object; empty if there is none.
+    """
+
+    loads: set[str] = field(default_factory=set)
+    binds: set[str] = field(default_factory=set)
+    imports: dict[str, str] = field(default_factory=dict)
+    modules: set[str] = field(default_factory=set)
+    writes: set[str] = field(default_factory=set)
+    weights: set[str] = field(default_factory=set)
+    through: set[str] = field(default_factory=set)
+    hands: set[tuple[str, str, bool]] = field(default_factory=set)
+    aliases: set[tuple[str, str, str, bool]] = field(default_factory=set)
+    made: set[tuple[str, str]] = field(default_factory=set)
+    mixes: set[tuple[str, str, str, bool]] = field(default_factory=set)
+    methods: set[tuple[str, str]] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+    returns_given: bool = False
+    writes_given: bool = False
+    sets_given: bool = False
+    anything: str = ""
+
+    def add(self, other: Mentions) -> None:
+        """Add the mentions of other code."""
+        for one in fields(self):
+            mine, others = getattr(self, one.name), getattr(other, one.name)
+            setattr(self, one.name, mine or others if isinstance(mine, bool | str) else mine | others)
+
+
+def collect_mentions(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
+    """Return the mentions of a top-level statement when it is run, and of its functions when they are called.
+
+    Args:
+        node: the statement.
+        packages: the names of packages or parts of them.
+
+    Example:
+        >>> now, later = collect_mentions(ast.parse("def f(c=config):\\n    c.clear(); names.append(3)").body[0], set())
+        >>> now.hands, later.writes, later.writes_given
+        ({('config', '', False)}, {'names'}, True)
+    """
+    reader = _MentionReader(packages)
+    reader.statement(node)
+    return reader.now, reader.later
+
+
+class _MentionReader:
+    """Reads code: a statement of the file, or the body of a function with its `local` names."""
+
+    def __init__(self, packages: Set[str]) -> None:
+        self.packages = packages
+        self.now = Mentions()
+        self.later = Mentions()
+        # The functions whose results are used.
+        self.returned: set[str] = set()
+        # The class whose body is read.
+        self.holder = ""
+        self.local: Set[str] = frozenset()
+        self.fresh: Set[str] = frozenset()
+        self.parameters: Set[str] = frozenset()
+        # For a method: its first parameter, its class, and whether that parameter is the class and not an object.
+        self.itself = ""
+        self.of_class: ast.ClassDef | None = None
+        self.gets_class = False
+
+    # --- statements
+
+    def statement(self, node: ast.AST) -> None:
+        if isinstance(node, Function):
+            self.all(list_head_expressions(node), "")
+            self.body(node, None)
+        elif isinstance(node, ast.ClassDef):
+            for one in list_head_expressions(node):
+                self.given(one, "", {node.name})
+            for part in node.body:
+                if isinstance(part, Function):
+                    self.all(list_head_expressions(part), "")
+                    self.body(part, node)
+                else:
+                    self.holder = node.name
+                    self.statement(part)
+                    self.holder = ""
+        elif isinstance(node, Import):
+            self.now.imports.update(list_imported_names(node))
+            self.now.modules |= list_imported_modules(node)
+        elif isinstance(node, ast.Return):
+            every = [node.value, *getattr(node.value, "elts", ())]
+            self.now.returns_given |= any(isinstance(one, ast.Name) and one.id in self.parameters for one in every)
+            self.value(node.value, "")
+        elif isinstance(node, ast.Global):
+            self.now.binds |= set(node.names)
+        elif isinstance(node, ast.Expr):
+            self.value(node.value, None)
+        elif isinstance(node, ast.Assert | ast.If | ast.While):
+            self.value(node.test, None)
+            for part in (*getattr(node, "body", ()), *getattr(node, "orelse", ())):
+                self.statement(part)
+        else:
+            self.assignment(node)
+
+    def assignment(self, node: ast.AST) -> None:
+        """Read any other statement: its targets and its values."""
+        given = [*getattr(node, "targets", ()), getattr(node, "target", None), getattr(node, "optional_vars", None)]
+        targets = {self.holder}
+        for target in filter(None, given):
+            for one in ast.walk(target):
+                if isinstance(one, ast.Attribute | ast.Subscript) and not isinstance(one.ctx, ast.Load):
+                    self.write(one, one)
+                    self.value(one.value, None)
+                    self.value(getattr(one, "slice", None), None)
+                    targets.add(_dotted_name(one).split(".")[0])
+                elif isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
+                    targets.add(one.id)
+                    if isinstance(node, ast.AugAssign | ast.Delete):
+                        self.name(one.id, None)
+                    if isinstance(node, ast.AugAssign):
+                        self.write(one, one)
+        value = getattr(node, "value", getattr(node, "iter", getattr(node, "context_expr", None)))
+        if isinstance(value, ast.expr):
+            self.given(value, "", targets)
+        for name, part in ast.iter_fields(node):
+            if name not in ("targets", "target", "optional_vars", "value", "iter", "context_expr"):
+                for one in part if isinstance(part, list) else [part]:
+                    if isinstance(one, ast.expr):
+                        self.value(one, "")
+                    elif isinstance(one, ast.AST):
+                        self.statement(one)
+
+    def given(self, value: ast.expr | None, to: str | None, targets: Set[str]) -> None:
+        """Read a value that is assigned to some names, or passed to `to`."""
+        before, self.now.hands = self.now.hands, set()
+        made, self.returned = self.returned, set()
+        self.value(value, to)
+        targets = {target for target in targets if target and target not in self.local}
+        self.now.aliases |= {(target, *handed) for handed in self.now.hands for target in targets}
+        self.now.made |= {(target, name) for name in self.returned for target in targets}
+        self.now.hands |= before
+        self.returned |= made
+
+    def body(self, node: Definition | ast.GeneratorExp, of_class: ast.ClassDef | None) -> None:
+        """Read the part that runs later: the body of a function."""
+        inner = _MentionReader(self.packages)
+        bound, parameters = set[str](), set[str]()
+        for part in ast.walk(node):
+            if isinstance(part, ast.arg):
+                parameters.add(part.arg)
+            elif isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
+                bound.add(part.id)
+            elif isinstance(part, Function | ast.ClassDef) and part is not node:
+                bound.add(part.name)
+        of_file = {name for part in ast.walk(node) if isinstance(part, ast.Global) for name in part.names}
+        inner.local = (self.local | bound | parameters) - of_file
+        inner.parameters = parameters
+        inner.fresh = find_only_new_names(node) - parameters
+        if isinstance(node, Function) and of_class is not None:
+            inner.itself = first_parameter_name(node)
+            inner.of_class, inner.gets_class = of_class, takes_class(node)
+        else:
+            inner.itself, inner.of_class, inner.gets_class = self.itself, self.of_class, self.gets_class
+        if isinstance(node, ast.GeneratorExp):
+            inner.comprehension(node)
+        elif isinstance(node, ast.Lambda):
+            inner.value(node.body, "")
+        else:
+            for statement in node.body:
+                inner.statement(statement)
+        self.later.add(inner.now)
+        self.later.add(inner.later)
+
+    # --- expressions; `to` is the receiver of the value: a call, "" for a name, None where it is only read
+
+    def all(self, nodes: Iterable[ast.expr | None], to: str | None) -> None:
+        for node in nodes:
+            self.value(node, to)
+
+    def value(self, node: ast.AST | None, to: str | None) -> None:
+        if isinstance(node, ast.Name):
+            self.name(node.id, to)
+        elif isinstance(node, ast.Attribute | ast.Subscript):
+            self.part(node, to)
+        elif isinstance(node, ast.Call):
+            self.call(node, to)
+        elif isinstance(node, ast.Lambda):
+            self.all([*node.args.defaults, *node.args.kw_defaults], "")
+            self.body(node, None)
+        elif isinstance(node, ast.GeneratorExp):
+            self.value(node.generators[0].iter, "")
+            self.body(node, None)
+        elif isinstance(node, _Comprehension):
+            self.comprehension(node)
+        elif isinstance(node, ast.Compare):
+            self.all([node.left, *node.comparators], "" if isinstance(node.ops[0], ast.In | ast.NotIn) else None)
+        elif isinstance(node, ast.FormattedValue | ast.UnaryOp) or (
+            isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.BitOr | ast.LShift | ast.Mult)
+        ):
+            self.all([one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)], None)
+        elif isinstance(node, ast.NamedExpr):
+            self.given(node.value, "", {node.target.id})
+        elif isinstance(node, ast.IfExp):
+            self.value(node.test, None)
+            self.all([node.body, node.orelse], to)
+        elif node is not None:
+            for one in ast.iter_child_nodes(node):
+                if isinstance(one, ast.expr):
+                    self.value(one, to or "")
+
+    def comprehension(self, node: _Comprehension) -> None:
+        before = self.local
+        self.local = before | {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
+        for generator in node.generators:
+            self.value(generator.iter, "")
+            self.all(generator.ifs, None)
+        self.all([getattr(node, name, None) for name in ("elt", "key", "value")], "")
+        self.local = before
+
+    def name(self, name: str, to: str | None) -> None:
+        if name in self.local:
+            return
+        self.now.loads.add(name)
+        if name in REACH_ANY or name in _JUPYTERS:
+            self.note_reach(name)
+        if to is not None:
+            self.now.hands.add((name, to, False))
+
+    def part(self, node: ast.Attribute | ast.Subscript, to: str | None) -> None:
+        if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _list_chain(node)):
+            self.note_reach(ast.unparse(node))
+        if isinstance(node, ast.Subscript):
+            self.value(node.slice, None)
+        elif node.attr in CHANGING_METHODS and to is not None:
+            # `map(config.update, ...)`
+            self.write(node, node.value)
+        root = _find_root(node)
+        if not isinstance(root, ast.Name):
+            self.value(root, "" if to is None else to)
+        elif root.id not in self.local:
+            self.name(root.id, None)
+            self.now.loads.add(_dotted_name(node))
+            if (to is not None or isinstance(node, ast.Subscript)) and not is_weight_access(node):
+                self.now.hands.add((root.id, to or "", True))
+
+    def call(self, node: ast.Call, to: str | None) -> None:
+        called, arguments = node.func, list_arguments(node)
+        if (
+            isinstance(called, ast.Attribute)
+            and ast.unparse(called.value) == "get_ipython()"
+            and _is_harmless_command(node)
+        ):
+            return
+        root = _find_root(called)
+        name = root.id if isinstance(root, ast.Name) else ""
+        if isinstance(called, ast.Name) and name not in self.local:
+            self.now.calls.add(name)
+            self.returned |= {name} if to is not None else set()
+        given: str | None = _dotted_name(called) or "()"
+        if isinstance(called, ast.Name):
+            if called.id in ("vars", "getattr", "type", "dir") and arguments:
+                # `vars(config)["a"]` is a part of it.
+                if any(getattr(one, "value", None) in REFLECTIVE for one in arguments):
+                    self.note_reach(ast.unparse(node))
+                self.all(arguments, to or "")
+                return
+            if called.id == "super":
+                return
+            if called.id in ("setattr", "delattr"):
+                self.write(node, arguments[0] if arguments else node)
+                self.all(arguments, None)
+                return
+            self.name(called.id, None)
+            given = None if called.id in FRESH_BUILTINS else "" if called.id in HOLDING_BUILTINS else given
+        elif isinstance(called, ast.Attribute):
+            self.method(called, arguments, name, to)
+        else:
+            self.value(called, "")
+        for keyword in node.keywords:
+            if keyword.arg == "out" or keyword.arg in WRITING:
+                self.write_to_all([keyword.value, *node.args])
+        roots = {one: one_root.id for one in arguments if isinstance(one_root := _find_root(one), ast.Name)}
+        receiver = {name} if isinstance(called, ast.Attribute) and called.attr not in HARMLESS_METHODS else set()
+        for argument in arguments:
+            self.given(argument, given, set() if given is None else receiver)
+            if given is not None and name not in self.local:
+                others = {one for part, one in roots.items() if part is not argument} - self.local
+                before = {one for one in self.now.hands if one[1] == given}
+                self.now.mixes |= {(other, *handed) for handed in before for other in others}
+
+    def method(self, called: ast.Attribute, arguments: list[ast.expr], root: str, to: str | None) -> None:
+        """`config.update(...)`, and `dict.update(config, ...)`."""
+        method, of = called.attr, called.value
+        changes = method in CHANGING_METHODS or (method.endswith("_") and not method.endswith("__"))
+        self.value(called, None)
+        if method == "apply":
+            self.value(of, "apply")
+        if method in ("named_parameters", "parameters") and to is not None and root not in self.local:
+            self.now.weights.add(root)
+        if to is not None and method in GIVING_METHODS:
+            if root and root not in self.local and method not in GIVE_THEMSELVES:
+                self.now.hands.add((root, to, True))
+            else:
+                self.value(of, to)
+        elif to is not None and root and root not in self.local:
+            self.returned.add(f"{root}.{method}")
+        if changes:
+            of_package = root in self.packages and root not in self.local
+            if not of_package or method.startswith("__") or (method in CHANGING_METHODS and of is not _find_root(of)):
+                self.write(called, of)
+            if of_package or not root or hasattr(builtins, root):
+                # `dict.update(config, ...)`, `nn.init.zeros_(layer.weight)`
+                self.write_to_all(arguments)
+        elif method not in PURE_METHODS and root and root not in self.local:
+            self.now.methods.add((_dotted_name(of), method))
+
+    # --- writes
+
+    def write_to_all(self, nodes: Iterable[ast.expr]) -> None:
+        for node in nodes:
+            if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.List | ast.Starred):
+                self.write(node, node)
+
+    def write(self, target: ast.expr, node: ast.expr) -> None:
+        """Record a write to the object of an expression: `target` is the expression, or a call of its method."""
+        chain = list(_list_chain(node))
+        root, depth = chain[-1], len(chain) - (target is node)
+        sets = isinstance(target, ast.Call) or (isinstance(target, ast.Attribute) and _sets_attribute(target))
+        weight = is_weight_access(node)
+        if not isinstance(root, ast.Name):
+            parts: list[ast.AST] = [*ast.iter_child_nodes(root)]
+            if isinstance(root, ast.Call):
+                called, of = _dotted_name(root.func), root.func
+                if called in HOLDING_BUILTINS | {"getattr", "super", "type", "vars"}:
+                    parts = [*root.args]
+                elif called.split(".")[0] in self.local or (
+                    isinstance(of, ast.Attribute) and of.attr in GIVING_METHODS
+                ):
+                    parts = [of.value if isinstance(of, ast.Attribute) else of]
+                else:
+                    self.now.through.add(called)
+                    parts = []
+            for name in (n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)):
+                self.record_write(name, name, depth + 1, weight=weight, sets=sets)
+            return
+        self.record_write(root.id, _dotted_name(node), depth, weight=weight, sets=sets)
+
+    def record_write(self, name: str, dotted: str, depth: int, *, weight: bool, sets: bool) -> None:
+        if name not in self.local:
+            (self.now.weights if weight else self.now.writes).add(dotted)
+            return
+        attribute = dotted.split(".")[1:2]
+        if name == self.itself and self.of_class is not None:
+            if self.gets_class or "__class__" in attribute or (depth > 1 and not attribute):
+                self.now.writes.add(self.of_class.name)
+                return
+            if depth < 2 or not attribute or f".{attribute[0]}" in find_only_new_names(self.of_class):
+                return
+            self.now.writes.add(self.of_class.name)
+        elif name in self.fresh and depth < 2:
+            return
+        self.now.writes_given = True
+        self.now.sets_given |= sets and not weight
+
+    def note_reach(self, what: str) -> None:
+        self.now.anything = self.now.anything or what[:60]
+
+
+def _is_harmless_command(node: ast.Call) -> bool:
+    """Whether a call is a shell command, or a magic that does not change names."""
+    command = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    magic = getattr(node.args[0], "value", None) if node.args else None
+    return command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
+
+
+def _list_chain(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield an expression and the objects that it is a part of: `a.b[0]`, `a.b` and `a`."""
+    yield node
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+        yield node
+
+
+def _dotted_name(node: ast.AST) -> str:
+    """Return `a.b` for `a.b[0].c`."""
+    *parts, root = _list_chain(node)
+    dotted = getattr(root, "id", "")
+    for part in reversed(parts):
+        if not isinstance(part, ast.Attribute):
+            break
+        dotted += f".{part.attr}"
+    return dotted
+
+
+def _sets_attribute(node: ast.Attribute) -> bool:
+    """Whether an attribute is assigned, or is a method that sets an attribute of a module."""
+    return not isinstance(node.ctx, ast.Load) or node.attr.startswith(("__setattr__", "add_module", "register_"))
+
+
+def _find_root(node: ast.AST) -> ast.AST:
+    return list(_list_chain(node))[-1]

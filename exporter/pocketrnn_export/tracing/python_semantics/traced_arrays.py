@@ -1,0 +1,221 @@
+"""Stand-ins for lengths as numpy arrays, lists and numbers in a trace: they hold tensors.
+
+`lengths.cpu().numpy()`, `lengths.tolist()` and `lengths.max().item()` take values out of a graph, which would freeze
+those of the example. In a trace, the first two give a `TracedArray`, which holds a tensor. The third is known without
+the values: a graph is run with a width that equals the longest of the lengths, so the number is the width; see
+`pocketrnn_export.tracing.tensor_facts`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import describe_user_line, is_user_frame
+from pocketrnn_export.torch_internals import HASH_OF_TENSOR, TRACED_TENSORS, replace_methods, tensor_values
+from pocketrnn_export.tracing.session import current_session, is_torchscript_trace
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
+
+__all__ = ["TracedArray", "known_number", "refuse_number_hashes", "unwrap_arrays"]
+
+
+class TracedArray:
+    """A tensor that the module uses as a numpy array or a list of numbers."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        return func(*unwrap_arrays(args), **unwrap_arrays(kwargs or {}))
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        del types
+        method = getattr(self, func.__name__, None)
+        if method is None or args[0] is not self:
+            raise _frozen_error(f"np.{func.__name__}")
+        return method(*args[1:], **kwargs)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> Any:
+        function = _UFUNCS.get(ufunc.__name__)
+        if function is None or method != "__call__":
+            raise _frozen_error(f"np.{ufunc.__name__}")
+        return TracedArray(function(*unwrap_arrays(inputs)))
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise _frozen_error("numpy")
+
+    @property
+    def shape(self) -> Any:
+        """The shape of the tensor, with symbolic sizes."""
+        return self.tensor.shape
+
+    @property
+    def size(self) -> Any:
+        """The number of elements."""
+        return self.tensor.numel()
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.tensor.dim()
+
+    @property
+    def dtype(self) -> Any:
+        """The tensor's dtype, of torch."""
+        return self.tensor.dtype
+
+    def __getitem__(self, index: Any) -> Any:
+        backwards = isinstance(index, slice) and index.step == -1 and (index.start, index.stop) == (None, None)
+        taken = self.tensor.flip(0) if backwards else self.tensor[unwrap_arrays(index)]
+        return TracedArray(taken) if taken.dim() else known_number(taken)
+
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.tensor.shape[0], int):
+            return iter([known_number(one) if not one.dim() else TracedArray(one) for one in self.tensor.unbind(0)])
+        if is_torchscript_trace():
+            return iter(tensor_values(self.tensor))
+        raise _frozen_error("a loop in Python")
+
+    def amax(self, axis: Any = None, **_: Any) -> Any:
+        """The largest number."""
+        return known_number(self.tensor.max()) if axis is None else TracedArray(self.tensor.amax(axis))
+
+    max = amax
+
+    def amin(self, axis: Any = None, **_: Any) -> Any:
+        """The smallest number."""
+        return known_number(self.tensor.min()) if axis is None else TracedArray(self.tensor.amin(axis))
+
+    min = amin
+
+    def sum(self, axis: Any = None, **_: Any) -> Any:
+        """The sum of all numbers."""
+        return self.tensor.sum() if axis is None else TracedArray(self.tensor.sum(axis))
+
+    def argsort(self, axis: int = -1, kind: Any = None, order: Any = None, **_: Any) -> TracedArray:
+        """The order that sorts the numbers."""
+        del kind, order
+        return TracedArray(self.tensor.argsort(axis))
+
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, **_: Any) -> TracedArray:
+        """The sorted numbers, as a new array, as for `np.sort`."""
+        del kind, order
+        return TracedArray(self.tensor.sort(axis)[0])
+
+    def flip(self, axis: Any = None) -> TracedArray:
+        """The numbers in the opposite order."""
+        return TracedArray(self.tensor.flip(0 if axis is None else axis))
+
+    def reshape(self, *shape: Any, **_: Any) -> TracedArray:
+        """The same numbers in another shape."""
+        return TracedArray(self.tensor.reshape(*shape))
+
+    def astype(self, kind: Any, **_: Any) -> TracedArray:
+        """The numbers as floats or integers."""
+        name = getattr(kind, "__name__", str(kind))
+        return TracedArray(self.tensor.float() if "float" in name else self.tensor.long())
+
+    def copy(self, *_: Any, **__: Any) -> TracedArray:
+        """The same numbers."""
+        return TracedArray(self.tensor)
+
+    ascontiguousarray = copy
+
+    def tolist(self) -> TracedArray:
+        """The same numbers."""
+        return self
+
+    def item(self) -> Any:
+        """The only number."""
+        return known_number(self.tensor)
+
+
+def _make_operation(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
+    def operation(self: TracedArray, *others: Any) -> TracedArray:
+        values = [self.tensor, *unwrap_arrays(others)]
+        return TracedArray(function(*reversed(values)) if reflected else function(*values))
+
+    return operation
+
+
+for _name in ("neg", "add", "sub", "mul", "truediv", "floordiv", "mod", "lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(TracedArray, f"__{_name}__", _make_operation(getattr(operator, _name)))
+    if _name in {"add", "sub", "mul", "truediv", "floordiv"}:
+        setattr(TracedArray, f"__r{_name}__", _make_operation(getattr(operator, _name), reflected=True))
+
+_UFUNCS: Final[dict[str, Callable[..., Any]]] = {
+    "negative": torch.neg,
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "maximum": lambda a, b: torch.maximum(torch.as_tensor(a), torch.as_tensor(b)),
+    "minimum": lambda a, b: torch.minimum(torch.as_tensor(a), torch.as_tensor(b)),
+    "less": operator.lt,
+    "greater": operator.gt,
+    "equal": operator.eq,
+}
+
+
+def unwrap_arrays(value: Any) -> Any:
+    """Replace each `TracedArray` in an argument by its tensor."""
+    if isinstance(value, TracedArray):
+        return value.tensor
+    if type(value) in (list, tuple):
+        return type(value)(unwrap_arrays(item) for item in value)
+    if type(value) is dict:
+        return {name: unwrap_arrays(item) for name, item in value.items()}
+    return value
+
+
+def known_number(value: Any) -> Any:
+    """`value.item()` in a trace: the width if the tensor is known to equal it, else the tensor itself, which computes
+    like a number. Other values are returned unchanged."""
+    session = current_session()
+    fact = None if session is None else session.facts.of(value)
+    return value if fact is None or fact.width is None or fact.lengths != "longest" else fact.width
+
+
+def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
+    """Refuse that the user's code looks a number of the trace up in a dict while the block runs: `d[x[0, 0].item()]`.
+
+    In a run, the key is a number; in a trace it is a tensor, which the dict does not hold.
+    """
+
+    def refusing(value: Tensor) -> int:
+        frame = sys._getframe(1)
+        if (
+            isinstance(value, TRACED_TENSORS)
+            and not value.dim()
+            and is_user_frame(frame)
+            and not is_torchscript_trace()
+        ):
+            raise UntraceableError(
+                f"The module looks a value of its input up in a table, {describe_user_line(frame)}, which a traced "
+                "graph would "
+                "freeze.",
+                "Keep the table as a tensor with one number for each id, and read it by table[tokens], or by an "
+                "nn.Embedding.",
+            )
+        return HASH_OF_TENSOR(value)
+
+    return replace_methods({(Tensor, "__hash__"): refusing})
+
+
+def _frozen_error(what: str) -> ExportError:
+    return UntraceableError(
+        f"The module gives values of its input to {what}, {describe_user_line(sys._getframe(1))}, which a traced "
+        "graph would "
+        "freeze.",
+        "Compute with tensors: lengths and masks stay tensors in pack_padded_sequence, torch.where and indexing, such "
+        "as out[torch.arange(len(lengths)), lengths - 1].",
+    )

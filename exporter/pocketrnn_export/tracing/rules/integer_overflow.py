@@ -1,0 +1,71 @@
+"""Rules for integers that overflow in PyTorch but not in onnxruntime, which multiplies and sums in floating point.
+
+`torch.prod` of 63 times 2 is -2**63 in PyTorch and 2**63 - 1 in onnxruntime 1.32. The texts of the proof may not hold
+one word so often. Sums of int64 are exact in onnxruntime up to 2**53.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.export.graph_signature import InputKind
+from torch.fx import Node
+
+from pocketrnn_export.intake.user_frames import find_node_line
+from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
+
+__all__ = ["WHOLE_NUMBERS", "refuse_integer_products"]
+
+_NARROW: Final = (torch.int8, torch.uint8, torch.int16, torch.int32)
+_PRODUCTS: Final = (torch.ops.aten.prod.default, torch.ops.aten.prod.dim_int)
+_POWERS: Final = (torch.ops.aten.pow.Tensor_Tensor, torch.ops.aten.pow.Scalar)
+_CAST: Final = "aten._to_copy.default"
+
+
+@rule("sum", when=exporting)
+def total(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
+    """`x.sum(1, dtype=torch.int32)`: onnxruntime stops at the largest number, where PyTorch overflows."""
+    if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
+        return declined("not into whole numbers of fewer than 64 bits")
+    return torch.sum(x, *args, **more).to(dtype)
+
+
+def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
+    """Refuse products and powers of integers that depend on the words of a text.
+
+    Raises:
+        UntraceableError: there is one; the message names its line.
+    """
+    inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
+    of_text: set[Node] = set()
+    for node in program.graph.nodes:
+        if node.name in inputs or of_text.intersection(node.all_input_nodes):
+            of_text.add(node)
+        value = node.meta.get("val")
+        if node not in of_text or not isinstance(value, Tensor) or value.is_floating_point():
+            continue
+        if node.target in _PRODUCTS and not _is_mask(node.all_input_nodes[0]):
+            remedy = (
+                "Multiply floats: torch.prod(x.float(), 1). For a mask of 0 and 1, (x == 0).sum(1) == 0 is the same."
+            )
+            raise _inexact_error("products", node, remedy)
+        if node.target in _POWERS and of_text.intersection(node.args[:2]):
+            raise _inexact_error("powers", node, "Take powers of floats: 2.0 ** counts.")
+
+
+def _is_mask(node: Node) -> bool:
+    """Whether a node's value holds only 0 and 1: it is a bool, or converted from one."""
+    made_of = (node, *(node.all_input_nodes if str(node.target) == _CAST else ()))
+    return any(one.meta["val"].dtype == torch.bool for one in made_of)
+
+
+def _inexact_error(what: str, node: Node, remedy: str) -> UntraceableError:
+    return UntraceableError(
+        f"onnxruntime computes {what} of whole numbers otherwise than PyTorch, {find_node_line(node)}.", remedy
+    )
+
+
+WHOLE_NUMBERS: Final = (total,)

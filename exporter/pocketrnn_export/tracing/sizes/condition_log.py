@@ -1,0 +1,174 @@
+"""The questions about sizes in a trace, the branch that answers them, and the log that records them; see
+`python_semantics/size_condition_answers.py`.
+
+`torch.export` follows one branch: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
+chunks of a split) is answered for the example, and the answer restricts the sizes for which the program is right. So
+every question is recorded in a `TraceLog`, with the line of the module that asked it. On a `Branch`, the questions of
+the module's own code are answered for chosen sizes, without a restriction.
+`pocketrnn_export.tracing.sizes.restrictions` finds out which program is right for which sizes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.torch_internals import sym_max
+from pocketrnn_export.tracing.sizes.conditions import Condition, Sizes, UnsolvableError
+from pocketrnn_export.tracing.trace_operators import CUT
+
+__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "too_many_questions_error"]
+
+
+class UntraceableError(ExportError):
+    """A module has no program for batches of any size; there may be one for a single text."""
+
+
+def too_many_questions_error(place: str) -> ExportError:
+    """The error for a line that asks about more sizes than can be tried."""
+    return ExportError(
+        f"The module asks more about sizes than can be tried, {place}.",
+        "Use few comparisons, as in 700 <= n < 800; loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU; "
+        "do not call a function again for parts of a text.",
+    )
+
+
+@dataclass(frozen=True)
+class Question:
+    """A condition on sizes that a module, or a PyTorch operation in it, tested in a trace.
+
+    Attributes:
+        condition: the condition.
+        branch: whether the module's own code tested it, and not an operation that it called.
+        file, line, source: the line in the module's code; empty, 0 and empty if it is not known.
+        number: whether Python used a size as a plain number: the condition is that it equals this number.
+    """
+
+    condition: Condition
+    branch: bool
+    file: str = ""
+    line: int = 0
+    source: str = ""
+    number: bool = False
+
+    def holds(self, sizes: Sizes) -> bool:
+        """The answer for these sizes."""
+        return self.condition.holds(sizes)
+
+    @property
+    def where(self) -> str:
+        """The line of the module's code, as an error shows it."""
+        return f"{self.file}:{self.line}: `{self.source}`" if self.line else "a line that is not known"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The assumptions of a general trace.
+
+    Attributes:
+        sizes: conditions on a size are answered for these sizes, without a restriction.
+        pads_from_zero: treat the amounts of `F.pad` as at least 0. Inside `if size < n` they are, and on longer texts
+            the pad then does nothing, as in the module.
+        least, most: the range of tokens for which this branch is taken. If several branches are computed and one answer
+            is taken, each gets tokens within its own range, since it may fail on others.
+    """
+
+    sizes: Sizes
+    pads_from_zero: bool = False
+    least: int | None = None
+    most: int | None = None
+
+    def fitted(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The inputs, padded to `least` tokens or cut to `most`; unchanged for sizes that take this branch."""
+        tokens, *second = inputs
+        if self.most is not None:
+            tokens = CUT(tokens, 1, 0, self.most, 1)
+            second = [value.clamp(max=self.most) if value.dim() == 1 else value for value in second]
+        if self.least is not None:
+            tokens = nn.functional.pad(tokens, (0, sym_max(self.least - tokens.shape[1], 0)))
+        return (tokens, *second)
+
+
+@dataclass
+class TraceLog:
+    """The findings of a trace so far.
+
+    Attributes:
+        questions: the questions, each once.
+        raised: the lines whose torch functions raised an error.
+        pads: the number of pads by a size.
+        counted_lengths: whether the module unpacks by lengths that are not its inputs.
+        steps: the conditions that each recurrent layer has a row and a step. onnxruntime kills the process if not.
+        answered: the restrictions that answer a question of the module's own code.
+        refused: the errors for questions that cannot be answered, even if the module catches them.
+        said: the lines that put a size into the message of an error.
+        periods: the divisors of sizes.
+        until: the processor time after which no further question is recorded.
+    """
+
+    questions: list[Question] = field(default_factory=list)
+    raised: list[str] = field(default_factory=list)
+    pads: int = 0
+    counted_lengths: bool = False
+    steps: list[Question] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+    refused: list[ExportError] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    periods: set[int] = field(default_factory=set)
+    until: float = float("inf")
+
+    def note(self, question: Question) -> bool:
+        """Record a question whose answer varies among the sizes that a graph is run with; return whether it varies.
+
+        An operation's question that cannot be solved counts as one that does not vary.
+
+        Raises:
+            ExportError: the module's own question cannot be solved, or there are too many questions.
+        """
+        self.check_time(lambda: question.where)
+        try:
+            varies = question.condition.varies
+        except UnsolvableError as error:
+            if not question.branch:
+                return False
+            raise self.refuse(
+                ExportError(
+                    f"The module asks a question about a size that cannot be solved, {error}: {question.where}.",
+                    "Use sums, products, integer divisions and comparisons with plain numbers.",
+                )
+            ) from error
+        if varies and all(known.condition != question.condition for known in self.questions):
+            self.questions.append(question)
+        return varies
+
+    def refuse(self, error: ExportError) -> ExportError:
+        """Record an error to be raised: it counts even if the module catches it."""
+        self.refused.append(error)
+        return error
+
+    def check_time(self, where: Callable[[], str]) -> None:
+        """Refuse a forward that takes too long to follow, at a line of it.
+
+        Raises:
+            ExportError: it takes too long.
+        """
+        if time.process_time() > self.until:
+            raise self.refuse(too_many_questions_error(where()))
+
+    def check_answered(self) -> None:
+        """Refuse a trace that reached its end although a question could not be answered.
+
+        Raises:
+            ExportError: a question could not be answered, and the module caught the error.
+        """
+        if self.refused:
+            raise self.refused[0]
+        if self.said:
+            raise ExportError(
+                f"The module raises an error with a size in its text, and catches it: {self.said[0]}.",
+                "Compare the size itself, as in x.size(1) > 512.",
+            )

@@ -1,0 +1,151 @@
+"""Collect ids for the proof of texts that the owner's own code splits: the bundle itself cannot make them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from pocketrnn.errors import InputError, TextError, short_repr
+from pocketrnn.text import AnyTextRules, TextEncoder
+from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
+from pocketrnn_export.vocabularies.id_plausibility import refuse_doubtful_ids
+from pocketrnn_export.vocabularies.owners_texts import OwnersText
+
+__all__ = ["KnownTexts", "collect_given_ids", "make_random_ids", "replace_high_ids"]
+
+# A text without a known token, besides the empty text; every runtime will meet one.
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
+
+
+class KnownTexts(TextEncoder):
+    """An encoder with the ids of some texts, which cannot encode others.
+
+    Args:
+        rules: the text rules.
+        vocabulary: the tokens.
+        known: the ids of the texts.
+
+    Example:
+        >>> KnownTexts(TextRules("external"), ["<unk>", "oil"], {"Oil!": [1]}).encode("Oil!")
+        [1]
+    """
+
+    def __init__(self, rules: AnyTextRules, vocabulary: Sequence[str], known: Mapping[str, Sequence[int]]) -> None:
+        super().__init__(rules, vocabulary)
+        self._known = known
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a known text."""
+        return list(self._known[text]) if text in self._known else super().encode(text)
+
+
+def collect_given_ids(
+    rules: AnyTextRules,
+    vocabulary: Sequence[str],
+    *,
+    rows: int,
+    tokenizer: Tokenizer | None,
+    pairs: Sequence[OwnersText],
+    texts: Iterable[Text],
+) -> dict[str, list[int]]:
+    """Return the ids of the owner's texts, by the names of the texts, each once.
+
+    Args:
+        rules: the text rules, whose tokenizer is external.
+        vocabulary: the tokens.
+        rows: all ids are below this.
+        tokenizer: the owner's function, text -> tokens or ids; None where there is none.
+        pairs: texts with the ids, tokens or answers of the owner's pipeline.
+        texts: texts for the tokenizer, or lists of tokens or ids.
+
+    Raises:
+        InputError: an id is out of range, the rules cannot give such ids, the tokenizer fails, it or a pair's tokens
+            give other ids than the pair, or a text is a string without a tokenizer. Or the ids or tokens suggest that
+            the owner cuts or pads texts and the rules do not, or the ids suggest another vocabulary.
+
+    Example:
+        >>> one = OwnersText("Oil!", [1])
+        >>> collect_given_ids(TextRules("external"), ["<unk>", "oil"], rows=2, tokenizer=None, pairs=[one], texts=[])
+        {'Oil!': [1]}
+    """
+    ready = ReadyTexts("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
+    known: dict[str, list[int]] = {}
+    for number, one in enumerate(pairs, 1):
+        # The owner's module cannot take a text without ids, so its answer is not known.
+        if one.ids or one.tokens:
+            which = f"Text {number} of your pipeline, {short_repr(one.text, 40)},"
+            known.setdefault(one.text, _read_pair_ids(ready, rules, one, which))
+    if tokenizer is None:
+        split = [one.tokens for one in pairs if one.tokens]
+        refuse_doubtful_ids(
+            rules, vocabulary, {one.text: one.ids for one in pairs if one.ids and not one.tokens}, split
+        )
+    for given in [*texts, *(one.text for one in pairs if one.ids is None and one.tokens is None)]:
+        if isinstance(given, str) and tokenizer is None:
+            raise InputError(
+                f"{short_repr(given, 40)} cannot be split: the tokenizer is external.",
+                "Give texts with their ids (--pairs, or example_ids=), or your tokenizer as a function.",
+            )
+        named = given if isinstance(given, str) else " ".join(map(str, given))
+        known.setdefault(named, _read_example_ids(ready, given))
+    return known
+
+
+def make_random_ids(rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]) -> dict[str, list[int]]:
+    """Make ids of texts of `sizes` random words of the vocabulary, and of two texts without a known token.
+
+    Example:
+        >>> make_random_ids(TextRules("external"), ["<unk>", "oil"], [])[""]
+        [0]
+    """
+    encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)
+    drawn = [generator.choice(vocabulary, size).tolist() for size in sizes]
+    made = {" ".join(tokens): encoder.encode_tokens(tokens) for tokens in drawn}
+    return {**made, "": encoder.encode_tokens([]), _UNKNOWN: encoder.encode_tokens([_UNKNOWN])}
+
+
+def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
+    """Replace the ids of a text that are not among the first `rows` words of the vocabulary.
+
+    Example:
+        >>> replace_high_ids([4, 17], TextRules("external", unknown_id=0), 10)
+        [4, 0]
+    """
+    replaced = (i if i < rows else rules.unknown_id for i in ids)
+    return [i for i in replaced if i is not None] or [rules.empty_id]
+
+
+def _read_pair_ids(ready: ReadyTexts, rules: AnyTextRules, one: OwnersText, which: str) -> list[int]:
+    try:
+        given = ready.ids(one.ids or one.tokens, which)
+        ours = given
+        if one.ids and one.tokens:
+            ours = ready.ids(one.tokens, which)
+        elif ready.tokenizer is not None:
+            ours = ready.ids(one.text, which)
+    except TextError as error:
+        raise InputError(error.problem, error.remedy) from None
+    if ours != given:
+        at = next(i for i in range(len(ours) + 1) if ours[i : i + 1] != given[i : i + 1])
+        if at == len(given) and rules.sizes[1] is None:
+            most = at - len(rules.first_ids) - len(rules.last_ids)
+            raise InputError(
+                f"{which} has {at:,} ids, and the rules give it {len(ours):,}, which begin with these.",
+                f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
+            )
+        whose = "its tokens" if one.ids and one.tokens else "your tokenizer"
+        raise InputError(
+            f"{which} has {given[at : at + 1]} at index {at} among its ids, and {whose} with the rules gives "
+            f"{ours[at : at + 1]}.",
+            "Give the vocabulary that your pipeline has, and the rules that it has behind its tokenizer: unknown_id, "
+            "first_id, last_id, max_tokens, min_width, ...",
+        )
+    return given
+
+
+def _read_example_ids(ready: ReadyTexts, given: Text) -> list[int]:
+    try:
+        return ready.ids(given, "One of example_texts")
+    except TextError as error:
+        raise InputError(error.problem, error.remedy) from None

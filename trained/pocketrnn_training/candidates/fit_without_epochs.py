@@ -1,0 +1,89 @@
+"""The fit of a classifier that does not train in epochs: random kernels, or a linear part alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from pocketrnn_training.candidates.kernel_fit import fit_kernels
+from pocketrnn_training.classifiers.architecture import AnyClassifier
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.inference import compute_logits
+from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier
+from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
+from pocketrnn_training.loop.threads import limit_threads
+from pocketrnn_training.loop.training_loop import TrainingLoop, TrainingState
+from pocketrnn_training.preparation.prepared_data import Task
+from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.settings.number_settings import OF_LAYERS
+from pocketrnn_training.texts.part_weights import ALONE
+
+__all__ = ["fit_at_once", "is_fitted_at_once"]
+
+
+def is_fitted_at_once(task: Task) -> bool:
+    """Whether the classifier of a task is fitted without epochs."""
+    return isinstance(task.architecture, KernelArchitecture | LinearArchitecture)
+
+
+def fit_at_once(
+    loop: TrainingLoop,
+    report: Callable[[Progress | Epoch | Notice], None],
+    keep: Callable[[TrainingState], None],
+) -> Checkpoint:
+    """Fit and measure a classifier that needs no epochs, and return its checkpoint.
+
+    Where the task has folds, each row is classified by a model that was fitted on the rows of the other folds, and
+    the checkpoint is fitted on all rows. Otherwise the classifier is fitted on the training rows and measured on the
+    validation rows; with a final fit, it is then fitted once more on both.
+    """
+    task, seed, start = loop.task, loop.settings.seed, time.perf_counter()
+    with limit_threads(loop.settings.threads), torch.no_grad():
+        if task.folds is None:
+            module = _fit_classifier(task, seed)
+            logits = compute_logits(module, task.validation_rows, 1)
+            whole = task.add_validation_rows()
+        else:
+            count, whole = int(task.folds.max()) + 1, task
+            report(Step(f"It is measured by {count} folds of all {len(task.targets):,} rows, then fitted on all."))
+            logits = _logits_by_folds(task, seed) if task.unseen is None else task.unseen
+        fits_all = task.folds is not None or bool(loop.settings.final_fit)
+        if fits_all:
+            module = _fit_classifier(whole, seed, report)
+    rows, seconds = (len(whole.targets) if fits_all else None), time.perf_counter() - start
+    state = loop.state_without_epochs(module, task.parts or ALONE, logits, seconds, rows)
+    training = {name: value for name, value in state.best.training.items() if name not in OF_LAYERS}
+    state = replace(state, best=replace(state.best, training=training))
+    keep(state)
+    return state.best
+
+
+def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = lambda _: None) -> AnyClassifier:
+    """Fit a classifier on the training rows of a task and return it in evaluation mode."""
+    if isinstance(task.architecture, KernelArchitecture):
+        found = fit_kernels(task, seed)
+        if found.module.architecture.own_scale:
+            share, other = found.right / found.rows, found.other / found.rows
+            said = f"models that have not seen a row have {share:.1%} right so, and {other:.1%} without"
+            report(Notice(f"Each row is divided by its own deviation: {said}."))
+        return found.module
+    assert isinstance(task.architecture, LinearArchitecture)  # noqa: S101 - see `is_fitted_at_once`
+    assert task.linear is not None  # noqa: S101 - it is the classifier
+    assert task.parts is not None  # noqa: S101 - the folds have fitted them
+    module = LinearClassifier(task.architecture)
+    module.linear.load_state_dict(task.linear.tensors(task.parts.linear))
+    return module.eval()
+
+
+def _logits_by_folds(task: Task, seed: int) -> torch.Tensor:
+    """float32 [rows, classes]: the logits of each row from a classifier that was fitted on the other folds."""
+    assert task.folds is not None  # noqa: S101 - it is asked for only where there are folds
+    logits = torch.zeros(len(task.targets), task.architecture.classes)
+    for fold in range(int(task.folds.max()) + 1):
+        rows, others = (np.flatnonzero(some) for some in (task.folds == fold, task.folds != fold))
+        logits[rows] = compute_logits(_fit_classifier(task.of_rows(others), seed), task.rows.select_rows(rows), 1)
+    return logits

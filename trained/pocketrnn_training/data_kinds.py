@@ -1,0 +1,62 @@
+"""The parts of a training run that depend on the kind of its rows: texts, sequences of numbers, tagged sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.convolution_baseline import fit_sequence_baseline
+from pocketrnn_training.baselines.linear_baseline import fit_text_baseline
+from pocketrnn_training.baselines.tag_baseline import fit_tag_baseline
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.preparation.prepared_data import Task
+from pocketrnn_training.preparation.sequence_preparation import prepare_sequences
+from pocketrnn_training.preparation.tag_preparation import prepare_tags
+from pocketrnn_training.preparation.text_preparation import prepare
+from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.labelled_texts import LabelledTexts
+from pocketrnn_training.rows.sequences import LabelledSequences
+from pocketrnn_training.rows.tagged_sentences import TaggedSentences
+from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.tag_settings import TagSettings
+from pocketrnn_training.settings.text_settings import TextSettings
+
+__all__ = ["Kind", "find_kind"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of rows.
+
+    Attributes:
+        rows: the class of the rows.
+        settings: the class of the choices of a run on them.
+        prepare: `preparation.prepare`, or the function that does the same for other rows.
+        baseline: measures a simple model; called with the training rows, the validation rows and the trained
+            classifier; None where there is no such model.
+    """
+
+    rows: type[LabelledRows]
+    settings: type[Settings]
+    prepare: Callable[..., tuple[Task, Settings]]
+    baseline: Callable[[Any, Any, Checkpoint], Baseline | None]
+
+
+_KINDS: Final = (
+    Kind(LabelledTexts, TextSettings, prepare, fit_text_baseline),
+    Kind(LabelledSequences, NumberSettings, prepare_sequences, fit_sequence_baseline),
+    Kind(TaggedSentences, TagSettings, prepare_tags, fit_tag_baseline),
+)
+
+
+def find_kind(data: LabelledRows) -> Kind:
+    """Find the kind of the given rows.
+
+    Example:
+        >>> find_kind(LabelledTexts(["good"], np.array([0]), ("yes",), "a row")).settings.__name__
+        'TextSettings'
+    """
+    return next(kind for kind in _KINDS if isinstance(data, kind.rows))

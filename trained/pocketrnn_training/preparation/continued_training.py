@@ -1,0 +1,152 @@
+"""Continue training from a checkpoint: new rows for a classifier that is trained already.
+
+Tokenizer and architecture stay. New words and labels get rows of their own; all other weights start as they were. A
+linear part is fitted anew, on the new rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pocketrnn.errors import DataError, InputError
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.tables.checks import list_first_names
+from pocketrnn.text import SUBWORDS, TextEncoder
+from pocketrnn_training.classifiers.architecture import Architecture
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.linear import LINEAR
+from pocketrnn_training.measures.logit_measures import log_odds_of_shares
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, class_targets
+from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.text_settings import BPE, TextSettings
+
+__all__ = ["Start", "add_checkpoint_labels", "settings_from_checkpoint"]
+
+# The standard deviation of a new word's embedding, as in a new classifier (`pocketrnn_training.loop.training_step`).
+_NEW_WORD: Final = 0.1
+_S = TypeVar("_S", bound=Settings)
+_OF_SHAPE: Final = ("cell", "embedding_dim", "hidden_dim", "layers", "bidirectional", "pooling", "packed")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint that a run continues from, and the new words.
+
+    Attributes:
+        checkpoint: the classifier as it was.
+        vocabulary: the words of the checkpoint, then the new words.
+    """
+
+    checkpoint: Checkpoint
+    vocabulary: tuple[str, ...]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings) -> Start:
+        """Start with the new words of `texts` that occur `min_freq` times; pieces of words get no additions."""
+        rules = checkpoint.text_rules
+        if rules.tokenizer == SUBWORDS:
+            return cls(checkpoint, checkpoint.vocabulary)
+        known = set(checkpoint.vocabulary)
+        tokens_of = TextEncoder(rules, ()).tokens
+        counts = Counter(token for text in texts for token in tokens_of(text) if token not in known)
+        least = settings.min_freq_for(len(texts), of_words=True)
+        new = [token for token, n in sorted(counts.items(), key=lambda i: (-i[1], i[0])) if n >= least]
+        if settings.max_vocabulary is not None:
+            new = new[: max(0, settings.max_vocabulary - len(known))]
+        return cls(checkpoint, (*checkpoint.vocabulary, *new))
+
+    def architecture(self, classes: int, dropout: float) -> Architecture:
+        """The architecture, with rows for the new words and labels."""
+        before = self.checkpoint.architecture
+        assert isinstance(before, Architecture)  # noqa: S101 - `settings_from_checkpoint` refuses others
+        return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
+
+    def weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
+        """The weights to start from, by their names in the module; the rows of new words and labels are random.
+
+        A new label starts with a bias of 0; where a text can have several labels, with the log odds of its frequency.
+        """
+        classes, before = len(data.labels), len(self.checkpoint.labels)
+        before_it = self.checkpoint.module.state_dict().items()
+        # A linear part is fitted anew.
+        state = {name: tensor.clone() for name, tensor in before_it if not name.startswith(LINEAR)}
+        generator = torch.Generator().manual_seed(seed)
+
+        def more(name: str, rows: int, scale: float) -> None:
+            tensor = state[name]
+            drawn = torch.randn((rows - len(tensor), *tensor.shape[1:]), generator=generator) * scale
+            state[name] = torch.cat((tensor, drawn))
+
+        more("embedding.weight", len(self.vocabulary), _NEW_WORD)
+        more("fc.weight", classes, state["fc.weight"].size(1) ** -0.5 / 3)
+        more("fc.bias", classes, 0.0)
+        if data.several_labels:
+            state["fc.bias"][before:] = log_odds_of_shares(data.targets)[before:]
+        return state
+
+    def notice(self, data: LabelledTexts) -> str:
+        """The new and the missing words and labels, and how they are treated, as sentences."""
+        before = len(self.checkpoint.labels)
+        new, counts = data.labels[before:], data.counts()
+        words = len(self.vocabulary) - len(self.checkpoint.vocabulary)
+        said = f"The run goes on from {self.checkpoint.name}: {words:,} new words and {len(new)} new labels"
+        said += f" ({list_first_names(new)}) get rows." if new else " get rows."
+        if gone := [label for label, count in zip(data.labels[:before], counts, strict=False) if not count]:
+            said += f" No row has {list_first_names(gone)}."
+        return f"{said} What the rows do not show is forgotten: the old rows beside the new ones keep it."
+
+
+def settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
+    """The settings with the tokenizer and the architecture of a checkpoint.
+
+    Raises:
+        InputError: another tokenizer or architecture is asked for, or the checkpoint is for numbers or a linear model.
+    """
+    rules, shape = checkpoint.rules, checkpoint.architecture
+    if isinstance(rules, NumberInput) or checkpoint.is_linear:
+        what = "a linear model" if checkpoint.is_linear else "a classifier of sequences of numbers"
+        raise InputError(
+            f"{checkpoint.name} is {what}, from which no training goes on.",
+            "Train anew, on the old rows and the new ones.",
+        )
+    kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}
+    kept["tokenizer"] = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
+    kept |= {"ngrams": getattr(rules, "ngrams", 1), "max_tokens": rules.max_tokens, "vocabulary_size": None}
+    for name, value in kept.items():
+        asked = getattr(settings, name)
+        if asked not in (value, getattr(type(settings), name)):
+            raise InputError(
+                f"{checkpoint.name} has the {name} {value!r}, and {asked!r} is asked for.",
+                "Tokenizer and shape stay as they are: leave the option out, or train anew without --from.",
+            )
+    return replace(settings, **kept)
+
+
+def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts:
+    """Recode the rows so that the labels of a checkpoint come first, in its order, and the new labels after them.
+
+    Raises:
+        DataError: only one of checkpoint and rows has several labels a text.
+    """
+    several = checkpoint.activation == "sigmoid"
+    if several != data.several_labels:
+        given, found = ("any number of labels", "one label")[:: 1 if several else -1]
+        raise DataError(
+            f"{checkpoint.name} gives {given} to a text, and the rows have {found} each.",
+            "Say --multi-label, as before." if several else "Leave --multi-label out, as before.",
+        )
+    labels = tuple(dict.fromkeys((*checkpoint.labels, *data.labels)))
+    if several:
+        targets: Any = np.zeros((len(data), len(labels)), dtype=bool)
+        places = class_targets(np.arange(len(data.labels)), data.labels, labels, data.source)
+        targets[:, places] = data.targets
+    else:
+        targets = class_targets(data.targets, data.labels, labels, data.source)
+    return replace(data, targets=targets, labels=labels)

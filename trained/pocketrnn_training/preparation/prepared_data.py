@@ -1,0 +1,218 @@
+"""Prepared data: the result of preparing texts, sequences of numbers, or tagged sentences for training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.tags import have_span_prefixes
+from pocketrnn.text import AnyTextRules
+from pocketrnn_training.classifiers.architecture import AnyArchitecture
+from pocketrnn_training.classifiers.checkpoint import BY_FOLDS, Checkpoint
+from pocketrnn_training.measures.logit_measures import f1_from_logits
+from pocketrnn_training.measures.span_scores import SpanScores
+from pocketrnn_training.preparation.augmentation import Changes
+from pocketrnn_training.preparation.distillation import Teaching
+from pocketrnn_training.rows.batches import EncodedRows, EncodedTexts, join_rows
+from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers
+from pocketrnn_training.texts import pieces, vectors
+from pocketrnn_training.texts.linear_part import LinearPart
+from pocketrnn_training.texts.part_weights import PartWeights
+from pocketrnn_training.texts.spelling_embedding import Spelling
+
+__all__ = ["IGNORED", "OtherSources", "Task", "align_step_targets", "describe_rows"]
+
+# The target of a step without a target: torch's `ignore_index`.
+IGNORED: Final = -100
+
+
+@dataclass(frozen=True)
+class OtherSources:
+    """The sources that a run of texts learns from beside its rows.
+
+    Attributes:
+        teacher: a teacher's answers for the training rows.
+        word_vectors: a file of word vectors to start from (`texts.vectors.read_vectors`).
+        before: a checkpoint that the run continues from.
+    """
+
+    teacher: TeacherAnswers | None = None
+    word_vectors: Path | None = None
+    before: Checkpoint | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Prepared data: all that is the same in every epoch.
+
+    Attributes:
+        rules: how a text becomes token ids, or what is done to a sequence of numbers.
+        vocabulary: the tokens, in the order of their ids; none for numbers.
+        labels: the classes.
+        architecture: the shape of the module's weights.
+        rows: the training rows.
+        targets: int64 [training rows]; a row without a label has the teacher's likeliest class. Or,
+            where a text can have several labels, bool [training rows, labels]. Where tokens are labelled, int64 [words
+            of all training rows].
+        class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
+        validation_rows: the validation rows.
+        validation_targets: int64 [validation rows], or bool [validation rows, labels], or int64 [words of all
+            validation rows].
+        examples: some validation texts, or sequences as lists of rows of numbers.
+        about: the description of the data for the checkpoint.
+        changes: the random changes of a training batch (augmentation); None without them.
+        vectors: the word vectors that the embedding starts from, or None.
+        spelling: the fragments of words, whose embedding rows are shared by all words that contain them; or None.
+        linear: the linear part, fitted on the training rows; or None.
+        parts: the weights of the recurrent and the linear part; None where the validation rows decide them.
+        weights: the weights that the run continues from, by their names in the module; None for new ones.
+        words: the training rows as words, then the validation rows, which are cut into new pieces in every epoch; or
+            None where every epoch reads `rows`.
+        piece_dropout: the share of merges that are skipped when words are cut into pieces.
+        adversarial: how far the embeddings are moved for adversarial training; 0 for none.
+        teaching: a teacher's answers for the training rows, or None without one.
+        outside_rows: rows that are of none of the classes, or None without any.
+        groups: int64 [training rows]: rows with the same number are windows of one recording; None without recordings.
+        folds: int64 [training rows], the fold of each row; or None where other rows validate. With folds, the
+            validation rows are the training rows.
+        unseen: float32 [training rows, classes], the logits of each row from classifiers of the other folds, where
+            they are known; or None.
+        step_targets: where tokens are labelled, the target of each step of the training rows, and -100 where a step
+            has no target; else None.
+        validation_step_targets: the same for the validation rows.
+        word_targets: where tokens are labelled, the target of each of the `words`; else None.
+    """
+
+    rules: AnyTextRules | NumberInput
+    vocabulary: tuple[str, ...]
+    labels: tuple[str, ...]
+    architecture: AnyArchitecture
+    rows: EncodedRows
+    targets: npt.NDArray[Any]
+    class_weights: npt.NDArray[np.float32]
+    validation_rows: EncodedRows
+    validation_targets: npt.NDArray[Any]
+    examples: tuple[Any, ...]
+    about: dict[str, Any]
+    changes: Changes | None = None
+    vectors: vectors.Vectors | None = None
+    spelling: Spelling | None = None
+    linear: LinearPart | None = None
+    parts: PartWeights | None = None
+    weights: Mapping[str, Tensor] | None = None
+    words: pieces.RowWords | None = None
+    piece_dropout: float = 0.0
+    adversarial: float = 0.0
+    teaching: Teaching | None = None
+    outside_rows: EncodedRows | None = None
+    groups: npt.NDArray[np.int64] | None = None
+    folds: npt.NDArray[np.int64] | None = None
+    unseen: Tensor | None = None
+    step_targets: EncodedTexts | None = None
+    validation_step_targets: EncodedTexts | None = None
+    word_targets: npt.NDArray[np.int64] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many training rows there are."""
+        return len(self.rows.offsets) - 1
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a row can have any number of labels."""
+        return self.targets.ndim == 2
+
+    def add_validation_rows(self) -> Task:
+        """The task with the validation rows added after the training rows; not for rows with a teacher."""
+        rows = join_rows(self.rows, self.validation_rows)
+        targets = np.concatenate((self.targets, self.validation_targets))
+        linear = None if self.linear is None else self.linear.refit(rows, targets)
+        steps = self.step_targets
+        if steps is not None and self.validation_step_targets is not None:
+            steps = join_rows(steps, self.validation_step_targets)
+        return replace(self, rows=rows, targets=targets, linear=linear, groups=None, step_targets=steps)
+
+    def drawn(self, seed: np.random.SeedSequence) -> Task:
+        """The task with the training rows of one epoch: with piece dropout, words are cut differently in each."""
+        if self.words is None:
+            return self
+        rows, begins = self.words.first(self.size).drawn(self.piece_dropout, seed)
+        if self.word_targets is None:
+            return replace(self, rows=rows)
+        return replace(self, rows=rows, step_targets=align_step_targets(rows, begins, self.word_targets))
+
+    def batch_targets(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """The targets of some training rows; where tokens are labelled, int64 [rows * longest row], with -100 where
+        a step has no target."""
+        if self.step_targets is None:
+            return self.targets[chosen]
+        return self.step_targets.batch(chosen, IGNORED)[0].ravel()
+
+    def asked(self, logits: Tensor) -> Tensor:
+        """Select from the logits of the validation rows, as `compute_logits` returns them, those that have a target."""
+        steps = self.validation_step_targets
+        return logits if steps is None else logits[torch.from_numpy(steps.ids != IGNORED)]
+
+    @property
+    def validation_lengths(self) -> npt.NDArray[np.int64]:
+        """int64 [validation targets]: the number of steps of the target's row, or of words of its sentence."""
+        words = self._validation_words
+        return self.validation_rows.lengths if words is None else np.repeat(words, words)
+
+    def validation_f1(self, logits: Tensor) -> float:
+        """The F1 of the logits on the validation targets; the F1 of spans, where the labels are those of spans."""
+        words = self._validation_words
+        if words is None or not have_span_prefixes(self.labels):
+            return f1_from_logits(logits, torch.from_numpy(self.validation_targets))
+        predicted = logits.argmax(dim=1).numpy()
+        return SpanScores.of(self.labels, words, self.validation_targets, predicted).f1
+
+    @property
+    def _validation_words(self) -> npt.NDArray[np.int64] | None:
+        """int64 [validation rows]: the number of words of each sentence; None unless tokens are labelled."""
+        steps = self.validation_step_targets
+        return None if steps is None else np.add.reduceat((steps.ids != IGNORED).astype(np.int64), steps.offsets[:-1])
+
+    def of_rows(self, chosen: npt.NDArray[np.int64]) -> Task:
+        """The task with only some of the training rows; for tasks without a linear part and a teacher."""
+        groups, folds = (None if some is None else some[chosen] for some in (self.groups, self.folds))
+        return replace(
+            self, rows=self.rows.select_rows(chosen), targets=self.targets[chosen], groups=groups, folds=folds
+        )
+
+
+def align_step_targets(
+    rows: EncodedTexts, begins: npt.NDArray[np.int64], word_targets: npt.NDArray[np.int64]
+) -> EncodedTexts:
+    """Align the targets of words to steps: each word's target at its first piece, -100 at the others.
+
+    Args:
+        rows: the pieces.
+        begins: int64 [words of these rows], the position of each word's first piece among the steps of all rows.
+        word_targets: int64 [words of these rows, or more words after them].
+    """
+    targets = np.full(len(rows.ids), IGNORED, np.int32)
+    targets[begins] = word_targets[: len(begins)]
+    return EncodedTexts(targets, rows.offsets)
+
+
+def describe_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
+    """The entries of a checkpoint's `data` on its training and validation rows, which are the same rows with folds."""
+    by_folds = validation is data
+    return {
+        "source": data.source,
+        "licence": data.licence,
+        "rows": len(data) + (0 if by_folds else len(validation)),
+        "training_rows": len(data),
+        "validation_rows": len(validation),
+        **({BY_FOLDS: True} if by_folds else {}),
+    }

@@ -1,0 +1,64 @@
+"""Make the settings of a run from options by name, as the command line and `fit` have them. Does not need PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, Final, TypeVar
+
+from pocketrnn.errors import InputError
+from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.tag_settings import TagSettings
+from pocketrnn_training.settings.text_settings import TextSettings
+
+__all__ = ["find_default", "make_settings"]
+
+_S = TypeVar("_S", bound=Settings)
+_COMMON: Final = frozenset(one.name for one in fields(Settings))
+# The settings of each kind of rows. Where several have an option, the first decides its default.
+_KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSettings)
+
+
+def find_default(name: str) -> Any:
+    """Find the default of a setting; for a setting that all runs have, the default of texts.
+
+    Example:
+        >>> find_default("epochs") is None, find_default("convolution")
+        (True, 9)
+    """
+    return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
+
+
+def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
+    """Make the settings of one kind of rows. A setting of another kind is allowed if it has its default value.
+
+    Args:
+        kind: `TextSettings`, `NumberSettings` or `TagSettings`.
+        choices: values by name. For a setting that all kinds have, None means the default.
+
+    Raises:
+        InputError: a setting is unknown or for another kind of rows, or a value is out of its range.
+
+    Example:
+        >>> make_settings(NumberSettings, {"epochs": None, "tokenizer": None, "filters": 8}).epochs
+        10
+    """
+    given = {}
+    for name, value in choices.items():
+        if name in kind.__dataclass_fields__:
+            if value is not None or name not in _COMMON:
+                given[name] = value
+            continue
+        other = next((other for other in _KINDS if name in other.__dataclass_fields__), None)
+        if other is None:
+            known = [one.name for one in fields(kind)]
+            near = get_close_matches(name, known, n=1)
+            meant = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(known)}."
+            raise InputError(f"There is no choice {name!r}.", meant)
+        if value != getattr(other, name):
+            raise InputError(
+                f"{name} is {value}, which is for {other.ROWS}, and the data holds {kind.ROWS}.", "Leave it out."
+            )
+    return kind(**given)
