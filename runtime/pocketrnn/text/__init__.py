@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace, cleaning
+from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace, ReplaceRuns, cleaning
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.framing import SUBWORDS
 from pocketrnn.text.rules import (
@@ -25,6 +25,7 @@ __all__ = [
     "Keep",
     "Lowercase",
     "Replace",
+    "ReplaceRuns",
     "SubwordRules",
     "TextEncoder",
     "TextRules",
