@@ -23,10 +23,11 @@ from pocketrnn.bundle.packed_file import map_file, packed_text_rules, read_packe
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, OutputError, ParityError
 from pocketrnn.text import AnyTextRules, Lowercase, Replace, TextEncoder, TextRules
-from pocketrnn.text.cleaning_steps import NAMED_STEPS, Keep, ReplaceRuns, cleaning
+from pocketrnn.text.cleaning_steps import Keep, ReplaceRuns
 from pocketrnn.text.runs import Run, RunPart
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import SPLITS
+from pocketrnn.text.written_steps import NAMED_STEPS, cleaning
 from pocketrnn_export.text_rules_file import pack_text_rules
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import (

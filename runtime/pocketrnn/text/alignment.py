@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import NAMED_STEPS, CleaningStep, Keep, Lowercase, Replace, ReplaceRuns
+from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Lowercase, Replace, ReplaceRuns
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.framing import add_frame, cut_items
 from pocketrnn.text.ranges import in_ranges
 from pocketrnn.text.rules import TextRules
 from pocketrnn.text.runs import run_search
 from pocketrnn.text.tokenizers import SPLITS
+from pocketrnn.text.written_steps import NAMED_STEPS
 
 __all__ = ["PlacedToken", "PlacedTokens", "place_split_tokens", "place_text_tokens"]
 

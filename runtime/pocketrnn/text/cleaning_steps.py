@@ -1,31 +1,27 @@
 """The cleaning steps of a text before it is split: replacements, sets of kept characters, lower-casing; all as data.
 
-No reader of a bundle needs regular expressions, so that each, in any language, does the same: `sub_patterns.py` writes
+No reader of a bundle needs regular expressions, so that each, in any language, does the same; `sub_patterns.py` writes
 those of notebooks as steps. A step works on code points only, and its sets are in the bundle as ranges, so that a
 reader's Unicode version does not matter.
 """
 
 from __future__ import annotations
 
-import functools
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_ranges, check_string, find_ranges, in_ranges
+from pocketrnn.text.ranges import check_ranges, check_string, in_ranges
 from pocketrnn.text.runs import Run, check_runs, run_documents, run_search, runs_of
 
 __all__ = [
-    "NAMED_STEPS",
     "CleaningStep",
     "Keep",
     "Lowercase",
     "Replace",
     "ReplaceRuns",
     "check_growth",
-    "cleaning",
     "cleaning_function",
     "step_documents",
     "steps_of",
@@ -35,10 +31,6 @@ __all__ = [
 MOST_STEPS: Final = 4096
 # Spaces around a mark make 3 code points of one, an emoji's name 40. Steps that keep doubling would fill any memory.
 MOST_GROWTH: Final = 64
-
-# string.punctuation, and what Keras' Tokenizer filters.
-_PUNCTUATION: Final = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-_KERAS_FILTERS: Final = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 
 @dataclass(frozen=True)
@@ -133,34 +125,6 @@ class Lowercase:
 CleaningStep = Replace | Keep | ReplaceRuns | Lowercase
 
 
-def cleaning(*steps: str | tuple[str, str] | CleaningStep) -> tuple[CleaningStep, ...]:
-    """Make cleaning steps from names, from pairs (text, replacement), or from steps.
-
-    Args:
-        steps: in the order in which they are applied; docs/text-rules.md explains the names in `NAMED_STEPS`.
-
-    Raises:
-        InputError: a name is unknown, or a pair is not valid.
-
-    Example:
-        >>> cleaning_function(cleaning("lowercase", ("<br />", " "), "remove_punctuation"))("Good,<br />Bad!")
-        'good bad'
-    """
-    made: list[CleaningStep] = []
-    for step in steps:
-        if isinstance(step, CleaningStep):
-            made.append(step)
-        elif isinstance(step, str):
-            made += _steps_by_name(step)
-        elif isinstance(step, tuple | list) and len(step) == 2:
-            made.append(Replace(*step))
-        else:
-            raise InputError(
-                f"{short_repr(step)} is not a step.", "Give a name, or a pair: what is replaced, and by what."
-            )
-    return tuple(made)
-
-
 def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
     """Make a function that applies the steps to a text, one after the other."""
     functions = [_step_function(step) for step in steps]
@@ -243,7 +207,7 @@ def _step_document(step: CleaningStep) -> dict[str, Any]:
 
 
 def steps_of(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
-    """Build steps from documents of classifier.json, or from names.
+    """Build steps from documents of classifier.json.
 
     Raises:
         InputError: a document is not a step.
@@ -252,21 +216,19 @@ def steps_of(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
         >>> steps_of([{"replace": "'", "by": ""}])
         (Replace(what="'", by=''),)
     """
-    return tuple(step for document in documents for step in _steps_of_document(document))
+    return tuple(map(_step_of_document, documents))
 
 
-def _steps_of_document(document: Any) -> tuple[CleaningStep, ...]:
-    if isinstance(document, str):
-        return _steps_by_name(document)
+def _step_of_document(document: Any) -> CleaningStep:
     members = set(document) if isinstance(document, Mapping) else set()
     if members == {"lowercase"} and document["lowercase"] is True:
-        return (Lowercase(),)
+        return Lowercase()
     if members == {"replace", "by"}:
-        return (Replace(document["replace"], document["by"]),)
+        return Replace(document["replace"], document["by"])
     if members == {"keep", "by"} and isinstance(document["keep"], list | tuple):
-        return (Keep(tuple(document["keep"]), document["by"]),)
+        return Keep(tuple(document["keep"]), document["by"])
     if members == {"replace_runs", "by"} and isinstance(document["replace_runs"], list):
-        return (ReplaceRuns(runs_of(document["replace_runs"]), document["by"]),)
+        return ReplaceRuns(runs_of(document["replace_runs"]), document["by"])
     raise InputError(
         f"{short_repr(document)} is not a step.",
         'Give {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."}, {"lowercase": true} or '
@@ -304,49 +266,3 @@ class _KeptCodes(dict[int, int | str]):
 
     def __missing__(self, code: int) -> int | str:
         return code if self._inside(code) else self._by
-
-
-def _ranges_without(points: str) -> tuple[str, ...]:
-    """The ranges of all code points except some ASCII characters."""
-    *most, last = find_ranges(lambda point: point not in points, range(0x80))
-    return (*most, last[0] + chr(sys.maxunicode))
-
-
-@functools.cache
-def _keep_word_characters() -> tuple[CleaningStep, ...]:
-    """Keep the characters of \\w and \\s in Python's `re`, by this Python's Unicode version. Takes 0.3 s, once."""
-    kept = find_ranges(lambda p: p.isalnum() or p == "_" or p.isspace(), range(sys.maxunicode + 1))
-    return (Keep(kept),)
-
-
-# torchtext 0.18, torchtext/data/utils.py, `_basic_english_normalize`, after lower-casing.
-_BASIC_ENGLISH: Final = cleaning(
-    ("'", " '  "), ('"', ""), (".", " . "), ("<br />", " "), (",", " , "), ("(", " ( "), (")", " ) "), ("!", " ! "),
-    ("?", " ? "), (";", " "), (":", " "),
-)  # fmt: skip
-# The function `clean_str` in Kim's code for "Convolutional Neural Networks for Sentence Classification" (2014), which
-# is often copied. It puts a backslash before brackets and question marks.
-_CLEAN_STR: Final = cleaning(
-    Keep(("AZ", "az", "09", "(", ")", ",", "!", "?", "'", "`"), " "),
-    *((end, f" {end}") for end in ("'s", "'ve", "n't", "'re", "'d", "'ll")),
-    (",", " , "), ("!", " ! "), ("(", " \\( "), (")", " \\) "), ("?", " \\? "), Lowercase(),
-)  # fmt: skip
-NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
-    "lowercase": lambda: (Lowercase(),),
-    "remove_punctuation": lambda: (Keep(_ranges_without(_PUNCTUATION)),),
-    "punctuation_to_space": lambda: (Keep(_ranges_without(_PUNCTUATION), " "),),
-    "space_around_punctuation": lambda: tuple(Replace(point, f" {point} ") for point in _PUNCTUATION),
-    "remove_digits": lambda: (Keep(_ranges_without("0123456789")),),
-    "letters": lambda: (Keep(("AZ", "az"), " "),),
-    "letters_and_digits": lambda: (Keep(("AZ", "az", "09"), " "),),
-    "word_characters": _keep_word_characters,
-    "keras_filters": lambda: (Keep(_ranges_without(_KERAS_FILTERS), " "),),
-    "basic_english": lambda: _BASIC_ENGLISH,
-    "clean_str": lambda: _CLEAN_STR,
-}
-
-
-def _steps_by_name(name: str) -> tuple[CleaningStep, ...]:
-    if name not in NAMED_STEPS:
-        raise InputError(f"There is no step {name!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
-    return NAMED_STEPS[name]()

@@ -210,7 +210,7 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _V
             if run.not_before and begin < end < len(text) and bits[text[end]] & run.not_before:
                 end -= 1
         if most == sys.maxsize and stop > begin:
-            # What the first part leaves out at its end is not a begin that is known to fail, unless it leaves out all.
+            # A run may begin where the first part leaves something out at its end, unless it leaves out all.
             read.append((number, begin, end if end > begin else stop))
         if end - begin < least:
             break
