@@ -218,7 +218,7 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: ReplaceRuns((Run(("a",)),) * 17), "17 kinds of runs"),
         (lambda: ReplaceRuns(("a",)), "runs is ('a',)"),  # type: ignore[arg-type]
         (lambda: ReplaceRuns((Run(("a",)),), "\ud83d"), "surrogate pair"),
-        (lambda: steps_of([{"replace_runs": [{"ranges": ["a"], "then": ["b"]}], "by": ""}]), "part of a run"),
+        (lambda: steps_of([{"replace_runs": [{"ranges": ["a"], "then": ["b"]}], "by": ""}]), "of a run"),
         (lambda: TextRules(steps=(ReplaceRuns((Run(("az",)),), "ab" * 33),)), "grow more than 64 times"),
         (lambda: cleaning("stem"), "no step 'stem'"),
         (lambda: cleaning(("a", "b", "c")), "not a step"),  # type: ignore[arg-type]

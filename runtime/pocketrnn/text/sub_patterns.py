@@ -386,8 +386,10 @@ def _give_nothing_back(items: _Items) -> _Items:
     made: _Items = []
     for item in reversed(items):
         made = [*_take_few(item, made), *made] if item.is_lazy else [item, *made]
-    for i in range(len(made) - 2):
+    for i in range(len(made) - 3, -1, -1):
         made[i : i + 3] = _take_to_first(*made[i : i + 3])
+    for i in range(len(made) - 2, -1, -1):
+        made[i : i + 2] = _take_together(*made[i : i + 2])
     for i, item in enumerate(made):
         if item.least == item.most or not any(other.least for other in made[i + 1 :]):
             continue
@@ -410,7 +412,7 @@ def _take_few(item: _Item, behind: _Items) -> _Items:
     is_free = not any(other.least for other in rest)
     if item.branches:
         raise _NotSaidError(item.source, "alternatives are behind it")
-    if not end.is_one or (_overlap(item.points, end.points) and not is_free):
+    if end.least != 1 or (_overlap(item.points, end.points) and not is_free):
         raise _NotSaidError(
             item.source + "".join(other.source for other in behind), "its end is more than one character"
         )
@@ -426,6 +428,13 @@ def _take_to_first(first: _Item, middle: _Item, last: _Item) -> _Items:
     others = _without(first.points, middle.points)
     fewest = [replace(first, most=first.least)] if first.least else []
     return [*fewest, *([replace(first, points=others, least=0)] if others else []), replace(middle, most=1), last]
+
+
+def _take_together(first: _Item, second: _Item) -> _Items:
+    """Write `s*\\S+` as `\\S+`: the second takes all that the first takes."""
+    if first.branches or second.most is not None or first.least == first.most or _without(first.points, second.points):
+        return [first, second]
+    return [*([replace(first, most=first.least)] if first.least else []), second]
 
 
 def _without(points: _Set, others: _Set) -> _Set:
