@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from itertools import product
 from typing import Any, Final
 
 from pocketrnn.text import TOKENIZERS, TextRules, rules_document
-from pocketrnn.text.cleaning_steps import step_documents
+from pocketrnn.text.cleaning_steps import CleaningStep, step_documents
 from pocketrnn.text.written_steps import NAMED_STEPS, cleaning
 
 __all__ = ["add_frames", "describe_rules", "find_most_agreeing", "list_candidate_rules", "write_rules_option"]
@@ -43,7 +44,7 @@ def list_candidate_rules(rules: TextRules) -> Iterator[TextRules]:
                 if not steps:
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase)
                 elif tokenizer != "basic_english" and not rules.steps:
-                    yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=cleaning(*steps))
+                    yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(steps))
 
 
 def add_frames(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
@@ -147,8 +148,13 @@ def _usual_ids(ids: Sequence[int]) -> list[int]:
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]
 
 
+@functools.cache
+def _make_steps(names: tuple[str, ...]) -> tuple[CleaningStep, ...]:
+    return cleaning(*names)
+
+
 def _find_step_names(rules: TextRules) -> tuple[str, ...]:
-    return next((names for names in (*_STEPS, *_PAIRS) if rules.steps and rules.steps == cleaning(*names)), ())
+    return next((names for names in (*_STEPS, *_PAIRS) if rules.steps and rules.steps == _make_steps(names)), ())
 
 
 def _describe_steps(rules: TextRules) -> str:

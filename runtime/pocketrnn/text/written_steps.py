@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -57,7 +56,6 @@ def _ranges_without(points: str) -> tuple[str, ...]:
     return (*most, last[0] + chr(sys.maxunicode))
 
 
-@functools.lru_cache(maxsize=64)
 def _sub(pattern: str, by: str) -> tuple[CleaningStep, ...]:
     # Imported when needed: most bundles have steps that are written out.
     from pocketrnn.text.sub_patterns import sub_steps
