@@ -102,6 +102,8 @@ def sub_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
             return _make_steps(_Parser(pattern, expands=expands).parse(), pattern, by)
         except _NotSaidError as error:
             errors.append(error)
+        except RecursionError:
+            errors.append(_NotSaidError(pattern, "it has too many groups in groups"))
     part, why = errors[0].args
     raise InputError(f"No step can do {short_repr(part)} of the pattern {short_repr(pattern, 60)}: {why}.", _OUT)
 
@@ -137,6 +139,8 @@ class _Parser:
             found = [[*before, *one] for before in found for choice in choices for one in _begin(before, choice)]
             if len(found) > _MOST_ALTERNATIVES:
                 raise _NotSaidError(self._pattern[start : self._at], "it makes too many alternatives")
+            if len(found[0]) > _LONGEST:
+                raise _NotSaidError(self._pattern[start:], f"it stands behind {_LONGEST} others")
         return found
 
     def _next(self, length: int = 1) -> str:
@@ -366,10 +370,9 @@ def _is_one_group(pattern: str) -> bool:
     """Whether a pattern is one group and nothing else."""
     if not pattern.startswith("(") or pattern.startswith("(?:") or not pattern.endswith(")"):
         return False
-    compiled = re.compile(pattern)
     try:
-        # If the first group ends before, what is within its brackets is no pattern.
-        return compiled.groups == 1 or re.compile(pattern[1:-1]).groups == compiled.groups - 1
+        # If the first group ends before, its brackets do not hold a pattern.
+        return re.compile(pattern[1:-1]).groups == re.compile(pattern).groups - 1
     except re.error:
         return False
 
