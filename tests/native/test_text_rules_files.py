@@ -243,7 +243,13 @@ def test_a_step_that_replaces_runs_is_read_within_its_words_or_refused() -> None
             except EngineError:
                 refused += 1
     assert len(words) < refused < 10 * len(words)
-    for at, wrong in ((4, 3), (8, 0), (8, 17), (12, -1), (16, 0), (16, 65), (20, 65), (24, 9999)):
+    kept = packed_text_rules(
+        replace(WORDS, input=TextInput(TextRules(steps=(Keep(("az", "09")),)), ("<unk>",)), graph=graph)
+    )
+    with pytest.raises(EngineError):
+        # The ranges are sorted: the digits come first.
+        Packed(changed(kept, int.from_bytes(kept[144:148], "little") + 14 * 4 + 16, 0x70))
+    for at, wrong in ((4, 3), (8, 0), (8, 17), (12, -1), (16, 0), (16, 65), (20, 65), (24, 9999), (44, 61)):
         with pytest.raises(EngineError) as told:
             Packed(changed(content, start + 14 * 4 + at, wrong))
         assert told.value.args[0] == CONTENT
