@@ -32,8 +32,9 @@ WINGS = (
     *("torch_internals", "progress", "module_runs", "comparing", "json_file", "inert_pickle", "vocabularies"),
     *("source_code", "description", "intake", "tracing", "proof", "decoded_labels", "forms", "bundle_proof"),
     *("bundle_writer", "diagnose", "one_export", "labels_given", "integer_accuracy", "integer_packing"),
-    *("numbers", "export_arguments", "pair_arguments", "bundle", "trained", "compression", "c_array", "board_memory"),
-    *("packing", "text_rules_file", "mobile", "checking", "commands"),
+    *("numbers", "export_arguments", "head_arguments", "pair_arguments", "feature_arguments", "bundle", "trained"),
+    *("compression", "c_array", "board_memory", "packing", "text_rules_file", "mobile", "checking", "pytest_fixture"),
+    "commands",
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
 RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines")

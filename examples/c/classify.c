@@ -117,13 +117,16 @@ static int print_lines(struct classifier *c)
     if (!text)
         return failed("standard input", "It cannot be read.");
     int status = 0;
-    for (size_t start = 0; start < bytes && !status; start = end + 1) {
+    unsigned long number = 1;
+    for (size_t start = 0; start < bytes && !status; start = end + 1, number++) {
         char *newline = memchr(text + start, '\n', bytes - start);
         end = newline ? (size_t)(newline - text) : bytes;
         size_t length = end - start;
         while (length && text[start + length - 1] == '\r')
             length--;
-        status = print_answer(c, "a line of standard input", text + start, length);
+        char what[64];
+        snprintf(what, sizeof what, "line %lu of standard input", number);
+        status = print_answer(c, what, text + start, length);
     }
     free(text);
     return status;

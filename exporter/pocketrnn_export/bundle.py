@@ -13,13 +13,14 @@ from typing import Any, Final, Unpack, overload
 from torch import nn
 
 from pocketrnn.bundle.folder import check_folder_free, classifier_name
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
-from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, TagOutput, ValueOutput
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
+from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
+from pocketrnn.text.features import Features, make_features
 from pocketrnn.text.pretokenized import Text, Tokenizer
-from pocketrnn.text.text_input import PairInput, TextInput
+from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import package_versions, write_bundle
@@ -40,11 +41,18 @@ from pocketrnn_export.export_arguments import (
     NumberArguments,
     OwnersPair,
 )
+from pocketrnn_export.feature_arguments import (
+    FeaturesGiven,
+    check_feature_arguments,
+    choose_texts_with_features,
+    freeze_texts,
+)
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_not_compared
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, find_small_integers
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
+from pocketrnn_export.head_arguments import heads_output, refuse_beside_heads
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule, prepare_module, try_ids
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
@@ -71,7 +79,14 @@ from pocketrnn_export.proof.loud_ids import find_loud_ids
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 from pocketrnn_export.vocabularies.external import collect_given_ids, make_random_ids
 from pocketrnn_export.vocabularies.owners_answers import AnsweredText
-from pocketrnn_export.vocabularies.owners_texts import Answer, OwnersText, check_pairs, list_pairs, name_answers
+from pocketrnn_export.vocabularies.owners_texts import (
+    Answer,
+    OwnersText,
+    check_pairs,
+    list_pairs,
+    name_answers,
+    name_head_answers,
+)
 from pocketrnn_export.vocabularies.pipeline import choose_rules
 from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
@@ -90,15 +105,17 @@ def export(
     module: nn.Module,
     path: str | Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str] | None = None,
+    heads: Mapping[str, Sequence[str] | LabelOutput] | None = None,
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
+    features: FeaturesGiven | None = None,
     crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
     example_ids: Iterable[OwnersPair] = (),
-    example_texts: Sequence[Text | tuple[str, str]] = (),
+    example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
     torchscript: bool | None = None,
     edge: bool = False,
     **common: Unpack[CommonArguments],
@@ -118,9 +135,9 @@ def export(
     path: str | Path,
     *,
     input: TextInput,
-    output: LabelOutput | TagOutput,
+    output: LabelOutput | HeadsOutput | TagOutput,
     example_ids: Iterable[OwnersPair] = (),
-    example_texts: Sequence[Text | tuple[str, str]] = (),
+    example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
     torchscript: bool | None = None,
     edge: bool = False,
     **common: Unpack[DescribedArguments],
@@ -143,8 +160,10 @@ def export(
     input: TextInput | NumberInput | None = None,  # noqa: A002 - the field's name for it
     output: Output | None = None,
     labels: Sequence[str] | None = None,
+    heads: Mapping[str, Sequence[str] | LabelOutput] | None = None,
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
+    features: FeaturesGiven | None = None,
     crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
@@ -157,7 +176,7 @@ def export(
     one_text: bool = False,
     multi_label: bool = False,
     thresholds: Sequence[float] | None = None,
-    example_texts: Sequence[Text | tuple[str, str]] = (),
+    example_texts: Sequence[Text | tuple[str, str] | tuple[str, Mapping[str, Any]]] = (),
     examples: bool = True,
     name: str | None = None,
     torchscript: bool | None = None,
@@ -185,13 +204,20 @@ def export(
         path: the folder to write.
         input: the description of its input, `TextInput` or `NumberInput`; in short form by `vocabulary`, `tokenizer`
             and `rules`, or by `channels` and `numbers`.
-        output: the description of its output, `LabelOutput`, `TagOutput` or `ValueOutput`; in short form by `labels`,
-            `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
-        labels: the classes, in the order of the logits. Always needed, but for a module of numbers that gives values.
+        output: the description of its output, `LabelOutput`, `HeadsOutput`, `TagOutput` or `ValueOutput`; in short form
+            by `labels`, `heads`, `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
+        labels: the classes, in the order of the logits. Always needed, but for `heads`, and for a module of numbers
+            that gives values.
+        heads: in place of `labels`, for a module of one text that gives several outputs: the labels of each by its
+            name, such as {"topic": ["oil", "cup"], "mood": ["bad", "good"]}, or its `LabelOutput`, with an activation
+            and thresholds of its own (docs/heads.md).
         labels_of: `texts`, or `tokens` for a module that gives logits for each token, as a tagger does:
             [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
         two_texts: whether forward takes two texts, such as a premise and a hypothesis, with or without the lengths of
             each (docs/pairs.md). A pair is then given in the order of forward's inputs; the rules apply to both texts.
+        features: what forward takes beside one text (docs/features.md): a list of names of numbers, or a map from names
+            to `Number(mean, scale)`, or to the values of a category: a list of them, a map value -> id, or
+            `Category(values, unknown=id)`.
         crf: whether the CRF of a tagger decodes its labels. With False each token has its likeliest label.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer contains it.
@@ -213,7 +239,8 @@ def export(
         call: how the module is called, where `export` cannot find out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
             [batch]), that gives [batch, classes]. With `two_texts` a line over `first`, `second`, `first_lengths`
-            and `second_lengths`, or a function of the module and these.
+            and `second_lengths`, or a function of the module and these. With `features` the line may have their names,
+            and a function has a dict of them as fourth argument.
         gives: whether the module gives `logits` or `probabilities`; by default its numbers decide (docs/modules.md).
             The conclusion is logged, and kept in the bundle's provenance.
         one_text: run the module on one text at a time, though it takes a batch: for one that mixes the texts of a
@@ -224,8 +251,8 @@ def export(
             bundle keeps them, and `predict_labels` and `pocketrnn classify` use them. With one label a text, the
             likeliest label is predicted if it reaches its threshold, else none.
         example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and not a function;
-            tuples of two, with `two_texts`. The first of them become golden examples. Without any, `export` makes
-            texts of the vocabulary's words.
+            tuples of two, with `two_texts`; tuples of a text and a dict, with `features`. The first of them become
+            golden examples. Without any, `export` makes texts of the vocabulary's words.
         examples: whether given texts become golden examples, which everybody who has the bundle can read. With False
             they serve the proof only, and the golden examples are made of the vocabulary's words.
         name: what the classifier is called; by default the folder's name, without an end such as `.bundle`.
@@ -267,25 +294,27 @@ def export(
     path = Path(path)
     if input is not None or output is not None:
         shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
-                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds,
+                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
-                   **numbers}  # fmt: skip
+                   "features": features, **numbers}  # fmt: skip
         refuse_short_form(shortly, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
+        features = dict(input.features) or None
     priors = NO_PRIORS if output is None else output.priors
     if isinstance(output, LabelOutput):
         labels, thresholds = output.labels, output.thresholds
         multi_label = output.activation == "sigmoid"
     if isinstance(output, TagOutput):
         labels, labels_of = output.labels, "tokens"
+    heads = output.heads if isinstance(output, HeadsOutput) else heads
     name = name if name is not None else classifier_name(path)
     wanted = ExportOptions(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf, two_texts)
     if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                     "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
                     "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf,
-                    "two_texts": two_texts or None}  # fmt: skip
+                    "two_texts": two_texts or None, "heads": heads, "features": features}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
         refuse_text_arguments(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
@@ -300,17 +329,35 @@ def export(
             return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
         raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
+    several = None
+    if heads is not None:
+        several = heads_output(heads, multi_label=multi_label)
+        refuse_beside_heads(
+            labels=labels, labels_of=labels_of, thresholds=thresholds, two_texts=two_texts, streaming=streaming
+        )
+        labels = several.labels
     if labels is None:
-        raise InputError("There are no labels.", "Give the classes, in the order of the logits: labels=[...].")
+        raise InputError(
+            "There are no labels.",
+            "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
+        )
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
-    answers = name_answers(pairs, checked_labels(labels))
-    each_text = flatten_pairs(example_texts) if two_texts else example_texts
+    answers = name_head_answers(pairs, several.heads) if several else name_answers(pairs, checked_labels(labels))
+    beside = () if features is None else make_features(features)
+    if beside and (two_texts or several):
+        other = "two texts takes" if two_texts else "several heads takes"
+        raise InputError(
+            f"A module of {other} no features.", f"Leave {'two_texts' if two_texts else 'heads'} or features out."
+        )
+    shown: Sequence[Any] = freeze_texts(example_texts, beside) if beside else example_texts
+    each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
+    each_text = [text for text, _ in shown] if beside else each_text
     chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
     description = Description(
         checked_name(name),
-        (PairInput if two_texts else TextInput)(chosen, text.vocabulary.tokens),
-        text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
+        _make_input(chosen, text.vocabulary.tokens, beside, two_texts=two_texts),
+        several or text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
         {**(provenance or {}), "versions": package_versions()},
     )
     _refuse_unchecked_tokens(chosen, pairs)
@@ -319,15 +366,13 @@ def export(
     check_export_options(wanted)
     if description.output.of_tokens:
         _check_token_labels(chosen, pairs, streaming=streaming, edge=edge)
-    if two_texts:
-        check_pair_arguments(
+    if two_texts or beside:
+        (check_pair_arguments if two_texts else check_feature_arguments)(
             description, pairs, torchscript=torchscript is True, streaming=streaming, edge=edge, one_text=one_text
         )
         torchscript = False
     kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
-    description, given, texts = _choose_proof_texts(
-        description, text.tokenizer, pairs, example_texts, examples=examples
-    )
+    description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
     make = functools.partial(
         _export_text_module,
         module,
@@ -345,6 +390,12 @@ def export(
         manifest = export_without_faulty_rules(make)
     _log_verdicts(manifest)
     return manifest
+
+
+def _make_input(rules: AnyTextRules, vocabulary: tuple[str, ...], features: Features, *, two_texts: bool) -> TextInput:
+    if features:
+        return FeatureInput(rules, vocabulary, features)
+    return (PairInput if two_texts else TextInput)(rules, vocabulary)
 
 
 def _export_text_module(
@@ -408,6 +459,9 @@ def _choose_proof_texts(
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
         return description, given_pairs, pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
+    if description.text.features:
+        texts_beside = choose_texts_with_features(example_texts, description, made_too=not examples)
+        return description, list(example_texts), texts_beside
     if rules.tokenizer != EXTERNAL:
         texts: Any = example_texts or [one.text for one in pairs]
         return description, texts, texts_for_proof(texts, vocabulary, rules, made_too=not examples)
@@ -445,6 +499,7 @@ def _texts_with_answers(description: Description, answers: Sequence[tuple[Owners
             answer,
             one.ids is not None,
             isinstance(one.answer, Mapping) or not isinstance(answer, Mapping),
+            one.head,
         )
         for one, answer in answers
         if one.ids != [] or one.tokens
@@ -528,6 +583,8 @@ def _bind_prepare(
         multi_label=description.output.activation == "sigmoid",
         of_tokens=description.output.of_tokens,
         two_texts=wanted.two_texts,
+        heads=description.output.heads if isinstance(description.output, HeadsOutput) else None,
+        features=description.text.features,
         call=wanted.call,
         gives=wanted.gives,
         widths=text_widths(description.text.rules),
@@ -616,7 +673,9 @@ def _prepare_with_forms(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return make_or_retry_single(prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts)
+    return make_or_retry_single(
+        prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts or bool(prepared.features)
+    )
 
 
 def _measure_padding(
@@ -633,13 +692,14 @@ def _measure_padding(
         )  # fmt: skip
     effect = measure_padding_effect(
         prepared.make_reference(),
-        [encoder.encode(text) for text in texts],
+        # The marks of features are not ids, and pad no text.
+        [ids[count_feature_marks(ids) :] for ids in map(encoder.encode, texts)],
         padding_id=rules.padding_id,
         widths=prepared.widths,
         most=None if graph.limits is None else graph.limits.max_tokens,
         takes_lengths=prepared.takes_lengths,
         one_text=prepared.one_text,
-        multi_label=prepared.multi_label,
+        activation=prepared.activation,
     )
     if effect is None or not effect.exceeds_rounding:
         return description
@@ -722,7 +782,8 @@ def _select_usable_texts(
         ExportError: there are none.
     """
     inside = texts_within(limits, texts, description)
-    if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not description.text.pairs:
+    beside = description.text.pairs or description.text.features
+    if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
         # Texts with as many words as the module needs: the usual made texts have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
         inside += texts_within(

@@ -213,6 +213,7 @@ def proof_cases(
         tried=tried,
         phrase=phrase,
         two_texts=prepared.two_texts,
+        features=prepared.features,
     )
 
 
@@ -268,6 +269,7 @@ def compare_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateCom
                     inputs=inputs,
                     reference=answers.reference.name,
                     exact=answers.with_spread,
+                    heads=answers.reference.heads,
                 )
             )
     return compared

@@ -189,6 +189,7 @@ def check_words(words: int, vocabulary_size: int) -> None:
 def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
     rules = manifest.text.rules
     manifest.check_one_text("what is lost is measured with classifiers of")
+    manifest.check_one_head("what is lost is measured with classifiers of")
     if manifest.output.of_tokens:
         raise InputError(
             f"{manifest.name} gives a label for each token, and what is lost is measured by the labels of texts.",

@@ -53,7 +53,7 @@ def write_mobile_bundle(
         forms.append(ort_step_graph(manifests.read_checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
         reference=graph_reference(graph_name(manifest), content),
-        cases=cases_for_graph(manifest.text.rules, graph, manifest.provenance),
+        cases=cases_for_graph(manifest.text.rules, graph, manifest.provenance, features=manifest.features),
         rows_alone=graph.batch != 1,
         texts=[example.text for example in manifest.texts],
         earlier=manifest.parity,

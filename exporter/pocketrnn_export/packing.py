@@ -224,6 +224,7 @@ def read_packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tup
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
     manifest.check_one_text("a packed file takes")
+    manifest.check_one_head("a packed file holds")
     if isinstance(manifest.input, TextInput):
         check_packable(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:

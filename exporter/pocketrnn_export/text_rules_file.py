@@ -53,6 +53,7 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
     if not isinstance(manifest.input, TextInput):
         raise InputError(f"{folder.name} takes sequences of numbers, which have no text rules.", "Pack it as a whole.")
     manifest.check_one_text("a file of text rules is of")
+    manifest.check_one_head("a file of text rules has the labels of")
     with show_progress(progress), write_whole_file(Path(path), force=force) as work:
         content = packed_text_rules(manifest)
         _log.info("Comparing its ids with those of the bundle's rules")

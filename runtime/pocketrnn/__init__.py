@@ -4,19 +4,24 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
-    from pocketrnn.bundle.output import LabelOutput, TagOutput, ValueOutput
+    from pocketrnn.bundle.output import HeadsOutput, LabelOutput, TagOutput, ValueOutput
     from pocketrnn.classifier import Classifier
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.tags import Span, Tag, Tags, spans_of
-    from pocketrnn.text.text_input import PairInput, TextInput
+    from pocketrnn.text.features import Category, Number
+    from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
     from pocketrnn.verification import verify
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Category",
     "Classifier",
+    "FeatureInput",
+    "HeadsOutput",
     "LabelOutput",
+    "Number",
     "NumberInput",
     "PairInput",
     "PocketRNNError",
@@ -35,8 +40,12 @@ __all__ = [
 # Where each name is from. It is imported when it is asked for, so that the command line can take care of signals before
 # numpy and onnxruntime are read.
 _FROM = {
+    "Category": "pocketrnn.text.features",
     "Classifier": "pocketrnn.classifier",
+    "FeatureInput": "pocketrnn.text.text_input",
+    "HeadsOutput": "pocketrnn.bundle.output",
     "LabelOutput": "pocketrnn.bundle.output",
+    "Number": "pocketrnn.text.features",
     "NumberInput": "pocketrnn.numbers.number_input",
     "PairInput": "pocketrnn.text.text_input",
     "PocketRNNError": "pocketrnn.errors",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import exp, isfinite, tanh
 from typing import Any
 
@@ -53,12 +53,15 @@ class Answers:
         activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself;
             `values`, where the logits are values and the labels their names.
         thresholds: for each label, the probability from which it is given; None where the bundle has no thresholds.
+        heads: the answers of each head by its name, in the order of the logits (`HeadAnswers`); empty where there is
+            one set of labels.
     """
 
     name: str
     labels: tuple[str, ...]
     activation: str
     thresholds: tuple[float, ...] | None = None
+    heads: Mapping[str, Answers] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest) -> Answers:
@@ -69,6 +72,26 @@ class Answers:
             ('World', 'Sports', 'Business', 'Sci/Tech')
         """
         return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
+
+    def restricted(self, places: Sequence[int]) -> Answers:
+        """The answers for some of the labels, by their indices.
+
+        Example:
+            >>> Answers("mood", ("bad", "fair", "good"), "softmax").restricted([0, 2]).labels
+            ('bad', 'good')
+        """
+        thresholds = None if self.thresholds is None else tuple(self.thresholds[place] for place in places)
+        return Answers(self.name, tuple(self.labels[place] for place in places), self.activation, thresholds)
+
+    def check_one_head(self, what: str) -> None:
+        """Refuse a feature for one set of labels, where there are several heads; this class refuses nothing.
+
+        Args:
+            what: the feature as the subject and the verb of a sentence: `explain() is of`.
+
+        Raises:
+            InputError: there are several heads.
+        """
 
     def probabilities(self, logits: Floats) -> Floats:
         """Convert logits to probabilities.

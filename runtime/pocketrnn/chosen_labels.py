@@ -56,13 +56,7 @@ class ChosenLabels:
 
     def answers(self, all_labels: Answers) -> Answers:
         """The `Answers` for the chosen labels, from the `Answers` for all labels."""
-        thresholds = all_labels.thresholds
-        return Answers(
-            all_labels.name,
-            tuple(all_labels.labels[place] for place in self.places),
-            all_labels.activation,
-            None if thresholds is None else tuple(thresholds[place] for place in self.places),
-        )
+        return all_labels.restricted(self.places)
 
 
 def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
@@ -147,6 +141,7 @@ def weigh_labels(answers: Answers, prior: str | Mapping[str, float], named: Prio
 
 
 def _check_single_label(answers: Answers, name: str) -> None:
+    answers.check_one_head(f"{name} is of")
     if answers.activation != "softmax":
         raise InputError(
             f"{name} is for classifiers of which one label is right, and {answers.name} is another one.",

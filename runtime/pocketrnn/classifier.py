@@ -23,6 +23,7 @@ from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, comput
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
+from pocketrnn.heads import build_answers, choose_head
 from pocketrnn.text.checked_texts import OnError
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import TextInput
@@ -85,7 +86,7 @@ class Classifier(TrainedEstimator):
         self._workers = Workers(threads)
         self._options = options
         self._tokenizer, self._out_of_range = tokenizer, out_of_range
-        self._answers = Answers.of(manifest)
+        self._answers = build_answers(manifest)
         self._gives_values = self._answers.gives_values
         self._chosen: ChosenLabels | None = None
         self._intake: _Intake = _build_intake(manifest, engine, self._answers, tokenizer, out_of_range)
@@ -172,6 +173,20 @@ class Classifier(TrainedEstimator):
         """
         return self._with_chosen_labels(choose_labels(self._answers, labels))
 
+    def head(self, name: str) -> Classifier:
+        """The same classifier, answering with the labels of one of its heads.
+
+        All methods then give what they give for a classifier of these labels. The graph is not loaded again.
+
+        Raises:
+            InputError: there is no such head.
+
+        Example:
+            >>> Classifier.load("reviews").head("mood").classify("Never again").label
+            'bad'
+        """
+        return self._with_chosen_labels(choose_head(self._answers, name))
+
     def _with_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
         if prior is None:
             return self
@@ -197,8 +212,20 @@ class Classifier(TrainedEstimator):
         return self.manifest.name
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads, for a classifier that answers a text with one answer for each of several heads, such
+        as its topic and its mood (docs/heads.md); empty for any other, and for one that `head` gave.
+
+        Example:
+            >>> Classifier.load("reviews").heads
+            ('topic', 'mood')
+        """
+        return self.manifest.heads if self._chosen is None else ()
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of `predict_proba`; or the names of the values.
+        """The classes, in the order of the columns of `predict_proba`; or the names of the values. With several heads,
+        the labels of all, each behind the name of its head: `topic: oil`, in the order of the columns of `logits`.
 
         Example:
             >>> Classifier.load("ag_news").labels
@@ -307,6 +334,7 @@ class Classifier(TrainedEstimator):
             return self._recording_stream(saved, window, hop, 1 if top is None else top)
         intake.check_whole()
         intake.check_one_text("a stream is")
+        self._answers.check_one_head("a stream is of")
         if (window, hop, top) != (None, None, None):
             raise InputError(f"{self.name} takes texts, and a text has no windows.", "Leave out window, hop and top.")
         if self._tokenizer is not None:
@@ -353,12 +381,17 @@ class Classifier(TrainedEstimator):
         return self._recording_stream(None, window, hop, top).whole(recording)
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
-        """Classify one text, one pair of texts, or one sequence of numbers.
+        """Classify one text, alone or with features, one pair of texts, or one sequence of numbers.
+
+        With several heads, the answer is a dict from each head's name to its prediction, from one run of the graph. So
+        do `predict`, `classify_all` and `predict_labels` give a dict for each text, and `predict_proba` one dict of
+        arrays. `head` gives a classifier for one of them.
 
         Args:
             given: a text is any string; a text without a known token gets the answer of the empty text. Or a text that
                 is split already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md). A
-                pair is a tuple of two texts, in the order of the module's forward (docs/pairs.md). A sequence is an
+                pair is a tuple of two texts, in the order of the module's forward (docs/pairs.md). A text with features
+                is a tuple of it and a map from their names to their values (docs/features.md). A sequence is an
                 array of numbers [time, channels] as the sensor gives them, or [time] for a single channel; or lists, a
                 table with a column for each channel, or an Arrow array (docs/numbers.md).
             top: how many labels to give, from 1 to the number of labels.
@@ -408,6 +441,7 @@ class Classifier(TrainedEstimator):
         from pocketrnn.explanation import Explainer
 
         self._texts("predict_proba()").check_one_text("explain() takes")
+        self._answers.check_one_head("explain() is of")
         ready = self._texts("predict_proba()").ready
         whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._logits_of_variants).explained(
@@ -699,8 +733,11 @@ class Classifier(TrainedEstimator):
 
     def __repr__(self) -> str:
         given = self.manifest.input
+        if self.heads:
+            return f"<Classifier {self.name!r}: {len(self.labels)} labels of the heads {', '.join(self.heads)}>"
         what = "values" if self._gives_values else "labels of tokens" if self.manifest.output.of_tokens else "labels"
-        takes = ("two texts, " * given.pairs) if isinstance(given, TextInput) else f"{len(given.channels)} channels, "
+        takes = f"{len(given.channels)} channels, " if not isinstance(given, TextInput) else "two texts, " * given.pairs
+        takes += "".join(f"{name}, " for name, _ in self.manifest.features)
         return f"<Classifier {self.name!r}: {takes}{len(self.labels)} {what}>"
 
 
@@ -748,6 +785,10 @@ def _build_intake(
             from pocketrnn.pair_intake import PairIntake
 
             return PairIntake(manifest, engine, answers, tokenizer)
+        if manifest.input.features:
+            from pocketrnn.feature_intake import FeatureIntake
+
+            return FeatureIntake(manifest, engine, answers, tokenizer)
         return TextIntake(manifest, engine, answers, tokenizer)
     if tokenizer is not None:
         raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")

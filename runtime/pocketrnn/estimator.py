@@ -29,13 +29,26 @@ class TrainedEstimator:
         """The classes, in the order of the columns of `predict_proba`."""
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of several heads; empty where there is one set of labels."""
+        return ()
+
+    @property
     def classes_(self) -> NDArray[Any]:
         """The labels as scikit-learn's tools ask for them, str [labels], in the order of `labels`.
+
+        Raises:
+            InputError: there are several heads.
 
         Example:
             >>> Classifier.load("ag_news").classes_.tolist()
             ['World', 'Sports', 'Business', 'Sci/Tech']
         """
+        if self.heads:
+            raise InputError(
+                f"There are the heads {', '.join(self.heads)}, and scikit-learn's tools take one set of labels.",
+                f"Give them one: head({self.heads[0]!r}).",
+            )
         return np.array(self.labels)
 
     def fit(self, texts: object, labels: object = None) -> NoReturn:  # noqa: ARG002 - scikit-learn gives both

@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from pocketrnn.bundle.manifest import Comparison, Example, Manifest, describe_padding_effect
+from pocketrnn.bundle.output import HeadsOutput
+from pocketrnn.heads import build_answers, name_likeliest
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import chain_links, graph_sentence, text_verdict
 from pocketrnn.verification import Verification
@@ -142,7 +144,7 @@ def _facts_html(manifest: Manifest) -> Iterator[str]:
     yield "<h2>What was checked</h2>"
     facts = [
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
-        ("probabilities", f"{manifest.output.activation} of the logits"),
+        ("probabilities", _describe_probabilities(manifest)),
         ("vocabulary", f"{len(manifest.text.vocabulary):,} tokens, tokenizer {manifest.text.rules.tokenizer}"),
         *((f"sha256 of {name}", digest) for name, digest in files),
     ]
@@ -214,11 +216,15 @@ def _replays_html(verified: Verification) -> Iterator[str]:
 
 def _likeliest_labels(manifest: Manifest, example: Example) -> str:
     """The likeliest label of a text, or of each of its tokens, as one string."""
-    return " ".join(manifest.labels[_index_of_largest(row)] for row in example.rows)
+    answers = build_answers(manifest)
+    return " ".join(name_likeliest(answers, row) for row in example.rows)
 
 
-def _index_of_largest(logits: Sequence[float]) -> int:
-    return max(range(len(logits)), key=logits.__getitem__)
+def _describe_probabilities(manifest: Manifest) -> str:
+    if isinstance(manifest.output, HeadsOutput):
+        each = (f"of {name} {head.activation}" for name, head in manifest.output.heads.items())
+        return f"{', '.join(each)} of its logits"
+    return f"{manifest.output.activation} of the logits"
 
 
 def _open_points_html(manifest: Manifest) -> Iterator[str]:

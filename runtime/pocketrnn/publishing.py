@@ -12,6 +12,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.errors import InputError
+from pocketrnn.text.features import usual_values, write_options
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import graph_sentence, text_verdict
 from pocketrnn.verification import verify
@@ -90,8 +91,14 @@ def _card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> I
     given = "each token of a text" if of_tokens else "two texts" if manifest.of_two_texts else "a text"
     example = '("a text", "another text")' if manifest.of_two_texts else '"a text"'
     on_a_line = '"a text" "another text"' if manifest.of_two_texts else '"a text"'
+    if manifest.features:
+        values = usual_values(manifest.features)
+        given += f" with {', '.join(values)}"
+        example = f'("a text", {values!r})'
+        on_a_line = f'{write_options(manifest.features)}"a text"'
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
     several = "any number of" if manifest.output.activation == "sigmoid" else "one of"
+    several = f"for each of {len(manifest.heads)} heads one or some of" if manifest.heads else several
     yield f"Gives {given} {several} {len(labels)} labels: {', '.join(labels[:_SHOWN_LABELS])}{more}."
     yield from ("", "```console", f"$ pocketrnn classify -b {address} {on_a_line}", "```", "")
     yield from ("```python", "from pocketrnn import Classifier", "", f'classifier = Classifier.load("{address}")')

@@ -105,6 +105,7 @@ def _read_bundle_files(folder: Path) -> dict[str, bytes]:
     if not isinstance(manifest.input, TextInput):
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
     manifest.check_one_text("a column holds")
+    manifest.check_one_head("a column holds the labels of")
     graph = manifests.read_checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 

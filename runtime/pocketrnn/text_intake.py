@@ -48,6 +48,8 @@ class TextIntake:
         self._name, self._engine, self._answers = manifest.name, engine, answers
         self._limits = manifest.graph.limits
         self._padding_id = manifest.text.rules.padding_id
+        # The marks of features before the ids of a text.
+        self._marks = len(manifest.features)
         self.encoder = manifest.text.encoder()
         self.ready = ReadyTexts(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
         self._reader = self._text_engine(engine)
@@ -95,7 +97,7 @@ class TextIntake:
     def _logits_of_row(self, tokens: Ids) -> list[float]:
         """The logits of int64 [1, tokens]."""
         if self._limits is not None and not self._limits.take(tokens[0], self._padding_id):
-            raise limit_error(self._name, self._limits, tokens.shape[1])
+            raise limit_error(self._name, self._limits, tokens.shape[1] - self._marks)
         return self._engine.logits_of_one(tokens)
 
     def chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:

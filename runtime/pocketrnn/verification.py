@@ -18,6 +18,7 @@ from pocketrnn.bundle.packed_file import check_digest, is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, graph_metadata, logits_of_steps
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
+from pocketrnn.heads import build_answers, find_likeliest
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_input import TextInput
 
@@ -206,11 +207,14 @@ def _find_faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArra
     differences = logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"
     examples = [i for i, example in enumerate(manifest.golden_logits) for _ in example]
-    for number, (was, now, difference) in enumerate(zip(golden.argmax(1), logits.argmax(1), differences, strict=True)):
+    likeliest = (find_likeliest(build_answers(manifest), rows).tolist() for rows in (golden, logits))
+    for number, (was, now, difference) in enumerate(zip(*likeliest, differences, strict=True)):
         other = of_labels and was != now
         # Not "difference > tolerance": a NaN is not a pass.
         if other or not difference <= manifest.parity.tolerance:
-            label = f", the label {manifest.labels[now]}, not {manifest.labels[was]}" if other else ""
+            apart = [pair for pair in zip(now, was, strict=True) if pair[0] != pair[1]]
+            told = (f", the label {manifest.labels[one]}, not {manifest.labels[two]}" for one, two in apart)
+            label = "".join(told) if other else ""
             example = examples[number]
             called = repr(manifest.texts[example].shown[:40]) if manifest.texts else f"number {example + 1}"
             faults.append(f"{called}, {how}, differs by {difference:.2g}{label}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -226,22 +229,44 @@ TOKENS = torch.randint(0, 20, (3, 7), generator=torch.Generator().manual_seed(1)
 
 
 def written(
-    module: nn.Module, path: Path, *inputs: Tensor, names: Sequence[str] = ("text",), fixed: Sequence[int] = ()
+    module: nn.Module,
+    path: Path,
+    *inputs: Tensor,
+    names: Sequence[str] = ("text",),
+    fixed: Sequence[int] = (),
+    axes: dict[str, dict[int, str]] | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> Path:
     """The file that torch's exporter makes; the axes in `fixed` keep their traced size."""
-    axes = {
+    axes = axes or {
         name: {axis: f"axis {axis}" for axis in range(min(2, value.dim())) if axis not in fixed}
         for name, value in zip(names, inputs, strict=True)
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module.eval(), inputs, path, input_names=list(names), dynamic_axes=axes, dynamo=False)
+        torch.onnx.export(
+            module.eval(),
+            inputs,
+            path,
+            input_names=list(names),
+            output_names=outputs,
+            dynamic_axes=axes,
+            dynamo=False,
+        )
     return path
 
 
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(Words(), tmp_path_factory.mktemp("right") / "words.onnx", TOKENS)
+
+
+def traced(module: nn.Module, path: Path, *inputs: Tensor) -> Path:
+    """A TorchScript file: traced on the inputs, or scripted where there are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (torch.jit.trace(module.eval(), inputs) if inputs else torch.jit.script(module.eval())).save(path)
+    return path
 
 
 def checked(module: nn.Module, file: Path, **more: Any) -> Verdict:
@@ -311,7 +336,8 @@ def test_states_that_are_inputs(one: bool, tmp_path: Path) -> None:
     inputs = (torch.randn(1, 1, 2), *(torch.randn(1, 1, 3) for _ in range(4)))
     file = written(Carried(one=one), tmp_path / "step.onnx", *inputs, names=names, fixed=[0, 1])
     found = checked(Carried(one=one), file)
-    assert (found.kind, "of 1 row" in found.looked_at) == (("right", True) if one else ("some sizes", False))
+    assert (found.kind, "of 1 row" in found.looked_at) == ("some sizes", one)
+    assert "batch 1" in found.sizes
     assert found.inputs == dict(zip(names, names, strict=True))
 
 
@@ -559,7 +585,8 @@ def test_there_is_no_such_file(tmp_path: Path) -> None:
     assert checked(Words(), tmp_path / "none.onnx").exit_status == 2
 
 
-def test_two_files(right: Path, tmp_path: Path) -> None:
+def test_two_files(tmp_path: Path) -> None:
+    right = written(Words(), tmp_path / "words.onnx", TOKENS, outputs=["logits"])
     assert check_files(right, right, progress=False).is_right
     model = onnx.load(right)
     for tensor in model.graph.initializer:
@@ -635,3 +662,313 @@ def test_the_command_compares_two_files(right: Path) -> None:
     named = CliRunner().invoke(main, ["check", "net.py:Net", str(right)])
     assert (named.exit_code, f"--onnx {right}" in " ".join(named.output.split())) == (2, True)
     assert CliRunner().invoke(main, ["check", str(right), str(right), "--call", "module(tokens)"]).exit_code == 2
+
+
+class Attention(Words):
+    """It weighs the steps, with a mask [batch, sequence]."""
+
+    def forward(self, text: Tensor, mask: Tensor) -> Any:
+        states, _ = self.rnn(self.embedding(text))
+        weights = states.sum(2).masked_fill(mask == 0, -1e9).softmax(1)
+        return self.out((states * weights.unsqueeze(-1)).sum(1))
+
+
+class AttentionOfTurnedMask(Attention):
+    """The same with a mask [sequence, batch]."""
+
+    def forward(self, text: Tensor, mask: Tensor) -> Any:
+        return super().forward(text, mask.t())
+
+
+AXES = {"text": {0: "batch", 1: "sequence"}, "mask": {0: "batch", 1: "sequence"}}
+TURNED = {"text": {0: "batch", 1: "sequence"}, "mask": {0: "sequence", 1: "batch"}}
+NO_NAMES = {"text": {0: "a", 1: "b"}, "mask": {0: "c", 1: "d"}}
+
+
+@pytest.mark.parametrize("axes", [True, False])
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_mask_with_its_axes_turned_is_given_so(axes: bool, turned: bool, tmp_path: Path) -> None:
+    inside, outside = (AttentionOfTurnedMask(), Attention()) if turned else (Attention(), AttentionOfTurnedMask())
+    mask = torch.ones_like(TOKENS).t() if turned else torch.ones_like(TOKENS)
+    named = (TURNED if turned else AXES) if axes else NO_NAMES
+    file = written(inside, tmp_path / "turned.onnx", TOKENS, mask, names=["text", "mask"], axes=named)
+    found = checked(outside, file)
+    assert found.is_right
+    assert any("mask" in note and "1, 0" in note for note in found.notes)
+    assert not any("1, 0" in note for note in checked(inside, file).notes)
+
+
+def test_a_mask_that_fits_only_since_sizes_are_equal_is_wrong(tmp_path: Path) -> None:
+    given = (TOKENS[:, :3], torch.ones(3, 3, dtype=torch.int64))
+    file = written(AttentionOfTurnedMask(), tmp_path / "f.onnx", *given, names=["text", "mask"], fixed=[0, 1])
+    assert checked(Attention(), file).kind == "wrong"
+    assert checked(AttentionOfTurnedMask(), file).kind == "some sizes"
+
+
+class Weighted(Steps):
+    """Steps with a mask of numbers."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        states = self.rnn(x)[0]
+        return self.out((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+
+
+class Hidden(Words):
+    """The mask of PyTorch's attention is true where there is padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(5, 1, batch_first=True)
+
+    def forward(self, text: Tensor, mask: Tensor) -> Any:
+        vectors = self.embedding(text)
+        return self.out(self.attention(vectors, vectors, vectors, key_padding_mask=mask)[0].mean(1)[:, :4])
+
+
+def test_masks_of_numbers_and_masks_that_hide(tmp_path: Path) -> None:
+    given = (torch.randn(3, 7, 2), torch.ones(3, 7))
+    assert checked(Weighted(), written(Weighted(), tmp_path / "m.onnx", *given, names=["x", "mask"])).is_right
+    hiding = (TOKENS, torch.zeros(3, 7, dtype=torch.bool))
+    # torch.onnx.export keeps the traced length in the reshape of the attention.
+    found = checked(Hidden(), written(Hidden(), tmp_path / "h.onnx", *hiding, names=["text", "mask"]))
+    assert (found.kind, found.sizes) == ("some sizes", "rows of 7 tokens only")
+
+
+class ByStep(nn.Module):
+    """It takes [sequence, batch, 2]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(8)
+        self.rnn, self.out = nn.GRU(2, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.rnn(x)[0][-1])
+
+
+class ByRow(ByStep):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.transpose(0, 1))
+
+
+def test_rows_are_the_axis_whose_parts_are_answered_by_themselves(tmp_path: Path) -> None:
+    numbers = torch.randn(7, 3, 2)
+    first = checked(ByStep(), written(ByStep(), tmp_path / "steps.onnx", numbers, names=["x"]))
+    assert (first.kind, first.called) == ("right", "module(x [sequence, batch, 2])")
+    axes = {"x": {0: "sequence", 1: "batch"}}
+    turned = checked(ByRow(), written(ByStep(), tmp_path / "turned.onnx", numbers, names=["x"], axes=axes))
+    assert (turned.kind, turned.called) == ("right", "module(x [batch, sequence, 2])")
+    # The file runs on the module's own call: its axes are not turned until the answers fit.
+    assert checked(ByRow(), traced(ByStep(), tmp_path / "steps.pt", numbers)).kind == "wrong"
+
+
+class Kept(Steps):
+    """The state of one row is kept from call to call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = (torch.zeros(1, 1, 3), torch.zeros(1, 1, 3))
+
+    def forward(self, x: Tensor) -> Any:
+        states, self.state = self.rnn(x, self.state)
+        return self.out(states[:, -1])
+
+
+class Squeezed(Steps):
+    """The first axis is squeezed: with several rows it answers something else."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.rnn(x)[0].squeeze(0))[-1]
+
+
+class ForOneRow(Steps):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x).view(1, 2)
+
+
+@pytest.mark.parametrize("fixed", [[0], [0, 1]])
+@pytest.mark.parametrize("module", [Kept, Squeezed, ForOneRow])
+def test_a_file_of_one_row_is_right_for_that_only(module: type[Steps], fixed: list[int], tmp_path: Path) -> None:
+    file = written(module(), tmp_path / "one.onnx", torch.randn(1, 7, 2), names=["x"], fixed=fixed)
+    found = checked(module(), file)
+    assert (found.kind, found.exit_status) == ("some sizes", 3)
+    assert "batch 1 only" in found.sizes
+
+
+def halved(path: Path, after: Path, *, computes: bool) -> Path:
+    """The file with its weights in half precision, and its arithmetic, too, or cast back at once."""
+    model = onnx.load(path)
+    half, casts = TensorProto.FLOAT16, []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            name = tensor.name if computes else f"{tensor.name} stored"
+            casts += [] if computes else [helper.make_node("Cast", [name], [tensor.name], to=TensorProto.FLOAT)]
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), name))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    if computes:
+        for value in (*model.graph.input, *model.graph.output):
+            if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+                value.type.tensor_type.elem_type = half
+        for attribute in (a for node in model.graph.node for a in node.attribute if a.t.data_type == TensorProto.FLOAT):
+            number = onnx.numpy_helper.to_array(attribute.t).astype(np.float16)
+            attribute.t.CopyFrom(onnx.numpy_helper.from_array(number))
+    onnx.save(model, after)
+    return after
+
+
+class TwoLabels(Words):
+    """Two labels, of which the first is far ahead; or as near as half precision."""
+
+    def __init__(self, ahead: float) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.out.weight[1:] = self.out.weight[:1] * (1 + 2e-5)
+            self.out.bias[:] = torch.tensor([ahead, 0.0, -1.0])
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_half_precision_is_judged_by_what_it_may_do(computes: bool, tmp_path: Path) -> None:
+    file = halved(written(TwoLabels(1), tmp_path / "f.onnx", TOKENS), tmp_path / "half.onnx", computes=computes)
+    found = checked(TwoLabels(1), file)
+    assert found.is_right
+    assert any("half precision" in note and "apart" in note for note in found.notes)
+    moved = TwoLabels(1)
+    with torch.no_grad():
+        moved.out.bias += 0.02
+    assert checked(moved, file).kind == "wrong"
+    near = halved(written(TwoLabels(0), tmp_path / "n.onnx", TOKENS), tmp_path / "near.onnx", computes=computes)
+    changed = checked(TwoLabels(0), near)
+    assert (changed.kind, changed.exit_status) == ("changed", 3)
+    assert 0 < changed.labels_changed < 1
+
+
+def test_half_precision_of_numbers_and_of_torchscript(tmp_path: Path) -> None:
+    whole = written(Steps(), tmp_path / "steps.onnx", torch.randn(3, 7, 2), names=["x"])
+    assert checked(Steps(), halved(whole, tmp_path / "half.onnx", computes=True)).kind in ("right", "changed")
+    assert checked(OfSix(), halved(whole, tmp_path / "half.onnx", computes=True)).exit_status != 0
+    script = traced(Steps().half(), tmp_path / "half.pt", torch.randn(3, 7, 2).half())
+    assert checked(Steps(), script).kind in ("right", "changed")
+
+
+class Counting(Steps):
+    """A state in a buffer, from which the next call goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.zeros(1, 1, 3))
+
+    def forward(self, x: Tensor) -> Any:
+        states, (self.state, _) = self.rnn(x, (self.state, torch.zeros_like(self.state)))
+        return self.out(states[:, -1])
+
+
+def test_torchscript_that_keeps_a_state_begins_anew(tmp_path: Path) -> None:
+    found = checked(Counting(), traced(Counting(), tmp_path / "state.pt"))
+    assert (found.kind, found.sizes) == ("some sizes", "batch 1 only")
+
+
+def test_torchscript_is_called_in_a_way_in_which_it_runs(tmp_path: Path) -> None:
+    turned = traced(AttentionOfTurnedMask(), tmp_path / "t.pt", TOKENS, torch.ones_like(TOKENS).t())
+    assert any("1, 0" in note for note in checked(Attention(), turned).notes)
+    lost = checked(Words(), traced(Steps(), tmp_path / "steps.pt", torch.randn(3, 7, 2)))
+    assert (lost.kind, "fails" in lost.reason) == ("not comparable", True)
+
+
+class Probable(Words):
+    def forward(self, text: Tensor) -> Any:
+        return super().forward(text).softmax(-1)
+
+
+def test_an_activation_that_one_side_has_is_told(tmp_path: Path) -> None:
+    logits = written(Words(), tmp_path / "logits.onnx", TOKENS)
+    shares = written(Probable(), tmp_path / "softmax.onnx", TOKENS)
+    for before, after in ((logits, shares), (shares, logits)):
+        found = check_files(before, after, max_changed=1, progress=False)
+        assert (found.kind, found.labels_changed) == ("changed", 0)
+        assert f"{shares.name} gives the softmax" in found.reason
+        assert max(line.largest_difference for line in found.comparisons) < 1e-5
+    of_module = checked(Words(), shares)
+    assert (of_module.kind, "softmax" in of_module.reason) == ("wrong", True)
+    # The node behind the last line of forward.
+    assert "Softmax" in of_module.departs
+    assert checked(Probable(), logits).kind == "wrong"
+
+
+def test_two_files_of_several_values_are_judged_by_the_difference(tmp_path: Path) -> None:
+    before = written(Steps(), tmp_path / "1.onnx", torch.randn(3, 7, 2), names=["x"])
+    moved = Steps()
+    with torch.no_grad():
+        moved.out.weight *= 1.01
+        moved.out.bias *= 1.01
+    after = written(moved, tmp_path / "2.onnx", torch.randn(3, 7, 2), names=["x"])
+    found = check_files(before, after, progress=False)
+    assert (found.kind, found.labels_changed) == ("changed", 0)
+    assert 0.005 < found.numbers_changed < 0.02
+    assert check_files(before, after, max_changed=0.02, progress=False).is_right
+
+
+class Pictures(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(9)
+        self.layer, self.out = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.layer(x).relu().mean((2, 3)))
+
+
+def test_pictures_of_any_size(tmp_path: Path) -> None:
+    axes = {"x": {0: "batch", 2: "height", 3: "width"}}
+    found = checked(
+        Pictures(), written(Pictures(), tmp_path / "p.onnx", torch.randn(3, 1, 8, 9), names=["x"], axes=axes)
+    )
+    assert found.is_right
+    # TorchScript says nothing of its axes.
+    assert checked(Pictures(), traced(Pictures(), tmp_path / "p.pt", torch.randn(3, 1, 8, 9))).is_right
+
+
+class Going(Steps):
+    """A step that is given the state before it, [1, batch, 3]."""
+
+    def forward(self, x: Tensor, h: Tensor) -> Any:
+        return self.out(self.rnn(x, (h, h))[0][:, -1])
+
+
+def test_torchscript_that_takes_a_state(tmp_path: Path) -> None:
+    given = (torch.randn(3, 7, 2), torch.zeros(1, 3, 3))
+    found = checked(Going(), traced(Going(), tmp_path / "going.pt", *given))
+    assert (found.kind, "h [1, batch, 3]" in found.called) == ("right", True)
+
+
+@pytest.mark.parametrize("content", ["import no_such_package\n", "def f(:\n", "raise RuntimeError\n"])
+def test_a_module_file_that_cannot_be_imported_is_wrong_input(content: str, right: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(f"{content}class Words(no_such_package.Base): pass\n")
+    words = ["check", f"{tmp_path / 'model.py'}:Words", "--random-weights", "--onnx", str(right)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert done.output.strip().splitlines()[-1].startswith("Error: ")
+
+
+def test_the_page_about_tests_and_actions_works_in_a_fresh_folder(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "check.md"
+    for name, content in re.findall(r"<!-- saved as (\S+) -->\n```python\n(.*?)```", page.read_text(), re.DOTALL):
+        (tmp_path / name).write_text(content)
+    exporting = (
+        "import sys, torch; from net import Net; torch.manual_seed(0); module = Net().eval();"
+        "torch.save(module.state_dict(), 'net.pt'); given = torch.randint(0, 50, (3, 7));"
+        "torch.onnx.export(module, (given,), 'theirs.onnx', input_names=['text'], dynamo=False,"
+        "dynamic_axes={'text': {0: 'batch', 1: 'sequence'}})"
+    )
+    ran = [
+        subprocess.run([sys.executable, "-W", "ignore", *words], cwd=tmp_path, capture_output=True, text=True)
+        for words in (
+            ["-c", exporting],
+            ["-m", "pytest", "-q", "-p", "no:cacheprovider"],
+            ["-m", *re.findall(r"- run: (pocketrnn check .*)", page.read_text())[0].split()],
+        )
+    ]
+    assert [done.returncode for done in ran] == [0, 1, 3]
+    assert "Wrong: theirs.onnx gives other answers than Net." in ran[1].stdout
+    assert "rows of 7 tokens only" in ran[2].stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
@@ -54,6 +55,8 @@ def test_a_step_that_does_something_else_is_refused_with_its_place(monkeypatch: 
     marks = np.zeros((5000, 6), np.float32)
     marks[70] = 2
     is_refused_at(71, lambda t, word, h: (word + torch.tensor(marks[t]), h))
+    rows = [array.array("f", row) for row in marks]
+    is_refused_at(71, lambda t, word, h: (word + torch.tensor(rows[t]), h))
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn import verify
+from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output import LabelOutput
@@ -220,8 +221,9 @@ def test_labels_are_those_that_users_are_given(more: dict[str, Any], given: Any,
     output = LabelOutput(tuple(LABELS), "sigmoid" if several else "softmax")
     manifest = SimpleNamespace(output=output, text=TextInput(TextRules(max_width=9), ()))
     classifier: Any = SimpleNamespace(
-        labels=tuple(LABELS), thresholds=more.get("thresholds"), manifest=manifest, predict_proba=lambda _: answers
-    )
+        labels=tuple(LABELS), thresholds=more.get("thresholds"), manifest=manifest, predict_proba=lambda _: answers,
+        heads=(), _answers=Answers("news", tuple(LABELS), output.activation),
+    )  # fmt: skip
 
     def ask(answer: Any) -> Any:
         answered = name_answers([OwnersText("the oil", answer=answer)], LABELS)
@@ -250,7 +252,8 @@ def test_labels_that_may_be_exchanged_are_named(answers: list[Any], unordered: l
     output = LabelOutput(tuple(LABELS))
     manifest = SimpleNamespace(output=output, text=TextInput(TextRules(max_width=9), ()))
     classifier: Any = SimpleNamespace(
-        labels=tuple(LABELS), thresholds=None, manifest=manifest,
+        labels=tuple(LABELS), thresholds=None, manifest=manifest, heads=(),
+        _answers=Answers("news", tuple(LABELS), output.activation),
         predict_proba=lambda texts: np.float32([rows[text] for text in texts]),
     )  # fmt: skip
     answered = [

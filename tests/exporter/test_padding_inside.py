@@ -439,7 +439,7 @@ def effect(kind: type[Reads], texts: list[list[int]], **more: Any) -> Any:
     one = prepared_once(kind)
     given = {
         "padding_id": 1, "widths": Widths(), "most": None, "takes_lengths": one.takes_lengths, "one_text": False,
-        "multi_label": False, **more,
+        "activation": "softmax", **more,
     }  # fmt: skip
     return measure_padding_effect(one.make_reference(), texts, **given)
 
@@ -456,7 +456,7 @@ def test_padding_is_measured_where_it_can_be() -> None:
     assert effect(modules.PlainMean, texts, widths=Widths(5, 5)) is None
     assert effect(modules.PlainMean, texts, widths=Widths(1, 3)).texts == 1
     assert effect(modules.PlainMean, texts, one_text=True).after == pytest.approx(plain.after, abs=1e-6)
-    assert effect(modules.PlainMean, texts, multi_label=True).after != pytest.approx(plain.after, abs=1e-6)
+    assert effect(modules.PlainMean, texts, activation="sigmoid").after != pytest.approx(plain.after, abs=1e-6)
     lengths = effect(modules.LengthsMeanOverWidth, texts)
     assert (lengths.exceeds_rounding, lengths.before) == (True, None)
     # It counts: padding after a text changes nothing, and nobody puts it before.

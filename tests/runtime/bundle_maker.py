@@ -32,8 +32,9 @@ from pocketrnn.bundle.manifest import (
 )
 from pocketrnn.bundle.output import LabelOutput, TagOutput, build_output
 from pocketrnn.text import TextRules
+from pocketrnn.text.features import FEATURE_INPUTS, Features, split_features
 from pocketrnn.text.pairs import PAIR_INPUTS
-from pocketrnn.text.text_input import PairInput, TextInput
+from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
 
 Floats = NDArray[np.float32]
 
@@ -231,6 +232,35 @@ def _golden_of_pair(model: Weights, ids: Sequence[int]) -> tuple[float, ...]:
     return tuple(map(float, pair_logits(model, ids)))
 
 
+def add_features(proto: onnx.ModelProto, features: Features) -> None:
+    """Add the products of the features with `feature_weights` to the logits of a graph."""
+    graph_, (logits,) = proto.graph, proto.graph.output
+    for node in graph_.node:
+        node.output[:] = ["of_text" if name == "logits" else name for name in node.output]
+    count, classes = len(features), logits.type.tensor_type.shape.dim[1].dim_value
+    graph_.input.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", count]))
+    graph_.initializer.append(numpy_helper.from_array(feature_weights(count, classes), "feature_weights"))
+    graph_.node.append(helper.make_node("MatMul", ["features", "feature_weights"], ["of_features"]))
+    graph_.node.append(helper.make_node("Add", ["of_text", "of_features"], ["logits"]))
+
+
+def feature_weights(count: int, classes: int) -> NDArray[np.float32]:
+    """The numbers that features are multiplied by: [features, classes]."""
+    return np.random.default_rng(5).normal(size=(count, classes)).astype(np.float32)
+
+
+def feature_logits(model: Weights, ids: Sequence[int]) -> NDArray[np.float32]:
+    """The logits of a text with its features, as the row of ids that an encoder gives."""
+    rows = split_features(np.array([ids]), np.array([len(ids)]))
+    of_text = np.array(_golden(model, rows.tokens[0].tolist()), np.float32)
+    added: NDArray[np.float32] = of_text + rows.features[0] @ feature_weights(rows.features.shape[1], len(of_text))
+    return added
+
+
+def _golden_with_features(model: Weights, ids: Sequence[int]) -> tuple[float, ...]:
+    return tuple(map(float, feature_logits(model, ids)))
+
+
 def make(
     folder: Path,
     *,
@@ -244,8 +274,9 @@ def make(
     stream: bool = False,
     of_tokens: bool = False,
     two_texts: bool = False,
+    features: Features = (),
     limits: Limits | None = None,
-    texts: Sequence[str] | Sequence[tuple[str, str]] = TEXTS,
+    texts: Sequence[str] | Sequence[tuple[str, Any]] = TEXTS,
     embedding: int = 5,
     hidden: int = 4,
     change_graph: Callable[[onnx.ModelProto], None] | None = None,
@@ -254,6 +285,7 @@ def make(
     """Write a bundle whose parts fit, but for what `change_graph` and `change` do before the digests are made."""
     rules = rules or TextRules()
     given = (PairInput if two_texts else TextInput)(rules, tuple(vocabulary))
+    given = FeatureInput(rules, tuple(vocabulary), features) if features else given
     model = weights(len(vocabulary), embedding=embedding, hidden=hidden, classes=len(labels))
     metadata = {
         "pocketrnn.name": name,
@@ -265,13 +297,23 @@ def make(
         proto = pair_graph(model, lengths=lengths, metadata=metadata)
     else:
         proto = graph(model, lengths=lengths, metadata=metadata, of_tokens=of_tokens)
+    if features:
+        add_features(proto, features)
     if change_graph is not None:
         change_graph(proto)
     content = proto.SerializeToString()
     steps = step_graph(model, metadata).SerializeToString()
     encoder: Any = given.encoder()
     encoded: list[tuple[Any, list[int]]] = [(text, encoder.encode(text)) for text in texts]
-    golden = _golden_of_pair if two_texts else _golden_of_tokens if of_tokens else _golden
+    golden = (
+        _golden_with_features
+        if features
+        else _golden_of_pair
+        if two_texts
+        else _golden_of_tokens
+        if of_tokens
+        else _golden
+    )
     manifest = Manifest(
         name=name,
         input=given,
@@ -280,7 +322,13 @@ def make(
             file="model.onnx",
             sha256=hashlib.sha256(content).hexdigest(),
             opset=17,
-            inputs=PAIR_INPUTS[lengths] if two_texts else ("tokens", "lengths") if lengths else ("tokens",),
+            inputs=FEATURE_INPUTS[lengths]
+            if features
+            else PAIR_INPUTS[lengths]
+            if two_texts
+            else ("tokens", "lengths")
+            if lengths
+            else ("tokens",),
             padding=lengths if padding is None else padding,
             embedding_rows=len(vocabulary),
             limits=limits,

@@ -233,6 +233,14 @@ REFUSED: dict[str, Refused] = {
         "inputs",
         json=lambda text: re.sub(r'"inputs": \[[^]]*\]', '"inputs": ["tokens", "second_tokens"]', text).encode(),
     ),
+    "features-and-a-graph-of-a-text-alone": Refused(
+        "inputs",
+        json=_swapped('"activation": "softmax"', '"activation": "softmax", "features": [{"name": "price"}]'),
+    ),
+    "features-input-of-a-text-alone": Refused(
+        "inputs",
+        json=lambda text: re.sub(r'"inputs": \[[^]]*\]', '"inputs": ["tokens", "features"]', text).encode(),
+    ),
     "crf-of-texts": Refused(
         "crf", json=_swapped('"activation": "softmax"', '"activation": "softmax"' + _crf("[0.0, 0.0]"))
     ),

@@ -18,12 +18,14 @@ from pocketrnn_export.checking.exchange import (
     SIZES,
     ModuleCall,
     draw_case,
+    join_outputs,
     keep_running_sizes,
     record_call,
     runs_on_size,
     takes_ids_below,
 )
-from pocketrnn_export.checking.other_file import CheckedFile, Port
+from pocketrnn_export.checking.other_file import CheckedFile, Port, role_of_name
+from pocketrnn_export.comparing.cases import one_row_cases
 from pocketrnn_export.intake.call_discovery.module_facts import forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
@@ -40,6 +42,11 @@ _MOST_SIZES: Final = 6
 _LARGE: Final = 4_096
 _MOST_NUMBERS: Final = 1 << 24
 _LENGTHS: Final = ("len", "size")
+# The processor time for a better way, after the first that runs.
+_MORE_SECONDS: Final = 5.0
+# A row that differs by more from itself alone is not apart from its neighbours.
+_APART: Final = 1e-3
+_OTHER_SIZE: Final = 13
 
 
 class UncallableError(InputError):
@@ -52,13 +59,23 @@ class UncallableError(InputError):
         )
 
 
-def find_call_by_axes(module: nn.Module, file: CheckedFile, counts: Sequence[int], padding_id: int) -> ModuleCall:
+def find_call_by_axes(
+    module: nn.Module,
+    file: CheckedFile,
+    counts: Sequence[int],
+    padding_id: int,
+    runs_in_file: Callable[[ModuleCall], bool],
+) -> ModuleCall:
     """Find a call with the declared inputs: each axis of variable size is the batch's or the sequence's.
+
+    A call is taken if each row of a batch is answered as it is alone: else the axis is the sequence's. Only if there is
+    no such call, the first that runs is taken.
 
     Args:
         module, file: as for `find_call`.
         counts: how many ids an input may have, in ascending order; each is given the most with which the module runs.
         padding_id: the id past a row's length.
+        runs_in_file: whether the file runs on the inputs of a call.
 
     Raises:
         UncallableError: the module runs in no way that was tried.
@@ -73,22 +90,62 @@ def find_call_by_axes(module: nn.Module, file: CheckedFile, counts: Sequence[int
     taken = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
     ways = _possible_ways(ports, taken[:_MOST_SIZES])
     # First try any sizes, then the declared ones: a module may accept only those.
-    started = time.process_time()
     of_any, of_declared = (itertools.product([sizes], ways[:_MOST_WAYS]) for sizes in (SIZES[:2], ()))
-    for sizes, way in itertools.chain(of_any, (((), way) for way in _declared_way(ports)), of_declared):
-        if "b" in itertools.chain(*way) and time.process_time() - started > _SECONDS:
+    others: list[ModuleCall] = []
+    until = time.process_time() + _SECONDS
+    for sizes, way in itertools.chain(of_any, of_declared, (((), way) for way in _declared_way(ports))):
+        is_declared = "b" not in itertools.chain(*way)
+        if not is_declared and time.process_time() > until:
             continue
-        for kind in (EVERYWHERE, NEAR, POSITIVE):
-            make = functools.partial(_make_call, module, ports, way, padding_id=padding_id, kind=kind)
-            made = make({port.name: counts[0] for port in ports})
-            if not all(runs_on_size(made, *size) for size in sizes):
-                break
-            if (called := keep_running_sizes(made, _list_trial_sizes(ports, way))) is None:
-                break
-            if _gives_finite_answers(called):
-                return replace(make(_count_ids_of_inputs(make, called, ports, counts)), sizes=called.sizes)
+        if (called := _try_way(module, ports, way, sizes, counts, padding_id)) is None:
+            continue
+        if is_declared or (len(called.sizes) > 1 and _keeps_rows_apart(called) and runs_in_file(called)):
+            return called
+        until = until if others else min(until, time.process_time() + _MORE_SECONDS)
+        others.append(called)
+    if others:
+        return max(others, key=lambda called: (runs_in_file(called), _keeps_rows_apart(called), len(called.sizes)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableError(f"The module does not run on what the file takes ({shapes})")
+
+
+def _try_way(
+    module: nn.Module,
+    ports: Sequence[Port],
+    way: Sequence[_Roles],
+    sizes: Iterable[tuple[int, int]],
+    counts: Sequence[int],
+    padding_id: int,
+) -> ModuleCall | None:
+    """Return the call with these roles, if the module runs so on all `sizes`; with numbers and masks to which it gives
+    finite answers."""
+    masks = (False, True) if any(_is_mask(port) for port in ports) else (False,)
+    for kind, hides in itertools.product((EVERYWHERE, NEAR, POSITIVE), masks):
+        make = functools.partial(_make_call, module, ports, way, padding_id=padding_id, kind=kind, hides=hides)
+        made = make({port.name: counts[0] for port in ports})
+        if not all(runs_on_size(made, *size) for size in sizes):
+            return None
+        if (called := keep_running_sizes(made, _list_trial_sizes(ports, way))) is None:
+            return None
+        if _gives_finite_answers(called):
+            return replace(make(_count_ids_of_inputs(make, called, ports, counts)), sizes=called.sizes)
+    return None
+
+
+def _keeps_rows_apart(called: ModuleCall) -> bool:
+    """Whether a module answers each row of a batch as it answers the row alone."""
+    rows, steps = called.sizes[0]
+    case = draw_case(called, rows, steps, ragged=False)
+    try:
+        answers = [record_call(called, one).outputs.values() for one in (case, *one_row_cases([case]))]
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return rows == 1
+    together, *alone = (join_outputs(list(some), n) for some, n in zip(answers, (rows, *[1] * rows), strict=True))
+    expected = np.concatenate(alone)
+    return together.shape == expected.shape and np.allclose(
+        together, expected, rtol=_APART, atol=_APART, equal_nan=True
+    )
 
 
 def _count_ids_of_inputs(
@@ -128,11 +185,17 @@ def _possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",))
         for size in sizes if _is_float(port) else ():
+            # Steps, channels, a row of numbers, a picture, the state of a layer.
             yield from (("b", "s", size), ("b", size, "s"), ("b", size))
+            yield from (("b", size, "s", _OTHER_SIZE), (1, "b", size))
         return
-    each: list[_Roles] = [("b", "s", n) if isinstance(n, int) else ("b", "s") for n in port.axes]
+    # One of three sizes that may change, as those of a picture, is given a fixed size.
+    others = (_OTHER_SIZE,) if sum(not isinstance(n, int) for n in port.axes) > len(("b", "s")) else ()
+    each: list[_Roles] = [("b", "s", n) if isinstance(n, int) else ("b", "s", *others) for n in port.axes]
     for roles in itertools.product(*each):
-        if roles.count("b") <= 1 and roles.count("s") <= 1:
+        # A first axis of size 1 is a batch of one, and not a sequence of one step.
+        is_sequence = port.axes[0] == 1 and roles[0] == "s" if roles else False
+        if roles.count("b") <= 1 and roles.count("s") <= 1 and not is_sequence:
             yield roles
 
 
@@ -161,12 +224,12 @@ def _rank_way(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
     late = sum(roles.index("b") for roles in way if "b" in roles)
     misplaced = sum(roles.index("s") for roles in way if "s" in roles)
     named = (
-        (name.lower(), role)
+        (name, role)
         for port, roles in zip(ports, way, strict=True)
         for name, role in zip(port.axes or (), roles, strict=False)
         if isinstance(name, str)
     )
-    called_otherwise = sum((role == "s" and "batch" in name) or (role == "b" and "seq" in name) for name, role in named)
+    called_otherwise = sum(role_of_name(name) not in (None, role) for name, role in named)
     return called_otherwise, -changing, late, misplaced
 
 
@@ -178,6 +241,7 @@ def _make_call(
     *,
     padding_id: int,
     kind: str,
+    hides: bool,
 ) -> ModuleCall:
     sizes = {_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
     tables = {size: _sample_rows(size, kind) for size in sizes}
@@ -192,15 +256,15 @@ def _make_call(
         drawn = torch.where(real, tokens + number, tokens) % count
         drawn = drawn if "s" in roles else drawn[:, :1]
         drawn = drawn if "b" in roles else drawn[:1]
-        if _is_float(port):
-            value = tables[_inner_size(roles)][drawn]
+        if _is_mask(port):
+            value = (real ^ hides).to(torch.int64)
+        elif _is_float(port):
+            return _order_axes(tables[_inner_size(roles)][drawn], port, roles)
         elif "s" not in roles and has_steps and _is_length(port, roles):
             value = lengths[:, None]
-        elif _is_mask(port):
-            value = real.to(torch.int64)
         else:
             value = drawn
-        return _order_axes(value, port, roles)
+        return _order_axes(value[..., None].expand(*value.shape, _inner_size(roles)), port, roles)
 
     def function(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return module(*(given(number, tokens, lengths) for number in range(len(ports))))
@@ -217,9 +281,7 @@ def _make_call(
 
 
 def _order_axes(value: Tensor, port: Port, roles: _Roles) -> Tensor:
-    """Return values of [batch, sequence], or [batch, sequence, numbers] of floats, with the axes of an input."""
-    if not _is_float(port):
-        value = value[..., None].expand(*value.shape, _inner_size(roles))
+    """Return values of [batch, sequence, numbers] with the axes of an input."""
     inner = [role for role in roles if isinstance(role, int)]
     value = value.reshape(value.shape[0], value.shape[1], *inner)
     axes = ["b", "s", *range(len(inner))]
@@ -227,8 +289,12 @@ def _order_axes(value: Tensor, port: Port, roles: _Roles) -> Tensor:
     value = value[tuple(slice(None) if axis in kept else 0 for axis in axes)]
     count = iter(range(len(inner)))
     order = [kept.index(role if isinstance(role, str) else next(count)) for role in roles]
-    dtype = getattr(torch, port.kind) if port.kind else value.dtype
-    return value.permute(order).to(dtype).contiguous()
+    value = value.permute(order).contiguous()
+    if port.kind is None:
+        return value
+    # The module computes in float32, also on numbers that the file takes in half precision.
+    given = value.to(getattr(torch, port.kind))
+    return given.float() if _is_float(port) else given
 
 
 @functools.lru_cache(maxsize=16)
@@ -258,7 +324,7 @@ def _is_length(port: Port, roles: _Roles) -> bool:
 
 
 def _is_mask(port: Port) -> bool:
-    return not _is_float(port) and (port.kind == "bool" or "mask" in port.name.lower())
+    return port.kind == "bool" or "mask" in port.name.lower()
 
 
 def _gives_finite_answers(called: ModuleCall) -> bool:

@@ -14,12 +14,13 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.checking.activations import Activation
 from pocketrnn_export.checking.exchange import ModuleCall, RecordedCall, TableModule, join_outputs, record_call
 from pocketrnn_export.checking.mapping import FedInput, make_feeds, shape_without_ones
 from pocketrnn_export.checking.other_file import Array, CheckedFile
 from pocketrnn_export.comparing.cases import Case, Logits
 from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Difference, Reference, measure_difference
-from pocketrnn_export.comparing.exact import SPREADS
+from pocketrnn_export.comparing.exact import SPREADS, measure_nearness
 from pocketrnn_export.comparing.first_missing_operation import find_departure
 from pocketrnn_export.comparing.float64_graph import build_evaluator, model_as_float64
 from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
@@ -41,7 +42,9 @@ _TOKENS_IN_DOUBLES: Final = 400
 _SECONDS_IN_DOUBLES: Final = 60.0
 # A difference above this in double precision is looked into: float32 numbers in a file cause such differences.
 _ROUNDED: Final = 1e-6
-_MOST_OF_ERROR: Final = 300
+# How many spreads of half precision an answer may lie from the exact one; and where only a graph's numbers are rounded.
+_HALF_SPREADS: Final = 8.0
+_OF_CONSTANTS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,10 @@ class ComparedFile:
         fed: which of the module's inputs each input of the file takes.
         outputs: pairs of the number of a file's output and the name of the module's.
         largest: the largest number of each of the module's outputs in its first calls.
-        classes: those of the module's outputs that give a number for each class.
+        classes: those of the module's outputs that may give a number for each class.
+        values: those that may be other numbers.
+        activations: the outputs that one side gives after an activation: the name of the other side's, `module` or
+            `file`, and the function that is computed of its numbers before they are compared.
     """
 
     called: ModuleCall
@@ -77,24 +83,28 @@ class ComparedFile:
     outputs: tuple[tuple[int, str], ...]
     largest: Mapping[str, float] = field(default_factory=dict)
     classes: frozenset[str] = frozenset()
+    values: frozenset[str] = frozenset()
+    activations: Mapping[str, tuple[str, Activation]] = field(default_factory=dict)
     _asked: list[Case] = field(default_factory=list, repr=False, compare=False)
 
-    def file_answers(self, call: RecordedCall) -> list[Array] | None:
-        """Return the file's outputs for the inputs of a call; None where it fails."""
-        try:
-            return self.file.run(make_feeds(self.fed, call.inputs))
-        # An engine raises errors of many classes.
-        except Exception:
-            return None
+    def ask_file(self, call: RecordedCall) -> list[Array] | str:
+        """Return the file's outputs for the inputs of a call, or the error with which it fails."""
+        return self.file.ask(make_feeds(self.fed, call.inputs))
 
     def _own(self, call: RecordedCall) -> list[Array]:
         """Return those outputs of the module that are compared."""
-        return [call.outputs[name] for _, name in self.outputs]
+        return [self._activated("module", name, call.outputs[name]) for _, name in self.outputs]
 
-    def _of_file(self, call: RecordedCall) -> list[Array]:
-        """Return the file's outputs; raises its engine's errors."""
-        answers = self.file.run(make_feeds(self.fed, call.inputs))
-        return [np.asarray(answers[number]) for number, _ in self.outputs]
+    def _of_file(self, call: RecordedCall) -> list[Array] | str:
+        """Return those outputs of the file that are compared, or its error."""
+        answers = self.ask_file(call)
+        if isinstance(answers, str):
+            return answers
+        return [self._activated("file", name, answers[number]) for number, name in self.outputs]
+
+    def _activated(self, side: str, name: str, numbers: Array) -> Array:
+        of_side, activation = self.activations.get(name, ("", None))
+        return numbers if activation is None or of_side != side else activation.compute(numbers)
 
     def compare_case(self, case: Case) -> Outcome | None:
         """Compare the file with the module on a case; None where the module itself fails. The rows are sorted by their
@@ -109,11 +119,9 @@ class ComparedFile:
         expected = join_outputs(own, rows)
         if not np.isfinite(expected).any():
             return None
-        try:
-            given = self._of_file(call)
-        # An engine raises errors of many classes.
-        except Exception as error:
-            return Outcome(case, Difference("file", case.name, math.inf, 0), False, _error_line(error))
+        given = self._of_file(call)
+        if isinstance(given, str):
+            return Outcome(case, Difference("file", case.name, math.inf, 0), False, given)
         if [shape_without_ones(one) for one in given] != [shape_without_ones(one) for one in own]:
             return Outcome(case, Difference("file", case.name, math.inf, rows), False)
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
@@ -140,12 +148,12 @@ class ComparedFile:
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
     def _numbers_off(self, own: Sequence[Array], given: Sequence[Array]) -> float:
-        """Return the largest difference of the numbers that are no classes, as a part of the largest such number."""
+        """Return the largest difference of the numbers that may be values, as a part of the largest such number."""
         return max(
             (
                 float(np.nan_to_num(np.abs(one - other)).max(initial=0.0)) / max(self.largest.get(name, 0.0), _SMALLEST)
                 for one, other, (_, name) in zip(own, given, self.outputs, strict=True)
-                if name not in self.classes and one.dtype.kind == "f"
+                if name in self.values
             ),
             default=0.0,
         )
@@ -169,14 +177,19 @@ class ComparedFile:
         if not math.isfinite(found.largest):
             return Outcome(case, found, False)
         relative = measure_difference("file", case.name, expected / units, given / units).largest
-        if relative <= LEAST_TOLERANCE or len(self._asked) >= _MOST_ASKED:
-            return Outcome(case, found, relative <= LEAST_TOLERANCE)
+        least = LEAST_TOLERANCE if self.file.rounding == 1 else _HALF_SPREADS * _LEAST_SPREAD * self.file.rounding
+        if relative <= least or len(self._asked) >= _MOST_ASKED:
+            return Outcome(case, found, relative <= least)
         exact = self._exact_answer(case)
         if exact is None:
-            return Outcome(case, found, relative <= _NEAR)
+            return Outcome(case, found, relative <= max(_NEAR, least))
         exact = replace(
             exact, logits=_zero_where(left_out, exact.logits), spread=np.nan_to_num(exact.spread, nan=_LEAST_SPREAD)
         )
+        if self.file.rounding > 1:
+            is_same = self._is_half_rounding(exact, given, _HALF_SPREADS)
+            self._asked.extend([] if is_same else [case])
+            return Outcome(case, found, is_same)
         found = measure_difference("file", case.name, expected, given, exact)
         # States that are inputs drive gates to where onnxruntime's sigmoid is further off than rounded weights show.
         is_rounding = relative <= _NEAR and found.spreads is not None and found.spreads <= 2 * SPREADS
@@ -190,15 +203,27 @@ class ComparedFile:
             self._asked.append(case)
         return Outcome(case, found, is_same)
 
+    def _is_half_rounding(self, exact: ExactAnswer, given: Any, most: float) -> bool:
+        """Whether an answer is as near to the exact one as a file in half precision may be."""
+        return measure_nearness("file", exact, given).spreads <= most * self.file.rounding
+
+    def measure_case(self, case: Case) -> Difference:
+        """Return the difference between the two answers to a case that both give."""
+        call = record_call(self.called, case)
+        own, rows, given = self._own(call), len(case.lengths), self._of_file(call)
+        assert not isinstance(given, str)  # noqa: S101 - both answered before
+        alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
+        expected, numbers = join_outputs(own, rows), join_outputs(alike, rows)
+        left_out = _unanswered(expected, numbers)
+        found = measure_difference("file", case.name, _zero_where(left_out, expected), _zero_where(left_out, numbers))
+        return replace(found, labels_differing=self._count_labels_differing(own, alike, rows))
+
     def answers(self, case: Case) -> tuple[Logits, Logits | str]:
         """Return both answers as tables, or the file's error."""
         call, rows = record_call(self.called, case), len(case.lengths)
         expected = join_outputs(self._own(call), rows)
-        try:
-            return expected, join_outputs(self._of_file(call), rows)
-        # An engine raises errors of many classes.
-        except Exception as error:
-            return expected, _error_line(error)
+        given = self._of_file(call)
+        return expected, given if isinstance(given, str) else join_outputs(given, rows)
 
     @functools.cached_property
     def _table(self) -> TableModule:
@@ -252,6 +277,9 @@ class ComparedFile:
                     apart = measure_difference("file, float64", case.name, expected, given, exact)
                     if apart.spreads is None or apart.spreads <= SPREADS:
                         continue
+                    # Numbers of the graph that are no weights are rounded to half precision, too.
+                    if self.file.rounding > 1 and self._is_half_rounding(exact, given, _OF_CONSTANTS):
+                        continue
                     if self._is_nearer_to_exact(exact.logits, table, call):
                         return None, "Not compared in double precision: onnx's operators compute something else.", None
                     return largest, "", Outcome(case, apart, False)
@@ -262,14 +290,15 @@ class ComparedFile:
     def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall) -> bool:
         """Whether onnxruntime's answer is nearer to the module's exact one than to that of onnx's reference operators:
         then these compute something else."""
-        own = join_outputs(self._of_file(call), len(exact))
+        given = self._of_file(call)
+        own = table if isinstance(given, str) else join_outputs(given, len(exact))
         return bool(np.abs(own - exact).max() < np.abs(own - table).max())
 
     def _inputs_in_doubles(self, call: RecordedCall) -> list[Array]:
         return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_feeds(self.fed, call.inputs)]
 
     def departs(self, case: Case) -> str:
-        """Return the first operation of forward whose result the file lacks, with its line and node; empty where it
+        """Say in a sentence at which operation of forward the file departs, with its line and node; empty where it
         cannot be found."""
         if self.file.model is None or isinstance(self._reference, str):
             return ""
@@ -284,7 +313,7 @@ class ComparedFile:
             )
         except ExportError:
             return ""
-        return "" if found is None or not found.line else found.with_node
+        return "" if found is None else found.sentence
 
 
 def _find_place_in_forward(frame: FrameType | None) -> str:
@@ -293,12 +322,6 @@ def _find_place_in_forward(frame: FrameType | None) -> str:
     while inner is not None and inner.f_code is not join_outputs.__code__:
         inner = inner.f_back
     return find_user_place(frame) if inner is None else ""
-
-
-def _error_line(error: Exception) -> str:
-    """Return an engine's error as one line: onnxruntime names the size that it got in its second line."""
-    said = " ".join(str(error).split()).removeprefix("[ONNXRuntimeError] : ")
-    return said.partition(" Please fix either")[0][:_MOST_OF_ERROR] or repr(error)
 
 
 def _sort_by_length(case: Case) -> Case:

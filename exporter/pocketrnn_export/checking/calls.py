@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pocketrnn.errors import PocketRNNError
+from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.axis_roles import UncallableError, find_call_by_axes
 from pocketrnn_export.checking.exchange import (
     SIZES,
@@ -25,6 +25,7 @@ from pocketrnn_export.checking.exchange import (
     runs_on_size,
     takes_ids_below,
 )
+from pocketrnn_export.checking.mapping import count_agreeing, match_inputs
 from pocketrnn_export.checking.other_file import CheckedFile, count_table_rows
 from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
@@ -47,8 +48,11 @@ def find_call(
     ids: int | None,
     padding_id: int | None,
     channels: int | None,
+    inputs: Mapping[str, str],
 ) -> ModuleCall:
     """Find how to call a module with the inputs of a file.
+
+    A file that does not declare the axes of its inputs must run on them, too.
 
     Args:
         module: in float32 and eval mode, on the CPU.
@@ -57,6 +61,7 @@ def find_call(
         ids: how many token ids there are; None to find out.
         padding_id: the id past a row's length; None for that of the module's table.
         channels: the numbers of a step, where `call` takes samples.
+        inputs: the owner's pairs of inputs, as `match_inputs` takes them.
 
     Raises:
         InputError: no call was found that runs.
@@ -71,6 +76,18 @@ def find_call(
     if call is not None:
         channels = (channels or _count_channels(file)) if numbers else None
         return _with_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
+
+    def runs_in_file(called: ModuleCall) -> bool:
+        if all(port.axes is not None for port in file.inputs):
+            return True
+        calls = [record_call(called, draw_case(called, *size)) for size in called.sizes]
+        try:
+            fed = match_inputs(file, calls, inputs, called.sizes)
+        except InputError:
+            return False
+        return any(count_agreeing(file, fed, call) for call in calls)
+
+    of_texts: ModuleCall | None = None
     if not numbers:
         for classes, of_tokens in itertools.product(_likely_class_counts(file, module), (False, True)):
             asked = ModuleFacts(
@@ -84,8 +101,18 @@ def find_call(
                 continue
             called = ModuleCall(module, found.line, found.function, known, padding_id, found.takes_lengths)
             if (running := keep_running_sizes(called, SIZES)) is not None:
-                return _with_most_ids(running, counts)
-    return find_call_by_axes(module, file, counts, padding_id)
+                of_texts = _with_most_ids(running, counts)
+                if runs_in_file(of_texts):
+                    return of_texts
+    try:
+        by_axes = find_call_by_axes(
+            module, file, sorted({*counts, *_table_rows(module, ids)}), padding_id, runs_in_file
+        )
+    except UncallableError:
+        if of_texts is None:
+            raise
+        return of_texts
+    return by_axes if of_texts is None or runs_in_file(by_axes) else of_texts
 
 
 def _without_optional_inputs(module: nn.Module, file: CheckedFile) -> nn.Module:
@@ -112,14 +139,20 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
 def _likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) -> list[int]:
     """Return how many ids an input may have, in ascending order: those that its owner tells, or the fewest that both
     have, and the rows of the module's tables."""
-    tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
+    tables = _table_rows(module, told)
     if told is not None:
-        return sorted({told, *(rows for rows in tables if rows < told)})
+        return sorted({told, *tables})
     # One-hot vectors are as long as a recurrent layer is wide.
     wide = next((layer.input_size for layer in module.modules() if isinstance(layer, nn.RNNBase)), _USUAL_IDS)
     of_file = [rows for port in file.inputs if (rows := count_table_rows(file, port.name)) is not None]
     least = min([*of_file, max(tables)] if tables else of_file, default=wide)
     return sorted({least, *(rows for rows in tables if rows > least)})
+
+
+def _table_rows(module: nn.Module, most: int | None) -> list[int]:
+    """Return the rows of the module's tables, of those with fewer than `most`."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
+    return [layer.num_embeddings for layer in layers if most is None or layer.num_embeddings < most]
 
 
 def _with_most_ids(called: ModuleCall, counts: Sequence[int]) -> ModuleCall:

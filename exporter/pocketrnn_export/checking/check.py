@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import math
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +20,19 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Comparison, Limits
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import TextRules
+from pocketrnn_export.checking.activations import find_activation, gives_probabilities
 from pocketrnn_export.checking.axis_roles import UncallableError
 from pocketrnn_export.checking.beside import ComparedFile, Outcome
 from pocketrnn_export.checking.calls import find_call
-from pocketrnn_export.checking.exchange import ModuleCall, ModuleWithSignature, RecordedCall, draw_case, record_call
-from pocketrnn_export.checking.mapping import match_inputs, match_outputs
+from pocketrnn_export.checking.exchange import (
+    ModuleCall,
+    ModuleWithSignature,
+    RecordedCall,
+    draw_case,
+    record_call,
+    record_inputs,
+)
+from pocketrnn_export.checking.mapping import make_feeds, match_inputs, match_outputs
 from pocketrnn_export.checking.other_file import Array, CheckedFile, missing_matrices, open_file
 from pocketrnn_export.checking.shortest import find_shortest_input
 from pocketrnn_export.checking.sizes import ANY, NO_PADDING, TO_LONGEST, WIDER, Bounds, ComparedSize, find_right_sizes
@@ -51,6 +62,8 @@ _MOST_BOUNDS: Final = 60
 # The processor time for the cases: after it, no further case is compared.
 SECONDS: Final = 120.0
 _ALONE: Final = 2
+# The names of outputs with a number for each class.
+_OF_CLASSES: Final = re.compile("logit|prob|class|label|softmax", re.IGNORECASE)
 _FIX_SIZES: Final = (
     "If it takes one size only, write that into it: python -m onnxruntime.tools.make_dynamic_shape_fixed "
     "--input_name NAME --input_shape 1,576 FILE NEW_FILE."
@@ -116,7 +129,8 @@ def check_files(
         after: what was made of it.
         inputs, ids, progress: as for `check`.
         max_changed: the share of rows whose label may change, where the two answer at the same sizes; for numbers that
-            are no classes, how far they may be apart, as a part of the largest.
+            may be values, how far they may be apart, as a part of the largest. Numbers are classes where they are
+            probabilities, or where their output's name says so (`logits`).
 
     Returns:
         the verdict: `right` where they differ by rounding, or by no more than allowed; else `changed`.
@@ -135,15 +149,17 @@ def check_files(
             return Verdict(str(after), "not comparable", said)
         except PocketRNNError as error:
             return Verdict(str(after), "not comparable", f"{error.problem} {error.remedy}")
-    if verdict.kind != "wrong" or verdict.sizes or math.isinf(verdict.shown.difference if verdict.shown else 0.0):
+    changed = max((line.largest_difference for line in verdict.comparisons), default=math.inf)
+    if verdict.kind != "wrong" or math.isinf(changed):
         return verdict
-    changed = max(line.largest_difference for line in verdict.comparisons)
     parts = [f"{after} differs from {before} by up to {changed:.3g}"]
+    if verdict.activation:
+        parts = [f"{verdict.activation}; after that they differ by up to {changed:.3g}"]
     if verdict.numbers_changed:
-        parts.append(f"numbers that are no classes by up to {verdict.numbers_changed:.2%} of the largest")
+        parts.append(f"numbers that may be values by up to {verdict.numbers_changed:.2%} of the largest")
     if verdict.labels_changed or not verdict.numbers_changed:
         parts.append(f"and the label of {verdict.labels_changed:.2%} of the rows changes")
-    allowed = max(verdict.labels_changed, verdict.numbers_changed) <= max_changed
+    allowed = max(verdict.labels_changed, verdict.numbers_changed) <= max_changed and not verdict.activation
     return replace(verdict, kind="right" if allowed else "changed", reason=f"{', '.join(parts)}.")
 
 
@@ -190,29 +206,114 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
     _log.info("Finding out how the module is called")
     own, name = _prepare_module(module)
     first = module.run.file if isinstance(module, ModuleWithSignature) else file
-    called = find_call(own, first, call=told.call, ids=told.ids, padding_id=told.padding_id, channels=told.channels)
+    called = find_call(
+        own,
+        first,
+        call=told.call,
+        ids=told.ids,
+        padding_id=told.padding_id,
+        channels=told.channels,
+        inputs=told.inputs,
+    )
     called = replace(called, in_doubles=not isinstance(own, ModuleWithSignature), name=name)
     cases = [draw_case(called, *size) for size in called.sizes]
     calls = [record_call(called, case) for case in cases]
     if not calls[0].outputs:
         raise InputError("The module's answer holds no tensor.", "Give a module whose forward returns tensors.")
-    fed = match_inputs(file, calls, told.inputs)
-    beside = ComparedFile(called, file, fed, ())
-    outputs = match_outputs(file, beside.file_answers(calls[0]), calls[0].outputs)
-    beside = replace(beside, outputs=outputs, largest=_largest_numbers(calls), classes=_outputs_with_classes(calls))
+    fed = match_inputs(file, calls, told.inputs, called.sizes)
+    beside = _pair_outputs(ComparedFile(called, file, fed, ()), calls)
     _refuse_random_answers(called, beside, cases[0], calls[0])
     fixed = _declared_sizes(beside, calls)
-    outcomes = _compare_cases(beside, _collect_cases(called, file, fixed))
-    if not outcomes:
-        raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
-    bounds = _bounds_of_right_sizes(beside, outcomes)
-    if bounds is not None and bounds != fixed:
-        # Is it right for all ids of these sizes, too?
-        inside = _list_outcomes(beside, _cases_inside(called, bounds)["these sizes"])
-        outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
-        bounds = bounds if all(outcome.is_same for outcome in inside) else None
-    verdict = _make_verdict(beside, outcomes, bounds)
-    return replace(verdict, called="" if isinstance(module, ModuleWithSignature) else called.line)
+    with _round_weights(own, file):
+        outcomes = _compare_cases(beside, _collect_cases(called, file, fixed))
+        if not outcomes:
+            raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
+        bounds = _bounds_of_right_sizes(beside, outcomes)
+        if bounds is not None and bounds != fixed:
+            # Is it right for all ids of these sizes, too?
+            inside = _list_outcomes(beside, _cases_inside(called, bounds)["these sizes"])
+            outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
+            bounds = bounds if all(outcome.is_same for outcome in inside) else None
+        verdict = _make_verdict(beside, outcomes, bounds)
+    if isinstance(module, ModuleWithSignature):
+        return verdict
+    if file.is_half:
+        verdict = _tell_rounding(beside, outcomes, verdict)
+    return replace(verdict, called=called.line)
+
+
+def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
+    """Pair the outputs, by a call that both sides answer.
+
+    Raises:
+        InputError: the file fails on each of the calls, or no outputs match.
+    """
+    file, name = beside.file, beside.called.name
+    asked = [(call, beside.ask_file(call)) for call in calls]
+    call, said = next(((call, said) for call, said in asked if not isinstance(said, str)), asked[0])
+    answers = None if isinstance(said, str) else said
+    if answers is None and not file.outputs:
+        raise InputError(
+            f"{file.path} fails on each first call that {name} answers: {said}.",
+            "Say which input is which, or how the module is called: --input parameter=input, --call LINE.",
+        )
+    outputs = match_outputs(file, answers, call.outputs)
+    activations = {
+        own: found
+        for number, own in (outputs if answers is not None else ())
+        if answers is not None and (found := find_activation(call.outputs[own], answers[number])) is not None
+    }
+    classes = _outputs_with_classes(calls)
+    values = {own for own, array in calls[0].outputs.items() if array.dtype.kind == "f"}
+    values -= {own for own in classes if _OF_CLASSES.search(own) or gives_probabilities(calls[0].outputs[own])}
+    values -= {own for own, (_, activation) in activations.items() if own in classes}
+    return replace(
+        beside,
+        outputs=outputs,
+        largest=_largest_numbers(calls),
+        classes=classes,
+        values=frozenset(values),
+        activations=activations,
+    )
+
+
+@contextlib.contextmanager
+def _round_weights(module: nn.Module, file: CheckedFile) -> Iterator[None]:
+    """While the block runs, the module has its weights in half precision if the file has them so: then the file is as
+    exact as its own precision."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    if file.is_half and not isinstance(module, ModuleWithSignature):
+        named = {name: w for name, w in module.state_dict().items() if w.dtype == torch.float32}
+        matrices = {name: w.numpy() for name, w in named.items() if w.dim() > 1 and w.numel() > 1}
+        as_they_are = matrices.keys() - set(missing_matrices(file, matrices))
+        kept = [(tensor, tensor.clone()) for name, tensor in named.items() if name not in as_they_are]
+    with torch.no_grad():
+        for tensor, _ in kept:
+            tensor.copy_(tensor.half().float())
+        try:
+            yield
+        finally:
+            for tensor, original in kept:
+                tensor.copy_(original)
+
+
+def _tell_rounding(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict) -> Verdict:
+    """Say how far a file in half precision is from the module itself, where its answers are as near as they may be."""
+    if verdict.kind not in ("right", "some sizes"):
+        note = "The file is in half precision: it was compared with the module whose weights are rounded so."
+        return replace(verdict, notes=(*verdict.notes, note))
+    apart = {
+        inputs: [replace(one, difference=beside.measure_case(one.case)) for one in some if one.is_same]
+        for inputs, some in outcomes.items()
+    }
+    lines = _summarize_outcomes(verdict.name, {inputs: some for inputs, some in apart.items() if some})
+    verdict = replace(verdict, comparisons=lines)
+    largest = max(line.largest_difference for line in lines)
+    said = f"is in half precision: its answers are up to {largest:.2g} apart from {verdict.name}'s, as rounding allows"
+    if verdict.labels_changed and verdict.kind == "right":
+        reason = f"{verdict.file} {said}, but the label of {verdict.labels_changed:.2%} of the rows changes."
+        return replace(verdict, kind="changed", reason=reason)
+    return replace(verdict, notes=(*verdict.notes, f"The file {said}."))
 
 
 def _largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
@@ -253,8 +354,8 @@ def _refuse_random_answers(called: ModuleCall, beside: ComparedFile, case: Case,
             f"The module answers otherwise each time{': ' * bool(line)}{line}.",
             "Take the random numbers out of forward, as eval() does with dropout.",
         )
-    one, other = beside.file_answers(first), beside.file_answers(first)
-    if one is not None and other is not None and not _are_equal(one, other):
+    one, other = beside.ask_file(first), beside.ask_file(first)
+    if not isinstance(one, str) and not isinstance(other, str) and not _are_equal(one, other):
         raise InputError(f"{beside.file.path} answers otherwise each time.", "Export it in eval mode.")
 
 
@@ -270,8 +371,7 @@ def _declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Boun
         return Bounds((rows, rows), (steps, steps))
     found: dict[str, tuple[int, int]] = {}
     for fed in beside.fed:
-        axes = range(len(fed.port.axes or ())) if fed.order is None else fed.order
-        for declared, axis in zip(fed.port.axes or (), axes, strict=True):
+        for declared, axis in fed.declared:
             of_calls = [call.inputs[fed.name].shape[axis] for call in calls]
             for place, role in enumerate(("rows", "steps")):
                 if isinstance(declared, int) and of_calls == [size[place] for size in sizes]:
@@ -326,7 +426,23 @@ def _cases_inside(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
         found = [_repeat_rows(case, least_rows) for case in found if len(case.lengths) < least_rows] + [
             case for case in found if len(case.lengths) >= least_rows
         ]
+    if called.ragged:
+        # The proof's rows have at least as many tokens as the least width: here they are padded to it.
+        sizes = itertools.product({least_rows, most_rows or 3}, {least, most or least + 9})
+        found += [case for rows, steps in sizes for case in _draw_padded_cases(called, rows, steps)]
     return {"these sizes": [case for case in found if _padding_of(case) <= bounds.padding]}
+
+
+def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
+    """Draw a case of rows of decreasing lengths, of increasing ones, and of rows shorter than the batch is wide."""
+    drawn = draw_case(called, rows, steps, ragged=True)
+    lengths = -(-drawn.lengths // 2)
+    shorter = np.where(np.arange(steps) < lengths[:, None], drawn.tokens, called.padding_id)
+    return [
+        drawn,
+        Case(f"{drawn.name}, turned", drawn.tokens[::-1].copy(), drawn.lengths[::-1].copy()),
+        Case(f"{drawn.name}, shorter", shorter, lengths),
+    ]
 
 
 def _padding_of(case: Case) -> int:
@@ -401,26 +517,68 @@ def _make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]
         comparisons=_summarize_outcomes(name, outcomes),
         numbers_changed=max((one.numbers_off for one in every), default=0.0),
         looked_at=_describe_sizes(every, unit),
-        notes=(*_note_uncompared_outputs(beside), *shapes),
+        notes=(*_note_transposed_inputs(beside), *_note_uncompared_outputs(beside), *shapes),
     )  # fmt: skip
     wrong = [outcome for outcome in every if not outcome.is_same]
+    if beside.activations:
+        return _tell_activation(beside, every, replace(verdict, kind="wrong"))
     if not wrong:
         exact, reason, off = beside.compare_in_doubles(every)
         verdict = replace(verdict, float64_difference=exact, notes=(*verdict.notes, *filter(None, [reason])))
         if off is None:
-            return verdict
+            return _note_one_row(beside, every, verdict)
         wrong = [off]
     differing = [outcome for outcome in wrong if not outcome.error]
     shown, case = find_shortest_input(beside, differing or wrong)
     verdict = replace(verdict, sizes="" if bounds is None else bounds.said(unit or "tokens"), shown=shown)
+    if len(wrong) == len(every) and not differing:
+        reason = f"{file.path} fails on each of {len(every)} batches that {name} answers: {wrong[0].error}."
+        return replace(verdict, kind="not comparable", reason=reason)
     if not differing:
         reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
-        return replace(verdict, kind="some sizes", reason=reason)
+        return _note_one_row(beside, every, replace(verdict, kind="some sizes", reason=reason))
     verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
     notes, has_weights = _describe_weights(beside)
     return replace(
         verdict, notes=(*notes, *verdict.notes), departs=_find_departure(beside, case) if has_weights else ""
     )
+
+
+def _tell_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+    """Say that one side has an activation at its end, and whether the answers are the same after it."""
+    side, activation = next(iter(beside.activations.values()))
+    more, plain = (beside.file.path, beside.called.name) if side == "module" else (beside.called.name, beside.file.path)
+    said = f"{more} gives the {activation.name} of the numbers that {plain} gives"
+    as_given = replace(beside, activations={})
+    case = min((one.case for one in every), key=lambda case: int(case.tokens.size))
+    found = as_given.compare_case(case)
+    shown = None if found is None else find_shortest_input(as_given, [found])[0]
+    same = all(outcome.is_same for outcome in every)
+    departs = _find_departure(as_given, case) if same and side == "module" else ""
+    reason = f"{said}; {'the answers are the same after it' if same else 'they differ after it, too'}."
+    return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
+
+
+def _note_one_row(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+    """Say that a file is right for a batch of one row only, where the module was asked about no larger one."""
+    called, file = beside.called, beside.file
+    if any(len(outcome.case.lengths) > 1 for outcome in every):
+        return verdict
+    first = called.sizes[0]
+    if called.one_row:
+        given = record_call(called, draw_case(called, *first)).inputs
+        limited = all(1 in array.shape for array in given.values())
+    else:
+        given = record_inputs(called, draw_case(called, 2, first[1]))
+        takes_one = any(declared == 1 for fed in beside.fed for declared, _ in fed.declared)
+        limited = isinstance(file.ask(make_feeds(beside.fed, given)), str) if given else takes_one
+    if not limited:
+        return verdict
+    sizes = f"batch 1 only{f' and {verdict.sizes}' * bool(verdict.sizes)}"
+    if verdict.kind != "right":
+        return replace(verdict, sizes=sizes)
+    reason = f"{file.path} answers as {called.name} does for one row, and neither was seen to take more."
+    return replace(verdict, kind="some sizes", sizes=sizes, reason=reason)
 
 
 def _summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
@@ -478,6 +636,13 @@ def _note_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
     if odd is None:
         return []
     return [f"To a batch of {len(odd.case.lengths)} the file gives {odd.shapes}: the numbers are compared."]
+
+
+def _note_transposed_inputs(beside: ComparedFile) -> list[str]:
+    turned = {fed.port.name: ", ".join(map(str, fed.order)) for fed in beside.fed if fed.order is not None}
+    return [
+        f"The file's input {name} is given the module's with its axes in the order {o}." for name, o in turned.items()
+    ]
 
 
 def _note_uncompared_outputs(beside: ComparedFile) -> list[str]:

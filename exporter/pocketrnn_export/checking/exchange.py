@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ __all__ = [
     "keep_running_sizes",
     "named_inputs",
     "record_call",
+    "record_inputs",
     "runs_on_size",
     "takes_ids_below",
 ]
@@ -80,10 +82,23 @@ class RecordedCall:
 
 def record_call(called: ModuleCall, case: Case) -> RecordedCall:
     """Call a module, and record the inputs and outputs of its forward; raises whatever the module raises."""
+    inputs: dict[str, Tensor] = {}
+    outputs = _record_tensors(called, case, inputs)
+    return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
+
+
+def _record_tensors(called: ModuleCall, case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(called.module):
-        inputs, outputs = _record_forward(called.module, called.function, *tensors)
-    return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
+        return _record_forward(called.module, called.function, *tensors, inputs)
+
+
+def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
+    """Record the inputs of forward for a case, also if forward fails on them; empty where it is not reached."""
+    inputs: dict[str, Tensor] = {}
+    with contextlib.suppress(Exception, SystemExit):
+        _record_tensors(called, case, inputs)
+    return {name: tensor.detach().numpy().copy() for name, tensor in inputs.items()}
 
 
 def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
@@ -127,10 +142,9 @@ def takes_ids_below(called: ModuleCall, count: int, *, inputs: int = 1) -> bool:
 
 
 def _record_forward(
-    module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the inputs and outputs of the last call of forward."""
-    inputs: dict[str, Tensor] = {}
+    module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor, inputs: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the outputs of the last call of forward, whose inputs are put into `inputs`."""
     outputs: dict[str, Tensor] = {}
 
     def before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -148,7 +162,7 @@ def _record_forward(
     finally:
         for hook in hooks:
             hook.remove()
-    return inputs, outputs or dict(_named_tensors("", answer))
+    return outputs or dict(_named_tensors("", answer))
 
 
 def named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
@@ -229,7 +243,7 @@ class TableModule(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The table for a batch."""
         with undo_assignments(self.module):
-            _, outputs = _record_forward(self.module, self.function, tokens, lengths)
+            outputs = _record_forward(self.module, self.function, tokens, lengths, {})
         table: Tensor = join_outputs([outputs[name] for name in self.outputs], len(tokens), torch)
         return table
 

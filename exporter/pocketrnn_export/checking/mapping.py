@@ -12,12 +12,15 @@ import numpy as np
 
 from pocketrnn.errors import InputError, did_you_mean
 from pocketrnn_export.checking.exchange import RecordedCall
-from pocketrnn_export.checking.other_file import Array, CheckedFile, Port
+from pocketrnn_export.checking.other_file import Array, CheckedFile, Port, role_of_name
 
-__all__ = ["FedInput", "make_feeds", "match_inputs", "match_outputs", "shape_without_ones"]
+__all__ = ["FedInput", "count_agreeing", "make_feeds", "match_inputs", "match_outputs", "shape_without_ones"]
 
 # An array with more axes than this is not transposed.
 _MOST_AXES: Final = 4
+# The most orders of all axes that are ranked, and that are tried.
+_MOST_RANKED: Final = 1_000
+_MOST_RUN: Final = 24
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,30 @@ class FedInput:
     name: str
     order: tuple[int, ...] | None = None
 
+    @property
+    def declared(self) -> list[tuple[int | str | None, int]]:
+        """The declared size of each axis of the file's input, with the axis of the module's."""
+        axes = self.port.axes or ()
+        return list(zip(axes, self.order or range(len(axes)), strict=bool(axes)))
 
-def match_inputs(file: CheckedFile, calls: Sequence[RecordedCall], told: Mapping[str, str]) -> tuple[FedInput, ...]:
-    """Find the module's input for each input of a file.
+
+def match_inputs(
+    file: CheckedFile,
+    calls: Sequence[RecordedCall],
+    told: Mapping[str, str],
+    sizes: Sequence[tuple[int, int]],
+) -> tuple[FedInput, ...]:
+    """Find the module's input for each input of a file, and the order of its axes.
+
+    An order must agree with the declared sizes and with the names of the axes. If several do, the axes stay as they are
+    in the module's own call, if the file runs on all of these calls; else the order counts in which it runs on the most
+    of them, and answers with the module's shapes.
 
     Args:
         file: the file.
         calls: calls of the module with different sizes: an axis whose size differs between them may have any size.
         told: the owner's pairs: the name of a module's input, and of the file's.
+        sizes: the batch and the sequence of each call.
 
     Raises:
         InputError: an input of the file has no counterpart, or several.
@@ -62,11 +81,69 @@ def match_inputs(file: CheckedFile, calls: Sequence[RecordedCall], told: Mapping
             f"The input {lost[0]} of {file.path} is none of the module's: {', '.join(left) or 'none is left'}.",
             "Say which: --input parameter=input, or inputs={'parameter': 'input'}.",
         )
-    return tuple(FedInput(port, fed[port.name], _find_axis_order(port, fed[port.name], calls)) for port in file.inputs)
+    each = [
+        [FedInput(port, fed[port.name], order) for order in _possible_orders(port, fed[port.name], calls)]
+        for port in file.inputs
+    ]
+    every = [tuple(way) for way in itertools.islice(itertools.product(*each), _MOST_RANKED)]
+    ranked = sorted(every, key=lambda way: _rank_orders(way, calls, sizes))
+    best, most = ranked[0], (-1, -1)
+    for way in ranked[:_MOST_RUN]:
+        agreeing = [count_agreeing(file, way, call) for call in calls]
+        runs = sum(map(bool, agreeing))
+        if runs == len(calls) and way == ranked[0] and all(fed.order is None for fed in way):
+            return way
+        if (runs, sum(agreeing)) > most:
+            best, most = way, (runs, sum(agreeing))
+    return best
 
 
-def _match_by_name(port: Port, left: Sequence[str], _calls: Sequence[RecordedCall]) -> str | None:
-    return next((name for name in left if _plain_name(name) == _plain_name(port.name)), None)
+def _possible_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
+    """Return the orders of an input's axes that agree with the declared sizes, the order as it is (None) first."""
+    shapes = [call.inputs[name].shape for call in calls]
+    axes = port.axes or (None,) * len(shapes[0])
+    if len(axes) != len(shapes[0]) or len(axes) > _MOST_AXES:
+        return [None]
+    as_it_is = tuple(range(len(axes)))
+    found = [
+        None if order == as_it_is else order
+        for order in itertools.permutations(as_it_is)
+        if all(
+            not isinstance(size, int) or len({shape[axis] for shape in shapes}) > 1 or size == shapes[0][axis]
+            for size, axis in zip(axes, order, strict=True)
+        )
+    ]
+    return found or [None]
+
+
+def _rank_orders(
+    way: Sequence[FedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """Return the sort key of a way to feed a file: how often the name of an axis says something else, and how many
+    inputs are transposed."""
+    by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
+    meant: dict[str, set[tuple[int, ...]]] = {}
+    wrong = 0
+    for fed in way:
+        for name, axis in fed.declared:
+            if isinstance(name, str):
+                given = tuple(call.inputs[fed.name].shape[axis] for call in calls if fed.name in call.inputs)
+                meant.setdefault(name, set()).add(given)
+                wrong += given != by_role.get(role_of_name(name) or "", given)
+    wrong += sum(len(different) - 1 for different in meant.values())
+    return wrong, sum(fed.order is not None for fed in way)
+
+
+def count_agreeing(file: CheckedFile, way: Sequence[FedInput], call: RecordedCall) -> int:
+    """Return 0 where the file fails on a call, 2 where each of its answers has the shape of one of the module's."""
+    answers = file.ask(make_feeds(way, call.inputs))
+    shapes = {shape_without_ones(array) for array in call.outputs.values()}
+    return 0 if isinstance(answers, str) else 1 + all(shape_without_ones(answer) in shapes for answer in answers)
+
+
+def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+    fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
+    return next((name for name in fits if _plain_name(name) == _plain_name(port.name)), None)
 
 
 def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
@@ -84,20 +161,6 @@ def _fits_port(port: Port, array: Array) -> bool:
     if port.axes is not None and len(port.axes) != array.ndim:
         return False
     return port.kind is None or np.dtype(port.kind).kind == array.dtype.kind or array.dtype.kind in "ib"
-
-
-def _find_axis_order(port: Port, name: str, calls: Sequence[RecordedCall]) -> tuple[int, ...] | None:
-    """Return the order of axes in which an array fits the declared axes; None where it needs no transpose."""
-    shapes = [call.inputs[name].shape for call in calls]
-    if port.axes is None or len(port.axes) != len(shapes[0]) or len(port.axes) > _MOST_AXES:
-        return None
-    for order in itertools.permutations(range(len(port.axes))):
-        if all(
-            not isinstance(size, int) or len({shape[axis] for shape in shapes}) > 1 or size == shapes[0][axis]
-            for size, axis in zip(port.axes, order, strict=True)
-        ):
-            return None if order == tuple(range(len(order))) else order
-    return None
 
 
 def make_feeds(fed: Sequence[FedInput], given: Mapping[str, Array]) -> list[Array]:

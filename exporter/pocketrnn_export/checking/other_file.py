@@ -17,21 +17,26 @@ from google.protobuf import json_format, text_format  # type: ignore[import-unty
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
+from torch import nn
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.comparing.comparing import open_session
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
 from pocketrnn_export.module_runs.cpu_run import tensors_in
 
-__all__ = ["Array", "CheckedFile", "Port", "count_table_rows", "missing_matrices", "open_file"]
+__all__ = ["Array", "CheckedFile", "Port", "count_table_rows", "missing_matrices", "open_file", "role_of_name"]
 
 Array = npt.NDArray[Any]
 # The largest model that onnxruntime and protobuf read in one piece.
 _LARGEST: Final = 2**31 - 1
 # Declared weights may have at most this many times the bytes of the file: an int64 can take one byte.
 _DENSEST: Final = 16
+# One step of float16 is 2**13 steps of float32.
+_OF_HALF: Final = 2.0**13
+_MOST_OF_ERROR: Final = 300
 # Operators that leave ids unchanged between the input and a table.
 _SAME_IDS: Final = frozenset({"Cast", "Transpose", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Concat"})
+_OF_SEQUENCE: Final = ("seq", "time", "step", "tokens", "length")
 # Sorted numbers that differ by more are other weights: large matrices of one distribution differ by little.
 _SAME_WEIGHT: Final = 1e-6
 _TYPES_OF_TORCH: Final = {
@@ -65,6 +70,8 @@ class CheckedFile:
         inputs, outputs: in the file's order. TorchScript does not declare its outputs.
         run: returns the outputs for one array an input; raises whatever its engine raises.
         model: the ONNX model with its weights inside; None for other formats.
+        weights: the tensors that it holds.
+        rounding: by how much it rounds more than float32: 2**13 where it computes in half precision.
     """
 
     path: Path
@@ -72,6 +79,34 @@ class CheckedFile:
     outputs: tuple[Port, ...]
     run: Callable[[Sequence[Array]], list[Array]] = field(repr=False)
     model: ModelProto | None = field(default=None, repr=False)
+    weights: Sequence[Array] = field(default=(), repr=False)
+    rounding: float = 1.0
+
+    @property
+    def is_half(self) -> bool:
+        """Whether it holds weights in half precision, or computes in it."""
+        return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
+
+    def ask(self, arrays: Sequence[Array]) -> list[Array] | str:
+        """Return the outputs for one array an input, or the error that its engine raises, in one line."""
+        try:
+            return [np.asarray(answer) for answer in self.run(arrays)]
+        # Engines raise errors of many classes.
+        except Exception as error:
+            # onnxruntime names the size that it got in its second line.
+            said = " ".join(str(error).split()).removeprefix("[ONNXRuntimeError] : ")
+            return said.partition(" Please fix either")[0][:_MOST_OF_ERROR] or repr(error)
+
+
+def role_of_name(axis: str) -> str | None:
+    """Return what the name of an axis says: "b" for the batch, "s" for the sequence, None for neither.
+
+    Example:
+        >>> role_of_name("batch_size"), role_of_name("axis 1")
+        ('b', None)
+    """
+    name = axis.lower()
+    return "b" if "batch" in name else "s" if any(word in name for word in _OF_SEQUENCE) else None
 
 
 def open_file(path: str | Path) -> CheckedFile:
@@ -137,7 +172,21 @@ def _open_onnx(path: Path) -> CheckedFile:
     def run(arrays: Sequence[Array]) -> list[Array]:
         return list(session.run(None, dict(zip(names, arrays, strict=True))))
 
-    return CheckedFile(path, inputs, tuple(map(_read_port, model.graph.output)), run, model)
+    known = [tensor for tensor in tensors if tensor.data_type and tensor.data_type != TensorProto.STRING]
+    arrays = [onnx.numpy_helper.to_array(tensor) for tensor in known]
+    rounding = _OF_HALF if _computes_in_half(model.graph) else 1.0
+    return CheckedFile(path, inputs, tuple(map(_read_port, model.graph.output)), run, model, arrays, rounding)
+
+
+def _computes_in_half(graph: GraphProto) -> bool:
+    """Whether an operator takes numbers in half precision: one that only stores weights so casts them."""
+    half = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
+    half |= {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    for node in graph.node:
+        given = {TensorProto.FLOAT16} & {attribute.t.data_type for attribute in node.attribute}
+        cast = any(attribute.name == "to" and attribute.i == TensorProto.FLOAT16 for attribute in node.attribute)
+        half |= set(node.output) if given or cast else set()
+    return any(node.op_type != "Cast" and half & set(node.input) for node in graph.node)
 
 
 def _read_port(value: ValueInfoProto) -> Port:
@@ -188,7 +237,34 @@ def _open_torchscript(path: Path) -> CheckedFile:
     script = load_torchscript(path).eval()
     arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
     inputs = tuple(Port(argument.name) for argument in arguments if not argument.has_default_value())
-    return CheckedFile(path, inputs, (), _make_run(script))
+    run = _StatelessRun(lambda: load_torchscript(path).eval())
+    return CheckedFile(path, inputs, (), run, None, *_weights_of_torch(script.state_dict()))
+
+
+class _StatelessRun:
+    """Runs a TorchScript file; one whose forward keeps a state is loaded anew for each run."""
+
+    def __init__(self, load: Callable[[], torch.jit.ScriptModule]) -> None:
+        self.load, self.script = load, load()
+        self.keeps_state: bool | None = None
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        if self.keeps_state:
+            return _run_on_arrays(self.load(), arrays)
+        answers = _run_on_arrays(self.script, arrays)
+        if self.keeps_state is None:
+            again = _run_on_arrays(self.script, arrays)
+            same = zip(answers, again, strict=True)
+            self.keeps_state = not all(np.array_equal(one, other, equal_nan=True) for one, other in same)
+        return answers
+
+
+def _weights_of_torch(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
+    """Return the weights as arrays, and how much more is rounded than in float32."""
+    tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
+    half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
+    arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]
+    return arrays, _OF_HALF if half else 1.0
 
 
 def _open_torch_export(path: Path) -> CheckedFile:
@@ -204,16 +280,22 @@ def _open_torch_export(path: Path) -> CheckedFile:
 
     signature = program.graph_signature
     inputs, outputs = (tuple(port(str(n)) for n in names) for names in (signature.user_inputs, signature.user_outputs))
-    return CheckedFile(path, inputs, outputs, _make_run(program.module()))
+    module = program.module()
+    held = _weights_of_torch(program.state_dict)
+    return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays), None, *held)
 
 
-def _make_run(module: Callable[..., Any]) -> Callable[[Sequence[Array]], list[Array]]:
-    def run(arrays: Sequence[Array]) -> list[Array]:
-        with torch.no_grad():
-            answer = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
-        return [tensor.numpy() for tensor in tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)]
-
-    return run
+def _run_on_arrays(module: nn.Module, arrays: Sequence[Array]) -> list[Array]:
+    """Run a module on arrays, of which numbers get the type of its weights if that is half precision."""
+    kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
+    kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+    if kind in (torch.float16, torch.bfloat16):
+        tensors = [tensor.to(kind) if tensor.is_floating_point() else tensor for tensor in tensors]
+    with torch.no_grad():
+        answer = module(*tensors)
+    given = tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)
+    return [(one.float() if one.dtype == torch.bfloat16 else one).numpy() for one in given]
 
 
 def missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
@@ -224,14 +306,13 @@ def missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[s
         >>> missing_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
         ['fc.weight']
     """
-    if file.model is None:
+    if not file.weights:
         return []
     held: dict[int, list[Array]] = {}
-    for tensor in _graph_tensors(file.model.graph):
-        if tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
-            array = onnx.numpy_helper.to_array(tensor)
-            # A bidirectional layer has both directions in one tensor.
-            for part in (array, *(array if array.ndim == 3 and len(array) == 2 else ())):
+    for array in file.weights:
+        # A bidirectional layer has both directions in one tensor.
+        for part in (array, *(array if array.ndim == 3 and len(array) == 2 else ())):
+            if part.dtype.kind == "f":
                 held.setdefault(part.size, []).append(np.sort(part, axis=None))
     return [
         name

@@ -53,8 +53,8 @@ class Verdict:
         name: the module's.
         sizes: for which sizes it is right, where it is for some.
         shown: an input that shows a difference.
-        departs: the first operation of forward whose numbers the file has not, with its line, and its node in the
-            graph; empty where that is not known.
+        departs: a sentence on the first operation of forward whose numbers the file has not, with its line and its node
+            in the graph, or on the node behind the last one; empty where that is not known.
         called: how the module was called.
         inputs: the file's inputs, each with that of the module's which it was given.
         outputs: the file's outputs that were compared, by their numbers, each with the module's.
@@ -62,7 +62,8 @@ class Verdict:
         looked_at: the number of batches, and their sizes, in a sentence.
         float64_difference: the largest difference in double precision; None where that was not computed.
         notes: what was not compared, a sentence each.
-        numbers_changed: the largest difference of numbers that are no classes, as a part of the largest such number.
+        numbers_changed: the largest difference of numbers that may be values, as a part of the largest such number.
+        activation: which side has an activation at its end that the other has not; empty where none has.
 
     Example:
         >>> check(module, "theirs.onnx").kind
@@ -84,6 +85,7 @@ class Verdict:
     float64_difference: float | None = None
     notes: tuple[str, ...] = ()
     numbers_changed: float = 0.0
+    activation: str = ""
 
     @property
     def is_right(self) -> bool:
@@ -118,7 +120,7 @@ class Verdict:
                 f"{f'fails: {of_file}' if isinstance(of_file, str) else f'answers {_format_values(of_file)}'}"
             )
         if self.departs:
-            said.append(f"The first operation whose numbers the file has not is {self.departs}.")
+            said.append(self.departs)
         if self.called:
             fed = ", ".join(f"{name} is {own}" for name, own in self.inputs.items())
             said.append(f"{self.name} is called as {self.called}; {fed or 'the file takes no input'}.")

@@ -10,7 +10,7 @@ import click
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import json_line, print_if_slow, print_text
 from pocketrnn.commands.terminal import align_columns, escape_line
-from pocketrnn.errors import InputError, require_module
+from pocketrnn.errors import ExportError, InputError, require_module
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
 from pocketrnn_export.commands.stages import print_stages
 
@@ -57,8 +57,8 @@ _OF_MODULE: Final = ("weights", "random_weights", "set", "call", "padding_id", "
 @click.option("--channels", type=click.IntRange(min=1), metavar="N",
               help="How many numbers a step has, where --call takes samples.")  # fmt: skip
 @click.option("--max-changed", type=click.FloatRange(min=0, max=1), default=0.0, metavar="SHARE",
-              help="The share of rows whose label may change between two files; for answers of one number, how far "
-              "they may be apart, as a share of the largest.  [default: 0]")  # fmt: skip
+              help="The share of rows whose label may change between two files; for numbers that may be values, how "
+              "far they may be apart, as a share of the largest.  [default: 0]")  # fmt: skip
 def check(source: str, after: Path | None, onnx: Path | None, page: Path | None, **options: Any) -> None:
     """Find out whether a file that somebody exported answers as its module does.
 
@@ -102,7 +102,11 @@ def _check_module_file(source: str, onnx: Path, options: dict[str, Any]) -> Verd
     from pocketrnn_export.checking.check import check as check_module
 
     named = parse_source(source, options)
-    module, call = load_module_and_call(source, named, {**options, "run_notebook": None})
+    try:
+        module, call = load_module_and_call(source, named, {**options, "run_notebook": None})
+    except ExportError as error:
+        # Without a module, nothing is compared: that is an exit status of 2, and not a failed export.
+        raise InputError(error.problem, error.remedy) from error
     told = {name: options[name] for name in ("ids", "padding_id", "channels")}
     return check_module(module, onnx, inputs=_parse_inputs(options["inputs"]), call=call, **told)
 

@@ -53,7 +53,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     cls=Command,
     short_help="Export a classifier, with its proof.",
     groups={
-        "Options": ("output", "weights", "vocabulary", "labels", "name", "no_examples", "force"),
+        "Options": ("output", "weights", "vocabulary", "labels", "head", "name", "no_examples", "force"),
         "How a text becomes ids": ("tokenizer", "pairs", "rules", "max_tokens"),
         "How the module is made and called": (
             "set",
@@ -66,6 +66,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "labels_of",
             "no_crf",
             "two_texts",
+            "features",
         ),
         "The files to write": (
             "streaming",
@@ -100,6 +101,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--labels", metavar="LABELS",
               help="The labels of a module file, in the order of its logits: a,b,c or a file of them, "
               "such as label_encoder.pkl.")  # fmt: skip
+@click.option("--head", type=Text(), multiple=True, metavar="NAME=LABELS",
+              help="In place of --labels, for a module with several outputs for a text: the name of one, and its "
+              "labels as --labels takes them; once for each.")  # fmt: skip
 @click.option("--random-weights", is_flag=True,
               help="Export a module file as it is made, with random weights.")  # fmt: skip
 @click.option("--run-notebook", type=click.IntRange(min=1), metavar="SECONDS",
@@ -130,6 +134,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               "[default: texts]")  # fmt: skip
 @click.option("--two-texts", is_flag=True,
               help="A module file takes two texts, such as a premise and a hypothesis.")  # fmt: skip
+@click.option("--features", metavar="NAMES|FILE",
+              help="The numbers beside a text that a module file takes: a,b,c; or a JSON file of numbers and "
+              "categories (docs/features.md).")  # fmt: skip
 @click.option("--no-crf", is_flag=True, help="Give each token its likeliest label, though the module has a CRF.")
 @click.option("--call", type=Text(), metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
@@ -201,6 +208,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --vocabulary vocab.pth --labels World,Sports,Business,Sci/Tech -o news
       pocketrnn export "notebook.ipynb:Classifier(8000)" --weights last.ckpt \\
         --vocabulary word2idx.json --labels labels.json --pairs pairs.jsonl -o news
+      pocketrnn export model.py:Reviews --weights reviews.pt --vocabulary vocab.json \
+        --head topic=oil,cup,war --head mood=bad,good -o reviews
       pocketrnn export model.py:Steps --weights steps.pt --channels ax,ay,az \\
         --scaler scaler.joblib --labels walking,standing -o steps
     """
@@ -251,8 +260,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     for line in [*integer_warning_lines(manifest), *example_note_lines(manifest)]:
         print_line(line)
     what = "labels of tokens" if manifest.output.of_tokens else "labels"
+    what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
+    from pocketrnn.text.features import write_options
+
+    text = write_options(manifest.features) + text
     print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
 
@@ -266,6 +279,8 @@ def _check_text_options(
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
+    if options["texts"] is not None and options["features"] is not None:
+        raise click.UsageError("--texts has no features: leave it out, or export in Python with example_texts=.")
     if options["texts"] is not None:
         lines = read_lines(options["texts"])
         description["example_texts"] = _split_pairs(lines, options["texts"]) if options["two_texts"] else lines
@@ -299,7 +314,7 @@ def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
 
 
 def _check_labels_of(options: dict[str, Any]) -> None:
-    """Refuse forms that a bundle with labels of tokens cannot have."""
+    """Refuse forms that a bundle with labels of tokens, or with several heads, cannot have."""
     forms = {
         "--compress": options["compress"],
         "--streaming": options["streaming"],
@@ -309,6 +324,11 @@ def _check_labels_of(options: dict[str, Any]) -> None:
     if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
             f"{asked[0]} is of classifiers of texts: one whose labels are of tokens has no such form. Leave it out."
+        )
+    forms = {"--compress": options["compress"], "--profile packed": options["profile"] == "packed"}
+    if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
+        raise click.UsageError(
+            f"{asked[0]} is of classifiers with one head: one with several has no such form. Leave it out."
         )
 
 
@@ -325,7 +345,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
     description.setdefault("name", output.absolute().stem if profile == "packed" else classifier_name(output))
     description["torchscript"] = False
     # The data is read before the export, which takes a while: an unusable file is refused at once.
-    labels, several = tuple(description["labels"]), bool(description.get("multi_label"))
+    labels, several = tuple(description.get("labels", ())), bool(description.get("multi_label"))
     names = ("data", "max_loss", *COLUMNS)
     measure = {name: options[name] for name in names}
     rows, texts, allowed = None, None, None
@@ -390,6 +410,7 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
     of_a_module = (
         "vocabulary",
         "labels",
+        "head",
         "tokenizer",
         "max_tokens",
         "rules",
@@ -405,17 +426,23 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
         "labels_of",
         "no_crf",
         "two_texts",
+        "features",
     )
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(f"{source} is a checkpoint, which holds what {', '.join(given)} would say.")
         return read_checkpoint_arguments(Path(source))
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
-    needed = ("labels",) if subwords else ("vocabulary", "labels")
+    if options["labels"] is not None and options["head"]:
+        raise click.UsageError("--labels and --head exclude each other: give the labels of each head.")
+    needed = ["labels"] if not options["head"] else []
+    needed += [] if subwords else ["vocabulary"]
+    needed.sort(reverse=True)
     if missing := [f"--{option}" for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "--vocabulary" in missing else ""
         raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
     module, call = load_module_and_call(source, named, options)
+    from pocketrnn_export.feature_arguments import read_features
     from pocketrnn_export.vocabularies.labels import read_labels
     from pocketrnn_export.vocabularies.owners_texts import read_pairs
 
@@ -423,9 +450,10 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
     return module, {
         "vocabulary": tokens,
         "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
-        "labels": read_labels(options["labels"]),
+        **({"heads": _read_heads(options["head"])} if options["head"] else {"labels": read_labels(options["labels"])}),
         "labels_of": options["labels_of"] or "texts",
         "two_texts": options["two_texts"],
+        "features": None if options["features"] is None else read_features(options["features"]),
         "crf": not options["no_crf"],
         "multi_label": options["multi_label"],
         "call": call,
@@ -433,6 +461,25 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
         "one_text": options["one_text"],
         "rules": rules,
     }
+
+
+def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
+    """Read the labels of each head from NAME=LABELS.
+
+    Raises:
+        InputError: one is not of this form, or two have one name.
+    """
+    from pocketrnn_export.vocabularies.labels import read_labels
+
+    heads: dict[str, list[str]] = {}
+    for one in given:
+        name, equals, labels = one.partition("=")
+        if not name or not equals:
+            raise InputError(f"--head {short_repr(one, 60)} is not a name with labels.", "Write --head mood=bad,good.")
+        if name in heads:
+            raise InputError(f"The head {short_repr(name, 40)} is there twice.", "Give each head once.")
+        heads[name] = list(read_labels(labels))
+    return heads
 
 
 def _load_number_module(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:

@@ -67,6 +67,7 @@ class Reference:
         moved: gives runs in double precision with all weights moved by one float32 step, one run for each draw.
         departs: finds the first operation where an ONNX file differs from the module, for a case with another answer
             in double precision; empty if it is not found. Its last argument finds the line of the user's code.
+        heads: how many labels each of several heads has; empty for one set of labels.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Reference:
     float64_run: Run64 | None = None
     moved: Callable[[], Iterator[Run64]] = lambda: iter(())
     departs: Callable[[bytes, Case, Place], str] | None = None
+    heads: tuple[int, ...] = ()
 
     def exact(self, cases: Sequence[Case], *, spreads: bool) -> list[ExactAnswer]:
         """The exact answers to the cases.
@@ -99,7 +101,7 @@ class Difference:
         candidate: the name of the candidate.
         case: the name of the case.
         largest: the largest difference of a logit from the reference's, measured as a bundle's tolerance is.
-        labels_differing: how many rows have another label than the reference gives.
+        labels_differing: how many rows have another label than the reference gives, in any head.
         spreads: the distance of the logits from the exact ones, in units of the possible rounding; None if the exact
             ones are not known.
     """
@@ -210,6 +212,7 @@ def compare_candidate(
     inputs: str,
     reference: str = "pytorch",
     exact: Callable[[Case], ExactAnswer | None] = lambda _: None,
+    heads: Sequence[int] = (),
 ) -> CandidateComparison:
     """Run `candidate` on `cases` and compare its logits with the expected ones.
 
@@ -222,6 +225,7 @@ def compare_candidate(
         reference: the name of the reference in the proof.
         exact: gives the exact answer to a case, with how far rounding may move it. It is called only if the logits
             differ by more than 1e-5, or a label differs: it takes longer than everything else.
+        heads: how many labels each of several heads has.
 
     Raises:
         ParityError: the candidate fails on a case that the reference answers.
@@ -242,9 +246,9 @@ def compare_candidate(
                 f"{name} fails on {inputs}, {case.name}, where {reference} answers: {first_line(error)}.",
                 "Nothing was written; the module cannot be exported as it is.",
             ) from error
-        found = measure_difference(name, case.name, logits, given)
+        found = measure_difference(name, case.name, logits, given, heads=heads)
         if not found.largest <= LEAST_TOLERANCE or found.labels_differing:
-            found = measure_difference(name, case.name, logits, given, exact(case))
+            found = measure_difference(name, case.name, logits, given, exact(case), heads)
         differences.append(found)
     return summarize_differences(
         differences, reference=reference, inputs=inputs, rows=sum(len(case.lengths) for case in cases)
@@ -252,9 +256,15 @@ def compare_candidate(
 
 
 def measure_difference(
-    candidate: str, case: str, expected: Logits, given: Logits, exact: ExactAnswer | None = None
+    candidate: str,
+    case: str,
+    expected: Logits,
+    given: Logits,
+    exact: ExactAnswer | None = None,
+    heads: Sequence[int] = (),
 ) -> Difference:
     """Measure how far `given` is from `expected` and from `exact`, all [rows, classes]; infinite if the shapes differ.
+    With several heads, `heads` says how many labels each has.
 
     Example:
         >>> expected, given = np.array([[0.5, 2.0]], np.float32), np.array([[0.5, 1.0]], np.float32)
@@ -268,7 +278,9 @@ def measure_difference(
     answered = ~(np.isnan(expected).all(1) & np.isnan(given).all(1))
     expected, given = expected[answered], given[answered]
     largest = float(logit_differences(expected, given).max(initial=0.0))
-    labels = int((expected.argmax(1) != given.argmax(1)).sum())
+    ends = np.cumsum(heads)[:-1]
+    parts = zip(np.split(expected, ends, 1), np.split(given, ends, 1), strict=True)
+    labels = int(np.any([one.argmax(1) != other.argmax(1) for one, other in parts], 0).sum())
     # A NaN on one side only counts as infinitely far.
     return Difference(candidate, case, float("inf") if np.isnan(largest) else largest, labels, spreads)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Final
 
@@ -52,23 +52,28 @@ class Departure:
     """Where a graph departs from its module.
 
     Attributes:
-        operation: the torch function, as forward calls it.
+        operation: the torch function, as forward calls it; the last one where the graph has its result, and goes on.
         line: the line of forward.
         node: the first node of the graph with the same inputs, whose output does not occur in forward; empty if there
             is none.
+        is_behind: whether that node is behind the last operation of forward, whose result the graph has.
     """
 
     operation: str
     line: str
     node: str = ""
+    is_behind: bool = False
 
     def __str__(self) -> str:
         return f"`{self.operation}` at {self.line}"
 
     @property
-    def with_node(self) -> str:
-        """The operation, its line and the node, for a sentence."""
-        return f"{self}; in the graph it is the node {self.node}" if self.node else str(self)
+    def sentence(self) -> str:
+        """Where the graph departs, as a sentence."""
+        if self.is_behind:
+            return f"The file has all numbers of forward, and computes others behind {self}: the node {self.node}."
+        node = f"; in the graph it is the node {self.node}" if self.node else ""
+        return f"The first operation whose numbers the file has not is {self}{node}."
 
 
 def find_departure(
@@ -106,6 +111,12 @@ def find_departure(
     makers = {id(tensor): step for step in steps for tensor in step.given}
     seen: set[int] = set()
     step = makers.get(id(answer))
+    while step is not None and not step.line and len(step.taken) == 1:
+        # The call that joins the outputs of forward is not a part of it.
+        step = makers.get(id(step.taken[0]))
+    if step is not None and step.line and all(_graph_has(values, tensor) for tensor in step.given):
+        behind = _find_departing_node(model, made, replace(step, taken=step.given), steps)
+        return Departure(step.name, step.line, behind, is_behind=True) if behind else None
     while step is not None and id(step) not in seen:
         seen.add(id(step))
         missing = [

@@ -16,6 +16,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn.text.features import split_features
 from pocketrnn.text.pairs import pair_inputs
 from pocketrnn_export.comparing.cases import answer_rows
 from pocketrnn_export.comparing.float64_operators import OPERATORS
@@ -75,15 +76,17 @@ def float64_model_run(model: onnx.ModelProto, *, unrounded: bool = False) -> Run
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
         given = dict(zip(names, graph_inputs(names, tokens, lengths), strict=False))
+        if "features" in given:
+            given["features"] = given["features"].astype(np.float64)
         answer: Doubles = answer_rows(evaluate(given)[0], lengths)
         return answer
 
     return run
 
 
-def graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[Ids, ...]:
+def graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
     """The inputs of a graph in the order of their names: tokens and lengths; for a graph of two texts, the tokens and
-    lengths of both.
+    lengths of both; for one of texts with features, these too.
 
     Args:
         names: the names of its inputs.
@@ -94,6 +97,9 @@ def graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[Ids, 
         >>> len(graph_inputs(["tokens", "second_tokens"], np.array([[5, -1, 6]]), np.array([3])))
         4
     """
+    if "features" in names:
+        rows = split_features(tokens, lengths)
+        return (rows.tokens, rows.lengths, rows.features) if "lengths" in names else (rows.tokens, rows.features)
     return pair_inputs(tokens, lengths) if "second_tokens" in names else (tokens, lengths)
 
 

@@ -57,6 +57,7 @@ class GivenModule:
         takes_lengths: whether the wrapper takes lengths.
         kept: yields the tensors that a layer holds, also inside lists and dicts.
         copied: copies it.
+        heads: how many labels each of several heads has; empty for one set of labels.
     """
 
     module: nn.Module
@@ -64,6 +65,7 @@ class GivenModule:
     takes_lengths: bool
     kept: Callable[[nn.Module], Iterator[Tensor]]
     copied: Callable[[nn.Module], nn.Module] = whole_copy
+    heads: tuple[int, ...] = ()
 
     def compared(
         self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], ExactAnswer | None]
@@ -138,7 +140,7 @@ class GivenModule:
     ) -> CandidateComparison:
         run = module_run(self.called(self.module), takes_lengths=self.takes_lengths)
         cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
-        return compare_candidate(name, run, cases, expected, inputs=_INPUTS, exact=exact)
+        return compare_candidate(name, run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
 
     def _difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
         """Return the largest difference of the module's answers while gradients are recorded; 0 for rounding only."""
@@ -175,7 +177,7 @@ class GivenModule:
             finite = np.isfinite(given).all(axis=1)
             infinite += int((~finite).sum())
             if finite.any():
-                found = measure_difference(name, case.name, logits[finite], given[finite])
+                found = measure_difference(name, case.name, logits[finite], given[finite], heads=self.heads)
                 each.append(found)
                 if finite.all() and found.largest > worst[0]:
                     worst = found.largest, functools.partial(_rounding_steps, case, logits, given, exact)

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn.errors import InputError, first_line, short_repr
+from pocketrnn.text.features import Features
+from pocketrnn_export.intake.feature_call import FeatureCall, feature_variables
 from pocketrnn_export.intake.last_activation import ActivationCall, ActivationSkipped
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
@@ -30,10 +32,13 @@ __all__ = [
     "Call",
     "CallAdapter",
     "Convention",
+    "FeatureModule",
+    "PackedFeatureModule",
     "TwoTextModule",
     "compile_call",
     "find_global_batch_sizes",
     "given_to",
+    "list_names",
     "uses_lengths",
 ]
 
@@ -125,6 +130,7 @@ class Convention:
         left_out: the outputs beside its answer that may be answers too, in a sentence; empty where there are none.
         of_tokens: whether it gives numbers for each token: [batch, sequence, units], or [sequence, units] for one text.
         pair: the names of the inputs for the first and the second of two texts, where they are known.
+        heads: with several heads, whose outputs are joined, the convention of each.
     """
 
     line: str
@@ -143,6 +149,17 @@ class Convention:
     left_out: str = ""
     of_tokens: bool = False
     pair: tuple[str, str] | None = None
+    heads: tuple[Convention, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Convention, ...]:
+        """The conventions by which the parts of an answer are read: one for each head, or this one."""
+        return self.heads or (self,)
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether a part of the answer is probabilities."""
+        return any(part.activation is not None or part.undone is not None for part in self.parts)
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
         """Return the shape of an answer that needs no reshape.
@@ -168,16 +185,15 @@ class Convention:
         return isinstance(self.function, PairCall)
 
     @property
+    def features(self) -> Features:
+        """The features that the module takes beside a text; empty where it takes none."""
+        return self.function.features if isinstance(self.function, FeatureCall) else ()
+
+    @property
     def plain(self) -> bool:
         """Whether the module has the inputs and outputs of a bundle's graph, except for a first label's logit."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
-        return (
-            self.line == usual
-            and self.exact
-            and self.activation is None
-            and self.undone is None
-            and self.counts is None
-        )
+        return self.line == usual and self.exact and not self.gives_probabilities and self.counts is None
 
     def __deepcopy__(self, _memory: dict[int, Any]) -> Convention:
         # The user's function may hold anything; it calls a copy of the module as it calls the module.
@@ -204,24 +220,46 @@ class CallAdapter(nn.Module):
         self.passing = passing
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the logits of a batch of texts."""
+        """Return the logits of a batch of texts; where the module takes features, of rows of ids with them."""
+        function = self.convention.function
+        if not isinstance(function, FeatureCall):
+            return self._of_texts(function, tokens, lengths)
+        full = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
+        tokens, full, numbers = function.split(tokens, full)
+        return self.beside(tokens, None if lengths is None else full, numbers)
+
+    def beside(self, tokens: Tensor, lengths: Tensor | None, numbers: Tensor) -> Tensor:
+        """Return the logits of texts and the numbers of their features, float32 [batch, features]."""
+        function = self.convention.function
+        assert isinstance(function, FeatureCall)  # noqa: S101 - whoever asks has a module of features
+        counts = self.convention.counts is not None and not torch.compiler.is_exporting()
+
+        def call(module: nn.Module, texts: Tensor, of_texts: Tensor) -> Any:
+            # Counted lengths sort the rows.
+            own = numbers[_sort_counted(_count_ids(tokens, self.convention.counts))] if counts else numbers
+            return function.beside(module, texts, of_texts, own)
+
+        return self._of_texts(call, tokens, lengths)
+
+    def _of_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
         convention, back = self.convention, None
         if convention.counts is not None:
-            lengths = (tokens != convention.counts).sum(1).clamp(min=1)
+            lengths = _count_ids(tokens, convention.counts)
             # Packing may need rows of decreasing length. A traced graph packs in any order.
             if not torch.compiler.is_exporting():
-                order = torch.argsort(lengths, descending=True, stable=True)
+                order = _sort_counted(lengths)
                 tokens, lengths, back = tokens[order], lengths[order], torch.argsort(order)
         elif lengths is None:
             lengths = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64)
-        return self.read(convention.function, tokens, lengths, back)
+        return self.read(function, tokens, lengths, back)
 
     def read(self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None) -> Tensor:
         """Return the logits of a call, in the order of `back` where the rows were sorted."""
         convention = self.convention
         with undo_assignments(self.module):
-            if convention.activation is not None and self.passing:
-                with ActivationSkipped(convention.activation):
+            calls = [part.activation for part in convention.parts if part.activation is not None]
+            if calls and self.passing:
+                with ActivationSkipped(*calls):
                     answer = run_user_call(function, self.module, tokens, lengths)
             else:
                 answer = run_user_call(function, self.module, tokens, lengths)
@@ -233,14 +271,68 @@ class CallAdapter(nn.Module):
         if not self.passing:
             given: Tensor = answer
             return given
-        if convention.undone is not None:
-            return _invert_activation(answer, convention)
-        logits: Tensor = (
-            answer
-            if convention.units > 1 or convention.values
-            else torch.cat([torch.zeros_like(answer), answer], dim=-1)
-        )
-        return logits
+        if not convention.heads or not any(_needs_change(part) for part in convention.heads):
+            return _as_logits(answer, convention)
+        parts = torch.split(answer, [head.units for head in convention.heads], dim=-1)
+        return torch.cat([_as_logits(part, head) for part, head in zip(parts, convention.heads, strict=True)], dim=-1)
+
+
+def _needs_change(convention: Convention) -> bool:
+    return convention.undone is not None or (convention.units == 1 and not convention.values)
+
+
+def _as_logits(answer: Tensor, convention: Convention) -> Tensor:
+    """Return the logits of an answer, or of the part of one head."""
+    if convention.undone is not None:
+        return _invert_activation(answer, convention)
+    return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_change(convention) else answer
+
+
+def _count_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
+    lengths: Tensor = torch.ne(tokens, padding_id).sum(1).clamp(min=1)  # type: ignore[arg-type]
+    return lengths
+
+
+def _sort_counted(lengths: Tensor) -> Tensor:
+    return torch.argsort(lengths, descending=True, stable=True)
+
+
+class FeatureModule(nn.Module):
+    """A module of texts with features, as it is traced: from ids and the numbers of the features, float32
+    [batch, features], to logits [batch, classes].
+
+    Args:
+        called: the module with its convention, whose function is a `FeatureCall`.
+        width: how many tokens every text has, where that is always the same, which a trace takes for a constant.
+    """
+
+    def __init__(self, called: CallAdapter, width: int | None = None) -> None:
+        super().__init__()
+        self.called = called
+        self.width = width
+
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        """Return the logits of a batch."""
+        return self.answer(tokens, None, features)
+
+    def answer(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
+        """Return the logits of a batch, with lengths or without."""
+        if self.width is not None:
+            tokens = tokens.index_select(1, torch.arange(self.width))
+        return self.called.beside(tokens, lengths, features)
+
+    @property
+    def features(self) -> Features:
+        """The features."""
+        return self.called.convention.features
+
+
+class PackedFeatureModule(FeatureModule):
+    """The same for a module that takes lengths. Its inputs have their own names, by which the checks know them."""
+
+    def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the logits of a batch."""
+        return self.answer(tokens, lengths, features)
 
 
 class TwoTextModule(nn.Module):
@@ -305,13 +397,14 @@ def _batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
 
 
 @functools.cache
-def compile_call(line: str) -> Call:
+def compile_call(line: str, features: Features = ()) -> Call:
     """Compile a line of Python into a call.
 
     Args:
         line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace, pack_padded_sequence and
             given_to; statements before it are divided by `;`. Or of first, second, first_lengths and second_lengths in
             the place of tokens and lengths, for a module that takes two texts.
+        features: the features whose names the line uses, too (`feature_variables`).
 
     Raises:
         InputError: it is not Python, or does not end in an expression.
@@ -328,8 +421,9 @@ def compile_call(line: str) -> Call:
     if not body or not isinstance(last := body[-1], ast.Expr):
         raise InputError(f"The call {short_repr(line)} does not end in an expression.", advice)
     of_two = _names_two_texts(body)
-    names = ", ".join(PAIR_NAMES if of_two else ("tokens", "lengths"))
-    function = ast.parse(f"def call(module, {names}): pass").body[0]
+    names = PAIR_NAMES if of_two else ("tokens", "lengths")
+    beside = "".join(f", {name}=None" for name in feature_variables(features))
+    function = ast.parse(f"def call(module, {', '.join(names)}{beside}): pass").body[0]
     function.body = [*body[:-1], ast.Return(last.value)]  # type: ignore[attr-defined]
     tree = ast.fix_missing_locations(ast.Module([function], []))
     namespace = dict(_NAMES)
@@ -341,6 +435,8 @@ def compile_call(line: str) -> Call:
         raise InputError(f"The call {short_repr(line)} is not Python: {first_line(error)}.", advice) from None
     exec(code, namespace)  # noqa: S102 - the user's own line, as his module's code is
     call: Any = namespace["call"]
+    if features:
+        return FeatureCall(lambda module, tokens, lengths, named: call(module, tokens, lengths, **named), features)
     return PairCall(call) if of_two else call
 
 
@@ -357,6 +453,17 @@ def uses_lengths(line: str) -> bool:
     """Whether a line uses the lengths."""
     named = {node.id for node in ast.walk(ast.parse(line.strip())) if isinstance(node, ast.Name)}
     return bool(named & {"lengths", *PAIR_NAMES[2:]})
+
+
+def list_names(line: str) -> set[str]:
+    """List the names that a line reads.
+
+    Example:
+        >>> sorted(list_names("module(tokens, price[:, None])"))
+        ['module', 'price', 'tokens']
+    """
+    nodes = ast.walk(ast.parse(line.strip()))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
 def _invert_activation(probabilities: Tensor, convention: Convention) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
+from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
@@ -38,7 +40,15 @@ from pocketrnn_export.intake.as_given import GivenModule
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.search import find_convention
-from pocketrnn_export.intake.convention import Call, CallAdapter, Convention, TwoTextModule
+from pocketrnn_export.intake.checked_features import find_convention_with_features
+from pocketrnn_export.intake.convention import (
+    Call,
+    CallAdapter,
+    Convention,
+    FeatureModule,
+    PackedFeatureModule,
+    TwoTextModule,
+)
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
     copy_module,
@@ -47,12 +57,13 @@ from pocketrnn_export.intake.export_copy import (
     make_parts_traceable,
     unwrap_module,
 )
+from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.kept_state import (
     is_changed_by_calls,
     refuse_dependence_on_calls,
     refuse_dependence_on_sizes,
 )
-from pocketrnn_export.intake.last_activation import apply_activation
+from pocketrnn_export.intake.last_activation import Activation, apply_activation
 from pocketrnn_export.intake.looked_up_rows import find_unapplied_norms, refuse_direct_weight_reads
 from pocketrnn_export.intake.neighbour_refusal import explain_neighbours
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, find_mixing_ids
@@ -88,7 +99,7 @@ class ExportableModule:
             sizes that occur nowhere else. One row where the module answers one text at a time. Where it takes two
             texts, the ids of both, and then the lengths of both.
         convention: how it calls the user's module.
-        multi_label: whether each label has a probability of its own.
+        activation: what makes probabilities of its logits.
         widths: how many tokens a text can have.
         padding_fault: how the module fails on a text of padding only, where it answers others; None where it does not.
         least: the fewest tokens for which the module gives a finite answer.
@@ -100,7 +111,8 @@ class ExportableModule:
             earlier text of another size.
         notes: what the comparisons cannot show, a sentence each.
 
-    A module of two texts is called with rows of ids that are pairs (`intake/pair_call.py`), but traced on both texts.
+    A module of two texts is called with rows of ids that are pairs (`intake/pair_call.py`), but traced on both texts;
+    likewise one of texts with features (`intake/feature_call.py`).
     """
 
     module: nn.Module
@@ -111,7 +123,7 @@ class ExportableModule:
     ids: int
     example: tuple[Tensor, ...]
     convention: Convention
-    multi_label: bool
+    activation: Activation
     widths: Widths
     padding_fault: str | None = None
     least: int = 1
@@ -140,9 +152,19 @@ class ExportableModule:
         return self.convention.one_text
 
     @property
+    def features(self) -> Features:
+        """The features that the module takes beside a text."""
+        return self.convention.features
+
+    @property
     def two_texts(self) -> bool:
         """Whether the module takes two texts."""
         return self.convention.of_two_texts
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """How many labels each of several heads has; empty for one set of labels."""
+        return () if isinstance(self.activation, str) else tuple(labels for _, labels in self.activation)
 
     def as_pairs(self, cases: Iterable[Case]) -> list[Case]:
         """Turn the cases into pairs where the module takes two texts; else return them unchanged."""
@@ -156,14 +178,15 @@ class ExportableModule:
     def make_reference(self) -> Reference:
         """Return the module as the reference of all comparisons. Its run raises ExportError where the module fails."""
         run = module_run(self.reference, takes_lengths=self.takes_lengths)
-        if isinstance(self.reference, CallAdapter) and (self.convention.activation or self.convention.undone):
-            run = _compare_probabilities(run, self.reference, multi_label=self.multi_label)
+        if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
+            run = _compare_probabilities(run, self.reference, self.activation)
         return Reference(
             "pytorch",
             _explain_failures(run, self.padding_id),
             _make_float64_run(self),
             lambda: perturbed_module_runs(self.computed, takes_lengths=self.takes_lengths),
             lambda content, case, place: _find_departure(self, content, case, place),
+            heads=self.heads,
         )
 
     def asked(self, cases: Iterable[Case]) -> list[Case]:
@@ -198,7 +221,7 @@ class ExportableModule:
         by the module that runs its operators one by one."""
         if not holds_torchscript(self.reference):
             return self.reference
-        return self.module.called if isinstance(self.module, TwoTextModule) else self.module
+        return self.module.called if isinstance(self.module, TwoTextModule | FeatureModule) else self.module
 
 
 def prepare_module(
@@ -217,6 +240,8 @@ def prepare_module(
     samples: bool = False,
     of_tokens: bool = False,
     two_texts: bool = False,
+    heads: Mapping[str, LabelOutput] | None = None,
+    features: Features = (),
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
     """Copy a module and find out how to call it.
@@ -238,6 +263,8 @@ def prepare_module(
         samples: whether ids stand for rows of samples.
         of_tokens: whether the module gives the numbers of the labels for each token.
         two_texts: whether the module takes two texts.
+        heads: the labels of each of several heads, where it has some; `classes` counts those of all.
+        features: the features that the module takes beside a text.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
 
     Raises:
@@ -256,12 +283,12 @@ def prepare_module(
     widths = widths or Widths()
     asked = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
-        widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts,
+        widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
+        features=features,
     )  # fmt: skip
-    convention = find_convention(asked, call)
+    convention = find_convention_with_features(asked, call) if features else find_convention(asked, call)
     _check_texts_taken(convention, two_texts=two_texts)
     norms = find_unapplied_norms(unwrap_module(module))
-    refuse_kept = functools.partial(_refuse_dependence_on_sizes, asked, convention, norms)
     refuse_direct_weight_reads(asked, convention, norms)
     refuse_dependence_on_calls(asked, convention)
     if convention.takes_lengths and widths.least > 1 and widths.filled:
@@ -271,20 +298,12 @@ def prepare_module(
     called = functools.partial(CallAdapter, convention=convention) if is_called else _return_unchanged
     traceable, reference = _make_traceable(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
-        traceable,
-        reference,
-        convention.takes_lengths,
-        padding=False,
-        padding_id=padding_id,
-        ids=ids,
-        example=_make_example(padding_id, widths, convention),
-        convention=convention,
-        multi_label=multi_label,
-        widths=widths,
-        given=GivenModule(unwrap_module(module), called, convention.takes_lengths, find_held_tensors, copy_module),
-        refuse_kept=refuse_kept,
+        traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
+        example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
+        widths=widths, given=_give_module(module, called, asked, convention),
+        refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
         notes=note_unseen_state(asked, convention),
-    )
+    )  # fmt: skip
     run = prepared.make_reference().run
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
     prepared = replace(prepared, padding_fault=fault, least=least)
@@ -293,11 +312,22 @@ def prepare_module(
     return _find_padding_and_alone(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
 
 
+def _give_module(
+    module: nn.Module, called: Callable[[nn.Module], nn.Module], asked: ModuleFacts, convention: Convention
+) -> GivenModule:
+    """Return the owner's module, to be compared with its copy."""
+    given = unwrap_module(module)
+    return GivenModule(given, called, convention.takes_lengths, find_held_tensors, copy_module, asked.head_sizes)
+
+
 def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
     """Return the traced form of a module with its convention."""
     if convention.of_two_texts:
         assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
         return TwoTextModule(called)
+    if convention.features:
+        assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names features
+        return (PackedFeatureModule if convention.takes_lengths else FeatureModule)(called, widths.fixed)
     return called if widths.fixed is None else FixedWidthModule(called, widths.fixed)
 
 
@@ -340,7 +370,7 @@ def try_ids(prepared: ExportableModule, candidates: Collection[int]) -> Exportab
             padding_id=prepared.padding_id,
             widths=prepared.widths,
             ragged=ragged,
-            multi_label=prepared.multi_label,
+            activation=prepared.activation,
         )
         if found is not None:
             told = {**found, **told}
@@ -367,8 +397,8 @@ def _find_padding_and_alone(prepared: ExportableModule, candidates: Sequence[int
         alone = _do_rows_stand_alone(prepared, full)
     if not alone:
         case = prepared.asked(neighbour_cases(full))[0]
-        run = prepared.make_reference().run
-        raise ExportError(*explain_neighbours(lambda: run(case.tokens, case.lengths), two_texts=prepared.two_texts))
+        run, asked_in_batches = prepared.make_reference().run, prepared.two_texts or bool(prepared.features)
+        raise ExportError(*explain_neighbours(lambda: run(case.tokens, case.lengths), batches_only=asked_in_batches))
     if not prepared.takes_lengths or not _do_rows_stand_alone(prepared, uneven):
         return prepared
     return try_ids(replace(prepared, padding=True), candidates)
@@ -405,24 +435,25 @@ def _log_convention(convention: Convention) -> None:
                 " logit: its sigmoid is that label's probability, and 0 divides the two; a value, such as a rating, "
             )
             said += "is not a logit"
-    told = convention.units == 1 or not convention.gives.startswith((BOTH_SIGNS, "log-prob"))
-    told = told and not convention.values
+    plain = all(part.units > 1 and part.gives.startswith((BOTH_SIGNS, "log-prob")) for part in convention.parts)
+    told = not plain and not convention.values
     _log.log(logging.WARNING if told else logging.INFO, "%s", said)
     for note in (*convention.notes, *([convention.left_out] if convention.left_out else [])):
         _log.warning("%s", note)
 
 
-def _compare_probabilities(run: Run, called: CallAdapter, *, multi_label: bool) -> Run:
-    """Return a run that also compares its logits with the probabilities of the user's module, on every case."""
-    module = CallAdapter(called.module, called.convention, passing=False)
-    # A single number is the second label's probability.
-    kind, column = ("sigmoid" if multi_label else "softmax"), slice(1 if called.convention.units == 1 else 0, None)
+def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation) -> Run:
+    """Return a run that also compares its logits with the probabilities of the user's module, on every case. A head
+    that gives logits is compared by their activation."""
+    convention = called.convention
+    module = CallAdapter(called.module, convention, passing=False)
     own = module_run(module, takes_lengths=called.convention.takes_lengths)
 
     def held(tokens: Ids, lengths: Ids) -> Logits:
-        logits, probabilities = run(tokens, lengths), own(tokens, lengths)
-        given = apply_activation(kind, torch.from_numpy(logits)).numpy()[:, column]
-        if not np.allclose(given, probabilities, rtol=0, atol=1e-5, equal_nan=True):
+        logits, numbers = run(tokens, lengths), own(tokens, lengths)
+        given = apply_activation(activation, torch.from_numpy(logits)).numpy()
+        kinds = [(activation, given.shape[1])] if isinstance(activation, str) else activation
+        if not all(_are_probabilities(*each) for each in _split_heads(convention, kinds, logits, given, numbers)):
             raise ExportError(
                 "The module's probabilities are not those of the numbers before its last activation, for a batch of "
                 f"{len(tokens)} x {tokens.shape[1]} tokens.",
@@ -431,6 +462,26 @@ def _compare_probabilities(run: Run, called: CallAdapter, *, multi_label: bool) 
         return logits
 
     return held
+
+
+def _split_heads(
+    convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, given: Logits, numbers: Logits
+) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
+    """Yield for each head its convention, logits and probabilities [rows, labels], and the module's own numbers [rows,
+    units]."""
+    at = of = 0
+    for part, (_, labels) in zip(convention.parts, kinds, strict=True):
+        columns = slice(at, at + labels)
+        yield part, logits[:, columns], given[:, columns], numbers[:, of : of + part.units]
+        at, of = at + labels, of + part.units
+
+
+def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
+    """Whether a module's numbers are the probabilities of these logits; or the logits, where it gives such."""
+    ours = given if part.activation is not None or part.undone is not None else logits
+    # A single number is that of the second label.
+    ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours
+    return np.allclose(ours, numbers, rtol=0, atol=1e-5, equal_nan=True)
 
 
 def _make_float64_run(prepared: ExportableModule) -> Run64:
@@ -444,8 +495,9 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
 
 
 def _find_departure(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
-    """Return the operation of forward, with its line, at which a graph departs from it; empty for two texts."""
-    if prepared.two_texts:
+    """Return the operation of forward, with its line, at which a graph departs from it; empty for two texts, and for
+    texts with features."""
+    if prepared.two_texts or prepared.features:
         return ""
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
@@ -466,11 +518,12 @@ def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tu
     more = _MORE_OF_SECOND if convention.of_two_texts else 0
     texts = (tokens, tokens.repeat(1, 2)[:, : width + more].contiguous())[: 1 + bool(more)]
     of_texts = (lengths, lengths + more)[: len(texts)]
+    beside = (draw_features(convention.features, tokens + torch.arange(rows)[:, None]),) if convention.features else ()
     if not convention.takes_lengths:
-        return texts
+        return (*texts, *beside)
     for text, of_text in zip(texts, of_texts, strict=True):
         text[torch.arange(text.shape[1]) >= of_text[:, None]] = padding_id
-    return (*texts, *of_texts)
+    return (*texts, *of_texts, *beside)
 
 
 class FixedWidthModule(nn.Module):

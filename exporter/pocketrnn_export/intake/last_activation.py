@@ -22,7 +22,11 @@ from torch import Tensor
 from pocketrnn_export.intake.user_frames import list_call_frames
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["ActivationCall", "ActivationRecorder", "ActivationSkipped", "apply_activation"]
+__all__ = ["Activation", "ActivationCall", "ActivationRecorder", "ActivationSkipped", "apply_activation"]
+
+# How logits become probabilities: by softmax or sigmoid; or for each of several heads by one of these, with the number
+# of its labels.
+Activation = str | tuple[tuple[str, int], ...]
 
 # The names of torch functions in which a module may end. exp may follow log_softmax.
 _KINDS: Final = frozenset({"sigmoid", "sigmoid_", "special_expit", "softmax", "special_softmax", "exp", "exp_"})
@@ -76,41 +80,46 @@ class ActivationRecorder(FunctionMode):
 
 
 class ActivationSkipped(FunctionMode):
-    """A context manager in which one call of an activation returns its input.
+    """A context manager in which some calls of activations return their input.
 
     Args:
-        call: the call to skip; None for none.
-        instead: if given, the call returns this function of the activation's result, and not its input.
+        calls: the calls to skip.
+        instead: if given, a call returns this function of the activation's result, and not its input.
     """
 
-    def __init__(self, call: ActivationCall | None, instead: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(self, *calls: ActivationCall, instead: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
-        self._call = call
-        self._occurrences = 0
+        self._calls = calls
+        self._functions = {call.function for call in calls}
+        self._occurrences: Counter[Any] = Counter()
         self._instead = instead
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         del types
-        if self._call is not None and _function_name(func) == self._call.function:
+        name = _function_name(func)
+        if name in self._functions:
             site, _ = _call_site(sys._getframe(1))
-            if site == self._call.site:
-                self._occurrences += 1
-                if self._occurrences == self._call.occurrence + 1:
-                    if self._instead is not None:
-                        return self._instead(func(*args, **(kwargs or {})))
-                    return args[0] if args else (kwargs or {})["input"]
+            occurrence = self._occurrences[name, site]
+            self._occurrences[name, site] += 1
+            if any((name, site, occurrence) == (call.function, call.site, call.occurrence) for call in self._calls):
+                if self._instead is not None:
+                    return self._instead(func(*args, **(kwargs or {})))
+                return args[0] if args else (kwargs or {})["input"]
         return func(*args, **(kwargs or {}))
 
 
-def apply_activation(kind: str, logits: Tensor) -> Tensor:
+def apply_activation(kind: Activation, logits: Tensor) -> Tensor:
     """Return the probabilities that a bundle's reader computes from logits [..., classes].
 
     Example:
         >>> apply_activation("softmax", torch.zeros(1, 2))
         tensor([[0.5000, 0.5000]])
     """
+    if not isinstance(kind, str):
+        parts = torch.split(logits, [labels for _, labels in kind], dim=-1)
+        return torch.cat([apply_activation(of_head, part) for (of_head, _), part in zip(kind, parts, strict=True)], -1)
     return torch.sigmoid(logits) if kind == "sigmoid" else torch.softmax(logits, dim=-1)
 
 

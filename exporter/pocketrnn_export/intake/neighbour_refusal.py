@@ -17,13 +17,13 @@ __all__ = ["explain_neighbours"]
 _NARROW: Final = (torch.bfloat16, torch.float16)
 
 
-def explain_neighbours(ask: Callable[[], object], *, two_texts: bool = False) -> tuple[str, str]:
+def explain_neighbours(ask: Callable[[], object], *, batches_only: bool = False) -> tuple[str, str]:
     """Return the problem and the remedy.
 
     Args:
         ask: runs the module once, to see in which precision it computes: in bfloat16 a sum has an error of 1e-2, and a
             different one in a batch of another size. It may raise any exception.
-        two_texts: whether it takes two texts: pairs are never answered one at a time.
+        batches_only: whether it takes two texts, or features: then it is never asked one text at a time.
 
     Example:
         >>> explain_neighbours(lambda: module(tokens))[0]
@@ -41,7 +41,7 @@ def explain_neighbours(ask: Callable[[], object], *, two_texts: bool = False) ->
     return (
         "The module answers a text differently beside other texts of the same length.",
         "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only."
-        + ("" if two_texts else alone),
+        + ("" if batches_only else alone),
     )
 
 

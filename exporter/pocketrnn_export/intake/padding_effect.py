@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, Widths, split_by_text
 from pocketrnn_export.comparing.comparing import Reference, texts_are_independent
-from pocketrnn_export.intake.last_activation import apply_activation
+from pocketrnn_export.intake.last_activation import Activation, apply_activation
 
 __all__ = ["PaddingEffect", "find_candidate_ids", "find_mixing_ids", "keep_answered_ids", "measure_padding_effect"]
 
@@ -77,7 +77,7 @@ def find_mixing_ids(
     padding_id: int,
     widths: Widths,
     ragged: bool,
-    multi_label: bool,
+    activation: Activation,
 ) -> dict[int, float] | None:
     """Return the candidates that make a text's answer depend on the other texts of its batch.
 
@@ -89,7 +89,7 @@ def find_mixing_ids(
         padding_id: the id that pads a row after its length.
         widths: how many tokens a text can have.
         ragged: whether to try them in texts that are padded to a longer one; else in texts of one length.
-        multi_label: whether each label has a probability of its own.
+        activation: what makes probabilities of its logits.
 
     Returns:
         the ids, each with the largest change seen in a probability; infinity where the module fails on such a batch.
@@ -98,7 +98,7 @@ def find_mixing_ids(
     Example:
         >>> find_mixing_ids(
         ...     prepared.make_reference(), [0, 1], ids=40, padding_id=1, widths=Widths(), ragged=False,
-        ...     multi_label=False,
+        ...     activation="softmax",
         ... )
         {1: 0.0142}
     """
@@ -122,7 +122,7 @@ def find_mixing_ids(
             return {}
         cases = {i: _put_beside(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
         told = (i for i, case in cases.items() if not _do_texts_stand_alone(reference, case))
-        return {i: _largest_change(reference.run, cases[i], multi_label=multi_label) for i in told}
+        return {i: _largest_change(reference.run, cases[i], activation=activation) for i in told}
     return None
 
 
@@ -206,27 +206,25 @@ def _do_texts_stand_alone(reference: Reference, case: Case) -> bool:
         return False
 
 
-def _largest_change(run: Run, case: Case, *, multi_label: bool) -> float:
+def _largest_change(run: Run, case: Case, *, activation: Activation) -> float:
     """Return the largest change of a probability by the other rows."""
     try:
         together = run(case.tokens, case.lengths)
         alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]
     except ExportError:
         return float("inf")
-    return _largest_difference(together, np.concatenate(alone), multi_label=multi_label)
+    return _largest_difference(together, np.concatenate(alone), activation=activation)
 
 
-def _largest_difference(one: Logits, other: Logits, *, multi_label: bool) -> float:
+def _largest_difference(one: Logits, other: Logits, *, activation: Activation) -> float:
     """Return the largest difference of a probability, over the rows with finite answers."""
-    first, second = (_probabilities(logits, multi_label=multi_label) for logits in (one, other))
+    first, second = (_probabilities(logits, activation=activation) for logits in (one, other))
     differences = np.abs(first - second)
     return float(differences[np.isfinite(differences)].max(initial=0.0))
 
 
-def _probabilities(logits: Any, *, multi_label: bool) -> Any:
-    return apply_activation(
-        "sigmoid" if multi_label else "softmax", torch.from_numpy(np.asarray(logits, np.float64))
-    ).numpy()
+def _probabilities(logits: Any, *, activation: Activation) -> Any:
+    return apply_activation(activation, torch.from_numpy(np.asarray(logits, np.float64))).numpy()
 
 
 @dataclass(frozen=True)
@@ -289,7 +287,7 @@ def measure_padding_effect(
     most: int | None,
     takes_lengths: bool,
     one_text: bool,
-    multi_label: bool,
+    activation: Activation,
 ) -> PaddingEffect | None:
     """Measure how padding around a text changes its answer, in batches with a text that fills the width.
 
@@ -303,7 +301,7 @@ def measure_padding_effect(
         most: the most tokens that the module takes; None for any number.
         takes_lengths: whether it is given lengths, which do not count the padding.
         one_text: whether it answers one text at a time.
-        multi_label: whether each label has a probability of its own.
+        activation: what makes probabilities of its logits.
 
     Returns:
         None where nothing could be measured: every text has one width, or the module does not take padded ones.
@@ -311,7 +309,7 @@ def measure_padding_effect(
     Example:
         >>> measure_padding_effect(
         ...     prepared.make_reference(), [[5, 8, 3]], padding_id=1, widths=Widths(), most=None, takes_lengths=False,
-        ...     one_text=False, multi_label=False,
+        ...     one_text=False, activation="softmax",
         ... ).ids_after
         300
     """
@@ -319,9 +317,7 @@ def measure_padding_effect(
     rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) < widest][:_MOST_TEXTS]
     if not rows or widths.fixed is not None or (one_text and takes_lengths):
         return None
-    asked = _PaddedRun(
-        reference.run, padding_id, takes_lengths=takes_lengths, one_text=one_text, multi_label=multi_label
-    )
+    asked = _PaddedRun(reference.run, padding_id, takes_lengths=takes_lengths, one_text=one_text, activation=activation)
     moved = {
         side: [found for batch, width in _choose_batches(rows, widest) for found in asked.moved(batch, width, side)]
         for side in (("after",) if takes_lengths else ("after", "before"))
@@ -348,14 +344,16 @@ class _PaddedRun:
 
     Args:
         run: the module.
-        padding_id, takes_lengths, one_text, multi_label: as for `measure_padding_effect`.
+        padding_id, takes_lengths, one_text, activation: as for `measure_padding_effect`.
     """
 
-    def __init__(self, run: Run, padding_id: int, *, takes_lengths: bool, one_text: bool, multi_label: bool) -> None:
+    def __init__(
+        self, run: Run, padding_id: int, *, takes_lengths: bool, one_text: bool, activation: Activation
+    ) -> None:
         # Each text is run alone once.
         self._run = _cache_run(run)
         self._padding_id, self._takes_lengths = padding_id, takes_lengths
-        self._one_text, self._multi_label = one_text, multi_label
+        self._one_text, self._activation = one_text, activation
 
     def moved(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
         """Return for each text the change of a probability and the number of padding ids; texts on which the module
@@ -375,7 +373,7 @@ class _PaddedRun:
                 # For labels of tokens, compare only the text's own tokens.
                 own = two[: len(one)] if side == "after" else two[len(two) - len(one) :]
                 if np.isfinite(one).all() and np.isfinite(own).all():
-                    found.append((_largest_difference(one, own, multi_label=self._multi_label), width - len(row)))
+                    found.append((_largest_difference(one, own, activation=self._activation), width - len(row)))
         return found
 
     def _in_padding(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from pocketrnn_export.intake.convention import FeatureModule
+from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.module_runs.cpu_run import compute_answer
 from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.proof.asked_ids import find_compared_ids, insert_phrases
 from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
-from pocketrnn_export.tracing.session import takes_two_texts
+from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import largest_difference
 
@@ -57,6 +59,9 @@ class AskedModule:
             texts.append(self._tokens(replace(sizes, tokens=second_text_size(sizes.tokens)), generator))
         if len(self.example) == len(texts):
             return tuple(texts)
+        if isinstance(self.module, FeatureModule):
+            more = (self._cut_short(texts[0], generator),) if takes_lengths(self.example) else ()
+            return (texts[0], *more, draw_features(self.module.features, texts[0]))
         if self.example[-1].dim() > 1:
             state = torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator)
             return texts[0], state.to(self.example[1].dtype)
@@ -145,9 +150,10 @@ def resize_example(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, .
     """Make an example of other sizes from the ids of the given one; an example of one text keeps one text."""
     sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
     tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
-    if len(example) == 1:
-        return (tokens,)
-    second = example[1]
-    if second.dim() == 1:
-        return tokens, torch.full((sizes.batch,), sizes.tokens, dtype=second.dtype)
-    return tokens, second[:1].expand(sizes.batch, *second.shape[1:]).contiguous()
+    more = (
+        torch.full((sizes.batch,), sizes.tokens, dtype=value.dtype)
+        if value.dim() == 1
+        else value[:1].expand(sizes.batch, *value.shape[1:]).contiguous()
+        for value in example[1:]
+    )
+    return (tokens, *more)

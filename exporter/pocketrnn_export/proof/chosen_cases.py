@@ -9,6 +9,7 @@ from typing import Any, Final
 from pocketrnn.bundle.manifest import MAKE_AGAIN, Graph, Limits
 from pocketrnn.errors import BundleError
 from pocketrnn.text import AnyTextRules
+from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import (
     LARGEST,
     Case,
@@ -18,11 +19,13 @@ from pocketrnn_export.comparing.cases import (
     hazard_cases,
     pair_cases,
     random_cases,
+    replace_ids,
     separate_rows_with_ids,
     shape_grid,
 )
 from pocketrnn_export.proof.asked_ids import MOST_ASKED, cases_with_compared_ids
 from pocketrnn_export.proof.every_id import cases_with_every_id
+from pocketrnn_export.proof.feature_cases import add_features
 
 __all__ = [
     "ASKED_IDS",
@@ -63,6 +66,7 @@ def cases_for(
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
     two_texts: bool = False,
+    features: Features = (),
 ) -> dict[str, list[Case]]:
     """The inputs of a proof by kind, without the texts.
 
@@ -78,6 +82,7 @@ def cases_for(
         tried: ids that the module may take for padding, if it answers a text of only this id.
         phrase: ids that its program compares words with; see `proof.asked_ids`.
         two_texts: the rows are pairs of texts.
+        features: what the rows have beside their text.
 
     Example:
         >>> list(cases_for(TextRules(), ids=8000, ragged=True))
@@ -107,7 +112,15 @@ def cases_for(
     asked = {
         inputs: separate_rows_with_ids(some, alone, ids, most=most.get(inputs, 2)) for inputs, some in inside.items()
     }
-    return {inputs: some for inputs, some in asked.items() if some}
+    found = {inputs: some for inputs, some in asked.items() if some}
+    if not features:
+        return found
+
+    def fitted(case: Case) -> Case:
+        (inside,) = fit_to_limits(widths.fitted([case], padding_id), limits, padding_id)
+        return replace_ids([inside], alone, ids)[0] if len(set(alone)) < ids else inside
+
+    return add_features(found, features, fitted, most=limits.max_batch)
 
 
 def cases_for_graph(
@@ -117,6 +130,7 @@ def cases_for_graph(
     *,
     turns: Iterable[int] = (),
     ids: int | None = None,
+    features: Features = (),
 ) -> dict[str, list[Case]]:
     """The inputs, by kind and without the texts, of a proof of a form that is made from a graph; see `cases_for`.
 
@@ -126,6 +140,7 @@ def cases_for_graph(
         provenance: the bundle's provenance, with the sizes in its module's conditions.
         turns: further numbers of tokens to compare.
         ids: the number of ids; None for the number of the graph's embedding rows.
+        features: what the graph takes beside a text.
 
     Raises:
         BundleError: the provenance's entry of sizes is not valid.
@@ -144,6 +159,7 @@ def cases_for_graph(
         alone=graph.alone,
         phrase=read_asked_ids(provenance, graph.embedding_rows if ids is None else ids),
         two_texts="second_tokens" in graph.inputs,
+        features=features,
     )
 
 

@@ -105,7 +105,8 @@ def _compare_rows(
 def _measure_with_spread(
     candidate: str, case: Case, expected: Logits, given: Logits, answers: ReferenceAnswers
 ) -> Difference:
-    found = measure_difference(candidate, case.name, expected, given)
+    heads = answers.reference.heads
+    found = measure_difference(candidate, case.name, expected, given, heads=heads)
     if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
         return found
-    return measure_difference(candidate, case.name, expected, given, answers.with_spread(case))
+    return measure_difference(candidate, case.name, expected, given, answers.with_spread(case), heads)

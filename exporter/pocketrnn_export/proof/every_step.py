@@ -9,11 +9,12 @@ adds the same number of calls of each kind.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -258,8 +259,12 @@ class _CallLog:
         if isinstance(value, slice):
             return ("slice", value.start, value.stop, value.step)
         value = value.item() if isinstance(value, np.generic) else value
-        if isinstance(value, np.ndarray):
-            return ("array", value.dtype.str, value.shape, value.tobytes())
+        if hasattr(value, "__array__") or isinstance(value, bytes | bytearray | memoryview | array.array):
+            # An array of numpy, a column of pandas, or bytes: their numbers count, as those of a list do.
+            numbers = np.asarray(value)
+            return ("array", numbers.dtype.str, numbers.shape, numbers.tobytes())
+        if isinstance(value, Mapping):
+            return tuple((self._argument(key), self._argument(one)) for key, one in value.items())
         if value is None or isinstance(value, bool | int | float | complex | str):
             return value
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)

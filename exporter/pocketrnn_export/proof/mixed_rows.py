@@ -60,7 +60,8 @@ def find_mixed_rows(
 def _changed_inputs(
     inputs: tuple[Tensor, ...], generator: torch.Generator
 ) -> Iterator[tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]]:
-    """Yield inputs, and for each row the same inputs with other words in this row; for two texts, in one of them."""
+    """Yield inputs, and for each row the same inputs with other words in this row, for two texts in one of
+    them; or with other features."""
     texts = 2 if takes_two_texts(inputs) else 1
     for side in range(texts):
         lengths = next((one for one in inputs[texts + side :] if one.dim() == 1), None)
@@ -70,6 +71,11 @@ def _changed_inputs(
 
         for first, changed in _changed_rows(inputs[side], lengths, generator):
             yield with_text(first), list(map(with_text, changed))
+    *others, last = inputs
+    if others and last.is_floating_point():
+        # Features: each row takes those of the next one.
+        rows, next_ones = torch.arange(len(last)), last.roll(-1, 0)
+        yield inputs, [(*others, torch.where((rows == row)[:, None], next_ones, last)) for row in rows]
 
 
 def _changed_rows(

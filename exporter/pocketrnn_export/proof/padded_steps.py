@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.hidden_differences import TEXT, HiddenDifferences, RecordedRun
-from pocketrnn_export.tracing.session import takes_two_texts
+from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 
 __all__ = ["find_padded_steps"]
 
@@ -75,7 +75,7 @@ def _run_both_batches(
     texts, `side` says which one this is, and the other is the same in both runs."""
     inputs = [value.clone() for value in inputs_of(2, width)]
     texts = 2 if takes_two_texts(inputs) else 1
-    tokens, second = inputs[side].new_zeros(2, width), len(inputs) > texts
+    tokens, second = inputs[side].new_zeros(2, width), takes_lengths(inputs)
     words = inputs[0][inputs[0] != padding_id]
     if not len(words):
         return None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.convention import FeatureModule
 from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.proof.across_rows import batch_symbols, compared_numbers, find_row_mixing
@@ -24,7 +25,7 @@ from pocketrnn_export.proof.pytorch_run import NodeValues, pytorch_runnable
 from pocketrnn_export.proof.row_numbers import find_row_numbers
 from pocketrnn_export.proof.row_owners import find_other_owners
 from pocketrnn_export.proof.tied_values import find_tied_values
-from pocketrnn_export.tracing.session import takes_two_texts
+from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import is_within_limits, largest_difference
 from pocketrnn_export.tracing.sizes.questions import TraceLog, UntraceableError
@@ -220,8 +221,9 @@ def find_padding_effects(asked: AskedModule, traced: TracedProgram) -> dict[int,
     With lengths, only the example's padding id is tried; else the ids that forward may count."""
     batch, padding_id = batch_symbols(traced.program), int(asked.example[0][-1, -1])
     texts = 2 if takes_two_texts(asked.example) else 1
-    takes_lengths = len(asked.example) > texts
-    if asked.one_text or not batch or (takes_lengths and asked.example[texts].dim() > 1):
+    has_lengths = takes_lengths(asked.example)
+    has_state = len(asked.example) > texts and not has_lengths and not isinstance(asked.module, FeatureModule)
+    if asked.one_text or not batch or has_state:
         return {}
 
     def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
@@ -229,7 +231,7 @@ def find_padding_effects(asked: AskedModule, traced: TracedProgram) -> dict[int,
 
     bounds = [sizes.tokens for sizes in traced.bounds if is_within_limits(traced.limits, sizes)]
     ids = [padding_id]
-    if not takes_lengths:
+    if not has_lengths:
         compared = [i for i in compared_numbers(traced.program) if i < asked.ids]
         ids = list(dict.fromkeys([padding_id, *compared, *range(min(_COUNTED, asked.ids)), asked.ids - 1]))[:_MOST_IDS]
     found = {}

@@ -73,6 +73,8 @@ def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordC
     for node in program.graph.nodes:
         if node.op == "placeholder":
             found[node] = WordContent.IDS if inputs and node.name == inputs[0] else WordContent.NOTHING
+            # Features may be anything, as words may.
+            found[node] = WordContent.ANYTHING if node.name == "features" in inputs[1:] else found[node]
         else:
             found[node] = _content_of_node(node, found)
     return found

@@ -62,6 +62,7 @@ __all__ = [
     "mark_full_width",
     "on_a_branch",
     "rule",
+    "takes_lengths",
     "takes_two_texts",
 ]
 
@@ -432,6 +433,16 @@ def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
             if isinstance(size, torch.SymInt):
                 names[size_symbol(size)] = name
     return names
+
+
+def takes_lengths(inputs: Sequence[Tensor]) -> bool:
+    """Whether the lengths of texts are among the inputs of a module, int64 [batch].
+
+    Example:
+        >>> takes_lengths([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)])
+        False
+    """
+    return any(value.dim() == 1 for value in inputs[1:])
 
 
 def takes_two_texts(inputs: Sequence[Tensor]) -> bool:

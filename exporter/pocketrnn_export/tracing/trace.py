@@ -202,8 +202,9 @@ def trace_program(
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
     texts = 2 if takes_two_texts(example) else 1
-    axes: Any = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic},) * texts + ({0: dynamic},) * texts
-    axes = axes[: len(example)]
+    # Behind the texts come lengths, a state or features, with one axis over the texts.
+    more = len(example) - texts
+    axes: Any = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic},) * texts + ({0: dynamic},) * more
     branches, choices = ([], []) if plan is None else plan.branches
     session = export_session(traced, log, branches, choices, cut_counted=cut_counted)
     with hide_messages(), torch.no_grad():

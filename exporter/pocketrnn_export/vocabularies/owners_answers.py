@@ -15,8 +15,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers
-from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.classifier import Classifier, answers_of, logits_of_steps
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError, short_repr
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.framing import add_frame, cut_items
@@ -52,6 +51,7 @@ class AnsweredText:
         answer: the labels, or probabilities by label.
         ids_agree: whether its ids agree with the owner's, or are the owner's.
         names: whether the answer names labels, and is not a list of numbers in the order of the logits.
+        head: the head that gave it; empty where there is one set of labels.
     """
 
     text: str
@@ -59,6 +59,7 @@ class AnsweredText:
     answer: Answer
     ids_agree: bool = False
     names: bool = True
+    head: str = ""
 
 
 def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswersCompared | None:
@@ -78,6 +79,8 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         >>> compare_answers(Classifier.load("news"), [AnsweredText("oil prices", "oil prices", ("Business",))]).labels
         1
     """
+    if classifier.heads:
+        return _compare_heads(classifier, answered)
     rows = [(one, found) for one in answered if (found := _predict_probabilities(classifier, one.read)) is not None]
     if not rows:
         return None
@@ -98,6 +101,27 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         float(max(numbers, default=0.0)),
         tolerance,
         _find_unordered_labels(classifier, rows, tolerance),
+    )
+
+
+def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswersCompared | None:
+    """Compare the answers of each head by itself, and sum them up."""
+    found: dict[str, AnswersCompared] = {}
+    for head in classifier.heads:
+        try:
+            compared = compare_answers(classifier.head(head), [one for one in answered if one.head == head])
+        except ParityError as error:
+            raise ParityError(f"The head {head!r}: {error.problem}", error.remedy) from None
+        found |= {} if compared is None else {head: compared}
+    if not found:
+        return None
+    each = found.values()
+    return AnswersCompared(
+        max(one.labels for one in each),
+        max(one.probabilities for one in each),
+        max(one.largest_difference for one in each),
+        max(one.tolerance for one in each),
+        tuple(f"{head}: {label}" for head, one in found.items() for label in one.unordered),
     )
 
 
@@ -159,7 +183,7 @@ def _distance_at(answer: Answer, label: str, at: int | slice, found: Probabiliti
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
     thresholds = None if classifier.thresholds is None else np.asarray(classifier.thresholds)[at]
-    if classifier.manifest.output.activation == "sigmoid":
+    if answers_of(classifier).activation == "sigmoid":
         needed = 0.5 if thresholds is None else thresholds
         return np.maximum(0, needed - value if label in answer else value - needed)
     below = found.max() - value
@@ -177,7 +201,7 @@ def _describe_both(answer: Answer, found: Probabilities, classifier: Classifier)
         ours = float(found[labels.index(label)])
         return f"yours gives {short_repr(label, 40)} {answer[label]:.4g}, and the bundle {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
-    if classifier.manifest.output.activation == "sigmoid":
+    if answers_of(classifier).activation == "sigmoid":
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
@@ -270,7 +294,7 @@ def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequenc
 
 
 def _distance_of_ids(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
-    found = Answers.of(classifier.manifest).probabilities(logits_of_steps(classifier, [ids]))[0]
+    found = answers_of(classifier).probabilities(logits_of_steps(classifier, [ids]))[0]
     return _distance(answer, np.asarray(found, np.float64), classifier)
 
 

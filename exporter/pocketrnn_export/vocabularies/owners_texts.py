@@ -13,11 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from pocketrnn.errors import InputError, short_repr
+from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.errors import InputError, did_you_mean, short_repr
 from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.labels import read_lines
 
-__all__ = ["Answer", "OwnersText", "Pair", "check_pairs", "list_pairs", "name_answers", "read_pairs"]
+__all__ = [
+    "Answer",
+    "OwnersText",
+    "Pair",
+    "check_pairs",
+    "list_pairs",
+    "name_answers",
+    "name_head_answers",
+    "read_pairs",
+]
 
 # A text, and its ids from the owner's pipeline.
 Pair = tuple[str, Sequence[int]]
@@ -38,12 +48,14 @@ class OwnersText:
         ids: its ids; None where they are not given.
         tokens: its tokens; None where they are not given.
         answer: the answer of the owner's classifier, as it was given; `name_answers` reads it with the labels.
+        head: the head that gave the answer; empty where there is one set of labels.
     """
 
     text: str
     ids: list[int] | None = None
     tokens: list[str] | None = None
     answer: Any = None
+    head: str = ""
 
 
 def list_pairs(texts: Iterable[OwnersText]) -> list[Pair]:
@@ -162,6 +174,39 @@ def name_answers(texts: Iterable[OwnersText], labels: Sequence[str]) -> list[tup
     for one in texts:
         if one.answer is not None:
             found.append((one, _name_answer(one, labels)))
+    return found
+
+
+def name_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutput]) -> list[tuple[OwnersText, Answer]]:
+    """Return the texts that have an answer of a head, and the answer by the names of its labels, once for each head.
+
+    Args:
+        texts: the texts; an answer is a map from heads to what `name_answers` takes.
+        heads: the output of each head by its name.
+
+    Raises:
+        InputError: an answer is not a map of heads, or as `name_answers`.
+
+    Example:
+        >>> name_head_answers([OwnersText("oil", answer={"mood": "bad"})], {"mood": LabelOutput(("bad", "good"))})[0][1]
+        ('bad',)
+    """
+    found = []
+    for one in texts:
+        if one.answer is None:
+            continue
+        if not isinstance(one.answer, Mapping):
+            raise InputError(
+                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, and there are the heads "
+                f"{', '.join(heads)}.",
+                f"Give the answer of each by its name: {{{next(iter(heads))!r}: ...}}.",
+            )
+        for name, answer in one.answer.items():
+            if name not in heads:
+                near = did_you_mean(str(name), heads) or f"Its heads: {', '.join(heads)}."
+                raise InputError(f"The answer to {short_repr(one.text, 40)} names no head: {brief_text(name)}.", near)
+            of_head = replace(one, answer=answer, head=name)
+            found.append((of_head, _name_answer(of_head, heads[name].labels)))
     return found
 
 

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 _NAMED_WORDS: Final = 5
 _TEXTS_FOR_STEPS: Final = 20
 _WORDS_TO_TELL_BY: Final = 4
-# A regular expression has these and a text seldom: \\S, [^, .*, )?, (?:
+# The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
 _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]+-[^\]]+\]")
 
 

@@ -170,13 +170,20 @@ static int pushed(const prnn *classifier, prnn_stream *stream, const char *text,
     }
 }
 
+static int failed_by_line(unsigned long number, int status)
+{
+    char what[64];
+    snprintf(what, sizeof what, "line %lu of standard input", number);
+    return failed_by(what, status);
+}
+
 /* The tokens of every line, each with its label. */
 static int tagged_lines(const prnn *classifier)
 {
     char *line = NULL;
     size_t room = 0;
     ssize_t read;
-    while ((read = getline(&line, &room, stdin)) >= 0) {
+    for (unsigned long number = 1; (read = getline(&line, &room, stdin)) >= 0; number++) {
         const struct prnn_tagged *tags;
         size_t bytes = (size_t)read, count, size;
         int status;
@@ -187,7 +194,7 @@ static int tagged_lines(const prnn *classifier)
             status = prnn_tag(classifier, line, bytes, &tags, &count, work, &size);
         } while (status == PRNN_MEMORY && has_room(size));
         if (status != PRNN_OK)
-            return failed_by("a line of standard input", status);
+            return failed_by_line(number, status);
         for (size_t i = 0; i < count; i++) {
             size_t length = 1;
             const char *label = tags[i].label == PRNN_NO_LABEL ? "_" : prnn_label(classifier, tags[i].label, &length);
@@ -206,7 +213,7 @@ static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
     char *line = NULL;
     size_t room = 0;
     ssize_t read;
-    while ((read = getline(&line, &room, stdin)) >= 0) {
+    for (unsigned long number = 1; (read = getline(&line, &room, stdin)) >= 0; number++) {
         size_t whole = (size_t)read, bytes = whole;
         while (bytes && (line[bytes - 1] == '\n' || line[bytes - 1] == '\r'))
             bytes--;
@@ -215,7 +222,7 @@ static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
         if (status == PRNN_OK)
             status = prnn_probabilities(classifier, logits, logits);
         if (status != PRNN_OK)
-            return failed_by("a line of standard input", status);
+            return failed_by_line(number, status);
         uint32_t best = likeliest(logits, prnn_classes(classifier));
         size_t length;
         const char *label = prnn_label(classifier, best, &length);
@@ -364,9 +371,10 @@ int main(int count, char **arguments)
 {
     int verifies = count == 3 && !strcmp(arguments[1], "--verify");
     int streams = count == 3 && !strcmp(arguments[1], "--stream");
-    if (count != 2 && !verifies && !streams) {
-        fprintf(stderr, "Usage: pocketrnn-classify [--stream | --verify] FILE.prnn < texts\n");
-        return 2;
+    int asks = count == 2 && !strcmp(arguments[1], "--help");
+    if (asks || (count != 2 && !verifies && !streams)) {
+        fprintf(asks ? stdout : stderr, "Usage: pocketrnn-classify [--stream | --verify] FILE.prnn < texts\n");
+        return asks ? 0 : 2;
     }
     const char *path = arguments[count - 1];
     int descriptor = open(path, O_RDONLY);

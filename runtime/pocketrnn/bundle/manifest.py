@@ -22,12 +22,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from pocketrnn.bundle.json_schema import first_fault, parse_document
-from pocketrnn.bundle.output import Output, build_output
+from pocketrnn.bundle.output import HeadsOutput, Output, build_heads, build_output
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
+from pocketrnn.text.features import (
+    Features,
+    encode_values,
+    feature_marks,
+    features_document,
+    features_of_document,
+)
 from pocketrnn.text.pairs import pair_mark
-from pocketrnn.text.text_input import PairInput, TextInput, reason_against_streams
+from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput, reason_against_streams
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -138,12 +145,14 @@ class Limits:
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
     def take(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Whether the graph takes a text, or a pair of texts, with these ids.
+        """Whether the graph takes a text with these ids, or a pair of texts; the marks of features before them do not
+        count.
 
         Example:
             >>> Limits(real_token=True).take([1, 1, 1], padding_id=1)
             False
         """
+        ids = ids[count_feature_marks(ids) :]
         if not self.allows_length(len(ids)):
             return False
         return not self.real_token or not any(
@@ -155,11 +164,22 @@ def _is_pair_mark(token_id: int) -> bool:
     return token_id < 0
 
 
+def count_feature_marks(ids: Sequence[int]) -> int:
+    """The number of marks of features (`pocketrnn.text.features`) at the beginning of a row of ids.
+
+    Example:
+        >>> count_feature_marks([-1, -1065353217, 5, 6])
+        2
+    """
+    return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
+
+
 @dataclass(frozen=True)
 class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths`
     int64 [batch] where the model uses them; to `logits` float32 [batch, labels], or [batch, sequence, labels] where it
     labels tokens. Where it takes two texts, `second_tokens` follows `tokens`, and `second_lengths` follows `lengths`.
+    `features` float32 [batch, features] is last, where it takes numbers or categories beside the text.
 
     `padding` says whether rows may be padded without changing an answer; `batch` is 1 where a run takes one text or
     sequence only, else None. `limits` are the limits of its texts and runs, if it has any. `embedding_rows` is the
@@ -199,9 +219,10 @@ class StepGraph:
 @dataclass(frozen=True)
 class Example:
     """A golden example: the PyTorch module's answer for one text or two when the bundle was made, as one row of logits
-    or a row for each id. A mark separates the ids of two texts (`pocketrnn.text.pairs`)."""
+    or a row for each id. A mark separates the ids of two texts (`pocketrnn.text.pairs`). A text with features is a
+    tuple of the text and their names and values, and marks come before its ids (`pocketrnn.text.features`)."""
 
-    text: str | tuple[str, str]
+    text: str | tuple[str, Any]
     ids: tuple[int, ...]
     logits: tuple[float, ...] | tuple[tuple[float, ...], ...]
 
@@ -213,7 +234,10 @@ class Example:
             >>> Example(("oil", "gas"), (1, -1, 2), (0.5, 2.0)).shown
             'oil | gas'
         """
-        return self.text if isinstance(self.text, str) else " | ".join(self.text)
+        if isinstance(self.text, str):
+            return self.text
+        first, second = self.text
+        return f"{first} | {second if isinstance(second, str) else ', '.join(f'{n}={v}' for n, v in second)}"
 
     @property
     def rows(self) -> tuple[tuple[float, ...], ...]:
@@ -348,20 +372,54 @@ class Manifest:
         """Whether the classifier takes pairs of texts."""
         return isinstance(self.input, TextInput) and self.input.pairs
 
+    @property
+    def features(self) -> Features:
+        """The features that the classifier takes beside a text; empty where it takes none."""
+        return self.input.features if isinstance(self.input, TextInput) else ()
+
     def check_one_text(self, what: str) -> None:
-        """Refuse a feature that works for one text only, where the classifier takes two.
+        """Refuse a feature that works for a text alone, where the classifier takes two texts, or features beside one.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `a packed file takes`.
 
         Raises:
-            InputError: the classifier takes two texts.
+            InputError: the classifier takes two texts, or a text with features.
 
         Example:
             >>> Classifier.load("ag_news").manifest.check_one_text("a packed file takes")
         """
+        if self.features:
+            names = ", ".join(name for name, _ in self.features)
+            raise InputError(
+                f"{self.name} takes {names} beside a text, and {what} a text alone.",
+                "Use the bundle as it is: classify().",
+            )
         if self.of_two_texts:
             raise InputError(f"{self.name} takes two texts, and {what} one.", "Use the bundle as it is: classify().")
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads; empty where the classifier answers with one set of labels."""
+        return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
+
+    def check_one_head(self, what: str) -> None:
+        """Refuse a feature that works for one set of labels only, where the classifier has several heads.
+
+        Args:
+            what: the feature as the subject and the verb of a sentence: `a packed file holds`.
+
+        Raises:
+            InputError: the classifier has several heads.
+
+        Example:
+            >>> Classifier.load("ag_news").manifest.check_one_head("a packed file holds")
+        """
+        if self.heads:
+            raise InputError(
+                f"{self.name} has the heads {', '.join(self.heads)}, and {what} one.",
+                f"Use one of them in Python: Classifier.load(...).head({self.heads[0]!r}).",
+            )
 
     @property
     def numbers(self) -> NumberInput:
@@ -406,6 +464,9 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
         raise BundleError(
             f"The graph's alone holds the token id {max(graph.alone)}, but the embedding has {rows} rows.", MAKE_AGAIN
         )
+    if ("features" in graph.inputs) != bool(given.features):
+        takes = ", ".join(graph.inputs)
+        raise BundleError(f"The graph takes {takes}, and {len(given.features)} features are stated.", MAKE_AGAIN)
     if ("second_tokens" in graph.inputs) != given.pairs:
         takes = ", ".join(graph.inputs)
         raise BundleError(f"The graph takes {takes}, which is not {1 + given.pairs} texts as stated.", MAKE_AGAIN)
@@ -430,9 +491,12 @@ def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
     rows, labels, limits = manifest.graph.embedding_rows, len(manifest.labels), manifest.graph.limits or Limits()
     for example in manifest.texts:
         named = f"The golden example {example.shown[:40]!r}"
-        if isinstance(example.text, tuple) != given.pairs or sum(map(_is_pair_mark, example.ids)) != int(given.pairs):
-            raise BundleError(f"{named} is not {1 + given.pairs} texts.", MAKE_AGAIN)
-        if not limits.allows_length(len(example.ids)):
+        beside = given.pairs or bool(given.features)
+        marks = int(given.pairs) + len(given.features)
+        if isinstance(example.text, tuple) != beside or sum(map(_is_pair_mark, example.ids)) != marks:
+            what = f"{len(given.features)} features and a text" if given.features else f"{1 + given.pairs} texts"
+            raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
+        if not limits.allows_length(len(example.ids) - len(given.features)):
             raise BundleError(f"{named} has {len(example.ids)} token ids, beyond the limits of the graph.", MAKE_AGAIN)
         if not limits.take(example.ids, given.rules.padding_id):
             raise BundleError(f"{named} holds no known word, beyond the limits of the graph.", MAKE_AGAIN)
@@ -612,6 +676,7 @@ def input_digest(labels: tuple[str, ...], given: Input) -> str:
     """Compute the sha256 of the labels and of all rules that turn texts into ids, or numbers into samples."""
     of_texts: list[Any] = [given.vocabulary] if isinstance(given, TextInput) else []
     of_texts += ["two texts"] if isinstance(given, TextInput) and given.pairs else []
+    of_texts += [features_document(given.features)] if isinstance(given, TextInput) and given.features else []
     content = json.dumps([labels, given.document, *of_texts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -655,6 +720,7 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
         "name": manifest.name,
         **manifest.output.document,
         **({"texts": 2} if manifest.of_two_texts else {}),
+        **({"features": features_document(manifest.features)} if manifest.features else {}),
         manifest.input.kind: manifest.input.document,
         "graph": _drop_empty_members(asdict(manifest.graph)),
         **({} if manifest.torchscript is None else {"torchscript": asdict(manifest.torchscript)}),
@@ -674,6 +740,14 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
 def _example_document(example: Example | NumberExample) -> dict[str, Any]:
     document = asdict(example)
     if isinstance(example, Example) and isinstance(example.text, tuple):
+        if not isinstance(example.text[1], str):
+            values = dict(example.text[1])
+            return {
+                "text": example.text[0],
+                "features": values,
+                "ids": list(example.ids[len(values) :]),
+                "logits": example.logits,
+            }
         mark = example.ids.index(min(example.ids))
         document["ids"] = [example.ids[:mark], example.ids[mark + 1 :]]
     return document
@@ -810,14 +884,13 @@ def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> No
 def _build_manifest(document: dict[str, Any]) -> Manifest:
     parity, graph = document["parity"], document["graph"]
     torchscript, stream = document.get("torchscript"), document.get("stream")
+    given = NumberInput.of(document["numbers"]) if "numbers" in document else _build_text_input(document)
     return Manifest(
         name=document["name"],
-        input=NumberInput.of(document["numbers"])
-        if "numbers" in document
-        else (PairInput if "texts" in document else TextInput)(
-            rules_of(document["text"]), tuple(document["vocabulary"])
-        ),
-        output=build_output(
+        input=given,
+        output=build_heads(document["heads"])
+        if "heads" in document
+        else build_output(
             tuple(document["labels"]),
             document["activation"],
             tuple(map(float, document["thresholds"])) if "thresholds" in document else None,
@@ -839,7 +912,9 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
         ),
         torchscript=None if torchscript is None else TorchScript(**torchscript),
         stream=None if stream is None else StepGraph(stream["file"], stream["sha256"], int(stream["state_size"])),
-        examples=_build_examples(document["examples"], document.get("text", {}).get("padding_id", 0)),
+        examples=_build_examples(
+            document["examples"], document.get("text", {}).get("padding_id", 0), getattr(given, "features", ())
+        ),
         parity=Parity(
             tolerance=float(parity["tolerance"]),
             comparisons=tuple(Comparison(**comparison) for comparison in parity["comparisons"]),
@@ -848,8 +923,15 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
     )
 
 
+def _build_text_input(document: Mapping[str, Any]) -> TextInput:
+    rules, vocabulary = rules_of(document["text"]), tuple(document["vocabulary"])
+    if "features" in document:
+        return FeatureInput(rules, vocabulary, features_of_document(document["features"]))
+    return (PairInput if "texts" in document else TextInput)(rules, vocabulary)
+
+
 def _build_examples(
-    members: Sequence[Mapping[str, Any]], padding_id: int
+    members: Sequence[Mapping[str, Any]], padding_id: int, features: Features
 ) -> tuple[Example, ...] | tuple[NumberExample, ...]:
     golden: list[Any] = [
         tuple(tuple(map(float, row)) if isinstance(row, list) else float(row) for row in one["logits"])
@@ -858,11 +940,16 @@ def _build_examples(
     if "samples" in members[0]:
         rows = [tuple(tuple(map(float, row)) for row in one["samples"]) for one in members]
         return tuple(itertools.starmap(NumberExample, zip(rows, golden, strict=True)))
-    given = [_text_and_ids(one, int(padding_id)) for one in members]
+    given = [_text_and_ids(one, int(padding_id), features) for one in members]
     return tuple(Example(text, ids, logits) for (text, ids), logits in zip(given, golden, strict=True))
 
 
-def _text_and_ids(one: Mapping[str, Any], padding_id: int) -> tuple[str | tuple[str, str], tuple[int, ...]]:
+def _text_and_ids(
+    one: Mapping[str, Any], padding_id: int, features: Features
+) -> tuple[str | tuple[str, Any], tuple[int, ...]]:
+    if features:
+        marks = feature_marks(encode_values(features, one["features"], "A golden example")).tolist()
+        return (one["text"], tuple(one["features"].items())), (*marks, *map(int, one["ids"]))
     if isinstance(one["text"], str):
         return one["text"], tuple(map(int, one["ids"]))
     (first, second), (ids, others) = one["text"], one["ids"]

@@ -1,17 +1,28 @@
-"""The output of a classifier: labels of a text, labels of its tokens, or values."""
+"""The output of a classifier: labels of a text, several heads of them, labels of its tokens, or values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, cast
 
 from pocketrnn.bundle.crf import Crf
-from pocketrnn.errors import InputError
+from pocketrnn.errors import InputError, short_repr
 
-__all__ = ["NO_PRIORS", "Activation", "LabelOutput", "Output", "Priors", "TagOutput", "ValueOutput", "build_output"]
+__all__ = [
+    "NO_PRIORS",
+    "Activation",
+    "HeadsOutput",
+    "LabelOutput",
+    "Output",
+    "Priors",
+    "TagOutput",
+    "ValueOutput",
+    "build_heads",
+    "build_output",
+]
 
-Activation = Literal["softmax", "sigmoid", "values"]
+Activation = Literal["softmax", "sigmoid", "values", "heads"]
 # For the name of each prior: how often each label is expected, in any unit.
 Priors = Mapping[str, Mapping[str, float]]
 
@@ -152,7 +163,74 @@ class ValueOutput:
         }
 
 
-Output = LabelOutput | TagOutput | ValueOutput
+@dataclass(frozen=True)
+class HeadsOutput:
+    """Several heads, each with labels of its own for the same text, such as its topic and its mood.
+
+    Attributes:
+        heads: the output of each head by its name, in the order of their logits.
+
+    Raises:
+        InputError: there are fewer than two heads, a name is empty or not a string, or a head has priors.
+
+    Example:
+        >>> HeadsOutput({"topic": LabelOutput(("oil", "cup")), "mood": LabelOutput(("bad", "good"))}).labels
+        ('topic: oil', 'topic: cup', 'mood: bad', 'mood: good')
+    """
+
+    of_tokens: ClassVar[bool] = False
+    activation: ClassVar[Literal["heads"]] = "heads"
+    thresholds: ClassVar[None] = None
+    priors: ClassVar[Priors] = NO_PRIORS
+
+    heads: Mapping[str, LabelOutput] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        if len(self.heads) < 2:
+            raise InputError(
+                "There is one head." if self.heads else "There is no head.",
+                "Give at least 2, each with its labels; for a single one give labels alone.",
+            )
+        for name, head in self.heads.items():
+            if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
+                raise InputError(
+                    f"A head is called {short_repr(name, 40)}.", "Give each a name of 1 to 200 characters."
+                )
+            if head.priors:
+                raise InputError(f"The head {name!r} has priors, which a head cannot have.", "Leave them out.")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of all heads in the order of the logits, each behind the name of its head."""
+        return tuple(f"{name}: {label}" for name, head in self.heads.items() for label in head.labels)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its member of classifier.json."""
+        return {"heads": [{"name": name, **head.document} for name, head in self.heads.items()]}
+
+
+Output = LabelOutput | HeadsOutput | TagOutput | ValueOutput
+
+
+def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:
+    """Build the output from the member `heads` of classifier.json.
+
+    Raises:
+        InputError: two heads have one name, or the members of a head do not fit each other.
+
+    Example:
+        >>> heads = [{"name": n, "labels": ["no", "yes"], "activation": "softmax"} for n in ("urgent", "spam")]
+        >>> list(build_heads(heads).heads)
+        ['urgent', 'spam']
+    """
+    heads: dict[str, LabelOutput] = {}
+    for one in members:
+        if one["name"] in heads:
+            raise InputError(f"There are two heads {short_repr(one['name'], 40)}.", "Give each a name of its own.")
+        thresholds = tuple(map(float, one["thresholds"])) if "thresholds" in one else None
+        heads[one["name"]] = LabelOutput(tuple(one["labels"]), one["activation"], thresholds)
+    return HeadsOutput(heads)
 
 
 def build_output(

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.bundle.manifest import Limits
+from pocketrnn.bundle.manifest import Limits, count_feature_marks
 from pocketrnn.errors import LimitError
 
 __all__ = [
@@ -44,6 +44,8 @@ def beyond_limits_mask(
         >>> beyond_limits_mask(Limits(min_tokens=2, real_token=True), ids, lengths, 1).tolist()
         [True, False, True]
     """
+    if len(ids) and ids[0] < 0:
+        ids, lengths = _without_features(ids, lengths)
     found: NDArray[np.bool_] = lengths < (limits.min_tokens or 1)
     if limits.max_tokens is not None:
         found |= lengths > limits.max_tokens
@@ -54,6 +56,14 @@ def beyond_limits_mask(
         without = ~np.logical_or.reduceat((ids != padding_id) & (ids >= 0), starts)
         found |= without.reshape(len(lengths), -1).any(1)
     return found
+
+
+def _without_features(
+    ids: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Texts without the marks of their features, which are at the beginning of each, as many in all."""
+    count = count_feature_marks(ids[: lengths[0]].tolist())
+    return ids[ids >= 0], lengths - count
 
 
 def limit_faults(limits: Limits) -> list[str]:

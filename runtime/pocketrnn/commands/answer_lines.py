@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT
@@ -13,7 +14,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
-    from pocketrnn.answers import Answers
+    from pocketrnn.answers import Answers, Prediction
 
 __all__ = ["AnswerFormat"]
 
@@ -35,6 +36,7 @@ class AnswerFormat:
         explains: whether the words that decided are shown.
         lists: the content of an input line: None for a text, `tokens or ids` or `rows` of numbers for a JSON list of
             these, `pairs` for two texts with a tab between.
+        features: the values of the features of all texts, by their names; None where a text has none.
     """
 
     answers: Answers
@@ -44,6 +46,7 @@ class AnswerFormat:
     as_json: bool
     explains: bool
     lists: str | None = None
+    features: Mapping[str, Any] | None = None
 
     def parse_input(self, text: str, which: str) -> Any:
         """Parse a line of text to the classifier's input; `which` names the line at the beginning of an error.
@@ -51,6 +54,10 @@ class AnswerFormat:
         Raises:
             InputError: the line is not a JSON list, or not two texts.
         """
+        given = self._parse_text(text, which)
+        return given if self.features is None else (given, dict(self.features))
+
+    def _parse_text(self, text: str, which: str) -> Any:
         if self.lists is None:
             return text
         if self.lists == "pairs":
@@ -88,15 +95,40 @@ class AnswerFormat:
             if self.as_json:
                 return json_line({**named, "values": dict(zip(self.answers.labels, values, strict=True))})
             return "\t".join((*(f"{value:g}" for value in values), *columns))
-        top = self.answers.labels_with_probabilities(answer, self.threshold) if self.by_threshold else answer.top
+        if self.answers.heads:
+            heads = [(head, self._of_head(own), answer[head]) for head, own in self.answers.heads.items()]
+            if self.as_json:
+                return json_line({**named, "heads": {head: own.members(one) for head, own, one in heads}})
+            return "\t".join((*(f"{escape_line(head)}: {own.columns(one)}" for head, own, one in heads), *columns))
         if self.as_json:
-            likeliest = {"label": answer.label if top else "", "probability": answer.probability}
-            pairs = [{"label": label, "probability": probability} for label, probability in top]
-            return json_line({**named, **likeliest, "top": pairs})
+            return json_line({**named, **self.members(answer)})
+        return "\t".join((self.columns(answer), *columns))
+
+    def _of_head(self, answers: Answers) -> AnswerFormat:
+        """The format for one head: by thresholds where one is given for all, or the head has its own."""
+        if not self.by_threshold:
+            return replace(self, answers=answers)
+        has_some = self.threshold is not None or answers.thresholds is not None
+        return replace(self, answers=answers, by_threshold=has_some, top=len(answers.labels) if has_some else 1)
+
+    def _given(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
+        """The labels of a prediction that are given, with their probabilities."""
+        if self.by_threshold:
+            return self.answers.labels_with_probabilities(answer, self.threshold)
+        return answer.top[: self.top]
+
+    def members(self, answer: Prediction) -> dict[str, Any]:
+        """The members of a JSON object for one prediction."""
+        given = self._given(answer)
+        pairs = [{"label": label, "probability": probability} for label, probability in given]
+        return {"label": answer.label if given else "", "probability": answer.probability, "top": pairs}
+
+    def columns(self, answer: Prediction) -> str:
+        """The columns of labels and probabilities for one prediction."""
+        given = self._given(answer)
         if self.by_threshold:
             # One column of labels and one of probabilities, however many there are.
-            labels = LABEL_SEPARATOR.join(escape_line(label) for label, _ in top)
-            figures = [probability for _, probability in top] or [answer.probability]
-            return "\t".join((labels, LABEL_SEPARATOR.join(f"{figure:.4f}" for figure in figures), *columns))
-        answers = (f"{escape_line(label)}\t{probability:.4f}" for label, probability in top)
-        return "\t".join((*answers, *columns))
+            labels = LABEL_SEPARATOR.join(escape_line(label) for label, _ in given)
+            figures = [probability for _, probability in given] or [answer.probability]
+            return f"{labels}\t{LABEL_SEPARATOR.join(f'{figure:.4f}' for figure in figures)}"
+        return "\t".join(f"{escape_line(label)}\t{probability:.4f}" for label, probability in given)

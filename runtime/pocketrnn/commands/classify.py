@@ -32,8 +32,8 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     short_help="Classify texts, lines of standard input, or a file of rows.",
     groups={
         "Options": (
-            *("bundle", "top", "threshold", "among", "prior", "as_json", "as_conll"),
-            *("explains", "as_stream", "as_tokens"),
+            *("bundle", "top", "threshold", "head", "among", "prior", "as_json", "as_conll"),
+            *("feature", "explains", "as_stream", "as_tokens"),
         ),
         "Files of rows": (
             *("input", "output", "text_column", "second_text_column", "sequence_column", "on_error", "force"),
@@ -50,6 +50,15 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     metavar="PATH_OR_NAME",
     help="The bundle's folder, a packed file, or the name of a classifier that ships with pocketrnn.",
 )
+@click.option(
+    "--feature",
+    "feature",
+    type=Text(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A number or category beside the text, for a bundle that takes such; once for each. It is that of all TEXTS "
+    "and lines; files have a column for each.",
+)
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Give the K likeliest labels.  [default: 1]")
 @click.option(
     "--threshold",
@@ -57,6 +66,9 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
     metavar="P",
     help="Give the labels whose probability reaches P, which may be none.  [default: the thresholds that the bundle "
     "keeps; else the likeliest label is given]",
+)
+@click.option(
+    "--head", type=Text(), metavar="NAME", help="Give the answers of this head alone, of a bundle with several."
 )
 @click.option(
     "--among",
@@ -117,6 +129,7 @@ def classify(
     bundle: str,
     top: int | None,
     threshold: float | None,
+    head: str | None,
     among: str | None,
     prior: str | None,
     as_json: bool,
@@ -126,6 +139,7 @@ def classify(
     as_stream: bool,
     as_tokens: bool,
     sequence_column: str | None,
+    feature: tuple[str, ...],
     files: FileOptions,
 ) -> None:
     """Classify TEXTS, or the lines of standard input when none are given, or the rows of a file.
@@ -138,6 +152,10 @@ def classify(
     are given, likeliest first: sad|long, and their probabilities likewise. A classifier with one right label gives the
     likeliest label at most. Where no label reaches it, the label is empty, and the probability is that of the likeliest
     one.
+
+    With a bundle that has several heads, such as the topic and the mood of a text, a line has the answer of each:
+    topic: oil, its probability, mood: good, its probability, and the text. --head gives that of one. The columns of a
+    file are label_topic, probability_topic and so on.
 
     With --among, the answer is one of these labels, with its probability among them: you know what the texts are in.
     A label after a minus is left out; with such ones alone, all others stay. With --prior web, of `languages`, the
@@ -164,6 +182,9 @@ def classify(
 
     With a bundle that takes two texts, two TEXTS are one pair, and each line of standard input is a pair, with a tab
     between the two; and so are the columns --text-column and --second-text-column of a file.
+
+    With a bundle that takes numbers or categories beside a text, --feature gives each; and a file has a column of the
+    name of each.
 
     With a bundle that takes sequences of numbers, TEXTS and lines are JSON lists of rows, one number for each channel;
     and the file of --input has a column for each channel and a row for each time step: one recording, answered window
@@ -192,22 +213,18 @@ def classify(
     from pocketrnn.text.text_input import TextInput
 
     _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
-    classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), among)
+    classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), head, among)
     answers, of_texts = answers_of(classifier), isinstance(classifier.manifest.input, TextInput)
     others = (files.are_given, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_tags(classifier, texts, others, (as_json, as_conll, as_tokens)):
         return
-    if not of_texts:
-        from pocketrnn.commands.classify_recordings import check_recording_options, classify_recordings
-
-        if as_stream or explains or as_tokens or threshold is not None:
-            raise click.UsageError("--stream, --explain, --tokens and --threshold are for texts.")
-        check_recording_options(classifier, files, sequence_column, top)
-    else:
+    if of_texts:
         _check_text_options(classifier, files, sequence_column, as_json=as_json)
-    by_threshold = of_texts and (
-        threshold is not None or (top is None and not explains and classifier.thresholds is not None)
-    )
+    else:
+        _check_recording_options(classifier, files, sequence_column, top, (as_stream, explains, as_tokens, threshold))
+    beside = _parse_features(classifier, files, feature)
+    keeps = any(one.thresholds is not None for one in (answers, *answers.heads.values()))
+    by_threshold = of_texts and (threshold is not None or (top is None and not explains and keeps))
     if of_texts and files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
@@ -216,14 +233,16 @@ def classify(
     if by_threshold and not as_json:
         check_labels_separable(answers, "use --json")
     # A threshold chooses among all labels.
-    top = len(classifier.labels) if by_threshold else top or 1
+    top = max(len(one.labels) for one in answers.heads.values() or [answers]) if by_threshold else top or 1
     if not answers.gives_values:
         answers.check_top(top)
     pairs = classifier.manifest.of_two_texts and not as_tokens
     kind = "tokens or ids" if as_tokens else "pairs" if pairs else None if of_texts else "rows"
     texts = _join_pair(texts) if pairs else texts
-    wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, kind)
+    wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, kind, beside)
     if files.input:
+        from pocketrnn.commands.classify_recordings import classify_recordings
+
         classify_recordings(classifier, files, wanted, sequence_column)
     elif as_stream:
         _answer_fragments(classifier, texts, wanted)
@@ -278,13 +297,58 @@ def _check_text_options(
         raise click.UsageError("--second-text-column is for files; see --input.")
 
 
+def _check_recording_options(
+    classifier: Classifier, files: FileOptions, sequence_column: str | None, top: int | None, of_texts: Sequence[object]
+) -> None:
+    """Refuse options that make no sense for a bundle that takes sequences of numbers; `of_texts` are those of texts.
+
+    Raises:
+        click.UsageError: such an option is given.
+    """
+    from pocketrnn.commands.classify_recordings import check_recording_options
+
+    if any(value not in (None, False) for value in of_texts):
+        raise click.UsageError("--stream, --explain, --tokens and --threshold are for texts.")
+    check_recording_options(classifier, files, sequence_column, top)
+
+
+def _parse_features(classifier: Classifier, files: FileOptions, given: Sequence[str]) -> dict[str, Any] | None:
+    """Parse NAME=VALUE of each feature; None for files, and where the classifier takes none.
+
+    Raises:
+        click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
+        TextError: a feature is missing, unknown, or has a value that it cannot have.
+    """
+    from pocketrnn.text.features import encode_values, parse_written
+
+    features = classifier.manifest.features
+    if given and (files.are_given or not features):
+        takes = "a file has a column for each" if features else f"{classifier.name} takes none"
+        raise click.UsageError(f"--feature is for features beside a text, and {takes}.")
+    if files.are_given or not features:
+        return None
+    written: dict[str, str] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or name in written:
+            raise click.UsageError(f"--feature {one!r} is {'there twice' if equals else 'not NAME=VALUE'}.")
+        written[name] = value
+    if missing := [name for name, _ in features if name not in written]:
+        what = " ".join(f"--feature {name}=VALUE" for name in missing)
+        raise click.UsageError(f"{classifier.name} takes {', '.join(missing)} beside a text: give {what}.")
+    values = parse_written(features, written)
+    encode_values(features, values)
+    return values
+
+
 def _join_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Join two texts to one pair, with a tab between."""
     return ("\t".join(texts),) if len(texts) == 2 and not any("\t" in text for text in texts) else texts
 
 
-def _choose_labels(classifier: Classifier, labels: str | None) -> Classifier:
-    """Restrict the classifier to the labels that --among names."""
+def _choose_labels(classifier: Classifier, head: str | None, labels: str | None) -> Classifier:
+    """Restrict the classifier to the head that --head names, and to the labels that --among names."""
+    classifier = classifier if head is None else classifier.head(head)
     return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
 
 
@@ -363,7 +427,7 @@ def _parse_inputs(
         InputError: a line is not a valid list of tokens, ids or rows, where lists are expected. The lines before it are
             answered first.
     """
-    if wanted.lists is None:
+    if wanted.lists is None and wanted.features is None:
         return texts
     check = classifier.prepared if wanted.lists == "rows" else classifier.encode
     given: list[Any] = []

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
@@ -27,8 +28,9 @@ from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, 
 from pocketrnn.commands.labels_reached import check_labels_separable
 from pocketrnn.commands.standard_streams import open_standard_output
 from pocketrnn.errors import InputError, OutputError, short_repr
+from pocketrnn.heads import HeadAnswers
 from pocketrnn.tables.encodings import as_utf8
-from pocketrnn.tables.reader import add_second_texts, read_batches
+from pocketrnn.tables.reader import add_features, add_second_texts, read_batches
 from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, file_kind
 from pocketrnn.tables.writer import write_rows
 
@@ -75,28 +77,55 @@ def classify_file(
             written = file_kind(destination, files.output_format, "--output-format")
         if by_threshold and written in DELIMITERS:
             check_labels_separable(answers, "write JSON Lines: --output-format jsonl")
-        names = answer_columns(files, top)
+        heads = _plan_columns(answers, files, top, by_threshold=by_threshold, threshold=threshold)
         size, status = _regular_file_size(stream), _file_status(stream)
         if kind == "parquet" and size is None:
             stream = stack.enter_context(_copy_to_disk(stream))
         name = "Standard input" if given == _STREAM else given
         source = RowSource(name, kind, size, on_error=files.on_error)
-        added = [name for pair in names for name in pair]
+        added = [name for head in heads for pair in head.names for name in pair]
+        if len(set(added)) < len(added):
+            raise InputError("Two heads would write to one column.", "Choose one of them: --head.")
         if kind != "parquet":
             stream = as_utf8(stream, name, files.encoding)
         batches = read_batches(stream, source, files.text_column, live=size is None, added=added)
         if classifier.manifest.of_two_texts:
             batches = add_second_texts(batches, source, files.second_text_column or SECOND_TEXT)
+        if classifier.manifest.features:
+            batches = add_features(batches, source, classifier.manifest.features)
         sink = stack.enter_context(open_answer_output(destination, written, status, force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
-            columns_of = (
-                partial(_reached_label_columns, answers, names[0], threshold)
-                if by_threshold
-                else partial(_likeliest_label_columns, answers, names)
-            )
+
+            def columns_of(logits: NDArray[np.float32], without: list[int]) -> list[Column]:
+                return [column for head in heads for column in head.columns_of(logits[:, head.place], without)]
+
             answered = _answer_batches(classifier, batches, columns_of, source, progress)
             write_rows(sink, written, answered, files.text_column, flush=to_stdout)
     _report_passed_over(source, kinds_refused(classifier))
+
+
+@dataclass(frozen=True)
+class _HeadColumns:
+    """The new columns for one head, or for the only set of labels: their names, the place of its logits, and the
+    function that makes them of these."""
+
+    names: list[tuple[str, str]]
+    place: slice
+    columns_of: Callable[[NDArray[np.float32], list[int]], list[Column]]
+
+
+def _plan_columns(
+    answers: Answers, files: FileOptions, top: int, *, by_threshold: bool, threshold: float | None
+) -> list[_HeadColumns]:
+    planned = []
+    parts = answers.parts() if isinstance(answers, HeadAnswers) else [("", answers, slice(None))]
+    for name, head, place in parts:
+        names = answer_columns(files, min(top, len(head.labels)), name)
+        reached = by_threshold and (not name or threshold is not None or head.thresholds is not None)
+        make: Any = partial(_reached_label_columns, head, names[0], threshold)
+        make = make if reached else partial(_likeliest_label_columns, head, names)
+        planned.append(_HeadColumns(names, place, make))
+    return planned
 
 
 def _report_passed_over(source: RowSource, kinds_of_text: list[str]) -> None:

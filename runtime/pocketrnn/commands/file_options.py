@@ -48,14 +48,16 @@ class FileOptions:
         return any((self.input, self.output, self.input_format, self.output_format, self.encoding != UTF8))
 
 
-def answer_columns(files: FileOptions, top: int) -> list[tuple[str, str]]:
-    """The names of the new columns: a label column and a probability column for each label to give.
+def answer_columns(files: FileOptions, top: int, head: str = "") -> list[tuple[str, str]]:
+    """The names of the new columns: a label column and a probability column for each label to give, for one of several
+    heads with its name behind them: `label_topic`.
 
     Raises:
         InputError: two columns would have the same name.
     """
     ends = ["", *(f"_{rank}" for rank in range(2, top + 1))]
-    names = [(files.label_column + end, files.probability_column + end) for end in ends]
+    of_head = f"_{head}" if head else ""
+    names = [(files.label_column + of_head + end, files.probability_column + of_head + end) for end in ends]
     flat = [name for pair in names for name in pair]
     if len(set(flat)) < len(flat):
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,11 +13,16 @@ from pocketrnn.commands.terminal import align_columns, escape_line, format_outli
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Graph, Limits, Manifest
+    from pocketrnn.bundle.output import LabelOutput
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text import AnyTextRules
+    from pocketrnn.text.features import Feature
     from pocketrnn.text.text_input import TextInput
 
 __all__ = ["inspect"]
+
+# The most values of a category that are shown.
+_SHOWN_VALUES: Final = 10
 
 
 @click.command(cls=Command, short_help="Show what a bundle is.")
@@ -101,14 +106,23 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
 
 
 def _output_facts(manifest: Manifest) -> list[tuple[str, str]]:
-    """The lines about a classifier's output: labels and their activation, or values with their units."""
-    from pocketrnn.bundle.output import ValueOutput
+    """The lines about a classifier's output: labels and their activation, those of each head, or values with their
+    units."""
+    from pocketrnn.bundle.output import HeadsOutput, ValueOutput
 
     output, count = manifest.output, len(manifest.labels)
+    if isinstance(output, HeadsOutput):
+        return [fact for name, head in output.heads.items() for fact in _head_facts(name, head)]
     if not isinstance(output, ValueOutput):
         names, of = ", ".join(output.labels), " of each token" if output.of_tokens else ""
         return [(f"labels{of}", f"{count}: {names}"), ("probabilities", f"{output.activation} of the logits")]
     return [("values", f"{count}: {_join_with_units(output.names, output.units)}")]
+
+
+def _head_facts(name: str, head: LabelOutput) -> list[tuple[str, str]]:
+    facts = [(f"head {escape_line(name)}", f"{len(head.labels)}: {', '.join(head.labels)}")]
+    facts.append(("  probabilities", f"{head.activation} of its logits"))
+    return facts if head.thresholds is None else [*facts, ("  thresholds", _describe_thresholds(head.thresholds))]
 
 
 def _join_with_units(names: Sequence[str], units: Sequence[str] | None) -> str:
@@ -122,6 +136,7 @@ def _text_input_facts(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
     text = given.rules
     return [
         *([("takes", "two texts, both by these rules")] if given.pairs else []),
+        *[(f"takes {name}", _describe_feature(feature)) for name, feature in given.features],
         ("tokenizer", _describe_tokenizer(text)),
         *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
         *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),
@@ -132,6 +147,18 @@ def _text_input_facts(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
         *([("around a text", _describe_frame(text))] if _describe_frame(text) else []),
         ("vocabulary", f"{len(given.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
     ]
+
+
+def _describe_feature(feature: Feature) -> str:
+    from pocketrnn.text.features import Number
+
+    if isinstance(feature, Number):
+        plain = (feature.mean, feature.scale) == (0, 1)
+        return "a number" + ("" if plain else f": (number - {feature.mean:g}) / {feature.scale:g}")
+    some = ", ".join(list(feature.values)[:_SHOWN_VALUES])
+    more = "" if len(feature.values) <= _SHOWN_VALUES else f" and {len(feature.values) - _SHOWN_VALUES:,} more"
+    others = "others are refused" if feature.unknown is None else f"others are the id {feature.unknown}"
+    return f"a category: {some}{more}; {others}"
 
 
 def _number_input_facts(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:

@@ -22,8 +22,9 @@ def check_labels_separable(answers: Answers, instead: str) -> None:
     Example:
         >>> check_labels_separable(Answers("tags", ("sad", "long"), "sigmoid"), "use --json")
     """
-    held = [label for label in answers.labels if LABEL_SEPARATOR in label]
-    if held and answers.activation == "sigmoid":
+    each = (one for one in answers.heads.values() or [answers] if one.activation == "sigmoid")
+    held = [label for one in each for label in one.labels if LABEL_SEPARATOR in label]
+    if held:
         raise InputError(
             f"The label {short_repr(held[0], 40)} holds {LABEL_SEPARATOR!r}, which stands between the labels of one "
             "text.",

@@ -30,6 +30,7 @@ from pocketrnn.engines.engine import (
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
+from pocketrnn.text.features import encode_highest, feature_marks, split_features
 from pocketrnn.text.pairs import pair_inputs, pair_mark
 from pocketrnn.text.text_input import TextInput
 
@@ -47,6 +48,7 @@ _INPUTS: Final = {
     "samples": ("tensor(float)", 3),
     "lengths": ("tensor(int64)", 1),
     "second_lengths": ("tensor(int64)", 1),
+    "features": ("tensor(float)", 2),
 }
 
 
@@ -90,6 +92,7 @@ class OnnxRuntimeEngine:
         self._step_session: onnxruntime.InferenceSession | None = None
         self._classes, self._of_tokens = len(manifest.labels), manifest.output.of_tokens
         self._takes_lengths, self._pairs = "lengths" in manifest.graph.inputs, "second_tokens" in manifest.graph.inputs
+        self._features = len(manifest.features)
         self._lock = threading.RLock()
         self._session: onnxruntime.InferenceSession | None = self._open_session()
         # The current directory may change after this.
@@ -167,6 +170,10 @@ class OnnxRuntimeEngine:
             feed: dict[str, NDArray[Any]] = dict(
                 zip(self._manifest.graph.inputs, pair_inputs(given, lengths), strict=False)
             )
+        elif self._features:
+            rows = split_features(given, lengths)
+            feed = {"tokens": rows.tokens, "lengths": rows.lengths, "features": rows.features}
+            feed = {name: feed[name] for name in self._manifest.graph.inputs}
         else:
             feed = {self._input: given, "lengths": lengths} if self._takes_lengths else {self._input: given}
         large = given.shape[0] * given.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
@@ -208,7 +215,7 @@ class OnnxRuntimeEngine:
 
     def logits_of_one(self, steps: Steps) -> list[float]:
         """The logits of one text or sequence; see `Engine.logits_of_one`."""
-        if self._pairs or steps.shape[1] > self._largest_bound:
+        if self._pairs or self._features or steps.shape[1] > self._largest_bound:
             return self._run_graph(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
         # `pop` and `append` are atomic in the interpreter: neither another thread nor a signal handler that classifies
         # gets a bound run that is in use.
@@ -360,6 +367,8 @@ def _probe_input(manifest: Manifest) -> tuple[Steps, str]:
         tokens[0, 0] = rows - 2
     if given.pairs:
         tokens = np.concatenate([tokens, [[pair_mark(given.rules.padding_id)]], tokens], axis=1)
+    if given.features:
+        tokens = np.concatenate([feature_marks(encode_highest(given.features))[None], tokens], axis=1)
     return tokens, f"the highest token id, {rows - 1}"
 
 
@@ -487,6 +496,8 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
                 f"{path} takes {channels} channels, and classifier.json names {len(given.channels)}.", _EXPORT_AGAIN
             )
     for node in session.get_inputs():
+        if node.name == "features" and node.shape[1] == len(manifest.features):
+            continue
         if any(isinstance(size, int) and (axis, size) not in fixed for axis, size in enumerate(node.shape)):
             raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
     classes = session.get_outputs()[0].shape[-1]

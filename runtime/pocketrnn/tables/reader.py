@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from pocketrnn.errors import DataError, require_module, short_repr
+from pocketrnn.errors import DataError, TextError, require_module, short_repr
 from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     SAVE_AS_UTF8,
@@ -20,11 +20,12 @@ from pocketrnn.tables.checks import (
 )
 from pocketrnn.tables.header_line import find_delimiter, header_line_remedy
 from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, CsvRows, JsonRows, Kind, RowBatch, RowSource
+from pocketrnn.text.features import Features, encode_values, parse_written, usual_values
 
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["add_second_texts", "read_batches"]
+__all__ = ["add_features", "add_second_texts", "read_batches"]
 
 # The largest chunk that is read, in bytes, and the most chunks in a batch, so that long rows do not fill the memory.
 _CHUNK: Final = 1 << 20
@@ -96,7 +97,49 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
         yield replace(batch, texts=pairs, without_text=sorted(without))
 
 
-def _column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource) -> list[Any]:
+def add_features(batches: Iterable[RowBatch], source: RowSource, features: Features) -> Iterator[RowBatch]:
+    """Turn the texts of batches into texts with features, each from the column of its name.
+
+    Args:
+        batches: the batches from `read_batches`.
+        source: the description of the file; it counts the rows without usable features, too.
+        features: the features of the classifier.
+
+    Raises:
+        DataError: a column is missing, or a row is refused: a feature is missing or has a value that it cannot have.
+
+    Example:
+        >>> rows = CsvRows(["text", "stars"], [["Good.", "4"]], ",")
+        >>> batch = RowBatch(["Good."], [], rows, 30)
+        >>> next(add_features([batch], RowSource("r.csv", "csv"), make_features(["stars"]))).texts
+        [('Good.', {'stars': 4.0})]
+    """
+    names = [name for name, _ in features]
+    remedy = f"A row has a column for each feature: {', '.join(names)}."
+    for batch in batches:
+        columns = [_column_values(batch.rows, name, source, remedy) for name in names]
+        without, first = set(batch.without_text), source.rows - len(batch.texts) + 1
+        texts: list[Any] = []
+        for index, (text, values) in enumerate(zip(batch.texts, zip(*columns, strict=True), strict=True)):
+            given = dict(zip(names, values, strict=True))
+            given = parse_written(features, given) if isinstance(batch.rows, CsvRows) else given
+            try:
+                encode_values(features, given, "")
+            except TextError as error:
+                given = usual_values(features)
+                if index not in without:
+                    source.count_without_text(first + index, error.problem.strip().removesuffix("."))
+                without.add(index)
+            texts.append((text, given))
+        yield replace(batch, texts=texts, without_text=sorted(without))
+
+
+def _column_values(
+    rows: CsvRows | JsonRows | ArrowRows,
+    column: str,
+    source: RowSource,
+    remedy: str = "Name the column with the second texts with --second-text-column.",
+) -> list[Any]:
     """The values of a column, one for each row."""
     if isinstance(rows, JsonRows):
         return [row.get(column) for row in rows.objects()]
@@ -104,7 +147,7 @@ def _column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: Ro
     if column not in names:
         raise DataError(
             f"{source.name} has no column {column!r}; it has {', '.join(map(repr, names))}.",
-            "Name the column with the second texts with --second-text-column.",
+            remedy,
         )
     if isinstance(rows, CsvRows):
         index = names.index(column)

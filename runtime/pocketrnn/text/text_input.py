@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.features import FeatureEncoder, Features
 from pocketrnn.text.rules import AnyTextRules, TextRules, rules_document
 
-__all__ = ["PairInput", "TextInput", "reason_against_streams"]
+__all__ = ["FeatureInput", "PairInput", "TextInput", "reason_against_streams"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class TextInput:
             from pocketrnn.text.subwords import check_vocabulary_fit
 
             check_vocabulary_fit(self.rules, self.vocabulary)
+
+    @property
+    def features(self) -> Features:
+        """The features beside a text, of which this class has none."""
+        return ()
 
     @property
     def document(self) -> dict[str, Any]:
@@ -82,6 +88,32 @@ class PairInput(TextInput):
         from pocketrnn.text.pairs import PairEncoder
 
         return PairEncoder(self.rules, self.vocabulary)
+
+
+@dataclass(frozen=True)
+class FeatureInput(TextInput):
+    """Texts with numbers or categories beside them as input; each becomes a row of token ids: a mark for each feature,
+    and then the ids of the text (`pocketrnn.text.features`).
+
+    Attributes:
+        features: the name of each feature, and what it is.
+
+    Example:
+        >>> given = FeatureInput(TextRules(), ("<unk>", "oil"), make_features(["stars"]))
+        >>> given.encoder().encode(("oil", {"stars": 0}))
+        [-1, 1]
+    """
+
+    features: Features = ()  # type: ignore[override, unused-ignore]
+
+    def encoder(self) -> TextEncoder:
+        """Make the encoder for texts with their features.
+
+        Example:
+            >>> FeatureInput(TextRules(), ("<unk>",), make_features(["stars"])).encoder().features[0][0]
+            'stars'
+        """
+        return FeatureEncoder(self.rules, self.vocabulary, self.features)
 
 
 def reason_against_streams(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:

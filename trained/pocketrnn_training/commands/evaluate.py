@@ -14,12 +14,13 @@ from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.file_options import SECOND_TEXT
 from pocketrnn.commands.standard_streams import print_if_slow, print_line
 from pocketrnn.commands.terminal import align_columns, escape_line
-from pocketrnn.errors import DataError, require_module
+from pocketrnn.errors import DataError, TextError, require_module
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.rows.data_source import DataSource
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
+    from pocketrnn.text.features import Features
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.measures.evaluation import Evaluation
     from pocketrnn_training.rows.data import LabelledTexts
@@ -43,8 +44,16 @@ _CONFUSIONS_LISTED: Final = 20
     metavar="NAME",
     help="The column that holds the second texts, for a bundle that takes two.  [default: second_text]",
 )
+@click.option("--head", type=Text(), metavar="NAME", help="The head that DATA labels, for a bundle with several.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
-def evaluate(classifier: str, source: DataSource, threads: int, second_text_column: str | None, as_json: bool) -> None:
+def evaluate(
+    classifier: str,
+    source: DataSource,
+    threads: int,
+    second_text_column: str | None,
+    head: str | None,
+    as_json: bool,
+) -> None:
     """Classify DATA and show accuracy, precision, recall and F1 of each class, and which classes are confused.
 
     CLASSIFIER is the folder of a checkpoint, which PyTorch runs, or the folder of a bundle or the name of one that
@@ -59,6 +68,8 @@ def evaluate(classifier: str, source: DataSource, threads: int, second_text_colu
 
     For a tagger, DATA is as for `pocketrnn train --labels-of tokens`, and a row is a word. Where labels are those of
     spans (BIO, IOBES), precision, recall and F1 of the spans are shown first.
+
+    For a bundle that takes numbers or categories beside a text, each is in the column of its name.
 
     For a bundle that takes two texts, the second of each row is in the column --second-text-column.
 
@@ -89,7 +100,7 @@ def evaluate(classifier: str, source: DataSource, threads: int, second_text_colu
         from pocketrnn_training.measures.evaluation import evaluate as evaluate_classifier
         from pocketrnn_training.measures.evaluation import find_number_rules, gives_several_labels, gives_tags
 
-    loaded = _load_classifier(classifier, threads)
+    loaded = _load_classifier(classifier, threads, head)
     with limit_threads(threads):
         labels, rules = tuple(loaded.labels), find_number_rules(loaded)
         what = "words" if gives_tags(loaded) else "rows"
@@ -104,6 +115,8 @@ def evaluate(classifier: str, source: DataSource, threads: int, second_text_colu
             rows = source.read_texts("test", labels)
             if _takes_two_texts(loaded, second_text_column):
                 rows = _read_pairs(rows, source, second_text_column or SECOND_TEXT)
+            if features := _find_features(loaded):
+                rows = _read_features(rows, source, features)
         result = evaluate_classifier(loaded, rows)
     for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result, what):
         print_line(line)
@@ -120,6 +133,43 @@ def _takes_two_texts(classifier: Classifier | Checkpoint, second_text_column: st
     if second_text_column is not None and not takes_two:
         raise click.UsageError(f"--second-text-column is for two texts, and {classifier.name} does not take two.")
     return takes_two
+
+
+def _find_features(classifier: Classifier | Checkpoint) -> Features:
+    manifest = getattr(classifier, "manifest", None)
+    return () if manifest is None else manifest.features
+
+
+def _read_features(rows: LabelledTexts, source: DataSource, features: Features) -> LabelledTexts:
+    """Read the features of each row from the columns of their names, and return the rows as texts with them.
+
+    Raises:
+        DataError: a column is missing, or a row has a feature with a value that it cannot have.
+        click.UsageError: rows of none of the classes are told apart.
+    """
+    from pocketrnn.text.features import encode_values, parse_written
+    from pocketrnn_training.rows.column_files import read_columns
+
+    if source.outside is not None:
+        raise click.UsageError("--outside is not for a classifier that takes features.")
+    names = [name for name, _ in features]
+    remedy = f"A row has a column for each feature: {', '.join(names)}."
+    given: list[Any] = []
+    for name in source.names:
+        before = len(given)
+        chunks = read_columns(Path(name), names, remedy, source.encoding)
+        written = Path(name).suffix.lower() in {".csv", ".tsv"}
+        values = (dict(zip(names, row, strict=True)) for columns in chunks for row in zip(*columns, strict=True))
+        for row in values:
+            given.append(parse_written(features, row) if written else row)
+            try:
+                encode_values(features, given[-1], f"Row {len(given) - before} of {name}")
+            except TextError as error:
+                raise DataError(error.problem, error.remedy) from None
+    if len(given) != len(rows.texts):
+        raise DataError(f"{len(given):,} rows have features, and {len(rows.texts):,} a label.", "Label every row.")
+    texts: Any = list(zip(rows.texts, given, strict=True))
+    return replace(rows, texts=texts)
 
 
 def _read_pairs(rows: LabelledTexts, source: DataSource, column: str) -> LabelledTexts:
@@ -151,14 +201,24 @@ def _read_columns(path_or_name: str) -> dict[str, Any]:
     return {}
 
 
-def _load_classifier(path_or_name: str, threads: int) -> Classifier | Checkpoint:
-    from pocketrnn.classifier import Classifier
+def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Classifier | Checkpoint:
+    """Load a checkpoint, or a bundle with the head that is named.
+
+    Raises:
+        InputError: there is no such head, or there are several and none is named.
+    """
+    from pocketrnn.classifier import Classifier, answers_of
     from pocketrnn_training.classifiers import checkpoint as checkpoints
 
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
+        if head is not None:
+            raise click.UsageError(f"{path_or_name} is a checkpoint, which has one head: leave --head out.")
         return checkpoints.read(folder)
-    return Classifier.load(path_or_name, threads=threads)
+    loaded = Classifier.load(path_or_name, threads=threads)
+    loaded = loaded if head is None else loaded.head(head)
+    answers_of(loaded).check_one_head("DATA has the labels of")
+    return loaded
 
 
 def _evaluation_lines(result: Evaluation, what: str) -> Iterator[str]:

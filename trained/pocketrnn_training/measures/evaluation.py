@@ -12,8 +12,7 @@ import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
-from pocketrnn.answers import Answers
-from pocketrnn.classifier import Classifier
+from pocketrnn.classifier import Classifier, answers_of
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_same_labels
@@ -113,10 +112,11 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     pads.
 
     Args:
-        classifier: a bundle's `Classifier`, or a checkpoint.
+        classifier: a bundle's `Classifier`, or a checkpoint; of several heads the `head` that the rows label.
         data: the rows, with the labels of the classifier in its order; several a text if it gives several.
 
     Raises:
+        InputError: the classifier has several heads.
         DataError: the classifier and the data do not match: one labels words, the other rows; one has several labels a
             text, the other one; one is for texts, the other for numbers; or the labels or their order differ. Or a row
             has no label; or there are texts of none of the classes, and the classifier gives every text a label.
@@ -129,6 +129,8 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         True
     """
     labels = tuple(classifier.labels)
+    if isinstance(classifier, Classifier):
+        answers_of(classifier).check_one_head("rows have the labels of")
     if gives_tags(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
         raise DataError(f"{classifier.name} labels {labelled}, and the data labels {other}.", f"Give {labelled}.")
@@ -142,7 +144,7 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         remedy = _READ_SEQUENCES if takes_numbers else "Read texts."
         raise DataError(f"{classifier.name} takes {takes}, and the rows are {rows}.", remedy)
     if isinstance(classifier, Classifier):
-        Answers.of(classifier.manifest).check_gives_labels()
+        answers_of(classifier).check_gives_labels()
     check_same_labels(data.labels, labels)
     check_labelled(data, "row", "Evaluate with labelled rows only.")
     if data.several_labels != gives_several_labels(classifier):
@@ -240,7 +242,7 @@ def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
         >>> gives_several_labels(Classifier.load("ag_news"))
         False
     """
-    activation = classifier.activation if isinstance(classifier, Checkpoint) else classifier.manifest.output.activation
+    activation = classifier.activation if isinstance(classifier, Checkpoint) else answers_of(classifier).activation
     return activation == "sigmoid"
 
 
@@ -249,7 +251,7 @@ def _find_given_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]
     if isinstance(classifier, Checkpoint):
         answers, logits = classifier.answers, compute_checkpoint_logits(classifier, texts).numpy()
     else:
-        answers, logits = Answers.of(classifier.manifest), classifier.logits(texts)
+        answers, logits = answers_of(classifier), classifier.logits(texts)
     return answers.reached(answers.probabilities(logits))
 
 

@@ -94,6 +94,7 @@ def _ask_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         if not isinstance(classifier.manifest.input, TextInput):
             raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name one of texts.")
         classifier.manifest.check_one_text("a row has")
+        classifier.manifest.check_one_head("a row has the label of")
         _check_one_label(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
         order = _find_label_order(name, labels, data.labels)

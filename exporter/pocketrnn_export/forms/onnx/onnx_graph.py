@@ -25,11 +25,11 @@ from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_trace import (
     OPSET,
-    PAIRS,
     WHOLE_TEXTS,
     GraphNames,
     OnnxGraph,
     convert_program,
+    names_of_inputs,
     token_lookups,
 )
 from pocketrnn_export.intake.exportable import ExportableModule
@@ -42,7 +42,7 @@ from pocketrnn_export.proof.hidden_differences import MOVES
 from pocketrnn_export.proof.pytorch_run import Runnable
 from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.proof.what_of_words import node_name
-from pocketrnn_export.tracing.session import mark_full_width, takes_two_texts
+from pocketrnn_export.tracing.session import mark_full_width
 from pocketrnn_export.tracing.sizes.module_answers import is_within_limits
 from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.trace import TracedProgram, trace_program
@@ -202,7 +202,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     def to_trace(module: nn.Module) -> nn.Module:
         return SingleText(module, takes_lengths=prepared.takes_lengths) if one_text else module
 
-    names = PAIRS if prepared.two_texts else WHOLE_TEXTS
+    names = names_of_inputs(example)
     made = trace_onnx_graph(to_trace(prepared.module), example, metadata, names=names, one_text=one_text)
     tells = made.padding_tells
     if prepared.takes_lengths and prepared.padding and tells:
@@ -211,7 +211,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         file=ONNX_FILE,
         sha256="",
         opset=OPSET,
-        inputs=names.inputs[: len(example)],
+        inputs=names.inputs,
         padding=prepared.padding and not tells,
         embedding_rows=made.embedding_rows or ids,
         batch=1 if one_text else None,
@@ -370,8 +370,7 @@ def retrace_alike(
     """Trace a module in double precision as another was traced, without a new search over its sizes: onnxruntime has no
     recurrent layers in double precision."""
     of_plan = example if like.plan is None else resize_example(example, like.plan.example)
-    names = PAIRS if takes_two_texts(example) else WHOLE_TEXTS
-    names = GraphNames(names.inputs[: len(example)], names.outputs)
+    names = names_of_inputs(example)
     traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
     return convert_program(traced, metadata, names, in_doubles=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
+from pocketrnn.text.features import FEATURE_INPUTS
 from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn_export.forms.onnx.exact_rewriting import optimize
 from pocketrnn_export.forms.onnx.function_translations import (
@@ -25,12 +26,22 @@ from pocketrnn_export.forms.onnx.number_translations import NUMBER_TRANSLATIONS,
 from pocketrnn_export.forms.onnx.onnx_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.torch_internals import cache_onnx_registry
+from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 from pocketrnn_export.tracing.trace import TracedProgram, first_cause, hide_messages
 from pocketrnn_export.tracing.used_rules import is_rule_left_out, note_use
 
-__all__ = ["OPSET", "PAIRS", "WHOLE_TEXTS", "GraphNames", "OnnxGraph", "convert_program", "token_lookups"]
+__all__ = [
+    "OPSET",
+    "PAIRS",
+    "WHOLE_TEXTS",
+    "GraphNames",
+    "OnnxGraph",
+    "convert_program",
+    "names_of_inputs",
+    "token_lookups",
+]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -92,6 +103,21 @@ class GraphNames:
 
 WHOLE_TEXTS: Final = GraphNames(("tokens", "lengths"), ("logits",))
 PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
+
+
+def names_of_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
+    """The names of a graph for the inputs of a module: of one text, of two, or of one with features.
+
+    Example:
+        >>> names_of_inputs([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)]).inputs
+        ('tokens', 'features')
+    """
+    if takes_two_texts(inputs):
+        names = PAIRS.inputs
+    else:
+        beside = len(inputs) > 1 and inputs[-1].is_floating_point()
+        names = FEATURE_INPUTS[takes_lengths(inputs)] if beside else WHOLE_TEXTS.inputs
+    return GraphNames(names[: len(inputs)], WHOLE_TEXTS.outputs)
 
 
 def convert_program(

@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from torch import nn
 
+from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_values
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
 from pocketrnn_export.intake.call_discovery.pair_lines import list_pair_lines
 from pocketrnn_export.intake.call_discovery.roles import Role
@@ -35,7 +36,7 @@ _NO_ANSWER: Final = re.compile(
     re.IGNORECASE,
 )
 
-Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "default"]
+Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "default", "feature"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Way:
         plain: the line, where there is no signature.
         setup: statements that prepare the module before the call, ending in "; ".
         method: which of its methods is called; empty for forward.
-        around: an expression that has the call in the place of its {}; empty for the call itself.
+        around: code that has the call in the place of its {}: what goes into a CRF, or the heads joined; empty for the
+            call itself.
     """
 
     signature: Signature | None
@@ -136,8 +138,11 @@ def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
         return
     seen = set()
     signatures = list(list_signatures(asked.module))
-    for signature in signatures:
-        choices = [_input_options(asked, signature, i) for i in range(len(signature.slots))]
+    for signature, values in ((one, values) for one in signatures for values in _list_features(asked, one)):
+        choices = [
+            _make_options("feature", *values[i]) if i in values else _input_options(asked, signature, i)
+            for i in range(len(signature.slots))
+        ]
         lengths = [[option.given == "lengths" for option in options] for options in choices]
         each = (
             ranks
@@ -152,7 +157,7 @@ def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
             if way.line not in seen:
                 seen.add(way.line)
                 yield way
-    if asked.lengths is False:
+    if asked.lengths is False or asked.features:
         return
     required = [slot for s in signatures[:1] for slot in s.slots if slot.required]
     # A module that takes lengths, too, may be given them beside the packed sequence that holds them.
@@ -163,6 +168,11 @@ def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
             yield Way(None, plain=f"module({packed}{beside})")
     if len(required) == 1 and not asked.samples:
         yield Way(None, plain=LENGTH_FIRST)
+
+
+def _list_features(asked: ModuleFacts, signature: Signature) -> Iterator[dict[int, list[str]]]:
+    """Yield which inputs are given features, if there are any."""
+    yield from list_feature_values(signature, asked.features) if asked.features else ({},)
 
 
 def _input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_Option]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import Widths
+from pocketrnn_export.intake.convention import Call, compile_call
 
 __all__ = ["ModuleFacts", "forward_parameters"]
 
@@ -39,6 +43,8 @@ class ModuleFacts:
             count.
         of_tokens: whether it gives the numbers of the labels for each token.
         two_texts: whether it takes two texts; the rows of a batch are then pairs (`intake/pair_call.py`).
+        heads: the labels of each of several heads; `classes` counts those of all. Empty for one set of labels.
+        features: what it takes beside a text; a row of a batch then has features, too (`intake/feature_call.py`).
     """
 
     module: nn.Module
@@ -54,6 +60,28 @@ class ModuleFacts:
     samples: bool = False
     of_tokens: bool = False
     two_texts: bool = False
+    heads: Mapping[str, LabelOutput] = field(default_factory=dict, hash=False)
+
+    features: Features = ()
+
+    @property
+    def batches_only(self) -> bool:
+        """Whether a module that answers one text at a time is refused: it takes two texts, or features beside one."""
+        return self.two_texts or bool(self.features)
+
+    def compile(self, line: str) -> Call:
+        """Compile a line that may call the module; see `compile_call`."""
+        return compile_call(line, self.features)
+
+    def of_head(self, name: str) -> ModuleFacts:
+        """Return the facts for one of the heads.
+
+        Example:
+            >>> asked.of_head("mood").classes
+            2
+        """
+        head = self.heads[name]
+        return replace(self, classes=len(head.labels), multi_label=head.activation == "sigmoid", heads={})
 
     @property
     def trial_widths(self) -> list[tuple[int, ...]]:
@@ -114,6 +142,19 @@ class ModuleFacts:
         return torch.where(tokens == highest, other, tokens)
 
     @property
+    def activation(self) -> str | tuple[tuple[str, int], ...]:
+        """How its logits become probabilities: `softmax` or `sigmoid`; or that of each head, with its number of
+        labels."""
+        if self.heads:
+            return tuple((head.activation, len(head.labels)) for head in self.heads.values())
+        return "sigmoid" if self.multi_label else "softmax"
+
+    @property
+    def head_sizes(self) -> tuple[int, ...]:
+        """How many labels each of several heads has."""
+        return tuple(len(head.labels) for head in self.heads.values())
+
+    @property
     def names(self) -> str:
         """The word for the numbers: values or labels."""
         return "values" if self.values else "labels"
@@ -121,7 +162,8 @@ class ModuleFacts:
     @property
     def rows(self) -> int:
         """The number of texts in a batch, chosen to differ from the number of labels."""
-        return 4 if self.classes == 3 else 3
+        taken = {self.classes, *self.head_sizes}
+        return next(rows for rows in itertools.count(3) if rows not in taken)
 
 
 def forward_parameters(module: nn.Module) -> list[inspect.Parameter]:

@@ -18,9 +18,9 @@ from pocketrnn.errors import first_line
 from pocketrnn_export.intake.call_discovery.candidates import Way, list_masks
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.reading import find_leaves
-from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, FailedCall
+from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
 from pocketrnn_export.intake.call_discovery.states import find_state_makers
-from pocketrnn_export.intake.convention import compile_call, undo_assignments
+from pocketrnn_export.intake.convention import undo_assignments
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operations import BESIDE, Operations, Program, is_same_program
@@ -196,9 +196,15 @@ def find_changing_inputs(
     text = way.slots[way.signature.tokens_at].name if way.signature is not None else "tokens"
     problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
     advice = (
-        f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=. '
-        "A bundle is given nothing but a text."
+        f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=.'
     )
+    if any(kind is not None and "each text" in kind for _, kind in changing) and not asked.features:
+        advice += (
+            " If each text has its own, a number or a category, name it: --features, in Python features= "
+            "(docs/features.md)."
+        )
+    else:
+        advice += f" A bundle is given nothing but a text{', and its features' * bool(asked.features)}."
     if all(kind in (None, _ONE_VALUE) for _, kind in changing):
         values = " and ".join(f"{way.slots[i].name}={way.options[i].value}" for i, kind in changing if kind is not None)
         problem = (
@@ -214,7 +220,7 @@ def find_changing_inputs(
             advice += f' If it is the place of each token: --call "{placed.line}{suffix}".'
     if any(kind == "a second text" for _, kind in changing):
         problem = f"The module's forward takes two texts, {text} and {at}"
-    return FailedCall(way.line, INPUT_BESIDE, problem, advice)
+    return FailedCall(way.line, Reason.INPUT_BESIDE, problem, advice)
 
 
 def _kind_that_changes(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
@@ -291,7 +297,7 @@ def _answer_tensors(
             undo_assignments(asked.module),
             operations or contextlib.nullcontext(),
         ):
-            answer: Any = run_user_call(compile_call(way.line), asked.module, tokens, lengths)
+            answer: Any = run_user_call(asked.compile(way.line), asked.module, tokens, lengths)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         if errors is not None:
@@ -414,7 +420,7 @@ def find_unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> Fai
     why = f" ({type(error).__name__}: {first_line(error).rstrip('.')})" if error is not None else ""
     return FailedCall(
         way.line,
-        3,
+        Reason.USELESS_LOGITS,
         f"The module's forward takes {names} beside the text, and runs with no value that was tried{why}",
         f'Say how it is called, --call "{way.line}" with a value for {names}, or call=. A bundle is given nothing but '
         "a text.",
@@ -434,7 +440,7 @@ def find_number_input(asked: ModuleFacts, ways: Sequence[Way]) -> FailedCall | N
                     name = way.slots[way.at("tokens")[0]].name
                     return FailedCall(
                         way.line,
-                        4,
+                        Reason.OTHER_ANSWER,
                         f"The module's forward takes numbers, {name} [batch, sequence, {size}], and no ids of tokens: "
                         "it has no embedding",
                         "Put the embedding that made these numbers into the module, or say how ids become numbers: "

@@ -102,6 +102,8 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
     Raises:
         ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
     """
+    if asked.heads:
+        return _add_activations(asked, convention, found=found)
     if asked.values:
         return replace(convention, gives="values", values=True)
     if asked.gives == "logits":
@@ -131,6 +133,43 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
         why = f"logits: numbers {tried} for every text that was tried, and with other weights {other}"
         return replace(convention, gives=why)
     raise _refusal_in_doubt(convention, probed)
+
+
+def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
+    """Add the activation of each head, as `add_activation` does for one set of labels.
+
+    Raises:
+        ExportError: as `add_activation`; the message begins with the head.
+    """
+    heads = []
+    for name, one in zip(asked.heads, convention.heads, strict=True):
+        try:
+            heads.append(add_activation(asked.of_head(name), one, found=found))
+        except ExportError as error:
+            raise ExportError(f"The head {name!r}: {error.problem}", error.remedy) from error.__cause__
+    heads = [_keep_used_activation(asked, one, heads) for one in heads]
+    gives = "; ".join(
+        f"{name}: {one.gives}" + (" (its one number is the second label's)" if one.units == 1 else "")
+        for name, one in zip(asked.heads, heads, strict=True)
+    )
+    notes = (*convention.notes, *dict.fromkeys(note for one in heads for note in one.notes))
+    return replace(convention, heads=tuple(heads), gives=gives, notes=notes)
+
+
+def _keep_used_activation(asked: ModuleFacts, one: Convention, heads: Sequence[Convention]) -> Convention:
+    """Return the convention of a head; by the logarithm of its probabilities, where another head is computed from
+    these: without the activation, that head would be another one."""
+    if one.activation is None:
+        return one
+    batch = asked.batch(1 if one.one_text else asked.rows, asked.trial_widths[0][0])
+    for other in heads:
+        own = read_answer(asked, other, *batch)
+        with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipped(one.activation):
+            without = run_user_call(other.function, asked.module, *(each.clone() for each in batch))
+        if other is not one and not torch.equal(own, without.float().reshape(own.shape)):
+            undone = "sigmoid" if one.activation.function.startswith(("sigmoid", "special_expit")) else "softmax"
+            return replace(one, activation=None, undone=undone, gives=f"{one.gives}; another head reads them")
+    return one
 
 
 def _probe_answers(asked: ModuleFacts, convention: Convention) -> _ProbedAnswers:
@@ -231,7 +270,7 @@ def _is_last_operation(
         run_quietly_on_cpu(),
         undo_assignments(asked.module),
         operations,
-        ActivationSkipped(call, numbered),
+        ActivationSkipped(call, instead=numbered),
     ):
         answer = run_user_call(convention.function, asked.module, tokens, lengths)
     return found == [operations.steps_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]

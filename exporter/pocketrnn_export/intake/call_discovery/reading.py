@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.computed_parts import UncalledCode, find_computed_parts
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.refusals import Reason
 
 __all__ = [
     "AnswerPlace",
@@ -125,6 +126,9 @@ def find_places(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -
         suffixes: whether parts of an answer are searched, too.
     """
     leaves, rows = [dict(find_leaves(answer)) for _, answer in known], len(known[0][0])
+    if asked.heads:
+        # The outputs of all heads, joined.
+        return [AnswerPlace("", known[0][1].shape[-1])]
     units = [asked.classes]
     if asked.classes == 2 and not asked.multi_label and not asked.values:
         units.append(1)
@@ -329,22 +333,23 @@ def explain_no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, s
     )
 
 
-def rank_no_place(known: Known, asked: ModuleFacts) -> float:
-    """Rank the failure that an answer holds no logits: higher, where tokens are to be labelled, if it holds logits for
-    each text or other numbers for each token.
+def find_reason(known: Known, asked: ModuleFacts) -> Reason:
+    """Return the kind of reason for which an answer holds no logits: for labels of tokens, it may hold those of a text,
+    or other numbers for each token.
 
     Example:
-        >>> rank_no_place((tokens, logits_of_texts), asked)
-        3.6
+        >>> find_reason((tokens, logits_of_texts), asked)
+        <Reason.LABELS_OF_TEXTS: 7>
     """
     tokens, answer = known
     leaves, (rows, width) = dict(find_leaves(answer)), tokens.shape
     if not asked.of_tokens or rows == 1:
-        return 2
+        return Reason.NO_LOGITS
     if _has_number_per_label(leaves, rows, asked):
-        return 3.6
+        return Reason.LABELS_OF_TEXTS
     shapes = [tuple(leaf.shape) for leaf in leaves.values() if leaf.dim() == 3]
-    return 3.2 if any(shape[:2] in {(rows, width), (width, rows)} for shape in shapes) else 2
+    of_tokens = any(shape[:2] in {(rows, width), (width, rows)} for shape in shapes)
+    return Reason.OTHER_NUMBERS_OF_TOKENS if of_tokens else Reason.NO_LOGITS
 
 
 def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> bool:
@@ -401,7 +406,8 @@ def _explain_other_counts(counts: OutputCounts, asked: ModuleFacts) -> tuple[str
         return problem, "These are as many as its ids, of which a module that tells the next token gives one: no label."
     if found != [1]:
         several = " or ".join(f"{n} {asked.names}" for n in found if n > 1)
-        return problem, f"Give {several}, in the order of the numbers."
+        more = " Or give the labels of each of several outputs: --head, in Python heads=." if "; " in said else ""
+        return problem, f"Give {several}, in the order of the numbers.{more if len(found) > 1 else ''}"
     return (
         problem,
         "One number is the logit of the second of two labels: give two. A value, such as a rating, is not a label: it "

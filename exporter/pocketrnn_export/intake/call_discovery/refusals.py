@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,11 +14,12 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
 from pocketrnn_export.intake.call_discovery.roles import split_name
 from pocketrnn_export.intake.call_discovery.states import advise_on_fixed_batch
+from pocketrnn_export.intake.feature_call import feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
 __all__ = [
-    "INPUT_BESIDE",
     "FailedCall",
+    "Reason",
     "ambiguity_error",
     "characters_error",
     "choose_refusal",
@@ -25,20 +27,39 @@ __all__ = [
     "explain_exception",
 ]
 
-# The rank of a failure where another input than the text changes the answer.
-INPUT_BESIDE: Final = 4.5
 # The names of logits in an answer.
 _NAMED: Final = re.compile(r"logit|prob")
 _CHARACTERS: Final = frozenset({"char", "chars", "character", "characters"})
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
 
 
+class Reason(enum.IntEnum):
+    """The kind of reason for which a call failed. A later kind says more about the module, and is told first."""
+
+    RAISES = enum.auto()
+    RAISES_ON_OTHER_SIZES = enum.auto()
+    # The answer holds no numbers that may be the logits.
+    NO_LOGITS = enum.auto()
+    # The logits are not finite, or the same for every text, or a single text or short texts only have an answer.
+    USELESS_LOGITS = enum.auto()
+    # Of a tagger: its answer has another count of numbers for each token.
+    OTHER_NUMBERS_OF_TOKENS = enum.auto()
+    NO_LENGTHS = enum.auto()
+    # Of a tagger: its answer has the labels of a text.
+    LABELS_OF_TEXTS = enum.auto()
+    # The module runs, and its answer is another one than that of one text to these labels.
+    OTHER_ANSWER = enum.auto()
+    # Another input than the text changes the answer.
+    INPUT_BESIDE = enum.auto()
+    RANDOM = enum.auto()
+
+
 @dataclass(frozen=True)
 class FailedCall:
-    """A way to call a module that failed, why, and what may help. A higher rank is a more specific reason."""
+    """A way to call a module that failed, why, and what may help."""
 
     line: str
-    rank: float
+    reason: Reason
     problem: str
     advice: str
     error: BaseException | None = None
@@ -59,9 +80,11 @@ def explain_exception(
     place = _line_in_user_file(error)
     names = _join_parameter_names(asked)
     given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
+    given = f"tokens, lengths, {', '.join(feature_variables(asked.features))}" if asked.features else given
     advice = (
         f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, {given} "
         "(docs/modules.md), or by call= with a function."
+        + ("" if asked.features else " Numbers and categories of each text are features: features= (docs/features.md).")
         if "," in names
         else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and mend what fails."
     )
@@ -115,8 +138,8 @@ def ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
         return ExportError(
             f"The module gives {len(holding)} answers that may be those of the labels ({places}), as one with several "
             "heads does.",
-            f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Export each "
-            "head by itself.",
+            f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Or export all "
+            "heads in one bundle, with the labels of each: --head, in Python heads=.",
         )
     return ExportError(
         f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}.",
@@ -160,6 +183,13 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
             'Say how it is called: --call "module(first, second)", in which first_lengths and second_lengths are known '
             "too; or call= with a function of (module, first, second, first_lengths, second_lengths).",
         )
+    if asked.features and not failures:
+        return ExportError(
+            f"It is not known which inputs of forward({_join_parameter_names(asked)}) are given the features "
+            f"{', '.join(name for name, _ in asked.features)}.",
+            f'Say how it is called: --call "module(tokens, {asked.features[0][0]})"; it may have tokens, lengths, '
+            f"{', '.join(feature_variables(asked.features))}.",
+        )
     if not failures:
         names = ", ".join(p.name for p in forward_parameters(asked.module)) or "none"
         return ExportError(
@@ -167,10 +197,11 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
             'Say how it is called: --call "module(tokens)", or call=.',
         )
     # The error of an unusual call means little: among weak reasons, that of the first way counts.
-    best = max(failures, key=lambda failed: failed.rank if failed.rank > 2 else 0)
-    first = best if best.rank > 2 else failures[0]
-    if first.rank < 2 and (plain := [f for f in failures if f.rank == 2 and f.line.startswith(_PLAIN)]):
-        first = plain[0]
+    best = max(failures, key=lambda failed: failed.reason if failed.reason > Reason.NO_LOGITS else 0)
+    first = best if best.reason > Reason.NO_LOGITS else failures[0]
+    no_logits = [one for one in failures if one.reason == Reason.NO_LOGITS and one.line.startswith(_PLAIN)]
+    if first.reason < Reason.NO_LOGITS and no_logits:
+        first = no_logits[0]
     error = ExportError(f"{first.problem.rstrip('.')}, called as {first.line}.", first.advice)
     error.__cause__ = first.error
     return error

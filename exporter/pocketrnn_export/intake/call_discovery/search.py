@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
+from pocketrnn.text.features import Features
 from pocketrnn_export.intake.call_discovery.candidates import (
     LENGTH_FIRST,
     MOST_LINES,
@@ -26,6 +27,7 @@ from pocketrnn_export.intake.call_discovery.candidates import (
     list_forward_ways,
     list_method_ways,
 )
+from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_given
 from pocketrnn_export.intake.call_discovery.lengths_given import find_call_without_lengths
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import (
@@ -37,8 +39,8 @@ from pocketrnn_export.intake.call_discovery.other_inputs import (
 from pocketrnn_export.intake.call_discovery.pair_lines import find_pair_names, list_pair_lines
 from pocketrnn_export.intake.call_discovery.probabilities import add_activation
 from pocketrnn_export.intake.call_discovery.refusals import (
-    INPUT_BESIDE,
     FailedCall,
+    Reason,
     ambiguity_error,
     characters_error,
     choose_refusal,
@@ -54,12 +56,9 @@ from pocketrnn_export.intake.call_discovery.trial import (
     try_line,
     try_way,
 )
-from pocketrnn_export.intake.convention import (
-    Call,
-    Convention,
-    compile_call,
-)
+from pocketrnn_export.intake.convention import Call, Convention
 from pocketrnn_export.intake.crf_layer import list_emission_calls
+from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation import apply_activation
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 
@@ -71,8 +70,6 @@ _MOST_PAIRS: Final = 8
 _MOST_WITHOUT: Final = 24
 # Only the first ways are tried on short texts: an unusual call that answers two tokens shows little.
 _LIKELY: Final = 4
-# A failure of higher rank explains why forward of a tagger fails: then other methods are not tried.
-_SAYS_LITTLE: Final = 2
 
 
 def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Convention:
@@ -81,7 +78,8 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
     Args:
         asked: the module, and what is known of it.
         call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths), or of
-            (module, first, second, first_lengths, second_lengths).
+            (module, first, second, first_lengths, second_lengths), or of (module, tokens, lengths, a dict of the
+            features by their names).
 
     Raises:
         ExportError: no way holds; or two hold with different answers.
@@ -94,10 +92,14 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
     if call is None:
         convention = _search_convention(asked)
     elif isinstance(call, str):
-        convention = _check_owners_call(asked, call.strip(), compile_call(call))
+        convention = _check_owners_call(asked, call.strip(), asked.compile(call))
     else:
-        given = ", ".join(PAIR_NAMES) if asked.two_texts else "tokens, lengths"
-        function = PairCall(cast("Any", call)) if asked.two_texts else call
+        given = ", ".join(PAIR_NAMES) if asked.two_texts else "tokens, lengths" + ", features" * bool(asked.features)
+        function = call
+        if asked.two_texts:
+            function = PairCall(cast("Any", call))
+        elif asked.features:
+            function = FeatureCall(cast("Any", call), asked.features)
         convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
     return add_activation(asked, convention, found=call is None)
 
@@ -106,9 +108,9 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
     """Check a call that the owner wrote, and return its convention."""
     failures: list[FailedCall] = []
     for one_text, widths in itertools.product((False, True), asked.trial_widths):
-        if (asked.one_text and not one_text) or (one_text and asked.two_texts):
+        if (asked.one_text and not one_text) or (one_text and asked.batches_only):
             continue
-        if one_text and not asked.one_text and any(failed.rank >= 4 for failed in failures):
+        if one_text and not asked.one_text and any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
             break
         outcomes = try_line(asked, line, function, widths, one_text=one_text)
@@ -129,17 +131,18 @@ def _search_convention(asked: ModuleFacts) -> Convention:
     if isinstance(found, Convention):
         return found
     if asked.of_tokens and not isinstance(asked.module, torch.jit.ScriptModule):
-        own = [failed for failed in found if failed.rank > _SAYS_LITTLE]
+        # These explain why forward of a tagger fails: then other methods are not tried.
+        own = [failed for failed in found if failed.reason > Reason.NO_LOGITS]
         answered = None if own else _search_methods(asked)
         if answered is not None:
             return answered
     if (beside := characters_error(asked)) is not None:
         raise beside
     failures = found
-    if all(failed.rank < 2 for failed in failures):
+    if all(failed.reason < Reason.NO_LOGITS for failed in failures):
         first = failures[0].error if failures else None
         failures += [said for said in (find_number_input(asked, ways), find_unknown_inputs(ways, first)) if said][:1]
-    if all(failed.rank <= 2 for failed in failures) and not asked.two_texts:
+    if all(failed.reason <= Reason.NO_LOGITS for failed in failures) and not asked.two_texts:
         failures += filter(None, [_explain_short_texts_only(asked, ways[:_LIKELY])])
     raise _make_refusal(asked, failures)
 
@@ -188,7 +191,7 @@ def _search_ways(asked: ModuleFacts, ways: Sequence[Way]) -> Convention | list[F
     # Where forward decodes labels, first look for the emissions that go into the decoder.
     arounds = [*(list_emission_calls(asked.module) if asked.of_tokens else []), ""]
     for one_text in (False, True):
-        if (asked.one_text and not one_text) or (one_text and asked.two_texts):
+        if (asked.one_text and not one_text) or (one_text and asked.batches_only):
             continue
         for widths, setup, around in itertools.product(asked.trial_widths, setups, arounds):
             given = [replace(way, setup=setup, around=around) for way in ways]
@@ -200,11 +203,11 @@ def _search_ways(asked: ModuleFacts, ways: Sequence[Way]) -> Convention | list[F
                 raise ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in holding])
             if holding:
                 return _add_notes(asked, holding[0], widths)
-            if not around and any(failed.rank == INPUT_BESIDE for failed in failing):
+            if not around and any(failed.reason == Reason.INPUT_BESIDE for failed in failing):
                 raise _make_refusal(asked, failures)
-        if any(failed.rank >= 4 for failed in failures):
+        if any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
             # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
-            raise _make_refusal(asked, [failed for failed in failures if failed.rank >= 4])
+            raise _make_refusal(asked, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER])
     return failures
 
 
@@ -224,7 +227,7 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[Way]) -> Failed
         if isinstance(longer := _first_outcome(asked, way, most + 1), FailedCall):
             return replace(
                 longer,
-                rank=3,
+                reason=Reason.USELESS_LOGITS,
                 problem=f"On texts of more than {most} tokens: {longer.problem}",
                 advice=f"It is tried on texts of {tried}. If a table is too short, such as one of positions, make it "
                 f'longer. If no text is longer, have the rest cut off: "max_width": {most} in the rules.',
@@ -255,12 +258,22 @@ def _find_working_calls(
         for found in try_way(asked, way, widths, one_text=one_text, holding=holding):
             if isinstance(found, FailedCall):
                 failures.append(found)
-                without[constants] += found.rank == 0
-                if found.rank == INPUT_BESIDE:
+                without[constants] += found.reason == Reason.RAISES
+                if found.reason == Reason.INPUT_BESIDE:
                     beside.add(constants)
-            elif found.way is not None and found.way.around and not _decodes_one_text(asked, found.way):
+            elif (
+                asked.of_tokens
+                and found.way is not None
+                and found.way.around
+                and not _decodes_one_text(asked, found.way)
+            ):
                 failures.append(
-                    FailedCall(found.way.line, 0, "The numbers that go into the decoding do not come out of it.", "")
+                    FailedCall(
+                        found.way.line,
+                        Reason.RAISES,
+                        "The numbers that go into the decoding do not come out of it.",
+                        "",
+                    )
                 )
             elif not any(_have_same_answers(found, other, asked, widths) for other in holding):
                 holding.append(found)
@@ -275,7 +288,7 @@ def _decodes_one_text(asked: ModuleFacts, way: Way) -> bool:
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
-            asked.module, compile_call(replace(way, around="").line), *asked.batch(1, asked.widths.clip(7))
+            asked.module, asked.compile(replace(way, around="").line), *asked.batch(1, asked.widths.clip(7))
         )
         return True
     return False
@@ -303,10 +316,24 @@ def _add_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) ->
     if (other := find_call_without_lengths(asked, holds.way, holds.suffix, batches[0])) is not None:
         raise ambiguity_error([(holds.convention.line, ""), (other, "")])
     notes = (
+        *holds.convention.notes,
+        *_note_feature_order(holds.way, asked.features),
         *note_defaults(asked, holds.way, holds.suffix, batches),
         *note_unlike_lengths(asked, holds.convention, holds.way, batches[-1]),
     )
     return replace(holds.convention, notes=notes)
+
+
+def _note_feature_order(way: Way, features: Features) -> tuple[str, ...]:
+    """Return a note on the inputs whose features were found by their order, and not by their names."""
+    named = find_named_features(way.slots, features)
+    by_order = []
+    for i in (i for i in way.at("feature") if i not in named):
+        given = ", ".join(name for name, _ in list_given(way.options[i].value, features))
+        by_order.append(f"forward's {way.slots[i].name} is given {given}")
+    if not by_order or len(features) == 1:
+        return ()
+    return (f"By the order of the features, {'; '.join(by_order)}. If that is not so, say so with --call or call=.",)
 
 
 def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts, widths: Sequence[int]) -> bool:
@@ -314,7 +341,7 @@ def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts,
     of one call, the program shows whether they differ on rare texts."""
 
     def probabilities(holds: WorkingCall, answer: Tensor) -> list[Tensor]:
-        kind = "sigmoid" if asked.multi_label or holds.convention.units == 1 else "softmax"
+        kind = "sigmoid" if asked.multi_label or asked.heads or holds.convention.units == 1 else "softmax"
         return [answer, apply_activation(kind, answer.reshape(-1, holds.convention.units)).reshape(answer.shape)]
 
     if one.convention.units != other.convention.units or not all(
@@ -325,4 +352,4 @@ def _have_same_answers(one: WorkingCall, other: WorkingCall, asked: ModuleFacts,
     if one.way is None or other.way is None or one.way.line != other.way.line:
         return True
     batch = asked.batch(1 if one.convention.one_text else asked.rows, widths[0])
-    return have_same_program(asked, compile_call(one.way.line), batch, (one.suffix, other.suffix))
+    return have_same_program(asked, asked.compile(one.way.line), batch, (one.suffix, other.suffix))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder, record_flow
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
+from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_heads
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import find_changing_inputs, find_constants
 from pocketrnn_export.intake.call_discovery.reading import (
@@ -26,9 +27,9 @@ from pocketrnn_export.intake.call_discovery.reading import (
     explain_no_place,
     find_leaves,
     find_places,
-    rank_no_place,
+    find_reason,
 )
-from pocketrnn_export.intake.call_discovery.refusals import FailedCall, explain_exception
+from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason, explain_exception
 from pocketrnn_export.intake.call_discovery.states import find_state_makers
 from pocketrnn_export.intake.call_discovery.which_output import describe_left_out, refuse_output
 from pocketrnn_export.intake.convention import (
@@ -39,6 +40,7 @@ from pocketrnn_export.intake.convention import (
     undo_assignments,
     uses_lengths,
 )
+from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
 from pocketrnn_export.intake.neighbour_refusal import explain_neighbours
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.intake.random_draws import find_drawing_line
@@ -87,9 +89,8 @@ def try_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try the call that an owner wrote."""
-    return _try_call(
-        asked, line, function, asked.batches(1 if one_text else asked.rows, widths), None, one_text=one_text
-    )
+    batches = asked.batches(1 if one_text else asked.rows, widths)
+    return (_try_heads if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
 
 def try_way(
@@ -105,7 +106,8 @@ def try_way(
     batches = asked.batches(1 if one_text else asked.rows, widths)
     with_constants = find_constants(asked, way, batches)
     way = way if with_constants is None else with_constants
-    yield from _try_call(asked, way.line, compile_call(way.line), batches, way, one_text=one_text, holding=holding)
+    tried = _try_heads if asked.heads else _try_call
+    yield from tried(asked, way.line, asked.compile(way.line), batches, way, one_text=one_text, holding=holding)
 
 
 def _try_call(
@@ -118,11 +120,9 @@ def _try_call(
     one_text: bool,
     holding: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    try:
-        answers = [call_and_restore_state(asked.module, function, *batch) for batch in batches]
-    # A user's module may raise any exception.
-    except (Exception, SystemExit) as error:
-        yield FailedCall(line, 0, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error)
+    answers = _answer_trial_batches(asked, line, function, batches)
+    if isinstance(answers, FailedCall):
+        yield answers
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
@@ -137,9 +137,11 @@ def _try_call(
         # The shape (rows,) may be one number a text, or that many for one text: another batch size shows which.
         known += _answer_batches(asked, function, [asked.batch(rows + 8, batches[0][0].shape[1])])
     if not places:
-        # A failure of the last way, rows that begin with their length, ranks below one of the first.
+        # A failure of the last way, rows that begin with their length, says less than one of the first.
         said = bool(following) and (way is None or way.plain != LENGTH_FIRST)
-        yield FailedCall(line, 4 if said else rank_no_place(known[0], asked), *explain_no_place(known, asked))
+        yield FailedCall(
+            line, Reason.OTHER_ANSWER if said else find_reason(known[0], asked), *explain_no_place(known, asked)
+        )
     found: list[WorkingCall | FailedCall] = []
     for place in places:
         suffix, written = place.suffix, place.suffix + place.arranged
@@ -161,12 +163,72 @@ def _try_call(
         one = refused or _check_call(asked, convention, batches, way)
         if isinstance(one, FailedCall) and place.arranged.startswith(".reshape"):
             # It is a guess that the rows are tokens of several texts: if it fails, that means little.
-            one = replace(one, rank=min(one.rank, 3))
+            one = replace(one, reason=min(one.reason, Reason.USELESS_LOGITS))
         found.append(replace(one, way=way, suffix=suffix) if isinstance(one, WorkingCall) else one)
-    if way is None or not any(isinstance(one, WorkingCall) for one in found):
+    if way is None or asked.heads or not any(isinstance(one, WorkingCall) for one in found):
         yield from found
     else:
         yield from _choose_outputs(asked, found, record_flow(asked.module, function, *batches[0]), known, line)
+
+
+def _answer_trial_batches(
+    asked: ModuleFacts, line: str, function: Call, batches: Sequence[tuple[Tensor, Tensor]]
+) -> list[Any] | FailedCall:
+    """Return the answers to the batches, or why the module fails on one."""
+    try:
+        return [call_and_restore_state(asked.module, function, *batch) for batch in batches]
+    # A user's module may raise any exception.
+    except (Exception, SystemExit) as error:
+        return FailedCall(
+            line, Reason.RAISES, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error
+        )
+
+
+def _try_heads(
+    asked: ModuleFacts,
+    line: str,
+    function: Call,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    way: Way | None,
+    *,
+    one_text: bool,
+    holding: Sequence[WorkingCall] = (),
+) -> Iterable[WorkingCall | FailedCall]:
+    """Try a call whose answer has an output for each head: these are joined, and tried as one answer."""
+    answers = _answer_trial_batches(asked, line, function, batches)
+    if isinstance(answers, FailedCall):
+        yield answers
+        return
+    known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
+    alone = _answer_batches(asked, function, [(batches[0][0][:1], batches[0][1][:1])])
+    joined = find_heads(asked, known, alone[0][1] if alone else None)
+    if isinstance(joined, tuple):
+        yield FailedCall(line, Reason.OTHER_ANSWER, *joined)
+        return
+    heads = tuple(
+        Convention(line + part, _take_part(function, part), units, takes_lengths=True, one_text=one_text)
+        for part, units in zip(joined.parts, joined.units, strict=True)
+    )
+    join, way = _take_heads(function, joined), None if way is None else replace(way, around=joined.around)
+    for one in _try_call(asked, joined.write(line), join, batches, way, one_text=one_text, holding=holding):
+        if isinstance(one, FailedCall):
+            yield one
+            continue
+        left_out = ""
+        if joined.suffixes:
+            left_out = describe_left_out(
+                asked, record_flow(asked.module, function, *batches[0]), known, *joined.suffixes
+            )
+        notes = (*one.convention.notes, *([joined.note] if joined.note else []))
+        yield replace(one, convention=replace(one.convention, heads=heads, notes=notes, left_out=left_out))
+
+
+def _take_heads(function: Call, joined: JoinedHeads) -> Call:
+    if not joined.around:
+        return function
+    # The answer stands for `module` in the code.
+    join = compile_call(joined.write("module"))
+    return lambda module, tokens, lengths: join(function(module, tokens, lengths), tokens, lengths)
 
 
 def _choose_outputs(
@@ -241,6 +303,12 @@ def _take_part(function: Call, suffix: str) -> Call:
 
         return PairCall(part)
 
+    if isinstance(function, FeatureCall):
+        named = function.named
+        return replace(
+            function, named=lambda module, *given: _read_part(named(module, *given), suffix, given[0], given[1])
+        )
+
     def call(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return _read_part(function(module, tokens, lengths), suffix, tokens, lengths)
 
@@ -263,16 +331,23 @@ def _check_call(
         again = tuple(read_answer(asked, convention, *batch, twice=True) for batch in batches)
     # A user's module may raise any exception when it is run again.
     except (Exception, SystemExit) as error:
-        return FailedCall(line, 1, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error)
+        said = explain_exception(error, asked, line, functools.partial(runs_line, asked))
+        return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *said, error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
-        return FailedCall(line, 3, "The module gives logits that are not finite numbers.", "Check its weights.")
+        return FailedCall(
+            line, Reason.USELESS_LOGITS, "The module gives logits that are not finite numbers.", "Check its weights."
+        )
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
         problem = "The module gives other answers when it is run again on the same texts."
-        return FailedCall(line, 5, problem, _advise_on_randomness(asked, line))
-    texts = torch.cat([answer.reshape(-1, convention.units) for answer in answers])
+        return FailedCall(line, Reason.RANDOM, problem, _advise_on_randomness(asked, line))
+    of_texts = answers if not asked.features else _answer_with_same_features(asked, convention, batches)
+    texts = torch.cat([answer.reshape(-1, convention.units) for answer in of_texts])
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         return FailedCall(
-            line, 3, "The module gives the same answer for every text.", "Check its weights, and its call."
+            line,
+            Reason.USELESS_LOGITS,
+            "The module gives the same answer for every text.",
+            "Check its weights, and its call.",
         )
     if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
         by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
@@ -280,7 +355,7 @@ def _check_call(
             advice = (
                 f'If your code asks it so, say so: --call "{line}", or call=. Else give a module that reads the text.'
             )
-            return FailedCall(line, 3, f"{by_itself}.", advice)
+            return FailedCall(line, Reason.USELESS_LOGITS, f"{by_itself}.", advice)
         # Its owner wrote this call.
         convention = replace(convention, notes=(*convention.notes, f"{by_itself}."))
     convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
@@ -292,7 +367,7 @@ def _check_call(
     if way is not None and way.plain == LENGTH_FIRST and not _reads_up_to_length(asked, convention, batches[-1]):
         return FailedCall(
             line,
-            0,
+            Reason.RAISES,
             "The module does not take a row's first number for its length: what is after it changes its answer.",
             "Say how it is called: --call, or call=.",
         )
@@ -304,13 +379,24 @@ def _check_call(
                 if slot.role != "mask":
                     return FailedCall(
                         line,
-                        3.5,
+                        Reason.NO_LENGTHS,
                         f"The module's forward takes {slot.name} beside the text, which is neither its lengths nor a "
                         "mask: tokens past the length tell in its answer.",
                         "Say what it is given: --call, or call=. A bundle is given nothing but a text.",
                     )
                 leaks = True
     return WorkingCall(convention, answers, leaks)
+
+
+def _answer_with_same_features(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
+) -> list[Tensor]:
+    """Return the answers to batches in which all texts have the same features, so that only the texts differ."""
+    own = draw_features(asked.features, batches[0][0][:1])
+    return [
+        read_answer(asked, convention, *add_marks(tokens, lengths, own.expand(len(tokens), -1)))
+        for tokens, lengths in batches
+    ]
 
 
 def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
@@ -345,12 +431,12 @@ def _find_mixing(
                 kept = find_changed_attributes(asked, line)
                 more = f" {advise_on_kept_state(kept, line)}" if kept else ""
                 once = functools.partial(_answer_each_alone, asked, convention, tokens, lengths)
-                problem, advice = explain_neighbours(once, two_texts=asked.two_texts)
-                return FailedCall(line, 4, problem, advice + more)
+                problem, advice = explain_neighbours(once, batches_only=asked.batches_only)
+                return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         problem, advice = explain_exception(error, asked, line, functools.partial(runs_line, asked))
-        return FailedCall(line, 3, f"For a single text: {problem}", advice, error)
+        return FailedCall(line, Reason.USELESS_LOGITS, f"For a single text: {problem}", advice, error)
     return None
 
 
@@ -383,7 +469,7 @@ def runs_line(asked: ModuleFacts, line: str) -> bool:
     """
     try:
         for rows in (asked.rows, 1):
-            call_and_restore_state(asked.module, compile_call(line), *asked.batch(rows, asked.widths.clip(7)))
+            call_and_restore_state(asked.module, asked.compile(line), *asked.batch(rows, asked.widths.clip(7)))
     # A user's module may raise any exception; the line may also be no Python, such as the name of a function.
     except (Exception, SystemExit):
         return False
@@ -397,7 +483,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
         states = []
         with contextlib.suppress(Exception, SystemExit):
             states = [
-                call_and_restore_state(asked.module, compile_call(f"module.{name}({arguments})"), *batch)
+                call_and_restore_state(asked.module, asked.compile(f"module.{name}({arguments})"), *batch)
                 for _ in range(2)
             ]
         found = [[leaf for _, leaf in find_leaves(state)] for state in states]
@@ -415,7 +501,7 @@ def _advise_on_randomness(asked: ModuleFacts, line: str) -> str:
     if kept:
         return advise_on_kept_state(kept, line)
     if drawn := find_drawing_line(
-        asked.module, lambda: call_and_restore_state(asked.module, compile_call(line), *batch)
+        asked.module, lambda: call_and_restore_state(asked.module, asked.compile(line), *batch)
     ):
         return (
             f"It draws random numbers in eval mode, at {drawn}: let it draw none where self.training is false, as "
@@ -431,7 +517,7 @@ def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttrib
     """Return the attributes that each call changes and that the line does not set."""
     batch = asked.batch(asked.rows, asked.trial_widths[-1][-1])
     with undo_assignments(asked.module):
-        found = changed_attributes(lambda: call_and_keep_state(asked.module, compile_call(line), *batch), asked.module)
+        found = changed_attributes(lambda: call_and_keep_state(asked.module, asked.compile(line), *batch), asked.module)
     return [kept for kept in found if not _line_sets(kept, line)]
 
 
@@ -563,7 +649,7 @@ def _ends_where_input_says(
     """Whether tokens past the lengths that only this input is given leave the answer unchanged."""
     line = way.with_lengths_at(i).line
     return _ends_at_length(
-        asked, replace(convention, function=_take_part(compile_call(line), convention.line[len(way.line) :])), batch
+        asked, replace(convention, function=_take_part(asked.compile(line), convention.line[len(way.line) :])), batch
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.reading import Known, OutputCounts, count_numbers, find_unread_parts
-from pocketrnn_export.intake.call_discovery.refusals import FailedCall
+from pocketrnn_export.intake.call_discovery.refusals import FailedCall, Reason
 
 __all__ = ["RefusedOutput", "describe_left_out", "refuse_output"]
 
@@ -47,7 +47,7 @@ def refuse_output(
             f"and there are {asked.classes} labels"
         )
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
-        return RefusedOutput(FailedCall(line, 4, problem, advice))
+        return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
     own, counts = flow.leaves.get(suffix), count_numbers(asked, known)
     for other in _other_outputs(flow, counts, suffix):
         if counts.may_follow(suffix) and other.numbers is not None and not asked.of_tokens:
@@ -63,24 +63,25 @@ def refuse_output(
             advice = f"Give the {asked.names} of {place}. If answer{suffix} is what your code takes, {theirs}"
             if other.numbers is None:
                 advice = f"Say which your code takes. If it is answer{suffix}, {theirs}"
-            return RefusedOutput(FailedCall(line, 4, problem, advice), other.suffix)
+            return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice), other.suffix)
     return None
 
 
-def describe_left_out(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], suffix: str) -> str:
+def describe_left_out(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
     """Describe the other outputs that may be answers, too, and the parts of the answer that were not searched; empty
-    where there are none."""
-    own = flow.leaves.get(suffix)
+    where there are none. There is one suffix for each head."""
+    own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
     found = [
         f"answer{other.suffix}, {other.said(known[0][0])}"
-        for other in _other_outputs(flow, count_numbers(asked, known), suffix)
-        if own is None or not _belongs_to(flow, own, other)
+        for other in _other_outputs(flow, count_numbers(asked, known), *suffixes)
+        if not any(_belongs_to(flow, one, other) for one in own)
     ]
     said = []
     if found:
+        beside = " and ".join(f"answer{suffix}" for suffix in suffixes)
         said.append(
-            f"The bundle leaves out what forward gives beside answer{suffix}: {'; '.join(found)}. Export that with its "
-            f"own {asked.names}, by --call or call=."
+            f"The bundle leaves out what forward gives beside {beside}: {'; '.join(found)}. Export that with its own "
+            f"{asked.names}, by --call or call=; or all in one bundle, with the labels of each: --head, or heads=."
         )
     if unread := [f"answer{other} ({kind})" for other, kind in find_unread_parts(flow.answer)]:
         said.append(
@@ -105,11 +106,13 @@ class _OtherOutput:
         return f"{list(self.leaf.shape)} for {len(tokens)} texts of {tokens.shape[1]} tokens"
 
 
-def _other_outputs(flow: FlowRecorder, counts: OutputCounts, suffix: str) -> Iterator[_OtherOutput]:
+def _other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
     """Yield the outputs with other counts of numbers, except single numbers such as a loss."""
+    # An output of as many numbers may be the answer itself; beside several heads it is another output.
+    own = counts.fixed.get(suffixes[0]) if len(suffixes) == 1 else None
     for other, leaf in flow.leaves.items():
         numbers = None if counts.may_follow(other) else counts.fixed.get(other)
-        if other != suffix and leaf.dim() > 0 and (numbers is None or numbers != counts.fixed.get(suffix)):
+        if other not in suffixes and leaf.dim() > 0 and (numbers is None or numbers != own):
             yield _OtherOutput(other, leaf, numbers)
 
 

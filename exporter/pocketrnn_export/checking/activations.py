@@ -1,0 +1,83 @@
+"""Find an activation that one side of a comparison has at its end, and the other has not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn_export.checking.other_file import Array
+
+__all__ = ["Activation", "find_activation", "gives_probabilities"]
+
+# The activation of the other's numbers is as near as a quantised file's answers are.
+_NEAR: Final = 5e-2
+_SUM: Final = 1e-2
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation: its name, and the function of an array of numbers [..., classes]."""
+
+    name: str
+    compute: Callable[[Array], Array]
+
+
+def _softmax(numbers: Array) -> Any:
+    powers = np.exp(numbers - numbers.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def _log_softmax(numbers: Array) -> Any:
+    apart = numbers - numbers.max(-1, keepdims=True)
+    return apart - np.log(np.exp(apart).sum(-1, keepdims=True))
+
+
+def _sigmoid(numbers: Array) -> Any:
+    return np.exp(-np.logaddexp(0, -numbers))
+
+
+_SOFTMAX: Final = Activation("softmax", _softmax)
+_OTHERS: Final = (Activation("logarithm of the softmax", _log_softmax), Activation("sigmoid", _sigmoid))
+
+
+def gives_probabilities(numbers: Array) -> bool:
+    """Whether the numbers of each row, [..., classes], are probabilities, which sum to 1.
+
+    Example:
+        >>> gives_probabilities(np.array([[0.2, 0.8]]))
+        True
+    """
+    if numbers.dtype.kind != "f" or not numbers.ndim or numbers.shape[-1] < 2 or not numbers.size:
+        return False
+    return bool(numbers.min() >= 0 and np.abs(numbers.sum(-1, dtype=np.float64) - 1).max() < _SUM)
+
+
+def find_activation(own: Array, given: Array) -> tuple[str, Activation] | None:
+    """Return the side that lacks an activation, `module` or `file`, and the activation that the other has; None where
+    both have it, or neither.
+
+    Args:
+        own: the module's output.
+        given: the file's, of the same shape.
+
+    Example:
+        >>> find_activation(np.array([[0.0, 0.0]]), np.array([[0.5, 0.5]]))[0]
+        'module'
+    """
+    if own.shape != given.shape or own.dtype.kind != "f" or given.dtype.kind != "f" or not own.size:
+        return None
+    if gives_probabilities(own) != gives_probabilities(given):
+        return ("module" if gives_probabilities(given) else "file"), _SOFTMAX
+    for activation in _OTHERS:
+        for side, plain, other in (("module", own, given), ("file", given, own)):
+            if _is_near(activation.compute(plain), other) and not _is_near(plain, other):
+                return side, activation
+    return None
+
+
+def _is_near(one: Array, other: Array) -> bool:
+    size = max(float(np.abs(other).max()), float(np.ptp(other)))
+    return bool(np.abs(one - other).max() <= _NEAR * size) and bool(np.isfinite(one).all())

@@ -1,0 +1,150 @@
+"""The arguments of `export` with `features`: texts with their features, and options that such a bundle cannot have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pocketrnn.errors import DataError, InputError, TextError
+from pocketrnn.text import EXTERNAL
+from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_given
+from pocketrnn_export.comparing.cases import texts_for_proof
+from pocketrnn_export.description import Description
+from pocketrnn_export.json_file import parse_json
+from pocketrnn_export.proof.feature_cases import example_features
+from pocketrnn_export.vocabularies.owners_texts import OwnersText
+
+__all__ = [
+    "FeaturesGiven",
+    "check_feature_arguments",
+    "choose_texts_with_features",
+    "freeze_texts",
+    "read_features",
+]
+
+# The features as `export` takes them: names of numbers; or for each name a number or a category, or its values.
+FeaturesGiven: TypeAlias = Sequence[str] | Mapping[str, Number | Category | Iterable[str | int] | Mapping[Any, int]]
+
+
+def read_features(given: str) -> FeaturesGiven:
+    """Read the features that a command is given.
+
+    Args:
+        given: names of numbers, `a,b,c`; or the path of a JSON file: a list of names, or an object that has for each
+            name `{"mean": 3.1, "scale": 2.0}`, a list of the values of a category, or
+            `{"values": {"book": 0}, "unknown": 1}`.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else.
+        InputError: as `Number` and `Category`.
+
+    Example:
+        >>> read_features("price, stars")
+        ['price', 'stars']
+    """
+    path = Path(given)
+    if path.suffix != ".json":
+        return [name.strip() for name in given.split(",")]
+    form = 'Write {"price": {"mean": 3.1, "scale": 2.0}, "kind": ["book", "film"]}, or a list of names.'
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{given} cannot be read: {getattr(error, 'strerror', None) or error}.", form) from None
+    document = parse_json(text, given, form)
+    if isinstance(document, list):
+        return document
+    if not isinstance(document, dict):
+        raise DataError(f"{given} is neither a list nor an object.", form)
+    return {name: _read_feature(name, members, given, form) for name, members in document.items()}
+
+
+def _read_feature(name: str, members: Any, file: str, form: str) -> Number | Category:
+    if isinstance(members, list):
+        return Category(members)
+    if isinstance(members, dict) and members.keys() <= {"mean", "scale"}:
+        return Number(**members)
+    if isinstance(members, dict) and members.keys() - {"unknown"} == {"values"}:
+        return Category(members["values"], members.get("unknown"))
+    raise DataError(f"In {file}, {name} is neither a number nor a category.", form)
+
+
+def freeze_texts(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:
+    """The example texts with their features, checked, as tuples that can be members of a set.
+
+    Raises:
+        InputError: one is not a tuple of a string and its features, or a feature is refused.
+
+    Example:
+        >>> freeze_texts([("A good film.", {"stars": 4})], make_features(["stars"]))
+        [('A good film.', (('stars', 4),))]
+    """
+    found = []
+    for i, item in enumerate(texts):
+        which = f"The example at position {i} (counted from 0)"
+        try:
+            text, values = freeze_given(item, which)
+            encode_values(features, dict(values), which)
+        except TextError as error:
+            raise InputError(error.problem, f"{error.remedy} Give example_texts as [(text, features), ...].") from None
+        if not isinstance(text, str):
+            raise InputError(f"{which} has something else than a string for its text.", "Give a string.")
+        found.append((text, values))
+    return found
+
+
+def choose_texts_with_features(
+    given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
+) -> list[tuple[str, FeatureRow]]:
+    """The texts of a proof with their features: the given ones, or made ones, and texts without a known token.
+
+    Args:
+        given: as from `freeze_texts`.
+        description: the bundle's description.
+        made_too: add made texts even if texts are given.
+    """
+    source = description.text
+    made = texts_for_proof([], source.vocabulary, source.rules)
+    if given and not made_too:
+        made = made[-2:]
+    rows = [tuple(values.items()) for values in example_features(source.features, len(made))]
+    drawn = list(zip(made, rows, strict=True))
+    # Texts that may be shown come first where the given ones must not be.
+    return [*drawn, *given] if made_too else [*given, *drawn]
+
+
+def check_feature_arguments(
+    description: Description,
+    pairs: Sequence[OwnersText],
+    *,
+    torchscript: bool,
+    streaming: bool,
+    edge: bool,
+    one_text: bool,
+) -> None:
+    """Refuse options that a bundle with features cannot have.
+
+    Args:
+        description: the bundle's description.
+        pairs: the owner's texts, with their ids or answers.
+        torchscript, streaming, edge, one_text: the arguments of `export`.
+
+    Raises:
+        InputError: one of them is given.
+    """
+    what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
+    asked = {"streaming": streaming, "edge": edge, "torchscript": torchscript, "one_text": one_text}
+    if found := next((name for name, wanted in asked.items() if wanted), None):
+        raise InputError(f"{what}, and cannot be exported with {found}.", f"Leave {found} out.")
+    if description.output.of_tokens:
+        raise InputError(f"{what}, and the labels are of tokens.", "Leave labels_of out.")
+    if description.text.rules.tokenizer == EXTERNAL:
+        raise InputError(
+            f"{what}, and the tokenizer is external.",
+            "Give rules that split texts; a classifier takes tokens or ids all the same: classify((tokens, features)).",
+        )
+    if any(one.answer is not None for one in pairs):
+        raise InputError(
+            f"{what}, and example_ids has the answer to a text alone.",
+            "Give the texts with their ids: [(text, ids), ...].",
+        )

@@ -1,0 +1,84 @@
+"""The argument `heads` of `export`: the labels of several heads, and what cannot be given beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn_export.description import label_output
+
+__all__ = ["heads_output", "refuse_beside_heads"]
+
+
+def heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_label: bool = False) -> HeadsOutput:
+    """The output of a classifier with several heads.
+
+    Args:
+        heads: the labels of each head by its name, or its whole output: `LabelOutput(labels, "sigmoid", thresholds)`.
+        multi_label: whether a text can have any number of the labels of a head that is given as labels alone.
+
+    Raises:
+        InputError: as `label_output`, of any head; or there are fewer than two.
+
+    Example:
+        >>> heads_output({"topic": ["oil", "cup"], "mood": ["bad", "good"]}).heads["mood"].labels
+        ('bad', 'good')
+    """
+    if not isinstance(heads, Mapping):
+        raise InputError(
+            f"heads is {short_repr(heads, 40)}, which is not a map.",
+            'Give the labels of each head by its name: heads={"topic": ["oil", "cup"], "mood": ["bad", "good"]}.',
+        )
+    made = {}
+    for name, given in heads.items():
+        try:
+            labels, thresholds = (given.labels, given.thresholds) if isinstance(given, LabelOutput) else (given, None)
+            several = given.activation == "sigmoid" if isinstance(given, LabelOutput) else multi_label
+            priors = given.priors if isinstance(given, LabelOutput) else NO_PRIORS
+            made[name] = label_output(labels, thresholds, priors, multi_label=several)
+        except (InputError, TypeError) as error:
+            problem, remedy = ("its labels are not a list", "Give a list of names.")
+            if isinstance(error, InputError):
+                problem, remedy = f"{error.problem[0].lower()}{error.problem[1:].rstrip('.')}", error.remedy
+            raise InputError(f"The head {short_repr(name, 40)}: {problem}.", remedy) from None
+    return HeadsOutput(made)
+
+
+def refuse_beside_heads(
+    *,
+    labels: Sequence[str] | None,
+    labels_of: str,
+    thresholds: Sequence[float] | None,
+    two_texts: bool,
+    streaming: bool,
+) -> None:
+    """Refuse arguments of `export` that a classifier with several heads cannot have.
+
+    Raises:
+        InputError: one of them is given.
+
+    Example:
+        >>> refuse_beside_heads(labels=None, labels_of="texts", thresholds=None, two_texts=False, streaming=False)
+    """
+    if labels is not None:
+        raise InputError(
+            "Both labels and heads are given.", "Give the labels of each head: heads={...}, or labels alone."
+        )
+    if thresholds is not None:
+        raise InputError(
+            "Thresholds are given for no head.",
+            'Give them with its labels: {"mood": LabelOutput(labels, "sigmoid", ...)}.',
+        )
+    if labels_of != "texts":
+        raise InputError(
+            "The labels of heads are of texts, and labels_of is tokens.",
+            "Export the labels of tokens by themselves: labels=[...], labels_of='tokens'.",
+        )
+    if two_texts:
+        raise InputError(
+            "The module takes two texts, and heads are of one.",
+            "Export each head by itself: labels=[...], call=... and two_texts=True.",
+        )
+    if streaming:
+        raise InputError("A bundle with several heads has no step graph for streams.", "Leave streaming out.")

@@ -1,0 +1,113 @@
+"""Find which inputs of forward are given the features of a text: first by names, and then by their order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from pocketrnn.text.features import Category, Features
+from pocketrnn_export.intake.call_discovery.roles import split_name
+from pocketrnn_export.intake.call_discovery.signature import Signature, Slot
+
+__all__ = ["find_named_features", "list_feature_values", "list_given"]
+
+# The roles of inputs that may be features where their names do not say so.
+_OPEN = ("other",)
+
+
+def list_feature_values(signature: Signature, features: Features) -> Iterator[dict[int, list[str]]]:
+    """Yield which inputs are features, the likely ones first: for the index of each, the code of values to try.
+
+    Every feature is given once. Numbers that no name places share one input, or have one each; so do categories.
+
+    Args:
+        signature: the inputs of a forward.
+        features: the features.
+    """
+    named = find_named_features(signature.slots, features)
+    given = {i: _forms_of(name, features) for i, name in named.items()}
+    left = tuple((name, feature) for name, feature in features if name not in named.values())
+    if not left:
+        yield given
+        return
+    open_ = [i for i, slot in enumerate(signature.slots) if slot.role in _OPEN and i not in named]
+    required = [i for i in open_ if signature.slots[i].required]
+    seen = set()
+    for places in (required, open_) if required else (open_,):
+        for groups in _list_groups(left):
+            if len(groups) == len(places) and (key := (tuple(places), groups)) not in seen:
+                seen.add(key)
+                yield {
+                    **given,
+                    **{i: _forms_of_group(group, features) for i, group in zip(places, groups, strict=True)},
+                }
+
+
+def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, str]:
+    """Find the inputs whose names are those of features: `price`, `user_id` for `user`, `prices` for `price`.
+
+    Example:
+        >>> find_named_features([Slot("x"), Slot("user_ids")], make_features(["user"]))
+        {1: 'user'}
+    """
+    names = [name for name, _ in features]
+    found = {i: slot.name for i, slot in enumerate(slots) if slot.role != "tokens" and slot.name in names}
+    for i, slot in enumerate(slots):
+        if i in found or not slot.named or slot.role == "tokens":
+            continue
+        words = set(map(_singular, split_name(slot.name)))
+        alike = [n for n in names if n not in found.values() and set(map(_singular, split_name(n))) <= words]
+        if len(alike) == 1:
+            found[i] = alike[0]
+    return found
+
+
+def list_given(value: str | None, features: Features) -> Features:
+    """List the features that an input is given by the code of its value.
+
+    Example:
+        >>> [name for name, _ in list_given("torch.stack([a, b], 1)", make_features(["a", "b", "c"]))]
+        ['a', 'b']
+    """
+    if value in ("features", "categories"):
+        return tuple(one for one in features if isinstance(one[1], Category) == (value == "categories"))
+    return tuple(one for one in features if re.search(rf"\b{one[0]}\b", value or ""))
+
+
+def _singular(word: str) -> str:
+    return word.removesuffix("s") if len(word) > 2 else word
+
+
+def _list_groups(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
+    """Yield the ways to put features into inputs, in the order of the inputs."""
+    names = tuple((name,) for name, _ in left)
+    numbers = tuple(name for name, feature in left if not isinstance(feature, Category))
+    categories = tuple(name for name, feature in left if isinstance(feature, Category))
+    yield names
+    alone = tuple((name,) for name in categories)
+    for ids in (alone, (categories,)) if len(categories) > 1 else (alone,):
+        for at in range(len(ids) + 1) if numbers else ():
+            yield (*ids[:at], numbers, *ids[at:])
+        if not numbers:
+            yield ids
+
+
+def _forms_of(name: str, features: Features) -> list[str]:
+    """The code of the values that an input of one feature may be given, the likely ones first."""
+    feature = dict(features)[name]
+    if isinstance(feature, Category):
+        ids = feature.ids[-1] + 1
+        return [name, f"{name}[:, None]", f"F.one_hot({name}, {ids}).float()"]
+    return [f"{name}[:, None]", name]
+
+
+def _forms_of_group(group: tuple[str, ...], features: Features) -> list[str]:
+    """The code of the values of an input of several features, which are all numbers or all categories."""
+    if len(group) == 1:
+        return _forms_of(group[0], features)
+    kinds: Mapping[str, object] = dict(features)
+    is_ids = isinstance(kinds[group[0]], Category)
+    every = tuple(name for name, feature in features if isinstance(feature, Category) == is_ids)
+    if group == every:
+        return ["categories" if is_ids else "features"]
+    return [f"torch.stack([{', '.join(group)}], 1)"]

@@ -1,0 +1,238 @@
+"""Find the output of each head in a module's answer, and the code that joins them to one tensor.
+
+Names decide, where forward gives a dict, a named tuple or an object; else the numbers of labels; else, for heads with
+as many labels as each other, the order in which forward gives them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from torch import Tensor
+
+from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.errors import did_you_mean
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.reading import Known, count_numbers, find_leaves
+
+__all__ = ["JoinedHeads", "find_heads"]
+
+# Words beside a head's name in the name of its output.
+_BESIDE: Final = frozenset(
+    {"logit", "logits", "score", "scores", "out", "output", "outputs", "head", "prob", "probs", "probabilities", "pred",
+     "preds", "prediction", "predictions", "label", "labels", "y"}
+)  # fmt: skip
+_LAST_NAME: Final = re.compile(r"""(?:\[(?:'([^']*)'|"([^"]*)")\]|\.(\w+))$""")
+_WAY_OUT: Final = 'Or join them yourself, in the order of the heads: --call "out = {}; torch.cat([...], 1)", or call=.'
+
+
+@dataclass(frozen=True)
+class JoinedHeads:
+    """The code that joins the outputs of all heads, and how many numbers each has.
+
+    Attributes:
+        around: an expression with the call in the place of its {}; empty where the answer is joined already.
+        units: how many numbers each head gives a text: one a label, or one for two labels.
+        parts: the code behind a call that gives the numbers of each head.
+        suffixes: the code that reaches the output of each head in the answer; empty where one output holds all.
+        note: what was assumed of their order; empty where nothing was.
+    """
+
+    around: str
+    units: tuple[int, ...]
+    parts: tuple[str, ...]
+    suffixes: tuple[str, ...] = ()
+    note: str = ""
+
+    def write(self, line: str) -> str:
+        """Write the line of a call with the heads joined behind it.
+
+        Example:
+            >>> heads = JoinedHeads("out = {}; torch.cat([out[0], out[1]], 1)", (3, 2), ("[0]", "[1]"))
+            >>> heads.write("module(tokens)")
+            'out = module(tokens); torch.cat([out[0], out[1]], 1)'
+        """
+        *setup, last = line.split("; ")
+        return "; ".join([*setup, self.around.replace("{}", last)]) if self.around else line
+
+
+@dataclass(frozen=True)
+class _Output:
+    """An output of a module: the code that reaches it, its name where it has one, and its numbers for each text."""
+
+    suffix: str
+    name: str
+    numbers: int
+
+    def fits(self, head: LabelOutput) -> bool:
+        """Whether it may be the output of a head: a number for each label, or one for two labels."""
+        count = len(head.labels)
+        return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
+
+
+def find_heads(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) -> JoinedHeads | tuple[str, str]:
+    """Find the output of each head; or return the problem and the advice where they cannot be told apart.
+
+    Args:
+        asked: the module, and its heads.
+        known: batches of tokens with equal rows, each with the module's answer.
+        alone: its answer to a single text; None where it fails on one.
+
+    Example:
+        >>> find_heads(asked, [(tokens, {"topic": topic, "mood": mood})], None).suffixes
+        ("['topic']", "['mood']")
+    """
+    answer, rows = known[0][1], len(known[0][0])
+    units, total = asked.head_sizes, asked.classes
+    if isinstance(answer, Tensor) and tuple(answer.shape) == (rows, total):
+        note = f"forward gives the numbers of all heads in one output, taken in the order {_list_names(asked)}."
+        ends = list(itertools.accumulate(units))
+        parts = tuple(f"[:, {end - count}:{end}]" for end, count in zip(ends, units, strict=True))
+        return JoinedHeads("", units, parts, note=note)
+    if isinstance(answer, Tensor) and tuple(answer.shape) == (rows, len(units), total // len(units)) and (
+        len(set(units)) == 1 and len({tuple(one.shape) for _, one in known}) == 1
+    ):  # fmt: skip
+        note = f"forward gives a row of numbers for each head, taken in the order {_list_names(asked)}."
+        return JoinedHeads("{}.flatten(1)", units, tuple(f"[:, {i}]" for i in range(len(units))), note=note)
+    outputs = list(_list_outputs(asked, known))
+    chosen = _choose_by_name(asked, outputs)
+    note = ""
+    if chosen is None:
+        chosen, note = _choose_by_count(asked, outputs, answer)
+    if isinstance(chosen, tuple):
+        return chosen
+    taken = [chosen[name] for name in asked.heads]
+    leaves = dict(find_leaves(answer))
+    single = {} if alone is None else dict(find_leaves(alone))
+    parts = tuple(
+        one.suffix
+        if tuple(leaves[one.suffix].shape) == (rows, one.numbers)
+        and (one.suffix not in single or tuple(single[one.suffix].shape) == (1, one.numbers))
+        else f"{one.suffix}.reshape(tokens.size(0), {one.numbers})"
+        for one in taken
+    )
+    around = f"out = {{}}; torch.cat([{', '.join(f'out{part}' for part in parts)}], 1)"
+    units = tuple(one.numbers for one in taken)
+    return JoinedHeads(around, units, parts, tuple(one.suffix for one in taken), note)
+
+
+def _list_outputs(asked: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
+    """Yield the outputs that have the same number of numbers for every text, each tensor once."""
+    answer, fixed, seen = known[0][1], count_numbers(asked, known).fixed, set[int]()
+    for suffix, leaf in find_leaves(answer):
+        if leaf.dim() > 0 and suffix in fixed and id(leaf) not in seen:
+            seen.add(id(leaf))
+            yield _Output(suffix, _name_output(answer, suffix), fixed[suffix])
+
+
+def _name_output(answer: Any, suffix: str) -> str:
+    # The names of a named tuple's fields, in their order.
+    fields = getattr(type(answer), "__match_args__", ())
+    if fields and (place := re.fullmatch(r"\[(\d+)\]", suffix)):
+        return str(fields[int(place[1])])
+    found = _LAST_NAME.search(suffix)
+    return next(filter(None, found.groups()), "") if found else ""
+
+
+def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | tuple[str, str] | None:
+    """Choose the output with each head's name; None where none has the name of a head."""
+    named: dict[str, list[_Output]] = {name: _outputs_called(name, outputs) for name in asked.heads}
+    if not any(named.values()):
+        return None
+    names = [one.name for one in outputs if one.name]
+    for name, found in named.items():
+        if not found:
+            near = did_you_mean(name, names) or f"Its outputs: {', '.join(names)}."
+            return f"forward gives no output with the name of the head {name!r}", near
+        if len(found) > 1:
+            where = " and ".join(f"answer{one.suffix}" for one in found)
+            return f"forward gives {len(found)} outputs with the name of the head {name!r} ({where})", _way_out()
+        if not found[0].fits(head := asked.heads[name]):
+            return (
+                f"forward gives {found[0].numbers} numbers as answer{found[0].suffix}, and the head {name!r} has "
+                f"{len(head.labels)} labels",
+                "Give as many labels as it has numbers, in their order.",
+            )
+    chosen = {name: found[0] for name, found in named.items()}
+    if len({one.suffix for one in chosen.values()}) < len(chosen):
+        return (
+            f"two of the heads {_list_names(asked)} have the name of one output",
+            "Name each as its output is called.",
+        )
+    return chosen
+
+
+def _outputs_called(name: str, outputs: Sequence[_Output]) -> list[_Output]:
+    """The outputs that are called as a head is; where there are several, those whose path names logits."""
+    found = [one for one in outputs if one.name == name]
+    found = found or [one for one in outputs if one.name and _plain_words(one.name) == _plain_words(name)]
+    logits = [one for one in found if "logit" in one.suffix.lower()]
+    return logits if len(found) > 1 and logits else found
+
+
+def _plain_words(name: str) -> tuple[str, ...]:
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name) or [name]
+    return tuple(word for word in map(str.lower, words) if word not in _BESIDE) or (name,)
+
+
+def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any) -> tuple[Any, str]:
+    """Choose outputs by their numbers, and by their order where these are equal; return them with a note on the order.
+    In the place of the outputs stand the problem and the advice where they cannot be chosen."""
+    chosen: dict[str, _Output] = {}
+    ordered: list[str] = []
+    for count in dict.fromkeys(asked.head_sizes):
+        names = [name for name, head in asked.heads.items() if len(head.labels) == count]
+        fitting = [one for one in outputs if one.numbers == count]
+        if count == 2 and len(fitting) < len(names):
+            fitting = [one for one in outputs if one.numbers in (1, 2)]
+        of_heads = dict(zip(names, fitting, strict=False))
+        if len(fitting) != len(names) or not all(one.fits(asked.heads[name]) for name, one in of_heads.items()):
+            return _explain_of_tokens(asked, names, answer) or _explain_counts(asked, outputs, names, fitting), ""
+        if len(names) > 1 and any(one.name for one in fitting):
+            said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)
+            problem = f"forward names its outputs ({said}), and the heads are called {_list_names(asked)}"
+            return (problem, f"Give the heads the names of their outputs. {_way_out()}"), ""
+        if len(names) > 1:
+            ordered += [f"{name} is answer{one.suffix}" for name, one in of_heads.items()]
+        chosen |= of_heads
+    note = f"Heads of as many labels are taken in the order in which forward gives them: {', '.join(ordered)}."
+    return chosen, note if ordered else ""
+
+
+def _explain_of_tokens(asked: ModuleFacts, names: Sequence[str], answer: Any) -> tuple[str, str] | None:
+    """Return the problem and the advice where an output has a number for each label of a head and each token."""
+    count = len(asked.heads[names[0]].labels)
+    for suffix, leaf in find_leaves(answer):
+        if leaf.dim() == 3 and leaf.shape[-1] == count:
+            return (
+                f"forward gives {count} numbers for each token as answer{suffix}, and the labels of the head "
+                f"{names[0]!r} are of a text",
+                "Export the labels of tokens as a bundle of their own: --labels and --labels-of tokens, in Python "
+                "labels=[...], labels_of='tokens'.",
+            )
+    return None
+
+
+def _explain_counts(
+    asked: ModuleFacts, outputs: Sequence[_Output], names: Sequence[str], fitting: Sequence[_Output]
+) -> tuple[str, str]:
+    gives = ", ".join(f"answer{one.suffix} with {one.numbers}" for one in outputs) or "no output with numbers of a text"
+    count = len(asked.heads[names[0]].labels)
+    heads = " and ".join(map(repr, names))
+    return (
+        f"forward gives {gives}, of which {len(fitting) or 'none'} fit{'s' * (len(fitting) == 1)} {count} labels, and "
+        f"{len(names)} head{'s have' if len(names) > 1 else ' has'} so many ({heads})",
+        f"Give each head as many labels as its output has numbers. {_way_out()}",
+    )
+
+
+def _way_out() -> str:
+    return _WAY_OUT.format("module(tokens)")
+
+
+def _list_names(asked: ModuleFacts) -> str:
+    return ", ".join(asked.heads)

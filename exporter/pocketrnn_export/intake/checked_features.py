@@ -1,0 +1,171 @@
+"""Find how a module of texts with features is called, and check what it does with them: every category's id runs, and
+each feature changes the answer."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from pocketrnn.errors import ExportError, InputError, first_line, short_repr
+from pocketrnn.text.features import Category, Features
+from pocketrnn_export.intake.call_discovery.candidates import list_forward_ways
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
+from pocketrnn_export.intake.call_discovery.search import find_convention
+from pocketrnn_export.intake.call_discovery.trial import read_answer, runs_line
+from pocketrnn_export.intake.convention import Call, Convention, list_names
+from pocketrnn_export.intake.feature_call import add_marks, draw_numbers
+
+__all__ = ["find_convention_with_features"]
+
+# How many ids of a category are tried in one call, and the numbers that a feature is changed to.
+_IDS_AT_A_TIME = 1024
+_NUMBERS = (0.0, 1.0, -1.0, 7.5, 1000.0)
+_MOST_OTHERS = 8
+# The most ways that are tried with features for each token.
+_MOST_WAYS = 40
+
+
+def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -> Convention:
+    """Find out how to call a module of texts with features; as `find_convention`, with notes on features that change no
+    answer.
+
+    Args:
+        asked: the module, and what is known of it.
+        call: as for `find_convention`.
+
+    Raises:
+        ExportError: as `find_convention`; or the module fails on the id of a category.
+        InputError: the line does not use a feature.
+    """
+    if isinstance(call, str):
+        _check_names(asked, call)
+    try:
+        convention = find_convention(asked, call)
+    except ExportError:
+        # With one id of each category, it may be found, and then the id that fails.
+        least = _with_least_ids(asked.features)
+        found = None
+        with contextlib.suppress(ExportError):
+            found = find_convention(replace(asked, features=least), call) if least != asked.features else None
+        if found is not None:
+            _refuse_failing_ids(asked, found)
+        _refuse_token_numbers(asked)
+        raise
+    _refuse_failing_ids(asked, convention)
+    return replace(convention, notes=(*convention.notes, *_note_unused(asked, convention)))
+
+
+def _refuse_token_numbers(asked: ModuleFacts) -> None:
+    """Refuse a module that runs if each token is given the features of its text.
+
+    Raises:
+        ExportError: it does.
+    """
+    for way in itertools.islice(list_forward_ways(asked), _MOST_WAYS):
+        places, wide = way.at("feature"), way
+        for i in places:
+            value = way.options[i].value
+            each = f"({value})[:, None].expand(-1, tokens.size(1), *({value}).shape[1:])"
+            wide = wide.with_value(i, each)
+        if places and runs_line(asked, wide.line):
+            names = " and ".join(way.slots[i].name for i in places)
+            raise ExportError(
+                f"The module's forward takes numbers for each token in {names}, called as {wide.line}.",
+                "Features are of a whole text, and a bundle gives tokens nothing but their ids.",
+            )
+
+
+def _check_names(asked: ModuleFacts, line: str) -> None:
+    """Refuse a line that does not name each feature, alone or by `features` and `categories`.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        read = list_names(line)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # It is refused where it is compiled.
+        return
+    every = {False: "features", True: "categories"}
+    for name, feature in asked.features:
+        if not read & {name, every[isinstance(feature, Category)]}:
+            raise InputError(
+                f"The call {short_repr(line)} does not use the feature {name}.",
+                f"Give it to the module, as in module(tokens, {name}), or leave it out of features.",
+            )
+
+
+def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
+    """Run the module on every id of each category.
+
+    Raises:
+        ExportError: it fails on one, which is named.
+    """
+    for column, (name, feature) in enumerate(asked.features):
+        if not isinstance(feature, Category):
+            continue
+        for start in range(0, len(feature.ids), _IDS_AT_A_TIME):
+            ids = feature.ids[start : start + _IDS_AT_A_TIME]
+            if _failure_on_ids(asked, convention, column, ids) is None:
+                continue
+            first, last = 0, len(ids) - 1
+            while first < last:
+                middle = (first + last) // 2
+                fails = _failure_on_ids(asked, convention, column, ids[: middle + 1]) is not None
+                first, last = (first, middle) if fails else (middle + 1, last)
+            error = _failure_on_ids(asked, convention, column, ids[: first + 1])
+            value = next((repr(v) for v, i in feature.values.items() if i == ids[first]), "unknown values")
+            raise ExportError(
+                f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, and the module fails on "
+                f"{ids[first]:,}, that of {value}: {first_line(error) if error else ''}.",
+                "Give the values that it was trained with: its embedding has a row for each.",
+            )
+
+
+def _failure_on_ids(
+    asked: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
+) -> BaseException | None:
+    """The error of the module on texts with these ids in a column of the features; None where it runs."""
+    # As many rows as in the trials, or more.
+    tokens, lengths = asked.batch(max(len(ids), asked.rows), asked.trial_widths[0][0])
+    numbers = draw_numbers(_with_least_ids(asked.features), np.arange(len(tokens)))
+    numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
+    try:
+        read_answer(asked, convention, *add_marks(tokens, lengths, numbers))
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        return error
+    return None
+
+
+def _with_least_ids(features: Features) -> Features:
+    """The features, with one value of each category."""
+    return tuple(
+        (name, Category({"0": feature.ids[0]}) if isinstance(feature, Category) else feature)
+        for name, feature in features
+    )
+
+
+def _note_unused(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
+    """A note on each feature that does not change the answers to some texts."""
+    tokens, lengths = asked.batch(asked.rows, asked.trial_widths[-1][-1])
+    own = draw_numbers(asked.features, np.arange(len(tokens)))
+    before = read_answer(asked, convention, *add_marks(tokens, lengths, own))
+    unused = []
+    for column, (name, feature) in enumerate(asked.features):
+        others = feature.ids if isinstance(feature, Category) else _NUMBERS
+        changed = False
+        for other in others[:: max(1, len(others) // _MOST_OTHERS)]:
+            numbers = own.copy()
+            numbers[:, column] = other
+            after = read_answer(asked, convention, *add_marks(tokens, lengths, numbers))
+            changed = changed or not torch.equal(before, after)
+        unused += [] if changed or len(others) == 1 else [name]
+    if not unused:
+        return ()
+    return (f"No value of {', '.join(unused)} that was tried changes an answer.",)

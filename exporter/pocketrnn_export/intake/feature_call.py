@@ -1,0 +1,118 @@
+"""Call a module of texts with features on rows of ids: each row is split into its text and its features.
+
+All checks call a module with rows of ids, and so a text with its features is a row of ids, too: a mark for each feature
+(`pocketrnn.text.features`), and then the ids. A row without marks, as in all random batches, has features that are
+drawn by its first id, so that rows differ in them, and a row has the same features in every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.text.features import Category, Features, feature_marks, split_features
+
+__all__ = ["FeatureCall", "add_marks", "draw_features", "draw_numbers", "feature_variables"]
+
+# Drawn numbers are whole multiples of 1 / _STEPS, from -2 to 2.
+_STEPS: Final = 1000
+
+
+@dataclass(frozen=True)
+class FeatureCall:
+    """A call of (module, tokens, lengths) that wraps one of (module, tokens, lengths, the features by their names).
+
+    Attributes:
+        named: the wrapped call.
+        features: the features.
+    """
+
+    named: Callable[[nn.Module, Tensor, Any, Mapping[str, Tensor]], Any]
+    features: Features
+
+    def __call__(self, module: nn.Module, tokens: Tensor, lengths: Any) -> Any:
+        """Return the module's answer to texts with their features that are rows of ids."""
+        tokens, lengths, numbers = self.split(tokens, lengths)
+        return self.beside(module, tokens, lengths, numbers)
+
+    def beside(self, module: nn.Module, tokens: Tensor, lengths: Any, numbers: Tensor) -> Any:
+        """Return the module's answer to texts and the numbers of their features, float32 [batch, features]."""
+        return self.named(module, tokens, lengths, _name_columns(self.features, numbers))
+
+    def split(self, tokens: Tensor, lengths: Any) -> tuple[Tensor, Any, Tensor]:
+        """Split rows of ids into the texts, their lengths, and the numbers of their features."""
+        if int(tokens[0, 0]) >= 0:
+            return tokens, lengths, draw_features(self.features, tokens)
+        rows = split_features(tokens.detach().cpu().numpy(), np.zeros(len(tokens), np.int64))
+        return torch.from_numpy(rows.tokens), lengths - len(self.features), torch.from_numpy(rows.features)
+
+
+def feature_variables(features: Features) -> tuple[str, ...]:
+    """The names that a line of a call may use for features: those of each, and of all numbers and all categories.
+
+    Example:
+        >>> feature_variables(make_features(["stars"]))
+        ('stars', 'features', 'categories')
+    """
+    return (*(name for name, _ in features), "features", "categories") if features else ()
+
+
+def _name_columns(features: Features, numbers: Tensor) -> dict[str, Tensor]:
+    """The features by the names that a line may use: a number float32 [batch], a category int64 [batch]; `features`
+    float32 [batch, numbers] are all numbers, and `categories` int64 [batch, categories] all categories."""
+    columns = {
+        name: numbers[:, i].long() if isinstance(feature, Category) else numbers[:, i]
+        for i, (name, feature) in enumerate(features)
+    }
+    ids = [columns[name] for name, feature in features if isinstance(feature, Category)]
+    plain = [columns[name] for name, feature in features if not isinstance(feature, Category)]
+    columns["features"] = numbers if not ids else torch.stack(plain, 1) if plain else numbers[:, :0]
+    if ids:
+        columns["categories"] = torch.stack(ids, 1)
+    return columns
+
+
+def draw_features(features: Features, tokens: Tensor) -> Tensor:
+    """Draw features for texts by the first id of each: float32 [batch, features].
+
+    Args:
+        features: the features.
+        tokens: int64 [batch, sequence], without marks.
+
+    Example:
+        >>> draw_features(make_features(["stars"]), torch.tensor([[5, 6], [5, 7]])).unique(dim=0).shape
+        torch.Size([1, 1])
+    """
+    return torch.from_numpy(draw_numbers(features, tokens[:, 0].detach().cpu().numpy()))
+
+
+def draw_numbers(features: Features, keys: Any) -> Any:
+    """Draw features by whole numbers: int64 [rows] -> float32 [rows, features]."""
+    drawn = np.empty((len(keys), len(features)), np.float32)
+    for i, (_, feature) in enumerate(features):
+        mixed = _mix_bits(keys.astype(np.uint64) + np.uint64(1_000_003 * (i + 1)))
+        if isinstance(feature, Category):
+            drawn[:, i] = np.array(feature.ids, np.float32)[(mixed % np.uint64(len(feature.ids))).astype(np.int64)]
+        else:
+            drawn[:, i] = (mixed % np.uint64(4 * _STEPS + 1)).astype(np.float32) / _STEPS - 2
+    return drawn
+
+
+def _mix_bits(keys: Any) -> Any:
+    """Mix the bits of whole numbers, so that neighbours differ: splitmix64 (Steele, Lea and Flood, 2014)."""
+    with np.errstate(over="ignore"):
+        keys = keys + np.uint64(0x9E3779B97F4A7C15)
+        keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return keys ^ (keys >> np.uint64(31))
+
+
+def add_marks(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
+    """Put the marks of features before texts: tokens [batch, sequence], lengths [batch], float32 [batch, features]."""
+    marks = torch.from_numpy(feature_marks(np.asarray(numbers, np.float32)))
+    return torch.cat([marks, tokens], 1), lengths + marks.shape[1]

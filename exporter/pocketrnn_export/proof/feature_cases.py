@@ -1,0 +1,114 @@
+"""The inputs of a proof of a module that takes features beside a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.text.features import Category, Features, Number, feature_marks
+from pocketrnn_export.comparing.cases import Case
+from pocketrnn_export.intake.feature_call import draw_numbers
+
+__all__ = ["add_features", "example_features"]
+
+# The sizes of numbers in ordinary cases, each as often as the others; and those that each number is given by itself,
+# as the graph is given them.
+_SIZES: Final = (0.0, 1e-3, 1.0, 1.0, 1.0, 10.0, 1e3)
+_ALONE: Final = (0.0, 1e-3, 0.5, 1.0, -1.0, 3.0, -3.0, 10.0, -10.0, 100.0, -100.0, 1e3, -1e3, 1e4, -1e4)
+# The owner's own numbers, before mean and scale.
+_OWN: Final = (0.0, 1.0, -1.0, 5.0, 100.0)
+# The tokens of the texts that have many features, one after the other; and the most rows of a batch.
+_TOKENS: Final = (1, 6, 20)
+_ROWS: Final = 256
+_DRAWN: Final = 33
+
+
+def add_features(
+    cases: Mapping[str, Sequence[Case]], features: Features, fitted: Callable[[Case], Case], *, most: int | None
+) -> dict[str, list[Case]]:
+    """The inputs of a proof, by kind, with drawn features; and batches of one text whose rows differ in features only.
+
+    Args:
+        cases: the inputs without features, as the graph takes them.
+        features: the features.
+        fitted: makes a case of one row one that the graph takes.
+        most: the most rows of a batch; None for any number.
+
+    Returns:
+        the same cases with numbers of many sizes and all categories; and the kind `features`: every id of each
+        category, and each number by itself at many sizes.
+    """
+    generator = np.random.default_rng(6)
+    made = {
+        kind: [_with_marks(case, _draw_rows(features, generator, case)) for case in some]
+        for kind, some in cases.items()
+    }
+    rows = min(_ROWS, most or _ROWS)
+    alone: list[Case] = []
+    for name, numbers in _listed_rows(features, generator):
+        for start in range(0, len(numbers), rows):
+            some = numbers[start : start + rows]
+            tokens = np.full((1, _TOKENS[len(alone) % len(_TOKENS)]), 1, np.int64)
+            text = fitted(
+                Case("text", generator.integers(0, _most_id(cases) + 1, tokens.shape), np.array(tokens.shape[1:]))
+            )
+            repeated = Case(name, np.repeat(text.tokens, len(some), 0), np.repeat(text.lengths, len(some)))
+            alone.append(_with_marks(repeated, some))
+    return {**made, "features": alone}
+
+
+def example_features(features: Features, rows: int) -> list[dict[str, Any]]:
+    """Values for some texts, as the owner gives them: numbers around the mean, and the categories by turns.
+
+    Example:
+        >>> example_features(make_features({"kind": ["book", "film"]}), 2)
+        [{'kind': 'book'}, {'kind': 'film'}]
+    """
+    generator = np.random.default_rng(7)
+
+    def value(feature: Number | Category, row: int) -> Any:
+        if isinstance(feature, Category):
+            return list(feature.values)[row % len(feature.values)]
+        return round(feature.mean + feature.scale * float(generator.normal()), 3)
+
+    return [{name: value(feature, row) for name, feature in features} for row in range(rows)]
+
+
+def _most_id(cases: Mapping[str, Sequence[Case]]) -> int:
+    return max(int(case.tokens.max()) for some in cases.values() for case in some)
+
+
+def _with_marks(case: Case, numbers: NDArray[np.float32]) -> Case:
+    tokens = np.concatenate([feature_marks(numbers), case.tokens], axis=1)
+    return Case(case.name, tokens, case.lengths + numbers.shape[1])
+
+
+def _draw_rows(features: Features, generator: np.random.Generator, case: Case) -> NDArray[np.float32]:
+    """Draw features for the rows of a case, with numbers of one of the sizes in each row."""
+    numbers: NDArray[np.float32] = draw_numbers(features, generator.integers(0, 1 << 40, len(case.tokens)))
+    sizes = generator.choice(_SIZES, len(case.tokens)).astype(np.float32)
+    for column, (_, feature) in enumerate(features):
+        if not isinstance(feature, Category):
+            numbers[:, column] *= sizes
+    return numbers
+
+
+def _listed_rows(features: Features, generator: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield rows of features, with the name of their case."""
+
+    def drawn(rows: int) -> NDArray[np.float32]:
+        numbers: NDArray[np.float32] = draw_numbers(features, generator.integers(0, 1 << 40, rows))
+        return numbers
+
+    yield "rows that differ in features only", drawn(_DRAWN)
+    for column, (name, feature) in enumerate(features):
+        if isinstance(feature, Category):
+            values: Any = feature.ids
+        else:
+            values = [*_ALONE, *((own - feature.mean) / feature.scale for own in _OWN)]
+        numbers = drawn(len(values))
+        numbers[:, column] = np.array(values, np.float32)
+        yield f"{name} of each {'id' if isinstance(feature, Category) else 'size'}", numbers

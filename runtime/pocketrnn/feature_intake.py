@@ -1,0 +1,73 @@
+"""Checks users' texts with their features, encodes them as rows of ids, and runs the engine on them."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from pocketrnn.answers import Answers
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.engines.engine import Engine
+from pocketrnn.errors import InputError
+from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.features import check_given, encode_values, feature_marks, usual_values
+from pocketrnn.text.pretokenized import ReadyTexts, Tokenizer
+from pocketrnn.text_intake import TextIntake
+
+__all__ = ["FeatureIntake"]
+
+
+class FeatureIntake(TextIntake):
+    """Turns users' texts with their features into an engine's input; the arguments are those of `TextIntake`.
+
+    Methods for a text alone are refused.
+    """
+
+    def __init__(
+        self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
+    ) -> None:
+        super().__init__(manifest, engine, answers, tokenizer)
+        self.ready = _ReadyFeatures(manifest, tokenizer)
+
+    def check_one_text(self, what: str) -> NoReturn:
+        """Refuse a method that works for a text alone.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"{self._name} takes features beside a text, and {what} a text alone.", "Use classify() or predict()."
+        )
+
+    @property
+    def kinds_skipped(self) -> list[str]:
+        """Describe the faults for which items are passed over, as ends of a sentence."""
+        return ["that are not texts with their features", *self.kinds_refused]
+
+
+class _ReadyFeatures(ReadyTexts):
+    """Encodes texts with their features as ids; each text is a string, or a list of its tokens or ids."""
+
+    def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
+        encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
+        self._texts = ReadyTexts(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
+        super().__init__(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
+        self._features = manifest.features
+        # Texts with features are not left to the encoder: each is encoded here.
+        self.splits = False
+        usual = encode_values(self._features, usual_values(self._features))
+        self.blank = [*feature_marks(usual).tolist(), *encoder.encode_tokens([])]
+
+    def ids(self, item: object, which: str = "The text") -> list[int]:
+        """The ids of one text, with a mark for each feature before them.
+
+        Args:
+            item: a tuple of the text, as for `ReadyTexts.ids`, and a map from the names of the features to their
+                values.
+            which: the name of the text, as the beginning of a sentence.
+
+        Raises:
+            TextError: the argument is not such a tuple, or the text or a feature is refused.
+        """
+        text, values = check_given(item, which)
+        marks = feature_marks(encode_values(self._features, values, which)).tolist()
+        return [*marks, *self._texts.ids(text, which)]

@@ -1,0 +1,159 @@
+"""The answers of a classifier with several heads: one for each head, by its name, from one run of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.answers import Answers, Chunk, Floats
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.output import HeadsOutput
+from pocketrnn.chosen_labels import ChosenLabels
+from pocketrnn.errors import InputError, did_you_mean, short_repr
+
+__all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest", "name_likeliest"]
+
+
+def build_answers(manifest: Manifest) -> Answers:
+    """Build the answers from a bundle's manifest, which may have several heads.
+
+    Example:
+        >>> build_answers(Classifier.load("ag_news").manifest).labels
+        ('World', 'Sports', 'Business', 'Sci/Tech')
+    """
+    output = manifest.output
+    if not isinstance(output, HeadsOutput):
+        return Answers.of(manifest)
+    heads = {
+        name: Answers(f"{manifest.name} ({name})", head.labels, head.activation, head.thresholds)
+        for name, head in output.heads.items()
+    }
+    return HeadAnswers(manifest.name, output.labels, output.activation, None, heads)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadAnswers(Answers):
+    """The meaning of the logits of several heads: what `Answers` gives for a text, this gives as a dict by head.
+
+    `labels` names the logits of all heads.
+
+    Example:
+        >>> answers = build_answers(Classifier.load("reviews").manifest)
+        >>> {name: answer.label for name, answer in answers.prediction([0.0, 1.0, 1.0, 0.0]).items()}
+        {'topic': 'cup', 'mood': 'bad'}
+    """
+
+    def parts(self) -> Iterator[tuple[str, Answers, slice]]:
+        """Yield each head with its name and the place of its logits."""
+        start = 0
+        for name, head in self.heads.items():
+            end = start + len(head.labels)
+            yield name, head, slice(start, end)
+            start = end
+
+    def restricted(self, places: Sequence[int]) -> Answers:
+        """The answers for some of the labels of one head."""
+        for _, head, at in self.parts():
+            if at.start <= places[0] < at.stop:
+                return head.restricted([place - at.start for place in places])
+        raise IndexError(places[0])
+
+    def check_one_head(self, what: str) -> None:
+        """Refuse a feature for one set of labels.
+
+        Raises:
+            InputError: always.
+        """
+        name = next(iter(self.heads))
+        raise InputError(
+            f"{self.name} has the heads {', '.join(self.heads)}, and {what} one.",
+            f"Choose it: head({name!r}), on the command line --head {name}.",
+        )
+
+    def probabilities(self, logits: Floats) -> Any:
+        """Convert logits to probabilities, for each head float32 [texts, its labels]."""
+        return {name: head.probabilities(logits[:, at]) for name, head, at in self.parts()}
+
+    def prediction(self, logits: Sequence[float], top: int = 1) -> Any:
+        """Convert one row of logits to an answer for each head; a head of fewer labels than `top` gives all of them."""
+        return {name: head.prediction(logits[at], min(top, len(head.labels))) for name, head, at in self.parts()}
+
+    def labels_reached(self, probabilities: Any, threshold: float | None = None) -> Any:
+        """List for each text the labels of each head that reach their threshold."""
+        found = {name: head.labels_reached(probabilities[name], threshold) for name, head, _ in self.parts()}
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+    def likeliest_labels(self, answered: Iterable[Chunk]) -> Any:
+        """The likeliest label of each head for each text; None for a text that was skipped."""
+        labels: list[dict[str, str] | None] = []
+        for logits, skipped in answered:
+            best = [[head.labels[i] for i in logits[:, at].argmax(1).tolist()] for _, head, at in self.parts()]
+            rows = [dict(zip(self.heads, row, strict=True)) for row in zip(*best, strict=True)]
+            passed_over = set(skipped)
+            labels += [None if i in passed_over else row for i, row in enumerate(rows)]
+        return labels
+
+    def check_top(self, top: int) -> None:
+        """Check the number of labels asked for: up to those of the head that has most.
+
+        Raises:
+            InputError: it is not a whole number from 1 to that.
+        """
+        max(self.heads.values(), key=lambda head: len(head.labels)).check_top(top)
+
+    def check_finite(self, logits: Floats) -> None:
+        """Refuse logits of a head that have no probabilities.
+
+        Raises:
+            PocketRNNError: a row has none.
+        """
+        for _, head, at in self.parts():
+            head.check_finite(logits[:, at])
+
+
+def choose_head(answers: Answers, name: str) -> ChosenLabels:
+    """Choose the labels of one head.
+
+    Raises:
+        InputError: there is no such head.
+
+    Example:
+        >>> choose_head(build_answers(Classifier.load("reviews").manifest), "mood").places
+        (2, 3)
+    """
+    if not isinstance(answers, HeadAnswers):
+        raise InputError(f"{answers.name} has no heads: it answers with one set of labels.", "Use it as it is.")
+    for known, _, at in answers.parts():
+        if known == name:
+            return ChosenLabels(tuple(range(at.start, at.stop)), (0.0,) * (at.stop - at.start))
+    near = did_you_mean(str(name), tuple(answers.heads)) or f"Its heads: {', '.join(answers.heads)}."
+    raise InputError(f"{answers.name} has no head {short_repr(name, 40)}.", near)
+
+
+def find_likeliest(answers: Answers, logits: NDArray[Any]) -> NDArray[np.int64]:
+    """Find the places of the largest logits, int64 [texts, heads]; one a text where there is one set of labels.
+
+    Example:
+        >>> find_likeliest(Answers("mood", ("bad", "good"), "softmax"), np.float32([[0, 1]])).tolist()
+        [[1]]
+    """
+    if not isinstance(answers, HeadAnswers):
+        found = [logits.argmax(1)]
+    else:
+        found = [at.start + logits[:, at].argmax(1) for _, _, at in answers.parts()]
+    places: NDArray[np.int64] = np.stack(found, 1)
+    return places
+
+
+def name_likeliest(answers: Answers, logits: Sequence[float]) -> str:
+    """Name the likeliest label of one row of logits; with several heads, that of each.
+
+    Example:
+        >>> name_likeliest(Answers("mood", ("bad", "good"), "softmax"), [0.0, 1.0])
+        'good'
+    """
+    return ", ".join(answers.labels[i] for i in find_likeliest(answers, np.array([logits]))[0].tolist())

@@ -1,0 +1,496 @@
+"""Numbers and categories beside a text: what each becomes, and how a row of ids carries them.
+
+A text with its features is one row of ids: a negative mark for each feature, and then the ids of the text. A mark holds
+the bits of a float32, so that a row keeps the number as it is.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.errors import InputError, TextError, did_you_mean, short_repr
+from pocketrnn.text.encoder import TextEncoder
+
+__all__ = [
+    "FEATURE_INPUTS",
+    "Category",
+    "Feature",
+    "FeatureEncoder",
+    "FeatureRow",
+    "Features",
+    "Number",
+    "check_given",
+    "encode_highest",
+    "encode_values",
+    "feature_marks",
+    "features_document",
+    "features_of_document",
+    "freeze_given",
+    "make_features",
+    "parse_written",
+    "split_features",
+    "usual_values",
+    "write_options",
+]
+
+Ids = NDArray[np.int64]
+
+# The inputs of a graph of texts with features, without lengths and with them.
+FEATURE_INPUTS: Final = (("tokens", "features"), ("tokens", "lengths", "features"))
+# The whole numbers up to here are float32 numbers, too: a category's id is one of the graph's floats.
+_MOST_IDS: Final = 1 << 24
+_MOST_FEATURES: Final = 65_536
+# Among more values, the nearest one to an unknown value is not looked for: it takes long.
+_FEW: Final = 1_000
+# The names that mean something else in a line that calls a module, or in a row of a file.
+_TAKEN: Final = frozenset(
+    ["text", "tokens", "lengths", "module", "features", "categories", "first", "second", "torch", "nn", "F", "np"]
+)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number beside a text. The module is given `(number - mean) / scale`, float32.
+
+    Attributes:
+        mean, scale: what the owner's pipeline takes off, and divides by.
+
+    Raises:
+        InputError: one of them is not a finite number, or the scale is 0.
+
+    Example:
+        >>> Number(mean=3.0, scale=2.0).encode(5, "price")
+        1.0
+    """
+
+    mean: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "scale"):
+            value = getattr(self, name)
+            if not _is_number(value) or not math.isfinite(value) or (name == "scale" and value == 0):
+                raise InputError(
+                    f"The {name} of a feature is {short_repr(value)}.",
+                    "Give a finite number" + (" other than 0." if name == "scale" else "."),
+                )
+            object.__setattr__(self, name, float(value))
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its members in classifier.json, without the name."""
+        return {"mean": self.mean, "scale": self.scale}
+
+    def encode(self, value: object, name: str, which: str = "The text") -> float:
+        """The number that the graph is given.
+
+        Args:
+            value: the owner's number.
+            name: the name of the feature.
+            which: the name of the text, as the beginning of a sentence.
+
+        Raises:
+            TextError: the value is not a finite number, or too large for float32.
+
+        Example:
+            >>> Number(scale=2.0).encode(5, "price")
+            2.5
+        """
+        if not _is_number(value):
+            raise TextError(
+                f"{which} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, and {name} is a "
+                "number.",
+                "Give an int or a float.",
+            )
+        try:
+            given = (float(value) - self.mean) / self.scale  # type: ignore[arg-type]
+        except OverflowError:
+            given = math.inf
+        if not abs(given) <= float(np.finfo(np.float32).max):
+            raise TextError(
+                f"{which} has {name}={short_repr(value, 40)}, which is not a finite float32.",
+                "Give a finite number; one that is missing is yours to fill in, as it was in training.",
+            )
+        return given
+
+
+@dataclass(frozen=True)
+class Category:
+    """A category beside a text, such as a user or a genre. The module is given its id.
+
+    Attributes:
+        values: value -> id; or a list of the values, whose index is the id. Whole numbers stand for their digits.
+        unknown: the id of all other values; None to refuse these.
+
+    Raises:
+        InputError: a value is there twice or is not a string or whole number, or an id is not a whole number from 0.
+
+    Example:
+        >>> Category(["book", "film"]).encode("film", "kind")
+        1.0
+    """
+
+    values: Mapping[str, int] = field(hash=False)
+    unknown: int | None = None
+
+    def __init__(self, values: Mapping[Any, int] | Iterable[Any], unknown: int | None = None) -> None:
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise InputError(
+                f"The values of a category are {short_repr(values)}.", "Give a list, or a map value -> id."
+            )
+        pairs = list(values.items()) if isinstance(values, Mapping) else [(v, i) for i, v in enumerate(values)]
+        named: dict[str, int] = {}
+        for value, number in pairs:
+            word = _category_word(value)
+            if word is None:
+                raise InputError(
+                    f"The values of a category have {short_repr(value, 40)} of the type {type(value).__name__}.",
+                    "Give strings or whole numbers.",
+                )
+            if word in named:
+                raise InputError(f"The value {short_repr(word, 40)} of a category is there twice.", "Give it once.")
+            named[word] = _checked_id(number, f"of {short_repr(word, 40)}")
+        if not named:
+            raise InputError("A category has no values.", "Give the values that it had in training.")
+        object.__setattr__(self, "values", named)
+        object.__setattr__(self, "unknown", None if unknown is None else _checked_id(unknown, "of unknown values"))
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids that the module may be given, in order.
+
+        Example:
+            >>> Category({"a": 3, "b": 1}, unknown=0).ids
+            (0, 1, 3)
+        """
+        return tuple(sorted({*self.values.values(), *(() if self.unknown is None else (self.unknown,))}))
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its members in classifier.json, without the name."""
+        return {"values": dict(self.values), **({} if self.unknown is None else {"unknown": self.unknown})}
+
+    def encode(self, value: object, name: str, which: str = "The text") -> float:
+        """The id of a value, as a float; see `Number.encode`.
+
+        Raises:
+            TextError: the value is not a string or whole number, or it is unknown and such values have no id.
+
+        Example:
+            >>> Category(["book"], unknown=7).encode("film", "kind")
+            7.0
+        """
+        word = _category_word(value)
+        if word is None:
+            raise TextError(
+                f"{which} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, and {name} is a "
+                "category.",
+                "Give a string or a whole number.",
+            )
+        found = self.values.get(word, self.unknown)
+        if found is None:
+            near = did_you_mean(word, self.values) if len(self.values) <= _FEW else ""
+            known = near or f"It has {len(self.values):,} values: give one of them."
+            raise TextError(f"{which} has {name}={short_repr(word, 40)}, which {name} does not know.", known)
+        return float(found)
+
+
+Feature: TypeAlias = Number | Category
+Features: TypeAlias = tuple[tuple[str, Feature], ...]
+# The features of one text as they are given: name and value of each.
+FeatureRow: TypeAlias = tuple[tuple[str, Any], ...]
+
+
+class SplitRows(NamedTuple):
+    """Rows of ids without their features: int64 [batch, sequence], int64 [batch], and float32 [batch, features]."""
+
+    tokens: Ids
+    lengths: Ids
+    features: NDArray[np.float32]
+
+
+def make_features(given: object) -> Features:
+    """Make the features of what a user gives.
+
+    Args:
+        given: a list of names, which are numbers; or a map from names to a `Number`, a `Category`, or what
+            `Category` takes.
+
+    Raises:
+        InputError: a name is there twice, is not a name of Python or is taken, or a feature is something else.
+
+    Example:
+        >>> make_features({"stars": Number(), "kind": ["book", "film"]})[1][0]
+        'kind'
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(
+            f"features is {short_repr(given)}.", "Give a list of names of numbers, or a map from names to features."
+        )
+    pairs = list(given.items()) if isinstance(given, Mapping) else [(name, Number()) for name in given]
+    features: dict[str, Feature] = {}
+    for name, feature in pairs:
+        _check_name(name)
+        if name in features:
+            raise InputError(f"The feature {name} is there twice.", "Give each feature once.")
+        try:
+            features[name] = feature if isinstance(feature, Number | Category) else Category(feature)
+        except InputError as error:
+            raise InputError(f"The feature {name}: {error.problem}", error.remedy) from None
+    if not features or len(features) > _MOST_FEATURES:
+        raise InputError(f"There are {len(features):,} features.", "Give from 1 to 65,536, or leave features out.")
+    return tuple(features.items())
+
+
+def features_document(features: Features) -> list[dict[str, Any]]:
+    """The features as a member of classifier.json.
+
+    Example:
+        >>> features_document(make_features(["stars"]))
+        [{'name': 'stars', 'mean': 0.0, 'scale': 1.0}]
+    """
+    return [{"name": name, **feature.document} for name, feature in features]
+
+
+def features_of_document(members: Sequence[Mapping[str, Any]]) -> Features:
+    """The features of a member of classifier.json.
+
+    Raises:
+        InputError: as `make_features`.
+
+    Example:
+        >>> features_of_document([{"name": "stars", "mean": 0, "scale": 1}])
+        (('stars', Number(mean=0.0, scale=1.0)),)
+    """
+    names = [member["name"] for member in members]
+    made = [
+        Category(member["values"], member.get("unknown"))
+        if "values" in member
+        else Number(member.get("mean", 0.0), member.get("scale", 1.0))
+        for member in members
+    ]
+    if len(set(names)) < len(names):
+        raise InputError("A feature is there twice.", "Give each feature once.")
+    return make_features(dict(zip(names, made, strict=True)))
+
+
+def check_given(item: object, which: str = "The text") -> tuple[Any, dict[str, Any]]:
+    """Check a text with its features, and return both.
+
+    Args:
+        item: a tuple or list of the text and a map from the names of the features to their values.
+        which: the name of the text, as the beginning of a sentence.
+
+    Raises:
+        TextError: the argument is something else, such as a text alone.
+
+    Example:
+        >>> check_given(("A good film.", {"stars": 4}))
+        ('A good film.', {'stars': 4})
+    """
+    if isinstance(item, tuple | list) and len(item) == 2:
+        text, values = item
+        if isinstance(values, Mapping):
+            return text, dict(values)
+        if isinstance(values, tuple) and all(isinstance(one, tuple) and len(one) == 2 for one in values):
+            return text, dict(values)
+    what = f"a text alone, {short_repr(item, 40)}" if isinstance(item, str) else f"of the type {type(item).__name__}"
+    raise TextError(
+        f"{which} is {what}, without its features.", 'Give a tuple of both: ("the text", {"name": value, ...}).'
+    )
+
+
+def freeze_given(item: object, which: str = "The text") -> tuple[Any, FeatureRow]:
+    """A text with its features as a tuple that can be a member of a set; as `check_given`."""
+    text, values = check_given(item, which)
+    return text, tuple((name, v.item() if isinstance(v, np.generic) else v) for name, v in values.items())
+
+
+def encode_values(features: Features, values: Mapping[str, Any], which: str = "The text") -> NDArray[np.float32]:
+    """The numbers that the graph is given for the features of one text, float32 [features].
+
+    Args:
+        features: the features.
+        values: the value of each by its name.
+        which: the name of the text, as the beginning of a sentence.
+
+    Raises:
+        TextError: a feature is missing, unknown, or has a value that it cannot have; the message names it.
+
+    Example:
+        >>> encode_values(make_features({"kind": ["book", "film"]}), {"kind": "film"}).tolist()
+        [1.0]
+    """
+    names = [name for name, _ in features]
+    for name in values:
+        if name not in names:
+            raise TextError(
+                f"{which} has the feature {short_repr(name, 40)}, which the classifier does not take.",
+                did_you_mean(str(name), names) or f"Give {', '.join(names)}.",
+            )
+    for name in names:
+        if name not in values or values[name] is None:
+            raise TextError(f"{which} has no value for the feature {name}.", f"Give {', '.join(names)}.")
+    with np.errstate(over="ignore"):
+        return np.array([feature.encode(values[name], name, which) for name, feature in features], np.float32)
+
+
+def encode_highest(features: Features) -> NDArray[np.float32]:
+    """Numbers that a graph must take, float32 [features]: zeros, and the highest id of each category.
+
+    Example:
+        >>> encode_highest(make_features({"stars": Number(), "kind": ["book", "film"]})).tolist()
+        [0.0, 1.0]
+    """
+    return np.array([feature.ids[-1] if isinstance(feature, Category) else 0 for _, feature in features], np.float32)
+
+
+def parse_written(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of features that are written as strings, as in a CSV file or on a command line. A number that is not
+    one is left as it is, which `encode_values` refuses; an empty number is missing.
+
+    Example:
+        >>> parse_written(make_features(["stars"]), {"stars": "3.5"})
+        {'stars': 3.5}
+    """
+    kinds = dict(features)
+    values = dict(written)
+    for name, value in written.items():
+        if isinstance(kinds.get(name), Number) and isinstance(value, str):
+            values[name] = _parse_number(value)
+    return values
+
+
+def usual_values(features: Features) -> dict[str, Any]:
+    """Values that all features may have: the means of numbers, and the first values of categories.
+
+    Example:
+        >>> usual_values(make_features({"kind": ["book", "film"]}))
+        {'kind': 'book'}
+    """
+    return {
+        name: next(iter(feature.values)) if isinstance(feature, Category) else feature.mean
+        for name, feature in features
+    }
+
+
+def write_options(features: Features) -> str:
+    """Usual values as options of `pocketrnn classify`, with a space after each; empty where there are no features.
+
+    Example:
+        >>> write_options(make_features({"kind": ["book", "film"]}))
+        '--feature kind=book '
+    """
+    return "".join(f"--feature {shlex.quote(f'{name}={value}')} " for name, value in usual_values(features).items())
+
+
+def feature_marks(numbers: NDArray[np.float32]) -> Ids:
+    """The marks that carry numbers in a row of ids: negative, and thus not ids.
+
+    Example:
+        >>> feature_marks(np.array([0.0, 1.0], np.float32)).tolist()
+        [-1, -1065353217]
+    """
+    return ~np.ascontiguousarray(numbers, np.float32).view(np.uint32).astype(np.int64)
+
+
+def split_features(tokens: Ids, lengths: Ids) -> SplitRows:
+    """Split rows of ids into the texts and their features.
+
+    Args:
+        tokens: int64 [batch, features + sequence], with as many marks at the beginning of each row.
+        lengths: int64 [batch], the length of each row, the marks included.
+
+    Example:
+        >>> rows = np.array([[-1, -1065353217, 5, 6], [-1, -1, 7, 0]])
+        >>> split_features(rows, np.array([4, 3])).features.tolist()
+        [[0.0, 1.0], [0.0, 0.0]]
+    """
+    count = int((tokens[0] < 0).sum())
+    marks = np.ascontiguousarray(~tokens[:, :count]).astype(np.uint32)
+    return SplitRows(np.ascontiguousarray(tokens[:, count:]), lengths - count, marks.view(np.float32))
+
+
+class FeatureEncoder(TextEncoder):
+    """Encodes texts with their features as rows of ids.
+
+    Args:
+        rules: the text rules.
+        vocabulary: the tokens, in the order of their ids.
+        features: the features.
+
+    Example:
+        >>> FeatureEncoder(TextRules(), ["<unk>", "oil"], make_features(["stars"])).encode(("Oil", {"stars": 0}))
+        [-1, 1]
+    """
+
+    def __init__(self, rules: Any, vocabulary: Sequence[str], features: Features) -> None:
+        super().__init__(rules, vocabulary)
+        self.features = features
+
+    def encode(self, item: Any) -> list[int]:
+        """The ids of a text with its features.
+
+        Raises:
+            TextError: the argument is not such a tuple, or `encode_values` refuses a feature.
+        """
+        text, values = check_given(item)
+        return [*feature_marks(encode_values(self.features, values)).tolist(), *super().encode(text)]
+
+    def encode_row(self, item: Any) -> Ids:
+        """The same as int64 [1, ids]."""
+        return np.array([self.encode(item)], np.int64)
+
+
+def _parse_number(written: str) -> float | str | None:
+    if not written.strip():
+        return None
+    try:
+        return float(written) if "_" not in written else written
+    except ValueError:
+        return written
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a number: of Python or numpy, and neither a truth value nor an array."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
+
+
+def _category_word(value: object) -> str | None:
+    """The word of a category's value: a string, or the digits of a whole number; None for another value."""
+    if isinstance(value, str):
+        return str(value)
+    return str(int(value)) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
+
+
+def _checked_id(number: object, whose: str) -> int:
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    if not whole or not 0 <= int(number) < _MOST_IDS:  # type: ignore[call-overload]
+        raise InputError(
+            f"The id {whose} is {short_repr(number)}.", f"Give a whole number from 0 to {_MOST_IDS - 1:,}."
+        )
+    return int(number)  # type: ignore[call-overload, no-any-return]
+
+
+def _check_name(name: object) -> None:
+    """Refuse a name that code cannot have, or that means something else.
+
+    Raises:
+        InputError: it is such a name.
+    """
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or len(name) > 200:
+        raise InputError(
+            f"A feature is named {short_repr(name, 40)}.", "Use letters, digits and _, as for a variable of Python."
+        )
+    if name in _TAKEN or name.startswith("_"):
+        raise InputError(
+            f"A feature is named {name}, which means something else.", "Give it another name, such as its_" + name + "."
+        )
