@@ -98,6 +98,11 @@ def test_a_step_that_looks_like_a_regular_expression_is_named(caplog: pytest.Log
         caplog.clear()
         chosen(rules=TextRules("whitespace", padding_id=1, steps=cleaning((pattern, " "))), pairs=[("oil", [2])])
         assert pattern in caplog.text.replace("\\\\", "\\")
+        assert '{"sub": [pattern, by]}' in caplog.text
+        caplog.clear()
+        steps = cleaning(("sub", pattern, " "))
+        chosen(rules=TextRules("whitespace", padding_id=1, steps=steps), pairs=[("oil", [2])])
+        assert "regular expression" not in caplog.text
     caplog.clear()
     for plain in ("<br />", "...", "(c)", "[URL]", "what?!", "C:\\", "a.k.a."):
         chosen(rules=TextRules("whitespace", padding_id=1, steps=cleaning((plain, " "))), pairs=[("oil", [2])])
@@ -161,6 +166,17 @@ def test_a_mismatch_names_the_rules_that_agree_and_they_are_taken(own: TextRules
     found = read_rules(given, KNOWN)
     assert chosen(rules=found, pairs=pairs) == found
     assert replace(found, steps=()) == replace(own, steps=())
+
+
+def test_a_refusal_of_pairs_writes_two_steps_where_the_pipeline_does_both() -> None:
+    def ids_of(text: str) -> list[int]:
+        words = re.sub("[^a-zA-Z]", " ", re.sub("<.*?>", " ", text)).lower().split()
+        return [KNOWN.tokens.index(word) if word in KNOWN.tokens else 0 for word in words]
+
+    texts = ["<b>oil</b>,rises", "oil<br />rises 9", "is: <a href='oil'>is</a>", "oil is", "is<is>is<rises", "oil-9"]
+    with pytest.raises(InputError, match="6 texts") as caught:
+        chosen(pairs=[(text, ids_of(text)) for text in texts])
+    assert """'{"tokenizer": "whitespace", "steps": ["html_tags_to_space", "letters"]}'""" in str(caught.value)
 
 
 def test_a_tokenizer_that_cleans_needs_texts_enough_to_tell() -> None:

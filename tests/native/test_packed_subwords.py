@@ -23,8 +23,9 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import PackedProgram, packed_bytes
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
+from pocketrnn.text.runs import Run, RunPart
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, RunPart, SplitAt, SplitAtRuns, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import Bytes, Fold, LowercaseEach, Normalize, Prepend, Strip, Surround, Table
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.packing import pack

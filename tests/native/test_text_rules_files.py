@@ -23,9 +23,11 @@ from pocketrnn.bundle.packed_file import map_file, packed_text_rules, read_packe
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, OutputError, ParityError
 from pocketrnn.text import AnyTextRules, Lowercase, Replace, TextEncoder, TextRules
-from pocketrnn.text.cleaning_steps import NAMED_STEPS, Keep, cleaning
+from pocketrnn.text.cleaning_steps import Keep, ReplaceRuns
+from pocketrnn.text.runs import Run, RunPart
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import SPLITS
+from pocketrnn.text.written_steps import NAMED_STEPS, cleaning
 from pocketrnn_export.text_rules_file import pack_text_rules
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import (
@@ -73,13 +75,31 @@ def engine_of(rules: AnyTextRules, vocabulary: Sequence[str]) -> Packed:
     return Packed(packed_text_rules(replace(WORDS, input=TextInput(rules, tuple(vocabulary)), graph=graph)))
 
 
+SETS = (("az",), (" ", "\n"), ("<",), ("\0=", "?\U0010ffff"), (">",), ("Αω",), ("😀",), ("'", ".", "/"), ("09",))
+
+
+def drawn_run(draw: random.Random) -> Run:
+    def many(fewest: int) -> tuple[int, int | None]:
+        return draw.choice([(fewest, None), (1, None), (1, 1), (2, None), (1, 3)])
+
+    then = tuple(RunPart(draw.choice(SETS), *many(0)) for _ in range(draw.choice([0, 1, 1, 2, 4])))
+    before, ends_at, not_before = (draw.choice([(), (), (), *SETS]) for _ in range(3))
+    return Run(draw.choice(SETS), before, *many(1), ends_at, not_before, then)
+
+
 def drawn_rules(draw: random.Random, tokenizer: str | None = None) -> TextRules:
     def maybe(*values: Any) -> Any:
         return draw.choice([None, *values])
 
-    def step() -> Replace | Keep | Lowercase:
+    def step() -> Replace | Keep | ReplaceRuns | Lowercase:
         by = draw.choice(["", *PIECES])
-        kinds = [Replace(draw.choice(PIECES), by), Keep(("az", "  ", draw.choice(["AZ", "Αω", "😀"])), by), Lowercase()]
+        runs = tuple(drawn_run(draw) for _ in range(draw.choice([1, 1, 3])))
+        kinds = [
+            Replace(draw.choice(PIECES), by),
+            Keep(("az", "  ", draw.choice(["AZ", "Αω", "😀"])), by),
+            ReplaceRuns(runs, by),
+            Lowercase(),
+        ]
         return draw.choice(kinds)
 
     tokenizer = tokenizer or draw.choice(sorted(SPLITS))
@@ -204,6 +224,48 @@ def changed(content: bytes, at: int, *values: int) -> bytes:
     file.put(at, *values)
     file.make_sums_fit()
     return bytes(file.content)
+
+
+def test_a_step_that_replaces_runs_is_read_within_its_words_or_refused() -> None:
+    tag = Run(("<",), most=1, then=(RunPart(("\0=", "?\U0010ffff"), 0, None), RunPart((">",))))
+    rules = TextRules(
+        "whitespace", steps=(ReplaceRuns((tag, Run(("09", "٠٩"), ("-",))), " x "), *cleaning("lowercase"))
+    )
+    graph = replace(WORDS.graph, embedding_rows=ROWS)
+    content = packed_text_rules(replace(WORDS, input=TextInput(rules, ("<unk>", "x", "a")), graph=graph))
+    assert Packed(content).encode("a<br />12 -٣<a") == [2, 1, 1, 1, 0]
+    start, size = (int.from_bytes(content[at : at + 4], "little") for at in (144, 148))
+    refused, words = 0, range(start + 14 * 4, start + size, 4)
+    for at in words:
+        for value in (0, 1, 2, 3, 17, 32, 65, 0x61, 0x7FFFFFFF, -1):
+            try:
+                Packed(changed(content, at, value)).encode("a<br />12 -٣<a" * 9)
+            except EngineError:
+                refused += 1
+    assert len(words) < refused < 10 * len(words)
+    kept = packed_text_rules(
+        replace(WORDS, input=TextInput(TextRules(steps=(Keep(("az", "09")),)), ("<unk>",)), graph=graph)
+    )
+    with pytest.raises(EngineError):
+        # The ranges are sorted: the digits come first.
+        Packed(changed(kept, int.from_bytes(kept[144:148], "little") + 14 * 4 + 16, 0x70))
+    for at, wrong in ((4, 3), (8, 0), (8, 17), (12, -1), (16, 0), (16, 65), (20, 65), (24, 9999), (44, 61)):
+        with pytest.raises(EngineError) as told:
+            Packed(changed(content, start + 14 * 4 + at, wrong))
+        assert told.value.args[0] == CONTENT
+
+
+@pytest.mark.parametrize("text", ["<", "<a", "<a>", "a" * 9000 + "bd", "a" * 9000 + " "])
+def test_runs_that_stand_in_vain_take_linear_time(text: str) -> None:
+    any_but = RunPart(("\0=", "?\U0010ffff"), 0, None)
+    steps = (
+        ReplaceRuns((Run(("<",), most=1, then=(any_but, RunPart((">",)), RunPart(("!",)))), Run(("😀",)))),
+        ReplaceRuns((Run(("a",), then=(RunPart(("b",), 1, None), RunPart(("c",)))),)),
+        ReplaceRuns((Run(("az",), most=1, then=(RunPart(("az",), 0, None), RunPart(("b",)), RunPart(("!",)))),)),
+    )
+    rules = TextRules("whitespace", lowercase=False, steps=steps)
+    text *= 2_000_000 // len(text)
+    assert engine_of(rules, ["<unk>", text]).encode(text) in ([1], [0] * text.count(" "))
 
 
 # The places in the header that must be 0 in a file without a program.

@@ -18,17 +18,18 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, basic_english, rules_document, rules_of
 from pocketrnn.text.cleaning_steps import (
     MOST_GROWTH,
-    NAMED_STEPS,
     CleaningStep,
     Keep,
     Lowercase,
     Replace,
+    ReplaceRuns,
     check_growth,
-    cleaning,
     cleaning_function,
     step_documents,
     steps_of,
 )
+from pocketrnn.text.runs import Run, RunPart
+from pocketrnn.text.written_steps import NAMED_STEPS, cleaning
 
 WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
 PIECES = [
@@ -143,10 +144,20 @@ def test_basic_english_is_one_list_of_replacements(text: str) -> None:
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 SHORT = st.text(st.one_of(st.sampled_from("ab,A İΣ😀"), CHARACTERS), min_size=1, max_size=3)
 RANGES = st.lists(st.tuples(CHARACTERS, CHARACTERS).map(lambda ends: "".join(sorted(ends))), min_size=1, max_size=4)
+PARTS = st.builds(RunPart, RANGES.map(tuple), st.sampled_from([0, 1, 2]), st.sampled_from([None, 2, 3]))
+RUNS = st.lists(
+    st.builds(
+        lambda ranges, before, many, then: Run(tuple(ranges), before, *many, then=tuple(then)),
+        RANGES, st.sampled_from([(), ("a",)]), st.sampled_from([(1, None), (1, 1), (2, 3)]),
+        st.lists(PARTS, max_size=2),
+    ),
+    min_size=1, max_size=3,
+).map(tuple)  # fmt: skip
 STEPS = st.lists(
     st.one_of(
         st.builds(Replace, SHORT, st.one_of(st.just(""), SHORT)),
         st.builds(Keep, RANGES.map(tuple), st.sampled_from(["", " ", "a", "ab"])),
+        st.builds(ReplaceRuns, RUNS, st.one_of(st.just(""), SHORT, st.just("a a"))),
         st.just(Lowercase()),
     ),
     max_size=6,
@@ -203,6 +214,12 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: Keep(("za",)), "before it begins"),
         (lambda: Keep(("abc",)), "has 3 characters"),
         (lambda: Keep(("",)), "has 0 characters"),
+        (lambda: ReplaceRuns(()), "0 kinds of runs"),
+        (lambda: ReplaceRuns((Run(("a",)),) * 17), "17 kinds of runs"),
+        (lambda: ReplaceRuns(("a",)), "runs is ('a',)"),  # type: ignore[arg-type]
+        (lambda: ReplaceRuns((Run(("a",)),), "\ud83d"), "surrogate pair"),
+        (lambda: steps_of([{"replace_runs": [{"ranges": ["a"], "then": ["b"]}], "by": ""}]), "of a run"),
+        (lambda: TextRules(steps=(ReplaceRuns((Run(("az",)),), "ab" * 33),)), "grow more than 64 times"),
         (lambda: cleaning("stem"), "no step 'stem'"),
         (lambda: cleaning(("a", "b", "c")), "not a step"),  # type: ignore[arg-type]
         (lambda: steps_of([{"replace": "a"}]), "not a step"),

@@ -12,7 +12,7 @@ import pytest
 
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import BundleError, InputError, LimitError
-from pocketrnn.text import Keep, Lowercase, Replace, TextEncoder
+from pocketrnn.text import Keep, Lowercase, Replace, ReplaceRuns, TextEncoder
 
 HERE = Path(__file__).parent
 BUNDLES = sorted(path.parent for path in HERE.glob("*/classifier.json"))
@@ -96,7 +96,7 @@ def test_every_folder_of_refused_bundles_is_listed() -> None:
 def test_the_vectors_hold_every_rule_and_stay_small() -> None:
     manifests = [Classifier.load(bundle).manifest for bundle in BUNDLES]
     assert {a.text.rules.tokenizer for a in manifests} == {"basic_english", "whitespace", "characters", "space"}
-    assert {type(step) for a in manifests for step in a.text.rules.steps} == {Replace, Keep, Lowercase}
+    assert {type(step) for a in manifests for step in a.text.rules.steps} == {Replace, Keep, Lowercase, ReplaceRuns}
     assert {(a.text.rules.cut_side, a.text.rules.pad_side) for a in manifests} >= {("left", "left"), ("right", "right")}
     assert {(a.text.rules.first_id is None, a.text.rules.last_id is None) for a in manifests} >= {
         (False, False),

@@ -10,8 +10,8 @@ from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.bundle.json_schema import first_fault
 from pocketrnn.bundle.manifest import load_manifest_schema
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text import EXTERNAL, SUBWORDS, TextRules, rules_document, rules_of
-from pocketrnn.text.cleaning_steps import step_documents, steps_of
+from pocketrnn.text import EXTERNAL, SUBWORDS, TextRules, cleaning, rules_document, rules_of
+from pocketrnn.text.cleaning_steps import CleaningStep, step_documents, steps_of
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, text_rules
 
 __all__ = ["read_rules"]
@@ -27,8 +27,8 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     """Read text rules as a user writes them.
 
     They are an object with members of `text` in classifier.json (docs/format.md). Short forms are allowed: for a step,
-    a name that `text_steps.cleaning` knows, or a pair [what, by]; for an id, its token, such as "first_id": "<sos>".
-    The vocabulary implies the missing members.
+    a name that `cleaning` knows, a pair [what, by], or {"sub": [pattern, by]}; for an id, its token, such as
+    "first_id": "<sos>". The vocabulary implies the missing members.
 
     Args:
         given: the path of a file, or the JSON itself, which begins with a brace.
@@ -45,7 +45,7 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     name = "The JSON of the text rules" if given.lstrip().startswith("{") else given
     document = _parse_document(given, name)
     if isinstance(steps := document.get("steps"), list):
-        document["steps"] = step_documents(steps_of(_expand_step(step) for step in steps))
+        document["steps"] = [made for step in steps for made in step_documents(_make_steps(step))]
     for member, value in document.items():
         if member.endswith("_id") and isinstance(value, str):
             if value not in vocabulary.tokens:
@@ -86,5 +86,13 @@ def _read_content(path: Path) -> str:
     return content.decode("utf-8-sig")
 
 
-def _expand_step(step: Any) -> Any:
-    return {"replace": step[0], "by": step[1]} if isinstance(step, list) and len(step) == 2 else step
+def _make_steps(step: Any) -> tuple[CleaningStep, ...]:
+    match step:
+        case str():
+            return cleaning(step)
+        case [what, by]:
+            return cleaning((what, by))
+        case {"sub": [pattern, by]} if len(step) == 1:
+            return cleaning(("sub", pattern, by))
+        case _:
+            return steps_of([step])

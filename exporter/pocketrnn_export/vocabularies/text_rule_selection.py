@@ -6,6 +6,7 @@ can never give are counted, and the rules are compared with the output of the ow
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import shlex
@@ -168,8 +169,11 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     if isinstance(rules, SubwordRules):
         return f"Give the tokenizer of your pipeline; a text may be cut or padded there too. {external}"
 
+    # The texts of one rule are asked for one after the other.
+    encoder_of = functools.lru_cache(maxsize=1)(lambda tried: TextEncoder(tried, vocabulary.tokens))
+
     def agrees(tried: TextRules, pair: Pair) -> bool:
-        return not _describe_difference(TextEncoder(tried, vocabulary.tokens), *pair, vocabulary.tokens)
+        return not _describe_difference(encoder_of(tried), *pair, vocabulary.tokens)
 
     frames = add_frames(rules, [ids for _, ids in pairs])
     best, agreed = find_most_agreeing(
@@ -237,8 +241,12 @@ def _find_agreeing_rules(
         )
     owners = [(text, _run_tokenizer(tokenizer, text, vocabulary)) for text in texts]
 
+    encoder_of = functools.lru_cache(maxsize=1)(
+        lambda tried: TextEncoder(replace(tried, max_tokens=None), vocabulary.tokens)
+    )
+
     def agrees(tried: AnyTextRules, text_and_tokens: tuple[str, list[str]]) -> bool:
-        encoder = TextEncoder(replace(tried, max_tokens=None), vocabulary.tokens)
+        encoder = encoder_of(tried)
         text, theirs = text_and_tokens
         return encoder.look_up(theirs) == encoder.look_up(encoder.tokens(text))
 
@@ -293,8 +301,8 @@ def _warn_of_patterns(rules: TextRules) -> None:
     for step in rules.steps:
         if isinstance(step, Replace) and _PATTERN.search(step.what):
             _log.warning(
-                "The rules replace %s as it stands: a step is not a regular expression. docs/text-rules.md says what "
-                "steps can do.", short_repr(step.what),
+                "The rules replace %s as it stands. If it is a regular expression, give {\"sub\": [pattern, by]} as "
+                "the step; in Python, cleaning((\"sub\", pattern, by)).", short_repr(step.what),
             )  # fmt: skip
 
 

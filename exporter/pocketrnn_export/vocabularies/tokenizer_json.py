@@ -15,13 +15,13 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import Keep, Replace, SubwordRules
+from pocketrnn.text.ranges import ranges_from_points
+from pocketrnn.text.runs import LONGEST_RUN, Run
 from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Model, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import (
-    LONGEST_RUN,
     Pattern,
     PrependTo,
-    Run,
     Split,
     SplitAt,
     SplitAtRuns,
@@ -47,7 +47,6 @@ from pocketrnn_training.texts.unicode_sets import (
     CLUSTERS,
     complement_ranges,
     complement_set,
-    ranges_from_points,
     unicode_set,
 )
 

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pocketrnn.bundle.packed_strings import merge_ranges
-from pocketrnn.text.subword_splits import LONGEST_RUN, Pattern, Run, RunPart, Split, SplitAt, SplitAtRuns
-from pocketrnn_training.texts.unicode_sets import complement_points, range_points, ranges_from_points, unicode_set
+from pocketrnn.text.ranges import complement_points, merge_ranges, range_points, ranges_from_points
+from pocketrnn.text.runs import LONGEST_RUN, Run, RunPart
+from pocketrnn.text.subword_splits import Pattern, Split, SplitAt, SplitAtRuns
+from pocketrnn_training.texts.unicode_sets import unicode_set
 
 __all__ = ["parse_runs", "parse_split"]
 

@@ -52,6 +52,7 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #pragma GCC push_options
 #pragma GCC optimize("Os") /* not wider than it need be */
 #endif
+#include "runs.inc"
 #include "cleaning.inc"
 #include "subword_steps.inc"
 #include "subword_models.inc"

@@ -17,10 +17,12 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parse_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, manifest_document
 from pocketrnn.bundle.packed_codes import Section, Storage
-from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, merge_ranges, pad_to_word
+from pocketrnn.bundle.packed_runs import encode_run
+from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, pad_to_word
 from pocketrnn.errors import BundleError, error_reason
 from pocketrnn.text import SUBWORDS, TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
+from pocketrnn.text.ranges import merge_ranges, range_points
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
@@ -408,9 +410,11 @@ def _encode_rules(rules: TextRules) -> bytes:
 
 def _encode_step(step: CleaningStep) -> bytes:
     what, by = encode_utf8(getattr(step, "what", "")), encode_utf8(getattr(step, "by", ""))
-    ranges = merge_ranges((ord(some[0]), ord(some[-1])) for some in getattr(step, "ranges", ()))
-    content = encode_words(end for some in ranges for end in some) + pad_to_word(what) + pad_to_word(by)
-    return encode_words([step.packed_kind, 4 + len(content) // 4, len(ranges) or len(what), len(by)]) + content
+    ranges, runs = merge_ranges(range_points(getattr(step, "ranges", ()))), getattr(step, "runs", ())
+    content = encode_words(end for some in ranges for end in some) + b"".join(map(encode_run, runs))
+    content += pad_to_word(what) + pad_to_word(by)
+    count = len(ranges) or len(runs) or len(what)
+    return encode_words([step.packed_kind, 4 + len(content) // 4, count, len(by)]) + content
 
 
 def _encode_example(example: Example) -> bytes:

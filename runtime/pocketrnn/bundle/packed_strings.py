@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["encode_strings", "encode_utf8", "encode_words", "hash_string", "merge_ranges", "mix_hash", "pad_to_word"]
+__all__ = ["encode_strings", "encode_utf8", "encode_words", "hash_string", "mix_hash", "pad_to_word"]
 
 # In the small form of strings, 16-bit offsets count from the offset of every 64th string.
 _BLOCK: Final = 64
@@ -64,13 +64,3 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
     else:
         tables = [ends.astype("<u4"), np.array(slots, "<u4")]
     return head + b"".join(pad_to_word(table.tobytes()) for table in tables) + pad_to_word(b"".join(encoded))
-
-
-def merge_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    made: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if made and start <= made[-1][1] + 1:
-            made[-1] = (made[-1][0], max(made[-1][1], end))
-        else:
-            made.append((start, end))
-    return made

@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import struct
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 
 from pocketrnn.bundle.packed_codes import Cut, PatternKind, SubwordModel, SubwordOperation
+from pocketrnn.bundle.packed_runs import encode_run, encode_set
 from pocketrnn.bundle.packed_strings import (
     encode_strings,
     encode_utf8,
     encode_words,
-    merge_ranges,
     mix_hash,
     pad_to_word,
 )
@@ -24,7 +24,7 @@ from pocketrnn.bundle.packed_trie import pieces_trie
 from pocketrnn.text import SUBWORDS, Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import UNKNOWN_PENALTY, Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
-from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, Split, SplitAt, SplitAtRuns, SplitAtText
+from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import (
     LATER_CAPITALS,
     Bytes,
@@ -247,13 +247,6 @@ def _encode_added_tokens(tokens: Mapping[str, AddedToken]) -> bytes:
     return encode_strings(list(found), looked_up=True) + encode_words(flags)
 
 
-def _encode_ranges(ranges: Iterable[str]) -> bytes:
-    """Encode a set of code points: the number of ranges, the ASCII characters as a bit mask, and the ranges."""
-    made = merge_ranges((ord(some[0]), ord(some[-1])) for some in ranges)
-    bits = sum(1 << code for start, end in made for code in range(start, min(end + 1, _ASCII)))
-    return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
-
-
 def _encode_operation(step: SubwordStep | Split, forms: Forms) -> bytes:
     kind, a, b, content = _operation_parts(step, forms)
     return encode_words([kind, 4 + len(content) // 4, a, b]) + content
@@ -272,12 +265,12 @@ def _operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int,
             kind = SubwordOperation.KEEP if isinstance(step, Keep) else SubwordOperation.SURROUND
             if isinstance(step, Fold):
                 kind = SubwordOperation.FOLD if step.least == 1 else SubwordOperation.FOLD_RUNS
-            return kind, 0, len(encode_utf8(by)), _encode_ranges(ranges) + pad_to_word(encode_utf8(by))
+            return kind, 0, len(encode_utf8(by)), encode_set(ranges) + pad_to_word(encode_utf8(by))
         case LowercaseEach():
             rows = _later_capital_ranges()
             return SubwordOperation.LOWERCASE, len(rows), 0, encode_words(number for row in rows for number in row)
         case Strip(sides, of):
-            points = _encode_ranges(tuple(of)) if of else b""
+            points = encode_set(tuple(of)) if of else b""
             return SubwordOperation.STRIP, _SIDES[sides], int(bool(of)), points
         case Prepend(text):
             return SubwordOperation.PREPEND, 0, len(encode_utf8(text)), pad_to_word(encode_utf8(text))
@@ -290,7 +283,7 @@ def _operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int,
         case Normalize(form):
             return SubwordOperation.NORMAL, int(form.endswith("C")), 0, forms(step)
         case SplitAt(ranges, how):
-            return SubwordOperation.AT, _HOW[how], 0, _encode_ranges(ranges)
+            return SubwordOperation.AT, _HOW[how], 0, encode_set(ranges)
         case SplitAtText(text, how):
             return SubwordOperation.AT_TEXT, len(encode_utf8(text)), _HOW[how], pad_to_word(encode_utf8(text))
         case SplitAtRuns(runs, how, inverted):
@@ -300,28 +293,18 @@ def _operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int,
                 SubwordOperation.RUNS,
                 _HOW[how] + flags,
                 len(runs),
-                b"".join(_pack_run(run, goes_on) for run in runs),
+                b"".join(encode_run(run, goes_on=goes_on) for run in runs),
             )
         case Pattern(name):
             digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)
-            return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(_encode_ranges, step.sets))
-
-
-def _pack_run(run: Run, goes_on: bool) -> bytes:
-    content = encode_words([run.least, run.most or 0]) + _encode_ranges(run.ranges) + _encode_ranges(run.before)
-    if not goes_on:
-        return content
-    parts = b"".join(encode_words([part.least, part.most or 0]) + _encode_ranges(part.ranges) for part in run.then)
-    return (
-        content + _encode_ranges(run.ends_at) + _encode_ranges(run.not_before) + encode_words([len(run.then)]) + parts
-    )
+            return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(encode_set, step.sets))
 
 
 def _table_parts(step: Table) -> tuple[int, int, int, bytes]:
     size = struct.unpack_from("<I", step.charsmap)[0]
     texts = step.charsmap[4 + size :]
     longest = max((len(encode_utf8(text)) for text in step.kept), default=0)
-    more = encode_words([int(bool(step.clusters)), longest]) + b"".join(map(_encode_ranges, step.clusters))
+    more = encode_words([int(bool(step.clusters)), longest]) + b"".join(map(encode_set, step.clusters))
     kept = encode_strings(list(dict.fromkeys(step.kept)), looked_up=True)
     return SubwordOperation.TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + pad_to_word(texts) + more + kept
 
@@ -374,7 +357,7 @@ def _encode_normal_form(step: Normalize) -> bytes:
     tables = [(number for row in table for number in row) for table in (rows, classes, pairs)]
     return (
         head
-        + (_encode_ranges(step.inert) if step.inert else bytes(20))
+        + (encode_set(step.inert) if step.inert else bytes(20))
         + b"".join(map(encode_words, tables))
         + encode_words(codes)
     )

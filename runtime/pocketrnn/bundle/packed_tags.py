@@ -12,8 +12,9 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output import TagOutput
-from pocketrnn.bundle.packed_strings import encode_words, merge_ranges
+from pocketrnn.bundle.packed_strings import encode_words
 from pocketrnn.text import TextRules
+from pocketrnn.text.ranges import merge_ranges
 
 __all__ = ["Marks", "read_marks", "restore_crf", "tags_section"]
 

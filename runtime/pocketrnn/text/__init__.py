@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace, cleaning
+from pocketrnn.text.cleaning_steps import Keep, Lowercase, Replace, ReplaceRuns
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.padding_truncation import SUBWORDS
 from pocketrnn.text.rules import (
@@ -13,6 +13,7 @@ from pocketrnn.text.rules import (
     rules_of,
 )
 from pocketrnn.text.tokenizers import TOKENIZERS, basic_english, ngrams_of
+from pocketrnn.text.written_steps import cleaning
 
 if TYPE_CHECKING:
     from pocketrnn.text.subword_rules import SubwordRules
@@ -25,6 +26,7 @@ __all__ = [
     "Keep",
     "Lowercase",
     "Replace",
+    "ReplaceRuns",
     "SubwordRules",
     "TextEncoder",
     "TextRules",

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import NAMED_STEPS, CleaningStep, Keep, Lowercase, Replace, in_ranges
+from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Lowercase, Replace, ReplaceRuns
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.padding_truncation import add_frame, cut_items
+from pocketrnn.text.ranges import in_ranges
 from pocketrnn.text.rules import TextRules
+from pocketrnn.text.runs import run_search
 from pocketrnn.text.tokenizers import SPLITS
+from pocketrnn.text.written_steps import NAMED_STEPS
 
 __all__ = ["PlacedToken", "PlacedTokens", "place_split_tokens", "place_text_tokens"]
 
@@ -209,6 +212,8 @@ def _apply_step(step: CleaningStep, placed: _PlacedCharacters) -> _PlacedCharact
         return _PlacedCharacters(lowered, made.starts, made.ends)
     if isinstance(step, Replace):
         return placed.replace_parts((at, at + len(step.what), step.by) for at in _find_occurrences(text, step.what))
+    if isinstance(step, ReplaceRuns):
+        return placed.replace_parts((start, end, step.by) for start, end in run_search(step.runs)(text))
     return placed.replace_parts(_replacements_outside(step, text))
 
 

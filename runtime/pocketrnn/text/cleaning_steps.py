@@ -1,48 +1,36 @@
 """The cleaning steps of a text before it is split: replacements, sets of kept characters, lower-casing; all as data.
 
-There are no regular expressions, so that every reader of a bundle, in any language, does the same. A step works on code
-points only, and the set of a `Keep` is in the bundle as ranges, so that a reader's Unicode version does not matter.
+No reader of a bundle needs regular expressions, so that each, in any language, does the same; `sub_patterns.py` writes
+those of notebooks as steps. A step works on code points only, and its sets are in the bundle as ranges, so that a
+reader's Unicode version does not matter.
 """
 
 from __future__ import annotations
 
-import functools
-import sys
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.ranges import check_ranges, check_string, in_ranges
+from pocketrnn.text.runs import Run, check_runs, run_documents, run_search, runs_of
 
 __all__ = [
-    "NAMED_STEPS",
     "CleaningStep",
     "Keep",
     "Lowercase",
     "Replace",
+    "ReplaceRuns",
     "check_growth",
-    "check_ranges",
-    "check_string",
-    "cleaning",
     "cleaning_function",
-    "in_ranges",
-    "list_as_tuple",
     "step_documents",
     "steps_of",
 ]
 
 # The longest list found in public notebooks replaces 300 misspellings.
 MOST_STEPS: Final = 4096
-# word_characters has 770 ranges.
-MOST_RANGES: Final = 4096
-LONGEST: Final = 256
 # Spaces around a mark make 3 code points of one, an emoji's name 40. Steps that keep doubling would fill any memory.
 MOST_GROWTH: Final = 64
-
-# string.punctuation, and what Keras' Tokenizer filters.
-_PUNCTUATION: Final = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-_KERAS_FILTERS: Final = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 
 @dataclass(frozen=True)
@@ -97,6 +85,31 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class ReplaceRuns:
+    """Replace every run by `by`; at each place, from left to right, the first of `runs` that stands there counts.
+
+    Attributes:
+        runs: 1 to 16 runs.
+        by: up to 256 code points; "" deletes.
+
+    Raises:
+        InputError: a value has a wrong type or length, or holds half of a UTF-16 surrogate pair.
+
+    Example:
+        >>> cleaning_function([ReplaceRuns((Run(("09",)),), "#")])("In 1969 and 1972")
+        'In # and #'
+    """
+
+    packed_kind: ClassVar = 3
+    runs: tuple[Run, ...]
+    by: str = ""
+
+    def __post_init__(self) -> None:
+        check_string(self.by, "The replacement of a step", 0)
+        check_runs(self.runs)
+
+
+@dataclass(frozen=True)
 class Lowercase:
     """Lower-case the text at this step, and not before all steps.
 
@@ -108,36 +121,8 @@ class Lowercase:
     packed_kind: ClassVar = 2
 
 
-# A packed file stores the kind of a step and, where the step has them, its `what` or `ranges`, and its `by`.
-CleaningStep = Replace | Keep | Lowercase
-
-
-def cleaning(*steps: str | tuple[str, str] | CleaningStep) -> tuple[CleaningStep, ...]:
-    """Make cleaning steps from names, from pairs (text, replacement), or from steps.
-
-    Args:
-        steps: in the order in which they are applied; docs/text-rules.md explains the names in `NAMED_STEPS`.
-
-    Raises:
-        InputError: a name is unknown, or a pair is not valid.
-
-    Example:
-        >>> cleaning_function(cleaning("lowercase", ("<br />", " "), "remove_punctuation"))("Good,<br />Bad!")
-        'good bad'
-    """
-    made: list[CleaningStep] = []
-    for step in steps:
-        if isinstance(step, CleaningStep):
-            made.append(step)
-        elif isinstance(step, str):
-            made += _steps_by_name(step)
-        elif isinstance(step, tuple | list) and len(step) == 2:
-            made.append(Replace(*step))
-        else:
-            raise InputError(
-                f"{short_repr(step)} is not a step.", "Give a name, or a pair: what is replaced, and by what."
-            )
-    return tuple(made)
+# A packed file stores the kind of a step and, where the step has them, its `what`, `ranges` or `runs`, and its `by`.
+CleaningStep = Replace | Keep | ReplaceRuns | Lowercase
 
 
 def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
@@ -156,8 +141,8 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
     """Refuse steps that are too many, or that could make a text more than 64 times as long.
 
     Computed backwards from the last step: how many code points one code point can become from that step on. The code
-    points of a match share the length of its replacement. `rest` is the number for every code point without a larger
-    number in `weights`.
+    points of a match share the length of its replacement. `weights` has the numbers of single code points, `of_sets`
+    those of sets; `rest` is the number for every code point without a larger one.
 
     Raises:
         InputError: the steps are refused.
@@ -171,15 +156,23 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
     if len(steps) > MOST_STEPS:
         raise InputError(f"There are {len(steps):,} steps.", f"Use at most {MOST_STEPS:,}.")
     weights: dict[str, float] = {}
+    of_sets: list[tuple[Callable[[int], bool], float]] = []
     rest = largest = 1.0
     for step in reversed(steps):
         if isinstance(step, Lowercase):
             # U+0130 becomes two code points. The factor 2 holds for all, so that readers do not need a table.
-            rest, weights, grown = 2 * largest, {}, 2 * largest
+            rest, weights, of_sets, grown = 2 * largest, {}, [], 2 * largest
         else:
-            grown = sum(max(weights.get(point, 0.0), rest) for point in step.by)
+            grown = sum(
+                max(weights.get(point, 0.0), rest, *(weight for inside, weight in of_sets if inside(ord(point))))
+                for point in step.by
+            )
             if isinstance(step, Keep):
                 rest = max(rest, grown)
+            elif isinstance(step, ReplaceRuns):
+                grown /= min(run.fewest for run in step.runs)
+                if grown > rest:
+                    of_sets.append((in_ranges(some for run in step.runs for part in run.sets for some in part), grown))
             else:
                 grown /= len(step.what)
                 for point in step.what:
@@ -198,18 +191,23 @@ def step_documents(steps: Iterable[CleaningStep]) -> list[dict[str, Any]]:
         >>> step_documents([Replace("'", ""), Keep(("az",), " "), Lowercase()])
         [{'replace': "'", 'by': ''}, {'keep': ['az'], 'by': ' '}, {'lowercase': True}]
     """
-    return [
-        {"replace": step.what, "by": step.by}
-        if isinstance(step, Replace)
-        else {"keep": list(step.ranges), "by": step.by}
-        if isinstance(step, Keep)
-        else {"lowercase": True}
-        for step in steps
-    ]
+    return list(map(_step_document, steps))
+
+
+def _step_document(step: CleaningStep) -> dict[str, Any]:
+    match step:
+        case Replace(what, by):
+            return {"replace": what, "by": by}
+        case Keep(ranges, by):
+            return {"keep": list(ranges), "by": by}
+        case ReplaceRuns(runs, by):
+            return {"replace_runs": run_documents(runs), "by": by}
+        case Lowercase():
+            return {"lowercase": True}
 
 
 def steps_of(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
-    """Build steps from documents of classifier.json, or from names.
+    """Build steps from documents of classifier.json.
 
     Raises:
         InputError: a document is not a step.
@@ -218,94 +216,24 @@ def steps_of(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
         >>> steps_of([{"replace": "'", "by": ""}])
         (Replace(what="'", by=''),)
     """
-    return tuple(step for document in documents for step in _steps_of_document(document))
+    return tuple(map(_step_of_document, documents))
 
 
-def _steps_of_document(document: Any) -> tuple[CleaningStep, ...]:
-    if isinstance(document, str):
-        return _steps_by_name(document)
+def _step_of_document(document: Any) -> CleaningStep:
     members = set(document) if isinstance(document, Mapping) else set()
     if members == {"lowercase"} and document["lowercase"] is True:
-        return (Lowercase(),)
+        return Lowercase()
     if members == {"replace", "by"}:
-        return (Replace(document["replace"], document["by"]),)
+        return Replace(document["replace"], document["by"])
     if members == {"keep", "by"} and isinstance(document["keep"], list | tuple):
-        return (Keep(tuple(document["keep"]), document["by"]),)
+        return Keep(tuple(document["keep"]), document["by"])
+    if members == {"replace_runs", "by"} and isinstance(document["replace_runs"], list):
+        return ReplaceRuns(runs_of(document["replace_runs"]), document["by"])
     raise InputError(
         f"{short_repr(document)} is not a step.",
-        'Give {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."} or {"lowercase": true}.',
+        'Give {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."}, {"lowercase": true} or '
+        '{"sub": ["pattern", "..."]}.',
     )
-
-
-def check_ranges(ranges: Any, what: str) -> None:
-    """Check that a value is a tuple of ranges: each one code point, or two, the first and the last.
-
-    Raises:
-        InputError: a value is not of its type or length, a range ends before it begins, or holds half of a surrogate
-            pair.
-    """
-    if not isinstance(ranges, tuple) or not 1 <= len(ranges) <= MOST_RANGES:
-        raise InputError(
-            f"{what} is {short_repr(ranges)}.", f"Give a tuple of 1 to {MOST_RANGES:,} ranges such as 'az'."
-        )
-    for some in ranges:
-        check_string(some, "A range", 1, 2)
-        if some[0] > some[-1]:
-            raise InputError(f"{what} has the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}.")
-
-
-def list_as_tuple(value: Any) -> tuple[Any, ...]:
-    """Convert a list of classifier.json to a tuple. A string is refused: it would become a tuple of its characters.
-
-    Raises:
-        InputError: the value is not a list.
-
-    Example:
-        >>> list_as_tuple(["az", "AZ"])
-        ('az', 'AZ')
-    """
-    if not isinstance(value, list):
-        raise InputError(f"{short_repr(value)} is not a list.", "docs/format.md says where a list is needed.")
-    return tuple(value)
-
-
-def in_ranges(ranges: Iterable[str]) -> Callable[[int], bool]:
-    """Make a function that tells whether a code point is in one of the ranges.
-
-    Example:
-        >>> in_ranges(("az", "-"))(ord("b"))
-        True
-    """
-    starts, ends = _merge_ranges(ranges)
-
-    def inside(code: int) -> bool:
-        index = bisect_right(starts, code) - 1
-        return index >= 0 and code <= ends[index]
-
-    return inside
-
-
-def _merge_ranges(ranges: Iterable[str]) -> tuple[list[int], list[int]]:
-    """Merge ranges that touch, and return the starts and the ends of the merged ranges, in order."""
-    starts: list[int] = []
-    ends: list[int] = []
-    for start, end in sorted((ord(some[0]), ord(some[-1])) for some in ranges):
-        if ends and start <= ends[-1] + 1:
-            ends[-1] = max(ends[-1], end)
-        else:
-            starts.append(start)
-            ends.append(end)
-    return starts, ends
-
-
-def check_string(value: Any, what: str, least: int, most: int = LONGEST) -> None:
-    if not isinstance(value, str):
-        raise InputError(f"{what} is {short_repr(value)}, which is not a string.", "Give a string.")
-    if not least <= len(value) <= most:
-        raise InputError(f"{what} has {len(value)} characters.", f"Give {least} to {most} characters.")
-    if any("\ud800" <= point <= "\udfff" for point in value):
-        # In languages with UTF-16 strings it would match half of a character.
-        raise InputError(f"{what} holds half of a surrogate pair.", "Give whole characters.")
 
 
 def _step_function(step: CleaningStep) -> Callable[[str], str]:
@@ -313,8 +241,19 @@ def _step_function(step: CleaningStep) -> Callable[[str], str]:
         return str.lower
     if isinstance(step, Replace):
         return lambda text: text.replace(step.what, step.by)
+    if isinstance(step, ReplaceRuns):
+        find = run_search(step.runs)
+        return lambda text: _replace_parts(text, find(text), step.by)
     table = _KeptCodes(step)
     return lambda text: text.translate(table)
+
+
+def _replace_parts(text: str, parts: Iterable[tuple[int, int]], by: str) -> str:
+    made, done = list[str](), 0
+    for start, end in parts:
+        made += [text[done:start], by]
+        done = end
+    return "".join([*made, text[done:]])
 
 
 class _KeptCodes(dict[int, int | str]):
@@ -323,66 +262,7 @@ class _KeptCodes(dict[int, int | str]):
     def __init__(self, step: Keep) -> None:
         super().__init__()
         self._by = step.by
-        self._starts, self._ends = _merge_ranges(step.ranges)
+        self._inside = in_ranges(step.ranges)
 
     def __missing__(self, code: int) -> int | str:
-        index = bisect_right(self._starts, code) - 1
-        return code if index >= 0 and code <= self._ends[index] else self._by
-
-
-def _find_ranges(belongs: Callable[[str], bool], codes: Iterable[int]) -> tuple[str, ...]:
-    """Find the ranges of the code points for which `belongs` is true; no range begins or ends with a surrogate."""
-    ranges: list[list[int]] = []
-    for code in codes:
-        if not 0xD800 <= code <= 0xDFFF and belongs(chr(code)):
-            if ranges and ranges[-1][1] in (code - 1, 0xD7FF if code == 0xE000 else -1):
-                ranges[-1][1] = code
-            else:
-                ranges.append([code, code])
-    return tuple(chr(a) if a == b else chr(a) + chr(b) for a, b in ranges)
-
-
-def _ranges_without(points: str) -> tuple[str, ...]:
-    """The ranges of all code points except some ASCII characters."""
-    *most, last = _find_ranges(lambda point: point not in points, range(0x80))
-    return (*most, last[0] + chr(sys.maxunicode))
-
-
-@functools.cache
-def _keep_word_characters() -> tuple[CleaningStep, ...]:
-    """Keep the characters of \\w and \\s in Python's `re`, by this Python's Unicode version. Takes 0.3 s, once."""
-    kept = _find_ranges(lambda p: p.isalnum() or p == "_" or p.isspace(), range(sys.maxunicode + 1))
-    return (Keep(kept),)
-
-
-# torchtext 0.18, torchtext/data/utils.py, `_basic_english_normalize`, after lower-casing.
-_BASIC_ENGLISH: Final = cleaning(
-    ("'", " '  "), ('"', ""), (".", " . "), ("<br />", " "), (",", " , "), ("(", " ( "), (")", " ) "), ("!", " ! "),
-    ("?", " ? "), (";", " "), (":", " "),
-)  # fmt: skip
-# The function `clean_str` in Kim's code for "Convolutional Neural Networks for Sentence Classification" (2014), which
-# is often copied. It puts a backslash before brackets and question marks.
-_CLEAN_STR: Final = cleaning(
-    Keep(("AZ", "az", "09", "(", ")", ",", "!", "?", "'", "`"), " "),
-    *((end, f" {end}") for end in ("'s", "'ve", "n't", "'re", "'d", "'ll")),
-    (",", " , "), ("!", " ! "), ("(", " \\( "), (")", " \\) "), ("?", " \\? "), Lowercase(),
-)  # fmt: skip
-NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
-    "lowercase": lambda: (Lowercase(),),
-    "remove_punctuation": lambda: (Keep(_ranges_without(_PUNCTUATION)),),
-    "punctuation_to_space": lambda: (Keep(_ranges_without(_PUNCTUATION), " "),),
-    "space_around_punctuation": lambda: tuple(Replace(point, f" {point} ") for point in _PUNCTUATION),
-    "remove_digits": lambda: (Keep(_ranges_without("0123456789")),),
-    "letters": lambda: (Keep(("AZ", "az"), " "),),
-    "letters_and_digits": lambda: (Keep(("AZ", "az", "09"), " "),),
-    "word_characters": _keep_word_characters,
-    "keras_filters": lambda: (Keep(_ranges_without(_KERAS_FILTERS), " "),),
-    "basic_english": lambda: _BASIC_ENGLISH,
-    "clean_str": lambda: _CLEAN_STR,
-}
-
-
-def _steps_by_name(name: str) -> tuple[CleaningStep, ...]:
-    if name not in NAMED_STEPS:
-        raise InputError(f"There is no step {name!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
-    return NAMED_STEPS[name]()
+        return code if self._inside(code) else self._by

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn.text.cleaning_steps import Keep, Replace, in_ranges
+from pocketrnn.text.cleaning_steps import Keep, Replace
+from pocketrnn.text.ranges import in_ranges
 from pocketrnn.text.subword_models import Bpe
 from pocketrnn.text.subword_rules import SubwordRules
 from pocketrnn.text.subword_splits import Pattern, PrependTo, Split, SplitAt, SplitAtRuns, SplitAtText

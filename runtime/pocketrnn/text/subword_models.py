@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import check_string
+from pocketrnn.text.ranges import check_string
 
 __all__ = [
     "UNKNOWN_PENALTY",

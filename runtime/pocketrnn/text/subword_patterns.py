@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import check_ranges, in_ranges, list_as_tuple
+from pocketrnn.text.ranges import check_ranges, in_ranges, list_as_tuple
 from pocketrnn.text.subword_steps import WHITE_SPACE
 
 __all__ = ["Pattern", "pattern_document", "pattern_function", "pattern_of"]

@@ -7,22 +7,20 @@ runs of code points (`SplitAtRuns`), or as one of the patterns that many tokeniz
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import Replace, check_ranges, check_string, in_ranges, list_as_tuple
+from pocketrnn.text.cleaning_steps import Replace
+from pocketrnn.text.ranges import check_ranges, check_string, in_ranges
+from pocketrnn.text.runs import Run, check_runs, run_documents, run_search, runs_of
 from pocketrnn.text.subword_patterns import Pattern, pattern_document, pattern_function, pattern_of
 from pocketrnn.text.subword_steps import Bytes, subword_steps_function
 
 __all__ = [
-    "LONGEST_RUN",
     "Pattern",
     "PrependTo",
-    "Run",
-    "RunPart",
     "Split",
     "SplitAt",
     "SplitAtRuns",
@@ -37,12 +35,8 @@ How = Literal["removed", "isolated", "with_previous", "with_next", "runs"]
 
 _HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
 _MOST_SPLITS: Final = 64
-_MOST_RUNS: Final = 16
-_MOST_PARTS: Final = 31
-LONGEST_RUN: Final = 64
 # A lone surrogate, which a text cannot hold when it is cut.
 _CUT: Final = "\ud800"
-_RUN_MEMBERS: Final = {"ranges", "before", "least", "most", "ends_at", "not_before", "then"}
 
 
 @dataclass(frozen=True)
@@ -91,81 +85,6 @@ class SplitAtText:
 
 
 @dataclass(frozen=True)
-class RunPart:
-    """A further part of a `Run`: as many code points of `ranges` as there are, at most `most`.
-
-    Attributes:
-        ranges: as in `Keep`.
-        least: the fewest of them, from 0.
-        most: the most of them; None for no limit.
-
-    Raises:
-        InputError: a range is not valid, or a number is out of its range.
-    """
-
-    ranges: tuple[str, ...]
-    least: int = 1
-    most: int | None = 1
-
-    def __post_init__(self) -> None:
-        check_ranges(self.ranges, "The set of a part of a run")
-        _check_count(self.least, self.most, 0)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that `SplitAtRuns` searches: optionally one code point of `before`, then as many of `ranges` as there are.
-
-    Attributes:
-        ranges: as in `Keep`.
-        before: ranges, or empty.
-        least: the fewest code points of `ranges`, from 1.
-        most: the most of them; None for no limit.
-        ends_at: ranges, or empty: the run ends after its last code point of these; without one it is not a run.
-        not_before: ranges, or empty: if one of these follows, the run's last code point is left out.
-        then: the parts that must follow, in order.
-
-    Raises:
-        InputError: a range is not valid, or a number is out of its range.
-
-    Example:
-        >>> tag = Run(("<",), most=1, then=(RunPart(("az",), 1, None), RunPart((">",))))
-        >>> split_function(SplitAtRuns((tag,), "isolated"))(["a<br>b<"])
-        ['a', '<br>', 'b<']
-    """
-
-    ranges: tuple[str, ...]
-    before: tuple[str, ...] = ()
-    least: int = 1
-    most: int | None = None
-    ends_at: tuple[str, ...] = ()
-    not_before: tuple[str, ...] = ()
-    then: tuple[RunPart, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_ranges(self.ranges, "The set of a run")
-        for ranges in filter(None, (self.before, self.ends_at, self.not_before)):
-            check_ranges(ranges, "The set beside a run")
-        _check_count(self.least, self.most, 1)
-        if not isinstance(self.then, tuple) or not all(isinstance(part, RunPart) for part in self.then):
-            raise InputError(f"then is {short_repr(self.then)}.", "Make it of Part.")
-        if len(self.then) > _MOST_PARTS:
-            raise InputError(f"A run goes on with {len(self.then)} parts.", f"Use at most {_MOST_PARTS}.")
-
-    @property
-    def sets(self) -> tuple[tuple[str, ...], ...]:
-        """All ranges of the run."""
-        return (self.ranges, self.before, self.ends_at, self.not_before, *(part.ranges for part in self.then))
-
-
-def _check_count(least: Any, most: Any, fewest: int) -> None:
-    if type(least) is not int or not fewest <= least <= LONGEST_RUN:
-        raise InputError(f"least is {short_repr(least)}.", f"Use {fewest} to {LONGEST_RUN}.")
-    if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):
-        raise InputError(f"most is {short_repr(most)}.", f"Use {max(least, 1)} to {LONGEST_RUN}, or none.")
-
-
-@dataclass(frozen=True)
 class SplitAtRuns:
     """Cut a word at runs, searched from the left; at each position the first of `runs` that matches counts.
 
@@ -189,10 +108,7 @@ class SplitAtRuns:
     inverted: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.runs, tuple) or not all(isinstance(run, Run) for run in self.runs):
-            raise InputError(f"runs is {short_repr(self.runs)}.", "Make them of Run.")
-        if not 1 <= len(self.runs) <= _MOST_RUNS:
-            raise InputError(f"A word is cut at {len(self.runs)} kinds of runs.", f"Use 1 to {_MOST_RUNS}.")
+        check_runs(self.runs)
         _check_how(self.how)
         if not isinstance(self.inverted, bool):
             raise InputError(f"inverted is {short_repr(self.inverted)}.", "Use true or false.")
@@ -341,109 +257,16 @@ def _join_parts(parts: Iterable[tuple[str, bool]], how: How) -> Iterable[str]:
     return reversed(made) if backwards else made
 
 
-# --- Runs ---
-
-
-class _SetBits(dict[str, int]):
-    """A dict with the sets that hold a code point, as bits; it caches the first code points that are looked up."""
-
-    def __init__(self, sets: Iterable[tuple[str, ...]]) -> None:
-        super().__init__()
-        self._inside = [in_ranges(ranges) for ranges in sets]
-
-    def __missing__(self, point: str) -> int:
-        code = ord(point)
-        bits = sum(1 << i for i, inside in enumerate(self._inside) if inside(code))
-        if len(self) < 1 << 14:
-            self[point] = bits
-        return bits
-
-
-@dataclass(frozen=True)
-class _RunBits:
-    """A run with its sets as bits."""
-
-    inside: int
-    before: int
-    ends_at: int
-    not_before: int
-    least: int
-    most: int
-    then: tuple[tuple[int, int, int], ...]
-
-
-# A failed match of a run: the number of the part without a limit before the failure, and that part's start and end. A
-# match that begins within the part fails at the same point, so that a long part is read only once.
-_Vain = tuple[int, int, int]
-_NOWHERE: Final[_Vain] = (0, 0, 0)
-
-
-def _set_run_end(word: str, start: int, bits: _SetBits, inside: int, most: int) -> int:
-    end, stop = start, min(len(word), start + most)
-    while end < stop and bits[word[end]] & inside:
-        end += 1
-    return end
-
-
-def _find_run_end(word: str, start: int, bits: _SetBits, run: _RunBits, vain: _Vain) -> tuple[int, _Vain]:
-    """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match there."""
-    if vain[0] == 0 and vain[1] <= start < vain[2]:
-        return 0, vain
-    end = stop = _set_run_end(word, start, bits, run.inside, run.most)
-    if run.ends_at:
-        while end > start and not bits[word[end - 1]] & run.ends_at:
-            end -= 1
-    if run.not_before and end < len(word) and bits[word[end]] & run.not_before:
-        end -= 1
-    if end - start < run.least:
-        return 0, (0, start, stop) if run.ends_at and run.most == sys.maxsize and end == start else vain
-    last, last_from, has_no_limit = 0, start, run.most == sys.maxsize
-    for number, (inside, least, most) in enumerate(run.then, 1):
-        if vain[0] == number and vain[1] <= end < vain[2]:
-            return 0, vain
-        begin, end = end, _set_run_end(word, end, bits, inside, most)
-        if end - begin < least:
-            return 0, (last, last_from, begin) if has_no_limit else vain
-        if end > begin:
-            last, last_from, has_no_limit = number, begin, most == sys.maxsize
-    return end, vain
-
-
 def _cut_at_runs(split: SplitAtRuns) -> Cut:
-    sets = list({ranges: None for run in split.runs for ranges in run.sets if ranges})
-    bits = _SetBits(sets)
-    of = {(): 0, **{ranges: 1 << i for i, ranges in enumerate(sets)}}
-    runs = [
-        _RunBits(
-            of[run.ranges], of[run.before], of[run.ends_at], of[run.not_before], run.least, run.most or sys.maxsize,
-            tuple((of[part.ranges], part.least, part.most or sys.maxsize) for part in run.then),
-        )
-        for run in split.runs
-    ]  # fmt: skip
-
-    def find_end(word: str, start: int, vain: list[_Vain]) -> int:
-        """Find the end of the first run that matches at `start`; 0 if none does."""
-        here = bits[word[start]]
-        for i, run in enumerate(runs):
-            for skipped in (1, 0):
-                if here & (run.before if skipped else run.inside):
-                    end, vain[i] = _find_run_end(word, start + skipped, bits, run, vain[i])
-                    if end:
-                        return end
-        return 0
+    find = run_search(split.runs)
 
     def parts(word: str) -> Iterator[tuple[str, bool]]:
-        at = done = 0
-        vain = [_NOWHERE] * len(runs)
-        while at < len(word):
-            end = find_end(word, at, vain)
-            if not end:
-                at += 1
-                continue
-            if done < at:
-                yield word[done:at], split.inverted
-            yield word[at:end], not split.inverted
-            at = done = end
+        done = 0
+        for start, end in find(word):
+            if done < start:
+                yield word[done:start], split.inverted
+            yield word[start:end], not split.inverted
+            done = end
         if done < len(word):
             yield word[done:], split.inverted
 
@@ -471,7 +294,7 @@ def _split_document(split: Split) -> dict[str, Any]:
             return {"at_text": text, "how": how}
         case SplitAtRuns(runs, how, inverted):
             return {
-                "at_runs": [_run_document(run) for run in runs], "how": how, **({"inverted": True} if inverted else {})
+                "at_runs": run_documents(runs), "how": how, **({"inverted": True} if inverted else {})
             }  # fmt: skip
         case Pattern():
             return pattern_document(split)
@@ -481,19 +304,6 @@ def _split_document(split: Split) -> dict[str, Any]:
             return {"replace": what, "by": by}
         case Bytes():
             return {"bytes": True}
-
-
-def _run_document(run: Run) -> dict[str, Any]:
-    more = {
-        "before": list(run.before), "least": run.least if run.least > 1 else None, "most": run.most,
-        "ends_at": list(run.ends_at), "not_before": list(run.not_before), "then": list(map(_part_document, run.then)),
-    }  # fmt: skip
-    return {"ranges": list(run.ranges), **{name: value for name, value in more.items() if value}}
-
-
-def _part_document(part: RunPart) -> dict[str, Any]:
-    most = {} if part.most is None else {"most": part.most}
-    return {"ranges": list(part.ranges), "least": part.least, **most}
 
 
 def splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
@@ -509,25 +319,6 @@ def splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
     return tuple(map(_split_of_document, documents))
 
 
-def _part_of_document(document: Any) -> RunPart:
-    match document:
-        case {"ranges": list(ranges), "least": least} if document.keys() <= {"ranges", "least", "most"}:
-            return RunPart(tuple(ranges), least, document.get("most"))
-    raise InputError(f"{short_repr(document)} is not part of a run.", "docs/format.md lists the splits.")
-
-
-def _run_of_document(document: Any) -> Run:
-    match document:
-        case {"ranges": list(ranges)} if document.keys() <= _RUN_MEMBERS:
-            before, ends_at, not_before = (
-                list_as_tuple(document.get(n, [])) for n in ("before", "ends_at", "not_before")
-            )
-            least, most = document.get("least", 1), document.get("most")
-            then = tuple(map(_part_of_document, document.get("then", [])))
-            return Run(tuple(ranges), before, least, most, ends_at, not_before, then)
-    raise InputError(f"{short_repr(document)} is not a run.", "docs/format.md lists the splits.")
-
-
 def _split_of_document(document: Any) -> Split:
     match document:
         case {"at": list(ranges), "how": how} if len(document) == 2:
@@ -535,7 +326,7 @@ def _split_of_document(document: Any) -> Split:
         case {"at_text": text, "how": how} if len(document) == 2:
             return SplitAtText(text, how)
         case {"at_runs": list(runs), "how": how} if document.keys() <= {"at_runs", "how", "inverted"}:
-            return SplitAtRuns(tuple(map(_run_of_document, runs)), how, document.get("inverted", False))
+            return SplitAtRuns(runs_of(runs), how, document.get("inverted", False))
         case {"pattern": str(), "letters": list()} if (pattern := pattern_of(document)) is not None:
             return pattern
         case {"prepend": text} if document.keys() <= {"prepend", "first"}:

@@ -19,11 +19,8 @@ from pocketrnn.text.cleaning_steps import (
     Keep,
     Replace,
     check_growth,
-    check_ranges,
-    check_string,
-    in_ranges,
-    list_as_tuple,
 )
+from pocketrnn.text.ranges import check_ranges, check_string, in_ranges, list_as_tuple
 
 __all__ = [
     "BYTE_CHARACTERS",

@@ -1,0 +1,449 @@
+"""Writes a call of `re.sub` as cleaning steps that do the same to every text, or names the part of the pattern that no
+step can do.
+
+A pattern becomes alternatives of items: sets of code points, each with the fewest and the most that it takes. An item
+of a step gives nothing back to the next one, so that a pattern is refused where one may have to.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Replace, ReplaceRuns
+from pocketrnn.text.ranges import complement_points, find_ranges, merge_ranges, range_points, ranges_from_points
+from pocketrnn.text.runs import LONGEST_RUN, MOST_PARTS, MOST_RUNS, Run, RunPart
+
+__all__ = ["sub_steps"]
+
+# The first and the last code point of each range, sorted and disjoint.
+_Set = list[tuple[int, int]]
+
+_MOST_ALTERNATIVES: Final = 256
+# `([.,!?])` by ` \1 ` is a replacement of each of them.
+_MOST_REPLACED: Final = 256
+_LONGEST: Final = 256
+_OUT: Final = (
+    "docs/text-rules.md says what patterns can be said; else clean the texts in your own code, with --tokenizer "
+    "external, which cannot be packed."
+)
+_CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "a": "\a"}
+_QUANTIFIER: Final = re.compile(r"([?*+]|\{\d+\}|\{\d*,\d*\})([?+]?)")
+_CODE: Final = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})")
+_GROUP: Final = re.compile(r"\((?:\?:|\?P<\w+>|(?!\?))")
+# A reference of a replacement to the whole match, or to its first group, behind an even number of backslashes.
+_REFERENCE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:g<(\w+)>|([1-9]\d?))")
+
+
+class _NotSaidError(Exception):
+    """A part of a pattern that no step can do, and why."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A set of code points, what the pattern has for it, the fewest and the most that it takes, whether it takes as few
+    as it can, and whether alternatives follow, which `re` tries for each number of it."""
+
+    points: _Set
+    source: str
+    least: int = 1
+    most: int | None = 1
+    is_lazy: bool = False
+    branches: bool = False
+
+    @property
+    def is_one(self) -> bool:
+        return (self.least, self.most) == (1, 1)
+
+
+_Items = list[_Item]
+
+
+def sub_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
+    """Write `re.sub(pattern, by, text)` as cleaning steps.
+
+    Args:
+        pattern: alternatives of characters and classes with `?`, `*`, `+` and `{...}`, in groups or not.
+        by: as in `re.sub`; `\\1` is understood where the pattern is a group of single characters, or of one string.
+
+    Returns:
+        Steps that do the same to every text. The sets of `\\w`, `\\s` and `\\d` are those of this Python.
+
+    Raises:
+        InputError: the pattern is not valid, or no step can do a part of it.
+
+    Example:
+        >>> sub_steps("[^a-z]", " ")
+        (Keep(ranges=('az',), by=' '),)
+        >>> sub_steps(r"\\.\\.\\.", "…")
+        (Replace(what='...', by='…'),)
+    """
+    if not isinstance(pattern, str) or not isinstance(by, str):
+        raise InputError(f"{short_repr([pattern, by])} is not a pattern and a replacement.", "Give two strings.")
+    try:
+        with warnings.catch_warnings():
+            # A class such as [[] is told to mean something else one day.
+            warnings.simplefilter("ignore")
+            compiled = re.compile(pattern)
+            compiled.sub(by, "")
+    except (re.error, IndexError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"{short_repr(pattern)} with {short_repr(by)} is not for re.sub: {error}.", "Correct it."
+        ) from None
+    errors: list[_NotSaidError] = []
+    for expands in (False, True):
+        try:
+            return _make_steps(_Parser(pattern, expands=expands).parse(), pattern, by)
+        except _NotSaidError as error:
+            errors.append(error)
+        except RecursionError:
+            errors.append(_NotSaidError(pattern, "it has too many groups in groups"))
+    part, why = errors[0].args
+    raise InputError(f"No step can do {short_repr(part)} of the pattern {short_repr(pattern, 60)}: {why}.", _OUT)
+
+
+class _Parser:
+    """Parses a valid pattern into alternatives of items, in the order in which `re` tries them.
+
+    Args:
+        pattern: the pattern.
+        expands: whether an item with a largest number is an alternative for each number of it.
+    """
+
+    def __init__(self, pattern: str, *, expands: bool) -> None:
+        self._pattern, self._expands, self._at = pattern, expands, 0
+
+    def parse(self) -> list[_Items]:
+        return self._parse_alternatives()
+
+    def _parse_alternatives(self) -> list[_Items]:
+        found = self._parse_sequence()
+        while self._next() == "|":
+            self._at += 1
+            found += self._parse_sequence()
+        return found
+
+    def _parse_sequence(self) -> list[_Items]:
+        found: list[_Items] = [[]]
+        while self._next() not in ("", "|", ")"):
+            start = self._at
+            choices = self._repeat(self._parse_atom(), start)
+            if len(choices) > 1:
+                found = [[replace(item, branches=True) for item in before] for before in found]
+            found = [[*before, *one] for before in found for choice in choices for one in _begin(before, choice)]
+            if len(found) > _MOST_ALTERNATIVES:
+                raise _NotSaidError(self._pattern[start : self._at], "it makes too many alternatives")
+            if len(found[0]) > _LONGEST:
+                raise _NotSaidError(self._pattern[start:], f"it stands behind {_LONGEST} others")
+        return found
+
+    def _next(self, length: int = 1) -> str:
+        return self._pattern[self._at : self._at + length]
+
+    def _parse_atom(self) -> list[_Items]:
+        start, point = self._at, self._next()
+        if point == "(":
+            opened = _GROUP.match(self._pattern, start)
+            if opened is None:
+                raise _NotSaidError(self._next(4), "it looks around, or sets flags")
+            self._at = opened.end()
+            found = self._parse_alternatives()
+            self._at += 1
+            return found
+        self._at += 1
+        if point in "^$":
+            raise _NotSaidError(point, "it asks where in the text a match is")
+        if point == "[":
+            points = self._parse_class()
+        elif point == "\\":
+            points = self._parse_escape(in_class=False)
+        elif point == ".":
+            points = complement_points([(10, 10)])
+        else:
+            points = [(ord(point), ord(point))]
+        return [[_Item(points, self._pattern[start : self._at])]]
+
+    def _repeat(self, choices: list[_Items], start: int) -> list[_Items]:
+        """Apply the quantifier that stands here to what the atom that begins at `start` may be."""
+        if len(choices) > 1 and all(len(choice) == 1 and choice[0].is_one for choice in choices):
+            points = merge_ranges(point for choice in choices for point in choice[0].points)
+            choices = [[_Item(points, self._pattern[start : self._at])]]
+        found = _QUANTIFIER.match(self._pattern, self._at)
+        if found is None:
+            return choices
+        self._at = found.end()
+        sign, more = found.groups()
+        source = self._pattern[start : self._at]
+        if more == "+":
+            raise _NotSaidError(source, "it gives nothing back")
+        if sign == "?":
+            if more:
+                raise _NotSaidError(source, "it takes as few as it can")
+            is_item = len(choices) == 1 and len(choices[0]) == 1 and choices[0][0].is_one
+            return [[replace(choices[0][0], least=0)]] if is_item and not self._expands else [*choices, []]
+        least, most = _parse_numbers(sign)
+        if (least, most, more) in ((0, None, ""), (1, None, "")):
+            choices = _drop_repeated(choices)
+        if not all(len(choice) == 1 and choice[0].is_one for choice in choices):
+            raise _NotSaidError(source, "it repeats more than one character")
+        if max(least, most or 0) > LONGEST_RUN:
+            raise _NotSaidError(source, f"a number is above {LONGEST_RUN}")
+        if more and most is not None and most > least:
+            raise _NotSaidError(source, "it takes as few as it can")
+        points = merge_ranges(point for choice in choices for point in choice[0].points)
+        item = _Item(points, source, least, most, is_lazy=bool(more) and most is None)
+        if most is None or (least != most and not self._expands):
+            return [[item]]
+        return [[replace(item, least=n, most=n)] if n else [] for n in range(most, least - 1, -1)]
+
+    def _parse_class(self) -> _Set:
+        is_other = self._next() == "^"
+        self._at += is_other
+        found, first = list[tuple[int, int]](), self._at
+        while self._next() != "]" or self._at == first:
+            inner = self._parse_class_item()
+            if self._next() == "-" and self._next(2) != "-]":
+                self._at += 1
+                inner = [(inner[0][0], self._parse_class_item()[0][0])]
+            found += inner
+        self._at += 1
+        merged = merge_ranges(found)
+        return complement_points(merged) if is_other else merged
+
+    def _parse_class_item(self) -> _Set:
+        point = self._next()
+        self._at += 1
+        return self._parse_escape(in_class=True) if point == "\\" else [(ord(point), ord(point))]
+
+    def _parse_escape(self, *, in_class: bool) -> _Set:
+        point = self._next()
+        if point.lower() in _UNICODE:
+            self._at += 1
+            found = _unicode_points(point.lower())
+            return complement_points(found) if point.isupper() else found
+        if code := _CODE.match(self._pattern, self._at):
+            self._at = code.end()
+            number = int(code[1] or code[2] or code[3], 16)
+            return [(number, number)]
+        if point == "b" and in_class:
+            point = "\b"
+        elif point in _CONTROLS:
+            point = _CONTROLS[point]
+        elif point.isalnum() and point.isascii():
+            why = "it refers back" if point.isdigit() else "it asks what is beside a match, or names a character"
+            raise _NotSaidError(f"\\{point}", why)
+        self._at += 1
+        return [(ord(point), ord(point))]
+
+
+def _begin(before: _Items, choice: _Items) -> list[_Items]:
+    """Make alternatives of a choice that may begin a pattern with nothing, since a run begins with something."""
+    if before or len(choice) != 1 or choice[0].least:
+        return [choice]
+    there: list[_Items] = [[replace(choice[0], least=1)], []]
+    return there[::-1] if choice[0].is_lazy else there
+
+
+def _drop_repeated(choices: list[_Items]) -> list[_Items]:
+    """Leave out choices that repeat the others, each of one character: `(?:[%a-f]|%[a-f])+` is `[%a-f]+`."""
+    ones = [choice for choice in choices if len(choice) == 1 and choice[0].is_one]
+    points = merge_ranges(point for choice in ones for point in choice[0].points)
+
+    def repeats(choice: _Items) -> bool:
+        return any(item.least for item in choice) and not any(_without(item.points, points) for item in choice)
+
+    return [choice for choice in choices if choice in ones or not repeats(choice)]
+
+
+def _parse_numbers(sign: str) -> tuple[int, int | None]:
+    if sign in "*+":
+        return int(sign == "+"), None
+    least, comma, most = sign[1:-1].partition(",")
+    return int(least or 0), int(most) if most else None if comma else int(least)
+
+
+# The classes of `re`, by what it asks of a character.
+_UNICODE: Final[dict[str, Callable[[str], bool]]] = {
+    "w": lambda point: point.isalnum() or point == "_",
+    "s": str.isspace,
+    "d": str.isdecimal,
+}
+
+
+@functools.cache
+def _unicode_points(name: str) -> _Set:
+    """The code points of `\\w`, `\\s` or `\\d`, by this Python's Unicode version. Takes 0.2 s, once."""
+    return range_points(find_ranges(_UNICODE[name], range(sys.maxunicode + 1)))
+
+
+# --- From alternatives to steps ---
+
+
+def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
+    found: list[_Items] = []
+    for items in map(_give_nothing_back, alternatives):
+        if not any(item.least for item in items):
+            raise _NotSaidError(pattern, "it may match nothing")
+        # If both match one code point, their order does not matter.
+        if found and [len(items), len(found[-1])] == [1, 1] and items[0].is_one and found[-1][0].is_one:
+            before = found.pop()[0]
+            items = [_Item(merge_ranges([*before.points, *items[0].points]), f"{before.source}|{items[0].source}")]
+        if items not in found:
+            found.append(items)
+    if _REFERENCE.search(by):
+        return _replace_around(found, pattern, by)
+    # The replacement has escapes, such as \n.
+    by = re.compile("x").sub(by, "x")
+    if len(found) == 1:
+        if what := _find_string(found[0]):
+            return (Replace(what, by),)
+        item = found[0][0]
+        others = complement_points(item.points)
+        # Deleting a run is deleting each of its code points.
+        is_each = item.is_one or (by == "" and (item.least, item.most) == (1, None))
+        if len(found[0]) == 1 and is_each and others and not _has_half(others):
+            return (Keep(_as_ranges(others, item.source), by),)
+    if len(found) > MOST_RUNS:
+        raise _NotSaidError(pattern, f"it has more than {MOST_RUNS} alternatives")
+    return (ReplaceRuns(tuple(map(_make_run, found)), by),)
+
+
+def _make_run(items: _Items) -> Run:
+    if len(items) > MOST_PARTS + 1:
+        raise _NotSaidError("".join(item.source for item in items), f"it has more than {MOST_PARTS + 1} parts")
+    first, *parts = [RunPart(_as_ranges(item.points, item.source), item.least, item.most) for item in items]
+    return Run(first.ranges, least=first.least, most=first.most, then=tuple(parts))
+
+
+def _has_half(points: _Set) -> bool:
+    """Whether a range begins or ends with half of a surrogate pair."""
+    return any(0xD800 <= code <= 0xDFFF for ends in points for code in ends)
+
+
+def _as_ranges(points: _Set, source: str) -> tuple[str, ...]:
+    if _has_half(points):
+        raise _NotSaidError(source, "it has halves of surrogate pairs")
+    if not points:
+        raise _NotSaidError(source, "it holds no character")
+    return ranges_from_points(points)
+
+
+def _find_string(items: _Items) -> str:
+    """The one string that the items match; empty where they match several, or where it is too long."""
+    if not all(len(item.points) == 1 and item.points[0][0] == item.points[0][1] for item in items):
+        return ""
+    if not all(item.least == item.most for item in items) or _has_half([item.points[0] for item in items]):
+        return ""
+    what = "".join(chr(item.points[0][0]) * item.least for item in items)
+    return what if len(what) <= _LONGEST else ""
+
+
+def _replace_around(found: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
+    """Write a replacement that holds what is matched, as one for each string that may be."""
+    references = list(_REFERENCE.finditer(by))
+    name = references[0][2] or references[0][3]
+    is_whole = name == "0" or (name == "1" and _is_one_group(pattern))
+    strings: list[str] = []
+    if len(found) == 1 and is_whole and len(references) == 1:
+        if what := _find_string(found[0]):
+            strings = [what]
+        elif len(found[0]) == 1 and found[0][0].is_one and not _has_half(found[0][0].points):
+            codes = sum(end - start + 1 for start, end in found[0][0].points)
+            if codes <= _MOST_REPLACED:
+                strings = [chr(code) for start, end in found[0][0].points for code in range(start, end + 1)]
+    at = references[0]
+    if not strings:
+        raise _NotSaidError(at[0], "the replacement refers to what is matched, which is no single character or string")
+    before, after = (re.compile("x").sub(part, "x") for part in (by[: at.start()] + at[1], by[at.end() :]))
+    if len(strings) > 1 and set(strings) & {*before, *after}:
+        raise _NotSaidError(at[0], "the replacement has characters beside it that are replaced, too")
+    return tuple(Replace(what, before + what + after) for what in strings)
+
+
+def _is_one_group(pattern: str) -> bool:
+    """Whether a pattern is one group and nothing else."""
+    if not pattern.startswith("(") or pattern.startswith("(?:") or not pattern.endswith(")"):
+        return False
+    try:
+        # If the first group ends before, its brackets do not hold a pattern.
+        return re.compile(pattern[1:-1]).groups == re.compile(pattern).groups - 1
+    except re.error:
+        return False
+
+
+# --- Items that give nothing back ---
+
+
+def _give_nothing_back(items: _Items) -> _Items:
+    """Write items so that each takes as many as there are, and none has to give any back; the match stays the same.
+
+    Raises:
+        _NotSaidError: that cannot be.
+    """
+    made: _Items = []
+    for item in reversed(items):
+        made = [*_take_few(item, made), *made] if item.is_lazy else [item, *made]
+    for i in range(len(made) - 3, -1, -1):
+        made[i : i + 3] = _take_to_first(*made[i : i + 3])
+    for i in range(len(made) - 2, -1, -1):
+        made[i : i + 2] = _take_together(*made[i : i + 2])
+    for i, item in enumerate(made):
+        if item.least == item.most or not any(other.least for other in made[i + 1 :]):
+            continue
+        for other in made[i + 1 :]:
+            if _overlap(item.points, other.points):
+                raise _NotSaidError(
+                    item.source + other.source, "what the first takes may have to be given back to the second"
+                )
+            if other.least:
+                break
+    return made
+
+
+def _take_few(item: _Item, behind: _Items) -> _Items:
+    """Write an item that takes as few as it can, such as `.*?`, as items that take up to the first of what follows."""
+    fewest = [replace(item, most=item.least, is_lazy=False)] if item.least else []
+    if not behind:
+        return fewest
+    end, *rest = behind
+    is_free = not any(other.least for other in rest)
+    if item.branches:
+        raise _NotSaidError(item.source, "alternatives are behind it")
+    if end.least != 1 or (_overlap(item.points, end.points) and not is_free):
+        raise _NotSaidError(
+            item.source + "".join(other.source for other in behind), "its end is more than one character"
+        )
+    before = _without(item.points, end.points)
+    return [*fewest, *([replace(item, points=before, least=0, is_lazy=False)] if before else [])]
+
+
+def _take_to_first(first: _Item, middle: _Item, last: _Item) -> _Items:
+    """Write `\\S+@\\S+` as `\\S[^\\s@]*@\\S+`: both take all up to the end of the last, whichever @ is meant."""
+    is_same = first.points == last.points and (first.most, last.most) == (None, None) and not first.branches
+    if not is_same or middle.least != 1 or middle.most not in (1, None) or _without(middle.points, first.points):
+        return [first, middle, last]
+    others = _without(first.points, middle.points)
+    fewest = [replace(first, most=first.least)] if first.least else []
+    return [*fewest, *([replace(first, points=others, least=0)] if others else []), replace(middle, most=1), last]
+
+
+def _take_together(first: _Item, second: _Item) -> _Items:
+    """Write `s*\\S+` as `\\S+`: the second takes all that the first takes."""
+    if first.branches or second.most is not None or first.least == first.most or _without(first.points, second.points):
+        return [first, second]
+    return [*([replace(first, most=first.least)] if first.least else []), second]
+
+
+def _without(points: _Set, others: _Set) -> _Set:
+    return complement_points(merge_ranges([*complement_points(points), *others]))
+
+
+def _overlap(some: _Set, others: _Set) -> bool:
+    """Whether two sets have a common code point."""
+    return _without(some, others) != some
