@@ -16,7 +16,7 @@ from sampling import SLOW_TOO
 __all__ = ["fewer_sizes_are_asked", "scant_proofs", "short_proofs", "short_sizes", "usual_proofs", "whole_proofs"]
 
 _Cases = Callable[..., list[Any]]
-_CHOSEN: Final = ("shape_grid", "random_cases", "hazard_cases")
+_CHOSEN: Final = ("make_shape_grid", "make_random_cases", "make_hazard_cases")
 
 # So many of 20 shapes, 16 drawn ones and 13 hazards are left: the others take nine tenths of the time.
 _SMALLEST: Final = 5
@@ -153,7 +153,7 @@ def _proofs(of: Callable[[_Cases], _Cases], draws: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in _CHOSEN:
             patch.setattr(chosen_cases, name, of(getattr(cases, name)))
-        for moved in (rounding_spread.perturbed_module_runs, rounding_spread.perturbed_graph_runs):
+        for moved in (rounding_spread.make_perturbed_module_runs, rounding_spread.make_perturbed_graph_runs):
             patch.setitem(moved.__kwdefaults__, "draws", draws)
         yield
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pocketrnn.bundle.atomic_writing import classifier_name
+from pocketrnn.bundle.atomic_writing import make_classifier_name
 from pocketrnn.classifier import Classifier
 from pocketrnn.commands import cli
 from pocketrnn.commands.cli import main
-from pocketrnn.commands.command import Command, command_examples, translate_to_options
+from pocketrnn.commands.command import Command, list_command_examples, translate_to_options
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn_training import TextSettings
 from pocketrnn_training.rows.data_source import DataSource
@@ -238,10 +238,10 @@ def test_every_option_that_a_message_names_is_there() -> None:
 
 def test_a_classifier_is_called_by_its_path_without_what_the_kind_of_file_is(tmp_path: Path) -> None:
     names = ["snips.ckpt", "snips.checkpoint", "snips.bundle", "snips.checkpoint.bundle", "snips.prnn", "snips"]
-    assert {classifier_name(tmp_path / name) for name in names} == {"snips"}
-    assert classifier_name(tmp_path / ".ckpt") == ".ckpt"
-    assert classifier_name(tmp_path / "v1.2") == "v1.2"
-    assert classifier_name(Path("/")) == ""
+    assert {make_classifier_name(tmp_path / name) for name in names} == {"snips"}
+    assert make_classifier_name(tmp_path / ".ckpt") == ".ckpt"
+    assert make_classifier_name(tmp_path / "v1.2") == "v1.2"
+    assert make_classifier_name(Path("/")) == ""
 
 
 def test_what_is_trained_to_snips_ckpt_is_called_snips(tmp_path: Path) -> None:
@@ -279,10 +279,10 @@ def test_the_help_shows_the_examples_before_the_options_and_each_option_once(nam
     first = shown.index("Examples:")
     assert first < shown.index("\nOptions:")
     assert first < 400
-    for line in command_examples(command):
+    for line in list_command_examples(command):
         assert f"\n  {line}\n" in shown
     with command.make_context(name, [], resilient_parsing=True) as context:
-        grouped = [p.name for options in command.options_by_group(context).values() for p in options]
+        grouped = [p.name for options in command.group_options(context).values() for p in options]
         expected = [p.name for p in command.get_params(context) if isinstance(p, click.Option)]
     assert sorted(grouped, key=str) == sorted(expected, key=str)
 

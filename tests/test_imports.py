@@ -309,7 +309,7 @@ OF_A_TRACE = {"guards", "shape_env", "sloc"}
 OF_A_NODE = {"expr", "hint"}
 # Names with an underscore that are documented. torch's page on sparse tensors shows the last two for a tensor that is
 # not coalesced.
-DOCUMENTED = {"_empty", "_exit", "_getframe", "_indices", "_values"}
+DOCUMENTED = {"_empty", "_exit", "_getframe", "_indices", "_replace", "_values"}
 # Dunder names that say what a library is, and those that torch's page on `__torch_function__` shows.
 SAID = {"__file__", "__version__", "__get__", "__name__"}
 

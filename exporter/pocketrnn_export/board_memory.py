@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.engines.native import import_native_module
 
-__all__ = ["BoardMemory", "required_memory"]
+__all__ = ["EngineMemory", "compute_required_memory"]
 
 
 @dataclass(frozen=True)
-class BoardMemory:
+class EngineMemory:
     """The most bytes that the engine asks for; pointers have the size of this machine's.
 
     Attributes:
@@ -23,7 +23,7 @@ class BoardMemory:
         stream_work: working memory for one step of a stream.
 
     Example:
-        >>> BoardMemory(64, 6, 784, 3500, 0, 0).definitions("gesture").splitlines()[0]
+        >>> EngineMemory(64, 6, 784, 3500, 0, 0).definitions("gesture").splitlines()[0]
         '#define gesture_memory 784'
     """
 
@@ -60,19 +60,19 @@ class BoardMemory:
         return f"A program without files needs {'; '.join(parts)}."
 
 
-def required_memory(manifest: Manifest, content: bytes) -> BoardMemory | None:
-    """The memory that a packed file needs; None where it has neither a window nor a stream.
+def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
+    """The memory that a packed file needs; None for a file with neither a window nor a stream.
 
     Args:
         manifest: the manifest in the file.
         content: the packed file.
 
     Example:
-        >>> required_memory(manifest, Path("gesture.prnn").read_bytes()).window
+        >>> compute_required_memory(manifest, Path("gesture.prnn").read_bytes()).window
         64
     """
     window = manifest.numbers.window or manifest.numbers.steps or 0
     if not (window or manifest.stream):
         return None
     opened, work, stream, stream_work = import_native_module().Packed(content, 0, True).memory(window)
-    return BoardMemory(window, len(manifest.numbers.channels), opened, work, stream, stream_work)
+    return EngineMemory(window, len(manifest.numbers.channels), opened, work, stream, stream_work)

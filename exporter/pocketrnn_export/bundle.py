@@ -12,7 +12,7 @@ from typing import Any, Final, Unpack, overload
 
 from torch import nn
 
-from pocketrnn.bundle.atomic_writing import check_folder_free, classifier_name
+from pocketrnn.bundle.atomic_writing import check_folder_free, make_classifier_name
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest, count_feature_marks
 from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput, Output, TagOutput, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
@@ -21,18 +21,23 @@ from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.features import Features, make_features
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
-from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
-from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
-from pocketrnn_export.bundle_writer import package_versions, write_bundle
+from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, describe_graph_proof, read_text_verdict
+from pocketrnn_export.bundle_proof import (
+    ProofPlan,
+    make_module_proof_cases,
+    refuse_mixed_texts,
+    select_texts_within_limits,
+)
+from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.cases import (
     MADE_TEXTS,
-    pairs_for_proof,
-    random_texts,
-    text_cases,
-    texts_for_proof,
+    choose_pairs_for_proof,
+    choose_texts_for_proof,
+    encode_text_cases,
+    make_unrelated_texts,
 )
 from pocketrnn_export.crf_decoding import add_crf
-from pocketrnn_export.description import Description, LabelsOf, checked_labels, checked_name, text_output
+from pocketrnn_export.description import Description, LabelsOf, make_text_output, validate_labels, validate_name
 from pocketrnn_export.diagnose.faulty_rules import export_without_faulty_rules
 from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
@@ -46,20 +51,20 @@ from pocketrnn_export.export_run import (
     check_export_options,
     convert_exceptions,
     lock_exports,
-    make_or_retry_single,
+    run_with_single_text_fallback,
 )
 from pocketrnn_export.feature_arguments import (
     FeaturesGiven,
     check_feature_arguments,
     choose_texts_with_features,
-    freeze_texts,
+    freeze_texts_with_features,
 )
 from pocketrnn_export.forms.edge import EDGE
-from pocketrnn_export.forms.form import Form, FormKind, log_not_compared
+from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, find_small_integers
 from pocketrnn_export.forms.step_graph import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
-from pocketrnn_export.head_arguments import heads_output, refuse_beside_heads
+from pocketrnn_export.head_arguments import make_heads_output, refuse_arguments_with_heads
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, try_ids
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, keep_answered_ids, measure_padding_effect
@@ -72,10 +77,10 @@ from pocketrnn_export.numbers.number_arguments import (
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.pair_arguments import check_pair_arguments, flatten_pairs
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.chosen_cases import asked_ids_entry, asked_sizes_entry, text_widths
-from pocketrnn_export.proof.constant_values import constant_value_notes
+from pocketrnn_export.proof.chosen_cases import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
+from pocketrnn_export.proof.constant_values import describe_constant_values
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids
-from pocketrnn_export.proof.largest_embeddings import find_loud_ids
+from pocketrnn_export.proof.largest_embeddings import find_ids_of_extreme_vectors
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.vocabularies.external_tokenizer import collect_given_ids, make_random_ids
 from pocketrnn_export.vocabularies.owners_answers import AnsweredText
@@ -308,7 +313,7 @@ def export(
     if isinstance(output, TagOutput):
         labels, labels_of = output.labels, "tokens"
     heads = output.heads if isinstance(output, HeadsOutput) else heads
-    name = name if name is not None else classifier_name(path)
+    name = name if name is not None else make_classifier_name(path)
     wanted = ExportOptions(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf, two_texts)
     if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
@@ -331,8 +336,8 @@ def export(
         raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
     several = None
     if heads is not None:
-        several = heads_output(heads, multi_label=multi_label)
-        refuse_beside_heads(
+        several = make_heads_output(heads, multi_label=multi_label)
+        refuse_arguments_with_heads(
             labels=labels, labels_of=labels_of, thresholds=thresholds, two_texts=two_texts, streaming=streaming
         )
         labels = several.labels
@@ -343,22 +348,22 @@ def export(
         )
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
-    answers = name_head_answers(pairs, several.heads) if several else name_answers(pairs, checked_labels(labels))
+    answers = name_head_answers(pairs, several.heads) if several else name_answers(pairs, validate_labels(labels))
     beside = () if features is None else make_features(features)
     if beside and (two_texts or several):
         other = "two texts takes" if two_texts else "several heads takes"
         raise InputError(
             f"A module of {other} no features.", f"Leave {'two_texts' if two_texts else 'heads'} or features out."
         )
-    shown: Sequence[Any] = freeze_texts(example_texts, beside) if beside else example_texts
+    shown: Sequence[Any] = freeze_texts_with_features(example_texts, beside) if beside else example_texts
     each_text: Sequence[Any] = flatten_pairs(example_texts) if two_texts else shown
     each_text = [text for text, _ in shown] if beside else each_text
     chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
     description = Description(
-        checked_name(name),
-        _make_input(chosen, text.vocabulary.tokens, beside, two_texts=two_texts),
-        several or text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
-        {**(provenance or {}), "versions": package_versions()},
+        validate_name(name),
+        _make_text_input(chosen, text.vocabulary.tokens, beside, two_texts=two_texts),
+        several or make_text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
+        {**(provenance or {}), "versions": read_package_versions()},
     )
     _refuse_unchecked_tokens(chosen, pairs)
     verdict = _judge_text_rules(description, text, pairs, each_text)
@@ -392,7 +397,9 @@ def export(
     return manifest
 
 
-def _make_input(rules: AnyTextRules, vocabulary: tuple[str, ...], features: Features, *, two_texts: bool) -> TextInput:
+def _make_text_input(
+    rules: AnyTextRules, vocabulary: tuple[str, ...], features: Features, *, two_texts: bool
+) -> TextInput:
     if features:
         return FeatureInput(rules, vocabulary, features)
     return (PairInput if two_texts else TextInput)(rules, vocabulary)
@@ -419,28 +426,30 @@ def _export_text_module(
         answers: the answers of the owner's classifier to some of them.
         compared: whether the owner gave texts with their ids or answers.
     """
-    prepared, forms = _prepare_with_forms(
-        _bind_prepare(module, description, wanted), kinds, description, one_text=wanted.one_text
+    prepared, forms = _prepare_module_and_forms(
+        _make_prepare_function(module, description, wanted), kinds, description, one_text=wanted.one_text
     )
     description, labels_of_owner = add_crf(prepared, description, wanted=wanted.crf)
     shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
     description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
-    graph, bounds = _find_graph(forms)
+    graph, bounds = _find_graph_entry(forms)
     program = next((form.program for form in forms if form.program is not None), None)
     phrase = () if program is None else find_compared_ids(program, graph.embedding_rows)
-    description = description.add_provenance({**asked_sizes_entry(bounds), **asked_ids_entry(phrase)})
+    description = description.add_provenance({**make_condition_sizes_entry(bounds), **make_compared_ids_entry(phrase)})
     _warn_of_extra_rows(graph, description, compared=compared)
     private = frozenset(() if wanted.examples else given)
     texts = _select_usable_texts(graph.limits, texts, description, private)
     description = _measure_padding(prepared, graph, description, texts)
-    refuse_mixed_texts(prepared, graph.limits, bounds, _small_constants(forms))
-    loud, tried = find_loud_ids(prepared.module, description.ids), _find_answered_padding_ids(prepared)
-    cases = proof_cases(prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase)
-    every = {**cases, "texts": text_cases(texts, description.encoder())}
-    closed = constant_value_notes(program, every, graph.inputs, one_row=graph.batch == 1)
-    description = description.add_provenance(log_not_compared(forms, closed))
+    refuse_mixed_texts(prepared, graph.limits, bounds, _find_small_constants(forms))
+    loud, tried = find_ids_of_extreme_vectors(prepared.module, description.ids), _find_possible_padding_ids(prepared)
+    cases = make_module_proof_cases(
+        prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase
+    )
+    every = {**cases, "texts": encode_text_cases(texts, description.encoder())}
+    closed = describe_constant_values(program, every, graph.inputs, one_row=graph.batch == 1)
+    description = description.add_provenance(log_uncompared_parts(forms, closed))
     plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
-    plan = replace(plan, answered=_texts_with_answers(description, answers), labels=labels_of_owner)
+    plan = replace(plan, answered=_select_answered_texts(description, answers), labels=labels_of_owner)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
     return write_bundle(path, description, forms, plan, force=force)
 
@@ -458,13 +467,13 @@ def _choose_proof_texts(
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
         given_pairs = [tuple(pair) for pair in example_texts]
-        return description, given_pairs, pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
+        return description, given_pairs, choose_pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
     if description.text.features:
         texts_beside = choose_texts_with_features(example_texts, description, made_too=not examples)
         return description, list(example_texts), texts_beside
     if rules.tokenizer != EXTERNAL:
         texts: Any = example_texts or [one.text for one in pairs]
-        return description, texts, texts_for_proof(texts, vocabulary, rules, made_too=not examples)
+        return description, texts, choose_texts_for_proof(texts, vocabulary, rules, made_too=not examples)
     function = tokenizer if callable(tokenizer) else None
     given = collect_given_ids(
         rules, vocabulary, rows=description.ids, tokenizer=function, pairs=pairs, texts=example_texts
@@ -488,7 +497,9 @@ def _refuse_unchecked_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText]) -
             )
 
 
-def _texts_with_answers(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:
+def _select_answered_texts(
+    description: Description, answers: Sequence[tuple[OwnersText, Answer]]
+) -> list[AnsweredText]:
     """The texts on which the written bundle is compared with the owner's classifier. Texts without ids are left out:
     the classifier has no answer to them."""
     external = description.text.rules.tokenizer == EXTERNAL
@@ -549,7 +560,7 @@ def _may_show_unknown_words(description: Description, text: TextArguments, pairs
 
 def _log_verdicts(manifest: Manifest) -> None:
     """Log the two verdicts, as a warning where one leaves something open; and whether given texts are in the bundle."""
-    verdict, log = text_verdict(manifest), logging.getLogger(LOGGER)
+    verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
         "texts, and what your classifier answers to them."
@@ -558,7 +569,7 @@ def _log_verdicts(manifest: Manifest) -> None:
         how = " Give texts whose answers are these labels, or the probability of each label by its name."
     log.log(
         logging.WARNING if verdict.is_open else logging.INFO,
-        "%s. The graph: %s The text rules: %s%s", manifest.name, graph_sentence(manifest), verdict.sentence,
+        "%s. The graph: %s The text rules: %s%s", manifest.name, describe_graph_proof(manifest), verdict.sentence,
         how if verdict.is_open else "",
     )  # fmt: skip
     if manifest.provenance.get("golden_examples") == "given texts":
@@ -569,7 +580,7 @@ def _log_verdicts(manifest: Manifest) -> None:
         )  # fmt: skip
 
 
-def _bind_prepare(
+def _make_prepare_function(
     module: nn.Module, description: Description, wanted: ExportOptions
 ) -> Callable[..., ExportableModule]:
     """`prepare_module` with all arguments but `one_text`: it finds out how the module is called."""
@@ -587,7 +598,7 @@ def _bind_prepare(
         features=description.text.features,
         call=wanted.call,
         gives=wanted.gives,
-        widths=text_widths(description.text.rules),
+        widths=find_text_widths(description.text.rules),
     )
 
 
@@ -637,7 +648,7 @@ def _check_token_labels(rules: AnyTextRules, pairs: Sequence[OwnersText], *, str
         )
 
 
-def _prepare_with_forms(
+def _prepare_module_and_forms(
     ask: Callable[..., ExportableModule], kinds: Sequence[FormKind], description: Description, *, one_text: bool
 ) -> tuple[ExportableModule, list[Form]]:
     """The prepared module and its forms: for one text at a time, where it has none for batches."""
@@ -662,18 +673,18 @@ def _prepare_with_forms(
         forms = _make_forms(kinds, prepared, description)
         if EDGE in kinds or prepared.one_text:
             return prepared, forms
-        graph, _ = _find_graph(forms)
-        told = {i: 0.0 for i in graph.alone if i not in prepared.ids_asked_alone}
+        graph, _ = _find_graph_entry(forms)
+        told = {i: 0.0 for i in graph.alone if i not in prepared.ids_run_alone}
         prepared = replace(prepared, padding=graph.padding, alone={**told, **prepared.alone})
         # The graph's constants include the numbers that forward compares ids with.
         rules = description.text.rules
-        numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_small_constants(forms)]
+        numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_find_small_constants(forms)]
         tried = try_ids(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return make_or_retry_single(
+    return run_with_single_text_fallback(
         prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts or bool(prepared.features)
     )
 
@@ -688,7 +699,8 @@ def _measure_padding(
             "A text that holds %s is answered otherwise beside other texts than alone%s, as where forward takes that "
             "for padding and pools up to the longest text of a batch. pocketrnn answers such a text alone, which is "
             "slower for many texts",
-            _describe_ids(prepared.alone, description.text.vocabulary), _describe_change(max(prepared.alone.values())),
+            _describe_ids(prepared.alone, description.text.vocabulary),
+            _describe_probability_change(max(prepared.alone.values())),
         )  # fmt: skip
     effect = measure_padding_effect(
         prepared.make_reference(),
@@ -714,7 +726,7 @@ def _measure_padding(
     return description.add_provenance({"padding": effect.document})
 
 
-def _find_answered_padding_ids(prepared: ExportableModule) -> list[int]:
+def _find_possible_padding_ids(prepared: ExportableModule) -> list[int]:
     """The ids that a module may take for padding, if it answers a text that holds nothing else."""
     candidates = find_candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
     return keep_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
@@ -727,7 +739,7 @@ def _describe_ids(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
 
 
-def _describe_change(probability: float) -> str:
+def _describe_probability_change(probability: float) -> str:
     return f", by up to {probability:.2g} in probability" if 0 < probability < 1 else ""
 
 
@@ -743,7 +755,7 @@ def _warn_of_extra_rows(graph: Graph, description: Description, *, compared: boo
         )  # fmt: skip
 
 
-def _small_constants(forms: Iterable[Form]) -> list[int]:
+def _find_small_constants(forms: Iterable[Form]) -> list[int]:
     """The small constants of the ONNX graph among the forms."""
     return [number for form in forms if isinstance(form.entry, Graph) for number in find_small_integers(form.content)]
 
@@ -781,13 +793,13 @@ def _select_usable_texts(
     Raises:
         ExportError: there are none.
     """
-    inside = texts_within(limits, texts, description)
+    inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
         # Texts with as many words as the module needs: the usual made texts have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
-        inside += texts_within(
-            limits, random_texts(description.text.vocabulary, description.text.rules, (least,)), description
+        inside += select_texts_within_limits(
+            limits, make_unrelated_texts(description.text.vocabulary, description.text.rules, (least,)), description
         )
     if private.issuperset(inside):
         raise ExportError(
@@ -798,7 +810,7 @@ def _select_usable_texts(
     return inside
 
 
-def _find_graph(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
+def _find_graph_entry(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
     """The graph's entry for classifier.json, and the sizes on both sides of each size condition in forward."""
     for form in forms:
         if isinstance(form.entry, Graph):

@@ -15,17 +15,22 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.comparing.cases import Case, boundary_cases
+from pocketrnn_export.comparing.cases import Case, make_boundary_cases
 from pocketrnn_export.comparing.float64_proof import prove_graph
-from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Reference, compare_candidate, module_run
+from pocketrnn_export.comparing.logit_comparison import (
+    CandidateComparison,
+    Reference,
+    compare_candidate,
+    make_module_run,
+)
 from pocketrnn_export.comparing.verdict import is_near_enough, prove_parity, write_report
 from pocketrnn_export.crf_decoding import OwnersLabels
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.intake.copy_comparison import GivenModule
+from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.proof.chosen_cases import cases_for
+from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
 from pocketrnn_export.proof.every_size import check_mixed_lengths
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.same_operators import refuse_other_operators
@@ -34,15 +39,15 @@ from pocketrnn_export.vocabularies.owners_answers import AnsweredText
 __all__ = [
     "FormsDifferError",
     "ProofPlan",
+    "compare_form_on_cases",
     "compare_in_float64",
-    "compare_on_cases",
     "judge_forms",
     "judge_proof",
-    "number_proof_lines",
-    "proof_cases",
+    "make_module_proof_cases",
     "refuse_mixed_texts",
+    "reword_proof_for_numbers",
     "select_provable_forms",
-    "texts_within",
+    "select_texts_within_limits",
 ]
 
 _log = logging.getLogger(__name__)
@@ -95,7 +100,7 @@ class ProofPlan:
     tolerance: float | None = None
     report: str | Path | None = None
     earlier: Parity | None = None
-    given: GivenModule | None = None
+    given: OwnersModule | None = None
     answered: Sequence[AnsweredText] = ()
     rows: NDArray[np.float32] | None = None
     labels: OwnersLabels | None = None
@@ -134,10 +139,10 @@ class ProofPlan:
             rows=rows,
         )
 
-    def runtime_inputs(self, description: Description) -> list[Any]:
+    def make_runtime_inputs(self, description: Description) -> list[Any]:
         """The inputs of a Classifier for the texts, or of its graph for the sequences."""
         if self.rows is None:
-            return description.inputs_for(self.texts)
+            return description.make_classifier_inputs(self.texts)
         return [self.rows[case.tokens[0]] for case in self.cases["texts"]]
 
 
@@ -159,13 +164,13 @@ def refuse_mixed_texts(
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:
         sizes = [(1 if prepared.one_text else batch, tokens) for batch, tokens in _SIZES]
-        cases = boundary_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
+        cases = make_boundary_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
         refuse_other_operators(prepared.given, prepared.asked(cases))
     prepared.refuse_kept(bounds)
     if not prepared.one_text and prepared.widths.fixed is None:
         _log.info("Asking the module for a text beside others, at each of their lengths")
         # A copy: a cache by length would stay in single precision for the runs in double precision.
-        run = module_run(copy_again(prepared.reference), takes_lengths=prepared.takes_lengths)
+        run = make_module_run(copy_again(prepared.reference), takes_lengths=prepared.takes_lengths)
         usual = [i for i in range(ids) if i != padding_id and i not in prepared.alone]
         ragged = prepared.padding
         try:
@@ -175,10 +180,10 @@ def refuse_mixed_texts(
                 raise
             advice = "Let a pair's answer depend on its own tokens only, and on no size of its batch."
             raise ExportError(error.problem, advice) from error
-    prepared.check_neighbours(boundary_cases(bounds, ids, padding_id, ragged=False))
+    prepared.check_neighbours(make_boundary_cases(bounds, ids, padding_id, ragged=False))
 
 
-def proof_cases(
+def make_module_proof_cases(
     prepared: ExportableModule,
     rules: AnyTextRules,
     graph: Graph,
@@ -195,13 +200,13 @@ def proof_cases(
         rules: the text rules.
         graph: the entry of its graph in classifier.json.
         bounds: as for `refuse_mixed_texts`.
-        loud, tried, phrase: as for `cases_for`.
+        loud, tried, phrase: as for `make_cases_for_rules`.
 
     Example:
-        >>> list(proof_cases(prepared, TextRules(), graph, ()))
+        >>> list(make_module_proof_cases(prepared, TextRules(), graph, ()))
         ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
-    return cases_for(
+    return make_cases_for_rules(
         rules,
         ids=prepared.ids,
         ragged=prepared.takes_lengths,
@@ -217,11 +222,11 @@ def proof_cases(
     )
 
 
-def texts_within(limits: Limits | None, texts: Sequence[Any], description: Description) -> list[Any]:
+def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], description: Description) -> list[Any]:
     """The texts that a graph with these limits takes.
 
     Example:
-        >>> texts_within(Limits(max_tokens=1), ["oil prices", "oil"], description)
+        >>> select_texts_within_limits(Limits(max_tokens=1), ["oil prices", "oil"], description)
         ['oil']
     """
     encoder, padding_id = description.encoder(), description.text.rules.padding_id
@@ -240,7 +245,7 @@ def select_provable_forms(
     kept, compared = [], []
     for form in forms:
         try:
-            found = compare_on_cases(form, answers)
+            found = compare_form_on_cases(form, answers)
         except ParityError as error:
             if form.required:
                 raise FormsDifferError(error.problem, error.remedy) from error
@@ -254,7 +259,7 @@ def select_provable_forms(
     return kept, compared
 
 
-def compare_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
+def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
     """Compare all runs of a form on all the cases that it takes; a line for each run and kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
@@ -268,7 +273,7 @@ def compare_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateCom
                     [logits for _, logits in pairs],
                     inputs=inputs,
                     reference=answers.reference.name,
-                    exact=answers.with_spread,
+                    exact=answers.compute_answer_with_spread,
                     heads=answers.reference.heads,
                 )
             )
@@ -309,7 +314,7 @@ def _compare_exactly(forms: Iterable[Form], answers: ReferenceAnswers) -> list[C
                 exact,
                 content=form.content,
                 retraced=retraced,
-                spreads=answers.with_spread,
+                spreads=answers.compute_answer_with_spread,
             )
             line = Comparison(
                 reference=f"{answers.reference.name}, float64",
@@ -349,19 +354,19 @@ def judge_proof(plan: ProofPlan, compared: Sequence[CandidateComparison], answer
     allowed = answers.tolerance if plan.tolerance is None else plan.tolerance
     parity = prove_parity(compared, plan.tolerance, allowed=allowed, float64_error=answers.float64_error)
     if plan.rows is not None:
-        parity = replace(parity, comparisons=tuple(number_proof_lines(parity.comparisons)))
+        parity = replace(parity, comparisons=tuple(reword_proof_for_numbers(parity.comparisons)))
     if plan.earlier is None:
         return parity
     allowed = max(parity.tolerance, plan.earlier.tolerance)
     return Parity(allowed, (*plan.earlier.comparisons, *parity.comparisons))
 
 
-def number_proof_lines(comparisons: Iterable[Comparison]) -> list[Comparison]:
+def reword_proof_for_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """The lines of a proof with the terms for sequences of numbers. The lines of a step are joined into one for all
     kinds of inputs, since a microcontroller keeps them in flash.
 
     Example:
-        >>> number_proof_lines([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs
+        >>> reword_proof_for_numbers([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs
         'sequences'
     """
     inputs = {"texts": "sequences", "every id": "every drawn row"}

@@ -15,9 +15,9 @@ import pocketrnn
 from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, NumberExample, to_bytes
 from pocketrnn.classifier import Classifier
-from pocketrnn.verdicts import TEXT_RULES, AnswersCompared
+from pocketrnn.verdicts import TEXT_RULES, AnswerComparison
 from pocketrnn_export.bundle_proof import ProofPlan, compare_in_float64, judge_forms, judge_proof, select_provable_forms
-from pocketrnn_export.comparing.cases import Case, Logits, text_cases
+from pocketrnn_export.comparing.cases import Case, Logits, encode_text_cases
 from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.crf_decoding import compare_decoded_labels
 from pocketrnn_export.description import Description
@@ -26,7 +26,7 @@ from pocketrnn_export.proof.end_to_end import compare_end_to_end, compare_hazard
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owners_answers import compare_answers
 
-__all__ = ["make_golden_examples", "package_versions", "write_bundle"]
+__all__ = ["make_golden_examples", "read_package_versions", "write_bundle"]
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
@@ -62,14 +62,14 @@ def write_bundle(
 
     Example:
         >>> forms = [ONNX.make(prepared, description, ())]
-        >>> cases = cases_for(description.text.rules, ids=8000, ragged=True)
+        >>> cases = make_cases_for_rules(description.text.rules, ids=8000, ragged=True)
         >>> plan = ProofPlan(prepared.make_reference(), cases, ["oil prices"])
         >>> write_bundle(Path("news"), description, forms, plan).graph.file
         'model.onnx'
     """
     cases = dict(plan.cases)
     if plan.rows is None:
-        cases["texts"] = text_cases(plan.texts, description.encoder())
+        cases["texts"] = encode_text_cases(plan.texts, description.encoder())
     answers = ReferenceAnswers(plan.reference, cases, rows_alone=plan.rows_alone)
     if examples is None:
         texts = [answer for _, answer in answers.of("texts", one_row=False)]
@@ -79,7 +79,9 @@ def write_bundle(
     as_given = (
         []
         if plan.given is None
-        else plan.given.compared(answers.all(one_row=all(form.one_row for form in forms)), answers.with_spread)
+        else plan.given.compared(
+            answers.all(one_row=all(form.one_row for form in forms)), answers.compute_answer_with_spread
+        )
     )
     with use_one_thread(), write_whole_folder(path, force=force, made_by=CLASSIFIER_JSON) as work:
         proven_forms, compared = select_provable_forms(forms, plan, answers)
@@ -95,11 +97,11 @@ def write_bundle(
             provenance=description.provenance,
             examples=examples(answers) if callable(examples) else examples,
             parity=judge_forms(plan, compared, proven_forms, answers),
-            **_form_entries(proven_forms),
+            **_make_form_entries(proven_forms),
         )
         compared = [*compare_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        classifier, given = Classifier.load(work), plan.runtime_inputs(description)
+        classifier, given = Classifier.load(work), plan.make_runtime_inputs(description)
         compared += compare_end_to_end(classifier, given, answers, reference=plan.reference.name)
         compared += compare_hazard_rows(classifier, answers, plan.rows)
         compared += compare_decoded_labels(classifier, plan.labels, answers)
@@ -112,7 +114,7 @@ def write_bundle(
     return manifest
 
 
-def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswersCompared | None) -> Mapping[str, Any]:
+def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
     """The provenance, with the result of comparing the owner's answers added to the text rules."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
@@ -122,7 +124,7 @@ def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswersCompared 
     return {**provenance, TEXT_RULES: {**stated, **texts, "answers": answers.document}}
 
 
-def _form_entries(forms: Iterable[Form]) -> dict[str, Any]:
+def _make_form_entries(forms: Iterable[Form]) -> dict[str, Any]:
     """The manifest's entries for the forms, by member."""
     return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
 
@@ -135,8 +137,8 @@ def make_golden_examples(
     *,
     of_tokens: bool = False,
 ) -> tuple[Example, ...]:
-    """Golden examples from the first texts that are not private and from the last two, which usually have no known
-    token. Logits are kept as the shortest digits that give them."""
+    """Make golden examples from the first texts that are not private, and from the last two texts, which usually lack a
+    known token. Each logit is stored with the fewest digits that give the same number."""
     shown = [i for i, text in enumerate(texts) if text not in private and np.isfinite(logits[i]).all()]
     chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})
     made = []
@@ -146,7 +148,7 @@ def make_golden_examples(
     return tuple(made)
 
 
-def package_versions() -> dict[str, str]:
+def read_package_versions() -> dict[str, str]:
     """The versions of Python and of the packages that a bundle is made with."""
     return {
         "pocketrnn": pocketrnn.__version__,

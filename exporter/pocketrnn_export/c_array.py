@@ -6,7 +6,7 @@ import re
 import struct
 from pathlib import Path
 
-__all__ = ["array_name", "extract_packed_content", "to_c_array"]
+__all__ = ["convert_to_c_array", "extract_packed_content", "make_array_name"]
 
 _NUMBERS_A_LINE = 10
 # The reserved words of C11 and C++ that a file's stem may be.
@@ -20,7 +20,7 @@ _KEYWORDS = {
 }  # fmt: skip
 
 
-def array_name(path: Path) -> str:
+def make_array_name(path: Path) -> str:
     """The name of the C array for a file with this path.
 
     Args:
@@ -30,7 +30,7 @@ def array_name(path: Path) -> str:
         a valid name in C and C++, in ASCII.
 
     Example:
-        >>> array_name(Path("ag-news.h"))
+        >>> make_array_name(Path("ag-news.h"))
         'ag_news'
     """
     name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
@@ -42,7 +42,7 @@ def extract_packed_content(file: bytes) -> bytes:
     """The bytes of a packed file that a C header holds; a packed file is returned as it is.
 
     Example:
-        >>> extract_packed_content(to_c_array(b"PRNN", "news").encode())
+        >>> extract_packed_content(convert_to_c_array(b"PRNN", "news").encode())
         b'PRNN'
     """
     if file[:4] == b"PRNN":
@@ -51,20 +51,20 @@ def extract_packed_content(file: bytes) -> bytes:
     return struct.pack(f"<{len(found)}I", *(int(number, 16) for number in found))
 
 
-def to_c_array(content: bytes, name: str, definitions: str = "") -> str:
+def convert_to_c_array(content: bytes, name: str, definitions: str = "") -> str:
     """A packed file as C source.
 
     Args:
         content: the packed file's bytes; their number is a multiple of 4.
         name: the array's name; the constant with its size in bytes is called `name` with `_size` behind it.
-        definitions: further lines of C, as `BoardMemory.definitions` gives them.
+        definitions: further lines of C, as `EngineMemory.definitions` gives them.
 
     Returns:
         a header with an array of uint32_t, which is aligned as `prnn_open` requires. Its numbers are the file's on a
         little-endian machine; no other machine opens packed files.
 
     Example:
-        >>> to_c_array(b"PRNN", "news").splitlines()[-5]
+        >>> convert_to_c_array(b"PRNN", "news").splitlines()[-5]
         'static const uint32_t news[1] = {'
     """
     numbers = [f"0x{number:08x}" for (number,) in struct.iter_unpack("<I", content)]

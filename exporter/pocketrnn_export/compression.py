@@ -27,26 +27,32 @@ from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import COMPRESSED
-from pocketrnn_export.bundle_proof import ProofPlan, texts_within
-from pocketrnn_export.bundle_writer import package_versions, write_bundle
-from pocketrnn_export.comparing.cases import Case, text_cases, texts_for_proof
-from pocketrnn_export.comparing.logit_comparison import graph_reference, onnx_run
+from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits
+from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
+from pocketrnn_export.comparing.cases import Case, choose_texts_for_proof, encode_text_cases
+from pocketrnn_export.comparing.logit_comparison import make_graph_reference, make_onnx_run
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.edge import edge_form
+from pocketrnn_export.forms.edge import make_form_of_edge_graph
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_form
+from pocketrnn_export.forms.onnx.onnx_graph import make_form_of_onnx_graph
 from pocketrnn_export.forms.quantized import STORAGES, Storage, quantize_graph
-from pocketrnn_export.forms.step_graph import step_form
-from pocketrnn_export.label_comparison import check_data, compare_labels, label_margins, predicted_labels, target_labels
+from pocketrnn_export.forms.step_graph import make_form_of_step_graph
+from pocketrnn_export.label_comparison import (
+    check_data_labels,
+    compare_labels,
+    compute_label_margins,
+    compute_predicted_labels,
+    read_target_labels,
+)
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.chosen_cases import cases_for_graph
+from pocketrnn_export.proof.chosen_cases import make_cases_for_graph
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.external_tokenizer import replace_high_ids
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["CompressedBundle", "MeasuredStage", "check_words", "compress", "steps_table"]
+__all__ = ["CompressedBundle", "StageMeasurement", "check_kept_word_count", "compress", "format_steps_table"]
 
 # With fewer texts, one text makes more than one point of accuracy.
 _FEW_TEXTS: Final = 100
@@ -57,7 +63,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class MeasuredStage:
+class StageMeasurement:
     """The measurements of a bundle after one step and all the steps before it.
 
     Attributes:
@@ -88,7 +94,7 @@ class CompressedBundle:
     """The written bundle's manifest, and the measurements of the original and of the bundle after every step."""
 
     manifest: Manifest
-    steps: tuple[MeasuredStage, ...]
+    steps: tuple[StageMeasurement, ...]
 
 
 def compress(
@@ -136,7 +142,7 @@ def compress(
     _check_arguments(manifest, storage, data, max_loss)
     with show_progress(progress), tempfile.TemporaryDirectory(prefix="pocketrnn.") as made:
         stages, rounding = [_Stage("original", folder, original)], []
-        for what, so_far in _list_steps(manifest, storage):
+        for what, so_far in _list_compression_steps(manifest, storage):
             _log.info("Making and proving: %s", what.removeprefix("and "))
             smaller = Path(made) / str(len(stages))
             rounding = _write_smaller_bundle(folder, manifest, so_far, smaller)
@@ -150,14 +156,14 @@ def compress(
         compressed = replace(
             last.classifier.manifest,
             parity=replace(proof, comparisons=chain),
-            provenance=_compressed_provenance(manifest, storage, steps, data),
+            provenance=_make_compressed_provenance(manifest, storage, steps, data),
         )
         # The last stage is proven. Only its provenance changes: it gets the measurements.
         with write_whole_folder(path, force=force, made_by=CLASSIFIER_JSON) as work:
             for file in last.folder.iterdir():
                 (work / file.name).write_bytes(file.read_bytes())
             (work / CLASSIFIER_JSON).write_bytes(to_bytes(compressed))
-            size = _folder_size(work)
+            size = _measure_folder_size(work)
     return CompressedBundle(compressed, (*steps[:-1], replace(steps[-1], size=size)))
 
 
@@ -170,14 +176,14 @@ class _Stage:
     classifier: Classifier
 
 
-def check_words(words: int, vocabulary_size: int) -> None:
+def check_kept_word_count(words: int, vocabulary_size: int) -> None:
     """Refuse a number of words to keep that does not shorten the vocabulary.
 
     Raises:
         InputError: it is not below the vocabulary's size.
 
     Example:
-        >>> check_words(5000, 15000)
+        >>> check_kept_word_count(5000, 15000)
     """
     if not 1 <= words < vocabulary_size:
         raise InputError(
@@ -203,7 +209,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
         raise InputError(
             f"{manifest.name} does not split texts, so it cannot be measured on texts.", "Compress it without data."
         )
-    check_data(manifest, data)
+    check_data_labels(manifest, data)
     if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
         raise InputError(
             f"max_loss is {max_loss} {'without data' if data is None else 'points'}.",
@@ -214,10 +220,10 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
             raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
     rows = storage.rows
     if rows is None:
-        if not list(_list_steps(manifest, storage)):
+        if not list(_list_compression_steps(manifest, storage)):
             raise InputError("There is nothing to do.", "Store weights as int8 or float16, or keep fewer words.")
         return
-    check_words(rows, len(manifest.text.vocabulary))
+    check_kept_word_count(rows, len(manifest.text.vocabulary))
     if (highest := manifest.text.rules.highest_id) >= rows:
         raise InputError(
             f"The text rules use the token id {highest}, which is not among the first {rows} words.",
@@ -225,7 +231,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
         )
 
 
-def _list_steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
+def _list_compression_steps(manifest: Manifest, storage: Storage) -> Iterator[tuple[str, Storage]]:
     """Yield the steps by name, each with the storage after it. The first one only leaves the TorchScript copy out.
 
     All but the first are named "and ...": docs/compression.md measures the same steps one at a time.
@@ -270,15 +276,19 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
         kept = tuple(i for i in graph.alone if i < storage.rows)
         graph = replace(graph, embedding_rows=storage.rows, alone=kept)
     forms = [
-        _rename_as_compressed(edge_form(small.content, graph) if graph.batch == 1 else onnx_form(small.content, graph))
+        _mark_runs_as_compressed(
+            make_form_of_edge_graph(small.content, graph)
+            if graph.batch == 1
+            else make_form_of_onnx_graph(small.content, graph)
+        )
     ]
     if (stream := manifest.stream) is not None:
         steps = quantize_graph(manifests.read_checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
-        forms.append(step_form(steps.content, stream))
-    texts = list(description.known) or texts_for_proof(
+        forms.append(make_form_of_step_graph(steps.content, stream))
+    texts = list(description.known) or choose_texts_for_proof(
         [e.shown for e in manifest.texts], description.text.vocabulary, manifest.text.rules
     )
-    texts = texts_within(graph.limits, texts, description)
+    texts = select_texts_within_limits(graph.limits, texts, description)
     if not texts:
         raise CompressionError(
             f"With {len(kept_words.vocabulary)} words, the graph takes none of the golden examples: they have too few "
@@ -287,28 +297,30 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
         )
     plan = ProofPlan(
         # The reference has all rows of the embedding; the smaller one's ids mean the same in both.
-        reference=graph_reference(ROUNDED, small.rounded),
-        cases=cases_for_graph(manifest.text.rules, graph, manifest.provenance),
+        reference=make_graph_reference(ROUNDED, small.rounded),
+        cases=make_cases_for_graph(manifest.text.rules, graph, manifest.provenance),
         rows_alone=graph.batch != 1,
         texts=texts,
     )
     write_bundle(path, description, forms, plan)
-    return _compare_rounded(manifest, content, small.rounded, plan, text_cases(texts, description.encoder()))
+    return _compare_rounded_graph(
+        manifest, content, small.rounded, plan, encode_text_cases(texts, description.encoder())
+    )
 
 
-def _rename_as_compressed(form: Form) -> Form:
-    """The form with runs named as compressed, to tell it in the chain of proofs from the graph that it is made from."""
+def _mark_runs_as_compressed(form: Form) -> Form:
+    """Rename the runs of a form as compressed. The proof then tells this form from the graph that it is made from."""
     return replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})
 
 
-def _compare_rounded(
+def _compare_rounded_graph(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
 ) -> list[Comparison]:
     """Compare the graph with rounded weights with the original graph, to show how much rounding changes the answers."""
     before = ReferenceAnswers(
-        graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
+        make_graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
     )
-    run = onnx_run(rounded, optimized=False)
+    run = make_onnx_run(rounded, optimized=False)
     lines = []
     for inputs in before.kinds:
         cases, logits = zip(*before.of(inputs, one_row=not plan.rows_alone), strict=True)
@@ -321,32 +333,33 @@ def _compare_rounded(
     return lines
 
 
-def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[MeasuredStage, ...]:
+def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[StageMeasurement, ...]:
     examples = stages[0].classifier.manifest.texts
     texts = [example.text for example in examples] if data is None else list(data.texts)
-    given = [_example_inputs(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
+    given = [_make_example_inputs(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
     answers = [stage.classifier.logits(some, on_error="skip") for stage, some in zip(stages, given, strict=True)]
-    # Texts that the original does not take are not measured; a text that a smaller one no longer takes counts as wrong.
+    # A text that the original cannot take is not measured. A text that only the smaller classifier cannot take counts
+    # as wrong.
     without = np.array([np.isnan(logits[:, 0]) for logits in answers])
     measured: NDArray[np.bool_] = ~without[0]
     if not measured.any():
         raise InputError("The classifier takes none of the data's texts.", "Give others; see its limits with inspect.")
     manifest = stages[0].classifier.manifest
     # The labels of a text that is not taken are never used.
-    labels = [predicted_labels(manifest, np.nan_to_num(logits)) for logits in answers]
-    right = labels[0] if data is None else target_labels(data)[0]
+    labels = [compute_predicted_labels(manifest, np.nan_to_num(logits)) for logits in answers]
+    right = labels[0] if data is None else read_target_labels(data)[0]
     asked = measured & _find_informative_texts(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
     # All stages take the golden examples of the last.
     taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]
-    taken = taken or _example_inputs(last := stages[-1].classifier.manifest, last.texts)
+    taken = taken or _make_example_inputs(last := stages[-1].classifier.manifest, last.texts)
     timed = (taken * (_TIMED_TEXTS // len(taken) + 1))[:_TIMED_TEXTS]
     speeds = measure_interleaved(
         {stage.name: one_by_one_run(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
     )
     return tuple(
-        MeasuredStage(
+        StageMeasurement(
             name=stage.name,
-            size=_folder_size(stage.folder),
+            size=_measure_folder_size(stage.folder),
             accuracy=None if data is None else float(((some == right).all(1) & ~none)[measured].mean()),
             agreeing=int(((some == labels[0]).all(1) & ~none)[asked].sum()),
             texts=int(asked.sum()),
@@ -356,7 +369,7 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     )
 
 
-def _example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
+def _make_example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
     """The inputs of a bundle for its own golden examples, or for those of the larger bundle that it was made from."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
@@ -366,21 +379,21 @@ def _example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Tex
 def _find_informative_texts(
     classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Which texts can show a lost label, bool [texts]: not texts without a known word, and not texts whose label
-    rounding alone could change."""
+    """Find the texts that can show a lost label, bool [texts]. Texts without a known word, and texts whose label could
+    change by rounding alone, do not count."""
     rules = classifier.manifest.text.rules
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
-    apart = label_margins(classifier.manifest, logits) > 2 * classifier.manifest.parity.tolerance
+    apart = compute_label_margins(classifier.manifest, logits) > 2 * classifier.manifest.parity.tolerance
     telling: NDArray[np.bool_] = np.array(known) & apart
     return telling
 
 
-def _folder_size(folder: Path) -> int:
+def _measure_folder_size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
-def _check_loss(steps: Sequence[MeasuredStage], max_loss: float | None) -> None:
+def _check_loss(steps: Sequence[StageMeasurement], max_loss: float | None) -> None:
     before, after = steps[0].accuracy, steps[-1].accuracy
     if max_loss is None or before is None or after is None:
         return
@@ -389,13 +402,13 @@ def _check_loss(steps: Sequence[MeasuredStage], max_loss: float | None) -> None:
     if loss > max_loss + 1e-9:
         raise CompressionError(
             f"{loss:.2f} points of accuracy are lost on the data, more than {max_loss:g}: nothing was written.\n"
-            f"{steps_table(steps)}\n",
+            f"{format_steps_table(steps)}\n",
             "Keep more words, or store weights as float16 or float32.",
         )
 
 
-def _compressed_provenance(
-    manifest: Manifest, storage: Storage, steps: Sequence[MeasuredStage], data: LabelledTexts | None
+def _make_compressed_provenance(
+    manifest: Manifest, storage: Storage, steps: Sequence[StageMeasurement], data: LabelledTexts | None
 ) -> dict[str, Any]:
     done: dict[str, Any] = {
         "from_graph": manifest.graph.sha256,
@@ -405,7 +418,7 @@ def _compressed_provenance(
         "weights": storage.weights,
         "label_agreement": steps[-1].agreement,
         "label_agreement_of": {"texts": steps[-1].texts, "source": "golden examples" if data is None else "data"},
-        "versions": package_versions(),
+        "versions": read_package_versions(),
     }
     if data is not None:
         measured = {"accuracy_before": steps[0].accuracy, "accuracy": steps[-1].accuracy}
@@ -413,7 +426,7 @@ def _compressed_provenance(
     return {**manifest.provenance, "compression": done}
 
 
-def steps_table(steps: Sequence[MeasuredStage]) -> str:
+def format_steps_table(steps: Sequence[StageMeasurement]) -> str:
     """The steps as a Markdown table; each row includes the steps above it. With few texts the column of labels has
     counts, since a percentage would suggest too much precision."""
     texts = steps[0].texts

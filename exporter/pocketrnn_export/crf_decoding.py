@@ -17,12 +17,16 @@ from torch import nn
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.bundle.output import TagOutput
-from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn_export.comparing.cases import Case, Ids
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Difference, summarize_differences
 from pocketrnn_export.description import Description
-from pocketrnn_export.intake.call_discovery.candidates import MOST_LINES, list_forward_ways, list_method_ways
+from pocketrnn_export.intake.call_discovery.candidates import (
+    MOST_LINES,
+    list_forward_candidates,
+    list_method_candidates,
+)
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial import call_and_restore_state, read_answer
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention, compile_call
@@ -40,10 +44,12 @@ from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 __all__ = ["OwnersLabels", "add_crf", "compare_decoded_labels"]
 
 _log = logging.getLogger(__name__)
-# Two label sequences whose scores for each token differ by less are equally good within float32's rounding.
+# Two label sequences are equally good if their scores for each token differ by less than this: that is float32's
+# rounding.
 _TIE: Final = 1e-4
 _LONG: Final = (130, 600)
-# The number of labelling calls to try, and the lengths of the random texts on which a call is compared with a CRF.
+# How many calls that give labels are tried; and the lengths of the random texts on which such a call is compared with a
+# CRF.
 _CALLS: Final = 8
 _DRAWN: Final = tuple(n for n in (1, 2, 3, 4, 5, 7, 9, 12, 17, 33) for _ in range(1 + (n < 10)))
 
@@ -77,7 +83,7 @@ def add_crf(
     module = reference.module if isinstance(reference, CallAdapter) else reference
     decoder, unknown = find_decoder(module, len(description.output.labels))
     called = _find_captured_call(convention)
-    if called is None and not _calls_forward(convention):
+    if called is None and not _is_forward_call(convention):
         found = _find_crf_by_calls(module, convention, description, description.output)
         if found is not None:
             return found
@@ -99,7 +105,7 @@ def add_crf(
     )  # fmt: skip
     output = replace(description.output, crf=decoder.crf)
     described = replace(description, output=output).add_provenance({"crf": decoder.where})
-    return described, OwnersLabels(decoder, None if called is None else _label_function(module, called))
+    return described, OwnersLabels(decoder, None if called is None else _make_label_function(module, called))
 
 
 def _find_crf_by_calls(
@@ -120,7 +126,7 @@ def _find_crf_by_calls(
     for line, labels in itertools.islice(
         _find_labelling_calls(asked, [tokens.numpy() for tokens, _ in batches]), _CALLS
     ):
-        owners = OwnersLabels(None, _label_function(module, line))
+        owners = OwnersLabels(None, _make_label_function(module, line))
         if all(numbers.argmax(1).tolist() == found for numbers, found in zip(emissions, labels, strict=True)):
             return description, owners
         if (crf := find_matching_crf(module, list(zip(emissions, labels, strict=True)))) is not None:
@@ -138,8 +144,10 @@ def _find_crf_by_calls(
 
 def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
     """Yield the calls of forward or of another method that give a label for each token, with the labels."""
-    for way in itertools.chain(itertools.islice(list_forward_ways(asked), MOST_LINES), list_method_ways(asked)):
-        whole = _label_function(asked.module, way.line)
+    for way in itertools.chain(
+        itertools.islice(list_forward_candidates(asked), MOST_LINES), list_method_candidates(asked)
+    ):
+        whole = _make_label_function(asked.module, way.line)
         # A user's module can raise any exception.
         with contextlib.suppress(Exception, SystemExit):
             labels: list[list[int]] = []
@@ -159,7 +167,7 @@ def _refuse_padded_texts(description: Description, where: str) -> None:
         )
 
 
-def _calls_forward(convention: Convention) -> bool:
+def _is_forward_call(convention: Convention) -> bool:
     """Whether a line calls forward, and not another method; True for the name of a function."""
     with contextlib.suppress(SyntaxError):
         calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
@@ -168,7 +176,7 @@ def _calls_forward(convention: Convention) -> bool:
 
 
 def _find_captured_call(convention: Convention) -> str | None:
-    """The call whose CRF input the line captures with `given_to`; None for another line."""
+    """Find the call whose CRF input a line captures with `given_to`; None for a line without `given_to`."""
     if "given_to(" not in convention.line:
         return None
     *setup, last = ast.parse(convention.line).body
@@ -179,7 +187,7 @@ def _find_captured_call(convention: Convention) -> str | None:
     return None
 
 
-def _label_function(module: nn.Module, line: str) -> Callable[[Ids], list[int]]:
+def _make_label_function(module: nn.Module, line: str) -> Callable[[Ids], list[int]]:
     def labels(tokens: Ids) -> list[int]:
         answer = call_and_restore_state(
             module, compile_call(line), torch.from_numpy(tokens), torch.tensor([tokens.shape[1]])
@@ -192,7 +200,7 @@ def _label_function(module: nn.Module, line: str) -> Callable[[Ids], list[int]]:
 def compare_decoded_labels(
     classifier: Classifier, owners: OwnersLabels | None, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the labels that the runtime decodes with those of the owner's layer and of the owner's forward.
+    """Compare the labels that the runtime decodes with the labels from the owner's layer and from the owner's forward.
 
     Args:
         classifier: the bundle, as the runtime loads it.
@@ -211,7 +219,7 @@ def compare_decoded_labels(
     pairs = answers.of("texts", one_row=False)
     for case, emissions in pairs:
         answered = np.isfinite(emissions).all(axis=1)
-        own = crf.decode_labels(logits_of_steps(classifier, [case.tokens[0]])[answered])
+        own = crf.decode_labels(compute_logits_of_steps(classifier, [case.tokens[0]])[answered])
         found = [] if owners.decoder is None else [np.array(owners.decoder.labels(emissions[answered]), np.int64)]
         if owners.whole is not None and padding_id not in case.tokens:
             # A forward that masks the padding id also leaves it out in the middle of a text.
@@ -222,7 +230,7 @@ def compare_decoded_labels(
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
         for tokens in _draw_long_rows(classifier, padding_id):
-            emissions = logits_of_steps(classifier, [tokens[0]])
+            emissions = compute_logits_of_steps(classifier, [tokens[0]])
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
             _measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)

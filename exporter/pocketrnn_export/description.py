@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Literal
 
-from pocketrnn.bundle.manifest import VERSION, Input, Manifest, digest_entry
+from pocketrnn.bundle.manifest import VERSION, Input, Manifest, make_digest_entry
 from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, Priors, TagOutput
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
@@ -20,11 +20,11 @@ from pocketrnn_export.vocabularies.external_tokenizer import KnownTexts
 __all__ = [
     "Description",
     "LabelsOf",
-    "checked_labels",
-    "checked_name",
-    "checked_thresholds",
     "label_output",
-    "text_output",
+    "make_text_output",
+    "validate_labels",
+    "validate_name",
+    "validate_thresholds",
 ]
 
 LabelsOf = Literal["texts", "tokens"]
@@ -88,7 +88,7 @@ class Description:
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.output.labels),
-            **digest_entry(self.output.labels, self.input),
+            **make_digest_entry(self.output.labels, self.input),
         }
 
     def encoder(self) -> TextEncoder:
@@ -96,11 +96,11 @@ class Description:
         rules, vocabulary = self.text.rules, self.text.vocabulary
         return KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else self.text.encoder()
 
-    def inputs_for(self, texts: Sequence[Any]) -> list[Any]:
+    def make_classifier_inputs(self, texts: Sequence[Any]) -> list[Any]:
         """The inputs of a Classifier for these texts: their ids, where the owner's code splits texts.
 
         Example:
-            >>> description.inputs_for(["oil prices"])
+            >>> description.make_classifier_inputs(["oil prices"])
             ['oil prices']
         """
         if self.text.rules.tokenizer != EXTERNAL:
@@ -108,7 +108,7 @@ class Description:
         return [list(self.known[text]) for text in texts]
 
 
-def checked_name(name: str) -> str:
+def validate_name(name: str) -> str:
     """Return the name after checking it.
 
     Raises:
@@ -121,14 +121,14 @@ def checked_name(name: str) -> str:
     return name
 
 
-def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
+def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """Return the labels as a tuple after checking them.
 
     Raises:
         InputError: there are fewer than two, one is there twice, is empty or is not a string.
 
     Example:
-        >>> checked_labels(["ham", "spam"])
+        >>> validate_labels(["ham", "spam"])
         ('ham', 'spam')
     """
     if isinstance(labels, str):
@@ -161,17 +161,17 @@ def label_output(
     """The output of a classifier with these labels.
 
     Raises:
-        InputError: as `checked_labels`; there is not one threshold for each label, or one is not a probability.
+        InputError: as `validate_labels`; there is not one threshold for each label, or one is not a probability.
 
     Example:
         >>> label_output(["sad", "long"], [0.3, 0.6], multi_label=True).activation
         'sigmoid'
     """
     activation: Literal["softmax", "sigmoid"] = "sigmoid" if multi_label else "softmax"
-    return LabelOutput(checked_labels(labels), activation, checked_thresholds(thresholds, labels), priors)
+    return LabelOutput(validate_labels(labels), activation, validate_thresholds(thresholds, labels), priors)
 
 
-def text_output(
+def make_text_output(
     labels: Sequence[str],
     labels_of: str,
     thresholds: Sequence[float] | None,
@@ -185,7 +185,7 @@ def text_output(
         InputError: as `label_output`; `labels_of` is neither; or a token is to have several labels, or none.
 
     Example:
-        >>> text_output(["O", "B-PER"], "tokens", None, multi_label=False)
+        >>> make_text_output(["O", "B-PER"], "tokens", None, multi_label=False)
         TagOutput(labels=('O', 'B-PER'))
     """
     if labels_of not in ("texts", "tokens"):
@@ -195,17 +195,17 @@ def text_output(
     if multi_label or thresholds is not None or priors:
         what = "multi_label" if multi_label else "priors" if priors else "thresholds"
         raise InputError(f"A token has one label, the likeliest: {what} has no meaning.", f"Leave {what} out.")
-    return TagOutput(checked_labels(labels))
+    return TagOutput(validate_labels(labels))
 
 
-def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
+def validate_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
     """Return the thresholds of the labels as a tuple after checking them.
 
     Raises:
         InputError: there is not one for each label, or one is not a probability.
 
     Example:
-        >>> checked_thresholds([0.3, 0.6], ["sad", "long"])
+        >>> validate_thresholds([0.3, 0.6], ["sad", "long"])
         (0.3, 0.6)
     """
     if thresholds is None:
@@ -216,6 +216,7 @@ def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]
     for label, threshold in zip(labels, found, strict=True):
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise InputError(
-                f"The threshold of {short_repr(label, 40)} is {short_repr(threshold)}.", "Give a number from 0 to 1."
+                f"The threshold of {short_repr(label, 40)} is {short_repr(threshold)}.",
+                "Give a number from 0 to 1.",
             )
     return tuple(map(float, found))

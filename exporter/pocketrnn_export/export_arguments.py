@@ -39,8 +39,9 @@ class CommonArguments(DescribedArguments, total=False):
 
 
 class NumberArguments(TypedDict, total=False):
-    """The arguments for a classifier of sequences of numbers: the members of `NumberInput` beside the channels, with
-    one number for each channel or one for all; and those that describe the module, its values and its sequences.
+    """The arguments for a classifier of sequences of numbers. They are the members of `NumberInput` except the
+    channels, each as one number for all channels or one for each; and the arguments that describe the module, its
+    values and its sequences.
 
     Attributes:
         values, value_units: the names of the values that a module gives in place of labels, and the unit of each.

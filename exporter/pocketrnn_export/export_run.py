@@ -1,4 +1,5 @@
-"""The frame around every export of a module: one runs at a time, and every exception becomes an `ExportError`."""
+"""The code around every export of a module: it runs one export at a time, and turns every exception into an
+`ExportError`."""
 
 from __future__ import annotations
 
@@ -16,12 +17,18 @@ from torch import nn
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, short_repr
 from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.verdict import write_report
-from pocketrnn_export.diagnose.refusal import name_departing_line
+from pocketrnn_export.diagnose.refusal import name_differing_line
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
-__all__ = ["ExportOptions", "check_export_options", "convert_exceptions", "lock_exports", "make_or_retry_single"]
+__all__ = [
+    "ExportOptions",
+    "check_export_options",
+    "convert_exceptions",
+    "lock_exports",
+    "run_with_single_text_fallback",
+]
 
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")
@@ -75,7 +82,7 @@ def check_export_options(wanted: ExportOptions) -> None:
         write_report(wanted.report, [], wanted.tolerance)
 
 
-def make_or_retry_single(
+def run_with_single_text_fallback(
     prepared: ExportableModule,
     make: Callable[[ExportableModule], _Made],
     ask: Callable[..., ExportableModule],
@@ -113,7 +120,7 @@ def make_or_retry_single(
 def convert_exceptions(module: nn.Module) -> Iterator[None]:
     """Convert any other exception during an export to an `ExportError` that names it."""
     try:
-        with name_departing_line():
+        with name_differing_line():
             yield
     except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
         raise

@@ -9,17 +9,17 @@ from typing import Any, TypeAlias
 from pocketrnn.errors import DataError, InputError, TextError
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_given
-from pocketrnn_export.comparing.cases import texts_for_proof
+from pocketrnn_export.comparing.cases import choose_texts_for_proof
 from pocketrnn_export.description import Description
 from pocketrnn_export.json_file import parse_json
-from pocketrnn_export.proof.feature_cases import example_features
+from pocketrnn_export.proof.feature_cases import make_example_features
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
 __all__ = [
     "FeaturesGiven",
     "check_feature_arguments",
     "choose_texts_with_features",
-    "freeze_texts",
+    "freeze_texts_with_features",
     "read_features",
 ]
 
@@ -69,14 +69,14 @@ def _read_feature(name: str, members: Any, file: str, form: str) -> Number | Cat
     raise DataError(f"In {file}, {name} is neither a number nor a category.", form)
 
 
-def freeze_texts(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:
+def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:
     """The example texts with their features, checked, as tuples that can be members of a set.
 
     Raises:
         InputError: one is not a tuple of a string and its features, or a feature is refused.
 
     Example:
-        >>> freeze_texts([("A good film.", {"stars": 4})], make_features(["stars"]))
+        >>> freeze_texts_with_features([("A good film.", {"stars": 4})], make_features(["stars"]))
         [('A good film.', (('stars', 4),))]
     """
     found = []
@@ -99,15 +99,15 @@ def choose_texts_with_features(
     """The texts of a proof with their features: the given ones, or made ones, and texts without a known token.
 
     Args:
-        given: as from `freeze_texts`.
+        given: as from `freeze_texts_with_features`.
         description: the bundle's description.
         made_too: add made texts even if texts are given.
     """
     source = description.text
-    made = texts_for_proof([], source.vocabulary, source.rules)
+    made = choose_texts_for_proof([], source.vocabulary, source.rules)
     if given and not made_too:
         made = made[-2:]
-    rows = [tuple(values.items()) for values in example_features(source.features, len(made))]
+    rows = [tuple(values.items()) for values in make_example_features(source.features, len(made))]
     drawn = list(zip(made, rows, strict=True))
     # Texts that may be shown come first where the given ones must not be.
     return [*drawn, *given] if made_too else [*given, *drawn]

@@ -1,4 +1,5 @@
-"""The argument `heads` of `export`: the labels of several heads, and what cannot be given beside them."""
+"""The argument `heads` of `export`: the labels of several heads; and the arguments that are not allowed together with
+it."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn_export.description import label_output
 
-__all__ = ["heads_output", "refuse_beside_heads"]
+__all__ = ["make_heads_output", "refuse_arguments_with_heads"]
 
 
-def heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_label: bool = False) -> HeadsOutput:
+def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_label: bool = False) -> HeadsOutput:
     """The output of a classifier with several heads.
 
     Args:
@@ -22,7 +23,7 @@ def heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_labe
         InputError: as `label_output`, of any head; or there are fewer than two.
 
     Example:
-        >>> heads_output({"topic": ["oil", "cup"], "mood": ["bad", "good"]}).heads["mood"].labels
+        >>> make_heads_output({"topic": ["oil", "cup"], "mood": ["bad", "good"]}).heads["mood"].labels
         ('bad', 'good')
     """
     if not isinstance(heads, Mapping):
@@ -45,7 +46,7 @@ def heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi_labe
     return HeadsOutput(made)
 
 
-def refuse_beside_heads(
+def refuse_arguments_with_heads(
     *,
     labels: Sequence[str] | None,
     labels_of: str,
@@ -59,7 +60,9 @@ def refuse_beside_heads(
         InputError: one of them is given.
 
     Example:
-        >>> refuse_beside_heads(labels=None, labels_of="texts", thresholds=None, two_texts=False, streaming=False)
+        >>> refuse_arguments_with_heads(
+        ...     labels=None, labels_of="texts", thresholds=None, two_texts=False, streaming=False
+        ... )
     """
     if labels is not None:
         raise InputError(

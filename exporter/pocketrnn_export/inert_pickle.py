@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["NotReadError", "PickledObject", "read_pickle"]
+__all__ = ["PickledObject", "UnsupportedPickleError", "read_pickle"]
 
 # A scaler needs some 100 instructions, labels a few for each.
 _MOST_INSTRUCTIONS: Final = 2_000_000
@@ -37,7 +37,7 @@ _NOTHING: Final = frozenset({"PROTO", "FRAME", "STOP"})
 _DTYPE: Final = re.compile(r"[|<>=]?(?:[biuf]\d{1,2}|\?|O8?|[US]\d{1,7})")
 
 
-class NotReadError(ValueError):
+class UnsupportedPickleError(ValueError):
     """A pickle has a name or an instruction that is not supported."""
 
 
@@ -64,7 +64,7 @@ def read_pickle(content: bytes, classes: Collection[str]) -> Any:
         plain values; numpy arrays, also of objects, if these are plain values.
 
     Raises:
-        NotReadError: it names something else.
+        UnsupportedPickleError: it names something else.
         Exception: the bytes are damaged: ValueError, EOFError, IndexError, and others.
 
     Example:
@@ -79,7 +79,7 @@ class _Dtype(PickledObject):
 
     def __init__(self, code: Any = None, *_: Any) -> None:
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
-            raise NotReadError("a type of numpy that is neither a number nor a string")
+            raise UnsupportedPickleError("a type of numpy that is neither a number nor a string")
         self.dtype = np.dtype(code)
 
     def set(self, state: Any, _reader: _PickleReader) -> None:
@@ -113,7 +113,7 @@ class _JoblibArray(PickledObject):
     def set(self, state: Any, reader: _PickleReader) -> None:
         shape, dtype, order = state["shape"], state["dtype"], state["order"]
         if not isinstance(dtype, _Dtype):
-            raise NotReadError("an array of no type")
+            raise UnsupportedPickleError("an array of no type")
         if dtype.dtype.hasobject:
             self.array = _PickleReader(reader.file, reader.classes).load().array
             return
@@ -154,25 +154,26 @@ _STAND_INS: Final[Mapping[str, type[PickledObject]]] = {
 
 def _count_elements(shape: Any) -> int:
     if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
-        raise NotReadError("an array without a shape")
+        raise UnsupportedPickleError("an array without a shape")
     return math.prod(shape)
 
 
 def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
-    """Make an array from bytes, or from a list of objects, whose number numpy's own reader does not check."""
+    """Make an array from bytes, or from a list of objects. numpy's own reader does not check the number of these
+    objects."""
     count, kind = _count_elements(shape), dtype.dtype if isinstance(dtype, _Dtype) else None
     items = items.array if isinstance(items, _EncodedBytes) else items
     if kind is None or order not in ("C", "F"):
-        raise NotReadError("an array of no type")
+        raise UnsupportedPickleError("an array of no type")
     if kind.hasobject:
         if type(items) is not list or len(items) != count or not set(map(type, items)) <= {str, int, float, dict}:
-            raise NotReadError("an array of objects that are not strings or numbers")
+            raise UnsupportedPickleError("an array of objects that are not strings or numbers")
         array = np.empty(count, object)
         array[:] = items
     elif isinstance(items, bytes | bytearray) and len(items) == count * kind.itemsize and items:
         array = np.frombuffer(items, kind, count)
     else:
-        raise NotReadError("an array whose size does not fit its shape")
+        raise UnsupportedPickleError("an array whose size does not fit its shape")
     return array.reshape(shape, order=order)
 
 
@@ -189,11 +190,11 @@ class _PickleReader:
     def load(self) -> Any:
         for number, (instruction, argument, _) in enumerate(pickletools.genops(self.file)):
             if number >= _MOST_INSTRUCTIONS:
-                raise NotReadError(f"more than {_MOST_INSTRUCTIONS:,} instructions")
-            self._follow(instruction.name, argument)
+                raise UnsupportedPickleError(f"more than {_MOST_INSTRUCTIONS:,} instructions")
+            self._run_instruction(instruction.name, argument)
         return self.stack.pop()
 
-    def _follow(self, name: str, argument: Any) -> None:
+    def _run_instruction(self, name: str, argument: Any) -> None:
         stack = self.stack
         if name in _VALUES:
             stack.append(_VALUES[name] if argument is None else argument)
@@ -207,33 +208,33 @@ class _PickleReader:
             self.below.append(stack)
             self.stack = []
         elif name in _TUPLES:
-            items = self._popped(_TUPLES[name])
+            items = self._pop_items(_TUPLES[name])
             self.stack.append(tuple(items))
         elif name in ("APPEND", "APPENDS", "LIST"):
-            items = self._popped(1 if name == "APPEND" else None)
+            items = self._pop_items(1 if name == "APPEND" else None)
             if name == "LIST":
                 self.stack.append([])
             _require_type(self.stack[-1], list).extend(items)
         elif name in ("SETITEM", "SETITEMS", "DICT"):
-            items = self._popped(2 if name == "SETITEM" else None)
+            items = self._pop_items(2 if name == "SETITEM" else None)
             if name == "DICT":
                 self.stack.append({})
             _require_type(self.stack[-1], dict).update(zip(items[::2], items[1::2], strict=True))
         elif name in ("GLOBAL", "STACK_GLOBAL"):
-            module, _, of_module = (argument or " ".join(map(str, self._popped(2)))).rpartition(" ")
-            stack.append(self._class(module, of_module))
+            module, _, of_module = (argument or " ".join(map(str, self._pop_items(2)))).rpartition(" ")
+            stack.append(self._find_class(module, of_module))
         elif name in ("REDUCE", "NEWOBJ"):
-            called, arguments = self._popped(2)
+            called, arguments = self._pop_items(2)
             stack.append(_call_class(called, _require_type(arguments, tuple)))
         elif name == "BUILD":
-            (state,) = self._popped(1)
+            (state,) = self._pop_items(1)
             if not isinstance(stack[-1], PickledObject):
-                raise NotReadError("a state for something that is not an object")
+                raise UnsupportedPickleError("a state for something that is not an object")
             stack[-1].set(state, self)
         elif name not in _NOTHING:
-            raise NotReadError(f"the instruction {name}")
+            raise UnsupportedPickleError(f"the instruction {name}")
 
-    def _popped(self, count: int | None) -> list[Any]:
+    def _pop_items(self, count: int | None) -> list[Any]:
         """Pop the last items; without a count, those since the last mark."""
         if count is None:
             items, self.stack = self.stack, self.below.pop()
@@ -244,11 +245,11 @@ class _PickleReader:
         del self.stack[len(self.stack) - count :]
         return items
 
-    def _class(self, module: str, name: str) -> type[PickledObject]:
+    def _find_class(self, module: str, name: str) -> type[PickledObject]:
         if name in self.classes and module.startswith("sklearn."):
             return type(name, (PickledObject,), {})
         if (found := _STAND_INS.get(f"{module}.{name}")) is None:
-            raise NotReadError(f"{module}.{name}"[:80])
+            raise UnsupportedPickleError(f"{module}.{name}"[:80])
         return found
 
 
@@ -260,7 +261,7 @@ def _require_type(value: Any, kind: type) -> Any:
 
 def _call_class(called: Any, arguments: tuple[Any, ...]) -> Any:
     if not isinstance(called, type):
-        raise NotReadError("a call of something that is not a class")
+        raise UnsupportedPickleError("a call of something that is not a class")
     made = called(*arguments)
     return made.array if isinstance(made, _Scalar | _BufferArray) else made
 

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
-from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import IntegerVerdict
-from pocketrnn_export.label_comparison import Flags, predicted_labels, target_labels
+from pocketrnn_export.label_comparison import Flags, compute_predicted_labels, read_target_labels
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
 
-__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change_interval", "measure_integer_change"]
+__all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "compute_accuracy_change_interval", "measure_integer_change"]
 
 # Percent of the labels, and points of accuracy.
 MOST_CHANGED: Final = 0.2
@@ -55,8 +55,8 @@ class AllowedChange:
 
 @dataclass(frozen=True)
 class _PairedAnswers:
-    """The answers of both classifiers, for the rows that both take: probabilities [rows, labels], labels of `predict`
-    [rows, labels], labels of `predict_labels`, the right labels, and for which rows these are known."""
+    """The answers of both classifiers to the rows that both accept: probabilities [rows, labels], labels of `predict`
+    [rows, labels], labels of `predict_labels`, the right labels, and a mask of the rows with known right labels."""
 
     probabilities: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
     given: tuple[Flags, Flags] = field(repr=False)
@@ -77,7 +77,7 @@ def measure_integer_change(
     Args:
         before: the classifier that multiplies float32.
         after: the same classifier with integers.
-        data: texts, labelled or not, or labelled sequences, already checked by `check_data`.
+        data: texts, labelled or not, or labelled sequences, already checked by `check_data_labels`.
         allowed: the allowed change.
 
     Raises:
@@ -101,7 +101,7 @@ def measure_integer_change(
         labelled=int(known.sum()),
         accuracy_before=float(right.mean()) if known.any() else None,
         accuracy=float(right_after.mean()) if known.any() else None,
-        interval=accuracy_change_interval(right, right_after) if known.any() else None,
+        interval=compute_accuracy_change_interval(right, right_after) if known.any() else None,
         of="sequences" if isinstance(before.manifest.input, NumberInput) else "texts",
         several_labels=before.manifest.output.activation == "sigmoid",
     )
@@ -109,7 +109,7 @@ def measure_integer_change(
     return verdict
 
 
-def accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
+def compute_accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
     """The 95 % confidence interval of the change of the accuracy, from pairs of answers to the same rows.
 
     Args:
@@ -123,7 +123,7 @@ def accuracy_change_interval(before: NDArray[np.bool_], after: NDArray[np.bool_]
 
     Example:
         >>> right = np.ones(1000, bool)
-        >>> [round(end, 4) for end in accuracy_change_interval(right, right)]
+        >>> [round(end, 4) for end in compute_accuracy_change_interval(right, right)]
         [-0.002, 0.002]
     """
     rows = len(before) + 2
@@ -138,8 +138,8 @@ def _collect_answers(
     after: Classifier,
     data: LabelledTexts | LabelledSequences | None,
 ) -> _PairedAnswers:
-    rows, right, known = _unique_rows(data)
-    logits = [_row_logits(classifier, rows) for classifier in (before, after)]
+    rows, right, known = _find_distinct_rows(data)
+    logits = [_compute_row_logits(classifier, rows) for classifier in (before, after)]
     if right is None or known is None:
         right = np.zeros(logits[0].shape, bool)
         known = right[:, 0]
@@ -150,14 +150,14 @@ def _collect_answers(
     probabilities = answers.probabilities(first), answers.probabilities(second)
     return _PairedAnswers(
         probabilities,
-        (predicted_labels(before.manifest, first), predicted_labels(before.manifest, second)),
+        (compute_predicted_labels(before.manifest, first), compute_predicted_labels(before.manifest, second)),
         (answers.reached(probabilities[0]), answers.reached(probabilities[1])),
         right[taken],
         known[taken],
     )
 
 
-def _unique_rows(
+def _find_distinct_rows(
     data: LabelledTexts | LabelledSequences | None,
 ) -> tuple[list[Any] | None, Flags | None, Flags | None]:
     """The distinct rows of the data, with their labels and whether these are known; of equal rows, one with a known
@@ -165,7 +165,7 @@ def _unique_rows(
     if data is None:
         return None, None, None
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
-    right, known = target_labels(data)
+    right, known = read_target_labels(data)
     places: dict[Any, int] = {}
     for place, row in enumerate(rows):
         key = (np.asarray(row).shape, np.asarray(row).tobytes()) if hasattr(data, "sequences") else row
@@ -175,15 +175,16 @@ def _unique_rows(
     return [rows[place] for place in kept], right[kept], known[kept]
 
 
-def _row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """The logits of the rows, NaN for a row that is not taken; without rows, those of the golden examples."""
+def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
+    """The logits of the rows, with NaN for a row that the classifier refuses; without rows, the logits of the golden
+    examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):
         return classifier.logits([example.text for example in classifier.manifest.texts], on_error="skip")
     # The samples of golden examples are the graph's input, after the rules were applied.
     golden = [np.array(example.samples, np.float32) for example in classifier.manifest.sequences]
-    return np.concatenate([logits_of_steps(classifier, [one]) for one in golden])
+    return np.concatenate([compute_logits_of_steps(classifier, [one]) for one in golden])
 
 
 def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
@@ -193,7 +194,7 @@ def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
         raise CompressionError(
             f"With integers the {verdict.unit} of {verdict.changed:,} of {verdict.texts:,} {verdict.of} changes "
             f"({share:.2f} %), more than {allowed.labels:g} %: nothing was written.",
-            f"Pack it in float32, or allow more: --max-changed {_round_up(share)} (max_changed= in Python)."
+            f"Pack it in float32, or allow more: --max-changed {_format_rounded_up(share)} (max_changed= in Python)."
             + (
                 ""
                 if verdict.is_data
@@ -207,10 +208,10 @@ def _check_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
         raise CompressionError(
             f"With integers {loss:.2f} points of accuracy are lost on {verdict.labelled:,} rows, more than "
             f"{allowed.loss:g}: nothing was written.",
-            f"Pack it in float32, or allow more: --max-loss {_round_up(loss)} (max_loss= in Python).",
+            f"Pack it in float32, or allow more: --max-loss {_format_rounded_up(loss)} (max_loss= in Python).",
         )
 
 
-def _round_up(number: float) -> str:
+def _format_rounded_up(number: float) -> str:
     """The number rounded up to two decimals, as text."""
     return f"{np.ceil(100 * number - 1e-6) / 100:g}"

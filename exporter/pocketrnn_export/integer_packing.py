@@ -26,17 +26,17 @@ __all__ = [
     "add_measurement",
     "assemble_programs",
     "compare_integer_answers",
-    "integer_tolerance",
+    "compute_integer_tolerance",
+    "compute_token_limit",
+    "find_size_order_changes",
     "make_integer_programs",
-    "mark_not_measured",
-    "program_token_limit",
-    "program_turns",
-    "temporary_packed_file",
+    "mark_proof_as_unmeasured",
+    "write_temporary_packed_file",
 ]
 
 # The program of a whole text or sequence, and that of a step where there is one; not finished yet.
 Programs = tuple[Program, Program | None]
-# The line of a file with integers whose effect is not measured yet.
+# The line that marks a file with integer arithmetic as not measured yet.
 _NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0)
 
 
@@ -46,29 +46,30 @@ def assemble_programs(programs: Programs) -> PackedProgram:
     return whole.finished(step)
 
 
-def program_turns(programs: Programs) -> frozenset[int]:
-    """The numbers of tokens, or of steps, near which two sizes of the graphs change their order, for the proof's cases.
+def find_size_order_changes(programs: Programs) -> frozenset[int]:
+    """The numbers of tokens, or of steps, near which one size in the graphs becomes larger than another. The proof has
+    cases at these numbers.
 
     Example:
-        >>> sorted(program_turns((program, None)))
+        >>> sorted(find_size_order_changes((program, None)))
         [619, 620, 621, 622]
     """
     return frozenset().union(*(program.turns for program in programs if program is not None))
 
 
-def program_token_limit(programs: Programs) -> int | None:
-    """The most tokens, or steps, for which every integer of the programs fits the engine's 32 bits; None where the
-    graph's own limit is enough.
+def compute_token_limit(programs: Programs) -> int | None:
+    """The most tokens, or steps, for which every integer of the programs fits into the engine's 32 bits; None where the
+    graph's own limit is lower.
 
     Example:
-        >>> program_token_limit((program, None))
+        >>> compute_token_limit((program, None))
         65535
     """
     return min((program.most for program in programs if program is not None and program.most), default=None)
 
 
 @contextmanager
-def temporary_packed_file(content: bytes) -> Iterator[Path]:
+def write_temporary_packed_file(content: bytes) -> Iterator[Path]:
     """A packed file that exists while the block runs."""
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         file = Path(folder) / "packed.prnn"
@@ -126,9 +127,9 @@ def add_measurement(
     return replace(made, parity=parity, provenance={**made.provenance, "packed": packed})
 
 
-def mark_not_measured(parity: Parity) -> Parity:
-    """Mark the proof of float32 as that of a file with integers that is not measured yet. Without this line, the file
-    would be refused, since it must not be shown as proven equal."""
+def mark_proof_as_unmeasured(parity: Parity) -> Parity:
+    """Mark a proof of float32 as the proof of a file with integer arithmetic that is not measured yet. The runtime
+    would refuse the file without this line, since a file with integers must not be shown as proven equal."""
     return replace(parity, comparisons=(*parity.comparisons, _NOT_MEASURED))
 
 
@@ -144,7 +145,7 @@ def compare_integer_answers(
     return lines
 
 
-def integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
+def compute_integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
     """The tolerance between answers of the same file with integers.
 
     Where a state is halfway between two integers, the last digit of an activation decides: another processor may round

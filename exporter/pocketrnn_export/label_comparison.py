@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
 
-__all__ = ["check_data", "compare_labels", "label_margins", "predicted_labels", "target_labels"]
+__all__ = [
+    "check_data_labels",
+    "compare_labels",
+    "compute_label_margins",
+    "compute_predicted_labels",
+    "read_target_labels",
+]
 
 Flags = NDArray[np.bool_]
 
 
-def predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
+def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
     """The labels that `predict_labels` gives for logits, with the classifier's thresholds; without thresholds, the
     likeliest label of a classifier with one label a row.
 
@@ -37,7 +43,7 @@ def predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
         bool [rows, labels].
 
     Example:
-        >>> predicted_labels(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
+        >>> compute_predicted_labels(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
         [[False, True, False, False]]
     """
     answers = Answers.of(manifest)
@@ -45,9 +51,9 @@ def predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
     return answers.reached(answers.probabilities(logits), 0.0 if one_is_given else None)
 
 
-def label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
-    """How much the logits can change before the predicted labels change, relative to a tenth of the logits where these
-    are large.
+def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
+    """How much the logits of a row can change before its predicted labels change. For large logits, the change is
+    relative to a tenth of the logits.
 
     Args:
         manifest: the classifier's manifest.
@@ -57,7 +63,7 @@ def label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
         float64 [rows].
 
     Example:
-        >>> label_margins(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
+        >>> compute_label_margins(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
         [1.0]
     """
     exact = logits.astype(np.float64)
@@ -80,7 +86,7 @@ def label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
     return np.asarray(margin / np.maximum(1.0, np.abs(highest).max(axis=1) / 10))
 
 
-def check_data(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
+def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
     """Refuse data whose labels do not fit the classifier's, before any work is done.
 
     Raises:
@@ -89,7 +95,7 @@ def check_data(manifest: Manifest, data: LabelledTexts | LabelledSequences | Non
             not the index of a label.
 
     Example:
-        >>> check_data(Classifier.load("ag_news").manifest, None)
+        >>> check_data_labels(Classifier.load("ag_news").manifest, None)
     """
     if data is None:
         return
@@ -115,11 +121,11 @@ def check_data(manifest: Manifest, data: LabelledTexts | LabelledSequences | Non
         )
 
 
-def target_labels(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
-    """The labels of the data's rows, bool [rows, labels], and for which rows they are known, bool [rows].
+def read_target_labels(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
+    """The labels of the data's rows, bool [rows, labels], and a mask of the rows with known labels, bool [rows].
 
     Example:
-        >>> target_labels(LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows"))[0].tolist()
+        >>> read_target_labels(LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows"))[0].tolist()
         [[False, True], [False, False]]
     """
     targets = np.asarray(data.targets)
@@ -138,7 +144,8 @@ def compare_labels(
     inputs: str,
     reference: str,
 ) -> CandidateComparison:
-    """Compare as `compare_candidate` does, where answers may change, and count the rows whose predicted labels differ.
+    """Compare two forms as `compare_candidate` does, where answers are allowed to change; also count the rows whose
+    predicted labels differ.
 
     Example:
         >>> compare_labels(manifest, "rounded", run, grid, expected, inputs="shapes", reference="onnx").line.rows
@@ -153,6 +160,7 @@ def compare_labels(
     compared = compare_candidate(name, run, cases, expected, inputs=inputs, reference=reference)
     pairs = zip(expected, found, strict=True)
     differing = sum(
-        int((predicted_labels(manifest, a) != predicted_labels(manifest, b)).any(1).sum()) for a, b in pairs
+        int((compute_predicted_labels(manifest, a) != compute_predicted_labels(manifest, b)).any(1).sum())
+        for a, b in pairs
     )
     return replace(compared, line=replace(compared.line, labels_differing=differing))

@@ -9,13 +9,13 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import check_folder_free
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError
-from pocketrnn.verdicts import graph_name
+from pocketrnn.verdicts import make_graph_name
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
-from pocketrnn_export.comparing.logit_comparison import graph_reference
+from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.ort_format import OPERATORS_FILE, list_operators, ort_graph, ort_step_graph
-from pocketrnn_export.proof.chosen_cases import cases_for_graph
+from pocketrnn_export.forms.ort_format import OPERATORS_FILE, list_operators, make_ort_form, make_ort_step_form
+from pocketrnn_export.proof.chosen_cases import make_cases_for_graph
 
 __all__ = ["write_mobile_bundle"]
 
@@ -48,12 +48,12 @@ def write_mobile_bundle(
         )
     graph, stream, description = manifest.graph, manifest.stream, Description.of(manifest)
     content = manifests.read_checked_bytes(folder / graph.file, graph.sha256)
-    forms = [ort_graph(content, graph)]
+    forms = [make_ort_form(content, graph)]
     if stream is not None:
-        forms.append(ort_step_graph(manifests.read_checked_bytes(folder / stream.file, stream.sha256), stream))
+        forms.append(make_ort_step_form(manifests.read_checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
-        reference=graph_reference(graph_name(manifest), content),
-        cases=cases_for_graph(manifest.text.rules, graph, manifest.provenance, features=manifest.features),
+        reference=make_graph_reference(make_graph_name(manifest), content),
+        cases=make_cases_for_graph(manifest.text.rules, graph, manifest.provenance, features=manifest.features),
         rows_alone=graph.batch != 1,
         texts=[example.text for example in manifest.texts],
         earlier=manifest.parity,

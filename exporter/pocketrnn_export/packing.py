@@ -23,27 +23,33 @@ from pocketrnn.bundle.manifest import (
     NumberExample,
     StepGraph,
 )
-from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, is_packed_file, packed_bytes, step_entry
+from pocketrnn.bundle.packed_file import PackedProgram, is_packed_file, make_graph_entry, make_step_entry, packed_bytes
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
-from pocketrnn.verdicts import graph_name
-from pocketrnn_export.board_memory import required_memory
-from pocketrnn_export.bundle_proof import ProofPlan, compare_on_cases, judge_proof, number_proof_lines, texts_within
-from pocketrnn_export.bundle_writer import package_versions
-from pocketrnn_export.c_array import array_name, to_c_array
-from pocketrnn_export.comparing.cases import Case, Ids, Logits, text_cases, texts_for_proof
+from pocketrnn.verdicts import make_graph_name
+from pocketrnn_export.board_memory import compute_required_memory
+from pocketrnn_export.bundle_proof import (
+    ProofPlan,
+    compare_form_on_cases,
+    judge_proof,
+    reword_proof_for_numbers,
+    select_texts_within_limits,
+)
+from pocketrnn_export.bundle_writer import read_package_versions
+from pocketrnn_export.c_array import convert_to_c_array, make_array_name
+from pocketrnn_export.comparing.cases import Case, Ids, Logits, choose_texts_for_proof, encode_text_cases
 from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.logit_comparison import (
     CandidateComparison,
     Reference,
     compare_candidate,
-    graph_reference,
+    make_graph_reference,
 )
 from pocketrnn_export.comparing.verdict import prove_parity
 from pocketrnn_export.description import Description
@@ -53,31 +59,31 @@ from pocketrnn_export.forms.packed_file.lowering import Lowering
 from pocketrnn_export.forms.packed_file.operation_comparison import refuse_differing_operations
 from pocketrnn_export.forms.packed_file.packed_forms import (
     WAYS,
-    packed_form,
-    packed_run,
-    packed_step_form,
+    make_packed_form,
+    make_packed_run,
+    make_packed_step_form,
 )
 from pocketrnn_export.forms.packed_file.program_of_graph import lower_graph
-from pocketrnn_export.forms.step_graph import step_form
+from pocketrnn_export.forms.step_graph import make_form_of_step_graph
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.integer_packing import (
     Programs,
     add_measurement,
     assemble_programs,
     compare_integer_answers,
-    integer_tolerance,
+    compute_integer_tolerance,
+    compute_token_limit,
+    find_size_order_changes,
     make_integer_programs,
-    mark_not_measured,
-    program_token_limit,
-    program_turns,
-    temporary_packed_file,
+    mark_proof_as_unmeasured,
+    write_temporary_packed_file,
 )
-from pocketrnn_export.label_comparison import check_data
-from pocketrnn_export.numbers.number_export import rewording_for_numbers
+from pocketrnn_export.label_comparison import check_data_labels
+from pocketrnn_export.numbers.number_export import reword_messages_for_numbers
 from pocketrnn_export.numbers.number_packing import compare_number_rules, make_number_proof
 from pocketrnn_export.numbers.number_step import check_can_stream, make_step_graph
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.chosen_cases import cases_for_graph, text_widths
+from pocketrnn_export.proof.chosen_cases import find_text_widths, make_cases_for_graph
 from pocketrnn_export.proof.end_to_end import compare_end_to_end
 from pocketrnn_export.proof.integer_products import compare_products
 from pocketrnn_export.proof.packed_tags import compare_tags
@@ -89,7 +95,7 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
     from pocketrnn_training.rows.sequences import LabelledSequences
 
-__all__ = ["Arithmetic", "check_packable", "make_bundle_program", "pack", "read_packable"]
+__all__ = ["Arithmetic", "check_packable_rules", "make_bundle_program", "pack", "read_packable_manifest"]
 
 # The number format of products.
 Arithmetic = Literal["float32", "int8"]
@@ -154,18 +160,18 @@ def pack(
         raise InputError("Products in float32 change nothing that data could measure.", "Use arithmetic='int8'.")
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
-        folder, manifest = read_packable(bundle, arithmetic)
+        folder, manifest = read_packable_manifest(bundle, arithmetic)
         _check_data_kind(manifest, data)
-        check_data(manifest, data)
-        with _use_input_terms(manifest):
+        check_data_labels(manifest, data)
+        with _reword_for_input_kind(manifest):
             made, content = _pack_bundle(folder, manifest, arithmetic, data, allowed or AllowedChange(), streaming)
-        work.write(_make_c_array(made, content, array_name(path)) if c_array else content)
+        work.write(_make_c_array(made, content, make_array_name(path)) if c_array else content)
     return made
 
 
 def _make_c_array(made: Manifest, content: bytes, name: str) -> bytes:
-    needed = required_memory(made, content) if isinstance(made.input, NumberInput) else None
-    return to_c_array(content, name, "" if needed is None else needed.definitions(name)).encode("ascii")
+    needed = compute_required_memory(made, content) if isinstance(made.input, NumberInput) else None
+    return convert_to_c_array(content, name, "" if needed is None else needed.definitions(name)).encode("ascii")
 
 
 def _check_data_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
@@ -175,11 +181,11 @@ def _check_data_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences
         raise InputError(f"{manifest.name} takes sequences of numbers, and the data holds texts.", "Give sequences.")
 
 
-def _use_input_terms(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
+def _reword_for_input_kind(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
     """For the block, convert log records and errors to the terms of the bundle's input, texts or numbers."""
     if isinstance(manifest.input, TextInput):
         return contextlib.nullcontext()
-    return rewording_for_numbers(of_values=manifest.output.activation == "values")
+    return reword_messages_for_numbers(of_values=manifest.output.activation == "values")
 
 
 def _pack_bundle(
@@ -212,7 +218,7 @@ def _pack_bundle(
     return _pack_with_integers(packed, data, allowed)
 
 
-def read_packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Path, Manifest]:
+def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Path, Manifest]:
     """Read the manifest of a bundle that can be packed, and return it with the folder.
 
     Raises:
@@ -221,7 +227,7 @@ def read_packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tup
             int8, and it gives values or labels of tokens.
 
     Example:
-        >>> read_packable("ag_news")[1].name
+        >>> read_packable_manifest("ag_news")[1].name
         'ag_news'
     """
     folder = bundle_folder(bundle)
@@ -231,7 +237,7 @@ def read_packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tup
     manifest.check_one_text("a packed file takes")
     manifest.check_one_head("a packed file holds")
     if isinstance(manifest.input, TextInput):
-        check_packable(manifest.input.rules, manifest.name)
+        check_packable_rules(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
         raise InputError(
             f"{manifest.name} gives a label for each token, and what integers change is measured by labels of texts.",
@@ -246,7 +252,7 @@ def read_packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tup
     return folder, manifest
 
 
-def check_packable(rules: AnyTextRules, name: str) -> None:
+def check_packable_rules(rules: AnyTextRules, name: str) -> None:
     """Refuse text rules that cannot be packed, before any work is done.
 
     Args:
@@ -257,7 +263,7 @@ def check_packable(rules: AnyTextRules, name: str) -> None:
         InputError: the tokenizer of the rules is external.
 
     Example:
-        >>> check_packable(TextRules(), "news")
+        >>> check_packable_rules(TextRules(), "news")
     """
     if rules.tokenizer == EXTERNAL:
         raise InputError(
@@ -267,7 +273,7 @@ def check_packable(rules: AnyTextRules, name: str) -> None:
 
 
 def make_bundle_program(manifest: Manifest, content: bytes, step: bytes | None) -> PackedProgram:
-    """Make the program of a bundle's graph, and that of its step graph if it has one.
+    """Make the program of a bundle's graph, and the program of its step graph if it has one.
 
     Args:
         manifest: the bundle's manifest.
@@ -307,7 +313,7 @@ _BEYOND_MEMORY: Final = 1 << 24
 
 
 @dataclass(frozen=True)
-class _ProvenFile:
+class _ProvenPackedFile:
     """A proven packed file: its manifest, its bytes, its programs before they were assembled, and the plan of its
     proof."""
 
@@ -317,14 +323,14 @@ class _ProvenFile:
     plan: ProofPlan
 
 
-def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _ProvenFile:
+def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _ProvenPackedFile:
     _log.info("Making the program")
     if isinstance(manifest.input, TextInput):
-        widths = text_widths(manifest.input.rules)
+        widths = find_text_widths(manifest.input.rules)
         manifest = _narrow_limits(manifest, widths.least, widths.most)
     whole, of_step = _lower_graphs(manifest, content, step)
     programs = whole.program, None if of_step is None else of_step.program
-    if (most := program_token_limit(programs)) is not None:
+    if (most := compute_token_limit(programs)) is not None:
         if most < _BEYOND_MEMORY:
             _log.warning(
                 "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
@@ -334,35 +340,35 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     program = assemble_programs(programs)
     made = replace(
         manifest,
-        graph=graph_entry(manifest.graph, program),
+        graph=make_graph_entry(manifest.graph, program),
         torchscript=None,
-        stream=step_entry(program),
+        stream=make_step_entry(program),
         provenance={
             **manifest.provenance,
-            "packed": {"from_graph": manifest.graph.sha256, "versions": package_versions()},
+            "packed": {"from_graph": manifest.graph.sha256, "versions": read_package_versions()},
         },
     )
     for lowering in filter(None, (whole, of_step)):
         refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")
-    plan = _make_plan(manifest, content, program_turns(programs))
+    plan = _make_plan(manifest, content, find_size_order_changes(programs))
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
-    with use_one_thread(), temporary_packed_file(packed_bytes(made, program)) as file:
+    with use_one_thread(), write_temporary_packed_file(packed_bytes(made, program)) as file:
         compared = _compare_packed_file(file, made, plan, answers)
         if step is not None and made.stream is not None:
             compared += _compare_with_step_graph(
-                file, step_form(step, made.stream, plan.rows), made.stream, plan, answers
+                file, make_form_of_step_graph(step, made.stream, plan.rows), made.stream, plan, answers
             )
         rules = [] if plan.rows is None else [compare_number_rules(file, plan.rows, made.numbers)]
         rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
     # The bundle's own proof stays part of the proof; the golden examples are still the module's.
     parity = judge_proof(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
-    return _ProvenFile(made, packed_bytes(made, program), programs, plan)
+    return _ProvenPackedFile(made, packed_bytes(made, program), programs, plan)
 
 
 def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """The manifest with limits of `least` to `most` tokens, or those of its graph where these are narrower."""
+    """The manifest with limits of `least` to `most` tokens; where the graph's own limits are narrower, these stay."""
     limits = manifest.graph.limits or Limits()
     least = max(least, limits.min_tokens or 1)
     most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -376,10 +382,10 @@ def _compare_packed_file(
     file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
     """Compare a packed file with the reference: both ways to open it, its step and streams, and the runtime."""
-    given = plan.runtime_inputs(Description.of(made))
-    compared = compare_on_cases(packed_form(file, made.graph, plan.rows), answers)
+    given = plan.make_runtime_inputs(Description.of(made))
+    compared = compare_form_on_cases(make_packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:
-        compared += compare_on_cases(packed_step_form(file, made.stream, plan.rows), answers)
+        compared += compare_form_on_cases(make_packed_step_form(file, made.stream, plan.rows), answers)
         # The engine's own streams take words only; Python's, also of subwords, are among the runtime's answers.
         words = isinstance(made.input, TextInput) and isinstance(made.input.rules, TextRules)
         for opened, in_place in WAYS.items() if words else ():
@@ -388,7 +394,7 @@ def _compare_packed_file(
 
 
 def _pack_with_integers(
-    packed: _ProvenFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
+    packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
     """Pack the same bundle with products of integers: compare each product exactly, and measure their effect.
 
@@ -400,26 +406,28 @@ def _pack_with_integers(
     _log.info("Making the program of integers")
     plan = packed.plan
     form, program = make_integer_programs(packed.programs, packed.manifest.name)
-    made = replace(packed.manifest, graph=graph_entry(packed.manifest.graph, program), stream=step_entry(program))
-    made = replace(made, parity=mark_not_measured(made.parity))
+    made = replace(
+        packed.manifest, graph=make_graph_entry(packed.manifest.graph, program), stream=make_step_entry(program)
+    )
+    made = replace(made, parity=mark_proof_as_unmeasured(made.parity))
     with (
         use_one_thread(),
-        temporary_packed_file(packed.content) as before,
-        temporary_packed_file(packed_bytes(made, program)) as file,
+        write_temporary_packed_file(packed.content) as before,
+        write_temporary_packed_file(packed_bytes(made, program)) as file,
     ):
         _log.info("Comparing its integers with the statement of the arithmetic")
         exact = [compare_products(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
-        first, run = (packed_run(path, rows=plan.rows) for path in (before, file))
+        first, run = (make_packed_run(path, rows=plan.rows) for path in (before, file))
         changed = compare_integer_answers(made, plan.cases, first, run)
-        apart = integer_tolerance(changed)
+        apart = compute_integer_tolerance(changed)
         answers = ReferenceAnswers(Reference(INTEGERS, run), plan.cases, rows_alone=True)
         parity = prove_parity(_compare_packed_file(file, made, plan, answers), apart)
         classifier = Classifier.load(file)
         changes = measure_integer_change(Classifier.load(before), classifier, data, allowed)
         examples: Any = tuple(_update_example(one, classifier) for one in made.examples)
     lines = [*(one.line for one in (*exact, *changed)), *parity.comparisons]
-    lines = lines if plan.rows is None else number_proof_lines(lines)
+    lines = lines if plan.rows is None else reword_proof_for_numbers(lines)
     made = add_measurement(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, changes)
     return made, packed_bytes(made, program)
 
@@ -427,7 +435,7 @@ def _pack_with_integers(
 def _update_example(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
     """A copy of a golden example with this classifier's answer."""
     given = example.ids if isinstance(example, Example) else np.array(example.samples, np.float32)
-    return replace(example, logits=tuple(logits_of_steps(classifier, [given])[0].tolist()))
+    return replace(example, logits=tuple(compute_logits_of_steps(classifier, [given])[0].tolist()))
 
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
@@ -437,11 +445,11 @@ def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> Pro
     if not isinstance(given, TextInput):
         reference, cases, rows = make_number_proof(manifest, content, turns)
     else:
-        reference, description = graph_reference(graph_name(manifest), content), Description.of(manifest)
-        texts = texts_for_proof([example.shown for example in manifest.texts], given.vocabulary, given.rules)
-        texts = texts_within(manifest.graph.limits, texts, description)
-        drawn = cases_for_graph(given.rules, manifest.graph, manifest.provenance, turns=turns)
-        cases = {**drawn, "texts": text_cases(texts, description.encoder())}
+        reference, description = make_graph_reference(make_graph_name(manifest), content), Description.of(manifest)
+        texts = choose_texts_for_proof([example.shown for example in manifest.texts], given.vocabulary, given.rules)
+        texts = select_texts_within_limits(manifest.graph.limits, texts, description)
+        drawn = make_cases_for_graph(given.rules, manifest.graph, manifest.provenance, turns=turns)
+        cases = {**drawn, "texts": encode_text_cases(texts, description.encoder())}
     rows_alone = manifest.graph.batch != 1
     return ProofPlan(reference, cases, texts, rows_alone=rows_alone, earlier=manifest.parity, rows=rows)
 
@@ -452,11 +460,14 @@ def _compare_with_step_graph(
     """Compare the file's step with the step graph, token by token or sample by sample."""
     cases = [case for case, _ in answers.of("texts", one_row=True)]
     stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
-    expected, steps = [stepped(case.tokens, case.lengths) for case in cases], packed_step_form(file, stream, plan.rows)
+    expected, steps = (
+        [stepped(case.tokens, case.lengths) for case in cases],
+        make_packed_step_form(file, stream, plan.rows),
+    )
     return [
         compare_candidate(
             name.partition(",")[0], run, cases, expected,
-            inputs="texts", reference="step graph", exact=answers.with_spread,
+            inputs="texts", reference="step graph", exact=answers.compute_answer_with_spread,
         )
         for name, run in steps.runs.items()
         if name.endswith(" each")
@@ -483,5 +494,5 @@ def _compare_streams(
 
     return compare_candidate(
         f"{opened}, as a stream", run, cases, expected, inputs="texts", reference=answers.reference.name,
-        exact=answers.with_spread,
+        exact=answers.compute_answer_with_spread,
     )  # fmt: skip

@@ -17,8 +17,8 @@ __all__ = [
     "PROGRESS",
     "ProgressLines",
     "filter_records",
-    "log_each",
-    "show_lines",
+    "log_item_progress",
+    "show_log_lines",
     "show_progress",
 ]
 
@@ -53,11 +53,11 @@ def filter_records(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None
             logger.removeFilter(choose)
 
 
-def log_each(items: Iterable[Item], doing: str) -> Iterator[Item]:
+def log_item_progress(items: Iterable[Item], doing: str) -> Iterator[Item]:
     """Yield the items, and log before each what is done and how many are done.
 
     Example:
-        >>> [case.name for case in log_each(cases, "Comparing onnx on hazards")]
+        >>> [case.name for case in log_item_progress(cases, "Comparing onnx on hazards")]
         ['3000 tokens', 'many rows']
     """
     items, log = list(items), logging.getLogger(PROGRESS)
@@ -102,7 +102,7 @@ class ProgressLines(logging.Handler):
 
 
 @contextlib.contextmanager
-def show_lines(lines: ProgressLines) -> Iterator[None]:
+def show_log_lines(lines: ProgressLines) -> Iterator[None]:
     """While the block runs, show the exporter's log records with this handler."""
     logger, progress = logging.getLogger(EXPORTER), logging.getLogger(PROGRESS)
     levels = logger.level, progress.level
@@ -129,7 +129,7 @@ def show_progress(wanted: bool) -> Iterator[None]:
     if not wanted or logging.getLogger(EXPORTER).hasHandlers():
         yield
         return
-    with show_lines(ProgressLines(_print_to_stderr, _log_as_usual, _SHORT)):
+    with show_log_lines(ProgressLines(_print_to_stderr, _log_record_as_usual, _SHORT)):
         yield
 
 
@@ -137,6 +137,6 @@ def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - what is asked for
 
 
-def _log_as_usual(record: logging.LogRecord) -> None:
+def _log_record_as_usual(record: logging.LogRecord) -> None:
     if logging.lastResort is not None:
         logging.lastResort.handle(record)

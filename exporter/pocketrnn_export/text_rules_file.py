@@ -1,4 +1,5 @@
-"""Write the text rules of a bundle as a file for programs that run its graph by themselves, and compare the ids."""
+"""Write the text rules of a bundle as a file for programs that run the bundle's graph by themselves; and compare the
+ids of this file with the bundle's."""
 
 from __future__ import annotations
 
@@ -8,13 +9,13 @@ from pathlib import Path
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import is_packed_file, packed_text_rules
+from pocketrnn.bundle.packed_file import encode_packed_text_rules, is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import BundleError, InputError, ParityError, short_repr
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.comparing.cases import texts_for_proof
+from pocketrnn_export.comparing.cases import choose_texts_for_proof
 from pocketrnn_export.progress import show_progress
 
 __all__ = ["pack_text_rules"]
@@ -23,8 +24,8 @@ _log = logging.getLogger(__name__)
 
 
 def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False, progress: bool = True) -> Manifest:
-    """Write the text rules, the labels and the document of a bundle as one file, from which the native engine makes the
-    ids of texts. Browsers and programs in C++ read it together with the bundle's graph.
+    """Write the text rules, the labels and the document of a bundle as one file. The native engine turns texts into ids
+    with this file; browsers and programs in C++ read it together with the bundle's graph.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
@@ -55,7 +56,7 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
     manifest.check_one_text("a file of text rules is of")
     manifest.check_one_head("a file of text rules has the labels of")
     with show_progress(progress), write_whole_file(Path(path), force=force) as work:
-        content = packed_text_rules(manifest)
+        content = encode_packed_text_rules(manifest)
         _log.info("Comparing its ids with those of the bundle's rules")
         _compare_ids(manifest, content)
         work.write(content)
@@ -71,7 +72,7 @@ def _compare_ids(manifest: Manifest, content: bytes) -> None:
             f"The engine cannot hold the text rules of {manifest.name}: {error}", "Use the bundle in Python."
         ) from None
     given = [example.shown for example in manifest.texts]
-    for text in texts_for_proof(given, manifest.text.vocabulary, manifest.text.rules, made_too=True):
+    for text in choose_texts_for_proof(given, manifest.text.vocabulary, manifest.text.rules, made_too=True):
         tokens = text.split(" ")
         same = engine.encode_tokens(tokens) == encoder.encode_tokens(tokens)
         if manifest.text.rules.tokenizer != EXTERNAL:

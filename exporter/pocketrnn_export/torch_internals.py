@@ -66,43 +66,45 @@ __all__ = [
     "DispatchMode",
     "FunctionMode",
     "answer_size_conditions",
-    "base_tensor",
     "cache_known_operators",
     "cache_onnx_registry",
     "call_forward_directly",
     "change_operator_arguments",
     "count_writes",
-    "default_rewrite_rules",
-    "exchange_code",
-    "flat_weights",
+    "find_base_tensor",
+    "find_guard_location",
+    "find_shape_environment",
     "flatten_tree",
-    "guard_location",
-    "guard_relation",
     "list_aliased_arguments",
+    "list_default_rewrite_rules",
     "list_guards",
     "list_tracing_queries",
+    "list_unsound_rewrite_rules",
+    "list_weight_names",
     "list_written_arguments",
     "make_unknown_size_mode",
     "make_unknown_size_tensor",
-    "memory_address",
     "overload_name",
-    "own_buffers",
-    "own_forward_pre_hooks",
-    "own_modules",
-    "own_parameters",
     "parse_operator_schema",
     "past_function_modes",
+    "read_flat_weights",
+    "read_guard_relation",
+    "read_memory_address",
+    "read_own_buffers",
+    "read_own_forward_pre_hooks",
+    "read_own_modules",
+    "read_own_parameters",
+    "read_size_expression",
+    "read_size_hint",
+    "read_size_symbol",
+    "read_tensor_values",
     "remove_buffer_hooks",
-    "renew_flat_weights",
+    "replace_function_code",
     "replace_methods",
-    "replace_state",
+    "replace_program_weights",
     "replace_tolist",
     "restrict_sizes",
-    "shape_environment",
-    "size_expression",
     "size_functions",
-    "size_hint",
-    "size_symbol",
     "statically_known_true",
     "sym_float",
     "sym_int",
@@ -110,13 +112,11 @@ __all__ = [
     "sym_max",
     "sym_min",
     "sym_sqrt",
-    "tensor_values",
-    "uncompiled_module",
     "unflatten_tree",
-    "unscripted_function",
-    "unsound_rewrite_rules",
+    "unwrap_compiled_module",
+    "unwrap_scripted_function",
+    "update_flat_weights",
     "uses_encoder_fast_path",
-    "weight_names",
     "without_dispatch_modes",
 ]
 
@@ -138,9 +138,10 @@ TEXT_FILES: Final = frozenset(
 # --- Sizes: torch.SymInt, SymFloat and SymBool of a trace -------------------------------------------------------------
 
 
-# `size_functions` has the functions that torch writes into a size's expression and sympy does not have: FloorDiv, Mod,
-# PythonMod, Min, Max, the Int- and FloatTrueDiv, ... `tracing/sizes/conditions.py` has a table of all that are known.
-# Without: a relation holds a function of no known class, and the module is refused with the function's name.
+# `size_functions` has the functions that torch writes into a size's expression and sympy lacks: FloorDiv, Mod,
+# PythonMod, Min, Max, the Int- and FloatTrueDiv, ... `tracing/sizes/conditions.py` has a table of all known functions.
+# Without `size_functions`, a relation would hold a function of an unknown class, and the module would be refused with
+# the function's name.
 
 # `statically_known_true(size >= 0)`: whether a relation holds for all sizes; it adds no guard to the trace. Without:
 # a relation that always holds would become a restriction of the graph.
@@ -154,7 +155,7 @@ sym_max: Final[Callable[..., Any]] = torch.sym_max
 sym_min: Final[Callable[..., Any]] = torch.sym_min
 
 
-def size_expression(size: Any) -> Any:
+def read_size_expression(size: Any) -> Any:
     """The sympy expression of a size: `s27 + 1`; for a SymBool, a relation.
 
     Symbols whose value is known are replaced. Without: no condition on sizes is understood.
@@ -162,17 +163,17 @@ def size_expression(size: Any) -> Any:
     return size.node.expr
 
 
-def size_symbol(size: Any) -> str:
-    """The first name of an input's size, which `size_expression` gives until the size is restricted."""
+def read_size_symbol(size: Any) -> str:
+    """The first name of an input's size, which `read_size_expression` gives until the size is restricted."""
     return str(size.node._expr)
 
 
-def size_hint(size: Any) -> int:
-    """The number of a size in the traced example. Without: a trace cannot choose a path."""
+def read_size_hint(size: Any) -> int:
+    """The number of a size in the traced example. Without it, a trace could not choose a branch."""
     return int(size.node.hint)
 
 
-def shape_environment(size: Any) -> Any:
+def find_shape_environment(size: Any) -> Any:
     """The ShapeEnv of a trace, which keeps all its sizes."""
     return size.node.shape_env
 
@@ -186,20 +187,20 @@ def list_guards(environment: Any) -> list[Any]:
     return guards
 
 
-def guard_relation(guard: Any) -> Any:
+def read_guard_relation(guard: Any) -> Any:
     """The sympy relation of a guard."""
     return guard.expr
 
 
-def guard_location(guard: Any) -> tuple[str, int]:
+def find_guard_location(guard: Any) -> tuple[str, int]:
     """The file and line at which a guard was made; ("", 0) where that is not known."""
     frame = guard.sloc.framework_loc
     return (frame.filename, frame.lineno) if hasattr(frame, "filename") else ("", 0)
 
 
 def restrict_sizes(relation: Any, told: str) -> None:
-    """Restrict a trace to the sizes for which a relation holds; outside of a trace, raise an error with the text `told`
-    where it does not.
+    """Restrict a trace to the sizes for which a relation holds. Outside of a trace, raise an error with the text `told`
+    if the relation does not hold.
 
     Without: a text that is too short for an operation gets a meaningless answer.
     """
@@ -276,7 +277,7 @@ def replace_tolist(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> contex
     return replace_methods({(FakeTensor, "tolist"): lambda self: tolist(self, shipped)})
 
 
-def tensor_values(tensor: Tensor) -> list[Any]:
+def read_tensor_values(tensor: Tensor) -> list[Any]:
     """`tensor.tolist()` without any TorchFunctionMode."""
     with past_function_modes():
         values: list[Any] = tensor.tolist()
@@ -287,9 +288,9 @@ def tensor_values(tensor: Tensor) -> list[Any]:
 past_function_modes = torch._C.DisableTorchFunction
 
 
-def base_tensor(tensor: Tensor) -> Tensor:
-    """The base tensor of a view; a tensor that is not a view is returned itself. Without: facts about lengths would
-    survive a write into a slice of them."""
+def find_base_tensor(tensor: Tensor) -> Tensor:
+    """The base tensor of a view; a tensor that is not a view is returned unchanged. Without it, facts about lengths
+    would stay valid after a write into a slice of them."""
     return tensor if tensor._base is None else tensor._base
 
 
@@ -298,7 +299,7 @@ def count_writes(tensor: Tensor) -> int:
     return tensor._version
 
 
-def memory_address(tensor: Tensor) -> int:
+def read_memory_address(tensor: Tensor) -> int:
     """The memory address of a tensor's storage, which its views share; 0 for a tensor without numbers."""
     return tensor.untyped_storage().data_ptr()
 
@@ -311,14 +312,14 @@ _METHODS: Final[dict[str, Any]] = {
 }
 
 
-def original_method(function: Any) -> Any:
+def find_original_method(function: Any) -> Any:
     """The original method of a tensor, for a replacement of it (`torch.Tensor.squeeze = mine`).
 
     torch's C code looks a method up by its name to pass it to a mode, and finds the replacement, which has run already.
     Every other function is returned as it is.
 
     Example:
-        >>> original_method(torch.Tensor.squeeze) is torch.Tensor.squeeze
+        >>> find_original_method(torch.Tensor.squeeze) is torch.Tensor.squeeze
         True
     """
     if type(function) in _OF_C:
@@ -351,7 +352,7 @@ class FunctionMode(TorchFunctionMode):
 
         @functools.wraps(handled)
         def handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            return handled(self, original_method(func), types, args, kwargs)
+            return handled(self, find_original_method(func), types, args, kwargs)
 
         cls.__torch_function__ = handle  # type: ignore[method-assign]
 
@@ -375,7 +376,7 @@ def _has_original_methods() -> bool:
 
 # Sees every operator that runs, also those within torch's composite functions.
 DispatchMode = TorchDispatchMode
-# Runs a block without any such mode. Without: a recurrent layer is recorded step by step, for seconds.
+# Runs a block without any such mode. Without it, a recurrent layer would be recorded step by step, which takes seconds.
 without_dispatch_modes = _disable_current_modes
 
 
@@ -395,7 +396,7 @@ def list_aliased_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[s
 def _select_arguments(
     operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], wanted: Callable[[Any], bool]
 ) -> list[Any]:
-    every, aliases = _argument_aliases(operator)
+    every, aliases = _read_argument_aliases(operator)
     names = [name for name, alias in aliases.items() if wanted(alias)]
     if not names:
         return []
@@ -404,7 +405,7 @@ def _select_arguments(
 
 
 @functools.cache
-def _argument_aliases(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _read_argument_aliases(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The names of an operator's arguments, and the alias information of those that share memory with its results."""
     arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
     aliases = {one.name: one.alias_info for one in arguments if one.alias_info is not None}
@@ -451,8 +452,8 @@ def remove_buffer_hooks() -> Iterator[None]:
 
 
 # The functions that tell a module that it is traced, by module, and their results outside of a trace. Some are one
-# function with two names. One that a release lacks is skipped; a further one of a release could change a traced module,
-# and the proof then compares its export with the module as it runs.
+# function with two names. A function that a release lacks is skipped. A new function of a later release could change a
+# traced module, but the proof compares the export with the module as it runs.
 _TELLING: Final[tuple[tuple[str, str, Any], ...]] = (
     ("torch.compiler", "is_compiling", False),
     ("torch.compiler", "is_dynamo_compiling", False),
@@ -494,7 +495,7 @@ def cache_known_operators() -> Iterator[None]:
         yield
 
 
-# The loggers with messages that do not help a user. A name that a release does not have does no harm.
+# The loggers whose messages do not help a user. A name that a release lacks is ignored.
 LOGGERS: Final = (
     "torch.onnx._internal.exporter._registration",
     "onnxscript",
@@ -510,10 +511,10 @@ LOGGERS: Final = (
 
 
 @contextlib.contextmanager
-def exchange_code(function: Any, stand_in: Any) -> Iterator[Callable[..., Any]]:
-    """While the block runs, a function of torch runs the code of another one, in every thread and under every imported
-    name; yields a copy with the original code. The code sees the globals of torch's file, so it must import all that it
-    uses.
+def replace_function_code(function: Any, stand_in: Any) -> Iterator[Callable[..., Any]]:
+    """While the block runs, call the code of `stand_in` whenever torch's `function` is called, in every thread and
+    under every imported name; yield a copy of the function with the original code. The code sees the globals of torch's
+    file, so it must import everything that it uses.
 
     Modules bind `pack_padded_sequence` by name, which a change of torch's namespace would miss. A TorchFunctionMode
     does not see it either: it is Python, sorts the rows, and calls `torch._VF._pack_padded_sequence` only then.
@@ -536,7 +537,7 @@ MODULE_TABLES: Final = ("_parameters", "_buffers", "_modules")
 BatchNorm: Final = nn.modules.batchnorm._BatchNorm
 
 
-def own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
+def read_own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
     """A layer's own dict of parameters, for reading: with those that are None, and shared ones under each name."""
     return layer._parameters
 
@@ -564,21 +565,21 @@ class _ArgumentChanger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*map(self._changed, args), **(kwargs or {}))
 
 
-def own_buffers(layer: nn.Module) -> dict[str, Tensor | None]:
+def read_own_buffers(layer: nn.Module) -> dict[str, Tensor | None]:
     """A layer's own dict of buffers, for reading and writing."""
     return layer._buffers
 
 
-def own_modules(layer: nn.Module) -> dict[str, nn.Module | None]:
+def read_own_modules(layer: nn.Module) -> dict[str, nn.Module | None]:
     """A layer's own dict of submodules, for reading and writing: `setattr` would use a class attribute of that name."""
     return layer._modules
 
 
 @contextlib.contextmanager
 def call_forward_directly() -> Iterator[None]:
-    """While the block runs, call the forward of users' layers without hooks directly, so that they may raise. Without:
-    a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end of the next
-    call.
+    """While the block runs, call the forward of users' layers without hooks directly, so that a forward may raise.
+    Without this, a trace keeps a stack of the called layers, does not pop it when a call raises, and fails at the end
+    of the next call.
 
     Example:
         >>> with call_forward_directly():
@@ -598,18 +599,18 @@ def call_forward_directly() -> Iterator[None]:
         nn.Module.__call__ = own  # type: ignore[method-assign]
 
 
-def own_forward_pre_hooks(layer: nn.Module) -> dict[int, Callable[..., Any]]:
+def read_own_forward_pre_hooks(layer: nn.Module) -> dict[int, Callable[..., Any]]:
     """A layer's own dict of forward pre-hooks, such as those of the old weight_norm."""
     return layer._forward_pre_hooks
 
 
-def uncompiled_module(module: nn.Module) -> nn.Module:
+def unwrap_compiled_module(module: nn.Module) -> nn.Module:
     """The module that `torch.compile` wraps; any other module as it is."""
     inner = getattr(module, "_orig_mod", module)
     return inner if isinstance(inner, nn.Module) else module
 
 
-def unscripted_function(value: Any) -> Any:
+def unwrap_scripted_function(value: Any) -> Any:
     """The Python function that `torch.jit.script` compiled; None where it is not scripted, or was loaded.
 
     Without: a scripted function is traced only at the sizes of the example.
@@ -617,24 +618,26 @@ def unscripted_function(value: Any) -> Any:
     return getattr(value, "_torchdynamo_inline", None) if isinstance(value, torch.jit.ScriptFunction) else None
 
 
-def weight_names(layer: nn.RNNBase) -> Sequence[str]:
+def list_weight_names(layer: nn.RNNBase) -> Sequence[str]:
     """The names of a recurrent layer's weights in the order in which PyTorch's kernels take them."""
     return layer._flat_weights_names
 
 
-def flat_weights(layer: nn.RNNBase) -> list[tuple[str, Any]]:
+def read_flat_weights(layer: nn.RNNBase) -> list[tuple[str, Any]]:
     """The weights that a recurrent layer runs with, by name. After a parametrization was added, they may be older than
     the attributes with these names."""
     return list(zip(layer._flat_weights_names, layer._flat_weights, strict=True))
 
 
-def renew_flat_weights(layer: nn.RNNBase) -> None:
+def update_flat_weights(layer: nn.RNNBase) -> None:
     """Let a recurrent layer run with the current values of its weight attributes."""
     layer._init_flat_weights()
 
 
-def replace_state(program: torch.export.ExportedProgram, state: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
-    """A copy of a program with other weights, by name. Without: a form is compared only with its own weights.
+def replace_program_weights(
+    program: torch.export.ExportedProgram, state: Mapping[str, Tensor]
+) -> torch.export.ExportedProgram:
+    """A copy of a program with other weights, by name. Without it, a form would be compared only with its own weights.
 
     A conversion leaves the sizes that an operator made, such as a longest length, as pending, so that a second one of
     the same program fails.
@@ -716,18 +719,18 @@ def _read_onnx_operators(opset_version: int, registered: int) -> dict[Any, list[
     return registry.functions
 
 
-def default_rewrite_rules() -> Sequence[Any]:
+def list_default_rewrite_rules() -> Sequence[Any]:
     """The rewrite rules of `onnxscript.optimizer.optimize`."""
     from onnxscript import rewriter
 
     return rewriter._DEFAULT_REWRITE_RULES
 
 
-def unsound_rewrite_rules() -> list[Any]:
-    """The rules that take a constant near 0 or 1 for 0 or 1; the rule that drops a slice whose result has the sizes of
-    its input in the example, as `x[:, -100:]` for 7 tokens; and those that join two clamps, whose bounds may not
-    overlap. Without: such a constant, slice or clamp is lost, and the proof finds it only where it changes answers to
-    random texts."""
+def list_unsound_rewrite_rules() -> list[Any]:
+    """The rewrite rules that may change answers: rules that treat a constant near 0 or 1 as 0 or 1; the rule that drops
+    a slice whose result has the sizes of its input in the example, as `x[:, -100:]` for 7 tokens; and rules that join
+    two clamps whose bounds may not overlap. Without this list, such a constant, slice or clamp would be lost, and the
+    proof would find that only where it changes answers to random texts."""
     from onnxscript.rewriter.rules.common import _fuse_relus_clips, _min_max_to_clip, _no_op, collapse_slice2_rule
 
     exact = (_no_op.dropout_zero_rule, _no_op.dropout_inference_rule)

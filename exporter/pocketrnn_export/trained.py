@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.fitting import FittedClassifier
 
-__all__ = ["checkpoint_arguments", "export_trained"]
+__all__ = ["export_trained", "make_arguments_from_checkpoint"]
 
 
 def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **arguments: Any) -> Manifest:
@@ -42,15 +42,15 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
     """
     from pocketrnn_training.classifiers.checkpoint import Checkpoint as Trained
 
-    module, described = checkpoint_arguments(trained if isinstance(trained, Trained) else trained.checkpoint)
+    module, described = make_arguments_from_checkpoint(trained if isinstance(trained, Trained) else trained.checkpoint)
     return export(module, path, **{**described, **arguments})
 
 
-def checkpoint_arguments(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
+def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
     """The module of a checkpoint, and the other arguments of `export`.
 
     Example:
-        >>> module, described = checkpoint_arguments(read_checkpoint(Path("reviews.checkpoint")))
+        >>> module, described = make_arguments_from_checkpoint(read_checkpoint(Path("reviews.checkpoint")))
         >>> described["labels"]
         ('bad', 'good')
     """

@@ -18,7 +18,8 @@ from pocketrnn.errors import InputError, PocketRNNError
 __all__ = ["Answers", "Prediction"]
 
 Floats = NDArray[np.float32]
-# The logits of some texts, and the indices of the skipped texts, whose rows of logits hold no answer.
+# The logits of some texts, and the indices of the skipped texts. The rows of logits of skipped texts do not hold an
+# answer.
 Chunk = tuple[Floats, Collection[int]]
 
 
@@ -135,7 +136,7 @@ class Answers:
             self.check_gives_labels()
             powers, total = [0.5 * (tanh(0.5 * logit) + 1.0) for logit in logits], 1.0
         if not isfinite(largest) or total != total:
-            raise self._not_finite_error()
+            raise self._make_not_finite_error()
         if top == 1:
             best = logits.index(largest)
             label, probability = labels[best], powers[best] / total
@@ -242,7 +243,7 @@ class Answers:
             parts.append(logits)
         return np.concatenate(parts)
 
-    def labels_with_probabilities(
+    def list_labels_with_probabilities(
         self, answer: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
         """The labels of one text that reach their threshold, with their probabilities.
@@ -256,7 +257,7 @@ class Answers:
 
         Example:
             >>> answers = Answers("mood", ("bad", "good"), "sigmoid")
-            >>> answers.labels_with_probabilities(Prediction("good", 0.9, (("good", 0.9), ("bad", 0.2))))
+            >>> answers.list_labels_with_probabilities(Prediction("good", 0.9, (("good", 0.9), ("bad", 0.2))))
             (('good', 0.9),)
         """
         needed = dict(zip(self.labels, self._needed(threshold), strict=True))
@@ -320,9 +321,9 @@ class Answers:
         """
         # All values must be finite; the largest logit of a row must be.
         if not np.isfinite(logits if self.gives_values else logits.max(1)).all():
-            raise self._not_finite_error()
+            raise self._make_not_finite_error()
 
-    def _not_finite_error(self) -> PocketRNNError:
+    def _make_not_finite_error(self) -> PocketRNNError:
         return PocketRNNError(
             f"The graph of {self.name} answered with logits that are NaN or infinite.",
             "Check the bundle with: pocketrnn verify",

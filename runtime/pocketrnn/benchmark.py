@@ -113,10 +113,10 @@ def measure_interleaved(contestants: Mapping[str, Run], texts: int, rounds: int)
             if turn:
                 seconds[name].append(taken)
     first = [taken.sum() for taken in next(iter(seconds.values()))]
-    return [_median_speed(name, taken, first, texts) for name, taken in seconds.items()]
+    return [_compute_median_speed(name, taken, first, texts) for name, taken in seconds.items()]
 
 
-def _median_speed(name: str, taken: list[NDArray[np.float64]], first: list[float], texts: int) -> Speed:
+def _compute_median_speed(name: str, taken: list[NDArray[np.float64]], first: list[float], texts: int) -> Speed:
     single = len(taken[0]) == texts
 
     def percentile(q: int) -> float | None:

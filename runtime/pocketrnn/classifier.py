@@ -18,7 +18,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
-from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, step_dtype
+from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, compute_logits, find_step_dtype
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
@@ -42,12 +42,12 @@ __all__ = [
     "Classifier",
     "Prediction",
     "answers_of",
-    "graph_metadata",
+    "compute_logits_of_batches",
+    "compute_logits_of_steps",
+    "compute_logits_until_refused",
     "kinds_refused",
-    "logits_of_batches",
-    "logits_of_steps",
-    "logits_until_refused",
-    "refusal_error",
+    "make_refusal_error",
+    "read_graph_metadata",
 ]
 
 Floats = NDArray[np.float32]
@@ -143,16 +143,16 @@ class Classifier(TrainedEstimator):
             options = Options(max_batch_tokens, tuple(providers), trust)
             native = NativeEngine(folder)
             packed = cls(folder.absolute(), native.manifest, native, threads, options, tokenizer, out_of_range)
-            return packed._with_prior(prior)
+            return packed._apply_prior(prior)
         # Imported here: a packed classifier does not need onnxruntime, whose import is most of the time to start.
-        from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, checked_options
+        from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, check_engine_options
 
-        options = checked_options(max_batch_tokens, providers, trust=trust)
+        options = check_engine_options(max_batch_tokens, providers, trust=trust)
         manifest = manifests.read_manifest(folder)
         engine = OnnxRuntimeEngine(folder, manifest, options)
         classifier = cls(folder.absolute(), manifest, engine, threads, options, tokenizer, out_of_range)
         _log.debug("Loaded %s from %s with %d threads and %s", manifest.name, folder, threads, options)
-        return classifier._with_prior(prior)
+        return classifier._apply_prior(prior)
 
     def among(self, labels: Iterable[str]) -> Classifier:
         """The same classifier restricted to some of its labels, for texts that can only have these.
@@ -171,7 +171,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("languages").among(["en", "de", "fr", "-und"]).labels
             ('de', 'en', 'fr')
         """
-        return self._with_chosen_labels(choose_labels(self._answers, labels))
+        return self._restrict_to_labels(choose_labels(self._answers, labels))
 
     def head(self, name: str) -> Classifier:
         """The same classifier, answering with the labels of one of its heads.
@@ -185,20 +185,20 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("reviews").head("mood").classify("Never again").label
             'bad'
         """
-        return self._with_chosen_labels(choose_head(self._answers, name))
+        return self._restrict_to_labels(choose_head(self._answers, name))
 
-    def _with_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
+    def _apply_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
         if prior is None:
             return self
-        return self._with_chosen_labels(weigh_labels(self._answers, prior, self.manifest.output.priors))
+        return self._restrict_to_labels(weigh_labels(self._answers, prior, self.manifest.output.priors))
 
-    def _with_chosen_labels(self, chosen: ChosenLabels) -> Classifier:
+    def _restrict_to_labels(self, chosen: ChosenLabels) -> Classifier:
         # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._chosen = chosen.within(self._chosen)
         other._answers = chosen.answers(self._answers)
-        other._intake = self._intake.answered_by(restrict_engine(self._engine, other._chosen), other._answers)
+        other._intake = self._intake.replace_engine(restrict_engine(self._engine, other._chosen), other._answers)
         return other
 
     @property
@@ -285,14 +285,14 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("walking").prepared([[0.1, 0.2, 9.7]]).shape
             (1, 3)
         """
-        return self._number_intake("encode()").prepared(sequence)
+        return self._make_number_intake("encode()").prepared(sequence)
 
     def _texts(self, instead: str) -> TextIntake:
         if not isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {instead}.")
         return self._intake
 
-    def _number_intake(self, instead: str) -> NumberIntake:
+    def _make_number_intake(self, instead: str) -> NumberIntake:
         if isinstance(self._intake, TextIntake):
             raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {instead}.")
         return cast("NumberIntake", self._intake)
@@ -331,7 +331,7 @@ class Classifier(TrainedEstimator):
         """
         intake = self._intake
         if not isinstance(intake, TextIntake):
-            return self._recording_stream(saved, window, hop, 1 if top is None else top)
+            return self._make_recording_stream(saved, window, hop, 1 if top is None else top)
         intake.check_whole()
         intake.check_one_text("a stream is")
         self._answers.check_one_head("a stream is of")
@@ -347,15 +347,15 @@ class Classifier(TrainedEstimator):
 
         return Stream(self.manifest, intake.encoder, self._engine, self._answers, saved, self._chosen)
 
-    def _recording_stream(
+    def _make_recording_stream(
         self, saved: bytes | None, window: int | None, hop: int | None, top: int
     ) -> NumberStream | CarriedStream:
-        from pocketrnn.number_streams import CarriedStream, NumberStream, window_and_hop
+        from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
 
-        intake = self._number_intake("Stream.push()")
+        intake = self._make_number_intake("Stream.push()")
         if not self._gives_values:
             self._answers.check_top(top)
-        wanted = window_and_hop(self.manifest, window, hop)
+        wanted = choose_window_and_hop(self.manifest, window, hop)
         if wanted is None:
             return CarriedStream(self.manifest, self._engine, intake, self._answers, top, saved, self._chosen)
         if saved is not None:
@@ -377,8 +377,8 @@ class Classifier(TrainedEstimator):
             >>> [window.start for window in walking.recording(np.zeros((300, 3)), window=128, hop=64)]
             [0, 64, 128]
         """
-        self._number_intake("classify()")
-        return self._recording_stream(None, window, hop, top).whole(recording)
+        self._make_number_intake("classify()")
+        return self._make_recording_stream(None, window, hop, top).whole(recording)
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
         """Classify one text, alone or with features, one pair of texts, or one sequence of numbers.
@@ -444,11 +444,11 @@ class Classifier(TrainedEstimator):
         self._answers.check_one_head("explain() is of")
         ready = self._texts("predict_proba()").ready
         whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
-        return Explainer(self.manifest, self._answers, self.encode, self._logits_of_variants).explained(
+        return Explainer(self.manifest, self._answers, self.encode, self._compute_logits_of_variants).explained(
             whole, label, most_fragments
         )
 
-    def _logits_of_variants(self, texts: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
+    def _compute_logits_of_variants(self, texts: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
         """The logits of a text and of its shortened variants, and the indices of the variants that are refused.
 
         Raises:
@@ -456,12 +456,12 @@ class Classifier(TrainedEstimator):
         """
         parts: list[Floats] = []
         refused: list[int] = []
-        for logits, skipped in self._logits_of_chunks(texts, "skip", warns=False):
+        for logits, skipped in self._compute_logits_of_chunks(texts, "skip", warns=False):
             before = sum(len(part) for part in parts)
             refused += [before + index for index in skipped]
             parts.append(logits)
         if refused and refused[0] == 0:
-            raise refusal_error(self, texts[0])
+            raise make_refusal_error(self, texts[0])
         return np.concatenate(parts), refused
 
     @overload
@@ -490,7 +490,7 @@ class Classifier(TrainedEstimator):
         """
         if self._gives_values:
             return cast("list[str]", self.values(given, on_error=on_error))
-        return self._answers.likeliest_labels(self._logits_of_chunks(given, on_error))
+        return self._answers.likeliest_labels(self._compute_logits_of_chunks(given, on_error))
 
     def values(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
         """The values of every sequence, where the bundle gives values and not labels.
@@ -536,7 +536,7 @@ class Classifier(TrainedEstimator):
             ['Business']
         """
         self._answers.check_top(top)
-        yield from self._answers.predictions(self._logits_of_chunks(given, on_error), top)
+        yield from self._answers.predictions(self._compute_logits_of_chunks(given, on_error), top)
 
     def tag(self, text: Text) -> Tags:
         """Label each token of one text, with a bundle that labels tokens.
@@ -557,7 +557,7 @@ class Classifier(TrainedEstimator):
             >>> [(tag.token, tag.label, tag.start) for tag in Classifier.load("people").tag("Ada lives in Berlin")]
             [('Ada', 'B-PER', 0), ('lives', 'O', 4), ('in', 'O', 10), ('Berlin', 'B-LOC', 13)]
         """
-        return self._tag_intake().tags_of_one(text)
+        return self._make_tag_intake().make_tags_of_one(text)
 
     @overload
     def predict_tags(self, texts: Iterable[Text], *, on_error: Literal["raise"] = "raise") -> list[Tags]: ...
@@ -593,13 +593,13 @@ class Classifier(TrainedEstimator):
             >>> [tags[0].label for tags in Classifier.load("people").tag_all(iter(["Ada"]))]
             ['B-PER']
         """
-        intake, skipped = self._tag_intake(), 0
+        intake, skipped = self._make_tag_intake(), 0
         for _, group in self._workers.map_in_order(intake.tags, intake.groups(texts, on_error)):
             skipped += sum(tags is None for tags in group)
             yield from group
         self._warn_of_skipped(skipped)
 
-    def _tag_intake(self) -> TagIntake:
+    def _make_tag_intake(self) -> TagIntake:
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, and none for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
@@ -668,7 +668,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").logits(["Oil prices rise again"]).argmax()
             2
         """
-        return self._answers.join_logits(self._logits_of_chunks(given, on_error))
+        return self._answers.join_logits(self._compute_logits_of_chunks(given, on_error))
 
     def embed(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """The embedding of each text: the input of the graph's last linear layer.
@@ -709,7 +709,7 @@ class Classifier(TrainedEstimator):
         parts = [part if part.shape[1] else np.full((len(part), width), np.nan, np.float32) for part in parts]
         return np.concatenate([np.empty((0, width), np.float32), *parts])
 
-    def _logits_of_chunks(
+    def _compute_logits_of_chunks(
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
     ) -> Generator[tuple[Floats, list[int]], None, None]:
         """Yield chunk by chunk, in order: the logits, and the indices of skipped items, whose rows hold no answer."""
@@ -753,7 +753,7 @@ class _Intake(Protocol):
         """The logits of one text or sequence."""
         ...
 
-    def answered_by(self, engine: Engine, answers: Answers) -> _Intake:
+    def replace_engine(self, engine: Engine, answers: Answers) -> _Intake:
         """The same intake for another engine and other answers."""
         ...
 
@@ -798,7 +798,7 @@ def _build_intake(
     return NumberIntake(manifest, engine, answers, "warn" if out_of_range is None else out_of_range)
 
 
-def logits_of_batches(
+def compute_logits_of_batches(
     classifier: Classifier, batches: Iterable[list[str]], *, on_error: OnError = "raise"
 ) -> Generator[Floats, None, None]:
     """Yield the logits of one list of texts after the other, lazily, only a few lists ahead.
@@ -820,7 +820,8 @@ def logits_of_batches(
         PocketRNNError: as `Classifier.logits`.
 
     Example:
-        >>> [logits.shape for logits in logits_of_batches(Classifier.load("ag_news"), [["Oil"], ["Cup", "Final"]])]
+        >>> batches = [["Oil"], ["Cup", "Final"]]
+        >>> [logits.shape for logits in compute_logits_of_batches(Classifier.load("ag_news"), batches)]
         [(1, 4), (2, 4)]
     """
     intake = classifier._texts("logits()")
@@ -830,7 +831,7 @@ def logits_of_batches(
         yield logits
 
 
-def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
+def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
     """The logits of texts given as ids, or of sequences given as the graph's samples, batched as `Classifier.logits`
     batches them.
 
@@ -849,10 +850,10 @@ def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps
 
     Example:
         >>> classifier = Classifier.load("ag_news")
-        >>> logits_of_steps(classifier, [classifier.encode("Oil prices")]).shape
+        >>> compute_logits_of_steps(classifier, [classifier.encode("Oil prices")]).shape
         (1, 4)
     """
-    kind = step_dtype(classifier.manifest)
+    kind = find_step_dtype(classifier.manifest)
     logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
     if classifier._chosen is not None:
         logits = classifier._chosen.of_rows(logits)
@@ -862,7 +863,7 @@ def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps
 
 
 def kinds_refused(classifier: Classifier) -> list[str]:
-    """Describe the faults for which texts are passed over, as ends of a sentence.
+    """Describe the faults for which a text is skipped, each as the end of a sentence.
 
     Example:
         >>> kinds_refused(Classifier.load("news.prnn"))
@@ -871,7 +872,7 @@ def kinds_refused(classifier: Classifier) -> list[str]:
     return classifier._texts("classify()").kinds_refused
 
 
-def logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:
+def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:
     """The logits of the texts before the first refused one, and the error that `classify` would raise for it.
 
     Args:
@@ -882,35 +883,35 @@ def logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[
         float32 [texts before it, labels], and the error; None where all texts are answered.
 
     Example:
-        >>> logits, error = logits_until_refused(classifier, ["oil prices", "oil " * 500])
+        >>> logits, error = compute_logits_until_refused(classifier, ["oil prices", "oil " * 500])
         >>> len(logits), error.problem
         (1, 'The text becomes 500 token ids, but news takes at most 300.')
     """
     parts = [np.empty((0, len(classifier.labels)), np.float32)]
-    for logits, skipped in classifier._logits_of_chunks(texts, "skip", warns=False):
+    for logits, skipped in classifier._compute_logits_of_chunks(texts, "skip", warns=False):
         if skipped:
             parts.append(logits[: skipped[0]])
             answered = np.concatenate(parts)
-            return answered, refusal_error(classifier, texts[len(answered)])
+            return answered, make_refusal_error(classifier, texts[len(answered)])
         parts.append(logits)
     return np.concatenate(parts), None
 
 
-def refusal_error(classifier: Classifier, text: Text) -> LimitError:
+def make_refusal_error(classifier: Classifier, text: Text) -> LimitError:
     """The error that `classify` would raise for a text that was passed over with on_error='skip'.
 
     Example:
-        >>> refusal_error(classifier, "oil " * 500).problem
+        >>> make_refusal_error(classifier, "oil " * 500).problem
         'The text becomes 500 token ids, but news takes at most 300.'
     """
     return classifier._texts("classify()").refusal(text)
 
 
-def graph_metadata(classifier: Classifier) -> Mapping[str, str]:
+def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
     """The metadata of a classifier's graph (`metadata_props` in an ONNX file).
 
     Example:
-        >>> graph_metadata(Classifier.load("ag_news"))["pocketrnn.name"]
+        >>> read_graph_metadata(Classifier.load("ag_news"))["pocketrnn.name"]
         'ag_news'
     """
     return classifier._engine.metadata
@@ -943,4 +944,4 @@ def _load_again(
         tokenizer=tokenizer,
         out_of_range=out_of_range,
     )
-    return classifier if chosen is None else classifier._with_chosen_labels(chosen)
+    return classifier if chosen is None else classifier._restrict_to_labels(chosen)

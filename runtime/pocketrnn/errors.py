@@ -24,11 +24,11 @@ __all__ = [
     "SequenceError",
     "Terminated",
     "TextError",
-    "did_you_mean",
-    "error_reason",
+    "find_error_reason",
     "first_line",
     "require_module",
     "short_repr",
+    "suggest_similar_name",
 ]
 
 
@@ -62,7 +62,8 @@ class TextError(InputError, TypeError):
 
 
 class LimitError(InputError):
-    """A text has too few or too many tokens for the graph, or lacks a known word where it needs one; see `Limits`."""
+    """A text has too few or too many tokens for the graph, or it lacks a known word that the graph needs; see
+    `Limits`."""
 
 
 class SequenceError(InputError, ValueError):
@@ -130,11 +131,11 @@ def require_module(module: str, extra: str) -> ModuleType:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise
-        from pocketrnn.installation import extra_install_command
+        from pocketrnn.installation import make_extra_install_command
 
         raise MissingExtraError(
             f"This needs the package {package}, which is not installed.",
-            f"Install it with: {extra_install_command(extra)}",
+            f"Install it with: {make_extra_install_command(extra)}",
         ) from None
 
 
@@ -157,12 +158,12 @@ def first_line(error: BaseException) -> str:
     return lines[0].strip().removesuffix(".") if lines else type(error).__name__
 
 
-def error_reason(error: Exception) -> str:
+def find_error_reason(error: Exception) -> str:
     """The reason why a file cannot be read, for the end of a sentence: a system error's text without its number and
     file name.
 
     Example:
-        >>> error_reason(OSError(21, "Is a directory", "news.csv"))
+        >>> find_error_reason(OSError(21, "Is a directory", "news.csv"))
         'Is a directory'
     """
     return getattr(error, "strerror", None) or first_line(error)
@@ -179,7 +180,7 @@ def short_repr(value: object, length: int = 60) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
-def did_you_mean(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
+def suggest_similar_name(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
     """Suggest the known name most similar to a wrong one, ignoring case, as a sentence; empty where none is similar.
 
     Args:
@@ -188,9 +189,9 @@ def did_you_mean(given: str, known: Iterable[str], *, least: float = 0.6) -> str
         least: the smallest similarity, from 0 to 1 (`difflib`).
 
     Example:
-        >>> did_you_mean("notebok.py", ["notebook.py", "model.py"])
+        >>> suggest_similar_name("notebok.py", ["notebook.py", "model.py"])
         'Did you mean notebook.py?'
-        >>> did_you_mean("notebok.py", ["a.py"])
+        >>> suggest_similar_name("notebok.py", ["a.py"])
         ''
     """
     import difflib

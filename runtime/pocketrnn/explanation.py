@@ -112,25 +112,31 @@ class Explainer:
         labels = self.answers.labels
         if label is not None and label not in labels:
             raise InputError(
-                f"{self.manifest.name} has no label {short_repr(label, 40)}.", f"Use one of: {', '.join(labels[:20])}."
+                f"{self.manifest.name} has no label {short_repr(label, 40)}.",
+                f"Use one of: {', '.join(labels[:20])}.",
             )
         if not isinstance(most_fragments, int) or most_fragments < 1:
             raise InputError(f"most_fragments is {most_fragments!r}.", "Use a whole number from 1.")
         by_character = not isinstance(text, str) or self.manifest.text.rules.tokenizer == "characters"
-        words = _word_places(text, by_character=by_character, word=_WORD_OR_POINT if self._has_subwords else _WORD)
-        places = _fragment_places(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
+        words = _find_word_positions(
+            text, by_character=by_character, word=_WORD_OR_POINT if self._has_subwords else _WORD
+        )
+        places = _find_fragment_positions(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
         without: list[str | list[str]] = [text[:start] + text[end:] for start, end in places]  # type: ignore[operator]
         given, refused = self.logits([text, *without])
         kept = [i for i in range(len(without)) if i + 1 not in refused]
         logits = np.delete(given, refused, axis=0).astype(np.float64)
         index = int(logits[0].argmax()) if label is None else labels.index(label)
-        odds = _log_odds(logits, index, self.answers.activation)
+        odds = _compute_log_odds(logits, index, self.answers.activation)
         # With both activations, the probability is the sigmoid of the log-odds; written with tanh it never overflows.
         probabilities = 0.5 * (np.tanh(0.5 * odds) + 1)
         fragments = tuple(
             Fragment(_join_fragment(text[start:end]), start, end, lost, fallen)
             for (start, end), lost, fallen in zip(
-                (places[i] for i in kept), _losses_from_first(odds), _losses_from_first(probabilities), strict=True
+                (places[i] for i in kept),
+                _compute_losses_from_first(odds),
+                _compute_losses_from_first(probabilities),
+                strict=True,
             )
         )
         return Explanation(labels[index], float(probabilities[0]), fragments)
@@ -140,14 +146,14 @@ def _join_fragment(fragment: str | list[str]) -> str:
     return fragment if isinstance(fragment, str) else " ".join(fragment)
 
 
-def _word_places(text: str | list[str], *, by_character: bool, word: re.Pattern[str]) -> list[Place]:
+def _find_word_positions(text: str | list[str], *, by_character: bool, word: re.Pattern[str]) -> list[Place]:
     """The begin and end of each word; or of each character, if characters are the tokens; or of each list item."""
     if by_character or not isinstance(text, str):
         return [(i, i + 1) for i in range(len(text))]
     return [found.span() for found in word.finditer(text)]
 
 
-def _fragment_places(words: list[Place], most: int) -> list[Place]:
+def _find_fragment_positions(words: list[Place], most: int) -> list[Place]:
     """Group the words into at most `most` fragments of equal size; empty where several words would be one fragment."""
     if not words or (len(words) > 1 and most < 2):
         return []
@@ -155,7 +161,7 @@ def _fragment_places(words: list[Place], most: int) -> list[Place]:
     return [(words[i][0], words[min(i + together, len(words)) - 1][1]) for i in range(0, len(words), together)]
 
 
-def _log_odds(logits: Floats, index: int, activation: str) -> Floats:
+def _compute_log_odds(logits: Floats, index: int, activation: str) -> Floats:
     """log(p / (1 - p)) of one label for every row, from the logits, since a probability near 1 has lost its digits."""
     if activation == "sigmoid":
         return logits[:, index]
@@ -167,7 +173,7 @@ def _log_odds(logits: Floats, index: int, activation: str) -> Floats:
     return whole
 
 
-def _losses_from_first(numbers: Floats) -> list[float]:
+def _compute_losses_from_first(numbers: Floats) -> list[float]:
     """The first row minus each other row; 0 where both are the same infinity."""
     with np.errstate(invalid="ignore"):
         lost = numbers[0] - numbers[1:]

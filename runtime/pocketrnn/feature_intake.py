@@ -9,8 +9,8 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.engines.engine import Engine
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.features import check_given, encode_values, feature_marks, usual_values
-from pocketrnn.text.pretokenized import ReadyTexts, Tokenizer
+from pocketrnn.text.features import check_given, encode_values, make_feature_marks, make_usual_values
+from pocketrnn.text.pretokenized import TextRowEncoder, Tokenizer
 from pocketrnn.text_intake import TextIntake
 
 __all__ = ["FeatureIntake"]
@@ -26,7 +26,7 @@ class FeatureIntake(TextIntake):
         self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
     ) -> None:
         super().__init__(manifest, engine, answers, tokenizer)
-        self.ready = _ReadyFeatures(manifest, tokenizer)
+        self.ready = _FeatureRowEncoder(manifest, tokenizer)
 
     def check_one_text(self, what: str) -> NoReturn:
         """Refuse a method that works for a text alone.
@@ -40,28 +40,28 @@ class FeatureIntake(TextIntake):
 
     @property
     def kinds_skipped(self) -> list[str]:
-        """Describe the faults for which items are passed over, as ends of a sentence."""
+        """Describe the faults for which an item is skipped, each as the end of a sentence."""
         return ["that are not texts with their features", *self.kinds_refused]
 
 
-class _ReadyFeatures(ReadyTexts):
+class _FeatureRowEncoder(TextRowEncoder):
     """Encodes texts with their features as ids; each text is a string, or a list of its tokens or ids."""
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
         encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
-        self._texts = ReadyTexts(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
+        self._texts = TextRowEncoder(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         super().__init__(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         self._features = manifest.features
         # Texts with features are not left to the encoder: each is encoded here.
         self.splits = False
-        usual = encode_values(self._features, usual_values(self._features))
-        self.blank = [*feature_marks(usual).tolist(), *encoder.encode_tokens([])]
+        usual = encode_values(self._features, make_usual_values(self._features))
+        self.blank = [*make_feature_marks(usual).tolist(), *encoder.encode_tokens([])]
 
     def ids(self, item: object, which: str = "The text") -> list[int]:
         """The ids of one text, with a mark for each feature before them.
 
         Args:
-            item: a tuple of the text, as for `ReadyTexts.ids`, and a map from the names of the features to their
+            item: a tuple of the text, as for `TextRowEncoder.ids`, and a map from the names of the features to their
                 values.
             which: the name of the text, as the beginning of a sentence.
 
@@ -69,5 +69,5 @@ class _ReadyFeatures(ReadyTexts):
             TextError: the argument is not such a tuple, or the text or a feature is refused.
         """
         text, values = check_given(item, which)
-        marks = feature_marks(encode_values(self._features, values, which)).tolist()
+        marks = make_feature_marks(encode_values(self._features, values, which)).tolist()
         return [*marks, *self._texts.ids(text, which)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers, Chunk, Floats
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output import HeadsOutput
-from pocketrnn.errors import InputError, did_you_mean, short_repr
+from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 from pocketrnn.label_subset import ChosenLabels
 
 __all__ = ["HeadAnswers", "build_answers", "choose_head", "find_likeliest", "name_likeliest"]
@@ -98,7 +98,7 @@ class HeadAnswers(Answers):
         return labels
 
     def check_top(self, top: int) -> None:
-        """Check the number of labels asked for: up to those of the head that has most.
+        """Check the number of labels that the user wants: at most the number of labels of the largest head.
 
         Raises:
             InputError: it is not a whole number from 1 to that.
@@ -130,7 +130,7 @@ def choose_head(answers: Answers, name: str) -> ChosenLabels:
     for known, _, at in answers.parts():
         if known == name:
             return ChosenLabels(tuple(range(at.start, at.stop)), (0.0,) * (at.stop - at.start))
-    near = did_you_mean(str(name), tuple(answers.heads)) or f"Its heads: {', '.join(answers.heads)}."
+    near = suggest_similar_name(str(name), tuple(answers.heads)) or f"Its heads: {', '.join(answers.heads)}."
     raise InputError(f"{answers.name} has no head {short_repr(name, 40)}.", near)
 
 

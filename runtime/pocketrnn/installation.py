@@ -1,4 +1,4 @@
-"""Finds out how this package was installed, for the command that installs more of it in the same way."""
+"""Find out how this package was installed, to suggest a command that installs further packages in the same way."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["extra_install_command", "native_install_command"]
+__all__ = ["make_extra_install_command", "make_native_install_command"]
 
 _NATIVE: Final = "pocketrnn-native"
 # Where the native engine's package is in the sources.
 _NATIVE_FOLDER: Final = "runtime/native"
 
 
-def extra_install_command(extra: str) -> str:
+def make_extra_install_command(extra: str) -> str:
     """The command that installs one of this package's extras.
 
     Example:
-        >>> extra_install_command("train")    # installed from an index
+        >>> make_extra_install_command("train")    # installed from an index
         "pip install 'pocketrnn[train]'"
-        >>> extra_install_command("train")    # installed from a clone in /src/pocketrnn
+        >>> make_extra_install_command("train")    # installed from a clone in /src/pocketrnn
         "pip install '/src/pocketrnn[train]'"
     """
-    wanted, origin = f"pocketrnn[{extra}]", _install_origin()
+    wanted, origin = f"pocketrnn[{extra}]", _find_install_origin()
     if origin is None:
         return f"pip install {shlex.quote(wanted)}"
-    folder = _folder_from_url(origin)
+    folder = _find_folder_from_url(origin)
     return "pip install " + shlex.quote(f"{wanted} @ {origin}" if folder is None else f"{folder}[{extra}]")
 
 
-def native_install_command() -> str:
+def make_native_install_command() -> str:
     """The command that installs the native engine, a separate package; from sources where this package is from sources.
 
     Example:
-        >>> native_install_command()    # installed from a clone in /src/pocketrnn
+        >>> make_native_install_command()    # installed from a clone in /src/pocketrnn
         'pip install /src/pocketrnn/runtime/native'
     """
-    origin = _install_origin()
+    origin = _find_install_origin()
     if origin is None:
         return f"pip install {_NATIVE}"
-    folder = _folder_from_url(origin)
+    folder = _find_folder_from_url(origin)
     if folder is not None:
         return f"pip install {shlex.quote(str(folder / _NATIVE_FOLDER))}"
     return "pip install " + shlex.quote(f"{_NATIVE} @ {origin}#subdirectory={_NATIVE_FOLDER}")
 
 
-def _install_origin() -> str | None:
+def _find_install_origin() -> str | None:
     """The URL of the folder or repository that pip installed from; None for an index or a single file.
 
     pip stores it in the file direct_url.json (https://packaging.python.org/en/latest/specifications/direct-url/).
@@ -66,11 +66,11 @@ def _install_origin() -> str | None:
         return None
     if isinstance(version := told.get("vcs_info"), dict):
         return f"{version.get('vcs', 'git')}+{url}@{version.get('requested_revision') or version.get('commit_id')}"
-    folder = _folder_from_url(url)
+    folder = _find_folder_from_url(url)
     return folder.as_uri() if folder is not None and _has_sources(folder) else None
 
 
-def _folder_from_url(url: str) -> Path | None:
+def _find_folder_from_url(url: str) -> Path | None:
     """The folder of a URL that begins with file:; None for another URL."""
     from urllib.request import url2pathname
 

@@ -12,7 +12,7 @@ import numpy as np
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.output import Priors
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, Steps, TextEngine
-from pocketrnn.errors import InputError, did_you_mean, short_repr
+from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 
 __all__ = ["ChosenLabels", "choose_labels", "restrict_engine", "weigh_labels"]
 
@@ -85,7 +85,7 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
         elif isinstance(label, str) and label[:1] == "-" and label[1:] in answers.labels:
             left_out.add(label[1:])
         else:
-            raise _unknown_label_error(answers, label)
+            raise _make_unknown_label_error(answers, label)
     if both := named & left_out:
         raise InputError(f"among has {min(both)} and -{min(both)}.", "Name it once, to keep it or to leave it out.")
     # Where `among` only leaves labels out, all others are kept.
@@ -127,7 +127,7 @@ def weigh_labels(answers: Answers, prior: str | Mapping[str, float], named: Prio
         )
     for label, weight in prior.items():
         if label not in answers.labels:
-            raise _unknown_label_error(answers, label)
+            raise _make_unknown_label_error(answers, label)
         if not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
             raise InputError(f"The prior of {label} is {short_repr(weight, 40)}.", "Use a number from 0.")
     expected = [weight for weight in prior.values() if weight > 0]
@@ -156,8 +156,11 @@ def _list_some_labels(answers: Answers) -> str:
     return f"{', '.join(answers.labels[:_SHOWN])}{f' and {more} more' if more > 0 else ''}"
 
 
-def _unknown_label_error(answers: Answers, label: object) -> InputError:
-    near = did_you_mean(str(label).removeprefix("-"), answers.labels) or f"Its labels: {_list_some_labels(answers)}."
+def _make_unknown_label_error(answers: Answers, label: object) -> InputError:
+    near = (
+        suggest_similar_name(str(label).removeprefix("-"), answers.labels)
+        or f"Its labels: {_list_some_labels(answers)}."
+    )
     return InputError(f"{answers.name} has no label {short_repr(label, 40)}.", near)
 
 

@@ -86,9 +86,9 @@ class NumberIntake:
             SequenceError: a sample is refused.
         """
         self.input.check_samples(samples, first)
-        self.watch(self.input.in_units(samples), first)
+        self.watch(self.input.convert_to_units(samples), first)
 
-    def answered_by(self, engine: Engine, answers: Answers) -> NumberIntake:
+    def replace_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
         """The same intake for another engine and other answers."""
         other = copy.copy(self)
         other._engine, other._answers = engine, answers
@@ -104,7 +104,8 @@ class NumberIntake:
         check_on_error(on_error)
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise SequenceError(
-                f"{short_repr(sequences, 40)} is not a list of sequences.", "Give a list of arrays [time, channels]."
+                f"{short_repr(sequences, 40)} is not a list of sequences.",
+                "Give a list of arrays [time, channels].",
             )
         return _divide_into_chunks(iter(sequences))
 
@@ -126,10 +127,10 @@ class NumberIntake:
                     raise _name_position(error, first + index) from None
                 skipped.append(index)
         logits = np.zeros((len(items), len(self._answers.labels)), np.float32)
-        logits[kept] = self.logits_of_prepared(prepared)
+        logits[kept] = self.compute_logits_of_prepared(prepared)
         return logits, skipped
 
-    def logits_of_prepared(self, sequences: list[Floats]) -> Floats:
+    def compute_logits_of_prepared(self, sequences: list[Floats]) -> Floats:
         """The logits of prepared sequences, float32 [time, channels] each.
 
         Raises:

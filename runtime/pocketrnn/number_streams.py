@@ -14,10 +14,10 @@ from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, SequenceError, short_repr
 from pocketrnn.label_subset import ChosenLabels
 from pocketrnn.number_intake import NumberIntake
-from pocketrnn.numbers.number_input import sequence_as_array, steps_as_array
-from pocketrnn.saved_stream import damaged_stream_error, decode_stream, encode_stream
+from pocketrnn.numbers.number_input import convert_sequence_to_array, convert_steps_to_array
+from pocketrnn.saved_stream import decode_stream, encode_stream, make_damaged_stream_error
 
-__all__ = ["CarriedStream", "NumberStream", "Window", "window_and_hop"]
+__all__ = ["CarriedStream", "NumberStream", "Window", "choose_window_and_hop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Window:
     answer: Any
 
 
-def window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
+def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
     """How many steps a window has, and how many steps later the next window begins; None where neither the bundle nor
     the caller states a window, and the bundle can carry a state.
 
@@ -42,7 +42,7 @@ def window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> t
         InputError: a window is not stated, and the bundle cannot carry a state; or a number is not from 1.
 
     Example:
-        >>> window_and_hop(manifest, window=128, hop=None)
+        >>> choose_window_and_hop(manifest, window=128, hop=None)
         (128, 128)
     """
     rules = manifest.numbers
@@ -105,7 +105,7 @@ class CarriedStream:
             'standing'
         """
         rules, limits = self._intake.input, self._manifest.graph.limits or Limits()
-        given = steps_as_array(samples, rules.channels)
+        given = convert_steps_to_array(samples, rules.channels)
         prepared = rules.scaled(given, self.steps, self._intake.watch)
         if not limits.allows_length(self.steps + len(prepared)):
             raise SequenceError(
@@ -134,7 +134,7 @@ class CarriedStream:
     def _resume(self, saved: bytes) -> None:
         self.steps, self._state, self._logits = decode_stream(saved, self._manifest, "steps")
         if type(self.steps) is not int or self.steps < 0 or (self.steps > 0) != (self._logits is not None):
-            raise damaged_stream_error("says where it stands in a way that cannot be")
+            raise make_damaged_stream_error("says where it stands in a way that cannot be")
 
 
 class NumberStream:
@@ -166,7 +166,7 @@ class NumberStream:
             >>> classifier.stream(window=2).push([[0.1, 0.2, 9.7], [0.3, 0.1, 9.9]])[0].answer.label
             'standing'
         """
-        given = steps_as_array(samples, self._intake.input.channels)
+        given = convert_steps_to_array(samples, self._intake.input.channels)
         if self._intake.input.integer_scale is None:
             # Without a scale for integers, they count as floats.
             given = given.astype(np.float64)
@@ -182,7 +182,7 @@ class NumberStream:
         prepared = [
             self._intake.prepared(held[start - self._first : start - self._first + self.window]) for start in starts
         ]
-        answers = self._answers.answered(self._intake.logits_of_prepared(prepared), self._top)
+        answers = self._answers.answered(self._intake.compute_logits_of_prepared(prepared), self._top)
         if starts:
             self._next = starts[-1] + self.hop
         # With a hop longer than the window, the next window may begin after all held samples.
@@ -196,7 +196,7 @@ class NumberStream:
         Raises:
             SequenceError: the recording has fewer steps than a window.
         """
-        given = sequence_as_array(recording, self._intake.input.channels)
+        given = convert_sequence_to_array(recording, self._intake.input.channels)
         if len(given) < self.window:
             raise SequenceError(
                 f"The recording has {len(given):,} steps, fewer than a window of {self.window:,}.",

@@ -9,8 +9,8 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.engines.engine import Engine
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
-from pocketrnn.text.pairs import check_pair, pair_mark
-from pocketrnn.text.pretokenized import ReadyTexts, Tokenizer
+from pocketrnn.text.pairs import check_pair, make_pair_mark
+from pocketrnn.text.pretokenized import TextRowEncoder, Tokenizer
 from pocketrnn.text_intake import TextIntake
 
 __all__ = ["PairIntake"]
@@ -26,7 +26,7 @@ class PairIntake(TextIntake):
         self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
     ) -> None:
         super().__init__(manifest, engine, answers, tokenizer)
-        self.ready = _ReadyPairs(manifest, tokenizer)
+        self.ready = _PairRowEncoder(manifest, tokenizer)
 
     def check_one_text(self, what: str) -> NoReturn:
         """Refuse a feature that works for one text only.
@@ -38,18 +38,18 @@ class PairIntake(TextIntake):
 
     @property
     def kinds_skipped(self) -> list[str]:
-        """Describe the faults for which items are passed over, as ends of a sentence."""
+        """Describe the faults for which an item is skipped, each as the end of a sentence."""
         return ["that are not two texts", *self.kinds_refused]
 
 
-class _ReadyPairs(ReadyTexts):
+class _PairRowEncoder(TextRowEncoder):
     """Encodes pairs as ids; each text of a pair is a string, or a list of its tokens or ids."""
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer | None) -> None:
         encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
-        self._each = ReadyTexts(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
+        self._each = TextRowEncoder(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
         super().__init__(manifest.name, encoder, manifest.graph.embedding_rows, tokenizer)
-        self._mark = pair_mark(manifest.text.rules.padding_id)
+        self._mark = make_pair_mark(manifest.text.rules.padding_id)
         # Pairs are not left to the encoder: each is encoded here.
         self.splits = False
         self.blank = [*encoder.encode_tokens([]), self._mark, *encoder.encode_tokens([])]
@@ -58,11 +58,11 @@ class _ReadyPairs(ReadyTexts):
         """The ids of one pair, with the mark between its texts.
 
         Args:
-            pair: two texts, each as for `ReadyTexts.ids`.
+            pair: two texts, each as for `TextRowEncoder.ids`.
             which: the name of the pair, as the beginning of a sentence.
 
         Raises:
-            TextError: the argument is not a pair, or `ReadyTexts.ids` refuses one of its texts.
+            TextError: the argument is not a pair, or `TextRowEncoder.ids` refuses one of its texts.
         """
         which = which.replace("The text", "The pair", 1)
         first, second = check_pair(pair, which)

@@ -19,7 +19,7 @@ from pocketrnn.bundle.manifest import Comparison, Example, Manifest, describe_pa
 from pocketrnn.bundle.output import HeadsOutput
 from pocketrnn.heads import build_answers, name_likeliest
 from pocketrnn.text import EXTERNAL
-from pocketrnn.verdicts import chain_links, graph_sentence, text_verdict
+from pocketrnn.verdicts import describe_graph_proof, group_chain_links, read_text_verdict
 from pocketrnn.verification import Verification
 
 __all__ = ["proof_page"]
@@ -71,12 +71,12 @@ def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         f"<title>{_escape_html(manifest.name)}: the proof</title><style>{_STYLE}</style></head><body>",
         f"<h1>{_escape_html(manifest.name)}: the proof</h1>",
-        *_verdict_html(verified, when),
-        *_facts_html(manifest),
-        *_export_proof_html(manifest.parity.comparisons),
-        *_replays_html(verified),
-        *_open_points_html(manifest),
-        *_provenance_html(manifest),
+        *_render_verdict(verified, when),
+        *_render_facts(manifest),
+        *_render_export_proof(manifest.parity.comparisons),
+        *_render_replays(verified),
+        *_render_open_points(manifest),
+        *_render_provenance(manifest),
         '<p class="sign">Date, name</p>',
         "</body></html>",
     ]
@@ -91,7 +91,7 @@ def _escape_html(value: object, longest: int = _LONGEST) -> str:
     return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def _html_table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int) -> Iterator[str]:
+def _render_html_table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int) -> Iterator[str]:
     """Render a table whose columns from `numbers_from` on are right-aligned."""
     yield "<table><thead><tr>" + "".join(f"<th>{_escape_html(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
     for row in rows:
@@ -103,12 +103,12 @@ def _html_table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers_f
     yield "</tbody></table>"
 
 
-def _verdict_html(verified: Verification, when: datetime) -> Iterator[str]:
+def _render_verdict(verified: Verification, when: datetime) -> Iterator[str]:
     largest = max(replay.largest_difference for replay in verified.replays)
     examples = len(verified.manifest.examples)
     yield '<div class="verdict">'
-    yield f"<p><strong>The graph:</strong> {_escape_html(graph_sentence(verified.manifest), 10 * _LONGEST)}</p>"
-    verdict = text_verdict(verified.manifest)
+    yield f"<p><strong>The graph:</strong> {_escape_html(describe_graph_proof(verified.manifest), 10 * _LONGEST)}</p>"
+    verdict = read_text_verdict(verified.manifest)
     told = _escape_html(f"{verdict.sentence} {verdict.remedy}".rstrip(), 10 * _LONGEST)
     yield f"<p{_OPEN if verdict.is_open else ''}><strong>The text rules:</strong> {told}</p>"
     same = "the same token ids and the same labels"
@@ -122,11 +122,11 @@ def _verdict_html(verified: Verification, when: datetime) -> Iterator[str]:
     yield (
         f"<p>Checked on {when:%Y-%m-%d %H:%M} UTC, on {_escape_html(platform.machine())} with "
         f"{_escape_html(platform.system())}: Python {_escape_html(platform.python_version())}, "
-        f"{_escape_html(_installed_versions())}.</p></div>"
+        f"{_escape_html(_read_installed_versions())}.</p></div>"
     )
 
 
-def _installed_versions() -> str:
+def _read_installed_versions() -> str:
     """The versions of the installed packages that computed the answers."""
     found = []
     for package in ("pocketrnn", "numpy", "onnxruntime", "pocketrnn-native"):
@@ -137,7 +137,7 @@ def _installed_versions() -> str:
     return ", ".join(found)
 
 
-def _facts_html(manifest: Manifest) -> Iterator[str]:
+def _render_facts(manifest: Manifest) -> Iterator[str]:
     graph = manifest.graph
     files = [(graph.file, graph.sha256)]
     files += [(form.file, form.sha256) for form in (manifest.torchscript, manifest.stream) if form is not None]
@@ -148,10 +148,10 @@ def _facts_html(manifest: Manifest) -> Iterator[str]:
         ("vocabulary", f"{len(manifest.text.vocabulary):,} tokens, tokenizer {manifest.text.rules.tokenizer}"),
         *((f"sha256 of {name}", digest) for name, digest in files),
     ]
-    yield from _html_table(("", ""), facts, 2)
+    yield from _render_html_table(("", ""), facts, 2)
 
 
-def _export_proof_html(comparisons: Sequence[Comparison]) -> Iterator[str]:
+def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
     yield "<h2>At export: every form against what it was made from</h2>"
     yield (
         "<p>Before the bundle was written, each form was run on the same token ids as what it was made from, from the "
@@ -179,10 +179,10 @@ def _export_proof_html(comparisons: Sequence[Comparison]) -> Iterator[str]:
             [(c.largest_difference, f"{c.inputs}: {c.largest_difference:.1e}") for c in link.each],
             _EXACT if link.line.candidate.endswith("float64") else None,
         )
-        for link in chain_links(comparisons)
+        for link in group_chain_links(comparisons)
     ]
     yield _draw_dots(rows, "Largest difference of a logit, by form")
-    yield from _html_table(
+    yield from _render_html_table(
         ("form", "against", "inputs", "runs", "texts", "largest difference", "spreads", "labels differing"),
         (
             (c.candidate, c.reference, c.inputs, f"{c.cases:,}", f"{c.rows:,}", f"{c.largest_difference:.1e}",
@@ -196,7 +196,7 @@ def _export_proof_html(comparisons: Sequence[Comparison]) -> Iterator[str]:
         yield f"<p>{differing:,} labels differ: there, two labels were equally likely within rounding.</p>"
 
 
-def _replays_html(verified: Verification) -> Iterator[str]:
+def _render_replays(verified: Verification) -> Iterator[str]:
     manifest = verified.manifest
     yield "<h2>Here: the golden examples again</h2>"
     rows = [
@@ -204,17 +204,17 @@ def _replays_html(verified: Verification) -> Iterator[str]:
     ]
     yield _draw_dots(rows, "Difference of the logits from those at export, by golden example")
     worst = [max(apart) for apart in zip(*(replay.differences for replay in verified.replays), strict=True)]
-    yield from _html_table(
+    yield from _render_html_table(
         ("text", "label", "largest difference"),
         (
-            (example.shown or "(the empty text)", _likeliest_labels(manifest, example), f"{difference:.1e}")
+            (example.shown or "(the empty text)", _find_likeliest_labels(manifest, example), f"{difference:.1e}")
             for example, difference in zip(manifest.texts, worst, strict=True)
         ),
         2,
     )
 
 
-def _likeliest_labels(manifest: Manifest, example: Example) -> str:
+def _find_likeliest_labels(manifest: Manifest, example: Example) -> str:
     """The likeliest label of a text, or of each of its tokens, as one string."""
     answers = build_answers(manifest)
     return " ".join(name_likeliest(answers, row) for row in example.rows)
@@ -227,7 +227,7 @@ def _describe_probabilities(manifest: Manifest) -> str:
     return f"{manifest.output.activation} of the logits"
 
 
-def _open_points_html(manifest: Manifest) -> Iterator[str]:
+def _render_open_points(manifest: Manifest) -> Iterator[str]:
     yield "<h2>What this does not say</h2><ul>"
     as_what = (
         "the program in float32 does, but for what was measured"
@@ -236,7 +236,7 @@ def _open_points_html(manifest: Manifest) -> Iterator[str]:
     )
     yield f"<li>Whether the classifier is right: only that it answers as {as_what}.</li>"
     yield "<li>Who made the bundle: a digest finds a changed byte and is not a signature.</li>"
-    if text_verdict(manifest).kind in ("not compared", "external"):
+    if read_text_verdict(manifest).kind in ("not compared", "external"):
         rules = "the owner's code makes them" if manifest.text.rules.tokenizer == EXTERNAL else "the text rules say so"
         yield f"<li>That texts became these token ids in training: {rules}, and nothing was compared.</li>"
     if told := describe_padding_effect(manifest.provenance):
@@ -259,7 +259,7 @@ def _has_integer_arithmetic(manifest: Manifest) -> bool:
     return any(line.is_integer_arithmetic for line in manifest.parity.comparisons)
 
 
-def _provenance_html(manifest: Manifest) -> Iterator[str]:
+def _render_provenance(manifest: Manifest) -> Iterator[str]:
     if manifest.provenance:
         yield "<h2>Where it comes from, as whoever made it states</h2>"
         stated = json.dumps(manifest.provenance, indent=1, ensure_ascii=True, default=str)
@@ -280,22 +280,22 @@ def _draw_dots(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | No
     right = _LEFT + _WIDTH
     parts = [f'<svg viewBox="0 0 {right + 20} {height}" role="img"><title>{_escape_html(title)}</title>']
     for power in range(_FIRST + 1, _LAST + 1):
-        x = _x_position(10.0**power)
+        x = _compute_x_position(10.0**power)
         parts.append(f'<line x1="{x:.1f}" y1="8" x2="{x:.1f}" y2="{height - 34}" stroke="#eee"/>')
         if power % 4 == 0:
             parts.append(f'<text x="{x:.1f}" y="{height - 18}" text-anchor="middle">1e{power}</text>')
-    parts.append(f'<text x="{_x_position(0.0):.1f}" y="{height - 18}" text-anchor="middle">0</text>')
+    parts.append(f'<text x="{_compute_x_position(0.0):.1f}" y="{height - 18}" text-anchor="middle">0</text>')
     for i, (name, dots, limit) in enumerate(rows):
         y = _ROW * i + 20
         parts.append(f'<text x="0" y="{y + 4}">{_escape_html(name, 38)}</text>')
         parts.append(f'<line x1="{_LEFT}" y1="{y}" x2="{right}" y2="{y}" stroke="#ccc"/>')
         if limit is not None:
-            x = _x_position(limit)
+            x = _compute_x_position(limit)
             told = f"<title>at most {limit:g}</title>"
             parts.append(f'<line x1="{x:.1f}" y1="{y - 9}" x2="{x:.1f}" y2="{y + 9}" stroke="#b3261e" stroke-width="3">'
                          f"{told}</line>")  # fmt: skip
         parts += [
-            f'<circle cx="{_x_position(difference):.1f}" cy="{y}" r="4.5" fill="#1b7f5c" fill-opacity="0.55">'
+            f'<circle cx="{_compute_x_position(difference):.1f}" cy="{y}" r="4.5" fill="#1b7f5c" fill-opacity="0.55">'
             f"<title>{_escape_html(told)}</title></circle>"
             for difference, told in dots
         ]
@@ -303,7 +303,7 @@ def _draw_dots(rows: Sequence[tuple[str, Sequence[tuple[float, str]], float | No
     return "".join(parts)
 
 
-def _x_position(difference: Any) -> float:
+def _compute_x_position(difference: Any) -> float:
     """The x coordinate of a difference: 0 is at the left end, and values beyond the axis are at its ends."""
     power = math.log10(difference) if difference > 0 else -math.inf
     return _LEFT + _WIDTH * (min(max(power, _FIRST), _LAST) - _FIRST) / (_LAST - _FIRST)

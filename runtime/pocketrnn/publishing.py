@@ -12,9 +12,9 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.errors import InputError
-from pocketrnn.text.features import usual_values, write_options
+from pocketrnn.text.features import make_usual_values, write_options
 from pocketrnn.text.text_input import TextInput
-from pocketrnn.verdicts import graph_sentence, text_verdict
+from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 from pocketrnn.verification import verify
 
 __all__ = ["make_card", "push"]
@@ -80,19 +80,19 @@ def make_card(manifest: Manifest, address: HubAddress, files: list[Path]) -> str
         address: its address on the hub.
         files: its files.
     """
-    return "\n".join(_card_lines(manifest, address, files)) + "\n"
+    return "\n".join(_format_card_lines(manifest, address, files)) + "\n"
 
 
-def _card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterator[str]:
+def _format_card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterator[str]:
     of_tokens = manifest.output.of_tokens
     task = "token-classification" if of_tokens else "text-classification"
     name, labels = _escape_markdown(manifest.name), [_escape_markdown(label) for label in manifest.labels]
     yield from ("---", "library_name: pocketrnn", f"pipeline_tag: {task}", "---", f"# {name}", "")
-    given = "each token of a text" if of_tokens else "two texts" if manifest.of_two_texts else "a text"
-    example = '("a text", "another text")' if manifest.of_two_texts else '"a text"'
-    on_a_line = '"a text" "another text"' if manifest.of_two_texts else '"a text"'
+    given = "each token of a text" if of_tokens else "two texts" if manifest.has_two_texts else "a text"
+    example = '("a text", "another text")' if manifest.has_two_texts else '"a text"'
+    on_a_line = '"a text" "another text"' if manifest.has_two_texts else '"a text"'
     if manifest.features:
-        values = usual_values(manifest.features)
+        values = make_usual_values(manifest.features)
         given += f" with {', '.join(values)}"
         example = f'("a text", {values!r})'
         on_a_line = f'{write_options(manifest.features)}"a text"'
@@ -105,8 +105,8 @@ def _card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> I
     yield from (f"print(classifier.{'tag' if of_tokens else 'classify'}({example}))", "```", "")
     size = sum(path.stat().st_size for path in files)
     yield f"{len(manifest.text.vocabulary):,} tokens, {size:,} bytes. It is answered without PyTorch."
-    yield from ("", "## Proof", "", f"- Graph: {_escape_markdown(graph_sentence(manifest))}")
-    yield f"- Text rules: {_escape_markdown(text_verdict(manifest).sentence)}"
+    yield from ("", "## Proof", "", f"- Graph: {_escape_markdown(describe_graph_proof(manifest))}")
+    yield f"- Text rules: {_escape_markdown(read_text_verdict(manifest).sentence)}"
     yield f"- It holds {len(manifest.examples)} golden examples, which are texts that anybody can read."
     yield from ("", "Licence, data and what it is not for are its owner's to say here.")
 

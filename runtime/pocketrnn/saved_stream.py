@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.manifest import Manifest, input_digest
+from pocketrnn.bundle.manifest import Manifest, compute_input_digest
 from pocketrnn.engines.engine import Floats
 from pocketrnn.errors import InputError
 
-__all__ = ["damaged_stream_error", "decode_stream", "encode_stream"]
+__all__ = ["decode_stream", "encode_stream", "make_damaged_stream_error"]
 
 _FORMAT: Final = "pocketrnn-stream"
 _VERSION: Final = 1
@@ -34,12 +34,12 @@ def encode_stream(manifest: Manifest, at: Mapping[str, Any], state: Floats, logi
     document = {
         "format": _FORMAT,
         "version": _VERSION,
-        "bundle": _bundle_digest(manifest),
+        "bundle": _compute_bundle_digest(manifest),
         **at,
         "state": _encode_floats(state),
         "logits": None if logits is None else _encode_floats(logits),
     }
-    return _encode_json({**document, "digest": _document_digest(document)})
+    return _encode_json({**document, "digest": _compute_document_digest(document)})
 
 
 def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Floats | None]:
@@ -54,7 +54,7 @@ def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floa
         InputError: the bytes are not a saved stream, are of another version or bundle, or were changed.
     """
     document = _parse_document(saved, {at, "bundle", "state", "logits"})
-    if document["bundle"] != _bundle_digest(manifest):
+    if document["bundle"] != _compute_bundle_digest(manifest):
         raise InputError(
             f"The stream was saved by another bundle than {manifest.name}.",
             "Resume it with the bundle that it was begun with, byte for byte.",
@@ -81,15 +81,15 @@ def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
             "Resume it with the pocketrnn that saved it.",
         )
     digest = document.pop("digest", None)
-    if document.keys() != members | {"format", "version"} or digest != _document_digest(document):
-        raise damaged_stream_error("was changed after it was saved: its digest does not match")
+    if document.keys() != members | {"format", "version"} or digest != _compute_document_digest(document):
+        raise make_damaged_stream_error("was changed after it was saved: its digest does not match")
     return document
 
 
-def _bundle_digest(manifest: Manifest) -> str:
+def _compute_bundle_digest(manifest: Manifest) -> str:
     """The sha256 of a bundle's step graph, labels and input, to recognise streams of another bundle."""
     step = "" if manifest.stream is None else manifest.stream.sha256
-    return hashlib.sha256(f"{step} {input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
+    return hashlib.sha256(f"{step} {compute_input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
 
 
 def _encode_floats(numbers: Floats) -> str:
@@ -108,14 +108,14 @@ def _decode_floats(text: Any, size: int) -> Floats:
     except (TypeError, ValueError, binascii.Error):
         content = b""
     if len(content) != 4 * size:
-        raise damaged_stream_error("holds a state of another size")
+        raise make_damaged_stream_error("holds a state of another size")
     numbers: Floats = np.frombuffer(content, "<f4").astype(np.float32).reshape(1, size)
     if not np.isfinite(numbers).all():
-        raise damaged_stream_error("holds a state that is not a number")
+        raise make_damaged_stream_error("holds a state that is not a number")
     return numbers
 
 
-def _document_digest(document: dict[str, Any]) -> str:
+def _compute_document_digest(document: dict[str, Any]) -> str:
     return hashlib.sha256(_encode_json(document)).hexdigest()
 
 
@@ -123,6 +123,6 @@ def _encode_json(document: dict[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-def damaged_stream_error(what: str) -> InputError:
+def make_damaged_stream_error(what: str) -> InputError:
     """The error for a damaged saved stream; `what` says what is wrong with it."""
     return InputError(f"The saved stream {what}.", _MAKE_AGAIN)

@@ -22,11 +22,11 @@ import numpy as np
 
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import limit_error, name_text_in_error
+from pocketrnn.bundle.refused_texts import make_limit_error, name_text_in_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.label_subset import ChosenLabels
-from pocketrnn.saved_stream import damaged_stream_error, decode_stream, encode_stream
+from pocketrnn.saved_stream import decode_stream, encode_stream, make_damaged_stream_error
 from pocketrnn.text import TOKENIZERS, AnyTextRules, TextEncoder, TextRules
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def read_fragment(
             )
     text = at.tail + lowered
     if rules.tokenizer == "basic_english":
-        # basic_english drops quotation marks before every rule but the one for apostrophes.
+        # basic_english applies its rule for apostrophes, then drops quotation marks, and then applies all other rules.
         text = text.replace('"', "")
     cut = _LAST_CUT[rules.tokenizer](text)
     # Lower-casing lower-cased text again changes nothing, since no capital sigma is left.
@@ -142,7 +142,7 @@ def _is_case_ignorable(text: str) -> bool:
     return (f"a{text}{_SIGMA}".lower()[-1], f"1{text}{_SIGMA}".lower()[-1]) == (_FINAL_SIGMA, _SIGMA.lower())
 
 
-def _last_word_start(text: str) -> int:
+def _find_last_word_start(text: str) -> int:
     """The index where the last word of `text` begins, split at white space."""
     end = len(text)
     while end and not text[end - 1].isspace():
@@ -150,7 +150,7 @@ def _last_word_start(text: str) -> int:
     return end
 
 
-def _last_basic_word_start(text: str) -> int:
+def _find_last_basic_word_start(text: str) -> int:
     """The index where the last unfinished word of basic_english begins, in lower-cased text without quotation marks."""
     # The space in an end that may still become "<br />" may not separate words.
     undecided = next((len(end) for end in (" /", " ") if text.endswith(f"<br{end}")), 0)
@@ -165,8 +165,8 @@ def _last_basic_word_start(text: str) -> int:
 
 # For each tokenizer, the index up to which the tokens of lower-cased text are final, whatever follows.
 _LAST_CUT: Final[dict[str, Callable[[str], int]]] = {
-    "basic_english": _last_basic_word_start,
-    "whitespace": _last_word_start,
+    "basic_english": _find_last_basic_word_start,
+    "whitespace": _find_last_word_start,
     "characters": len,
 }
 
@@ -257,7 +257,7 @@ class Stream:
         state, logits = self._state, self._logits
         limits, tokens = self._manifest.graph.limits, max(1, at.ids + len(ids) + len(open_ids))
         if limits is not None and not limits.allows_length(tokens):
-            raise name_text_in_error(limit_error(self._manifest.name, limits, tokens), "The text so far")
+            raise name_text_in_error(make_limit_error(self._manifest.name, limits, tokens), "The text so far")
         try:
             if ids:
                 logits, state = self._engine.step(ids, state)
@@ -309,10 +309,10 @@ class Stream:
     def _resume(self, saved: bytes) -> None:
         at, self._state, self._logits = decode_stream(saved, self._manifest, "at")
         if not _is_valid_position(at, self._manifest.text.rules):
-            raise damaged_stream_error("says where it stands in a way that cannot be")
+            raise make_damaged_stream_error("says where it stands in a way that cannot be")
         self._at = StreamPosition(**at)
         if (self._logits is None) != (self._at.ids == 0):
-            raise damaged_stream_error("has no answer to what it has read, or one to nothing")
+            raise make_damaged_stream_error("has no answer to what it has read, or one to nothing")
 
 
 def _is_valid_position(at: Any, rules: AnyTextRules) -> bool:

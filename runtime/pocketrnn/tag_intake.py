@@ -12,7 +12,7 @@ import numpy as np
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output import TagOutput
-from pocketrnn.bundle.refused_texts import SKIP_THEM, limit_error, name_text_in_error
+from pocketrnn.bundle.refused_texts import SKIP_THEM, make_limit_error, name_text_in_error
 from pocketrnn.engines.engine import Engine, Floats, Ids, compute_logits
 from pocketrnn.errors import InputError, LimitError, TextError, short_repr
 from pocketrnn.tags import Tag, Tags
@@ -47,7 +47,7 @@ class TagIntake(TextIntake):
         super().__init__(manifest, engine, answers, tokenizer)
         self._crf = manifest.output.crf if isinstance(manifest.output, TagOutput) else None
 
-    def answered_by(self, engine: Engine, answers: Answers) -> TagIntake:
+    def replace_engine(self, engine: Engine, answers: Answers) -> TagIntake:
         """The same intake for another engine and other answers.
 
         Raises:
@@ -57,7 +57,7 @@ class TagIntake(TextIntake):
             raise InputError(
                 f"{self._name} decodes its labels by a CRF, which is of all of them.", "Take its tags as they are."
             )
-        other = super().answered_by(engine, answers)
+        other = super().replace_engine(engine, answers)
         assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this
         return other
 
@@ -83,7 +83,7 @@ class TagIntake(TextIntake):
         """Raise the error of `check_whole`."""
         self.check_whole()
 
-    def tags_of_one(self, text: object) -> Tags:
+    def make_tags_of_one(self, text: object) -> Tags:
         """The tags of one text.
 
         Raises:
@@ -91,26 +91,26 @@ class TagIntake(TextIntake):
             LimitError: the text is beyond the graph's limits.
             InputError: the positions of its tokens cannot be found.
         """
-        return self._answered([self._given(text)])[0]
+        return self._compute_answers([self._given(text)])[0]
 
     def groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_PlacedText]]:
         """Yield texts, checked and with the positions of their tokens, some hundred at a time.
 
         Raises:
-            TextError, LimitError, InputError: as `tags_of_one`, with the position of the text; the first two only if
-                `on_error` is `raise`.
+            TextError, LimitError, InputError: as `make_tags_of_one`, with the position of the text; the first two only
+                if `on_error` is `raise`.
         """
         check_on_error(on_error)
         numbered = enumerate(iterate_texts(texts))
         while some := list(islice(numbered, _TEXTS)):
-            yield [self._checked(i, text, on_error) for i, text in some]
+            yield [self._check_text(i, text, on_error) for i, text in some]
 
     def tags(self, given: list[_PlacedText]) -> list[Tags | None]:
         """The tags of each text of a group; None for a text that is passed over."""
-        made = iter(self._answered([one for one in given if one.placed is not None]))
+        made = iter(self._compute_answers([one for one in given if one.placed is not None]))
         return [None if one.placed is None else next(made) for one in given]
 
-    def _checked(self, index: int, text: object, on_error: OnError) -> _PlacedText:
+    def _check_text(self, index: int, text: object, on_error: OnError) -> _PlacedText:
         which = f"The text at position {index} (counted from 0)"
         try:
             return self._given(text, which)
@@ -131,7 +131,7 @@ class TagIntake(TextIntake):
             text = self.ready.tokens(text, which) if self.encoder.pieces is None else self.ready.words(text, which)
             placed = place_split_tokens(self.encoder, text)
         if self._limits is not None and not self._limits.take(placed.ids, self._padding_id):
-            raise limit_error(self._name, self._limits, len(placed.ids))
+            raise make_limit_error(self._name, self._limits, len(placed.ids))
         return _PlacedText(text, placed)
 
     def _place_by_tokenizer(self, text: str) -> PlacedTokens:
@@ -151,7 +151,7 @@ class TagIntake(TextIntake):
         moved = [PlacedToken(one.token, found[one.start][0], found[one.start][1], one.step) for one in placed.tokens]
         return PlacedTokens(placed.ids, tuple(moved))
 
-    def _answered(self, given: list[_PlacedText]) -> list[Tags]:
+    def _compute_answers(self, given: list[_PlacedText]) -> list[Tags]:
         placed = [one.placed for one in given if one.placed is not None]
         if not placed:
             return []

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, overload
 
-__all__ = ["Span", "Tag", "Tags", "have_span_prefixes", "spans_of", "text_between"]
+__all__ = ["Span", "Tag", "Tags", "has_span_prefixes", "select_text_between", "spans_of"]
 
 # B-PER or I_LOC of BIO; with E and S of IOBES, L and U of BILOU, M of BMES.
 _PREFIXED: Final = re.compile(r"^([BIESLUM])[-_](.+)$")
@@ -123,14 +123,14 @@ def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
         else:
             found.append((label, tag.start, tag.end))
         open_label = None if prefix in "ESLU" else label
-    return [Span(*place, text_between(text, *place[1:])) for place in found]
+    return [Span(*place, select_text_between(text, *place[1:])) for place in found]
 
 
-def have_span_prefixes(labels: Iterable[str]) -> bool:
+def has_span_prefixes(labels: Iterable[str]) -> bool:
     """Whether any label has a prefix of BIO or IOBES that begins a span.
 
     Example:
-        >>> have_span_prefixes(["O", "B-PER", "I-PER"]), have_span_prefixes(["NOUN", "VERB"])
+        >>> has_span_prefixes(["O", "B-PER", "I-PER"]), has_span_prefixes(["NOUN", "VERB"])
         (True, False)
     """
     return any(label.startswith(("B", "S", "U")) and _PREFIXED.match(label) for label in labels)
@@ -144,11 +144,11 @@ def _split_label(label: str, *, is_plain: bool) -> tuple[str, str | None]:
     return (found[1], found[2]) if found else ("O", None)
 
 
-def text_between(text: str | Sequence[str], start: int, end: int) -> str:
+def select_text_between(text: str | Sequence[str], start: int, end: int) -> str:
     """The part of the original text between two positions of tags.
 
     Example:
-        >>> text_between(["in", "New", "York"], 1, 3)
+        >>> select_text_between(["in", "New", "York"], 1, 3)
         'New York'
     """
     return text[start:end] if isinstance(text, str) else " ".join(text[start:end])

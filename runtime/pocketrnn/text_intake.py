@@ -11,16 +11,16 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import (
     SKIP_THEM,
-    beyond_limits_mask,
-    limit_error,
-    limit_faults,
+    describe_limit_faults,
+    find_texts_beyond_limits,
+    make_limit_error,
+    make_too_costly_error,
     name_text_in_error,
-    too_costly_error,
 )
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, TextEngine
 from pocketrnn.errors import LimitError
 from pocketrnn.text.checked_texts import Chunk, OnError, check_batches, divide_into_chunks
-from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
+from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
 
 __all__ = ["TextIntake"]
 
@@ -51,17 +51,17 @@ class TextIntake:
         # The marks of features before the ids of a text.
         self._marks = len(manifest.features)
         self.encoder = manifest.text.encoder()
-        self.ready = ReadyTexts(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
-        self._reader = self._text_engine(engine)
+        self.ready = TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
+        self._reader = self._find_text_engine(engine)
 
-    def _text_engine(self, engine: Engine) -> TextEngine | None:
+    def _find_text_engine(self, engine: Engine) -> TextEngine | None:
         """The engine, if it encodes texts itself and strings are left to the bundle's tokenizer; else None."""
         return engine if isinstance(engine, TextEngine) and self.ready.splits else None
 
-    def answered_by(self, engine: Engine, answers: Answers) -> TextIntake:
+    def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
         """The same intake for another engine and other answers."""
         other = copy.copy(self)
-        other._engine, other._answers, other._reader = engine, answers, self._text_engine(engine)
+        other._engine, other._answers, other._reader = engine, answers, self._find_text_engine(engine)
         return other
 
     def check_whole(self) -> None:
@@ -91,13 +91,13 @@ class TextIntake:
         if isinstance(text, str) and self.ready.splits:
             if self._reader is not None and (logits := self._reader.logits_of_text(text)) is not None:
                 return logits
-            return self._logits_of_row(self.encoder.encode_row(text))
-        return self._logits_of_row(np.array([self.ready.ids(text)], np.int64))
+            return self._compute_logits_of_row(self.encoder.encode_row(text))
+        return self._compute_logits_of_row(np.array([self.ready.ids(text)], np.int64))
 
-    def _logits_of_row(self, tokens: Ids) -> list[float]:
+    def _compute_logits_of_row(self, tokens: Ids) -> list[float]:
         """The logits of int64 [1, tokens]."""
         if self._limits is not None and not self._limits.take(tokens[0], self._padding_id):
-            raise limit_error(self._name, self._limits, tokens.shape[1] - self._marks)
+            raise make_limit_error(self._name, self._limits, tokens.shape[1] - self._marks)
         return self._engine.logits_of_one(tokens)
 
     def chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
@@ -118,22 +118,22 @@ class TextIntake:
         if strings is not None and self._reader is not None:
             logits, refused = self._reader.logits_of_texts(strings)
         else:
-            logits, refused = self._logits_within_limits(*self.encoder.encode_all(chunk.texts))
+            logits, refused = self._compute_logits_within_limits(*self.encoder.encode_all(chunk.texts))
         if not refused:
             self._answers.check_finite(logits)
             return logits, chunk.skipped
         if on_error == "raise":
-            raise self._refusal_error_in(chunk, refused[0])
+            raise self._make_refusal_error_in(chunk, refused[0])
         logits[refused] = 0
         self._answers.check_finite(logits)
         # An item that is not a text was replaced by an empty text, which may be refused.
         return logits, sorted({*chunk.skipped, *refused})
 
-    def _logits_within_limits(self, ids: Ids, lengths: Ids) -> EngineAnswer:
+    def _compute_logits_within_limits(self, ids: Ids, lengths: Ids) -> EngineAnswer:
         """The logits of texts as ids; texts beyond the limits are refused, too."""
         if self._limits is None:
             return self._engine.logits(ids, lengths)
-        beyond = beyond_limits_mask(self._limits, ids, lengths, self._padding_id)
+        beyond = find_texts_beyond_limits(self._limits, ids, lengths, self._padding_id)
         if not beyond.any():
             return self._engine.logits(ids, lengths)
         within = np.flatnonzero(~beyond)
@@ -150,21 +150,21 @@ class TextIntake:
         ids, lengths = self.encoder.encode_all(chunk.texts)
         refused = np.zeros(len(lengths), bool)
         if self._limits is not None:
-            refused |= beyond_limits_mask(self._limits, ids, lengths, self._padding_id)
+            refused |= find_texts_beyond_limits(self._limits, ids, lengths, self._padding_id)
         if refused.any() and on_error == "raise":
-            raise self._refusal_error_in(chunk, int(refused.argmax()))
+            raise self._make_refusal_error_in(chunk, int(refused.argmax()))
         refused[chunk.skipped] = True
         kept = np.flatnonzero(~refused)
         found, costly = self._engine.embeddings(ids[np.repeat(~refused, lengths)], lengths[kept])
         if costly and on_error == "raise":
-            raise self._refusal_error_in(chunk, int(kept[costly[0]]))
+            raise self._make_refusal_error_in(chunk, int(kept[costly[0]]))
         refused[kept[costly]] = True
         embeddings = np.full((len(lengths), found.shape[1]), np.nan, np.float32)
         embeddings[kept] = found
         embeddings[refused] = np.nan
         return embeddings, np.flatnonzero(refused).tolist()
 
-    def _refusal_error_in(self, chunk: Chunk, index: int) -> LimitError:
+    def _make_refusal_error_in(self, chunk: Chunk, index: int) -> LimitError:
         """The error for a refused text of a chunk, with its position among all texts."""
         text = f"The text at position {chunk.first + index} (counted from 0)"
         return name_text_in_error(self.refusal(chunk.texts[index]), text, SKIP_THEM)
@@ -175,21 +175,21 @@ class TextIntake:
             if isinstance(text, str) or not (text and isinstance(text[0], int)):
                 self.logits_of_one(text)
             else:
-                self._logits_of_row(np.array([text], np.int64))
+                self._compute_logits_of_row(np.array([text], np.int64))
         except LimitError as error:
             return error
-        return too_costly_error(self._name)
+        return make_too_costly_error(self._name)
 
     @property
     def kinds_refused(self) -> list[str]:
-        """Describe the faults for which valid texts are passed over, as ends of a sentence."""
+        """Describe the faults for which a valid text is skipped, each as the end of a sentence."""
         reads = isinstance(self._engine, TextEngine)
-        limits = [] if self._limits is None else limit_faults(self._limits)
+        limits = [] if self._limits is None else describe_limit_faults(self._limits)
         return [*limits, *(["too costly, or of too large whole numbers, for the file"] if reads else [])]
 
     @property
     def kinds_skipped(self) -> list[str]:
-        """Describe the faults for which items are passed over, as ends of a sentence."""
+        """Describe the faults for which an item is skipped, each as the end of a sentence."""
         return ["that are not texts", *self.kinds_refused]
 
     def stop(self) -> None:

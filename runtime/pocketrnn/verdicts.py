@@ -20,17 +20,17 @@ __all__ = [
     "LOGGER",
     "SCALE",
     "TEXT_RULES",
-    "AnswersCompared",
+    "AnswerComparison",
     "IntegerVerdict",
     "Link",
     "TextVerdict",
-    "chain_links",
-    "graph_name",
-    "graph_sentence",
-    "integer_verdict",
-    "numbers_sentence",
-    "rounding_sentence",
-    "text_verdict",
+    "describe_graph_proof",
+    "describe_number_scale",
+    "describe_rounding",
+    "group_chain_links",
+    "make_graph_name",
+    "read_integer_verdict",
+    "read_text_verdict",
 ]
 
 # The proof's name for the graph of a compressed bundle; "onnx" is the graph that it was made from.
@@ -63,7 +63,7 @@ _FLOAT64: Final = ", float64"
 
 
 @dataclass(frozen=True)
-class AnswersCompared:
+class AnswerComparison:
     """The comparison of the owner's classifier's answers to texts with the bundle's.
 
     Attributes:
@@ -75,7 +75,7 @@ class AnswersCompared:
         is_before: whether the weights were rounded, or integer arithmetic was introduced, after the comparison.
 
     Example:
-        >>> AnswersCompared(0, 40, 2.1e-7, 1e-3).sentence
+        >>> AnswerComparison(0, 40, 2.1e-7, 1e-3).sentence
         'On 40 texts it answers as your classifier: probabilities within 0.001, at most 2.1e-07 apart.'
     """
 
@@ -145,7 +145,7 @@ class TextVerdict:
     texts: int = 0
     by: Literal["ids", "tokens", "answers", "tokenizers", "sentencepiece"] = "ids"
     source: str = ""
-    answers: AnswersCompared | None = None
+    answers: AnswerComparison | None = None
     unknown_words: bool = True
 
     @property
@@ -207,16 +207,16 @@ class TextVerdict:
         return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary. The rest was not compared."
 
 
-def text_verdict(manifest: Manifest) -> TextVerdict:
+def read_text_verdict(manifest: Manifest) -> TextVerdict:
     """Read the verdict that a bundle states on its text rules; without one, they are `not compared`.
 
     Example:
-        >>> text_verdict(Classifier.load("ag_news").manifest).kind
+        >>> read_text_verdict(Classifier.load("ag_news").manifest).kind
         'trained'
     """
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
-    texts, by, answers = stated.get("texts"), stated.get("by"), _stated_answers(stated.get("answers"), manifest)
+    texts, by, answers = stated.get("texts"), stated.get("by"), _read_stated_answers(stated.get("answers"), manifest)
     if stated.get("verdict") == "trained":
         return TextVerdict("trained")
     known = by in ("ids", "tokens") or (by == "answers" and answers is not None)
@@ -237,7 +237,7 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
     return TextVerdict("external", answers=answers) if manifest.text.rules.tokenizer == EXTERNAL else TextVerdict()
 
 
-def _stated_answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
+def _read_stated_answers(stated: Any, manifest: Manifest) -> AnswerComparison | None:
     """Read the comparison with the owner's answers that a bundle states; None where there is not a valid one."""
     stated = stated if isinstance(stated, Mapping) else {}
     labels, probabilities, largest, tolerance = (
@@ -253,7 +253,7 @@ def _stated_answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
     if not isinstance(unordered, list | tuple) or not all(label in manifest.labels for label in unordered):
         return None
     changed = any(line.is_rounding or line.is_integer_arithmetic for line in manifest.parity.comparisons)
-    return AnswersCompared(labels, probabilities, largest, tolerance, tuple(unordered), changed)
+    return AnswerComparison(labels, probabilities, largest, tolerance, tuple(unordered), changed)
 
 
 @dataclass(frozen=True)
@@ -327,11 +327,11 @@ class IntegerVerdict:
         )
 
 
-def integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
+def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
     """Read the effect of integer arithmetic that a packed file states; None where there is not a valid statement.
 
     Example:
-        >>> integer_verdict(Classifier.load("ag_news").manifest) is None
+        >>> read_integer_verdict(Classifier.load("ag_news").manifest) is None
         True
     """
     stated: Any = manifest.provenance
@@ -370,7 +370,7 @@ class Link:
         each: the comparisons, one for each kind of inputs.
 
     Example:
-        >>> chain_links(Classifier.load("ag_news").manifest.parity.comparisons)[0].line.candidate
+        >>> group_chain_links(Classifier.load("ag_news").manifest.parity.comparisons)[0].line.candidate
         'onnx, float64'
     """
 
@@ -378,7 +378,7 @@ class Link:
     each: tuple[Comparison, ...]
 
 
-def chain_links(comparisons: Iterable[Comparison]) -> list[Link]:
+def group_chain_links(comparisons: Iterable[Comparison]) -> list[Link]:
     """Group a proof's comparisons to its chain from the module to the file: a link for each form and its reference."""
     chain: list[list[Comparison]] = []
     for line in comparisons:
@@ -402,21 +402,21 @@ def _sum_comparisons(lines: list[Comparison]) -> Comparison:
     )
 
 
-def graph_name(manifest: Manifest) -> str:
+def make_graph_name(manifest: Manifest) -> str:
     """The name of a bundle's graph in its proof, for the form that is made from it next.
 
     Example:
-        >>> graph_name(Classifier.load("ag_news").manifest)
+        >>> make_graph_name(Classifier.load("ag_news").manifest)
         'compressed'
     """
     return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
 
 
-def graph_sentence(manifest: Manifest) -> str:
+def describe_graph_proof(manifest: Manifest) -> str:
     """The result of the proof of the graph, as the end of a sentence that begins with "The graph: ".
 
     Example:
-        >>> graph_sentence(Classifier.load("ag_news").manifest).startswith("proven equal to the PyTorch module")
+        >>> describe_graph_proof(Classifier.load("ag_news").manifest).startswith("proven equal to the PyTorch module")
         True
     """
     first = manifest.parity.comparisons[0]
@@ -424,8 +424,8 @@ def graph_sentence(manifest: Manifest) -> str:
     exact = first.candidate.endswith(_FLOAT64)
     module = "the PyTorch module" if module == "pytorch" else module
     if any(line.is_integer_arithmetic for line in manifest.parity.comparisons):
-        return integer_sentence(manifest)
-    rounding, own = rounding_sentence(manifest), "".join(map(_own_precision_sentence, manifest.parity.comparisons))
+        return describe_integer_verdict(manifest)
+    rounding, own = describe_rounding(manifest), "".join(map(_describe_own_precision, manifest.parity.comparisons))
     if rounding:
         shown = "proven equal to" if exact else "equal in single precision to"
         return f"{shown} {module} with rounded weights.{own} {rounding}"
@@ -436,11 +436,11 @@ def graph_sentence(manifest: Manifest) -> str:
     return f"equal to {module} in single precision; not proven in double precision.{own}"
 
 
-def numbers_sentence(manifest: Manifest) -> str:
+def describe_number_scale(manifest: Manifest) -> str:
     """Where the scale of numbers comes from, as the end of a sentence that begins with "Numbers: ".
 
     Example:
-        >>> numbers_sentence(Classifier.load("steps").manifest)
+        >>> describe_number_scale(Classifier.load("steps").manifest)
         'brought to their scale as their owner said; that is compared with nothing.'
     """
     if manifest.provenance.get(SCALE) == "trained":
@@ -448,7 +448,7 @@ def numbers_sentence(manifest: Manifest) -> str:
     return "brought to their scale as their owner said; that is compared with nothing."
 
 
-def _own_precision_sentence(line: Comparison) -> str:
+def _describe_own_precision(line: Comparison) -> str:
     """The measured difference from the module's own answers, if it computes in another precision than float32."""
     if line.is_rounding or line.is_integer_arithmetic or not line.is_measured:
         return ""
@@ -457,14 +457,14 @@ def _own_precision_sentence(line: Comparison) -> str:
     return f" It computes in float32: in {precision}, the module's own logits differ by up to {apart}."
 
 
-def integer_sentence(manifest: Manifest) -> str:
+def describe_integer_verdict(manifest: Manifest) -> str:
     """The verdict for a packed file with integer arithmetic, which is not proven equal to the module."""
-    verdict = integer_verdict(manifest)
+    verdict = read_integer_verdict(manifest)
     measured = "The file does not say what that changes." if verdict is None else verdict.sentence
     lines = [line for line in manifest.parity.comparisons if line.is_integer_arithmetic]
     rows, labels = sum(line.rows for line in lines), sum(line.labels_differing for line in lines)
     drawn = f" {labels:,} of {rows:,} inputs of the proof get another label; most of these inputs are random."
-    rounding = rounding_sentence(manifest)
+    rounding = describe_rounding(manifest)
     before = f" Its weights had been compressed before: {rounding[0].lower()}{rounding[1:]}" if rounding else ""
     return (
         "not equal to the PyTorch module: its layers multiply integers of 8 bits. The engine's integers are exactly "
@@ -473,7 +473,7 @@ def integer_sentence(manifest: Manifest) -> str:
     )
 
 
-def rounding_sentence(manifest: Manifest) -> str:
+def describe_rounding(manifest: Manifest) -> str:
     """The measured effect of rounding the weights, which is not part of the proof; empty where none were rounded."""
     changed = [line for line in manifest.parity.comparisons if line.is_rounding]
     if not changed:

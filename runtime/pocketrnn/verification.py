@@ -16,13 +16,13 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import check_digest, is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.classifier import Classifier, graph_metadata, logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_steps, read_graph_metadata
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.heads import build_answers, find_likeliest
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.text_input import TextInput
 
-__all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "verify"]
+__all__ = ["Replay", "Verification", "compute_logit_differences", "compute_streamed_logits", "verify"]
 
 _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 _SHOWN: Final = 5
@@ -34,7 +34,8 @@ _FRAGMENT: Final = 7
 
 @dataclass(frozen=True)
 class Replay:
-    """The golden examples, answered again in the way `how`: the largest of their `logit_differences`, and each one."""
+    """The golden examples, answered again in the way `how`: the largest of their `compute_logit_differences`, and each
+    one."""
 
     how: str
     examples: int
@@ -61,7 +62,7 @@ class Verification:
     manifest: Manifest = field(repr=False)
 
 
-def logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
+def compute_logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
     """The difference of two logits for every text, as in a bundle's `tolerance` and `largest_difference`.
 
     It is the largest absolute difference of a text's logits. If its largest logit is beyond 10, the difference is
@@ -109,14 +110,14 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
         # The graph's digest was checked when it was loaded; the step graph's is when the examples are replayed.
         if manifest.torchscript is not None:
             path = folder / manifest.torchscript.file
-            if manifests.file_sha256(path) != manifest.torchscript.sha256:
+            if manifests.compute_file_sha256(path) != manifest.torchscript.sha256:
                 raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
         _check_metadata(classifier, folder / manifest.graph.file)
         files = manifests.bundle_files(manifest)
     return Verification(manifest.name, files, _replay_examples(classifier), manifest.parity.tolerance, manifest)
 
 
-def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
+def compute_streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
     """Stream texts in fragments of a few characters, and return the logits after each text's last fragment.
 
     Returns:
@@ -137,8 +138,8 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
     add 1.7 ms to the 15 ms of loading a 20,000-word bundle. By its metadata, a graph without its bundle is recognised.
     """
     manifest = classifier.manifest
-    stated = graph_metadata(classifier)
-    expected = manifests.digest_entry(manifest.labels, manifest.input)
+    stated = read_graph_metadata(classifier)
+    expected = manifests.make_digest_entry(manifest.labels, manifest.input)
     if not expected.items() <= stated.items():
         what = "text rules and vocabulary" if manifest.texts else "channels"
         problem = (
@@ -151,7 +152,7 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
 
 def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
     manifest = classifier.manifest
-    rows = manifest.golden_logits
+    rows = manifest.golden_logit_rows
     golden = np.array([row for each in rows for row in each], np.float64)
     try:
         answers, faults = _answer_examples(classifier)
@@ -167,11 +168,11 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
             f"{manifest.name} does not answer its golden examples as it did when it was made: {shown}.",
             "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
         )
-    apart = {how: tuple(logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
-    return tuple(Replay(how, len(rows), max(each), _largest_by_example(rows, each)) for how, each in apart.items())
+    apart = {how: tuple(compute_logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
+    return tuple(Replay(how, len(rows), max(each), _find_largest_by_example(rows, each)) for how, each in apart.items())
 
 
-def _largest_by_example(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
+def _find_largest_by_example(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
     """The largest difference among the rows of each example."""
     left = iter(differences)
     return tuple(max(next(left) for _ in each) for each in rows)
@@ -181,7 +182,7 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
     """Answer the golden examples in each way, and list the texts whose ids differ."""
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
-    logits: Callable[[Any], NDArray[np.float32]] = partial(logits_of_steps, classifier)
+    logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_steps, classifier)
     if isinstance(manifest.input, TextInput):
         # Texts that the bundle cannot split are given as ids.
         splits = manifest.input.rules.tokenizer != EXTERNAL
@@ -190,11 +191,13 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
         if manifest.output.of_tokens:
 
             def logits(texts: Any) -> NDArray[np.float32]:
-                return logits_of_steps(classifier, [classifier.encode(text) for text in texts])
+                return compute_logits_of_steps(classifier, [classifier.encode(text) for text in texts])
 
     answers = {_ALONE: np.concatenate([logits([one]) for one in given]), _TOGETHER: logits(given)}
     if manifest.texts and manifest.stream is not None:
-        answers["each as a stream"] = streamed_logits(classifier, [str(example.text) for example in manifest.texts])
+        answers["each as a stream"] = compute_streamed_logits(
+            classifier, [str(example.text) for example in manifest.texts]
+        )
     return answers, [
         f"{example.shown[:40]!r} becomes other token ids"
         for one, example in zip(given, manifest.texts, strict=False)
@@ -204,9 +207,9 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
 
 def _find_faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:
     faults = []
-    differences = logit_differences(golden, logits)
+    differences = compute_logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"
-    examples = [i for i, example in enumerate(manifest.golden_logits) for _ in example]
+    examples = [i for i, example in enumerate(manifest.golden_logit_rows) for _ in example]
     likeliest = (find_likeliest(build_answers(manifest), rows).tolist() for rows in (golden, logits))
     for number, (was, now, difference) in enumerate(zip(*likeliest, differences, strict=True)):
         other = of_labels and was != now

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn_export import export
-from pocketrnn_export.board_memory import required_memory
-from pocketrnn_export.c_array import to_c_array
+from pocketrnn_export.board_memory import compute_required_memory
+from pocketrnn_export.c_array import convert_to_c_array
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import Arithmetic, pack
 
@@ -45,7 +45,7 @@ def found(*programs: str) -> None:
 def made(folder: Path, content: bytes, *target: str) -> subprocess.CompletedProcess[str]:
     """The output of `make`, with the packed file as the header that the program includes."""
     found("make", "arm-none-eabi-gcc", "qemu-system-arm")
-    (folder / "news.h").write_text(to_c_array(content, "news"))
+    (folder / "news.h").write_text(convert_to_c_array(content, "news"))
     line = ["make", "-C", str(EXAMPLE), f"BUILD={folder}", *target]
     # The emulator writes what the program says on standard error where that is no terminal.
     return subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500)
@@ -101,9 +101,9 @@ def packed_gestures(folder: Path, arithmetic: Arithmetic = "float32", **rules: A
     allowed = AllowedChange(labels=100) if arithmetic == "int8" else None
     made = pack(folder / "gesture", folder / "gesture.prnn", arithmetic=arithmetic, allowed=allowed)
     content = (folder / "gesture.prnn").read_bytes()
-    needed = required_memory(made, content)
+    needed = compute_required_memory(made, content)
     assert needed is not None
-    (folder / "gesture.h").write_text(to_c_array(content, "gesture", needed.definitions("gesture")))
+    (folder / "gesture.h").write_text(convert_to_c_array(content, "gesture", needed.definitions("gesture")))
     return content
 
 

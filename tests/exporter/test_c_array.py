@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketrnn_export.c_array import array_name, to_c_array
+from pocketrnn_export.c_array import convert_to_c_array, make_array_name
 
 CONTENT = struct.pack("<25I", *range(0, 25 << 24, 1 << 24))
 
@@ -30,11 +30,11 @@ CONTENT = struct.pack("<25I", *range(0, 25 << 24, 1 << 24))
     ],
 )
 def test_the_array_has_the_files_name_as_c_takes_it(file: str, name: str) -> None:
-    assert array_name(Path(file)) == name
+    assert make_array_name(Path(file)) == name
 
 
 def test_the_numbers_are_those_of_the_file() -> None:
-    source = to_c_array(CONTENT, "news")
+    source = convert_to_c_array(CONTENT, "news")
     numbers = re.findall(r"0x[0-9a-f]{8}", source)
     assert struct.pack(f"<{len(numbers)}I", *(int(number, 16) for number in numbers)) == CONTENT
     assert "uint32_t news[25] = {" in source
@@ -44,8 +44,8 @@ def test_the_numbers_are_those_of_the_file() -> None:
 def test_a_compiler_makes_the_same_bytes_of_it(language: str, tmp_path: Path) -> None:
     if shutil.which("gcc") is None or (language == "c++" and shutil.which("g++") is None):
         pytest.skip("gcc is not installed")
-    name = array_name(Path("a-b.h"))
-    (tmp_path / "a-b.h").write_text(to_c_array(CONTENT, name))
+    name = make_array_name(Path("a-b.h"))
+    (tmp_path / "a-b.h").write_text(convert_to_c_array(CONTENT, name))
     # Twice, as two headers of a program may include it.
     lines = [
         "#include <stdio.h>",

@@ -12,7 +12,7 @@ from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.cases import hazard_cases
+from pocketrnn_export.comparing.cases import make_hazard_cases
 from pocketrnn_export.intake.padding_effect import keep_answered_ids
 from pocketrnn_export.proof.right_program import right_program
 
@@ -48,6 +48,6 @@ def test_texts_of_one_id_are_cases_of_a_proof_where_the_module_answers_them() ->
 
     tried = keep_answered_ids(run, [0, 5, 7], 12)
     assert tried == [0, 7]
-    cases = hazard_cases(zoo.WORDS, [], 1, ragged=False, tried=tried)
+    cases = make_hazard_cases(zoo.WORDS, [], 1, ragged=False, tried=tried)
     filled = {int(row[0]) for case in cases for row in case.tokens if case.name.endswith("padding") and len(row) == 12}
     assert filled == {0, 7}

@@ -18,7 +18,7 @@ from pocketrnn import Classifier, TagOutput, TextInput
 from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import text_cases
+from pocketrnn_export.comparing.cases import encode_text_cases
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.crf_decoding import OwnersLabels, add_crf, compare_decoded_labels
 from pocketrnn_export.description import Description
@@ -247,7 +247,7 @@ def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) ->
             answer: Tensor = module(torch.from_numpy(tokens))
         return answer[0].numpy()
 
-    cases = {"texts": text_cases(["w3 w7 w1"], tagger.manifest.text.encoder())}
+    cases = {"texts": encode_text_cases(["w3 w7 w1"], tagger.manifest.text.encoder())}
     answers = ReferenceAnswers(Reference("pytorch", run), cases, rows_alone=True)
     decoder, _ = find_decoder(made(zoo.WithCrf), zoo.CLASSES)
     assert decoder is not None

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.diagnose.refusal import name_departing_line
+from pocketrnn_export.diagnose.refusal import name_differing_line
 from pocketrnn_export.proof import every_size
-from pocketrnn_export.proof.compared_module import AskedModule
-from pocketrnn_export.proof.pytorch_run import pytorch_runnable
+from pocketrnn_export.proof.compared_module import FreshCopyModule
+from pocketrnn_export.proof.pytorch_run import make_runnable_program
 from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.tracing.layers.stateless import use_stateless_layers
 
@@ -75,7 +75,7 @@ def test_one_odd_length_is_never_lost(asks: Callable[[Any], bool]) -> None:
     except PocketRNNError:
         return
     tokens = torch.randint(2, 40, (1, 23))
-    np.testing.assert_allclose(pytorch_runnable(traced).run((tokens,)), module(tokens).detach(), atol=1e-5)
+    np.testing.assert_allclose(make_runnable_program(traced).run((tokens,)), module(tokens).detach(), atol=1e-5)
 
 
 def test_a_batch_of_as_many_texts_as_python_keeps_numbers_is_asked_where_one_is_compared_by_its_object() -> None:
@@ -92,7 +92,7 @@ def test_a_batch_of_as_many_texts_as_python_keeps_numbers_is_asked_where_one_is_
 
     with (
         pytest.raises(ExportError, match=r"\b200 texts.*test_every_size.py:\d+: `.*n is special"),
-        name_departing_line(),
+        name_differing_line(),
     ):
         right_program(Sums().eval(), EXAMPLE)
 
@@ -154,14 +154,14 @@ def test_a_module_that_fails_beyond_a_length_is_asked_below_it() -> None:
             return self.fc(self.gru(steps)[1][-1])  # type: ignore[no-any-return]
 
     module = Positions().eval()
-    run = pytorch_runnable(right_program(module, EXAMPLE)).run
+    run = make_runnable_program(right_program(module, EXAMPLE)).run
     for count in (1, 24, 25):
         tokens = torch.randint(2, 40, (1, count))
         np.testing.assert_allclose(run((tokens,)), module(tokens).detach(), atol=1e-5)
 
 
 def test_every_length_and_every_small_batch_is_asked_once() -> None:
-    sizes = list(every_size._sizes_to_try(every_size.MOST_TEXTS, one_text=False))
+    sizes = list(every_size._list_sizes_to_try(every_size.MOST_TEXTS, one_text=False))
     lengths = {s.tokens for s in sizes if s.batch == 1}
     assert lengths == set(range(1, every_size.MOST_TOKENS + 1))
     assert {s.batch for s in sizes} == set(range(1, every_size.MOST_TEXTS + 1))
@@ -220,6 +220,8 @@ def test_a_program_without_memory_answers_as_its_module_without_memory(kind: Any
 
     example = (*EXAMPLE, torch.tensor([7, 5, 3]))
     traced = right_program(module, example)
-    inputs_of = AskedModule(module, example, 40).inputs
-    every_size.check_every_size(module, pytorch_runnable(traced).run, traced.limits, inputs_of, agree, one_text=False)
+    inputs_of = FreshCopyModule(module, example, 40).inputs
+    every_size.check_every_size(
+        module, make_runnable_program(traced).run, traced.limits, inputs_of, agree, one_text=False
+    )
     assert asked == []

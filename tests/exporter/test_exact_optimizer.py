@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pocketrnn_export import export
-from pocketrnn_export.comparing.first_missing_operation import find_departure
-from pocketrnn_export.comparing.float64_module import float64_copy
+from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
+from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.onnx.exact_optimizer import REWRITE_RULES, optimize
 from pocketrnn_export.forms.onnx.folded_constants import compute_rounded_constants
@@ -266,8 +266,8 @@ def test_a_refusal_of_the_proof_names_the_operation() -> None:
     model = onnx.load_from_string(content)
     (small,) = (t for t in model.graph.initializer if onnx.numpy_helper.to_array(t).ravel()[:1] == np.float32(1e-10))
     small.CopyFrom(onnx.numpy_helper.from_array(np.float32(1e-3), small.name))
-    found = find_departure(
-        float64_copy(made(Attention)), model.SerializeToString(), [np.full((2, 5), 3)], describe_user_line
+    found = find_differing_operation(
+        make_float64_copy(made(Attention)), model.SerializeToString(), [np.full((2, 5), 3)], describe_user_line
     )
     assert found is not None
     assert found.operation == "add"

@@ -22,32 +22,32 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
-from pocketrnn_export.comparing.cases import Case, one_row_cases, random_cases, shape_grid
-from pocketrnn_export.comparing.float64_graph import build_evaluator, float64_onnx_run, model_as_float64
-from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
+from pocketrnn_export.comparing.cases import Case, make_one_row_cases, make_random_cases, make_shape_grid
+from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64, make_float64_onnx_run
+from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.comparing.float64_proof import (
     SPREADS,
+    compute_rounding_tolerance,
     measure_agreement,
     measure_nearness,
-    nearness_of_cases,
+    measure_nearness_of_cases,
     prove_module_graph,
-    rounding_tolerance,
 )
-from pocketrnn_export.comparing.logit_comparison import measure_difference, module_run, onnx_run
+from pocketrnn_export.comparing.logit_comparison import make_module_run, make_onnx_run, measure_difference
 from pocketrnn_export.comparing.rounding_spread import (
     ExactAnswer,
-    exact_answers,
-    perturbed_graph_runs,
-    perturbed_module_runs,
+    compute_exact_answers,
+    make_perturbed_graph_runs,
+    make_perturbed_module_runs,
 )
-from pocketrnn_export.comparing.same_graph import difference_beyond_rounding
+from pocketrnn_export.comparing.same_graph import find_difference_beyond_rounding
 from pocketrnn_export.forms.edge import trace_edge_graph
-from pocketrnn_export.forms.onnx.onnx_graph import retrace_alike, trace_onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import retrace_in_float64, trace_onnx_graph
 from pocketrnn_export.forms.quantized import Storage, quantize_graph
 from pocketrnn_export.forms.torchscript import trace_torchscript as torchscript
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.proof.every_id import cases_with_every_id
+from pocketrnn_export.proof.every_id import make_cases_with_every_id
 
 # The proof of a graph is asked by itself.
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -110,11 +110,11 @@ def traced(module: nn.Module, *, takes_lengths: bool) -> bytes:
     return trace_onnx_graph(module, example(takes_lengths=takes_lengths), {}).content
 
 
-def cases_for(*, ragged: bool) -> list[Case]:
+def make_cases_for_rules(*, ragged: bool) -> list[Case]:
     # Some of the exporter's own, the largest among them: each is run in double precision four times.
     return [
-        *shape_grid(IDS, user_modules.PAD, ragged=ragged)[1::3],
-        *random_cases(IDS, user_modules.PAD, ragged=ragged)[:4],
+        *make_shape_grid(IDS, user_modules.PAD, ragged=ragged)[1::3],
+        *make_random_cases(IDS, user_modules.PAD, ragged=ragged)[:4],
     ]
 
 
@@ -123,8 +123,10 @@ def proven(kind: type[nn.Module]) -> tuple[ExportableModule, bytes, list[ExactAn
     """A user module, its graph and its exact answers, with the spread of two draws."""
     made = source(kind)
     lengths = {"takes_lengths": made.takes_lengths}
-    moved = perturbed_module_runs(made.reference, **lengths, draws=2)
-    answers = exact_answers(float64_module_run(made.reference, **lengths), moved, cases_for(ragged=made.takes_lengths))
+    moved = make_perturbed_module_runs(made.reference, **lengths, draws=2)
+    answers = compute_exact_answers(
+        make_float64_module_run(made.reference, **lengths), moved, make_cases_for_rules(ragged=made.takes_lengths)
+    )
     return made, traced(made.module, **lengths), answers
 
 
@@ -143,7 +145,7 @@ def verdict(kind: type[nn.Module], change: Change | None = None, *, few: bool = 
         content,
         exact,
         takes_lengths=made.takes_lengths,
-        every_id=() if few else cases_with_every_id(IDS),
+        every_id=() if few else make_cases_with_every_id(IDS),
         retrace=lambda _: traced_in_float64(kind),
     )
 
@@ -152,7 +154,9 @@ def verdict(kind: type[nn.Module], change: Change | None = None, *, few: bool = 
 def traced_in_float64(kind: type[nn.Module]) -> bytes:
     made, _, _ = proven(kind)
     given = example(takes_lengths=made.takes_lengths)
-    return retrace_alike(float64_copy(made.reference), given, {}, trace_onnx_graph(made.module, given, {})).content
+    return retrace_in_float64(
+        make_float64_copy(made.reference), given, {}, trace_onnx_graph(made.module, given, {})
+    ).content
 
 
 # Those with a graph for a batch, which `proven` asks for.
@@ -167,8 +171,11 @@ def test_a_right_graph_agrees_in_float64_and_its_float32_answers_are_near(kind: 
     found = verdict(kind)
     assert found.largest_difference < 1e-10
     assert found.rows > 100
-    for run in (module_run(made.reference, takes_lengths=made.takes_lengths), onnx_run(content, optimized=True)):
-        assert all(n.passes for n in nearness_of_cases("form", run, exact))
+    for run in (
+        make_module_run(made.reference, takes_lengths=made.takes_lengths),
+        make_onnx_run(content, optimized=True),
+    ):
+        assert all(n.passes for n in measure_nearness_of_cases("form", run, exact))
 
 
 @pytest.mark.slow
@@ -276,10 +283,10 @@ def test_a_defect_in_a_graph_is_found(kind: type[nn.Module], change: Change) -> 
 
 def test_every_id_stands_in_some_case() -> None:
     for ids in (1, 2, 3, 60, 7_000, 400_000):
-        cases = cases_with_every_id(ids)
+        cases = make_cases_with_every_id(ids)
         assert set(range(ids)) == {int(i) for case in cases for i in np.unique(case.tokens)}
         assert all((case.lengths == case.tokens.shape[1]).all() for case in cases)
-    assert {case.tokens.shape for case in cases_with_every_id(10, batch=1)} == {(1, 3)}
+    assert {case.tokens.shape for case in make_cases_with_every_id(10, batch=1)} == {(1, 3)}
 
 
 def test_an_embedding_row_that_only_the_cases_of_every_id_read_is_found() -> None:
@@ -290,7 +297,7 @@ def test_an_embedding_row_that_only_the_cases_of_every_id_read_is_found() -> Non
     wrong = model.SerializeToString()
     assert prove_module_graph(made.reference, wrong, unread, takes_lengths=True).largest_difference < 1e-10
     with pytest.raises(ParityError, match=r"\b0 .*\b59\b"):
-        prove_module_graph(made.reference, wrong, unread, takes_lengths=True, every_id=cases_with_every_id(IDS))
+        prove_module_graph(made.reference, wrong, unread, takes_lengths=True, every_id=make_cases_with_every_id(IDS))
 
 
 @pytest.mark.parametrize(
@@ -305,12 +312,12 @@ def test_weights_that_are_stored_small_count_as_what_they_stand_for(kind: type[n
     _, content, exact = proven(kind)
     storage = Storage(stored, stored)
     small = quantize_graph(content, storage, {})
-    rounded = float64_onnx_run(small.rounded)
-    answers = exact_answers(rounded, perturbed_graph_runs(small.rounded, draws=2), [e.case for e in exact])
-    found = measure_agreement(float64_onnx_run(small.content), answers)
+    rounded = make_float64_onnx_run(small.rounded)
+    answers = compute_exact_answers(rounded, make_perturbed_graph_runs(small.rounded, draws=2), [e.case for e in exact])
+    found = measure_agreement(make_float64_onnx_run(small.content), answers)
     assert found.largest_difference < 1e-14
-    runs = [onnx_run(small.content, optimized=optimized) for optimized in (True, False)]
-    assert all(n.passes for run in runs for n in nearness_of_cases("form", run, answers))
+    runs = [make_onnx_run(small.content, optimized=optimized) for optimized in (True, False)]
+    assert all(n.passes for run in runs for n in measure_nearness_of_cases("form", run, answers))
 
 
 @pytest.mark.slow
@@ -318,10 +325,10 @@ def test_a_graph_of_an_old_opset_that_takes_one_text_is_computed_too() -> None:
     made, _, exact = proven(user_modules.MaskedAttention)
     graph, opset = trace_edge_graph(made.module, {}, takes_lengths=True)
     assert opset < 18
-    rows = one_row_cases(e.case for e in exact[:8])
-    reference = float64_module_run(made.reference, takes_lengths=True)
+    rows = make_one_row_cases(e.case for e in exact[:8])
+    reference = make_float64_module_run(made.reference, takes_lengths=True)
     answers = [ExactAnswer(case, reference(case.tokens, case.lengths), np.ones(1)) for case in rows]
-    assert measure_agreement(float64_onnx_run(graph.content), answers).largest_difference < 1e-14
+    assert measure_agreement(make_float64_onnx_run(graph.content), answers).largest_difference < 1e-14
 
 
 RECURRENT = {"RNN": (nn.RNN, 1), "LSTM": (nn.LSTM, 4), "GRU": (nn.GRU, 3)}
@@ -381,7 +388,7 @@ def model_of(node: onnx.NodeProto, feeds: dict[str, Any]) -> onnx.ModelProto:
 
 
 def computed(node: onnx.NodeProto, feeds: dict[str, Any]) -> list[Any]:
-    evaluate = build_evaluator(model_as_float64(model_of(node, feeds)))
+    evaluate = build_evaluator(convert_model_to_float64(model_of(node, feeds)))
     return evaluate({k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in feeds.items()})
 
 
@@ -465,7 +472,7 @@ def test_an_output_that_nothing_uses_is_no_input_of_an_operator_that_leaves_one_
     )
     inputs = generator.normal(size=(5, 2, 3)).astype(np.float32)
     expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": inputs})[0]
-    given = build_evaluator(model_as_float64(model))({"x": inputs.astype(np.float64)})[0]
+    given = build_evaluator(convert_model_to_float64(model))({"x": inputs.astype(np.float64)})[0]
     np.testing.assert_allclose(given, expected, atol=1e-6)
 
 
@@ -493,7 +500,7 @@ def test_another_thread_computes_in_float32_while_one_is_in_float64() -> None:
     watcher = threading.Thread(target=watch)
     # The thread starts before forward waits for it, which must not be copied with the module.
     watcher.start()
-    logits = float64_module_run(module, takes_lengths=True)(np.ones((1, 2), np.int64), np.array([2]))
+    logits = make_float64_module_run(module, takes_lengths=True)(np.ones((1, 2), np.int64), np.array([2]))
     assert logits.dtype == np.float64
     assert seen == [(torch.float32,) * 3]
     assert next(module.parameters()).dtype == torch.float32
@@ -507,7 +514,7 @@ def test_numbers_that_go_through_numpy_keep_double_precision() -> None:
     module = ByNumpy(3, 2).eval()
     ids = np.arange(6).reshape(2, 3)
     exact = ids / 7 @ module.weight.detach().double().numpy().T + module.bias.detach().double().numpy()
-    answers = float64_module_run(module, takes_lengths=False)(ids, np.array([3, 3]))
+    answers = make_float64_module_run(module, takes_lengths=False)(ids, np.array([3, 3]))
     np.testing.assert_allclose(answers, exact[:, -1:], rtol=1e-14)
     assert torch.get_default_dtype() == torch.float32
 
@@ -516,19 +523,19 @@ def test_a_torchscript_module_says_that_it_has_no_double_precision() -> None:
     made = source(user_modules.PackedLastState)
     script = torchscript(made.module, example(takes_lengths=True))[1]
     with pytest.raises(ExportError, match=r"TorchScript .*double precision"):
-        float64_module_run(script, takes_lengths=True)
+        make_float64_module_run(script, takes_lengths=True)
 
 
 @pytest.mark.slow
 def test_two_graphs_that_differ_by_more_than_rounding_are_told_apart() -> None:
     made, content, _ = proven(user_modules.MaskedAttention)
-    double = traced(float64_copy(made.module), takes_lengths=True)
-    assert difference_beyond_rounding(content, double) is None
+    double = traced(make_float64_copy(made.module), takes_lengths=True)
+    assert find_difference_beyond_rounding(content, double) is None
 
     def after(change: Change) -> str | None:
         model = onnx.load_from_string(content)
         change(model)
-        return difference_beyond_rounding(model.SerializeToString(), double)
+        return find_difference_beyond_rounding(model.SerializeToString(), double)
 
     assert "number" in str(after(one_weight_off))
     assert "attribute" in str(after(lambda m: setattr(m.graph.node[-1].attribute[0], "f", 0.5)))
@@ -552,11 +559,11 @@ class MadeInFloat32(nn.Module):
 def test_what_forward_makes_in_float32_is_the_same_in_both_graphs() -> None:
     module = MadeInFloat32().eval()
     made = trace_onnx_graph(module, example(takes_lengths=False), {})
-    double = retrace_alike(float64_copy(module), example(takes_lengths=False), {}, made).content
-    assert difference_beyond_rounding(made.content, double) is None
+    double = retrace_in_float64(make_float64_copy(module), example(takes_lengths=False), {}, made).content
+    assert find_difference_beyond_rounding(made.content, double) is None
     model = onnx.load_from_string(made.content)
     model.graph.node.pop()
-    assert "nodes" in str(difference_beyond_rounding(model.SerializeToString(), double))
+    assert "nodes" in str(find_difference_beyond_rounding(model.SerializeToString(), double))
 
 
 @pytest.mark.parametrize(("number", "same"), [(0.0, True), (1.0, False)])
@@ -569,7 +576,7 @@ def test_zeros_that_a_node_does_not_state_are_those_that_another_states(number: 
 
     value = onnx.helper.make_tensor("value", onnx.TensorProto.DOUBLE, [1], [number])
     double = filled(onnx.TensorProto.DOUBLE, value=value)
-    assert (difference_beyond_rounding(filled(onnx.TensorProto.FLOAT), double) is None) is same
+    assert (find_difference_beyond_rounding(filled(onnx.TensorProto.FLOAT), double) is None) is same
 
 
 def test_an_answer_is_measured_in_spreads() -> None:
@@ -613,11 +620,11 @@ class Asks(nn.Module):
 def test_numbers_that_are_meant_as_they_are_spread_nothing(ask: str) -> None:
     module = Asks(ask).eval()
     case = Case("two", np.array([[0, 1, 3, 4], [1, 2, 1, 2]]), np.full(2, 4))
-    run = float64_module_run(module, takes_lengths=False)
-    (exact,) = exact_answers(run, perturbed_module_runs(module, takes_lengths=False), [case])
+    run = make_float64_module_run(module, takes_lengths=False)
+    (exact,) = compute_exact_answers(run, make_perturbed_module_runs(module, takes_lengths=False), [case])
     assert exact.spread.max() < 1e-6
     graph = trace_onnx_graph(module, (torch.zeros(2, 3, dtype=torch.int64),), {}).content
-    (exact,) = exact_answers(float64_onnx_run(graph), perturbed_graph_runs(graph), [case])
+    (exact,) = compute_exact_answers(make_float64_onnx_run(graph), make_perturbed_graph_runs(graph), [case])
     assert exact.spread.max() < 1e-6
 
 
@@ -639,7 +646,7 @@ def test_the_tolerance_of_a_bundle_comes_from_the_spread() -> None:
     case = Case("one", np.zeros((1, 1), np.int64), np.ones(1, np.int64))
 
     def of(spread: float) -> float:
-        return rounding_tolerance([ExactAnswer(case, np.zeros((1, 2)), np.array([spread]))])
+        return compute_rounding_tolerance([ExactAnswer(case, np.zeros((1, 2)), np.array([spread]))])
 
     assert of(1e-9) == 1e-5
     assert of(1.01e-4 / (2 * SPREADS)) == 2e-4
@@ -674,9 +681,9 @@ def test_a_cache_that_forward_fills_is_filled_again_in_double_precision() -> Non
     tokens, lengths = np.full((2, 40), 5), np.full(2, 40)
     found.make_reference().run(np.full((1, 300), 5), np.array([300]))
     assert module.table is None
-    in_doubles = float64_module_run(found.reference, takes_lengths=False)(tokens, lengths)
-    graph = trace_onnx_graph(float64_copy(found.module), found.example, {})
-    np.testing.assert_allclose(float64_onnx_run(graph.content)(tokens, lengths), in_doubles, rtol=0, atol=1e-12)
+    in_doubles = make_float64_module_run(found.reference, takes_lengths=False)(tokens, lengths)
+    graph = trace_onnx_graph(make_float64_copy(found.module), found.example, {})
+    np.testing.assert_allclose(make_float64_onnx_run(graph.content)(tokens, lengths), in_doubles, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("axes", [1, 2])

@@ -17,7 +17,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextRules
-from pocketrnn.verdicts import TextVerdict, text_verdict
+from pocketrnn.verdicts import TextVerdict, read_text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
@@ -79,8 +79,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: Path) -> None:
     manifest = manifests.read_manifest(bundle)
-    assert manifests.manifest_document(manifest)["text"]["tokenizer"] == "external"
-    assert text_verdict(manifest) == TextVerdict("compared", 4, "ids")
+    assert manifests.make_manifest_document(manifest)["text"]["tokenizer"] == "external"
+    assert read_text_verdict(manifest) == TextVerdict("compared", 4, "ids")
     assert [example.text for example in manifest.examples][:4] == list(TEXTS)
     assert verify(bundle).replays
     plain, own = Classifier.load(bundle), Classifier.load(bundle, tokenizer=split)
@@ -124,7 +124,7 @@ def test_every_way_to_give_the_proof_its_texts(
     given: dict[str, Any], verdict: TextVerdict, examples: int, tmp_path: Path
 ) -> None:
     manifest = exported(tmp_path / "b", **given)
-    assert text_verdict(manifest) == verdict
+    assert read_text_verdict(manifest) == verdict
     assert len(manifest.examples) == examples
     assert given.get("examples", True) or not {e.text for e in manifest.examples} & set(TEXTS)
     verify(tmp_path / "b")

@@ -22,14 +22,14 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn.text.features import Features, make_features, split_features
 from pocketrnn_export import export
-from pocketrnn_export.comparing.cases import shape_grid
+from pocketrnn_export.comparing.cases import make_shape_grid
 from pocketrnn_export.compression import compress
 from pocketrnn_export.feature_arguments import read_features
 from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile import write_mobile_bundle
-from pocketrnn_export.packing import read_packable
-from pocketrnn_export.proof.feature_cases import add_features, example_features
+from pocketrnn_export.packing import read_packable_manifest
+from pocketrnn_export.proof.feature_cases import add_features, make_example_features
 from pocketrnn_export.text_rules_file import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -106,7 +106,7 @@ def test_a_bundle_answers_as_its_owners_module_does(tmp_path: Path, kind: type[n
     classifier, module = exported(kind, tmp_path / "sales", given), made(kind)
     features, generator = classifier.manifest.features, np.random.default_rng(0)
     items, expected = [], []
-    for values in example_features(features, 9):
+    for values in make_example_features(features, 9):
         ids = generator.integers(1, zoo.WORDS, int(generator.integers(1, 12))).tolist()
         numbers = [
             feature.values[values[name]]
@@ -223,7 +223,7 @@ def of_case(tokens: Any, lengths: Any) -> Any:
 
 def test_the_proof_draws_every_id_and_numbers_of_many_sizes() -> None:
     features: Features = make_features({**PRICE, **USER})
-    plain = {"shapes": shape_grid(zoo.WORDS, 0, ragged=True)}
+    plain = {"shapes": make_shape_grid(zoo.WORDS, 0, ragged=True)}
     cases = add_features(plain, features, lambda case: case, most=4)
     drawn = np.concatenate([of_case(case.tokens, case.lengths) for some in cases.values() for case in some])
     assert set(drawn[:, 1]) == set(range(zoo.USERS))
@@ -309,7 +309,7 @@ def test_what_takes_a_text_alone_is_refused_for_features(tmp_path: Path) -> None
     exported(zoo.Priced, tmp_path / "sales", PRICE)
     for made_of in (
         lambda: compress(tmp_path / "sales", tmp_path / "small"),
-        lambda: read_packable(tmp_path / "sales"),
+        lambda: read_packable_manifest(tmp_path / "sales"),
         lambda: pack_text_rules(tmp_path / "sales", tmp_path / "rules"),
     ):
         with pytest.raises(InputError, match="price"):

@@ -12,12 +12,12 @@ from size_modules import WORDS, ClampsLengths
 from torch import nn
 
 from pocketrnn import Classifier
-from pocketrnn.classifier import logits_of_steps
+from pocketrnn.classifier import compute_logits_of_steps
 from pocketrnn_export import export
-from pocketrnn_export.comparing.logit_comparison import onnx_run
+from pocketrnn_export.comparing.logit_comparison import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 from pocketrnn_export.proof.non_forgetting_layers import copy_with_lasting_states
-from pocketrnn_export.proof.pytorch_run import pytorch_runnable
+from pocketrnn_export.proof.pytorch_run import make_runnable_program
 from pocketrnn_export.proof.right_program import right_program
 
 
@@ -34,7 +34,9 @@ def test_steps_that_are_cut_are_cut_in_the_graph(kind: type[zoo.Base], tmp_path:
         row = [7, 8, 9, 20, *[zoo.HELD] * held]
         with torch.no_grad():
             expected = module(torch.tensor([row])).numpy()
-        np.testing.assert_allclose(logits_of_steps(classifier, [row]), expected, atol=1e-4, err_msg=str(len(row)))
+        np.testing.assert_allclose(
+            compute_logits_of_steps(classifier, [row]), expected, atol=1e-4, err_msg=str(len(row))
+        )
 
 
 def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +45,7 @@ def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest
     module = zoo.LastStepsIfLong().eval()
     traced = right_program(module, (torch.full((3, 7), 2),))
     row = torch.tensor([[7, 8, 9, 20, *[zoo.HELD] * (zoo.LONG + 40)]])
-    np.testing.assert_allclose(pytorch_runnable(traced).run((row,)), module(row).detach(), atol=1e-4)
+    np.testing.assert_allclose(make_runnable_program(traced).run((row,)), module(row).detach(), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_program_that_cuts_to_the_longest_length_is_made_a_graph_twice() -> No
     example = torch.randint(2, WORDS, (3, 7)), torch.tensor([7, 5, 3])
     graph = trace_onnx_graph(module, example, {})
     tokens, lengths = torch.randint(2, WORDS, (2, 33)), torch.tensor([33, 31])
-    answers = onnx_run(graph.content, optimized=True)(tokens.numpy(), lengths.numpy())
+    answers = make_onnx_run(graph.content, optimized=True)(tokens.numpy(), lengths.numpy())
     np.testing.assert_allclose(answers, module(tokens, lengths).detach(), atol=1e-5)
 
 

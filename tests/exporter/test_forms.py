@@ -19,12 +19,12 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.comparing.cases import Ids
-from pocketrnn_export.comparing.logit_comparison import Logits, onnx_run
+from pocketrnn_export.comparing.logit_comparison import Logits, make_onnx_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, trace_onnx_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.proof.chosen_cases import cases_for
+from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = user_modules.WORDS
@@ -54,7 +54,7 @@ def form(prepared: ExportableModule) -> Form:
 @pytest.fixture
 def plan(prepared: ExportableModule) -> ProofPlan:
     return ProofPlan(
-        prepared.make_reference(), cases_for(DESCRIPTION.text.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"]
+        prepared.make_reference(), make_cases_for_rules(DESCRIPTION.text.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"]
     )
 
 
@@ -122,7 +122,7 @@ class Occurs(torch.nn.Module):
 def test_an_axis_that_any_or_all_keeps_is_kept(occurs: Callable[[torch.Tensor], torch.Tensor]) -> None:
     module = Occurs(occurs).eval()
     graph = trace_onnx_graph(module, (torch.randint(1, 6, (3, 7)),), {})
-    run = onnx_run(graph.content, optimized=True)
+    run = make_onnx_run(graph.content, optimized=True)
     for shape in ((1, 1), (2, 1), (3, 7), (5, 3)):
         tokens = torch.randint(0, 6, shape)
         np.testing.assert_allclose(

@@ -17,9 +17,9 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.proof.chosen_cases import ASKED_IDS, cases_for_graph, read_asked_ids
+from pocketrnn_export.proof.chosen_cases import ASKED_IDS, make_cases_for_graph, read_compared_ids
 from pocketrnn_export.proof.constant_values import find_constant_values
-from pocketrnn_export.proof.id_comparison_cases import cases_with_compared_ids, find_compared_ids, insert_phrases
+from pocketrnn_export.proof.id_comparison_cases import find_compared_ids, insert_phrases, make_cases_with_compared_ids
 from pocketrnn_export.proof.right_program import right_program
 
 IDS = 40
@@ -124,7 +124,7 @@ def test_the_ids_of_buffers_and_those_with_another_row_than_most_are_asked() -> 
 
 
 def test_texts_hold_the_asked_ids_in_every_order() -> None:
-    cases = {case.name: case for case in cases_with_compared_ids([35, 36, 37, 38, 1], IDS, 1, ragged=True)}
+    cases = {case.name: case for case in make_cases_with_compared_ids([35, 36, 37, 38, 1], IDS, 1, ragged=True)}
     every = cases["asked ids in every order"].tokens
     found = {tuple(row[i : i + 4]) for row in every.tolist() for i in range(len(row) - 3)}
     assert found >= set(itertools.product((35, 36, 37, 38), repeat=4))
@@ -132,7 +132,7 @@ def test_texts_hold_the_asked_ids_in_every_order() -> None:
     uneven = cases["the asked ids beside longer rows"]
     assert len(set(uneven.lengths.tolist())) > 3
     assert all((uneven.tokens[row, length:] == 1).all() for row, length in enumerate(uneven.lengths))
-    assert cases_with_compared_ids([1], IDS, 1, ragged=True) == []
+    assert make_cases_with_compared_ids([1], IDS, 1, ragged=True) == []
 
 
 def test_drawn_texts_have_phrases_where_there_is_room() -> None:
@@ -152,7 +152,7 @@ def test_a_bundle_notes_the_asked_ids_and_its_forms_are_asked_about_them(tmp_pat
     assert set(manifest.provenance[ASKED_IDS]) == {9, 12, 21, 33}
     assert "asked ids" in {line.inputs for line in manifest.parity.comparisons}
     assert "not_compared" not in manifest.provenance
-    drawn = cases_for_graph(manifest.text.rules, manifest.graph, manifest.provenance)
+    drawn = make_cases_for_graph(manifest.text.rules, manifest.graph, manifest.provenance)
     assert {9, 12, 21, 33} <= set(np.unique(drawn["asked ids"][0].tokens).tolist())
 
 
@@ -187,5 +187,5 @@ def test_ordinary_code_has_no_value_that_stays_the_same() -> None:
 @pytest.mark.parametrize("stated", [{"3": 5}, [[1]], ["2"], [IDS], [-1], [True], [2] * 25, 7])
 def test_asked_ids_that_no_export_writes_are_refused_in_a_sentence(stated: object) -> None:
     with pytest.raises(BundleError, match=ASKED_IDS):
-        read_asked_ids({ASKED_IDS: stated}, IDS)
-    assert read_asked_ids({}, IDS) == []
+        read_compared_ids({ASKED_IDS: stated}, IDS)
+    assert read_compared_ids({}, IDS) == []

@@ -16,7 +16,7 @@ import pytest
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer, OneHotEncoder
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.description import checked_labels, checked_thresholds
+from pocketrnn_export.description import validate_labels, validate_thresholds
 from pocketrnn_export.vocabularies.labels import read_labels
 
 LABELS = ["World", "Sports", "Sci/Tech"]
@@ -201,9 +201,9 @@ def test_what_holds_no_labels_is_refused_with_the_line_that_saves_them_and_not_e
 
 @pytest.mark.parametrize("odd", [True, np.True_, -0.1, float("nan"), "a"])
 def test_a_threshold_is_a_number_and_no_boolean(odd: Any) -> None:
-    assert checked_thresholds([0, np.float32(0.5)], ["a", "b"]) == (0.0, 0.5)
+    assert validate_thresholds([0, np.float32(0.5)], ["a", "b"]) == (0.0, 0.5)
     with pytest.raises(InputError, match=f"'b' .*{re.escape(repr(odd))}"):
-        checked_thresholds([0.5, odd], ["a", "b"])
+        validate_thresholds([0.5, odd], ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -217,4 +217,4 @@ def test_a_threshold_is_a_number_and_no_boolean(odd: Any) -> None:
 )
 def test_a_map_or_a_path_in_python_is_refused_with_the_list_that_it_means(labels: Any, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        checked_labels(labels)
+        validate_labels(labels)

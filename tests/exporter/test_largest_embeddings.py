@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from pocketrnn.text import TextRules
-from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.largest_embeddings import find_loud_ids
+from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.proof.largest_embeddings import find_ids_of_extreme_vectors
 
 IDS = 30
 
@@ -28,13 +28,13 @@ class Weighs(nn.Module):
 
 
 def test_ids_of_the_longest_vectors_and_of_the_largest_and_least_sums_are_loud() -> None:
-    assert {11, 17, 23} <= set(find_loud_ids(Weighs(), IDS)) <= set(range(IDS))
-    assert len(find_loud_ids(Weighs(), IDS)) <= 9
-    assert find_loud_ids(nn.Linear(2, 2), IDS) == []
+    assert {11, 17, 23} <= set(find_ids_of_extreme_vectors(Weighs(), IDS)) <= set(range(IDS))
+    assert len(find_ids_of_extreme_vectors(Weighs(), IDS)) <= 9
+    assert find_ids_of_extreme_vectors(nn.Linear(2, 2), IDS) == []
 
 
 def test_each_loud_id_stands_alone_and_often_in_rows_of_its_own(whole_proofs: None) -> None:
-    cases = cases_for(TextRules(), ids=IDS, ragged=True, loud=[17, 23])["hazards"]
+    cases = make_cases_for_rules(TextRules(), ids=IDS, ragged=True, loud=[17, 23])["hazards"]
     of_loud = {case.tokens.shape[1]: case.tokens for case in cases if "large vector" in case.name}
     assert sorted(of_loud) == [1, 7, 30, 300]
     assert all((rows == torch.tensor([[17], [23]]).numpy()).all() for rows in of_loud.values())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof import loop_iterations
-from pocketrnn_export.proof.pytorch_run import pytorch_runnable
+from pocketrnn_export.proof.pytorch_run import make_runnable_program
 from pocketrnn_export.proof.right_program import right_program
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
@@ -95,7 +95,7 @@ def test_whatever_counts_the_steps() -> None:
 def test_a_state_that_is_detached_every_so_many_steps_is_the_same_state() -> None:
     module = stepping(lambda t, word, h: (word, h.detach() if t % 100 == 99 else h))
     tokens = torch.randint(2, 40, (1, 150))
-    run = pytorch_runnable(right_program(module, EXAMPLE)).run
+    run = make_runnable_program(right_program(module, EXAMPLE)).run
     np.testing.assert_allclose(run((tokens,)), module(tokens).detach(), atol=1e-5)
 
 

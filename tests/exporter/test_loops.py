@@ -21,7 +21,7 @@ from user_modules import WORDS
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.logit_comparison import onnx_run
+from pocketrnn_export.comparing.logit_comparison import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 from pocketrnn_export.proof.right_program import right_program
 
@@ -77,7 +77,7 @@ def test_a_stepped_cell_becomes_a_recurrent_layer_of_the_graph(case: tuple[type[
     module = made(kind).eval()
     graph = trace_onnx_graph(module, (torch.full((3, 7), 2),), {})
     assert layers_of(onnx.load_from_string(graph.content)) == layers
-    run = onnx_run(graph.content, optimized=True)
+    run = make_onnx_run(graph.content, optimized=True)
     for length in (1, 2, 3, 4, 5, 31):
         ids = torch.randint(2, WORDS, (2, length))
         given = run(ids.numpy(), np.full(2, length))

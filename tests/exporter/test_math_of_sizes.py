@@ -14,8 +14,8 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float64_graph import float64_onnx_run
-from pocketrnn_export.comparing.float64_module import float64_module_run
+from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
+from pocketrnn_export.comparing.float64_module import make_float64_module_run
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.onnx.onnx_graph import trace_onnx_graph
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
@@ -62,7 +62,7 @@ def test_a_whole_number_of_a_size_is_pythons_at_every_length(numbers: Callable[[
 @pytest.mark.parametrize("numbers", mostly_slow(FLOATS, 9))
 def test_a_number_of_a_size_is_pythons_rounded_to_float32(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
     content = trace_onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {}).content
-    session, in_doubles = open_session(content), float64_onnx_run(content)
+    session, in_doubles = open_session(content), make_float64_onnx_run(content)
     for n in (*range(1, 130), 1000, 2999):
         tokens = np.full((1, n), 3)
         expected = np.array([float(number) for number in numbers(n)])
@@ -157,8 +157,8 @@ def test_a_tensor_and_a_fraction_of_a_size_give_what_pytorch_gives() -> None:
         torch.manual_seed(0)
         module = Buckets().eval()
     content = trace_onnx_graph(module, EXAMPLE, {}).content
-    session, in_doubles = open_session(content), float64_onnx_run(content)
-    exact = float64_module_run(module, takes_lengths=False)
+    session, in_doubles = open_session(content), make_float64_onnx_run(content)
+    exact = make_float64_module_run(module, takes_lengths=False)
     for n in (*range(1, 40), 64, 257, 1000):
         tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
         given = session.run(None, {"tokens": tokens.numpy()})[0]

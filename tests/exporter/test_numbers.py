@@ -34,12 +34,12 @@ from pocketrnn.errors import BundleError, ExportError, InputError, ParityError, 
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.comparing.float64_module import float64_copy
+from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.logit_comparison import Reference, open_session
 from pocketrnn_export.forms.onnx.kept_nans import remove_nan_guards
 from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.numbers.number_arguments import make_number_rules
-from pocketrnn_export.numbers.number_export import leave_out_unsteady_cases, reword_for_numbers
+from pocketrnn_export.numbers.number_export import drop_unsteady_cases, reword_for_numbers
 from pocketrnn_export.numbers.sample_table import NEAR, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.packing import pack
@@ -220,7 +220,7 @@ def test_what_a_module_makes_in_doubles_is_of_float32_in_the_copy_that_is_export
     answers, exact = copied(x), module(x)
     assert answers.dtype == torch.float32
     assert torch.allclose(answers.double(), exact, atol=1e-6)
-    assert torch.equal(float64_copy(copied)(x.double()), exact)
+    assert torch.equal(make_float64_copy(copied)(x.double()), exact)
     assert type(module) is InDoubles
     assert module.fc.weight.dtype == torch.float64
 
@@ -575,7 +575,7 @@ def test_recordings_that_never_change_are_left_out_where_float32_has_no_steady_a
     constant, other = Case("a", np.array([[3, 3]]), np.array([2])), Case("b", np.array([[3, 4]]), np.array([2]))
     for error, kept in ((0.1, [other]), (0.0, [constant, other])):
         reference = Reference("graph", lambda tokens, lengths, e=error: run(tokens, lengths, e), run)
-        assert leave_out_unsteady_cases(reference, {"shapes": [constant, other]}) == {"shapes": kept}
+        assert drop_unsteady_cases(reference, {"shapes": [constant, other]}) == {"shapes": kept}
         assert bool(caplog.records) == bool(error)
         caplog.clear()
 

@@ -28,7 +28,7 @@ from pocketrnn.errors import InputError, ParityError
 from pocketrnn.proof_page import proof_page
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
-from pocketrnn.verdicts import AnswersCompared, TextVerdict, text_verdict
+from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.vocabularies.id_plausibility import refuse_doubtful_ids
@@ -112,7 +112,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
-    verdict = text_verdict(manifests.read_manifest(bundle))
+    verdict = read_text_verdict(manifests.read_manifest(bundle))
     assert verdict.answers is not None
     assert (verdict.kind, verdict.texts, verdict.by, verdict.is_open) == ("compared", 24, "answers", False)
     assert (verdict.answers.labels, verdict.answers.probabilities, verdict.answers.tolerance) == (12, 12, 1e-3)
@@ -125,7 +125,7 @@ def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
 
 
 def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Path) -> None:
-    verdict = text_verdict(compress(bundle, tmp_path / "small").manifest)
+    verdict = read_text_verdict(compress(bundle, tmp_path / "small").manifest)
     assert verdict.answers is not None
     assert verdict.answers.is_before
     assert "before its numbers were rounded" in verdict.sentence
@@ -144,8 +144,8 @@ def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Pa
 def test_answers_that_a_hostile_bundle_states_are_none(bundle: Path, stated: Any) -> None:
     manifest = manifests.read_manifest(bundle)
     manifest.provenance["text_rules"] = {"verdict": "compared", "texts": 3, "by": "answers", "answers": stated}  # type: ignore[index]
-    assert text_verdict(manifest) == TextVerdict("external")
-    assert AnswersCompared(1, 0, 0.0, 0.1).sentence.startswith("On 1 text ")
+    assert read_text_verdict(manifest) == TextVerdict("external")
+    assert AnswerComparison(1, 0, 0.0, 0.1).sentence.startswith("On 1 text ")
 
 
 SHUFFLED = [*WORDS[:2], *np.random.default_rng(3).permutation(SYLLABLES).tolist()]
@@ -278,11 +278,11 @@ def test_answers_and_texts_that_show_too_little_are_a_warning(tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     others = [repr(other) for other in LABELS if other != one]
     assert re.search(rf"^Note: Text rules: .* lacks.*{', '.join(others)}: .*--pairs FILE", result.stderr, re.M)
-    verdict = text_verdict(manifests.read_manifest(tmp_path / "b"))
+    verdict = read_text_verdict(manifests.read_manifest(tmp_path / "b"))
     assert not verdict.unknown_words
     shows = [*pairs, {"text": "bab-x", "tokens": ["bab", "x"], "label": label(ids_of("bab-x"))}]
     assert command(tmp_path, shows, "--force").exit_code == 0
-    assert text_verdict(manifests.read_manifest(tmp_path / "b")).unknown_words
+    assert read_text_verdict(manifests.read_manifest(tmp_path / "b")).unknown_words
 
 
 def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_path: Path) -> None:

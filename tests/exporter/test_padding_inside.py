@@ -29,7 +29,7 @@ from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module, try_ids
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, measure_padding_effect
 from pocketrnn_export.mobile import write_mobile_bundle
-from pocketrnn_export.proof.chosen_cases import cases_for
+from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 LABELS = list("abc")
@@ -257,7 +257,10 @@ def test_an_id_is_tried_once() -> None:
 @pytest.mark.usefixtures("whole_proofs")
 def test_the_cases_of_a_proof_ask_texts_with_such_ids_alone() -> None:
     rules = rules_of(0, {})
-    plain, cases = cases_for(rules, ids=9, ragged=True), cases_for(rules, ids=9, ragged=True, alone=(0, 3))
+    plain, cases = (
+        make_cases_for_rules(rules, ids=9, ragged=True),
+        make_cases_for_rules(rules, ids=9, ragged=True, alone=(0, 3)),
+    )
     assert plain.keys() == cases.keys()
     for kind, some in cases.items():
         shared, single = some[: len(plain[kind])], some[len(plain[kind]) :]

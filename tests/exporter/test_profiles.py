@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest
-from pocketrnn.classifier import graph_metadata
+from pocketrnn.classifier import read_graph_metadata
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, MissingExtraError, ParityError
 from pocketrnn.text import TextRules
@@ -148,7 +148,7 @@ def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_p
     assert {("compressed", "ort"), ("compressed", "step graph, 3 chunks"), ("rounded weights", "compressed")} <= {
         (c.reference, c.candidate) for c in described.parity.comparisons
     }
-    assert graph_metadata(Classifier.load(tmp_path / "mobile"))["pocketrnn.name"] == "news"
+    assert read_graph_metadata(Classifier.load(tmp_path / "mobile"))["pocketrnn.name"] == "news"
     for again in (compress, write_mobile_bundle):
         with pytest.raises(InputError, match=r"no ONNX file|compressed already"):
             again(tmp_path / "mobile", tmp_path / "again")

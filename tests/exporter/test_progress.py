@@ -9,7 +9,7 @@ import pytest
 from pocketrnn.commands.standard_streams import print_if_slow
 from pocketrnn_export import progress
 from pocketrnn_export.commands import progress_lines
-from pocketrnn_export.progress import log_each, show_progress
+from pocketrnn_export.progress import log_item_progress, show_progress
 
 
 def test_long_work_says_how_far_it_is_and_short_work_nothing(
@@ -20,10 +20,10 @@ def test_long_work_says_how_far_it_is_and_short_work_nothing(
     exporter = logging.getLogger("pocketrnn_export.bundle")
     with progress_lines.print_stages():
         exporter.info("Proving")
-        assert list(log_each(range(12), "Comparing onnx")) == list(range(12))
+        assert list(log_item_progress(range(12), "Comparing onnx")) == list(range(12))
         exporter.warning("A note")
-        list(log_each(range(9), "Comparing torchscript"))
-    list(log_each(range(9), "Nobody looks"))
+        list(log_item_progress(range(9), "Comparing torchscript"))
+    list(log_item_progress(range(9), "Nobody looks"))
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["Proving ...", "  Comparing onnx: 9 of 12 ...", "Note: A note"]
     assert logging.getLogger("pocketrnn_export.progress").level == logging.NOTSET
@@ -55,7 +55,7 @@ def test_python_says_what_it_does_once_it_has_taken_two_seconds_unless_logging_i
         exporter.info("Tracing")
         exporter.info("Proving")
         exporter.warning("A note")
-        list(log_each(range(12), "Comparing onnx"))
+        list(log_item_progress(range(12), "Comparing onnx"))
         logging.getLogger("pocketrnn_export.verdicts").info("Proven")
     assert capsys.readouterr().err.splitlines() == expected
     assert logger.handlers == []

@@ -25,7 +25,7 @@ from pocketrnn_export import export
 from pocketrnn_export.forms.torchscript import trace_torchscript
 from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
-from pocketrnn_export.tracing.trace import export_session
+from pocketrnn_export.tracing.trace import make_export_session
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(idiom_modules.WORDS - 2))]
@@ -159,7 +159,7 @@ def test_other_threads_and_other_files_keep_their_python() -> None:
         found.extend([idiom_modules.len([1, 2]), idiom_modules.torch.FloatTensor(2, 3).shape])  # type: ignore[attr-defined]
         found.append(idiom_modules.int("3"))  # type: ignore[attr-defined]
 
-    with export_session(module, TraceLog()):
+    with make_export_session(module, TraceLog()):
         thread = threading.Thread(target=look)
         thread.start()
         thread.join()

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Limits
-from pocketrnn.classifier import graph_metadata
+from pocketrnn.classifier import read_graph_metadata
 from pocketrnn.errors import CompressionError, ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
@@ -24,7 +24,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.mobile import write_mobile_bundle
-from pocketrnn_export.proof.chosen_cases import cases_for
+from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -150,7 +150,7 @@ def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
             kind, tmp_path / "b", vocabulary=vocabulary, torchscript=None if kind is Counts else False
         )
     assert classifier.manifest.graph.limits == REAL
-    assert graph_metadata(classifier)["pocketrnn.version"] == "1"
+    assert read_graph_metadata(classifier)["pocketrnn.version"] == "1"
     assert (classifier.manifest.torchscript is not None) == (kind is Counts)
     (told,) = [record.message for record in caplog.records if "padding only" in record.message]
     assert "RuntimeError: Length of all" in told
@@ -239,8 +239,8 @@ def test_a_module_that_fails_on_padding_beside_other_texts_only_is_refused() -> 
 @pytest.mark.usefixtures("whole_proofs")
 def test_no_case_of_a_proof_holds_a_text_of_padding_only() -> None:
     for padding_id, rules in ((0, rules_of(PAD_FIRST)), (1, rules_of(PAD_LAST, min_width=3))):
-        plain = cases_for(rules, ids=5, ragged=True)
-        cases = cases_for(rules, ids=5, ragged=True, limits=REAL)
+        plain = make_cases_for_rules(rules, ids=5, ragged=True)
+        cases = make_cases_for_rules(rules, ids=5, ragged=True, limits=REAL)
         rows = {kind: sum(len(case.lengths) for case in some) for kind, some in cases.items()}
         assert rows == {kind: sum(len(case.lengths) for case in some) for kind, some in plain.items()}
         for case in (case for some in cases.values() for case in some):

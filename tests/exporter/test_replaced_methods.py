@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn_export import export
-from pocketrnn_export.torch_internals import original_method
+from pocketrnn_export.torch_internals import find_original_method
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(28))]
 RARE = torch.tensor([3, 17, 8])
@@ -60,8 +60,8 @@ def test_a_replaced_method_of_a_tensor_runs_once(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("replaced")
 def test_a_mode_is_handed_the_method_that_ran() -> None:
-    assert original_method(torch.Tensor.squeeze) is torch._C.TensorBase.squeeze
-    assert original_method(_tripled) is torch._C.TensorBase.squeeze
+    assert find_original_method(torch.Tensor.squeeze) is torch._C.TensorBase.squeeze
+    assert find_original_method(_tripled) is torch._C.TensorBase.squeeze
 
 
 def test_a_method_that_torch_wrote_in_python_and_a_property_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_a_method_that_torch_wrote_in_python_and_a_property_are_found(monkeypatc
     with monkeypatch.context() as patches:
         patches.setattr(torch.Tensor, "split", lambda tensor, *sizes: split(tensor, *sizes))
         patches.setattr(torch.Tensor, "shape", property(lambda tensor: shape.__get__(tensor)), raising=False)
-        assert original_method(torch.Tensor.split) is split
-        assert original_method(vars(torch.Tensor)["shape"].__get__) == shape.__get__
-    assert original_method(torch.relu) is torch.relu
-    assert original_method(nn.functional.relu) is nn.functional.relu
+        assert find_original_method(torch.Tensor.split) is split
+        assert find_original_method(vars(torch.Tensor)["shape"].__get__) == shape.__get__
+    assert find_original_method(torch.relu) is torch.relu
+    assert find_original_method(nn.functional.relu) is nn.functional.relu

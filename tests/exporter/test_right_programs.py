@@ -21,7 +21,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.cpu_run import compute_answer
 from pocketrnn_export.proof import right_program as right_programs
-from pocketrnn_export.proof.pytorch_run import pytorch_runnable
+from pocketrnn_export.proof.pytorch_run import make_runnable_program
 from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.trace import TracedProgram
@@ -116,7 +116,7 @@ def check(module: nn.Module, *, with_lengths: bool = False) -> None:
 
 
 def check_answers(module: nn.Module, found: TracedProgram, *, with_lengths: bool) -> None:
-    run = pytorch_runnable(found).run
+    run = make_runnable_program(found).run
     for rows, steps in ((1, 1), (1, 9), (2, 10), (5, 3), (3, 40)):
         inputs = inputs_of(rows, steps, with_lengths=with_lengths)
         with torch.no_grad():
@@ -164,7 +164,7 @@ class Encoded(nn.Module):
 def test_encoders_answer_as_where_no_gradients_are_recorded() -> None:
     torch.manual_seed(0)
     module = Encoded().eval()
-    run = pytorch_runnable(right_program(module, inputs_of(3, 7, with_lengths=False))).run
+    run = make_runnable_program(right_program(module, inputs_of(3, 7, with_lengths=False))).run
     for rows in ([[5, 6, 0, 0]], [[5, 0, 6, 0]], [[0, 5]], [[7, 8, 9]], [[5, 6, 0], [5, 0, 0]]):
         tokens = torch.tensor(rows)
         with torch.no_grad():
@@ -242,7 +242,7 @@ def test_ways_to_write_a_loop_are_one_program(kind: type[nn.Module]) -> None:
 
 
 def test_a_program_that_departs_from_its_module_is_seen(two_branches: tuple[nn.Module, TracedProgram]) -> None:
-    module, run = copy.deepcopy(two_branches[0]), pytorch_runnable(two_branches[1]).run
+    module, run = copy.deepcopy(two_branches[0]), make_runnable_program(two_branches[1]).run
     with torch.no_grad():
         module.fc.bias += 1  # type: ignore[union-attr, operator]
         inputs = inputs_of(2, 12, with_lengths=False)
@@ -275,7 +275,7 @@ for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir"):
     sys.modules[name] = None
 import torch
 from torch import nn
-from pocketrnn_export.proof.pytorch_run import pytorch_runnable
+from pocketrnn_export.proof.pytorch_run import make_runnable_program
 from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.tracing.trace import TracedProgram
 
@@ -287,7 +287,7 @@ class Last(nn.Module):
         return self.fc(self.rnn(self.embedding(x))[0][:, -1])
 
 module, example = Last().eval(), (torch.ones(3, 7, dtype=torch.int64),)
-run = pytorch_runnable(right_program(module, example)).run
+run = make_runnable_program(right_program(module, example)).run
 tokens = torch.tensor([[1, 2, 3, 4]])
 assert abs(run((tokens,)) - module(tokens).detach().numpy()).max() < 1e-6
 """
@@ -350,7 +350,7 @@ class PacksWholeRows(nn.Module):
 )
 def test_a_size_is_repeated_as_often_as_another_says(lengths: Callable[[Any, Any], Any]) -> None:
     module = PacksWholeRows(lengths).eval()
-    run = pytorch_runnable(right_program(module, (torch.randint(2, WORDS, (3, 7)),))).run
+    run = make_runnable_program(right_program(module, (torch.randint(2, WORDS, (3, 7)),))).run
     for batch, width in ((1, 1), (2, 5), (5, 30)):
         tokens = torch.randint(2, WORDS, (batch, width))
         torch.testing.assert_close(torch.from_numpy(run((tokens,))), module(tokens).detach())

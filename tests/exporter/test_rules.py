@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._dispatch.python import enable_python_dispatcher
 
-from pocketrnn_export.torch_internals import make_unknown_size_mode, make_unknown_size_tensor, size_expression
+from pocketrnn_export.torch_internals import make_unknown_size_mode, make_unknown_size_tensor, read_size_expression
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS, Positions, Slices
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.rules import (
@@ -25,10 +25,10 @@ from pocketrnn_export.tracing.rules import (
     pooling,
     slicing,
 )
-from pocketrnn_export.tracing.session import Call, Declined, Loop, Rule, Topic, TraceSession, declined, rule
+from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, declined, rule
 from pocketrnn_export.tracing.sizes.condition_log import Branch
 from pocketrnn_export.tracing.sizes.conditions import Sizes
-from pocketrnn_export.tracing.trace import export_session
+from pocketrnn_export.tracing.trace import make_export_session
 
 BRANCH = Branch(Sizes(3, 7))
 
@@ -42,8 +42,8 @@ class Traced:
         self.lengths = make_unknown_size_tensor(self.mode, torch.tensor([7, 5, 3]), 1)
         self.session = TraceSession(nn.Identity(), **options)
         self.session.names = {
-            str(size_expression(self.tokens.shape[0])): "batch",
-            str(size_expression(self.tokens.shape[1])): "tokens",
+            str(read_size_expression(self.tokens.shape[0])): "batch",
+            str(read_size_expression(self.tokens.shape[1])): "tokens",
         }
         self.session.widths = (self.tokens.shape[1],)
         self.session.branch = next(iter(self.session.branches), None)
@@ -96,7 +96,7 @@ def test_a_pad_by_a_size_pads_by_nothing_where_the_branch_says_so(
     cuts = traced(branches=[BRANCH])
     amounts = (0, missing - cuts.tokens.shape[1])
     said = slicing.padded(cuts.session, cuts.tokens, amounts)
-    assert isinstance(said, Declined)
+    assert isinstance(said, DeclinedRule)
     assert "below 0" in said.reason
     assert cuts.session.log.pads == 1
     cuts.session.branch = Branch(Sizes(3, 7), pads_from_zero=True)
@@ -127,7 +127,7 @@ def test_what_each_iteration_made_is_stacked_for_all(traced: Callable[..., Trace
     for t, value in enumerate(with_axis):
         of.session.facts.note(value, iteration=(0, t))
     assert axes_of(loops.cat(of.session, with_axis, 1), of) == ["batch", "tokens", "5"]
-    assert isinstance(loops.stack(of.session, [made[0], made[2], made[1], made[3]]), Declined)
+    assert isinstance(loops.stack(of.session, [made[0], made[2], made[1], made[3]]), DeclinedRule)
 
 
 def test_lengths_stay_tensors(traced: Callable[..., Traced]) -> None:
@@ -159,8 +159,8 @@ def test_what_is_known_of_lengths_goes_on_to_what_is_made_of_them(
     of = traced()
     made = call(of.lengths)
     result = made.run()
-    lengths.note_lengths(of.session, made, result)
-    lengths.note_full_width(of.session, made, result)
+    lengths.record_lengths(of.session, made, result)
+    lengths.record_full_width(of.session, made, result)
     first = result[0] if isinstance(result, tuple) else result
     assert of.session.facts.of(first).lengths == known
     assert of.session.facts.of(first).whole == (made.name in {"cpu", "sort", "clamp"})
@@ -191,7 +191,7 @@ def test_nothing_is_known_of_lengths_that_were_written_into(
     other = of.lengths.neg()
     of.session.facts.note(other, lengths="negated")
     made = write(of.lengths)
-    lengths.note_lengths(of.session, made, made.run())
+    lengths.record_lengths(of.session, made, made.run())
     assert of.session.facts.of(of.lengths).lengths == ""
     assert not of.session.facts.of(of.lengths).whole
     assert of.session.facts.of(other).lengths == "negated"
@@ -256,7 +256,7 @@ def test_windows_of_a_pool_are_those_of_pytorch(ceil: bool) -> None:
         for name, more in (("max", (1, ceil)), ("avg", (ceil, True)), ("avg", (ceil, False))):
             found = pools[f"{name}_pool1d"](session, x, kernel, step, pad, *more)
             expected = getattr(nn.functional, f"{name}_pool1d")(x, kernel, step, pad, *more)
-            if not isinstance(found, Declined):
+            if not isinstance(found, DeclinedRule):
                 torch.testing.assert_close(found, expected, msg=f"{name} {size} {kernel} {step} {pad} {more}")
     x = torch.randn(2, 3, 7, 8)
     arguments = ((3, 2), (2, 3), (1, 1), ceil, False, 5)
@@ -323,7 +323,7 @@ def test_a_rule_says_why_it_declines(
 ) -> None:
     of = traced()
     found = each(of.session, *args(of))
-    assert isinstance(found, Declined)
+    assert isinstance(found, DeclinedRule)
     assert reason in found.reason
 
 
@@ -396,7 +396,7 @@ def test_all_that_a_session_changes_is_given_back_also_after_an_error() -> None:
         pytest.fail("entered")
     assert changed == ["on", "off"]
     assert "forward" not in vars(module)
-    with export_session(module, TraceSession(module).log):
+    with make_export_session(module, TraceSession(module).log):
         assert "forward" in vars(module)
     assert "forward" not in vars(module)
 

@@ -11,7 +11,7 @@ import pytest
 from sampling import examples, mostly_slow
 
 from pocketrnn.errors import InputError
-from pocketrnn.text import TextEncoder, rules_document, rules_of
+from pocketrnn.text import TextEncoder, make_rules_document, rules_of
 from pocketrnn_export import read_tokenizer
 from pocketrnn_export.vocabularies.sentencepiece_model import read_charsmap, read_sentencepiece
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
@@ -37,7 +37,7 @@ def test_the_ids_are_those_of_sentencepiece(name: str, tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(content)
     made = read_tokenizer(tmp_path / "spiece.model")
     assert differing(made, sentencepiece.SentencePieceProcessor(model_proto=content).encode, 400, seed=0) == []
-    assert rules_of(json.loads(json.dumps(rules_document(made.rules)))) == made.rules
+    assert rules_of(json.loads(json.dumps(make_rules_document(made.rules)))) == made.rules
     assert compare_with_library(made, ["Oil prices"]) > 900
 
 

@@ -22,8 +22,8 @@ from pocketrnn_export.tracing.sizes.conditions import (
     Condition,
     Sizes,
     UnsolvableError,
+    compute_value_at,
     every_size,
-    value_at,
 )
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, explore_regions
 
@@ -76,7 +76,7 @@ def test_every_size_of_at_most_so_many_tokens_is_looked_at_the_cheapest_first() 
 
 def test_what_64_bits_do_not_hold_is_not_solved() -> None:
     with pytest.raises(UnsolvableError):
-        value_at(of_torch.PowByNatural(TOKENS, 5), Sizes(1, 40_000))
+        compute_value_at(of_torch.PowByNatural(TOKENS, 5), Sizes(1, 40_000))
 
 
 def following(forward: Callable[[Callable[..., bool], sympy.Symbol], None]) -> Callable[[Sizes], FollowedRun]:

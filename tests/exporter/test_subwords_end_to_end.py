@@ -18,7 +18,7 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn.verdicts import TextVerdict, text_verdict
+from pocketrnn.verdicts import TextVerdict, read_text_verdict
 from pocketrnn_export import export, read_tokenizer
 from pocketrnn_export.vocabularies.text_arguments import read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_library import compare_with_library
@@ -241,7 +241,7 @@ def test_rules_that_were_read_say_on_how_many_texts_the_library_gave_the_same_id
     status, said = run(*EXPORT, "--tokenizer", "tokenizer.json", "--max-tokens", "5")
     assert status == 0, said
     assert "Text rules: read from a tokenizer.json, and compared with tokenizers on " in said
-    verdict = text_verdict(Classifier.load("out").manifest)
+    verdict = read_text_verdict(Classifier.load("out").manifest)
     assert (verdict.kind, verdict.by, verdict.source) == ("read", "tokenizers", "a tokenizer.json")
     assert verdict.texts > 900
     assert "compared with tokenizers" in run("inspect", "out")[1]

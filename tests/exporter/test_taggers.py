@@ -20,16 +20,16 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
-from pocketrnn_export.comparing.cases import Case, answer_rows, split_by_text
-from pocketrnn_export.comparing.logit_comparison import measure_difference, module_run, rows_are_independent
+from pocketrnn_export.comparing.cases import Case, select_answer_rows, split_by_text
+from pocketrnn_export.comparing.logit_comparison import are_rows_independent, make_module_run, measure_difference
 from pocketrnn_export.compression import compress
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile import write_mobile_bundle
 from pocketrnn_export.module_runs.cpu_run import set_eval_mode
-from pocketrnn_export.packing import pack, read_packable
-from pocketrnn_export.proof.chosen_cases import cases_for
+from pocketrnn_export.packing import pack, read_packable_manifest
+from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -235,7 +235,7 @@ def test_other_forms_of_a_tagger_are_made_or_refused_by_name(tmp_path: Path) -> 
         == Classifier.load(tmp_path / "tagger").predict_tags(texts)[1].spans
     )
     with pytest.raises(InputError, match="float32"):
-        read_packable(tmp_path / "tagger", "int8")
+        read_packable_manifest(tmp_path / "tagger", "int8")
     with pytest.raises(InputError, match="--streaming"):
         pack(tmp_path / "tagger", tmp_path / "streams.prnn", streaming=True, progress=False)
     with pytest.raises(InputError, match="each token"):
@@ -249,16 +249,16 @@ class TestTheComparison:
 
     def test_the_rows_of_an_answer_are_those_of_the_texts_own_tokens(self) -> None:
         answer = np.arange(12.0).reshape(2, 3, 2)
-        rows = answer_rows(answer, self.LENGTHS)
+        rows = select_answer_rows(answer, self.LENGTHS)
         assert rows.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
         assert [part.tolist() for part in split_by_text(rows, self.LENGTHS)] == [rows[:3].tolist(), rows[3:].tolist()]
-        assert answer_rows(answer[:, 0], self.LENGTHS).tolist() == answer[:, 0].tolist()
+        assert select_answer_rows(answer[:, 0], self.LENGTHS).tolist() == answer[:, 0].tolist()
         assert [len(part) for part in split_by_text(answer[:, 0], self.LENGTHS)] == [1, 1]
         with pytest.raises(ValueError, match="3 rows"):
             split_by_text(rows[:3], self.LENGTHS)
 
     def test_tokens_without_an_answer_are_so_in_both(self) -> None:
-        cut = answer_rows(np.ones((2, 2, 2)), self.LENGTHS)
+        cut = select_answer_rows(np.ones((2, 2, 2)), self.LENGTHS)
         assert np.isnan(cut).all(1).tolist() == [False, False, True, False]
         assert measure_difference("", "", cut, cut).largest == 0
         assert measure_difference("", "", cut, np.ones((4, 2))).largest == float("inf")
@@ -268,7 +268,10 @@ class TestTheComparison:
         given = np.zeros((2, 3, 2), np.float32)
         given[row, step, 1] = 1.0
         found = measure_difference(
-            "", "", answer_rows(np.zeros((2, 3, 2), np.float32), self.LENGTHS), answer_rows(given, self.LENGTHS)
+            "",
+            "",
+            select_answer_rows(np.zeros((2, 3, 2), np.float32), self.LENGTHS),
+            select_answer_rows(given, self.LENGTHS),
         )
         assert (found.largest > 0, found.labels_differing) == (seen, int(seen))
 
@@ -280,15 +283,15 @@ class TestTheComparison:
             answer = np.repeat(tokens[:, :, None].astype(np.float32), 2, axis=2)
             if len(tokens) > 1 and wrong:
                 answer[-1, 0] += 1
-            return answer_rows(answer, lengths)
+            return select_answer_rows(answer, lengths)
 
-        assert rows_are_independent(run, [case]) == (not wrong)
+        assert are_rows_independent(run, [case]) == (not wrong)
 
     def test_a_graph_that_differs_in_one_step_of_longer_texts_is_not_written(self, tmp_path: Path) -> None:
         rules = TextRules(unknown_id=1)
         description = Description("t", TextInput(rules, tuple(VOCABULARY)), TagOutput(tuple(LABELS)), {})
         module, other = prepared(zoo.Plain), prepared(zoo.OtherNinth)
-        plan = ProofPlan.of(module, cases_for(rules, ids=zoo.WORDS, ragged=False), texts=["w3"])
+        plan = ProofPlan.of(module, make_cases_for_rules(rules, ids=zoo.WORDS, ragged=False), texts=["w3"])
         for kind in (module, other):
             forms = [ONNX.make(kind, description, ())]
             if kind is module:
@@ -298,7 +301,7 @@ class TestTheComparison:
                 write_bundle(tmp_path / "u", description, forms, plan)
 
     def test_runs_of_a_module_have_the_rows_of_their_texts_in_order(self) -> None:
-        run = module_run(made(zoo.Packed), takes_lengths=True)
+        run = make_module_run(made(zoo.Packed), takes_lengths=True)
         tokens = np.array([[5, 0, 0], [3, 4, 5]])
         together = run(tokens, np.array([1, 3]))
         np.testing.assert_allclose(together[:1], run(tokens[:1, :1], np.array([1])), atol=1e-6)

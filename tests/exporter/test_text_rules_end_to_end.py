@@ -18,7 +18,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Limits, read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ExportError, InputError
-from pocketrnn.text import TextRules, cleaning, rules_document
+from pocketrnn.text import TextRules, cleaning, make_rules_document
 from pocketrnn_export import export
 from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary
@@ -234,7 +234,7 @@ def test_texts_that_a_module_takes_no_shorter_are_filled_up_to_a_least_width(tmp
 
 
 def test_what_plain_rules_say_has_the_members_of_version_1() -> None:
-    assert rules_document(TextRules()).keys() == ALWAYS_THERE
+    assert make_rules_document(TextRules()).keys() == ALWAYS_THERE
 
 
 # In the fast suite, test_padding_inside.py exports with such rules.

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from pocketrnn.errors import InputError
-from pocketrnn.text import SubwordRules, TextEncoder, rules_document, rules_of
+from pocketrnn.text import SubwordRules, TextEncoder, make_rules_document, rules_of
 from pocketrnn_export.json_file import parse_serde_float
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords, read_tokenizer_json
@@ -60,7 +60,7 @@ def test_the_ids_are_those_of_the_library_on_a_hundred_thousand_texts(name: str)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_rules_survive_the_file(name: str) -> None:
     rules = read_tokenizer_json(FAMILIES[name].to_str(), name).rules
-    assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
+    assert rules_of(json.loads(json.dumps(make_rules_document(rules)))) == rules
 
 
 @pytest.mark.parametrize(

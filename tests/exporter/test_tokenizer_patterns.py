@@ -7,7 +7,14 @@ from itertools import product
 import pytest
 from sampling import mostly_slow
 
-from pocketrnn.text.subword_splits import Pattern, SplitAt, SplitAtRuns, split_documents, split_function, splits_of
+from pocketrnn.text.subword_splits import (
+    Pattern,
+    SplitAt,
+    SplitAtRuns,
+    build_splits_of,
+    make_split_documents,
+    make_split_function,
+)
 from pocketrnn_export.vocabularies.tokenizer_patterns import parse_runs, parse_split
 
 pytest.importorskip("tokenizers")
@@ -163,8 +170,8 @@ MORE = (
 def differing(pattern: str, how: str, inverted: bool, number: int, seed: int) -> list[tuple[str, list[str], list[str]]]:
     split = parse_split(pattern, how, inverted=inverted)
     assert split is not None, pattern
-    assert splits_of(split_documents([split])) == (split,)
-    ours, theirs = split_function(split), Split(Regex(pattern), HOW[how], invert=inverted)
+    assert build_splits_of(make_split_documents([split])) == (split,)
+    ours, theirs = make_split_function(split), Split(Regex(pattern), HOW[how], invert=inverted)
     return [
         (text, wanted, made)
         for text in (*MORE, *texts(number, seed))

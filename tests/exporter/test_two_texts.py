@@ -20,18 +20,18 @@ from pocketrnn import Classifier, PairInput, verify
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
-from pocketrnn.text.pairs import pair_inputs
+from pocketrnn.text.pairs import make_pair_inputs
 from pocketrnn_export import export
 from pocketrnn_export.comparing import cases
-from pocketrnn_export.comparing.cases import Case, add_real_tokens, as_pairs, pair_cases, shape_grid
-from pocketrnn_export.comparing.logit_comparison import rows_are_independent
+from pocketrnn_export.comparing.cases import Case, add_real_tokens, convert_to_pairs, make_pair_cases, make_shape_grid
+from pocketrnn_export.comparing.logit_comparison import are_rows_independent
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
 from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.mobile import write_mobile_bundle
-from pocketrnn_export.packing import read_packable
+from pocketrnn_export.packing import read_packable_manifest
 from pocketrnn_export.text_rules_file import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -226,7 +226,7 @@ def test_a_call_that_names_two_texts_says_what_is_missing(tmp_path: Path) -> Non
 def test_the_other_forms_of_a_bundle(tmp_path: Path) -> None:
     exported(zoo.Packed, tmp_path / "nli")
     for make in (
-        lambda: read_packable(tmp_path / "nli"),
+        lambda: read_packable_manifest(tmp_path / "nli"),
         lambda: compress(tmp_path / "nli", tmp_path / "small"),
         lambda: pack_text_rules(tmp_path / "nli", tmp_path / "text.prnn"),
     ):
@@ -286,8 +286,8 @@ def test_rows_with_and_without_a_mark_are_parted_alike(rows: list[list[int]], ma
     for made, row in zip(tokens, rows, strict=True):
         made[: len(row)] = row
     case = Case("", tokens, lengths)
-    pairs = as_pairs(case, 0)
-    expected = pair_inputs(pairs.tokens, pairs.lengths)
+    pairs = convert_to_pairs(case, 0)
+    expected = make_pair_inputs(pairs.tokens, pairs.lengths)
     asked = pairs if marked else case
     first, second, *both = split_pairs(torch.from_numpy(asked.tokens), torch.from_numpy(asked.lengths))
     assert first.tolist() == expected.tokens.tolist()
@@ -297,11 +297,11 @@ def test_rows_with_and_without_a_mark_are_parted_alike(rows: list[list[int]], ma
 
 def test_the_cases_of_pairs_hold_every_id_on_both_sides_and_long_beside_short() -> None:
     every = np.arange(12).reshape(4, 3)
-    found = pair_cases({"every id": [Case("", every, np.full(4, 3))]}, 12, 0, ragged=True)
+    found = make_pair_cases({"every id": [Case("", every, np.full(4, 3))]}, 12, 0, ragged=True)
     for side in (0, 1):
-        inputs = [pair_inputs(case.tokens, case.lengths) for case in found["every id"]]
+        inputs = [make_pair_inputs(case.tokens, case.lengths) for case in found["every id"]]
         assert set(np.concatenate([one[side].ravel() for one in inputs])) == set(range(12))
-    both = [pair_inputs(case.tokens, case.lengths) for case in found["pairs"]]
+    both = [make_pair_inputs(case.tokens, case.lengths) for case in found["pairs"]]
     sizes = {(one.tokens.shape[1], one.second_tokens.shape[1]) for one in both}
     longest = max(cases.SEQUENCES)
     assert {(1, longest), (longest, 1), (1, 1), (2, longest)} <= sizes
@@ -315,8 +315,8 @@ def test_each_text_of_a_pair_gets_a_real_token() -> None:
 
 def test_pairs_that_look_at_their_neighbours_are_seen() -> None:
     found = prepared(zoo.Packed)
-    grid = found.asked(shape_grid(zoo.WORDS, 0, ragged=True)[:8])
-    assert rows_are_independent(found.make_reference().run, grid)
+    grid = found.asked(make_shape_grid(zoo.WORDS, 0, ragged=True)[:8])
+    assert are_rows_independent(found.make_reference().run, grid)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.forms.onnx.onnx_conversion import GraphNames, convert_program
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
-from pocketrnn_export.tracing.session import Declined, TraceSession
+from pocketrnn_export.tracing.session import DeclinedRule, TraceSession
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.trace import trace_program
 
@@ -126,4 +126,4 @@ def test_tensors_side_by_side_are_joined_without_a_sequence() -> None:
 )
 def test_numbers_of_one_type_are_left_as_they_are(name: str, given: tuple[object, ...]) -> None:
     (rule,) = (one for one in (*MIXED_NUMBERS, *ORDER_STATISTICS) if name in one.names)
-    assert isinstance(rule(TraceSession(nn.Identity()), *given), Declined)
+    assert isinstance(rule(TraceSession(nn.Identity()), *given), DeclinedRule)

@@ -17,7 +17,7 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.proof_page import proof_page
-from pocketrnn.verdicts import LOGGER, TextVerdict, chain_links, graph_sentence, text_verdict
+from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, group_chain_links, read_text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import CompressedBundle, compress
 from pocketrnn_export.forms.quantized import Storage
@@ -103,13 +103,13 @@ def small(bundle: Path, made_small: CompressedBundle) -> Path:
 
 
 def links(manifest: Manifest) -> list[tuple[str, str]]:
-    return [(link.line.reference, link.line.candidate) for link in chain_links(manifest.parity.comparisons)]
+    return [(link.line.reference, link.line.candidate) for link in group_chain_links(manifest.parity.comparisons)]
 
 
 def test_only_of_the_graph_is_said_that_it_is_proven(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
     manifest = manifests.read_manifest(bundle)
-    assert graph_sentence(manifest) == "proven equal to the PyTorch module."
-    assert text_verdict(manifest) == TextVerdict()
+    assert describe_graph_proof(manifest) == "proven equal to the PyTorch module."
+    assert read_text_verdict(manifest) == TextVerdict()
     shown = run("inspect", bundle).stdout
     assert "Graph: proven equal" in shown
     assert "Text rules: not compared" in shown
@@ -136,7 +136,7 @@ def test_only_of_the_graph_is_said_that_it_is_proven(bundle: Path, caplog: pytes
 def test_the_text_rules_have_a_verdict_of_their_own(
     given: dict[str, Any], verdict: TextVerdict, tmp_path: Path
 ) -> None:
-    assert text_verdict(exported(tmp_path / "bundle", **given)) == verdict
+    assert read_text_verdict(exported(tmp_path / "bundle", **given)) == verdict
 
 
 @pytest.mark.usefixtures("bundle")
@@ -154,8 +154,8 @@ def test_python_is_told_of_what_was_not_compared(told: list[logging.LogRecord]) 
 )  # fmt: skip
 def test_whatever_an_old_or_hostile_bundle_states_is_not_compared(bundle: Path, stated: Any) -> None:
     manifest = replace(manifests.read_manifest(bundle), provenance={"text_rules": stated})
-    assert text_verdict(manifest) == TextVerdict()
-    assert text_verdict(replace(manifest, provenance={})) == TextVerdict()
+    assert read_text_verdict(manifest) == TextVerdict()
+    assert read_text_verdict(replace(manifest, provenance={})) == TextVerdict()
 
 
 def test_a_smaller_bundle_keeps_the_whole_chain_and_says_what_rounding_changed(small: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_smaller_bundle_keeps_the_whole_chain_and_says_what_rounding_changed(s
     changed = max(line.largest_difference for line in manifest.parity.comparisons if line.is_rounding)
     assert 1e-5 < changed < 0.1
     assert manifest.parity.tolerance < 1e-3
-    assert graph_sentence(manifest).startswith(
+    assert describe_graph_proof(manifest).startswith(
         "proven equal to the PyTorch module with rounded weights. Rounding moved"
     )
     shown = run("inspect", small).stdout.split("Provenance")[0]
@@ -194,7 +194,7 @@ def test_a_bundle_of_rounded_weights_without_its_chain_says_so(small: Path) -> N
     manifest = manifests.read_manifest(small)
     comparisons = tuple(line for line in manifest.parity.comparisons if line.reference.startswith("rounded"))
     old = replace(manifest, parity=replace(manifest.parity, comparisons=comparisons))
-    assert "of the module itself, the bundle says nothing" in graph_sentence(old)
+    assert "of the module itself, the bundle says nothing" in describe_graph_proof(old)
 
 
 def test_labels_are_counted_on_texts_that_tell_something(made_small: CompressedBundle) -> None:
@@ -234,7 +234,7 @@ def test_given_texts_stay_out_of_a_bundle_where_that_is_asked(
     (told,) = [record for record in caplog.records if record.name == LOGGER]
     assert told.levelname == "INFO"
     assert "on 1 text" in told.getMessage()
-    assert text_verdict(kept_out) == TextVerdict("compared", 1)
+    assert read_text_verdict(kept_out) == TextVerdict("compared", 1)
     assert kept_out.provenance["golden_examples"] == "made of words of the vocabulary"
     assert len(kept_out.examples) == 12
     assert "secret" not in (tmp_path / "made" / "classifier.json").read_text(encoding="utf-8")

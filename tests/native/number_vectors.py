@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, NumberExample, Parity
 from pocketrnn.bundle.output import Activation, build_output
-from pocketrnn.bundle.packed_file import graph_entry, packed_bytes, step_entry
+from pocketrnn.bundle.packed_file import make_graph_entry, make_step_entry, packed_bytes
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.integer_program import convert_to_integers
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
@@ -176,10 +176,10 @@ def made(name: str) -> MadeOfNumbers:
         name=name,
         input=rules,
         output=build_output(labels, activation, value_units=("kW", "kW") if activation == "values" else None),
-        graph=graph_entry(graph, program),
+        graph=make_graph_entry(graph, program),
         examples=tuple(golden),
         parity=Parity(1e-5, (line,)),
-        stream=step_entry(program),
+        stream=make_step_entry(program),
     )
     vectors = [
         _vector(answered, rules, kind, _as_a_sensor_gives(generator, rules, kind, steps))

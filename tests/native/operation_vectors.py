@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.bundle.packed_codes import Binary, Reduction, Unary
-from pocketrnn.bundle.packed_file import graph_entry, packed_bytes
+from pocketrnn.bundle.packed_file import make_graph_entry, packed_bytes
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.forms.packed_file.packed_program import (
@@ -25,7 +25,7 @@ from pocketrnn_export.forms.packed_file.packed_program import (
     INT,
     NONE,
     Program,
-    float_bits,
+    convert_float_to_bits,
     round_columns,
     round_rows,
 )
@@ -84,7 +84,7 @@ class _Maker:
         self, kind: int, source: int, alpha: float = 0, beta: float = 0, *, to: int = FLOAT, size: Size = _ALL
     ) -> int:
         made = self.value(to, size)
-        self.program.add("unary", [source, made], kind, float_bits(alpha), float_bits(beta))
+        self.program.add("unary", [source, made], kind, convert_float_to_bits(alpha), convert_float_to_bits(beta))
         return made
 
     def binary(self, kind: int, a: int, b: int, *, masks: tuple[int, int] = (12, 12), to: int = FLOAT) -> int:
@@ -131,7 +131,7 @@ class _Maker:
                 TextRules(tokenizer="whitespace", unknown_id=0, padding_id=0), tuple(f"w{i}" for i in range(WORDS))
             ),
             output=LabelOutput(tuple(self.labels)),
-            graph=graph_entry(graph, finished),
+            graph=make_graph_entry(graph, finished),
             torchscript=None,
             examples=(Example(TEXTS[0], tuple(vectors[0]["ids"]), tuple(vectors[0]["logits"])),),
             parity=Parity(1e-5, (Comparison("numpy", candidate, "texts", len(TEXTS), len(TEXTS), 0.0, 0),)),
@@ -417,7 +417,7 @@ def _axes() -> Made:
     scale, scale_numbers = m.constant(WIDTH)
     bias, bias_numbers = m.constant(WIDTH)
     made = m.value(FLOAT, _TOKENS, _COLUMNS)
-    program.add("norm", [m.x, scale, bias, made], _TOKENS, _COLUMNS, float_bits(1e-3))
+    program.add("norm", [m.x, scale, bias, made], _TOKENS, _COLUMNS, convert_float_to_bits(1e-3))
 
     def norm(ids: Array) -> Array:
         rows = x(ids)
@@ -444,7 +444,7 @@ def _moves(m: _Maker) -> None:
         "copy, transposed from the last token on and back", columns, _TOKENS, WIDTH, lambda ids: m.rows(ids)[0][::-1]
     )
     filled = m.value(FLOAT, _TOKENS, _COLUMNS)
-    program.add("fill", [filled], float_bits(0.75))
+    program.add("fill", [filled], convert_float_to_bits(0.75))
     m.keep("fill", filled, _TOKENS, WIDTH, lambda ids: np.full((len(ids), WIDTH), 0.75))
     counted = m.value(FLOAT, _TOKENS, _COLUMNS)
     program.add("count", [counted], _TOKENS, _COLUMNS, _ONE, (-2, 1), 3)

@@ -13,7 +13,7 @@ from torch import nn
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Limits, Manifest, Parity, StepGraph
 from pocketrnn.bundle.output import LabelOutput, TagOutput
-from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, packed_bytes, step_entry
+from pocketrnn.bundle.packed_file import PackedProgram, make_graph_entry, make_step_entry, packed_bytes
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
@@ -58,9 +58,9 @@ def packed_manifest(manifest: Manifest, program: PackedProgram) -> Manifest:
     """The manifest of a packed file, of a bundle's."""
     return replace(
         manifest,
-        graph=graph_entry(manifest.graph, program),
+        graph=make_graph_entry(manifest.graph, program),
         torchscript=None,
-        stream=step_entry(program),
+        stream=make_step_entry(program),
         provenance={},
     )
 
@@ -85,9 +85,9 @@ def packed_graph(
         name="graph",
         input=TextInput(TextRules(padding_id=1), vocabulary),
         output=LabelOutput(labels),
-        graph=graph_entry(graph, program),
+        graph=make_graph_entry(graph, program),
         torchscript=None,
-        stream=step_entry(program),
+        stream=make_step_entry(program),
         examples=(Example(vocabulary[2], (2,), (0.0,) * len(labels)),),
         parity=Parity(1e-5, (Comparison("packed", reference, "nothing", 1, 1, 0.0, 0),)),
     )
@@ -143,7 +143,7 @@ def packed_tagger(
         name=name,
         input=given,
         output=output,
-        graph=replace(graph_entry(entry, program), limits=limits),
+        graph=replace(make_graph_entry(entry, program), limits=limits),
         torchscript=None,
         examples=(Example(text, tuple(ids), tuple(tuple(float(str(one)) for one in row) for row in rows)),),
         parity=Parity(1e-5, (Comparison("packed", "onnx", "nothing", 1, 1, 0.0, 0),)),

@@ -23,7 +23,7 @@ from test_packed_streams import vocabulary_for
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Graph
-from pocketrnn.bundle.packed_file import packed_text_rules
+from pocketrnn.bundle.packed_file import encode_packed_text_rules
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.quantized import Storage, quantize_graph
 from pocketrnn_native import EngineError, Packed
@@ -89,7 +89,7 @@ def test_a_file_of_numbers_changed_or_made_to_mislead_is_refused_or_answers_with
 def test_text_rules_alone_made_to_mislead_are_refused_or_make_ids_without_a_fault(
     bundle: str, hostile: Path, tmp_path: Path
 ) -> None:
-    content = packed_text_rules(manifests.read_manifest(VECTORS / bundle))
+    content = encode_packed_text_rules(manifests.read_manifest(VECTORS / bundle))
     assert run(hostile, content, tmp_path) == "0 opened\n"
     assert run(hostile, content, tmp_path, examples(400, 3000)).endswith(" opened\n")
 

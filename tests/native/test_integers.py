@@ -25,12 +25,12 @@ from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, CompressionError, InputError, ParityError
 from pocketrnn.proof_page import proof_page
-from pocketrnn.verdicts import IntegerVerdict, graph_sentence, integer_verdict
+from pocketrnn.verdicts import IntegerVerdict, describe_graph_proof, read_integer_verdict
 from pocketrnn_export import export
 from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, convert_to_integers
 from pocketrnn_export.forms.packed_file.packed_program import group_rows_by_four
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
-from pocketrnn_export.integer_accuracy import AllowedChange, accuracy_change_interval
+from pocketrnn_export.integer_accuracy import AllowedChange, compute_accuracy_change_interval
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof import integer_products
 from pocketrnn_export.proof.integer_products import read_integer_weights, round_to_integers, sum_products
@@ -272,10 +272,10 @@ def test_what_cannot_be_rounded_is_an_error_and_no_answer() -> None:
 
 def test_a_file_of_integers_says_everywhere_that_it_is_measured_and_not_proven(packed: Path) -> None:
     manifest = Classifier.load(packed).manifest
-    verdict = integer_verdict(manifest)
+    verdict = read_integer_verdict(manifest)
     assert verdict is not None
     assert (verdict.texts, verdict.is_data, verdict.labelled, verdict.accuracy) == (len(TEXTS), True, 0, None)
-    sentence = graph_sentence(manifest)
+    sentence = describe_graph_proof(manifest)
     assert sentence.startswith("not equal to the PyTorch module")
     assert verdict.sentence in sentence
     for shown in (CliRunner().invoke(main, ["inspect", str(packed)]).output, proof_page(verify(packed))):
@@ -304,10 +304,10 @@ def test_what_a_stranger_states_of_integers_is_shown_only_where_it_can_be(packed
     ):
         int8 = {"int8": {"measured": {**stated, **wrong}}}
         other = replace(manifest, provenance={"packed": int8})
-        assert integer_verdict(other) is None
-        assert "The file does not say" in graph_sentence(other)
+        assert read_integer_verdict(other) is None
+        assert "The file does not say" in describe_graph_proof(other)
     for nothing in ({}, {"packed": 3}, {"packed": {"int8": {"measured": []}}}):
-        assert integer_verdict(replace(manifest, provenance=nothing)) is None
+        assert read_integer_verdict(replace(manifest, provenance=nothing)) is None
 
 
 def test_a_file_that_hides_its_integers_is_refused(packed: Path, tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_more_change_than_is_allowed_writes_nothing_and_says_how_to_allow_it(bun
         pack(bundle, path, arithmetic="int8", data=data, allowed=AllowedChange(labels=10, loss=0))
     assert not path.exists()
     made = pack(bundle, path, arithmetic="int8", data=data, allowed=AllowedChange(labels=10, loss=10))
-    verdict = integer_verdict(made)
+    verdict = read_integer_verdict(made)
     assert verdict is not None and verdict.accuracy is not None and verdict.interval is not None  # noqa: PT018
     assert verdict.accuracy_before == 1
     low, high = verdict.interval
@@ -404,7 +404,7 @@ def test_a_module_is_exported_as_a_file_of_integers(tmp_path: Path, monkeypatch:
     line = ["export", "m.py:M", "--random-weights", "--vocabulary", "words.txt", "--labels", "x,y", "-o", "m.prnn"]
     done = CliRunner().invoke(main, [*line, "--profile", "packed", "--arithmetic", "int8", "--max-changed", "20"])
     assert done.exit_code == 0, done.output
-    assert graph_sentence(Classifier.load("m.prnn").manifest).startswith("not equal")
+    assert describe_graph_proof(Classifier.load("m.prnn").manifest).startswith("not equal")
 
 
 @pytest.mark.slow
@@ -444,7 +444,7 @@ def test_the_interval_of_a_change_is_that_of_pairs() -> None:
     before[:900] = True
     after = before.copy()
     after[:4], after[900:902] = False, True
-    low, high = accuracy_change_interval(before, after)
+    low, high = compute_accuracy_change_interval(before, after)
     assert low < -0.002 < high
     # 7 pairs differ, with the halves: -2 points in a thousand, 1.96 times the root of 7.
     assert low == pytest.approx((-2 - 1.96 * np.sqrt(7 - 4 / 1002)) / 1002, rel=1e-3)
@@ -481,7 +481,7 @@ def test_of_several_labels_the_sets_that_are_given_are_measured(several: Path, t
     before, path = sets_of(several, TEXTS), tmp_path / "tags.prnn"
     targets = np.array([[label in given for label in LABELS] for given in before])
     data = LabelledTexts(TEXTS, targets, LABELS, "some texts")
-    verdict = integer_verdict(
+    verdict = read_integer_verdict(
         pack(several, path, arithmetic="int8", data=data, allowed=AllowedChange(labels=20, loss=20))
     )
     assert verdict is not None
@@ -494,7 +494,7 @@ def test_of_several_labels_the_sets_that_are_given_are_measured(several: Path, t
     assert (verdict.changed, verdict.labelled, verdict.accuracy_before) == (changed, len(TEXTS), 1.0)
     assert verdict.accuracy == pytest.approx(1 - changed / len(TEXTS))
     assert f"{changed} sets of labels change" in verdict.sentence
-    assert verdict.sentence in graph_sentence(Classifier.load(path).manifest)
+    assert verdict.sentence in describe_graph_proof(Classifier.load(path).manifest)
     with pytest.raises(CompressionError, match=f"of {changed} of {len(TEXTS)} texts"):
         pack(several, tmp_path / "no.prnn", arithmetic="int8", data=data, allowed=AllowedChange(labels=0, loss=20))
 
@@ -506,7 +506,7 @@ def test_the_command_reads_several_labels_of_a_text(several: Path, tmp_path: Pat
     line = ["pack", str(several), "-o", str(path), "--arithmetic", "int8", "--data", str(rows)]
     done = CliRunner().invoke(main, [*line, "--label-separator", ";", "--max-changed", "50", "--max-loss", "50"])
     assert done.exit_code == 0, done.output
-    verdict = integer_verdict(Classifier.load(path).manifest)
+    verdict = read_integer_verdict(Classifier.load(path).manifest)
     assert verdict is not None
     assert (verdict.labelled, verdict.accuracy_before) == (30, 1.0)
 
@@ -523,7 +523,7 @@ def test_what_is_given_below_a_threshold_is_no_label_and_measured_as_such(bundle
     (folder / "classifier.json").write_bytes(to_bytes(made))
     before = sets_of(folder, TEXTS)
     targets = [LABELS.index(given[0]) if given else 0 for given in before]
-    verdict = integer_verdict(
+    verdict = read_integer_verdict(
         pack(folder, path, arithmetic="int8", data=texts_of(TEXTS, targets), allowed=AllowedChange(20, 20))
     )
     assert verdict is not None
@@ -535,7 +535,7 @@ def test_what_is_given_below_a_threshold_is_no_label_and_measured_as_such(bundle
 def test_copies_of_a_text_count_once_and_what_predict_labels_gives_counts_too(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "tags.prnn"
     data = texts_of([*TEXTS, *TEXTS, *[""] * 400], [*[-1] * len(TEXTS), *[0] * len(TEXTS), *[-1] * 400])
-    verdict = integer_verdict(pack(bundle, path, arithmetic="int8", data=data, allowed=AllowedChange(100, 100)))
+    verdict = read_integer_verdict(pack(bundle, path, arithmetic="int8", data=data, allowed=AllowedChange(100, 100)))
     assert verdict is not None
     texts = list(dict.fromkeys([*TEXTS, ""]))
     each = [

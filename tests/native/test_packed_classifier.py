@@ -28,7 +28,7 @@ from pocketrnn.engines import native
 from pocketrnn.engines.engine import Floats
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, ParityError, TextError
-from pocketrnn_export.c_array import to_c_array
+from pocketrnn_export.c_array import convert_to_c_array
 from pocketrnn_export.packing import pack
 
 TEXTS = [
@@ -288,7 +288,7 @@ def test_pack_writes_an_array_in_c_of_the_same_file(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert f"Wrote {header}" in done.output
     assert "Next:" not in done.output
-    assert header.read_text(encoding="ascii") == to_c_array(packed.read_bytes(), "words")
+    assert header.read_text(encoding="ascii") == convert_to_c_array(packed.read_bytes(), "words")
     assert runner.invoke(main, ["pack", bundle, "--c-array", str(header)]).exit_code == OutputError.exit_status
     for given in ([], ["-o", str(packed), "--c-array", str(header)]):
         refused = runner.invoke(main, ["pack", bundle, "--force", *given])

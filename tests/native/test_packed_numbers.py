@@ -26,13 +26,13 @@ from sampling import examples, mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberInput, verify
-from pocketrnn.bundle.manifest import Comparison, Graph, Parity, file_sha256, to_bytes
-from pocketrnn.bundle.packed_file import packed_bytes, word_sums
+from pocketrnn.bundle.manifest import Comparison, Graph, Parity, compute_file_sha256, to_bytes
+from pocketrnn.bundle.packed_file import compute_word_sums, packed_bytes
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
-from pocketrnn.verdicts import graph_sentence, integer_verdict
+from pocketrnn.verdicts import describe_graph_proof, read_integer_verdict
 from pocketrnn_export import export
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.integer_accuracy import AllowedChange
@@ -166,7 +166,7 @@ def bundle_of(name: str, folder: Path) -> Path:
     made, graph = number_vectors.made(name), folder / name / "model.onnx"
     graph.parent.mkdir()
     graph.write_bytes(made.graph)
-    entry = Graph(graph.name, file_sha256(graph), 18, ("samples",), padding=False)
+    entry = Graph(graph.name, compute_file_sha256(graph), 18, ("samples",), padding=False)
     line = Comparison("numpy, float64", "onnx, float64", "samples of each type", 1, 1, 0.0, 0)
     stated = replace(made.manifest, graph=entry, stream=None, parity=Parity(1e-5, (line,)))
     (graph.parent / "classifier.json").write_bytes(to_bytes(stated))
@@ -489,11 +489,11 @@ def test_integers_of_numbers_are_exact_and_what_they_change_is_measured_on_seque
         assert lines["int8 arithmetic", f"packed{opened}"].largest_difference <= 1e-6
         assert lines["int8 arithmetic", f"packed{opened} step, 1 step each"].largest_difference <= 1e-6
     assert lines["packed", "int8 arithmetic"].largest_difference > 0
-    verdict = integer_verdict(made)
+    verdict = read_integer_verdict(made)
     assert verdict is not None
     assert (verdict.texts, verdict.of, verdict.accuracy_before) == (60, "sequences", 1.0)
-    assert "On 60 sequences of some swings" in graph_sentence(made)
-    assert "not equal to the PyTorch module" in graph_sentence(made)
+    assert "On 60 sequences of some swings" in describe_graph_proof(made)
+    assert "not equal to the PyTorch module" in describe_graph_proof(made)
     given, exact = (Classifier.load(one).logits(data.sequences) for one in (path, swinging))
     assert not np.array_equal(given, exact)
     np.testing.assert_allclose(given, exact, atol=0.05)
@@ -508,11 +508,11 @@ def test_integers_of_numbers_are_exact_and_what_they_change_is_measured_on_seque
 def test_a_file_of_integers_that_does_not_say_so_is_refused_for_numbers(swinging: Path, tmp_path: Path) -> None:
     path = tmp_path / "swings.prnn"
     made = pack(swinging, path, arithmetic="int8", allowed=AllowedChange(labels=100))
-    assert "golden examples, which says little" in graph_sentence(made)
+    assert "golden examples, which says little" in describe_graph_proof(made)
     content = path.read_bytes()
     changed = bytearray(content.replace(b'"int8 arithmetic"', b'"int9 arithmetic"'))
     assert changed != content
-    struct.pack_into("<2Q", changed, 16, *word_sums(changed))
+    struct.pack_into("<2Q", changed, 16, *compute_word_sums(changed))
     path.write_bytes(changed)
     Packed(bytes(changed))
     with pytest.raises(BundleError, match="contradicts itself"):
@@ -563,7 +563,7 @@ def test_a_document_that_says_other_than_the_engine_reads_is_refused(
     for one, other in ((b'"window":16', b'"window":12'), (b'"missing":0.5', b'"missing":0.6'), (b'"ax"', b'"bx"')):
         content = bytearray(gesture.content.replace(one, other, 1))
         assert content != gesture.content
-        struct.pack_into("<2Q", content, 16, *word_sums(content))
+        struct.pack_into("<2Q", content, 16, *compute_word_sums(content))
         path.write_bytes(content)
         Packed(bytes(content))
         with pytest.raises(BundleError):
@@ -632,7 +632,7 @@ def test_a_packed_file_knows_the_training_range_in_every_language(
     assert content.count(pair) == 1
     at = content.index(pair)
     content[at : at + 16] = struct.pack("<2d", *reversed(known[1]))
-    struct.pack_into("<2Q", content, 16, *word_sums(content))
+    struct.pack_into("<2Q", content, 16, *compute_word_sums(content))
     with pytest.raises(EngineError):
         Packed(bytes(content))
 

@@ -21,7 +21,7 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
-from pocketrnn_export.forms.packed_file.packed_forms import packed_run, packed_step_run
+from pocketrnn_export.forms.packed_file.packed_forms import make_packed_run, make_packed_step_run
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_native._engine import LARGE, EngineError
 
@@ -121,7 +121,7 @@ def test_a_stream_that_leads_to_no_whole_number_of_32_bits_stays_as_it_was(roots
 
 def test_a_row_of_the_proof_that_a_packed_file_refuses_is_not_answered(roots: Path) -> None:
     ids, lengths = np.array([[2, 2], [2, 3]]), np.array([2, 2])
-    for run in (packed_run(roots), packed_step_run(roots, parts=None)):
+    for run in (make_packed_run(roots), make_packed_step_run(roots, parts=None)):
         assert run(ids[:1], lengths[:1]).tolist() == [[2, 2]]
         with pytest.raises(ExportError, match=r"32 bits .*clamp.*onnxruntime"):
             run(ids, lengths)

@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
-from pocketrnn_export.comparing.float64_graph import float64_onnx_run
+from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.forms.packed_file.program_of_graph import make_program
 from pocketrnn_export.forms.quantized import Storage, quantize_graph
 from pocketrnn_native import Packed
@@ -256,7 +256,7 @@ IN_DOUBLE = [_Numbers, *(kind for kind in PACKED if kind not in FOLDED)]
 def test_in_double_precision_a_packed_module_agrees_to_1e_10(kind: type[nn.Module], in_double: ctypes.CDLL) -> None:
     size = 50 if kind is _Numbers else user_modules.WORDS
     content, graph = graph_of_kind(kind)
-    exact = float64_onnx_run(content)
+    exact = make_float64_onnx_run(content)
     packed = packed_graph(content, graph, vocabulary_of(size), LABELS)
     for ids in rows_of(graph)[:-1]:
         expected = exact(ids[None], np.array([len(ids)]))[0]

@@ -99,7 +99,7 @@ def test_the_engine_makes_the_ids_of_the_rules(name: str, text: str) -> None:
 def test_a_file_without_a_trie_gives_the_same_ids(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rules, tokens = subword_vectors.FILES[name]
     reference, with_trie = both(name)
-    monkeypatch.setattr(packed_subwords, "pieces_trie", lambda _: b"")
+    monkeypatch.setattr(packed_subwords, "encode_pieces_trie", lambda _: b"")
     without = engine_of(rules, tokens)
     for text in (*subword_vectors.TEXTS, *map("".join, zip(_PARTS, _PARTS[1:], _PARTS[2:], strict=False))):
         assert without.encode(text) == with_trie.encode(text) == reference.encode(text)

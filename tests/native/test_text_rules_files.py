@@ -19,7 +19,7 @@ from sampling import examples, mostly_slow
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.packed_file import map_file, packed_text_rules, read_packed_document
+from pocketrnn.bundle.packed_file import encode_packed_text_rules, map_file, read_packed_document
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, OutputError, ParityError
 from pocketrnn.text import AnyTextRules, Lowercase, Replace, TextEncoder, TextRules
@@ -72,7 +72,7 @@ PIECES = ("a", "the", " ", ".", "Σ", "<br />", "'", "😀", "ss", "é")
 
 def engine_of(rules: AnyTextRules, vocabulary: Sequence[str]) -> Packed:
     graph = replace(WORDS.graph, embedding_rows=max(ROWS, len(vocabulary)))
-    return Packed(packed_text_rules(replace(WORDS, input=TextInput(rules, tuple(vocabulary)), graph=graph)))
+    return Packed(encode_packed_text_rules(replace(WORDS, input=TextInput(rules, tuple(vocabulary)), graph=graph)))
 
 
 SETS = (("az",), (" ", "\n"), ("<",), ("\0=", "?\U0010ffff"), (">",), ("Αω",), ("😀",), ("'", ".", "/"), ("09",))
@@ -148,7 +148,7 @@ def test_texts_become_the_ids_of_python_by_drawn_rules() -> None:
 def test_subwords_become_the_ids_of_python(name: str, tmp_path: Path) -> None:
     (tmp_path / "whole.prnn").write_bytes(subword_vectors.made(name).content)
     manifest = Classifier.load(tmp_path / "whole.prnn").manifest
-    engine = Packed(packed_text_rules(manifest))
+    engine = Packed(encode_packed_text_rules(manifest))
     encoder = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     for vector in subword_vectors.made(name).vectors:
         assert engine.encode(vector["text"]) == vector["ids"]
@@ -195,7 +195,7 @@ def test_ids_that_the_rules_give_to_no_text_are_told_as_python_tells_them() -> N
 
 def test_a_file_of_rules_makes_ids_and_answers_nothing(tmp_path: Path) -> None:
     path = tmp_path / "text.prnn"
-    path.write_bytes(packed_text_rules(manifests.read_manifest(VECTORS / "limits")))
+    path.write_bytes(encode_packed_text_rules(manifests.read_manifest(VECTORS / "limits")))
     engine = Packed(path.read_bytes())
     assert (engine.limits(), engine.examples(), engine.state_size(), engine.embedding_size()) == ((2, 9, 102), [], 0, 0)
     assert read_packed_document(map_file(path), path)["graph"]["file"] == "model.onnx"
@@ -213,7 +213,7 @@ def test_a_file_of_rules_makes_ids_and_answers_nothing(tmp_path: Path) -> None:
 
 
 def test_where_the_tokenizer_is_external_no_text_is_cut() -> None:
-    engine = Packed(packed_text_rules(manifests.read_manifest(VECTORS / "external" / "words")))
+    engine = Packed(encode_packed_text_rules(manifests.read_manifest(VECTORS / "external" / "words")))
     with pytest.raises(EngineError) as refused:
         engine.encode("the team wins")
     assert refused.value.args[0] == INPUT
@@ -232,7 +232,7 @@ def test_a_step_that_replaces_runs_is_read_within_its_words_or_refused() -> None
         "whitespace", steps=(ReplaceRuns((tag, Run(("09", "٠٩"), ("-",))), " x "), *cleaning("lowercase"))
     )
     graph = replace(WORDS.graph, embedding_rows=ROWS)
-    content = packed_text_rules(replace(WORDS, input=TextInput(rules, ("<unk>", "x", "a")), graph=graph))
+    content = encode_packed_text_rules(replace(WORDS, input=TextInput(rules, ("<unk>", "x", "a")), graph=graph))
     assert Packed(content).encode("a<br />12 -٣<a") == [2, 1, 1, 1, 0]
     start, size = (int.from_bytes(content[at : at + 4], "little") for at in (144, 148))
     refused, words = 0, range(start + 14 * 4, start + size, 4)
@@ -243,7 +243,7 @@ def test_a_step_that_replaces_runs_is_read_within_its_words_or_refused() -> None
             except EngineError:
                 refused += 1
     assert len(words) < refused < 10 * len(words)
-    kept = packed_text_rules(
+    kept = encode_packed_text_rules(
         replace(WORDS, input=TextInput(TextRules(steps=(Keep(("az", "09")),)), ("<unk>",)), graph=graph)
     )
     with pytest.raises(EngineError):
@@ -276,7 +276,7 @@ FULL = {"output": 84, "operations": 92, "regions": 96, "examples": 100, "channel
 @pytest.mark.parametrize("what", FULL)
 def test_a_file_of_rules_with_part_of_a_program_is_refused(what: str) -> None:
     with pytest.raises(EngineError) as refused:
-        Packed(changed(packed_text_rules(WORDS), FULL[what], 4))
+        Packed(changed(encode_packed_text_rules(WORDS), FULL[what], 4))
     assert refused.value.args[0] == CONTENT
 
 
@@ -295,7 +295,7 @@ def test_pack_writes_the_text_rules_of_a_bundle(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 0, done.output
     assert f"{path}: {path.stat().st_size:,} bytes" in done.output
-    assert path.read_bytes() == packed_text_rules(manifests.read_manifest(VECTORS / "cleaned"))
+    assert path.read_bytes() == encode_packed_text_rules(manifests.read_manifest(VECTORS / "cleaned"))
     assert CliRunner().invoke(main, line).exit_code == OutputError.exit_status
     assert pack_text_rules(VECTORS / "external" / "words", path, force=True, progress=False).name == "words"
     for option in ("--streaming", "--arithmetic=int8"):
@@ -314,6 +314,6 @@ def test_rules_of_which_the_engine_makes_other_ids_are_not_written(
 
 
 def test_rules_that_the_engine_cannot_hold_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pocketrnn_export.text_rules_file.packed_text_rules", lambda *_: bytes(256))
+    monkeypatch.setattr("pocketrnn_export.text_rules_file.encode_packed_text_rules", lambda *_: bytes(256))
     with pytest.raises(BundleError, match="words"):
         pack_text_rules(VECTORS / "words", tmp_path / "text.prnn")

@@ -27,7 +27,7 @@ from pocketrnn.bundle.manifest import (
     Parity,
     StepGraph,
     TorchScript,
-    digest_entry,
+    make_digest_entry,
     to_bytes,
 )
 from pocketrnn.bundle.output import LabelOutput, TagOutput, build_output
@@ -291,7 +291,7 @@ def make(
         "pocketrnn.name": name,
         "pocketrnn.labels": json.dumps(list(labels)),
         "pocketrnn.version": "1",
-        **digest_entry(tuple(labels), given),
+        **make_digest_entry(tuple(labels), given),
     }
     if two_texts:
         proto = pair_graph(model, lengths=lengths, metadata=metadata)

@@ -19,17 +19,17 @@ from onnx import numpy_helper
 from pocketrnn import Category, Classifier, FeatureInput, Number, verify
 from pocketrnn.bundle.hub import parse_address
 from pocketrnn.bundle.manifest import Limits, encode_with_digest, read_manifest
-from pocketrnn.bundle.refused_texts import beyond_limits_mask
+from pocketrnn.bundle.refused_texts import find_texts_beyond_limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
-from pocketrnn.publishing import _card_lines
+from pocketrnn.publishing import _format_card_lines
 from pocketrnn.text import TextRules
 from pocketrnn.text.features import (
+    build_features_of_document,
     encode_values,
-    feature_marks,
-    features_document,
-    features_of_document,
+    make_feature_marks,
     make_features,
+    make_features_document,
     split_features,
 )
 from pocketrnn.text.text_input import TextInput
@@ -67,7 +67,7 @@ floats = st.floats(width=32, allow_nan=False)
 
 @given(st.lists(st.tuples(st.tuples(floats, floats), st.lists(st.integers(0, 9), min_size=1)), min_size=1, max_size=5))
 def test_a_row_of_ids_keeps_every_number_as_it_is(rows: list[tuple[tuple[float, float], list[int]]]) -> None:
-    marked = [[*feature_marks(np.array(numbers, np.float32)).tolist(), *ids] for numbers, ids in rows]
+    marked = [[*make_feature_marks(np.array(numbers, np.float32)).tolist(), *ids] for numbers, ids in rows]
     lengths = np.array([len(row) for row in marked])
     tokens = np.zeros((len(rows), lengths.max()), np.int64)
     for made, row in zip(tokens, marked, strict=True):
@@ -101,7 +101,7 @@ def test_numbers_are_scaled_and_categories_become_ids() -> None:
     users = make_features({"user": [17, 25]})
     assert encode_values(users, {"user": 25}).tolist() == encode_values(users, {"user": "25"}).tolist() == [1.0]
     assert encode_values(users, {"user": np.int64(17)}).tolist() == [0.0]
-    assert features_of_document(json.loads(json.dumps(features_document(FEATURES)))) == FEATURES
+    assert build_features_of_document(json.loads(json.dumps(make_features_document(FEATURES)))) == FEATURES
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_limits_count_the_ids_of_the_text_only(tmp_path: Path) -> None:
         assert text == "the the" or f"{len(text.split())} token id" in refused.value.problem
         assert classifier.predict([("oil oil", ROW), (text, ROW)], on_error="skip")[1] is None
     ids = np.array([-1, -7, 5, 5, -2, -1, 1, 1, -1, -1, 5])
-    assert beyond_limits_mask(limits, ids, np.array([4, 4, 3]), 1).tolist() == [False, True, True]
+    assert find_texts_beyond_limits(limits, ids, np.array([4, 4, 3]), 1).tolist() == [False, True, True]
 
 
 def test_a_bundle_says_its_features_and_the_parts_must_agree(bundle: Path) -> None:
@@ -372,5 +372,5 @@ def test_inspect_verify_and_the_page_know_features(tmp_path: Path, bundle: Path)
     run("verify", "--html", str(tmp_path / "proof.html"), str(bundle))
     assert "Wall St. Bears | price=3.5" in (tmp_path / "proof.html").read_text()
     assert "price" in run("bench", str(bundle), exit_code=2).stderr
-    card = "\n".join(_card_lines(read_manifest(bundle), parse_address("hf://me/sales"), []))
+    card = "\n".join(_format_card_lines(read_manifest(bundle), parse_address("hf://me/sales"), []))
     assert "--feature price=3.0" in card

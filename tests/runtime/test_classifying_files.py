@@ -24,7 +24,7 @@ from sampling import examples
 from pocketrnn import Classifier
 from pocketrnn.commands.classify_file import _Progress
 from pocketrnn.commands.cli import main
-from pocketrnn.installation import extra_install_command
+from pocketrnn.installation import make_extra_install_command
 from pocketrnn.tables import reader as table_reader
 from pocketrnn.tables.rows import BATCH_ROWS, RowBatch, RowSource
 
@@ -334,7 +334,7 @@ def test_without_pyarrow_parquet_names_the_extra_that_brings_it(
     for arguments in (["-i", "in.parquet"], ["-i", "in.csv", "-o", "out.parquet"]):
         result = run("-b", padded, *arguments)
         assert result.exit_code == 1
-        assert result.stderr.rstrip().endswith(f"Install it with: {extra_install_command('parquet')}")
+        assert result.stderr.rstrip().endswith(f"Install it with: {make_extra_install_command('parquet')}")
     assert run("-b", padded, "-i", "in.csv").exit_code == 0
     assert not Path("out.parquet").exists()
 

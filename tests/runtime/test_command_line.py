@@ -24,7 +24,7 @@ from sampling import mostly_slow
 import pocketrnn.commands.cli
 from pocketrnn import Classifier, __version__
 from pocketrnn.commands.cli import main
-from pocketrnn.installation import extra_install_command
+from pocketrnn.installation import make_extra_install_command
 
 OURS = ("bench", "classify", "inspect", "verify")
 COMMAND = [sys.executable, "-m", "pocketrnn"]
@@ -315,7 +315,7 @@ def test_a_command_of_an_absent_package_is_not_listed_and_says_what_brings_it(mo
     assert "train" not in run("--help").stdout.split("Use a classifier:")[1].split()
     result = run("train")
     assert result.exit_code == 1
-    assert result.stderr.rstrip().endswith(f"Install it with: {extra_install_command('train')}")
+    assert result.stderr.rstrip().endswith(f"Install it with: {make_extra_install_command('train')}")
 
 
 def test_a_command_of_an_installed_package_is_imported_when_asked_for(

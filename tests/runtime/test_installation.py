@@ -41,7 +41,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 def said() -> list[list[str]]:
-    commands = (installation.extra_install_command("train"), installation.native_install_command())
+    commands = (installation.make_extra_install_command("train"), installation.make_native_install_command())
     return [shlex.split(command) for command in commands]
 
 

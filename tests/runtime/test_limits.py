@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest
 from pocketrnn.bundle.manifest import Limits
-from pocketrnn.classifier import logits_of_batches
+from pocketrnn.classifier import compute_logits_of_batches
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, LimitError, PocketRNNError
 from pocketrnn.text import TextRules
@@ -106,7 +106,7 @@ def test_the_text_is_named_by_its_position_in_all(limited: Path, threads: int, l
     with pytest.raises(LimitError, match=r"\b4500 .*\b2\b"):
         classifier.predict(iter(texts) if lazily else texts)
     with pytest.raises(LimitError, match="position 4 "):
-        list(logits_of_batches(classifier, [list(TEXTS), [TEXTS[0], LONG]]))
+        list(compute_logits_of_batches(classifier, [list(TEXTS), [TEXTS[0], LONG]]))
 
 
 def test_what_lies_beyond_them_can_be_skipped(limited: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pocketrnn.bundle.packed_trie import pieces_trie
+from pocketrnn.bundle.packed_trie import encode_pieces_trie
 
 PIECES = st.lists(
     st.text(st.sampled_from("ab\u2581\u00e9\u4e2d\U0001f600"), min_size=1, max_size=6), min_size=1, unique=True
@@ -34,18 +34,18 @@ def found_by(trie: bytes, pieces: list[str], text: bytes) -> list[int]:
 
 @given(PIECES, st.text(st.sampled_from("ab\u2581\u00e9\u4e2d\U0001f600"), max_size=12))
 def test_all_pieces_that_begin_at_a_place_are_found(pieces: list[str], text: str) -> None:
-    trie = pieces_trie({piece: i for i, piece in enumerate(pieces)})
+    trie = encode_pieces_trie({piece: i for i, piece in enumerate(pieces)})
     for asked in (text, *pieces):
         wanted = sorted((len(piece), i) for i, piece in enumerate(pieces) if asked.startswith(piece))
         assert found_by(trie, pieces, asked.encode()) == [i for _, i in wanted]
 
 
 def test_most_units_of_a_large_trie_are_in_use() -> None:
-    trie = pieces_trie({f"{i * i:x}": i for i in range(5000)})
+    trie = encode_pieces_trie({f"{i * i:x}": i for i in range(5000)})
     units = struct.unpack(f"<{len(trie) // 4}I", trie)[2:]
     assert sum(map(bool, units)) > 0.95 * len(units)
 
 
 def test_no_trie_is_made_where_byte_0_would_be_a_letter() -> None:
-    assert pieces_trie({"a\0": 0, "b": 1}) == b""
-    assert pieces_trie({}) == b""
+    assert encode_pieces_trie({"a\0": 0, "b": 1}) == b""
+    assert encode_pieces_trie({}) == b""

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle.hub import parse_address
 from pocketrnn.bundle.manifest import Limits, Manifest, read_manifest
-from pocketrnn.bundle.refused_texts import beyond_limits_mask
+from pocketrnn.bundle.refused_texts import find_texts_beyond_limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
-from pocketrnn.publishing import _card_lines
+from pocketrnn.publishing import _format_card_lines
 from pocketrnn.text import TextRules
-from pocketrnn.text.pairs import pair_inputs
+from pocketrnn.text.pairs import make_pair_inputs
 from pocketrnn.text.text_input import TextInput
 
 PAIRS = [("Wall St. Bears", "oil"), ("oil", "The team wins the cup game!"), ("", "war"), ("NASA", "NASA"), ("oil", "")]
@@ -61,7 +61,7 @@ def test_a_row_of_ids_with_a_mark_becomes_both_texts_padded_to_the_longest_of_th
     tokens = np.full((len(rows), lengths.max() + 2), padding_id)
     for made, row in zip(tokens, rows, strict=True):
         made[: len(row)] = row
-    found = pair_inputs(tokens, lengths)
+    found = make_pair_inputs(tokens, lengths)
     for side, (texts, sizes) in enumerate(((found.tokens, found.lengths), (found.second_tokens, found.second_lengths))):
         longest = max(len(pair[side]) for pair in pairs)
         assert sizes.tolist() == [len(pair[side]) for pair in pairs]
@@ -131,7 +131,7 @@ def test_a_graph_that_needs_a_known_word_needs_it_in_both_texts(tmp_path: Path) 
             classifier.classify(pair)
         assert classifier.predict([("oil", "oil"), pair], on_error="skip")[1] is None
     ids = np.array([5, -2, 1, 5, -2, 7])
-    assert beyond_limits_mask(limits, ids, np.array([3, 3]), 1).tolist() == [True, False]
+    assert find_texts_beyond_limits(limits, ids, np.array([3, 3]), 1).tolist() == [True, False]
 
 
 def changed_input(manifest: Manifest) -> Manifest:
@@ -213,7 +213,7 @@ def test_inspect_verify_and_the_page_know_pairs(tmp_path: Path, bundle: Path) ->
     assert "Wall St. Bears | oil" in (tmp_path / "proof.html").read_text()
     assert "two texts" in run("bench", str(bundle), exit_code=2).stderr
     assert '("a text", "another text")' in "\n".join(
-        _card_lines(read_manifest(bundle), parse_address("hf://me/nli"), [])
+        _format_card_lines(read_manifest(bundle), parse_address("hf://me/nli"), [])
     )
 
 

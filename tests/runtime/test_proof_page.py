@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from pocketrnn import verify
 from pocketrnn.bundle.manifest import Comparison, Example, Manifest
 from pocketrnn.commands.cli import main
-from pocketrnn.proof_page import _x_position, proof_page
+from pocketrnn.proof_page import _compute_x_position, proof_page
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -114,7 +114,7 @@ def test_the_page_says_what_was_compared_and_how_far_apart_it_was(padded: Path) 
 
 
 def test_differences_stand_in_their_order_within_the_drawing() -> None:
-    places = [_x_position(difference) for difference in (0.0, 1e-300, 1e-17, 1e-8, 1e-3, 1.0, 1e9)]
+    places = [_compute_x_position(difference) for difference in (0.0, 1e-300, 1e-17, 1e-8, 1e-3, 1.0, 1e9)]
     assert places == sorted(places)
     assert places[0] == places[1] == 250
     assert places[-1] == places[-2] == 770

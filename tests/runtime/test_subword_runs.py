@@ -12,7 +12,7 @@ from sampling import examples
 
 from pocketrnn.errors import InputError
 from pocketrnn.text.runs import Run, RunPart
-from pocketrnn.text.subword_splits import SplitAtRuns, split_documents, split_function, splits_of
+from pocketrnn.text.subword_splits import SplitAtRuns, build_splits_of, make_split_documents, make_split_function
 
 _SET = st.sampled_from((("a",), ("ab",), ("b", "x"), (" ",), ("\n", " "), ("ax",)))
 _MAYBE = st.one_of(st.just(()), _SET)
@@ -72,8 +72,8 @@ def cuts(runs: tuple[Run, ...], word: str) -> list[str]:
 @given(st.lists(_RUNS, min_size=1, max_size=3).map(tuple), st.text("ab x\n", max_size=30))
 def test_a_word_is_cut_where_the_first_run_stands(runs: tuple[Run, ...], word: str) -> None:
     split = SplitAtRuns(runs, "isolated")
-    assert split_function(split)([word] if word else []) == cuts(runs, word)
-    assert splits_of(split_documents([split])) == (split,)
+    assert make_split_function(split)([word] if word else []) == cuts(runs, word)
+    assert build_splits_of(make_split_documents([split])) == (split,)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_word_is_cut_where_the_first_run_stands(runs: tuple[Run, ...], word: s
     ],
 )
 def test_a_long_run_that_stands_in_vain_takes_linear_time(run: Run, word: str) -> None:
-    cut = split_function(SplitAtRuns((run,), "isolated"))
+    cut = make_split_function(SplitAtRuns((run,), "isolated"))
     start = time.perf_counter()
     times = examples(60_000, 300_000) // len(word) + 1
     assert cut([word * times]) == [word * times]
@@ -107,8 +107,8 @@ def test_a_long_run_that_stands_in_vain_takes_linear_time(run: Run, word: str) -
         lambda: Run(("a",), then=32 * (RunPart(("a",)),)),
         lambda: Run(("a",), ends_at=("ba",)),
         lambda: Run(("a",), least=0),
-        lambda: splits_of([{"at_runs": [{"ranges": ["a"], "then": [{"ranges": ["a"]}]}], "how": "removed"}]),
-        lambda: splits_of([{"at_runs": [{"ranges": ["a"], "behind": ["b"]}], "how": "removed"}]),
+        lambda: build_splits_of([{"at_runs": [{"ranges": ["a"], "then": [{"ranges": ["a"]}]}], "how": "removed"}]),
+        lambda: build_splits_of([{"at_runs": [{"ranges": ["a"], "behind": ["b"]}], "how": "removed"}]),
     ],
 )
 def test_what_is_no_run_is_refused(make: object) -> None:

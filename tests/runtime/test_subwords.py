@@ -25,7 +25,7 @@ from sampling import examples, mostly_slow
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError, InputError, short_repr
-from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder, TextRules, rules_document, rules_of
+from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder, TextRules, make_rules_document, rules_of
 from pocketrnn.text.subword_models import Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtText
@@ -38,7 +38,7 @@ from pocketrnn.text.subword_steps import (
     Strip,
     Surround,
     Table,
-    subword_steps_function,
+    make_subword_steps_function,
 )
 
 SPACES = SplitAt((" ",), "removed")
@@ -122,9 +122,9 @@ def test_the_best_sum_of_scores_wins_and_of_equal_ones_the_first() -> None:
     ],
 )
 def test_a_step_does_what_it_says(step: Any, text: str, expected: str) -> None:
-    assert subword_steps_function([step])(text) == expected
+    assert make_subword_steps_function([step])(text) == expected
     rules = SubwordRules(WholeWords(), 0, steps=(step,))
-    assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
+    assert rules_of(json.loads(json.dumps(make_rules_document(rules)))) == rules
 
 
 def charsmap(pairs: dict[str, str]) -> bytes:
@@ -153,16 +153,16 @@ def charsmap(pairs: dict[str, str]) -> bytes:
 
 def test_a_table_replaces_the_longest_key_or_goes_by_clusters() -> None:
     table = charsmap({"ab": "1", "a": "2", "abc": "3", "\u00e9": "e", "a\u0301": "4", "\r\n": "5"})
-    longest = subword_steps_function([Table(table)])
+    longest = make_subword_steps_function([Table(table)])
     assert [longest(text) for text in ("abcabax", "a\u0301\u00e9", "\r\n\r", "")] == ["312x", "4e", "5\r", ""]
     nothing = ("\U0010ffff",)
     sets = (("\u0300\u036f",), nothing, ("\n", "\r"), *[nothing] * 5)
-    clusters = subword_steps_function([Table(table, sets)])
+    clusters = make_subword_steps_function([Table(table, sets)])
     # The shortest key that a cluster begins with stands for all of it.
     assert clusters("abc a\u0301 b\u0301") == "2bc 2 b\u0301"
     assert clusters("\u00e9\u0301\u0301\u0301 \r\n") == "e\u0301\u0301\u0301 5"
     rules = SubwordRules(WholeWords(), 0, steps=(Table(table, sets),))
-    assert rules_of(json.loads(json.dumps(rules_document(rules)))) == rules
+    assert rules_of(json.loads(json.dumps(make_rules_document(rules)))) == rules
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def rewritten(bundle: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     change(document["text"])
     document["digest"] = "0" * 64
     content = json.dumps(document).encode()
-    digest = manifests._hex_sha256(content)
+    digest = manifests._compute_hex_sha256(content)
     (bundle / "classifier.json").write_bytes(content.replace(b"0" * 64, digest.encode()))
     return bundle
 
@@ -341,7 +341,7 @@ def test_what_is_no_list_is_refused_where_a_list_is_wanted(
     member: str, document: Callable[[object], dict[str, Any]], value: object
 ) -> None:
     with pytest.raises(InputError, match=re.escape(short_repr(value))):
-        rules_of({**rules_document(RULES), member: [document(value)]})
+        rules_of({**make_rules_document(RULES), member: [document(value)]})
 
 
 def test_a_bundle_of_words_is_loaded_without_what_subwords_need() -> None:
@@ -356,7 +356,7 @@ def test_a_bundle_of_words_is_loaded_without_what_subwords_need() -> None:
 
 
 def test_members_of_rules_of_words_are_written_in_their_order() -> None:
-    assert list(rules_document(TextRules(first_id=1)))[:3] == ["tokenizer", "lowercase", "ngrams"]
+    assert list(make_rules_document(TextRules(first_id=1)))[:3] == ["tokenizer", "lowercase", "ngrams"]
 
 
 def summed_over_all(model: Unigram, tokens: tuple[str, ...], text: str) -> list[int]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sampling import examples
 
 from pocketrnn.errors import InputError
-from pocketrnn.text import TextEncoder, TextRules, basic_english, ngrams_of
+from pocketrnn.text import TextEncoder, TextRules, basic_english, make_ngrams_of
 
 ROOT = Path(__file__).parents[2]
 WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
@@ -93,15 +93,15 @@ def test_basic_english_equals_what_torchtext_wrote(folder: Path) -> None:
 @settings(max_examples=examples(35, 1000), deadline=None)
 @given(tokens=st.lists(st.text(max_size=3), max_size=12), ngrams=st.integers(1, 15))
 def test_ngrams_equal_torchtexts_iterator(torchtext_utils: ModuleType, tokens: list[str], ngrams: int) -> None:
-    assert ngrams_of(tokens, ngrams) == list(torchtext_utils.ngrams_iterator(tokens, ngrams))
+    assert make_ngrams_of(tokens, ngrams) == list(torchtext_utils.ngrams_iterator(tokens, ngrams))
 
 
 def test_ngrams_follow_the_tokens_shortest_first() -> None:
-    assert ngrams_of(["here", "we", "are"], 3) == ["here", "we", "are", "here we", "we are", "here we are"]
+    assert make_ngrams_of(["here", "we", "are"], 3) == ["here", "we", "are", "here we", "we are", "here we are"]
 
 
 def test_ngrams_longer_than_any_text_cost_nothing() -> None:
-    assert ngrams_of(["a", "b"], 10**12) == ["a", "b", "a b"]
+    assert make_ngrams_of(["a", "b"], 10**12) == ["a", "b", "a b"]
 
 
 @pytest.mark.parametrize(

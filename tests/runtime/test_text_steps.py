@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sampling import examples
 
 from pocketrnn.errors import InputError
-from pocketrnn.text import TextEncoder, TextRules, basic_english, rules_document, rules_of
+from pocketrnn.text import TextEncoder, TextRules, basic_english, make_rules_document, rules_of
 from pocketrnn.text.cleaning_steps import (
     MOST_GROWTH,
     CleaningStep,
@@ -25,7 +25,7 @@ from pocketrnn.text.cleaning_steps import (
     ReplaceRuns,
     check_growth,
     cleaning_function,
-    step_documents,
+    make_step_documents,
     steps_of,
 )
 from pocketrnn.text.runs import Run, RunPart
@@ -182,7 +182,7 @@ def test_steps_that_are_allowed_make_no_text_more_than_64_times_as_long(steps: l
 @settings(max_examples=examples(50, 1000), deadline=None)
 @given(STEPS)
 def test_steps_survive_the_file(steps: list[CleaningStep]) -> None:
-    assert steps_of(json.loads(json.dumps(step_documents(steps)))) == tuple(steps)
+    assert steps_of(json.loads(json.dumps(make_step_documents(steps)))) == tuple(steps)
 
 
 @settings(max_examples=examples(35, 1000), deadline=None)
@@ -335,6 +335,6 @@ def test_every_text_has_ids_within_its_width_however_it_is_asked_for(texts: list
         assert encoder.encode_row(text).tolist() == [row]
         assert max(1, rules.min_width or 0) <= len(row) <= (rules.max_width or sys.maxsize)
         assert all(0 <= i < len(VOCABULARY) for i in row)
-    document = json.loads(json.dumps(rules_document(rules)))
+    document = json.loads(json.dumps(make_rules_document(rules)))
     assert rules_of(document) == rules
-    assert rules.is_plain == (document.keys() <= rules_document(TextRules()).keys() and rules.tokenizer != "space")
+    assert rules.is_plain == (document.keys() <= make_rules_document(TextRules()).keys() and rules.tokenizer != "space")

@@ -22,9 +22,9 @@ from sampling import examples, mostly_slow
 from pocketrnn import Classifier, verify
 from pocketrnn.benchmark import bench
 from pocketrnn.bundle.manifest import Manifest, describe_padding_effect
-from pocketrnn.classifier import logits_of_batches, logits_of_steps
+from pocketrnn.classifier import compute_logits_of_batches, compute_logits_of_steps
 from pocketrnn.commands.cli import main
-from pocketrnn.engines.batching import divide_into_runs, texts_holding_ids
+from pocketrnn.engines.batching import divide_into_runs, find_texts_with_ids
 from pocketrnn.text import TextRules
 
 WORDS = ("<unk>", "<pad>", *bundle_maker.WORDS[1:10])
@@ -104,10 +104,10 @@ def test_every_way_to_ask_gives_the_answer_to_the_text_alone(counting: Path, tmp
     assert [answer and answer.label for answer in classifier.classify_all(texts)] == labels
     np.testing.assert_allclose(classifier.predict_proba(texts)[-7:], probabilities, atol=1e-6)
     np.testing.assert_allclose(
-        np.concatenate(list(logits_of_batches(classifier, [texts[:3], [], texts[3:7]]))), expected, atol=1e-6
+        np.concatenate(list(compute_logits_of_batches(classifier, [texts[:3], [], texts[3:7]]))), expected, atol=1e-6
     )
     ids = [classifier.encode(text) for text in texts[:7]]
-    np.testing.assert_allclose(logits_of_steps(classifier, ids), expected, atol=1e-6)
+    np.testing.assert_allclose(compute_logits_of_steps(classifier, ids), expected, atol=1e-6)
     table = io.StringIO()
     csv.writer(table).writerows([["text"], *([text] for text in texts)])
     (tmp_path / "rows.csv").write_text(table.getvalue())
@@ -174,7 +174,7 @@ def test_texts_that_are_said_to_run_alone_do_and_the_rest_as_without_them(
 )
 def test_the_texts_that_hold_an_id_are_found(texts: list[list[int]], wanted: list[int]) -> None:
     ids, lengths = np.array([i for text in texts for i in text]), np.array(list(map(len, texts)))
-    found = texts_holding_ids(ids, lengths, wanted)
+    found = find_texts_with_ids(ids, lengths, wanted)
     expected = [bool(set(text) & set(wanted)) for text in texts]
     assert (found is None and not any(expected)) or (found is not None and found.tolist() == expected)
 

@@ -29,7 +29,7 @@ from pocketrnn_training.commands.evaluate import evaluate
 from pocketrnn_training.commands.train import train
 from pocketrnn_training.loop import metrics
 from pocketrnn_training.measures.evaluation import score_classes
-from pocketrnn_training.progress import Epoch, FewLines, Progress, Step
+from pocketrnn_training.progress import Epoch, EventLines, Progress, Step
 from pocketrnn_training.settings.text_settings import TextSettings
 
 QUICK = [
@@ -105,7 +105,7 @@ def test_a_quiet_run_says_nothing_of_its_epochs() -> None:
 
 def test_of_many_epochs_about_twenty_have_a_line() -> None:
     shown: list[str] = []
-    lines = FewLines(shown.append)
+    lines = EventLines(shown.append)
     for epoch in range(1, 61):
         lines.show_event(Progress(epoch, 120, 10, 10, 0.5, 0.5, 100.0))
         lines.show_event(Epoch(epoch, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, best=False))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError, InputError
-from pocketrnn.tables.encodings import as_utf8, check_encoding
+from pocketrnn.tables.encodings import check_encoding, recode_to_utf8
 from pocketrnn_training import read_files
 
 TEXTS = ["schön, né", "trüb", "schön né", "trüb\u00df"]
@@ -49,9 +49,9 @@ def test_a_byte_that_the_encoding_has_not_is_named_with_its_line(tmp_path: Path)
     # Across the chunks that are decoded at once.
     content = b"a\n" * 600_000 + "中".encode("gb18030")[:1]
     with pytest.raises(DataError, match="gb18030: line 600001 holds the byte 0xd6"):
-        as_utf8(io.BytesIO(content), "a", "gb18030").read()
+        recode_to_utf8(io.BytesIO(content), "a", "gb18030").read()
     text = "中文\n" * 300_000
-    assert as_utf8(io.BytesIO(b" " + text.encode("gb18030")), "a", "gb18030").read() == b" " + text.encode()
+    assert recode_to_utf8(io.BytesIO(b" " + text.encode("gb18030")), "a", "gb18030").read() == b" " + text.encode()
 
 
 @pytest.mark.parametrize("name", ["latin9x", "base64", "rot13", "undefined", "", "hex\0"])

@@ -20,7 +20,11 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.preparation.continued_training import Start, add_checkpoint_labels, settings_from_checkpoint
+from pocketrnn_training.preparation.continued_training import (
+    Start,
+    add_checkpoint_labels,
+    make_settings_from_checkpoint,
+)
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
@@ -133,8 +137,8 @@ def test_a_run_that_goes_on_is_resumed_to_the_same_weights(tmp_path: Path, chang
 )
 def test_another_shape_or_tokenizer_is_refused(before: Checkpoint, change: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(change))):
-        settings_from_checkpoint(before, replace(QUICK, **change))
-    assert settings_from_checkpoint(before, TextSettings()).hidden_dim == 8
+        make_settings_from_checkpoint(before, replace(QUICK, **change))
+    assert make_settings_from_checkpoint(before, TextSettings()).hidden_dim == 8
 
 
 def test_word_vectors_and_several_labels_beside_one_are_refused(before: Checkpoint, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.bundle import export
 from pocketrnn_export.packing import pack
-from pocketrnn_export.trained import checkpoint_arguments, export_trained
+from pocketrnn_export.trained import export_trained, make_arguments_from_checkpoint
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
@@ -26,7 +26,7 @@ from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, find_pair_rows, pair_codes
+from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, compute_pair_codes, find_pair_rows
 from pocketrnn_training.texts.token_choice import make_feature_counter
 from pocketrnn_training.training import train
 
@@ -109,7 +109,7 @@ def test_numbers_of_joints_stay_below_their_count(pairs: int) -> None:
 
 @pytest.mark.parametrize(("size", "pairs"), [(1, 2), (15_000, 16_384)])
 def test_numbers_of_pairs_stay_below_their_count(size: int, pairs: int) -> None:
-    codes = pair_codes(size, pairs)
+    codes = compute_pair_codes(size, pairs)
     assert codes.min() >= 0
     assert codes[:, 0].max() + codes[:, 1].max() < pairs
 
@@ -176,7 +176,7 @@ def with_several(data: LabelledTexts) -> LabelledTexts:
 
 
 def with_teacher(data: LabelledTexts) -> LabelledTexts:
-    return data.with_answers(TeacherAnswers.of(np.full((len(data), 3), 1 / 3, np.float32)))
+    return data.add_teacher_answers(TeacherAnswers.of(np.full((len(data), 3), 1 / 3, np.float32)))
 
 
 @pytest.mark.parametrize(("data", "what"), [(with_several, "several labels"), (with_teacher, "a teacher")])
@@ -214,13 +214,13 @@ def test_as_the_whole_classifier_it_is_read_exported_and_packed(tmp_path: Path) 
     expected = evaluate(best, data)
     for made in (tmp_path / "b", tmp_path / "c.prnn"):
         assert evaluate(Classifier.load(made), data).confusion == expected.confusion
-    module, described = checkpoint_arguments(best)
+    module, described = make_arguments_from_checkpoint(best)
     with pytest.raises(ExportError, match="--no-linear"):
         export(module, tmp_path / "s", **described, streaming=True)
 
 
 def test_it_is_not_exported_for_streaming(tmp_path: Path) -> None:
     best = train(easy_texts(60), replace(ONE, bidirectional=False, linear=True))
-    module, described = checkpoint_arguments(best)
+    module, described = make_arguments_from_checkpoint(best)
     with pytest.raises(ExportError, match="linear part"):
         export(module, tmp_path / "b", **described, streaming=True)

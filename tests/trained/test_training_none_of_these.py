@@ -21,7 +21,7 @@ from pocketrnn.errors import DataError, InputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.fitting import FittedClassifier, fit
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.measures.thresholds import separating_threshold, threshold_for_share
+from pocketrnn_training.measures.thresholds import find_separating_threshold, find_threshold_for_share
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, separate_outside
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
@@ -35,7 +35,7 @@ def test_the_share_of_right_answers_reaches_it_and_no_more_than_needed(
     probabilities = np.c_[likeliest, 1 - likeliest]
     targets = np.array([0 if is_right else 1 for _, is_right in answers])
     right = likeliest[probabilities.argmax(axis=1) == targets]
-    threshold = threshold_for_share(share, probabilities, targets)
+    threshold = find_threshold_for_share(share, probabilities, targets)
     if not len(right):
         assert threshold == 0
         return
@@ -106,7 +106,7 @@ def test_no_other_threshold_parts_them_better(outside: list[int], answers: list[
     def worth(threshold: float) -> float:
         return float((right >= max(threshold, 1e-9)).mean() + (others.max(axis=1) < threshold).mean())
 
-    found = worth(separating_threshold(others, probabilities, targets))
+    found = worth(find_separating_threshold(others, probabilities, targets))
     assert all(found >= worth(threshold) - 1e-9 for threshold in (step / 400 for step in range(401)))
 
 

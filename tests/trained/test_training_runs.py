@@ -311,7 +311,7 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         def __reduce__(self) -> tuple[object, tuple[int]]:
             return os._exit, (9,)
 
-    monkeypatch.setattr("pocketrnn_training.loop.processes._QuietFabric", Dying)
+    monkeypatch.setattr("pocketrnn_training.loop.processes._SilentFabric", Dying)
     with pytest.raises(ProcessError, match=r"process ended: .*__main__"):
         train(easy_texts(60), replace(QUICK, processes=2))
 
@@ -421,7 +421,7 @@ def test_the_page_shows_what_the_markdown_shows(text: str) -> None:
 
 
 def test_classes_are_named_in_the_picture_and_those_confused_most_are_drawn() -> None:
-    assert [report._tick_label(0, name) for name in ("so good", "日本", "a\nb", " ", "x" * 31)] == [
+    assert [report._make_tick_label(0, name) for name in ("so good", "日本", "a\nb", " ", "x" * 31)] == [
         *("so good", "1", "1", "1", f"{'x' * 30}... (1)"),
     ]
     counts = np.eye(200, dtype=np.int64)

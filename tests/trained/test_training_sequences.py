@@ -25,7 +25,7 @@ from pocketrnn_training.fitting import fit
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.augmentation import Augmentation
-from pocketrnn_training.preparation.continued_training import settings_from_checkpoint
+from pocketrnn_training.preparation.continued_training import make_settings_from_checkpoint
 from pocketrnn_training.progress import Epoch
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.data_source import DataSource
@@ -224,7 +224,7 @@ def test_choices_of_numbers_are_refused_for_texts_and_what_is_for_texts_for_numb
         train(easy_sequences(), QUICK, word_vectors=tmp_path)
     made = train(easy_sequences(), replace(QUICK, epochs=1))
     with pytest.raises(InputError, match=f"{made.name} .*Train anew"):
-        settings_from_checkpoint(made, TextSettings())
+        make_settings_from_checkpoint(made, TextSettings())
     with pytest.raises(DataError, match=f"{made.name} takes sequences"):
         evaluate(made, easy_texts(30))
     with pytest.raises(DataError, match=r"ag_news takes texts, .*sequences"):

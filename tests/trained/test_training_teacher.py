@@ -22,7 +22,12 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, DataError, InputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.preparation.distillation import Lesson, Teaching, make_teaching, summed_student_loss
+from pocketrnn_training.preparation.distillation import (
+    TeacherBatch,
+    TeacherTargets,
+    compute_summed_student_loss,
+    make_teaching,
+)
 from pocketrnn_training.preparation.teacher import read_teacher
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.data_source import DataSource
@@ -250,7 +255,7 @@ def test_the_loss_by_hand() -> None:
     logits, weights = [1.0, 0.0], [1.0, 3.0]
     answer = TeacherAnswers.of([[0.9, 0.1], [0.9, 0.1], [0, 0]], answered=[True, True, False])
     # Both, an answer alone, a label alone.
-    teaching = Teaching.of(answer, np.array([True, False, True]), weight=0.25, temperature=2.0)
+    teaching = TeacherTargets.of(answer, np.array([True, False, True]), weight=0.25, temperature=2.0)
     assert teaching.label_share.tolist() == [0.75, 0.0, 1.0]
     soft = [math.sqrt(0.9), math.sqrt(0.1)]
     soft = [value / sum(soft) for value in soft]
@@ -258,7 +263,7 @@ def test_the_loss_by_hand() -> None:
     of_answer = 4 * sum(w * q * math.log(q / p) for w, q, p in zip(weights, soft, student, strict=True))
     of_label = -math.log(softmax(logits)[1]) * weights[1]
     for row, expected in enumerate([0.75 * of_label + 0.25 * of_answer, of_answer, of_label]):
-        loss = summed_student_loss(
+        loss = compute_summed_student_loss(
             torch.tensor([logits]),
             torch.tensor([1]),
             teaching.lesson(np.array([row]), torch.device("cpu")),
@@ -272,15 +277,18 @@ def test_the_loss_by_hand() -> None:
 
 def test_the_loss_is_0_where_the_student_answers_as_the_teacher() -> None:
     logits = torch.tensor([[0.3, -1.0, 2.0]])
-    lesson = Lesson((logits / 3).softmax(dim=1), torch.zeros(1), 3.0)
-    assert summed_student_loss(logits, torch.tensor([0]), lesson, torch.ones(3)).item() == pytest.approx(0, abs=1e-5)
+    lesson = TeacherBatch((logits / 3).softmax(dim=1), torch.zeros(1), 3.0)
+    assert compute_summed_student_loss(logits, torch.tensor([0]), lesson, torch.ones(3)).item() == pytest.approx(
+        0, abs=1e-5
+    )
 
 
 def test_a_sure_teacher_at_temperature_1_is_the_labels() -> None:
     logits, targets, weights = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0]), torch.tensor([1.0, 2.0, 3.0])
-    lesson = Lesson(torch.nn.functional.one_hot(targets, 3).float(), torch.full((5,), 0.4), 1.0)
+    lesson = TeacherBatch(torch.nn.functional.one_hot(targets, 3).float(), torch.full((5,), 0.4), 1.0)
     torch.testing.assert_close(
-        summed_student_loss(logits, targets, lesson, weights), summed_student_loss(logits, targets, None, weights)
+        compute_summed_student_loss(logits, targets, lesson, weights),
+        compute_summed_student_loss(logits, targets, None, weights),
     )
 
 

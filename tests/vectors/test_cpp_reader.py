@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.packed_file import packed_text_rules
+from pocketrnn.bundle.packed_file import encode_packed_text_rules
 from pocketrnn.errors import BundleError
 
 HERE = Path(__file__).parent
@@ -69,7 +69,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     def made(bundle: Path) -> Path:
         manifest = manifests.read_manifest(bundle)
         folder = tmp_path_factory.mktemp("site")
-        (folder / "text.prnn").write_bytes(packed_text_rules(manifest))
+        (folder / "text.prnn").write_bytes(encode_packed_text_rules(manifest))
         shutil.copy(bundle / manifest.graph.file, folder)
         return folder
 

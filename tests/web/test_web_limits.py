@@ -10,7 +10,7 @@ import pytest
 from web_node import Node, bundle_files, in_base64
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.packed_file import packed_text_rules
+from pocketrnn.bundle.packed_file import encode_packed_text_rules
 
 pytestmark = pytest.mark.usefixtures("wasm")
 
@@ -74,6 +74,6 @@ def test_the_text_that_loading_asks_for_is_within_the_limits(node: Node) -> None
     # The padding's id is the highest one here.
     given = manifest.text
     changed = replace(manifest, input=replace(given, rules=replace(given.rules, padding_id=rows - 1)))
-    files = in_base64({**bundle_files(VECTORS / "real-token"), "text.prnn": packed_text_rules(changed)})
+    files = in_base64({**bundle_files(VECTORS / "real-token"), "text.prnn": encode_packed_text_rules(changed)})
     asked = {"files": files, "inputs": ["tokens"], "classes": 4, "within": ["the cup"], "beyond": []}
     assert node("limits_in_node.mjs", asked)["tokens"] == [str(rows - 2), str(rows - 1)]

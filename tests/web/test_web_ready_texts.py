@@ -12,7 +12,7 @@ import pytest
 from web_node import Node, bundle_files, in_base64
 
 from pocketrnn import Classifier
-from pocketrnn.bundle.packed_file import packed_text_rules
+from pocketrnn.bundle.packed_file import encode_packed_text_rules
 from pocketrnn.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("wasm")
@@ -79,7 +79,7 @@ def test_subwords_become_the_ids_of_the_engine(node: Node) -> None:
     classifier = Classifier.load(path)
     manifest = classifier.manifest
     graph = replace(manifest.graph, file="model.onnx", sha256=hashlib.sha256(model).hexdigest())
-    files = {"text.prnn": packed_text_rules(replace(manifest, graph=graph)), "model.onnx": model}
+    files = {"text.prnn": encode_packed_text_rules(replace(manifest, graph=graph)), "model.onnx": model}
     lines = path.with_suffix(".jsonl").read_text(encoding="ascii").splitlines()
     vectors = [json.loads(line) for line in lines]
     tokens = [manifest.text.vocabulary[-1], "unheard-of"]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.packed_file import packed_text_rules
+from pocketrnn.bundle.packed_file import encode_packed_text_rules
 
 __all__ = ["Node", "bundle_files", "in_base64", "served"]
 
@@ -47,7 +47,7 @@ def bundle_files(folder: Path) -> dict[str, bytes]:
     """The files of a bundle that pocketrnn.js reads, by name: its text rules, packed, and its graph."""
     manifest = manifests.read_manifest(folder)
     return {
-        "text.prnn": packed_text_rules(manifest),
+        "text.prnn": encode_packed_text_rules(manifest),
         manifest.graph.file: (folder / manifest.graph.file).read_bytes(),
     }
 

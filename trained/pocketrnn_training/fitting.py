@@ -15,7 +15,7 @@ import torch
 
 from pocketrnn.errors import DataError, InputError, SequenceError, short_repr
 from pocketrnn.estimator import TrainedEstimator
-from pocketrnn.numbers.number_input import NumberInput, sequence_as_array
+from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array
 from pocketrnn.tables.checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
@@ -23,11 +23,11 @@ from pocketrnn_training.folds import CrossValidation, cross_validate_rows
 from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
-from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, Step
+from pocketrnn_training.progress import Epoch, EventLines, Notice, Progress, Step
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import (
     LabelledTexts,
-    class_targets,
+    make_class_targets,
     make_multi_label_texts,
     separate_outside,
     sort_classes,
@@ -258,7 +258,7 @@ def fit(
         data, given = _label_numbers(texts, labels, rules)
         held_out = None if validation is None else _label_numbers(*validation, rules, data.labels)[0]
     else:
-        _check_numbers_absent(numbers)
+        _refuse_number_options(numbers)
         data, held_out, given = _label_both_parts(texts, labels, validation, outside, before)
     checkpoint = train(
         data,
@@ -267,7 +267,7 @@ def fit(
         validation=held_out,
         word_vectors=None if word_vectors is None else Path(word_vectors),
         examples=None if examples else (),
-        report=_default_report(progress) if report is None else report,
+        report=_make_default_report(progress) if report is None else report,
         before=before.checkpoint if isinstance(before, FittedClassifier) else before,
     )
     return FittedClassifier(checkpoint, given)
@@ -317,18 +317,18 @@ def cross_validate(
     if channels is not None:
         data = _label_numbers(texts, labels, _make_number_rules(channels, numbers or {}))[0]
     else:
-        _check_numbers_absent(numbers)
+        _refuse_number_options(numbers)
         data = label_texts(texts, labels)[0]
     return cross_validate_rows(
         data,
         settings,
         folds,
-        report=_default_report(progress) if report is None else report,
+        report=_make_default_report(progress) if report is None else report,
         word_vectors=None if word_vectors is None else Path(word_vectors),
     )
 
 
-def _check_numbers_absent(numbers: Mapping[str, Any] | None) -> None:
+def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
     if numbers is not None:
         raise InputError("numbers is given, and no channels.", "Say the channels, too: channels=['ax', 'ay'].")
 
@@ -400,7 +400,7 @@ def label_texts(
     """
     checked = _check_texts(texts)
     given: dict[str, Any] = {}
-    values = list(_labels_from_indicators(labels) or _to_items(labels, "labels"))
+    values = list(_read_labels_from_indicators(labels) or _to_items(labels, "labels"))
     if len(values) != len(checked):
         raise DataError(f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one for each text.")
     if not checked:
@@ -409,12 +409,12 @@ def label_texts(
         several_labels = isinstance(values[0], _LISTS)
     if several_labels:
         return _label_with_several(checked, values, known, given), given
-    names = [_note_label(label, row, given) for row, label in enumerate(values)]
+    names = [_add_given_label(label, row, given) for row, label in enumerate(values)]
     if known is None:
         known = sort_classes(given, f"{len(checked):,} texts", "texts")
     code_of = {name: code for code, name in enumerate(given)}
     codes = np.fromiter(map(code_of.__getitem__, names), np.int64, len(names))
-    return LabelledTexts(checked, class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given
+    return LabelledTexts(checked, make_class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given
 
 
 def _make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberInput:
@@ -448,10 +448,10 @@ def _label_numbers(
     for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
         name = f"the sequence at position {row} (counted from 0)"
         try:
-            samples = sequence_as_array(array, rules.channels)
+            samples = convert_sequence_to_array(array, rules.channels)
         except SequenceError as error:
             raise DataError(f"{name}: {error.problem}", error.remedy) from None
-        recordings.append(Recording(name, samples, _note_label(label, row, given)))
+        recordings.append(Recording(name, samples, _add_given_label(label, row, given)))
     return make_labelled_sequences(recordings, rules, known, "sequences given in Python"), given
 
 
@@ -466,14 +466,14 @@ def _label_with_several(
                 f"The labels at position {row} (counted from 0) are {short_repr(value, 40)}, not a list.",
                 "Give a list for each text; an empty one for a text without a label.",
             )
-        names.append([_note_label(label, row, given) for label in value])
+        names.append([_add_given_label(label, row, given) for label in value])
     code_of = {name: code for code, name in enumerate(given)}
     codes = np.fromiter((code_of[name] for some in names for name in some), np.int64)
     counts = np.fromiter(map(len, names), np.int64, len(names))
     return make_multi_label_texts(texts, codes, counts, tuple(given), known, _SOURCE)
 
 
-def _labels_from_indicators(labels: Any) -> list[list[Any]] | None:
+def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
     """The labels of each row of an indicator matrix [texts, labels], as scikit-learn has them: the names of its
     columns, or their numbers. None for anything else."""
     if getattr(labels, "ndim", 1) != 2:
@@ -510,7 +510,7 @@ def _check_texts(texts: Iterable[str]) -> list[str]:
     return [text if type(text) is str else str(text) for text in found]
 
 
-def _note_label(label: Any, row: int, given: dict[str, Any]) -> str:
+def _add_given_label(label: Any, row: int, given: dict[str, Any]) -> str:
     """Add a label to `given`, by its name, and return the name."""
     label = label.item() if isinstance(label, np.generic) else label
     if not isinstance(label, str | int) or label == "":
@@ -530,11 +530,11 @@ def _note_label(label: Any, row: int, given: dict[str, Any]) -> str:
     return name
 
 
-def _default_report(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
+def _make_default_report(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
     """The default `report`, which shows events as `pocketrnn_export.export` does."""
     if not progress or _log.hasHandlers():
         return _log_event
-    lines = FewLines(_print_to_stderr, _SHORT)
+    lines = EventLines(_print_to_stderr, _SHORT)
 
     def told(event: Progress | Epoch | Notice) -> None:
         # Without handlers, logging itself shows a warning.

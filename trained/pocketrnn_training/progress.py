@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-__all__ = ["Epoch", "FewLines", "Notice", "Progress", "Step", "event_line", "training_figures"]
+__all__ = ["Epoch", "EventLines", "Notice", "Progress", "Step", "format_event_line", "format_training_figures"]
 
 # Seconds after which the next line is shown in any case.
 _EVERY: Final = 30.0
@@ -80,11 +80,11 @@ class Epoch:
     best: bool
 
 
-def event_line(event: Progress | Epoch | Notice) -> str:
+def format_event_line(event: Progress | Epoch | Notice) -> str:
     """Format one event as a line of text.
 
     Example:
-        >>> event_line(Step("The linear model has an accuracy of 88.6% on the same validation rows."))
+        >>> format_event_line(Step("The linear model has an accuracy of 88.6% on the same validation rows."))
         'Note: The linear model has an accuracy of 88.6% on the same validation rows.'
     """
     if isinstance(event, Notice):
@@ -98,20 +98,20 @@ def event_line(event: Progress | Epoch | Notice) -> str:
     rows_left = (event.epochs - event.epoch + 1) * event.rows - event.row
     time_left = timedelta(seconds=round(rows_left / event.rows_per_second))
     position = f"epoch {event.epoch}/{event.epochs}  row {event.row:,}/{event.rows:,}"
-    return f"{position}  {training_figures(event)}  at most {time_left} left"
+    return f"{position}  {format_training_figures(event)}  at most {time_left} left"
 
 
-def training_figures(event: Progress) -> str:
+def format_training_figures(event: Progress) -> str:
     """Format the figures of the training rows since the last report.
 
     Example:
-        >>> training_figures(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
+        >>> format_training_figures(Progress(1, 3, 216, 216, 0.8, 0.75, 4018.0))
         'training loss 0.8000  accuracy 75.0%  4,018 rows/s'
     """
     return f"training loss {event.loss:.4f}  accuracy {event.accuracy:.1%}  {event.rows_per_second:,.0f} rows/s"
 
 
-class FewLines:
+class EventLines:
     """Shows events in few lines, for a file or a pipe: all notices, and a line an epoch, or for about 20 of the epochs;
     at least one in half a minute.
 
@@ -130,7 +130,7 @@ class FewLines:
 
     def show_event(self, event: Progress | Epoch | Notice) -> None:
         """Show an event if a line for it is due."""
-        # An epoch ends with a line of its own, with the validation figures; an epoch of a final fit has none.
+        # An epoch ends with its own line of validation figures, except an epoch of a final fit.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):
             self._show_epoch(ended, ended.epoch)
@@ -154,7 +154,7 @@ class FewLines:
         return time.monotonic() - self._shown >= _EVERY
 
     def _line(self, event: Progress | Epoch | Notice) -> None:
-        self._held.append(event_line(event))
+        self._held.append(format_event_line(event))
         if time.monotonic() < self._from:
             return
         self._shown = time.monotonic()

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.bundle.atomic_writing import classifier_name
+from pocketrnn.bundle.atomic_writing import make_classifier_name
 from pocketrnn.errors import InputError
 from pocketrnn_training import run_folder
 from pocketrnn_training.baselines.baseline import Baseline
@@ -20,7 +20,7 @@ from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.checkpoint_folder import check_output
 from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.folds import CrossValidation, cross_validate_rows
-from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, settings_from_checkpoint
+from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
 from pocketrnn_training.preparation.teacher import read_teacher
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.report import run_report as reports
@@ -96,7 +96,7 @@ class TrainingRun:
         self.settings.check_beside(teacher=self.teachers, word_vectors=self.word_vectors, before=self.before)
         if self.before is not None:
             self._start = checkpoints.read(self.before)
-            self.settings = settings_from_checkpoint(self._start, self.settings)
+            self.settings = make_settings_from_checkpoint(self._start, self.settings)
         if self.unlabelled and not self.teachers:
             raise InputError("Texts without labels teach nothing by themselves.", "Name a teacher, with --teacher.")
         if self.teachers and self.source.multi_label:
@@ -162,7 +162,7 @@ class TrainingRun:
             train(
                 data,
                 self.settings,
-                name=(self.name or classifier_name(self.output) or "classifier")[:_NAME_CHARACTERS],
+                name=(self.name or make_classifier_name(self.output) or "classifier")[:_NAME_CHARACTERS],
                 validation=given,
                 word_vectors=self.word_vectors,
                 examples=None if self.examples else (),
@@ -225,7 +225,7 @@ class TrainingRun:
         if not self.teachers:
             return data
         columns["label_column"] = self.source.label_column
-        return data.with_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
+        return data.add_teacher_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
     def _add_columns(self, checkpoint: Checkpoint) -> Checkpoint:
         """Add to the checkpoint the options that its rows were read with, which `evaluate` uses for other rows."""

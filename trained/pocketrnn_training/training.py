@@ -18,11 +18,11 @@ from pocketrnn.errors import InputError
 from pocketrnn_training.candidates.candidate import read_candidates
 from pocketrnn_training.candidates.comparison import Comparison, compare_candidates, may_compare, may_measure
 from pocketrnn_training.candidates.fit_without_epochs import fit_at_once, is_fitted_at_once
-from pocketrnn_training.classifiers.checkpoint import Checkpoint, rules_member
+from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
 from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.loop.duration import estimate_duration
 from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
-from pocketrnn_training.loop.processes import Loop, quiet_fabric, run_in_processes
+from pocketrnn_training.loop.processes import Loop, run_in_processes, silence_fabric
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
@@ -124,10 +124,10 @@ def train(
     settings = replace(decided, final_fit=decided.final_fit and may_fit_all)
     loop = TrainingLoop(task, settings, name, _compute_digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
-        raise _different_run_error(resume, settings)
+        raise _make_different_run_error(resume, settings)
     if is_fitted_at_once(task):
         return fit_at_once(loop, report, keep)
-    with quiet_fabric(), _restore_generators():
+    with silence_fabric(), _restore_generators():
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
         report(Step(estimate_duration(loop, alone)))
     if task.linear is not None:
@@ -176,14 +176,14 @@ def _compare_by_folds(
         return None
     if validation is None and may_measure(data, settings, beside):
         # A run that is measured by folds is saved only at its end: it cannot be resumed before.
-        return compare_candidates(data, settings, _run_work, report, sources=sources, measure=True)
+        return compare_candidates(data, settings, _run_training, report, sources=sources, measure=True)
     if resume is not None:
         candidates = read_candidates(resume.best.data)
         return Comparison(candidates) if candidates else None
-    return compare_candidates(data.parts(validation, settings)[0], settings, _run_work, report, sources=sources)
+    return compare_candidates(data.parts(validation, settings)[0], settings, _run_training, report, sources=sources)
 
 
-def _different_run_error(state: TrainingState, settings: Settings) -> InputError:
+def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
     """The error for a run that is not the one to resume; it names the first setting that differs, or else the
     data."""
     other = settings.other_than(state.best.training)
@@ -211,21 +211,21 @@ def _train_to_end(
             report(event)
 
     if state is None or not state.fitted:
-        _run_work(work, loop.settings, emit)
+        _run_training(work, loop.settings, emit)
     assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
     if loop.task.folds is not None:
         return state.best
     epochs = loop.epochs if loop.keeps_last else int(state.best.metrics["epoch"])
     if loop.settings.final_fit and state.fitted < epochs:
-        whole = loop.with_task(loop.task.add_validation_rows()).with_epochs(epochs)
+        whole = loop.replace_task(loop.task.add_validation_rows()).replace_epochs(epochs)
         as_many = "" if loop.keeps_last else f", for {epochs} epoch{'' if epochs == 1 else 's'}, as many as were kept"
         report(Step(f"It is fitted once more, on all {whole.task.size:,} rows{as_many}."))
-        _run_work(FinalFit(whole, state), loop.settings, emit)
+        _run_training(FinalFit(whole, state), loop.settings, emit)
     return state.best
 
 
-def _run_work(work: Loop, settings: Settings, emit: Callable[[Any], None]) -> None:
-    with quiet_fabric():
+def _run_training(work: Loop, settings: Settings, emit: Callable[[Any], None]) -> None:
+    with silence_fabric():
         fabric = _make_fabric(settings)
         if settings.processes > 1:
             run_in_processes(fabric, work, emit)
@@ -244,7 +244,7 @@ def _make_fabric(settings: Settings) -> Fabric:
             f"{settings.processes} processes need as many CUDA devices, and there are {torch.cuda.device_count()}.",
             "Use fewer processes, or --device cpu.",
         )
-    with quiet_fabric():
+    with silence_fabric():
         return Fabric(
             accelerator=accelerator,
             devices=settings.processes,
@@ -275,7 +275,7 @@ def _compute_digest(task: Task, settings: Settings) -> str:
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().data)
     names = [task.vocabulary, task.labels, start, parts]
-    digest.update(json.dumps([decisive, rules_member(task.rules), *names]).encode())
+    digest.update(json.dumps([decisive, make_rules_member(task.rules), *names]).encode())
     return digest.hexdigest()
 
 

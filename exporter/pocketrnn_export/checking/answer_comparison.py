@@ -14,17 +14,23 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.checking.call_recording import ModuleCall, RecordedCall, TableModule, join_outputs, record_call
+from pocketrnn_export.checking.call_recording import (
+    JoinedOutputModule,
+    ModuleCall,
+    RecordedCall,
+    join_outputs,
+    record_call,
+)
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
-from pocketrnn_export.checking.input_output_matching import FedInput, make_feeds, shape_without_ones
+from pocketrnn_export.checking.input_output_matching import MatchedInput, make_feeds, make_shape_without_ones
 from pocketrnn_export.checking.missing_activation import Activation
 from pocketrnn_export.comparing.cases import Case, Logits
-from pocketrnn_export.comparing.first_missing_operation import find_departure
-from pocketrnn_export.comparing.float64_graph import build_evaluator, model_as_float64
-from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
+from pocketrnn_export.comparing.first_missing_operation import find_differing_operation
+from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_nearness
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Difference, Reference, measure_difference
-from pocketrnn_export.comparing.rounding_spread import ExactAnswer, perturbed_module_runs
+from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
 from pocketrnn_export.comparing.verdict import is_near_enough
 from pocketrnn_export.intake.user_frames import find_user_place
 
@@ -34,7 +40,7 @@ __all__ = ["ComparedFile", "Outcome"]
 _NEAR: Final = 1e-4
 _SMALLEST: Final = 1e-30
 _LEAST_SPREAD: Final = 2.0**-24
-# After this many answers that differ by more than rounding, only the size of a difference is looked at.
+# After this many answers that differ by more than rounding, only the size of a further difference is measured.
 _MOST_ASKED: Final = 6
 # Limits of the comparison in double precision: cases, tokens in one case, and processor time for all.
 _CASES_IN_DOUBLES: Final = 40
@@ -42,16 +48,17 @@ _TOKENS_IN_DOUBLES: Final = 400
 _SECONDS_IN_DOUBLES: Final = 60.0
 # A difference above this in double precision is looked into: float32 numbers in a file cause such differences.
 _ROUNDED: Final = 1e-6
-# How many spreads of half precision an answer may lie from the exact one; and where only a graph's numbers are rounded.
+# The distance that an answer may have from the exact one, in spreads of half precision; and the same where only a
+# graph's numbers are rounded.
 _HALF_SPREADS: Final = 8.0
 _OF_CONSTANTS: Final = 2.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a case: the difference between the file's answer and the module's, or the error that the file fails
-    with; `shapes` says how their shapes differ by axes of size 1, and `numbers_off` how far numbers that are no classes
-    are apart, as a part of the largest."""
+    """The result of a case: the difference between the file's answer and the module's, or the error of the file.
+    `shapes` says how their shapes differ by axes of size 1; `numbers_off` is the largest difference of numbers that are
+    not classes, relative to the largest of these numbers."""
 
     case: Case
     difference: Difference
@@ -79,7 +86,7 @@ class ComparedFile:
 
     called: ModuleCall
     file: CheckedFile
-    fed: tuple[FedInput, ...]
+    fed: tuple[MatchedInput, ...]
     outputs: tuple[tuple[int, str], ...]
     largest: Mapping[str, float] = field(default_factory=dict)
     classes: frozenset[str] = frozenset()
@@ -87,22 +94,22 @@ class ComparedFile:
     activations: Mapping[str, tuple[str, Activation]] = field(default_factory=dict)
     _asked: list[Case] = field(default_factory=list, repr=False, compare=False)
 
-    def ask_file(self, call: RecordedCall) -> list[Array] | str:
+    def run_file(self, call: RecordedCall) -> list[Array] | str:
         """Return the file's outputs for the inputs of a call, or the error with which it fails."""
         return self.file.ask(make_feeds(self.fed, call.inputs))
 
-    def _own(self, call: RecordedCall) -> list[Array]:
+    def _select_module_outputs(self, call: RecordedCall) -> list[Array]:
         """Return those outputs of the module that are compared."""
-        return [self._activated("module", name, call.outputs[name]) for _, name in self.outputs]
+        return [self._apply_activation("module", name, call.outputs[name]) for _, name in self.outputs]
 
-    def _of_file(self, call: RecordedCall) -> list[Array] | str:
+    def _select_file_outputs(self, call: RecordedCall) -> list[Array] | str:
         """Return those outputs of the file that are compared, or its error."""
-        answers = self.ask_file(call)
+        answers = self.run_file(call)
         if isinstance(answers, str):
             return answers
-        return [self._activated("file", name, answers[number]) for number, name in self.outputs]
+        return [self._apply_activation("file", name, answers[number]) for number, name in self.outputs]
 
-    def _activated(self, side: str, name: str, numbers: Array) -> Array:
+    def _apply_activation(self, side: str, name: str, numbers: Array) -> Array:
         of_side, activation = self.activations.get(name, ("", None))
         return numbers if activation is None or of_side != side else activation.compute(numbers)
 
@@ -119,15 +126,19 @@ class ComparedFile:
         expected = join_outputs(own, rows)
         if not np.isfinite(expected).any():
             return None
-        given = self._of_file(call)
+        given = self._select_file_outputs(call)
         if isinstance(given, str):
             return Outcome(case, Difference("file", case.name, math.inf, 0), False, given)
-        if [shape_without_ones(one) for one in given] != [shape_without_ones(one) for one in own]:
+        if [make_shape_without_ones(one) for one in given] != [make_shape_without_ones(one) for one in own]:
             return Outcome(case, Difference("file", case.name, math.inf, rows), False)
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
-        # A difference counts by the output that it is in: a right number may be as small as a wrong one's error.
-        units = [np.full(one.shape, self._unit(name)) for one, (_, name) in zip(own, self.outputs, strict=True)]
-        outcome = self._compared(
+        # Each output has its own unit for differences: a right number of one output may be as small as an error in
+        # another.
+        units = [
+            np.full(one.shape, self._find_difference_unit(name))
+            for one, (_, name) in zip(own, self.outputs, strict=True)
+        ]
+        outcome = self._make_outcome(
             case,
             np.maximum(join_outputs(units, rows), _SMALLEST),
             expected,
@@ -135,10 +146,12 @@ class ComparedFile:
         )
         odd = [(one.shape, other.shape) for one, other in zip(given, own, strict=True) if one.shape != other.shape]
         shapes = f"an answer of the shape {list(odd[0][0])}, where the module's is {list(odd[0][1])}" if odd else ""
-        difference = replace(outcome.difference, labels_differing=self._count_labels_differing(own, alike, rows))
-        return replace(outcome, difference=difference, shapes=shapes, numbers_off=self._numbers_off(own, alike))
+        difference = replace(outcome.difference, labels_differing=self._count_different_labels(own, alike, rows))
+        return replace(
+            outcome, difference=difference, shapes=shapes, numbers_off=self._measure_value_difference(own, alike)
+        )
 
-    def _count_labels_differing(self, own: Sequence[Array], given: Sequence[Array], rows: int) -> int:
+    def _count_different_labels(self, own: Sequence[Array], given: Sequence[Array], rows: int) -> int:
         """Return how many rows have another label: the largest number of an output with classes, or a whole number."""
         differing = [
             one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
@@ -147,7 +160,7 @@ class ComparedFile:
         ]
         return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
 
-    def _numbers_off(self, own: Sequence[Array], given: Sequence[Array]) -> float:
+    def _measure_value_difference(self, own: Sequence[Array], given: Sequence[Array]) -> float:
         """Return the largest difference of the numbers that may be values, as a part of the largest such number."""
         return max(
             (
@@ -161,18 +174,19 @@ class ComparedFile:
     def _call_module(self, case: Case) -> tuple[RecordedCall, list[Array]] | None:
         try:
             call = record_call(self.called, case)
-            return call, self._own(call)
+            return call, self._select_module_outputs(call)
         # Whatever a user's module raises.
         except (Exception, SystemExit):
             return None
 
-    def _unit(self, name: str) -> float:
-        """Return the number to which a difference in an output is relative: its largest, or 1 where that is larger."""
+    def _find_difference_unit(self, name: str) -> float:
+        """Return the number that a difference in an output is divided by: the output's largest number, or 1 if that is
+        larger."""
         return min(1.0, self.largest.get(name, 0.0) or 1.0)
 
-    def _compared(self, case: Case, units: Logits, expected: Logits, given: Logits) -> Outcome:
-        left_out = _unanswered(expected, given)
-        expected, given = _zero_where(left_out, expected), _zero_where(left_out, given)
+    def _make_outcome(self, case: Case, units: Logits, expected: Logits, given: Logits) -> Outcome:
+        left_out = _find_uncompared_numbers(expected, given)
+        expected, given = _replace_by_zeros(left_out, expected), _replace_by_zeros(left_out, given)
         found = measure_difference("file", case.name, expected, given)
         if not math.isfinite(found.largest):
             return Outcome(case, found, False)
@@ -180,11 +194,13 @@ class ComparedFile:
         least = LEAST_TOLERANCE if self.file.rounding == 1 else _HALF_SPREADS * _LEAST_SPREAD * self.file.rounding
         if relative <= least or len(self._asked) >= _MOST_ASKED:
             return Outcome(case, found, relative <= least)
-        exact = self._exact_answer(case)
+        exact = self._compute_exact_answer(case)
         if exact is None:
             return Outcome(case, found, relative <= max(_NEAR, least))
         exact = replace(
-            exact, logits=_zero_where(left_out, exact.logits), spread=np.nan_to_num(exact.spread, nan=_LEAST_SPREAD)
+            exact,
+            logits=_replace_by_zeros(left_out, exact.logits),
+            spread=np.nan_to_num(exact.spread, nan=_LEAST_SPREAD),
         )
         if self.file.rounding > 1:
             is_same = self._is_half_rounding(exact, given, _HALF_SPREADS)
@@ -210,70 +226,74 @@ class ComparedFile:
     def measure_case(self, case: Case) -> Difference:
         """Return the difference between the two answers to a case that both give."""
         call = record_call(self.called, case)
-        own, rows, given = self._own(call), len(case.lengths), self._of_file(call)
+        own, rows, given = self._select_module_outputs(call), len(case.lengths), self._select_file_outputs(call)
         assert not isinstance(given, str)  # noqa: S101 - both answered before
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
         expected, numbers = join_outputs(own, rows), join_outputs(alike, rows)
-        left_out = _unanswered(expected, numbers)
-        found = measure_difference("file", case.name, _zero_where(left_out, expected), _zero_where(left_out, numbers))
-        return replace(found, labels_differing=self._count_labels_differing(own, alike, rows))
+        left_out = _find_uncompared_numbers(expected, numbers)
+        found = measure_difference(
+            "file", case.name, _replace_by_zeros(left_out, expected), _replace_by_zeros(left_out, numbers)
+        )
+        return replace(found, labels_differing=self._count_different_labels(own, alike, rows))
 
     def answers(self, case: Case) -> tuple[Logits, Logits | str]:
         """Return both answers as tables, or the file's error."""
         call, rows = record_call(self.called, case), len(case.lengths)
-        expected = join_outputs(self._own(call), rows)
-        given = self._of_file(call)
+        expected = join_outputs(self._select_module_outputs(call), rows)
+        given = self._select_file_outputs(call)
         return expected, given if isinstance(given, str) else join_outputs(given, rows)
 
     @functools.cached_property
-    def _table(self) -> TableModule:
-        return TableModule(self.called, tuple(name for _, name in self.outputs))
+    def _table_module(self) -> JoinedOutputModule:
+        return JoinedOutputModule(self.called, tuple(name for _, name in self.outputs))
 
     @functools.cached_property
-    def _reference(self) -> Reference | str:
+    def _float64_reference(self) -> Reference | str:
         """The module in double precision, or the reason why it cannot run so."""
         if not self.called.in_doubles:
             return "the module is a file."
         try:
-            run = float64_module_run(self._table, takes_lengths=True)
+            run = make_float64_module_run(self._table_module, takes_lengths=True)
         except ExportError as error:
             return error.problem
-        return Reference("module", run, run, lambda: perturbed_module_runs(self._table, takes_lengths=True))
+        return Reference("module", run, run, lambda: make_perturbed_module_runs(self._table_module, takes_lengths=True))
 
-    def _exact_answer(self, case: Case, *, spreads: bool = True) -> ExactAnswer | None:
-        if isinstance(self._reference, str):
+    def _compute_exact_answer(self, case: Case, *, spreads: bool = True) -> ExactAnswer | None:
+        if isinstance(self._float64_reference, str):
             return None
         try:
-            return self._reference.exact([case], spreads=spreads)[0]
+            return self._float64_reference.exact([case], spreads=spreads)[0]
         except ExportError:
             return None
 
     def compare_in_doubles(self, outcomes: Sequence[Outcome]) -> tuple[float | None, str, Outcome | None]:
         """Return the largest difference in double precision; why it is missing; and a case that differs by more than
         rounding."""
-        if self.file.model is None or isinstance(self._reference, str):
-            why = "the file is not ONNX." if self.file.model is None else str(self._reference)
+        if self.file.model is None or isinstance(self._float64_reference, str):
+            why = "the file is not ONNX." if self.file.model is None else str(self._float64_reference)
             return None, f"Not compared in double precision: {why}", None
         small = [one.case for one in outcomes if one.case.tokens.size <= _TOKENS_IN_DOUBLES]
         chosen = small[:: max(1, len(small) // _CASES_IN_DOUBLES)]
         largest = 0.0
         try:
-            evaluate = build_evaluator(model_as_float64(onnx.load_from_string(self.file.model.SerializeToString())))
+            evaluate = build_evaluator(
+                convert_model_to_float64(onnx.load_from_string(self.file.model.SerializeToString()))
+            )
             started = time.process_time()
             for case in chosen:
                 if time.process_time() - started > _SECONDS_IN_DOUBLES:
                     break
                 call = record_call(self.called, case)
-                expected = self._reference.run(case.tokens, case.lengths)
+                expected = self._float64_reference.run(case.tokens, case.lengths)
                 answers = evaluate(
-                    dict(zip([fed.port.name for fed in self.fed], self._inputs_in_doubles(call), strict=True))
+                    dict(zip([fed.port.name for fed in self.fed], self._convert_inputs_to_float64(call), strict=True))
                 )
                 table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths))
-                left_out = _unanswered(expected, table)
-                expected, given = _zero_where(left_out, expected), _zero_where(left_out, table)
+                left_out = _find_uncompared_numbers(expected, table)
+                expected, given = _replace_by_zeros(left_out, expected), _replace_by_zeros(left_out, table)
                 apart = measure_difference("file, float64", case.name, expected, given)
                 largest = max(largest, apart.largest)
-                if apart.largest > _ROUNDED and (exact := self._exact_answer(case)) is not None:
+                if apart.largest > _ROUNDED and (exact := self._compute_exact_answer(case)) is not None:
                     apart = measure_difference("file, float64", case.name, expected, given, exact)
                     if apart.spreads is None or apart.spreads <= SPREADS:
                         continue
@@ -288,27 +308,27 @@ class ComparedFile:
         return largest, "", None
 
     def _is_nearer_to_exact(self, exact: Logits, table: Logits, call: RecordedCall) -> bool:
-        """Whether onnxruntime's answer is nearer to the module's exact one than to that of onnx's reference operators:
-        then these compute something else."""
-        given = self._of_file(call)
+        """Whether onnxruntime's answer is nearer to the module's exact answer than to the answer of onnx's reference
+        operators. If so, the reference operators compute something else."""
+        given = self._select_file_outputs(call)
         own = table if isinstance(given, str) else join_outputs(given, len(exact))
         return bool(np.abs(own - exact).max() < np.abs(own - table).max())
 
-    def _inputs_in_doubles(self, call: RecordedCall) -> list[Array]:
+    def _convert_inputs_to_float64(self, call: RecordedCall) -> list[Array]:
         return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_feeds(self.fed, call.inputs)]
 
     def departs(self, case: Case) -> str:
         """Say in a sentence at which operation of forward the file departs, with its line and node; empty where it
         cannot be found."""
-        if self.file.model is None or isinstance(self._reference, str):
+        if self.file.model is None or isinstance(self._float64_reference, str):
             return ""
         try:
-            arrays = self._inputs_in_doubles(record_call(self.called, case))
-            table = float64_copy(self._table)
+            arrays = self._convert_inputs_to_float64(record_call(self.called, case))
+            table = make_float64_copy(self._table_module)
             inputs: Any = [case.tokens, case.lengths]
             content = self.file.model.SerializeToString()
             names = [fed.port.name for fed in self.fed]
-            found = find_departure(
+            found = find_differing_operation(
                 table, content, inputs, _find_place_in_forward, given=dict(zip(names, arrays, strict=True))
             )
         except ExportError:
@@ -330,11 +350,12 @@ def _sort_by_length(case: Case) -> Case:
     return case if (order == np.arange(len(order))).all() else Case(case.name, case.tokens[order], case.lengths[order])
 
 
-def _unanswered(expected: Any, given: Any) -> Any:
-    """Return which numbers are not compared: a row to which the module answers NaN, and the same infinity in both."""
+def _find_uncompared_numbers(expected: Any, given: Any) -> Any:
+    """Return a mask of the numbers that are not compared: rows for which the module answers NaN, and numbers with the
+    same infinity in both answers."""
     of_row = np.isnan(expected).any(1, keepdims=True)
     return of_row | (~np.isfinite(expected) & (expected == given)) if expected.shape == given.shape else of_row
 
 
-def _zero_where(left_out: Any, table: Any) -> Any:
+def _replace_by_zeros(left_out: Any, table: Any) -> Any:
     return np.where(left_out, 0.0, table).astype(table.dtype) if left_out.any() else table

@@ -17,21 +17,21 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.checking.call_recording import (
     SIZES,
     ModuleCall,
+    can_run_on_size,
+    can_take_ids_below,
     draw_case,
     join_outputs,
-    keep_running_sizes,
     record_call,
-    runs_on_size,
-    takes_ids_below,
+    select_running_sizes,
 )
-from pocketrnn_export.checking.exported_file import CheckedFile, Port, role_of_name
-from pocketrnn_export.comparing.cases import one_row_cases
-from pocketrnn_export.intake.call_discovery.module_facts import forward_parameters
+from pocketrnn_export.checking.exported_file import CheckedFile, Port, find_axis_role
+from pocketrnn_export.comparing.cases import make_one_row_cases
+from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
-__all__ = ["UncallableError", "find_call_by_axes"]
+__all__ = ["UncallableModuleError", "find_call_by_axes"]
 
-# The most ways that are tried to give the file's inputs sizes, and the processor time for all of them.
+# The most assignments of sizes to the file's inputs that are tried, and the processor time for all of them.
 _MOST_WAYS: Final = 400
 _SECONDS: Final = 30.0
 # The most ways that are sorted.
@@ -42,14 +42,15 @@ _MOST_SIZES: Final = 6
 _LARGE: Final = 4_096
 _MOST_NUMBERS: Final = 1 << 24
 _LENGTHS: Final = ("len", "size")
-# The processor time for a better way, after the first that runs.
+# The processor time for finding a better assignment, after the first one that runs.
 _MORE_SECONDS: Final = 5.0
-# A row that differs by more from itself alone is not apart from its neighbours.
+# If a row's answer in a batch differs by more than this from its answer alone, the rows of the batch are not
+# independent.
 _APART: Final = 1e-3
 _OTHER_SIZE: Final = 13
 
 
-class UncallableError(InputError):
+class UncallableModuleError(InputError):
     """The module does not run in any way that was tried."""
 
     def __init__(self, problem: str) -> None:
@@ -78,9 +79,9 @@ def find_call_by_axes(
         runs_in_file: whether the file runs on the inputs of a call.
 
     Raises:
-        UncallableError: the module runs in no way that was tried.
+        UncallableModuleError: the module runs in no way that was tried.
     """
-    names = [parameter.name for parameter in forward_parameters(module)]
+    names = [parameter.name for parameter in list_forward_parameters(module)]
     ports = sorted(file.inputs, key=lambda port: names.index(port.name)) if {
         port.name for port in file.inputs
     } <= set(names) else file.inputs  # fmt: skip
@@ -88,28 +89,28 @@ def find_call_by_axes(
         ports = [replace(port, kind=port.kind or "float32") for port in ports]
     # The input size of a layer is the second axis of its weight matrix.
     taken = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
-    ways = _possible_ways(ports, taken[:_MOST_SIZES])
+    ways = _list_role_choices(ports, taken[:_MOST_SIZES])
     # First try any sizes, then the declared ones: a module may accept only those.
     of_any, of_declared = (itertools.product([sizes], ways[:_MOST_WAYS]) for sizes in (SIZES[:2], ()))
     others: list[ModuleCall] = []
     until = time.process_time() + _SECONDS
-    for sizes, way in itertools.chain(of_any, of_declared, (((), way) for way in _declared_way(ports))):
+    for sizes, way in itertools.chain(of_any, of_declared, (((), way) for way in _find_declared_roles(ports))):
         is_declared = "b" not in itertools.chain(*way)
         if not is_declared and time.process_time() > until:
             continue
-        if (called := _try_way(module, ports, way, sizes, counts, padding_id)) is None:
+        if (called := _try_axis_roles(module, ports, way, sizes, counts, padding_id)) is None:
             continue
-        if is_declared or (len(called.sizes) > 1 and _keeps_rows_apart(called) and runs_in_file(called)):
+        if is_declared or (len(called.sizes) > 1 and _has_independent_rows(called) and runs_in_file(called)):
             return called
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
     if others:
-        return max(others, key=lambda called: (runs_in_file(called), _keeps_rows_apart(called), len(called.sizes)))
+        return max(others, key=lambda called: (runs_in_file(called), _has_independent_rows(called), len(called.sizes)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
-    raise UncallableError(f"The module does not run on what the file takes ({shapes})")
+    raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
 
 
-def _try_way(
+def _try_axis_roles(
     module: nn.Module,
     ports: Sequence[Port],
     way: Sequence[_Roles],
@@ -117,27 +118,27 @@ def _try_way(
     counts: Sequence[int],
     padding_id: int,
 ) -> ModuleCall | None:
-    """Return the call with these roles, if the module runs so on all `sizes`; with numbers and masks to which it gives
-    finite answers."""
+    """Return the call with these roles if the module runs with it on all `sizes`, with numbers and masks for which its
+    answers are finite."""
     masks = (False, True) if any(_is_mask(port) for port in ports) else (False,)
     for kind, hides in itertools.product((EVERYWHERE, NEAR, POSITIVE), masks):
         make = functools.partial(_make_call, module, ports, way, padding_id=padding_id, kind=kind, hides=hides)
         made = make({port.name: counts[0] for port in ports})
-        if not all(runs_on_size(made, *size) for size in sizes):
+        if not all(can_run_on_size(made, *size) for size in sizes):
             return None
-        if (called := keep_running_sizes(made, _list_trial_sizes(ports, way))) is None:
+        if (called := select_running_sizes(made, _list_trial_sizes(ports, way))) is None:
             return None
         if _gives_finite_answers(called):
             return replace(make(_count_ids_of_inputs(make, called, ports, counts)), sizes=called.sizes)
     return None
 
 
-def _keeps_rows_apart(called: ModuleCall) -> bool:
+def _has_independent_rows(called: ModuleCall) -> bool:
     """Whether a module answers each row of a batch as it answers the row alone."""
     rows, steps = called.sizes[0]
     case = draw_case(called, rows, steps, ragged=False)
     try:
-        answers = [record_call(called, one).outputs.values() for one in (case, *one_row_cases([case]))]
+        answers = [record_call(called, one).outputs.values() for one in (case, *make_one_row_cases([case]))]
     # Whatever a user's module raises.
     except (Exception, SystemExit):
         return rows == 1
@@ -151,19 +152,20 @@ def _keeps_rows_apart(called: ModuleCall) -> bool:
 def _count_ids_of_inputs(
     make: Callable[[Mapping[str, int]], ModuleCall], called: ModuleCall, ports: Sequence[Port], counts: Sequence[int]
 ) -> dict[str, int]:
-    """Return for each input the most ids with which the module runs: each may have a table of its own."""
+    """Return for each input the most ids with which the module runs, since each input may have its own table."""
     found = {port.name: counts[0] for port in ports}
     for port in ports if len(counts) > 1 else ():
         for count in counts[:0:-1]:
             tried = replace(make({**found, port.name: count}), sizes=called.sizes)
-            if takes_ids_below(tried, count, inputs=len(ports)):
+            if can_take_ids_below(tried, count, inputs=len(ports)):
                 found[port.name] = count
                 break
     return found
 
 
 def _list_trial_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tuple[int, int]]:
-    """Return the sizes for the first calls and those that the file declares: a module may accept only these."""
+    """Return the sizes of the first calls and the sizes that the file declares, since a module may accept only the
+    declared ones."""
     if "b" not in itertools.chain(*way):
         return [(1, SIZES[0][1])]
     declared: dict[str | int, int] = {}
@@ -179,7 +181,7 @@ def _list_trial_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tupl
 _Roles = tuple[str | int, ...]
 
 
-def _possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
+def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
     """Yield the roles that the axes of an input may have; `sizes` are the module's layer sizes, used where the file
     declares no axes."""
     if port.axes is None:
@@ -189,7 +191,7 @@ def _possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
             yield from (("b", "s", size), ("b", size, "s"), ("b", size))
             yield from (("b", size, "s", _OTHER_SIZE), (1, "b", size))
         return
-    # One of three sizes that may change, as those of a picture, is given a fixed size.
+    # If three sizes may change, as for a picture, one of them gets a fixed size.
     others = (_OTHER_SIZE,) if sum(not isinstance(n, int) for n in port.axes) > len(("b", "s")) else ()
     each: list[_Roles] = [("b", "s", n) if isinstance(n, int) else ("b", "s", *others) for n in port.axes]
     for roles in itertools.product(*each):
@@ -199,27 +201,29 @@ def _possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
             yield roles
 
 
-def _possible_ways(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[_Roles, ...]]:
+def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tuple[_Roles, ...]]:
     """Return the roles that the axes of all inputs may have, the likeliest first. Inputs with equal axes, such as two
     states, get equal roles."""
     alike = {(port.axes, _is_float(port)): port for port in ports}
-    every = itertools.product(*(list(_possible_roles(port, sizes)) for port in alike.values()))
+    every = itertools.product(*(list(_list_possible_roles(port, sizes)) for port in alike.values()))
     chosen = (dict(zip(alike, roles, strict=True)) for roles in itertools.islice(every, _MOST_ROLES))
     same = [tuple(way[port.axes, _is_float(port)] for port in ports) for way in chosen]
-    others = itertools.islice(itertools.product(*(list(_possible_roles(port, sizes)) for port in ports)), _MOST_ROLES)
-    in_order = (sorted(ways, key=lambda way: _rank_way(ports, way)) for ways in (same, others))
+    others = itertools.islice(
+        itertools.product(*(list(_list_possible_roles(port, sizes)) for port in ports)), _MOST_ROLES
+    )
+    in_order = (sorted(ways, key=lambda way: _rank_axis_roles(ports, way)) for ways in (same, others))
     return [way for way in dict.fromkeys(itertools.chain(*in_order)) if "b" in itertools.chain(*way)]
 
 
-def _declared_way(ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
+def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
     """Return the way in which each axis has its declared size; empty where the file leaves a size open."""
     declared = [(None,) if port.axes is None else port.axes for port in ports]
     return [tuple(declared)] if all(isinstance(n, int) for axes in declared for n in axes) else []  # type: ignore[arg-type]
 
 
-def _rank_way(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
-    """Return the sort key of a way: first ways that agree with the names of the axes, then those with more variable
-    axes, then those with the batch first."""
+def _rank_axis_roles(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
+    """Return the sort key of a choice of roles. Choices that agree with the names of the axes come first, then choices
+    with more variable axes, then choices with the batch first."""
     changing = sum(role in ("b", "s") for roles in way for role in roles)
     late = sum(roles.index("b") for roles in way if "b" in roles)
     misplaced = sum(roles.index("s") for roles in way if "s" in roles)
@@ -229,7 +233,7 @@ def _rank_way(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
         for name, role in zip(port.axes or (), roles, strict=False)
         if isinstance(name, str)
     )
-    called_otherwise = sum(role_of_name(name) not in (None, role) for name, role in named)
+    called_otherwise = sum(find_axis_role(name) not in (None, role) for name, role in named)
     return called_otherwise, -changing, late, misplaced
 
 
@@ -243,8 +247,8 @@ def _make_call(
     kind: str,
     hides: bool,
 ) -> ModuleCall:
-    sizes = {_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
-    tables = {size: _sample_rows(size, kind) for size in sizes}
+    sizes = {_compute_inner_size(roles) for port, roles in zip(ports, way, strict=True) if _is_float(port)}
+    tables = {size: _make_sample_rows(size, kind) for size in sizes}
     most = min((len(table) for table in tables.values()), default=0)
     has_steps = any("s" in roles for roles in way)
 
@@ -259,17 +263,17 @@ def _make_call(
         if _is_mask(port):
             value = (real ^ hides).to(torch.int64)
         elif _is_float(port):
-            return _order_axes(tables[_inner_size(roles)][drawn], port, roles)
+            return _order_axes(tables[_compute_inner_size(roles)][drawn], port, roles)
         elif "s" not in roles and has_steps and _is_length(port, roles):
             value = lengths[:, None]
         else:
             value = drawn
-        return _order_axes(value[..., None].expand(*value.shape, _inner_size(roles)), port, roles)
+        return _order_axes(value[..., None].expand(*value.shape, _compute_inner_size(roles)), port, roles)
 
     def function(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return module(*(given(number, tokens, lengths) for number in range(len(ports))))
 
-    shapes = (f"{port.name} [{', '.join(map(_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
+    shapes = (f"{port.name} [{', '.join(map(_make_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
     ragged = any(_is_length(port, roles) or _is_mask(port) for port, roles in zip(ports, way, strict=True))
     unit = "steps" if tables else "tokens"
@@ -298,7 +302,7 @@ def _order_axes(value: Tensor, port: Port, roles: _Roles) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _sample_rows(size: int, kind: str) -> Tensor:
+def _make_sample_rows(size: int, kind: str) -> Tensor:
     """Return rows of `size` numbers; for sizes as large as a picture's, fewer rows with repeated numbers."""
     rows = make_sample_table(min(size, _LARGE), kind=kind).rows
     if size > _LARGE:
@@ -306,11 +310,11 @@ def _sample_rows(size: int, kind: str) -> Tensor:
     return torch.from_numpy(rows)
 
 
-def _axis_name(role: str | int) -> str:
+def _make_axis_name(role: str | int) -> str:
     return {"b": "batch", "s": "sequence"}.get(str(role), str(role))
 
 
-def _inner_size(roles: _Roles) -> int:
+def _compute_inner_size(roles: _Roles) -> int:
     return int(np.prod([role for role in roles if isinstance(role, int)], dtype=int))
 
 

@@ -14,21 +14,21 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn_export.checking.axis_roles import UncallableError, find_call_by_axes
+from pocketrnn_export.checking.axis_roles import UncallableModuleError, find_call_by_axes
 from pocketrnn_export.checking.call_recording import (
     SIZES,
     ModuleCall,
     ModuleWithSignature,
+    can_run_on_size,
+    can_take_ids_below,
     draw_case,
-    keep_running_sizes,
     record_call,
-    runs_on_size,
-    takes_ids_below,
+    select_running_sizes,
 )
 from pocketrnn_export.checking.exported_file import CheckedFile, count_table_rows
-from pocketrnn_export.checking.input_output_matching import count_agreeing, match_inputs
+from pocketrnn_export.checking.input_output_matching import match_inputs, rate_answer_shapes
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
 from pocketrnn_export.intake.call_discovery.search import find_convention
 from pocketrnn_export.intake.calling_convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
@@ -71,11 +71,11 @@ def find_call(
         padding_id = 0 if table is None or table.padding_idx is None else table.padding_idx
     # The owner's call may turn ids into numbers itself.
     numbers = channels is not None or ((call is None or ids is None) and _takes_numbers(file, table))
-    counts = _likely_id_counts(file, module, ids)
+    counts = _list_likely_id_counts(file, module, ids)
     known = ids or counts[0]
     if call is not None:
         channels = (channels or _count_channels(file)) if numbers else None
-        return _with_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
+        return _set_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
 
     def runs_in_file(called: ModuleCall) -> bool:
         if all(port.axes is not None for port in file.inputs):
@@ -85,13 +85,13 @@ def find_call(
             fed = match_inputs(file, calls, inputs, called.sizes)
         except InputError:
             return False
-        return any(count_agreeing(file, fed, call) for call in calls)
+        return any(rate_answer_shapes(file, fed, call) for call in calls)
 
     of_texts: ModuleCall | None = None
     if not numbers:
-        for classes, of_tokens in itertools.product(_likely_class_counts(file, module), (False, True)):
+        for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
             asked = ModuleFacts(
-                _without_optional_inputs(module, file), known, padding_id, classes, values=True, of_tokens=of_tokens
+                _drop_optional_inputs(module, file), known, padding_id, classes, values=True, of_tokens=of_tokens
             )
             try:
                 with filter_records(lambda _record: False):
@@ -100,24 +100,24 @@ def find_call(
                 _log.debug("Not called with %d numbers: %s", classes, error.problem)
                 continue
             called = ModuleCall(module, found.line, found.function, known, padding_id, found.takes_lengths)
-            if (running := keep_running_sizes(called, SIZES)) is not None:
-                of_texts = _with_most_ids(running, counts)
+            if (running := select_running_sizes(called, SIZES)) is not None:
+                of_texts = _set_most_ids(running, counts)
                 if runs_in_file(of_texts):
                     return of_texts
     try:
         by_axes = find_call_by_axes(
-            module, file, sorted({*counts, *_table_rows(module, ids)}), padding_id, runs_in_file
+            module, file, sorted({*counts, *_list_table_row_counts(module, ids)}), padding_id, runs_in_file
         )
-    except UncallableError:
+    except UncallableModuleError:
         if of_texts is None:
             raise
         return of_texts
     return by_axes if of_texts is None or runs_in_file(by_axes) else of_texts
 
 
-def _without_optional_inputs(module: nn.Module, file: CheckedFile) -> nn.Module:
+def _drop_optional_inputs(module: nn.Module, file: CheckedFile) -> nn.Module:
     """Return a module without the inputs that have a default, where the file takes as many as are left."""
-    parameters = forward_parameters(module)
+    parameters = list_forward_parameters(module)
     needed = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
     if not len(needed) == len(file.inputs) < len(parameters):
         return module
@@ -136,10 +136,10 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
     return not whole and (table is None or any(port.axes is not None and len(port.axes) > 2 for port in file.inputs))
 
 
-def _likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) -> list[int]:
-    """Return how many ids an input may have, in ascending order: those that its owner tells, or the fewest that both
-    have, and the rows of the module's tables."""
-    tables = _table_rows(module, told)
+def _list_likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) -> list[int]:
+    """Return the possible numbers of ids of an input, in ascending order: the number that the owner gives or, without
+    one, the smaller of the file's number and the module's; and the numbers of rows of the module's tables."""
+    tables = _list_table_row_counts(module, told)
     if told is not None:
         return sorted({told, *tables})
     # One-hot vectors are as long as a recurrent layer is wide.
@@ -149,20 +149,20 @@ def _likely_id_counts(file: CheckedFile, module: nn.Module, told: int | None) ->
     return sorted({least, *(rows for rows in tables if rows > least)})
 
 
-def _table_rows(module: nn.Module, most: int | None) -> list[int]:
+def _list_table_row_counts(module: nn.Module, most: int | None) -> list[int]:
     """Return the rows of the module's tables, of those with fewer than `most`."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
     return [layer.num_embeddings for layer in layers if most is None or layer.num_embeddings < most]
 
 
-def _with_most_ids(called: ModuleCall, counts: Sequence[int]) -> ModuleCall:
+def _set_most_ids(called: ModuleCall, counts: Sequence[int]) -> ModuleCall:
     """Return the call with the most ids on which the module runs: the file's table may have fewer rows."""
     more = counts[:0:-1] if called.samples is None else ()
-    largest = next((count for count in more if count > called.ids and takes_ids_below(called, count)), called.ids)
+    largest = next((count for count in more if count > called.ids and can_take_ids_below(called, count)), called.ids)
     return replace(called, ids=largest)
 
 
-def _likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]:
+def _list_likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]:
     """Return how many numbers the module may give for a text or a token, the likeliest count first."""
     last = [port.axes[-1] for port in file.outputs if port.axes]
     layers = [layer.out_features for layer in module.modules() if isinstance(layer, nn.Linear)]
@@ -182,10 +182,12 @@ def _make_owners_call(
         looked_up = function if rows is None else _look_up_samples(function, rows)
         count, unit = (ids, "tokens") if rows is None else (len(rows), "steps")
         made = ModuleCall(module, line, looked_up, count, padding_id, samples=rows, unit=unit)
-        if (called := keep_running_sizes(made, SIZES)) is not None:
-            ragged = any(runs_on_size(called, *size, ragged=True) for size in called.sizes) and _reads_lengths(called)
+        if (called := select_running_sizes(made, SIZES)) is not None:
+            ragged = any(can_run_on_size(called, *size, ragged=True) for size in called.sizes) and _reads_lengths(
+                called
+            )
             return replace(called, ragged=ragged)
-    raise UncallableError(f"The module does not run as {line}")
+    raise UncallableModuleError(f"The module does not run as {line}")
 
 
 def _count_channels(file: CheckedFile) -> int:

@@ -20,22 +20,23 @@ from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 
 __all__ = [
     "SIZES",
+    "JoinedOutputModule",
     "ModuleCall",
     "ModuleWithSignature",
     "RecordedCall",
-    "TableModule",
+    "can_run_on_size",
+    "can_take_ids_below",
     "draw_case",
     "join_outputs",
-    "keep_running_sizes",
-    "named_inputs",
+    "list_named_inputs",
     "record_call",
     "record_inputs",
-    "runs_on_size",
-    "takes_ids_below",
+    "select_running_sizes",
 ]
 
 
-# Sizes of the first calls, (batch, tokens): two that differ in both, then others for modules that refuse these.
+# The sizes of the first calls, (batch, tokens): two sizes that differ in both numbers, then other sizes for modules
+# that refuse these.
 SIZES: Final = ((3, 7), (2, 11), (1, 7), (2, 29), (5, 64))
 
 
@@ -94,7 +95,7 @@ def _record_tensors(called: ModuleCall, case: Case, inputs: dict[str, Tensor]) -
 
 
 def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
-    """Record the inputs of forward for a case, also if forward fails on them; empty where it is not reached."""
+    """Record the inputs of forward for a case, also if forward then fails; empty if the call fails before forward."""
     inputs: dict[str, Tensor] = {}
     with contextlib.suppress(Exception, SystemExit):
         _record_tensors(called, case, inputs)
@@ -113,13 +114,13 @@ def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None 
     return Case(f"batch {rows} x sequence {steps}", tokens, lengths)
 
 
-def keep_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -> ModuleCall | None:
-    """Return the call with those sizes on which it runs; None where it runs on none of them."""
-    running = tuple(size for size in sizes if runs_on_size(called, *size))
+def select_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -> ModuleCall | None:
+    """Return the call with those of the sizes on which it runs; None if it runs on none of them."""
+    running = tuple(size for size in sizes if can_run_on_size(called, *size))
     return replace(called, sizes=running) if running else None
 
 
-def runs_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
+def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
     """Whether a module runs on a batch of this many rows and steps."""
     try:
         record_call(called, draw_case(called, rows, steps, ragged=ragged))
@@ -129,7 +130,7 @@ def runs_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | No
     return True
 
 
-def takes_ids_below(called: ModuleCall, count: int, *, inputs: int = 1) -> bool:
+def can_take_ids_below(called: ModuleCall, count: int, *, inputs: int = 1) -> bool:
     """Whether a module runs on the last ids below `count`; as many as it has inputs, since each is given another."""
     rows, steps = called.sizes[0]
     tokens = np.resize((count - 1 - np.arange(inputs)) % count, (rows, steps))
@@ -144,17 +145,17 @@ def takes_ids_below(called: ModuleCall, count: int, *, inputs: int = 1) -> bool:
 def _record_forward(
     module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor, inputs: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return the outputs of the last call of forward, whose inputs are put into `inputs`."""
+    """Run the module, put the inputs of the last call of forward into `inputs`, and return the outputs of that call."""
     outputs: dict[str, Tensor] = {}
 
     def before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         inputs.clear()
         # Forward may change what it is given.
-        inputs.update({name: tensor.clone() for name, tensor in named_inputs(layer, args, kwargs)})
+        inputs.update({name: tensor.clone() for name, tensor in list_named_inputs(layer, args, kwargs)})
 
     def after(_layer: nn.Module, _args: Any, answer: Any) -> None:
         outputs.clear()
-        outputs.update(_named_tensors("", answer))
+        outputs.update(_list_named_tensors("", answer))
 
     hooks = [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
     try:
@@ -162,21 +163,21 @@ def _record_forward(
     finally:
         for hook in hooks:
             hook.remove()
-    return outputs or dict(_named_tensors("", answer))
+    return outputs or dict(_list_named_tensors("", answer))
 
 
-def named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+def list_named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors in a module's arguments, each with the name of its parameter and its place inside.
 
     Example:
-        >>> [name for name, _ in named_inputs(module, ((tokens, lengths),), {})]
+        >>> [name for name, _ in list_named_inputs(module, ((tokens, lengths),), {})]
         ['x.0', 'x.1']
     """
     for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
-        yield from _named_tensors(name, value)
+        yield from _list_named_tensors(name, value)
 
 
-def _named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors in a value, each named by the path that leads to it."""
     if isinstance(value, Tensor):
         yield name or "0", value
@@ -189,12 +190,12 @@ def _named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     elif hasattr(value, "__dict__"):
         parts = vars(value).items()
     for key, part in parts:
-        yield from _named_tensors(f"{name}.{key}" if name else str(key), part)
+        yield from _list_named_tensors(f"{name}.{key}" if name else str(key), part)
 
 
 class ModuleWithSignature(nn.Module):
-    """A function of tensors as a module whose forward has named parameters: Python cannot inspect those of TorchScript
-    or of a file.
+    """A module with named parameters that calls a function of tensors. Python cannot inspect the parameters of
+    TorchScript or of a file.
 
     Args:
         run: the function: a ScriptModule, or what runs a file.
@@ -226,9 +227,9 @@ def _add_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
     return forward
 
 
-class TableModule(nn.Module):
-    """A module that returns some of its outputs as one table, [batch, numbers], so that they compare as a classifier's
-    logits do.
+class JoinedOutputModule(nn.Module):
+    """A module that joins some of its outputs to one table, [batch, numbers], which is compared in the same way as a
+    classifier's logits.
 
     Args:
         called: how the module is called.
@@ -249,7 +250,7 @@ class TableModule(nn.Module):
 
 
 class _UncopiedFunction:
-    """A user's function that deepcopy of the module does not copy, as it may hold anything."""
+    """A user's function that is not copied when the module is copied by deepcopy, since it may hold any object."""
 
     def __init__(self, function: Call) -> None:
         self.function = function

@@ -21,7 +21,7 @@ from pocketrnn.bundle.manifest import Comparison, Limits
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
-from pocketrnn_export.checking.axis_roles import UncallableError
+from pocketrnn_export.checking.axis_roles import UncallableModuleError
 from pocketrnn_export.checking.call_discovery import find_call
 from pocketrnn_export.checking.call_recording import (
     ModuleCall,
@@ -40,24 +40,24 @@ from pocketrnn_export.checking.correct_sizes import (
     ComparedSize,
     find_right_sizes,
 )
-from pocketrnn_export.checking.exported_file import Array, CheckedFile, missing_matrices, open_file
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, find_missing_matrices, open_file
 from pocketrnn_export.checking.input_output_matching import make_feeds, match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import find_activation, gives_probabilities
 from pocketrnn_export.checking.shortest_failing_input import find_shortest_input
 from pocketrnn_export.checking.verdict import Verdict
-from pocketrnn_export.comparing.cases import Case, boundary_cases, one_row_cases
+from pocketrnn_export.comparing.cases import Case, make_boundary_cases, make_one_row_cases
 from pocketrnn_export.comparing.logit_comparison import summarize_differences
 from pocketrnn_export.export_run import lock_exports
 from pocketrnn_export.forms.onnx.onnx_graph import find_small_integers
-from pocketrnn_export.intake.call_discovery.module_facts import forward_parameters
+from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.calling_convention import Call
 from pocketrnn_export.intake.export_copy import copy_for_export
 from pocketrnn_export.intake.random_draws import find_drawing_line
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
-from pocketrnn_export.progress import log_each, show_progress
+from pocketrnn_export.progress import log_item_progress, show_progress
 from pocketrnn_export.proof import every_size
-from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.largest_embeddings import find_loud_ids
+from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.proof.largest_embeddings import find_ids_of_extreme_vectors
 
 __all__ = ["check", "check_files"]
 
@@ -152,7 +152,7 @@ def check_files(
             verdict = _compare_with_module(
                 _wrap_file(open_file(before)), open_file(after), _CallOptions(inputs or {}, ids=ids)
             )
-        except UncallableError:
+        except UncallableModuleError:
             said = f"{before} runs on none of the sizes that were tried. {_FIX_SIZES}"
             return Verdict(str(after), "not comparable", said)
         except PocketRNNError as error:
@@ -187,7 +187,7 @@ class _RunOfFile:
 
 
 def _wrap_file(file: CheckedFile) -> ModuleWithSignature:
-    """Return a file as a module whose forward takes the file's inputs.
+    """Return a module whose forward takes the file's inputs and runs the file.
 
     Raises:
         InputError: the file does not declare the axes of its inputs.
@@ -231,22 +231,22 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, told: _CallOption
     fed = match_inputs(file, calls, told.inputs, called.sizes)
     beside = _pair_outputs(ComparedFile(called, file, fed, ()), calls)
     _refuse_random_answers(called, beside, cases[0], calls[0])
-    fixed = _declared_sizes(beside, calls)
+    fixed = _find_declared_sizes(beside, calls)
     with _round_weights(own, file):
         outcomes = _compare_cases(beside, _collect_cases(called, file, fixed))
         if not outcomes:
             raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
-        bounds = _bounds_of_right_sizes(beside, outcomes)
+        bounds = _find_bounds_of_right_sizes(beside, outcomes)
         if bounds is not None and bounds != fixed:
             # Is it right for all ids of these sizes, too?
-            inside = _list_outcomes(beside, _cases_inside(called, bounds)["these sizes"])
+            inside = _list_outcomes(beside, _select_cases_within_bounds(called, bounds)["these sizes"])
             outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
             bounds = bounds if all(outcome.is_same for outcome in inside) else None
         verdict = _make_verdict(beside, outcomes, bounds)
     if isinstance(module, ModuleWithSignature):
         return verdict
-    if file.is_half:
-        verdict = _tell_rounding(beside, outcomes, verdict)
+    if file.is_half_precision:
+        verdict = _report_rounding(beside, outcomes, verdict)
     return replace(verdict, called=called.line)
 
 
@@ -257,7 +257,7 @@ def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Compar
         InputError: the file fails on each of the calls, or no outputs match.
     """
     file, name = beside.file, beside.called.name
-    asked = [(call, beside.ask_file(call)) for call in calls]
+    asked = [(call, beside.run_file(call)) for call in calls]
     call, said = next(((call, said) for call, said in asked if not isinstance(said, str)), asked[0])
     answers = None if isinstance(said, str) else said
     if answers is None and not file.outputs:
@@ -271,14 +271,14 @@ def _pair_outputs(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Compar
         for number, own in (outputs if answers is not None else ())
         if answers is not None and (found := find_activation(call.outputs[own], answers[number])) is not None
     }
-    classes = _outputs_with_classes(calls)
+    classes = _find_outputs_with_classes(calls)
     values = {own for own, array in calls[0].outputs.items() if array.dtype.kind == "f"}
     values -= {own for own in classes if _OF_CLASSES.search(own) or gives_probabilities(calls[0].outputs[own])}
     values -= {own for own, (_, activation) in activations.items() if own in classes}
     return replace(
         beside,
         outputs=outputs,
-        largest=_largest_numbers(calls),
+        largest=_find_largest_numbers(calls),
         classes=classes,
         values=frozenset(values),
         activations=activations,
@@ -290,10 +290,10 @@ def _round_weights(module: nn.Module, file: CheckedFile) -> Iterator[None]:
     """While the block runs, the module has its weights in half precision if the file has them so: then the file is as
     exact as its own precision."""
     kept: list[tuple[Tensor, Tensor]] = []
-    if file.is_half and not isinstance(module, ModuleWithSignature):
+    if file.is_half_precision and not isinstance(module, ModuleWithSignature):
         named = {name: w for name, w in module.state_dict().items() if w.dtype == torch.float32}
         matrices = {name: w.numpy() for name, w in named.items() if w.dim() > 1 and w.numel() > 1}
-        as_they_are = matrices.keys() - set(missing_matrices(file, matrices))
+        as_they_are = matrices.keys() - set(find_missing_matrices(file, matrices))
         kept = [(tensor, tensor.clone()) for name, tensor in named.items() if name not in as_they_are]
     with torch.no_grad():
         for tensor, _ in kept:
@@ -305,8 +305,9 @@ def _round_weights(module: nn.Module, file: CheckedFile) -> Iterator[None]:
                 tensor.copy_(original)
 
 
-def _tell_rounding(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict) -> Verdict:
-    """Say how far a file in half precision is from the module itself, where its answers are as near as they may be."""
+def _report_rounding(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict) -> Verdict:
+    """Report how far a file in half precision is from the module itself, if its answers are as near as half precision
+    allows."""
     if verdict.kind not in ("right", "some sizes"):
         note = "The file is in half precision: it was compared with the module whose weights are rounded so."
         return replace(verdict, notes=(*verdict.notes, note))
@@ -324,7 +325,7 @@ def _tell_rounding(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
     return replace(verdict, notes=(*verdict.notes, f"The file {said}."))
 
 
-def _largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
+def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
     return {
         name: max(float(np.abs(np.nan_to_num(call.outputs[name].astype(float))).max(initial=0.0)) for call in calls)
         for name in calls[0].outputs
@@ -332,7 +333,7 @@ def _largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
     }
 
 
-def _outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
+def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
     """Return the outputs of several numbers, as many for every batch and length: one for each class."""
     return frozenset(
         name
@@ -348,7 +349,7 @@ def _prepare_module(module: nn.Module) -> tuple[nn.Module, str]:
         return module, module.run.file.path.name
     own = copy_for_export(module)
     if isinstance(own, torch.jit.ScriptModule):
-        return ModuleWithSignature(own, [parameter.name for parameter in forward_parameters(own)]), str(
+        return ModuleWithSignature(own, [parameter.name for parameter in list_forward_parameters(own)]), str(
             own.original_name
         )
     return own, type(own).__name__
@@ -362,7 +363,7 @@ def _refuse_random_answers(called: ModuleCall, beside: ComparedFile, case: Case,
             f"The module answers otherwise each time{': ' * bool(line)}{line}.",
             "Take the random numbers out of forward, as eval() does with dropout.",
         )
-    one, other = beside.ask_file(first), beside.ask_file(first)
+    one, other = beside.run_file(first), beside.run_file(first)
     if not isinstance(one, str) and not isinstance(other, str) and not _are_equal(one, other):
         raise InputError(f"{beside.file.path} answers otherwise each time.", "Export it in eval mode.")
 
@@ -371,7 +372,7 @@ def _are_equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
     return all(np.allclose(a, b, atol=1e-5, equal_nan=True) for a, b in zip(one, other, strict=True) if a.dtype != bool)
 
 
-def _declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
+def _find_declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
     """Return the sizes of the batch and the sequence that the file declares as fixed."""
     sizes = beside.called.sizes
     if beside.called.one_row:
@@ -390,55 +391,55 @@ def _declared_sizes(beside: ComparedFile, calls: Sequence[RecordedCall]) -> Boun
 def _collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[str, list[Case]]:
     """Return the cases by kind: those of the proof of `export`, and every small batch and length."""
     if called.one_row:
-        return _cases_inside(called, fixed)
+        return _select_cases_within_bounds(called, fixed)
     ids, padding_id, ragged = called.ids, called.padding_id, called.ragged
     steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size.MOST_TOKENS) + 1)]
     rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size.MOST_TEXTS) + 1)]
     sweep = [*steps, *((1, n) for n in range(1, 13)), *rows]
-    cases = {"every small size": boundary_cases(sweep, ids, padding_id, ragged=False)}
+    cases = {"every small size": make_boundary_cases(sweep, ids, padding_id, ragged=False)}
     if ragged:
-        uneven = boundary_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
-        even = boundary_cases([(1, 4), (2, 6)], ids, padding_id, ragged=False)
+        uneven = make_boundary_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
+        even = make_boundary_cases([(1, 4), (2, 6)], ids, padding_id, ragged=False)
         cases["uneven rows"] = uneven
         cases["padded wider"] = [_widen_case(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
     if fixed != Bounds():
-        return {**_cases_inside(called, fixed), **cases}
-    proof = _proof_cases(called, None, _boundary_sizes(called.module, file))
+        return {**_select_cases_within_bounds(called, fixed), **cases}
+    proof = _make_proof_cases(called, None, _list_boundary_sizes(called.module, file))
     few = [
         row
         for some in (proof["shapes"], proof["drawn shapes"])
         for case in some
-        for row in one_row_cases([case])[:_ALONE]
+        for row in make_one_row_cases([case])[:_ALONE]
     ]
     return {**cases, **proof, "rows alone": few}
 
 
-def _proof_cases(
+def _make_proof_cases(
     called: ModuleCall, limits: Limits | None, bounds: Iterable[tuple[int, int]] = ()
 ) -> dict[str, list[Case]]:
     most = called.ids - 1
     rules = TextRules("external", unknown_id=min(1, most), empty_id=min(1, most), padding_id=called.padding_id)
     one_row = limits is not None and limits.max_batch == 1
-    loud = [] if called.samples is not None else find_loud_ids(called.module, called.ids)
-    return cases_for(
+    loud = [] if called.samples is not None else find_ids_of_extreme_vectors(called.module, called.ids)
+    return make_cases_for_rules(
         rules, ids=called.ids, ragged=called.ragged, limits=limits, bounds=bounds, one_row=one_row, loud=loud[:12]
     )
 
 
-def _cases_inside(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
+def _select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
     """Return the proof's cases with sizes inside the bounds."""
     (least_rows, most_rows), (least, most) = bounds.rows, bounds.steps
     limits = Limits(max_batch=most_rows, min_tokens=least, max_tokens=most)
-    found = [case for some in _proof_cases(called, limits).values() for case in some]
+    found = [case for some in _make_proof_cases(called, limits).values() for case in some]
     if least_rows > 1:
         found = [_repeat_rows(case, least_rows) for case in found if len(case.lengths) < least_rows] + [
             case for case in found if len(case.lengths) >= least_rows
         ]
     if called.ragged:
-        # The proof's rows have at least as many tokens as the least width: here they are padded to it.
+        # The proof's rows have at least as many tokens as the least width; here they are padded to that width.
         sizes = itertools.product({least_rows, most_rows or 3}, {least, most or least + 9})
         found += [case for rows, steps in sizes for case in _draw_padded_cases(called, rows, steps)]
-    return {"these sizes": [case for case in found if _padding_of(case) <= bounds.padding]}
+    return {"these sizes": [case for case in found if _classify_padding(case) <= bounds.padding]}
 
 
 def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
@@ -453,13 +454,13 @@ def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
     ]
 
 
-def _padding_of(case: Case) -> int:
+def _classify_padding(case: Case) -> int:
     width, longest = case.tokens.shape[1], case.lengths.max()
     return WIDER if longest < width else TO_LONGEST if case.lengths.min() < width else NO_PADDING
 
 
 def _widen_case(case: Case, columns: int, padding_id: int) -> Case:
-    """Return the case with columns of padding at its end, as batches have that are padded to one width for all."""
+    """Return the case with columns of padding at its end, as in batches that are all padded to one width."""
     tokens = np.pad(case.tokens, ((0, 0), (0, columns)), constant_values=padding_id)
     return Case(f"{case.name}, padded to {tokens.shape[1]}", tokens, case.lengths)
 
@@ -469,7 +470,7 @@ def _repeat_rows(case: Case, rows: int) -> Case:
     return Case(f"{case.name}, {rows} rows", case.tokens[places], case.lengths[places])
 
 
-def _boundary_sizes(module: nn.Module, file: CheckedFile) -> list[tuple[int, int]]:
+def _list_boundary_sizes(module: nn.Module, file: CheckedFile) -> list[tuple[int, int]]:
     """Return the sizes just below, at and above each whole number in the module's layers, its code and the file."""
     numbers = [] if file.model is None else find_small_integers(file.model.SerializeToString())
     for layer in module.modules():
@@ -488,7 +489,7 @@ def _compare_cases(beside: ComparedFile, cases: Mapping[str, Sequence[Case]]) ->
     started = time.process_time()
     for inputs, some in cases.items():
         found[inputs] = []
-        for case in log_each(some, f"Comparing {beside.file.path.name} on {inputs}"):
+        for case in log_item_progress(some, f"Comparing {beside.file.path.name} on {inputs}"):
             if time.process_time() - started > SECONDS:
                 break
             found[inputs] += _list_outcomes(beside, [case])
@@ -499,9 +500,9 @@ def _list_outcomes(beside: ComparedFile, cases: Iterable[Case]) -> Iterable[Outc
     return [outcome for case in cases if (outcome := beside.compare_case(case)) is not None]
 
 
-def _bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
+def _find_bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
     looked = [
-        ComparedSize(len(one.case.lengths), one.case.tokens.shape[1], _padding_of(one.case), one.is_same)
+        ComparedSize(len(one.case.lengths), one.case.tokens.shape[1], _classify_padding(one.case), one.is_same)
         for some in outcomes.values()
         for one in some
     ]
@@ -516,25 +517,25 @@ def _bounds_of_right_sizes(beside: ComparedFile, outcomes: Mapping[str, Sequence
 def _make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
     every = [outcome for some in outcomes.values() for outcome in some]
     file, name, unit = beside.file, beside.called.name, beside.called.unit
-    shapes = _note_other_shapes(every)
+    shapes = _describe_other_shapes(every)
     verdict = Verdict(
         str(file.path), "right", f"{file.path} answers as {name} does{', in another shape' * bool(shapes)}.",
         name=name,
         inputs={fed.port.name: fed.name for fed in beside.fed},
-        outputs={_output_name(file, number): own for number, own in beside.outputs},
+        outputs={_name_output_of_file(file, number): own for number, own in beside.outputs},
         comparisons=_summarize_outcomes(name, outcomes),
         numbers_changed=max((one.numbers_off for one in every), default=0.0),
         looked_at=_describe_sizes(every, unit),
-        notes=(*_note_transposed_inputs(beside), *_note_uncompared_outputs(beside), *shapes),
+        notes=(*_describe_transposed_inputs(beside), *_describe_uncompared_outputs(beside), *shapes),
     )  # fmt: skip
     wrong = [outcome for outcome in every if not outcome.is_same]
     if beside.activations:
-        return _tell_activation(beside, every, replace(verdict, kind="wrong"))
+        return _report_activation(beside, every, replace(verdict, kind="wrong"))
     if not wrong:
         exact, reason, off = beside.compare_in_doubles(every)
         verdict = replace(verdict, float64_difference=exact, notes=(*verdict.notes, *filter(None, [reason])))
         if off is None:
-            return _note_one_row(beside, every, verdict)
+            return _report_one_row(beside, every, verdict)
         wrong = [off]
     differing = [outcome for outcome in wrong if not outcome.error]
     shown, case = find_shortest_input(beside, differing or wrong)
@@ -544,15 +545,15 @@ def _make_verdict(beside: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]
         return replace(verdict, kind="not comparable", reason=reason)
     if not differing:
         reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
-        return _note_one_row(beside, every, replace(verdict, kind="some sizes", reason=reason))
+        return _report_one_row(beside, every, replace(verdict, kind="some sizes", reason=reason))
     verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
     notes, has_weights = _describe_weights(beside)
     return replace(
-        verdict, notes=(*notes, *verdict.notes), departs=_find_departure(beside, case) if has_weights else ""
+        verdict, notes=(*notes, *verdict.notes), departs=_find_differing_operation(beside, case) if has_weights else ""
     )
 
 
-def _tell_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+def _report_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
     """Say that one side has an activation at its end, and whether the answers are the same after it."""
     side, activation = next(iter(beside.activations.values()))
     more, plain = (beside.file.path, beside.called.name) if side == "module" else (beside.called.name, beside.file.path)
@@ -562,13 +563,13 @@ def _tell_activation(beside: ComparedFile, every: Sequence[Outcome], verdict: Ve
     found = as_given.compare_case(case)
     shown = None if found is None else find_shortest_input(as_given, [found])[0]
     same = all(outcome.is_same for outcome in every)
-    departs = _find_departure(as_given, case) if same and side == "module" else ""
+    departs = _find_differing_operation(as_given, case) if same and side == "module" else ""
     reason = f"{said}; {'the answers are the same after it' if same else 'they differ after it, too'}."
     return replace(verdict, reason=reason, shown=shown, departs=departs, activation=said)
 
 
-def _note_one_row(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Say that a file is right for a batch of one row only, where the module was asked about no larger one."""
+def _report_one_row(beside: ComparedFile, every: Sequence[Outcome], verdict: Verdict) -> Verdict:
+    """Report that a file is right for batches of one row only, where the module was not run on larger ones."""
     called, file = beside.called, beside.file
     if any(len(outcome.case.lengths) > 1 for outcome in every):
         return verdict
@@ -602,9 +603,9 @@ def _summarize_outcomes(name: str, outcomes: Mapping[str, Sequence[Outcome]]) ->
 
 
 def _describe_weights(beside: ComparedFile) -> tuple[list[str], bool]:
-    """Return a note where the file lacks matrices of the module, and whether it may hold at least one of them."""
+    """Return a note if the file lacks matrices of the module; the note says whether the file may hold some of them."""
     matrices = {name: w.numpy() for name, w in beside.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1}
-    lacking = missing_matrices(beside.file, matrices)
+    lacking = find_missing_matrices(beside.file, matrices)
     if not lacking:
         return [], True
     if len(lacking) == len(matrices):
@@ -629,31 +630,31 @@ def _format_range(least: int, most: int, unit: str) -> str:
     return f"{most:,} {unit if most > 1 else unit.removesuffix('s')}"
 
 
-def _find_departure(beside: ComparedFile, shown: Case) -> str:
+def _find_differing_operation(beside: ComparedFile, shown: Case) -> str:
     """Find where file and module depart: on an ordinary batch if possible, as a mean of one token is also its sum."""
     ordinary = beside.compare_case(draw_case(beside.called, *beside.called.sizes[0]))
     return beside.departs(shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case)
 
 
-def _output_name(file: CheckedFile, number: int) -> str:
+def _name_output_of_file(file: CheckedFile, number: int) -> str:
     return file.outputs[number].name if number < len(file.outputs) else str(number)
 
 
-def _note_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
+def _describe_other_shapes(outcomes: Iterable[Outcome]) -> list[str]:
     odd = next((outcome for outcome in outcomes if outcome.shapes), None)
     if odd is None:
         return []
     return [f"To a batch of {len(odd.case.lengths)} the file gives {odd.shapes}: the numbers are compared."]
 
 
-def _note_transposed_inputs(beside: ComparedFile) -> list[str]:
+def _describe_transposed_inputs(beside: ComparedFile) -> list[str]:
     turned = {fed.port.name: ", ".join(map(str, fed.order)) for fed in beside.fed if fed.order is not None}
     return [
         f"The file's input {name} is given the module's with its axes in the order {o}." for name, o in turned.items()
     ]
 
 
-def _note_uncompared_outputs(beside: ComparedFile) -> list[str]:
+def _describe_uncompared_outputs(beside: ComparedFile) -> list[str]:
     numbers, names = ({pair[place] for pair in beside.outputs} for place in (0, 1))
     left = [port.name for number, port in enumerate(beside.file.outputs) if number not in numbers]
     lacking = [name for name in beside.largest if name not in names]

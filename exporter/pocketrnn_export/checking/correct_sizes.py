@@ -1,4 +1,4 @@
-"""Find the sizes for which a file is right: the simplest rule that separates the right cases from the wrong."""
+"""Find the sizes for which a file is right, as the simplest rule that separates the right cases from the wrong ones."""
 
 from __future__ import annotations
 
@@ -84,20 +84,22 @@ def find_right_sizes(looked: Sequence[ComparedSize], asked: Callable[[int, int],
     right = [one for one in looked if one.right]
     if not right or len(right) == len(looked):
         return None
-    for bounds in _candidate_bounds(right):
+    for bounds in _list_candidate_bounds(right):
         if all(bounds.hold(one.rows, one.steps, padding=one.padding) == one.right for one in looked):
             return _find_most_steps(bounds, looked, asked)
     return None
 
 
-def _candidate_bounds(right: Sequence[ComparedSize]) -> Iterator[Bounds]:
+def _list_candidate_bounds(right: Sequence[ComparedSize]) -> Iterator[Bounds]:
     of_rows, of_steps = ([getattr(one, name) for one in right] for name in ("rows", "steps"))
-    every = itertools.product(_possible_ranges(of_rows), _possible_ranges(of_steps), (WIDER, TO_LONGEST, NO_PADDING))
+    every = itertools.product(
+        _list_possible_ranges(of_rows), _list_possible_ranges(of_steps), (WIDER, TO_LONGEST, NO_PADDING)
+    )
     found = [Bounds(rows, steps, padding) for rows, steps, padding in every]
     yield from sorted(found, key=lambda b: (b.rows != ANY) + (b.steps != ANY) + (b.padding != WIDER))
 
 
-def _possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
+def _list_possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
     least, most = min(sizes), max(sizes)
     return [ANY, (least, most)] if least == most else [ANY, (1, most), (least, None), (least, most)]
 

@@ -22,14 +22,14 @@ from torch import nn
 from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
-from pocketrnn_export.module_runs.cpu_run import tensors_in
+from pocketrnn_export.module_runs.cpu_run import list_tensors_in
 
-__all__ = ["Array", "CheckedFile", "Port", "count_table_rows", "missing_matrices", "open_file", "role_of_name"]
+__all__ = ["Array", "CheckedFile", "Port", "count_table_rows", "find_axis_role", "find_missing_matrices", "open_file"]
 
 Array = npt.NDArray[Any]
 # The largest model that onnxruntime and protobuf read in one piece.
 _LARGEST: Final = 2**31 - 1
-# Declared weights may have at most this many times the bytes of the file: an int64 can take one byte.
+# The declared weights may have at most this many times the bytes of the file, since an int64 can be stored in one byte.
 _DENSEST: Final = 16
 # One step of float16 is 2**13 steps of float32.
 _OF_HALF: Final = 2.0**13
@@ -83,7 +83,7 @@ class CheckedFile:
     rounding: float = 1.0
 
     @property
-    def is_half(self) -> bool:
+    def is_half_precision(self) -> bool:
         """Whether it holds weights in half precision, or computes in it."""
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
@@ -98,11 +98,11 @@ class CheckedFile:
             return said.partition(" Please fix either")[0][:_MOST_OF_ERROR] or repr(error)
 
 
-def role_of_name(axis: str) -> str | None:
+def find_axis_role(axis: str) -> str | None:
     """Return what the name of an axis says: "b" for the batch, "s" for the sequence, None for neither.
 
     Example:
-        >>> role_of_name("batch_size"), role_of_name("axis 1")
+        >>> find_axis_role("batch_size"), find_axis_role("axis 1")
         ('b', None)
     """
     name = axis.lower()
@@ -127,7 +127,7 @@ def open_file(path: str | Path) -> CheckedFile:
             return _open_onnx(path)
         if is_torchscript(path):
             return _open_torchscript(path)
-        if _holds_weights(path):
+        if _is_weights_file(path):
             raise InputError("It holds weights and no graph.", "Give it as --weights, and the exported file as --onnx.")
         return _open_torch_export(path)
     except PocketRNNError as error:
@@ -138,7 +138,7 @@ def open_file(path: str | Path) -> CheckedFile:
         raise InputError(f"{path} cannot be opened: {what}.", _MAKE_AGAIN) from error
 
 
-def _holds_weights(path: Path) -> bool:
+def _is_weights_file(path: Path) -> bool:
     """Whether torch.save wrote a file: it holds a pickle, where a file of torch.export holds JSON."""
     with zipfile.ZipFile(path) as archive:
         return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive.namelist())
@@ -155,10 +155,10 @@ def _open_onnx(path: Path) -> CheckedFile:
         raise InputError("It is not an ONNX file, or its end is missing.", _MAKE_AGAIN) from None
     if not model.graph.node and not model.graph.output:
         raise InputError("It holds no graph of ONNX.", _MAKE_AGAIN)
-    tensors = list(_graph_tensors(model.graph))
+    tensors = list(_list_graph_tensors(model.graph))
     for tensor in tensors:
         size += _check_external_size(tensor, path.parent)
-    declared = sum(map(_declared_bytes, tensors))
+    declared = sum(map(_count_declared_bytes, tensors))
     if declared > max(1 << 20, _DENSEST * size):
         raise InputError(f"Its weights are declared to have {declared:,} bytes, and it holds {size:,}.", _MAKE_AGAIN)
     if size > _LARGEST:
@@ -174,11 +174,11 @@ def _open_onnx(path: Path) -> CheckedFile:
 
     known = [tensor for tensor in tensors if tensor.data_type and tensor.data_type != TensorProto.STRING]
     arrays = [onnx.numpy_helper.to_array(tensor) for tensor in known]
-    rounding = _OF_HALF if _computes_in_half(model.graph) else 1.0
+    rounding = _OF_HALF if _has_half_precision_operators(model.graph) else 1.0
     return CheckedFile(path, inputs, tuple(map(_read_port, model.graph.output)), run, model, arrays, rounding)
 
 
-def _computes_in_half(graph: GraphProto) -> bool:
+def _has_half_precision_operators(graph: GraphProto) -> bool:
     """Whether an operator takes numbers in half precision: one that only stores weights so casts them."""
     half = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
     half |= {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
@@ -200,14 +200,14 @@ def _read_port(value: ValueInfoProto) -> Port:
     return Port(value.name, named, tuple(axes))
 
 
-def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """Yield the weights and constants of a graph and its subgraphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
-                yield from _graph_tensors(inner)
+                yield from _list_graph_tensors(inner)
 
 
 def _check_external_size(tensor: TensorProto, folder: Path) -> int:
@@ -225,7 +225,7 @@ def _check_external_size(tensor: TensorProto, folder: Path) -> int:
     return length
 
 
-def _declared_bytes(tensor: TensorProto) -> int:
+def _count_declared_bytes(tensor: TensorProto) -> int:
     if min(tensor.dims, default=1) < 0:
         raise InputError(f"{tensor.name} has an axis of {min(tensor.dims)}.", _MAKE_AGAIN)
     known = tensor.data_type and tensor.data_type != TensorProto.STRING
@@ -237,12 +237,12 @@ def _open_torchscript(path: Path) -> CheckedFile:
     script = load_torchscript(path).eval()
     arguments = script.forward.schema.arguments[1:]  # type: ignore[attr-defined]
     inputs = tuple(Port(argument.name) for argument in arguments if not argument.has_default_value())
-    run = _StatelessRun(lambda: load_torchscript(path).eval())
-    return CheckedFile(path, inputs, (), run, None, *_weights_of_torch(script.state_dict()))
+    run = _TorchScriptRun(lambda: load_torchscript(path).eval())
+    return CheckedFile(path, inputs, (), run, None, *_convert_torch_weights(script.state_dict()))
 
 
-class _StatelessRun:
-    """Runs a TorchScript file; one whose forward keeps a state is loaded anew for each run."""
+class _TorchScriptRun:
+    """Runs a TorchScript file. A file whose forward keeps a state is loaded again for each run."""
 
     def __init__(self, load: Callable[[], torch.jit.ScriptModule]) -> None:
         self.load, self.script = load, load()
@@ -259,7 +259,7 @@ class _StatelessRun:
         return answers
 
 
-def _weights_of_torch(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
+def _convert_torch_weights(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
     """Return the weights as arrays, and how much more is rounded than in float32."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
     half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
@@ -281,12 +281,12 @@ def _open_torch_export(path: Path) -> CheckedFile:
     signature = program.graph_signature
     inputs, outputs = (tuple(port(str(n)) for n in names) for names in (signature.user_inputs, signature.user_outputs))
     module = program.module()
-    held = _weights_of_torch(program.state_dict)
+    held = _convert_torch_weights(program.state_dict)
     return CheckedFile(path, inputs, outputs, lambda arrays: _run_on_arrays(module, arrays), None, *held)
 
 
 def _run_on_arrays(module: nn.Module, arrays: Sequence[Array]) -> list[Array]:
-    """Run a module on arrays, of which numbers get the type of its weights if that is half precision."""
+    """Run a module on arrays. If the module's weights are in half precision, float arrays are converted to it first."""
     kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
     tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
@@ -294,16 +294,16 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array]) -> list[Array]:
         tensors = [tensor.to(kind) if tensor.is_floating_point() else tensor for tensor in tensors]
     with torch.no_grad():
         answer = module(*tensors)
-    given = tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)
+    given = list_tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)
     return [(one.float() if one.dtype == torch.bfloat16 else one).numpy() for one in given]
 
 
-def missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
+def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
     """Return the names of matrices that a file does not hold, in any order of their numbers; empty where this cannot be
     seen.
 
     Example:
-        >>> missing_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
+        >>> find_missing_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
         ['fc.weight']
     """
     if not file.weights:
@@ -325,8 +325,8 @@ def missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[s
 
 
 def count_table_rows(file: CheckedFile, port: str) -> int | None:
-    """Return the rows of the smallest table in which a file looks up the ids of an input; None where there is none, or
-    where it cannot be seen.
+    """Return the number of rows of the smallest table in which a file looks up the ids of an input; None if there is
+    not a table, or if it cannot be seen.
 
     Example:
         >>> count_table_rows(open_file("theirs.onnx"), "tokens")
@@ -341,11 +341,11 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
     same, rows = {port}, []
     for node in graph.node:
         if node.op_type == "Gather" and node.input[1] in same and len(dims := tables.get(node.input[0], ())) == 2:
-            rows.append(dims[_gather_axis(node)])
+            rows.append(dims[_read_gather_axis(node)])
         if node.op_type in _SAME_IDS and node.input[0] in same:
             same |= set(node.output)
     return min(rows, default=None)
 
 
-def _gather_axis(node: NodeProto) -> int:
+def _read_gather_axis(node: NodeProto) -> int:
     return next((int(attribute.i) for attribute in node.attribute if attribute.name == "axis"), 0)

@@ -10,11 +10,18 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn.errors import InputError, did_you_mean
+from pocketrnn.errors import InputError, suggest_similar_name
 from pocketrnn_export.checking.call_recording import RecordedCall
-from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port, role_of_name
+from pocketrnn_export.checking.exported_file import Array, CheckedFile, Port, find_axis_role
 
-__all__ = ["FedInput", "count_agreeing", "make_feeds", "match_inputs", "match_outputs", "shape_without_ones"]
+__all__ = [
+    "MatchedInput",
+    "make_feeds",
+    "make_shape_without_ones",
+    "match_inputs",
+    "match_outputs",
+    "rate_answer_shapes",
+]
 
 # An array with more axes than this is not transposed.
 _MOST_AXES: Final = 4
@@ -24,7 +31,7 @@ _MOST_RUN: Final = 24
 
 
 @dataclass(frozen=True)
-class FedInput:
+class MatchedInput:
     """An input of a file, the module's input that it takes, and the order of that input's axes."""
 
     port: Port
@@ -43,7 +50,7 @@ def match_inputs(
     calls: Sequence[RecordedCall],
     told: Mapping[str, str],
     sizes: Sequence[tuple[int, int]],
-) -> tuple[FedInput, ...]:
+) -> tuple[MatchedInput, ...]:
     """Find the module's input for each input of a file, and the order of its axes.
 
     An order must agree with the declared sizes and with the names of the axes. If several do, the axes stay as they are
@@ -66,7 +73,7 @@ def match_inputs(
         for one, known, whose in ((name, list(given), "The module"), (of_file, list(ports), str(file.path))):
             if one not in known:
                 known_names = ", ".join(known) or "none"
-                advice = did_you_mean(one, known) or "Use one of these."
+                advice = suggest_similar_name(one, known) or "Use one of these."
                 raise InputError(f"{whose} has no input {one}, only {known_names}.", advice)
         fed[of_file] = name
     left = [name for name in given if name not in fed.values()]
@@ -82,14 +89,14 @@ def match_inputs(
             "Say which: --input parameter=input, or inputs={'parameter': 'input'}.",
         )
     each = [
-        [FedInput(port, fed[port.name], order) for order in _possible_orders(port, fed[port.name], calls)]
+        [MatchedInput(port, fed[port.name], order) for order in _list_axis_orders(port, fed[port.name], calls)]
         for port in file.inputs
     ]
     every = [tuple(way) for way in itertools.islice(itertools.product(*each), _MOST_RANKED)]
     ranked = sorted(every, key=lambda way: _rank_orders(way, calls, sizes))
     best, most = ranked[0], (-1, -1)
     for way in ranked[:_MOST_RUN]:
-        agreeing = [count_agreeing(file, way, call) for call in calls]
+        agreeing = [rate_answer_shapes(file, way, call) for call in calls]
         runs = sum(map(bool, agreeing))
         if runs == len(calls) and way == ranked[0] and all(fed.order is None for fed in way):
             return way
@@ -98,7 +105,7 @@ def match_inputs(
     return best
 
 
-def _possible_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
+def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
     """Return the orders of an input's axes that agree with the declared sizes, the order as it is (None) first."""
     shapes = [call.inputs[name].shape for call in calls]
     axes = port.axes or (None,) * len(shapes[0])
@@ -117,10 +124,10 @@ def _possible_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> li
 
 
 def _rank_orders(
-    way: Sequence[FedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
+    way: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[tuple[int, int]]
 ) -> tuple[int, int]:
-    """Return the sort key of a way to feed a file: how often the name of an axis says something else, and how many
-    inputs are transposed."""
+    """Return the sort key of an assignment of inputs: the number of axis names that contradict it, and the number of
+    transposed inputs."""
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
@@ -129,21 +136,22 @@ def _rank_orders(
             if isinstance(name, str):
                 given = tuple(call.inputs[fed.name].shape[axis] for call in calls if fed.name in call.inputs)
                 meant.setdefault(name, set()).add(given)
-                wrong += given != by_role.get(role_of_name(name) or "", given)
+                wrong += given != by_role.get(find_axis_role(name) or "", given)
     wrong += sum(len(different) - 1 for different in meant.values())
     return wrong, sum(fed.order is not None for fed in way)
 
 
-def count_agreeing(file: CheckedFile, way: Sequence[FedInput], call: RecordedCall) -> int:
-    """Return 0 where the file fails on a call, 2 where each of its answers has the shape of one of the module's."""
+def rate_answer_shapes(file: CheckedFile, way: Sequence[MatchedInput], call: RecordedCall) -> int:
+    """Return 0 if the file fails on a call, and 2 if each of its answers has the shape of one of the module's
+    answers."""
     answers = file.ask(make_feeds(way, call.inputs))
-    shapes = {shape_without_ones(array) for array in call.outputs.values()}
-    return 0 if isinstance(answers, str) else 1 + all(shape_without_ones(answer) in shapes for answer in answers)
+    shapes = {make_shape_without_ones(array) for array in call.outputs.values()}
+    return 0 if isinstance(answers, str) else 1 + all(make_shape_without_ones(answer) in shapes for answer in answers)
 
 
 def _match_by_name(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
     fits = [name for name in left if _fits_port(port, calls[0].inputs[name])]
-    return next((name for name in fits if _plain_name(name) == _plain_name(port.name)), None)
+    return next((name for name in fits if _normalize_name(name) == _normalize_name(port.name)), None)
 
 
 def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
@@ -153,7 +161,7 @@ def _match_by_order(port: Port, left: Sequence[str], calls: Sequence[RecordedCal
     return next(iter(same_type or fits), None)
 
 
-def _plain_name(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -163,7 +171,7 @@ def _fits_port(port: Port, array: Array) -> bool:
     return port.kind is None or np.dtype(port.kind).kind == array.dtype.kind or array.dtype.kind in "ib"
 
 
-def make_feeds(fed: Sequence[FedInput], given: Mapping[str, Array]) -> list[Array]:
+def make_feeds(fed: Sequence[MatchedInput], given: Mapping[str, Array]) -> list[Array]:
     """Return the arrays for a file's inputs, made from the module's inputs."""
     made = []
     for one in fed:
@@ -186,11 +194,11 @@ def match_outputs(
         InputError: no outputs match.
     """
     names, count = list(outputs), len(file.outputs) if answers is None else len(answers)
-    by_name = {_plain_name(name): name for name in names}
+    by_name = {_normalize_name(name): name for name in names}
     pairs = [
-        (number, by_name[_plain_name(port.name)])
+        (number, by_name[_normalize_name(port.name)])
         for number, port in enumerate(file.outputs)
-        if _plain_name(port.name) in by_name
+        if _normalize_name(port.name) in by_name
     ]
     if not pairs and count == len(names):
         pairs = list(enumerate(names))
@@ -198,7 +206,11 @@ def match_outputs(
         for number in range(count if answers is not None else 0):
             assert answers is not None  # noqa: S101 - the line above
             left = [name for name in names if name not in {name for _, name in pairs}]
-            alike = [name for name in left if shape_without_ones(outputs[name]) == shape_without_ones(answers[number])]
+            alike = [
+                name
+                for name in left
+                if make_shape_without_ones(outputs[name]) == make_shape_without_ones(answers[number])
+            ]
             if alike:
                 pairs.append((number, min(alike, key=lambda name: _sum_differences(outputs[name], answers[number]))))
     if not pairs:
@@ -211,7 +223,7 @@ def match_outputs(
     return tuple(pairs)
 
 
-def shape_without_ones(array: Array) -> tuple[int, ...]:
+def make_shape_without_ones(array: Array) -> tuple[int, ...]:
     """Return the shape of an array without axes of size 1: squeeze() drops the batch axis for one row."""
     return tuple(size for size in array.shape if size != 1)
 

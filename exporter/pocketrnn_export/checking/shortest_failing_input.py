@@ -11,7 +11,7 @@ import numpy as np
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
 from pocketrnn_export.checking.call_recording import record_call
 from pocketrnn_export.checking.verdict import Shown
-from pocketrnn_export.comparing.cases import Case, one_row_cases
+from pocketrnn_export.comparing.cases import Case, make_one_row_cases
 
 __all__ = ["find_shortest_input"]
 
@@ -59,7 +59,7 @@ def _shorten_case(case: Case) -> Iterator[Case]:
     """Yield the case with fewer rows, then with fewer tokens."""
     rows, steps = case.tokens.shape
     if rows > 1:
-        yield from one_row_cases([case])[:_ROWS]
+        yield from make_one_row_cases([case])[:_ROWS]
         # A row that is padded wider than its length may be what shows it.
         for row in range(min(rows, _ROWS) if case.lengths.max() < steps else 0):
             yield Case(case.name, case.tokens[row : row + 1], case.lengths[row : row + 1])
@@ -77,19 +77,22 @@ def _shorten_case(case: Case) -> Iterator[Case]:
 
 def _describe_input(beside: ComparedFile, case: Case) -> Shown:
     expected, given = beside.answers(case)
-    shown = _describe_given(beside, case)
+    shown = _describe_input_rows(beside, case)
     if isinstance(given, str):
-        return Shown(shown, _first_numbers(expected[0]), given, math.inf)
+        return Shown(shown, _round_first_numbers(expected[0]), given, math.inf)
     if given.shape != expected.shape:
-        return Shown(shown, _first_numbers(expected[0]), _first_numbers(given[0]), math.inf)
+        return Shown(shown, _round_first_numbers(expected[0]), _round_first_numbers(given[0]), math.inf)
     apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
     row = int(apart.max(1).argmax())
     first = max(0, int(apart[row].argmax()) - _NUMBERS + 1)
-    return Shown(shown, _first_numbers(expected[row][first:]), _first_numbers(given[row][first:]), float(apart.max()))
+    return Shown(
+        shown, _round_first_numbers(expected[row][first:]), _round_first_numbers(given[row][first:]), float(apart.max())
+    )
 
 
-def _describe_given(beside: ComparedFile, case: Case) -> tuple[Any, ...]:
-    """Return the rows of the one input; of several inputs, the name and the rows of each, since each has its own."""
+def _describe_input_rows(beside: ComparedFile, case: Case) -> tuple[Any, ...]:
+    """Return the rows of the only input; for several inputs, return the name and the rows of each, since they
+    differ."""
     samples = beside.called.samples
     most = _SHOWN if samples is None else _SHOWN_NUMBERS
     inputs = record_call(beside.called, case).inputs
@@ -105,5 +108,5 @@ def _describe_given(beside: ComparedFile, case: Case) -> tuple[Any, ...]:
     return (*shown, f"and {len(rows) - 3} rows more") if len(rows) > 3 else shown
 
 
-def _first_numbers(row: Any) -> tuple[float, ...]:
+def _round_first_numbers(row: Any) -> tuple[float, ...]:
     return tuple(float(f"{number:.6g}") for number in row[:_NUMBERS])

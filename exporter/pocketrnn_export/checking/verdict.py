@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.tables.writer import replace_nan_by_none
 
-__all__ = ["Kind", "Shown", "Verdict", "verdict_page"]
+__all__ = ["Kind", "Shown", "Verdict", "make_verdict_page"]
 
 Kind = Literal["right", "some sizes", "wrong", "changed", "not comparable"]
 
@@ -158,11 +158,11 @@ def _format_number(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def verdict_page(verdict: Verdict) -> str:
+def make_verdict_page(verdict: Verdict) -> str:
     """Return a verdict as an HTML page, without scripts.
 
     Example:
-        >>> verdict_page(verdict).startswith("<!doctype html>")
+        >>> make_verdict_page(verdict).startswith("<!doctype html>")
         True
     """
     cells = (("".join(f"<td>{html.escape(cell)}</td>" for cell in row)) for row in verdict.table)

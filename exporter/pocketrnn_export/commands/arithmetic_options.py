@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "arithmetic_options",
     "check_measure_options",
-    "integer_warning_lines",
+    "format_integer_warning",
     "read_integer_arguments",
 ]
 
@@ -83,7 +83,7 @@ def read_integer_arguments(
     ):
         if numbers is not None and is_given:
             raise click.UsageError(f"{option} is of texts, and the bundle takes sequences of numbers.")
-    allowed = _allowed_change(data, max_loss, max_changed)
+    allowed = _make_allowed_change(data, max_loss, max_changed)
     if data is None:
         return None, allowed
     require_module("pyarrow", "train")
@@ -116,7 +116,7 @@ def read_integer_arguments(
     return read_texts([data], labels, text_column=text_column), allowed
 
 
-def _allowed_change(data: Path | None, max_loss: float | None, max_changed: float | None) -> AllowedChange:
+def _make_allowed_change(data: Path | None, max_loss: float | None, max_changed: float | None) -> AllowedChange:
     from pocketrnn_export.integer_accuracy import MOST_CHANGED, MOST_LOST, AllowedChange
 
     if max_loss is not None and data is None:
@@ -126,16 +126,16 @@ def _allowed_change(data: Path | None, max_loss: float | None, max_changed: floa
     )
 
 
-def integer_warning_lines(manifest: Manifest) -> list[str]:
+def format_integer_warning(manifest: Manifest) -> list[str]:
     """The warning about a file of integers that was measured on golden examples only; no lines for other files.
 
     Example:
-        >>> integer_warning_lines(manifest)
+        >>> format_integer_warning(manifest)
         []
     """
-    from pocketrnn.verdicts import integer_verdict
+    from pocketrnn.verdicts import read_integer_verdict
 
-    verdict = integer_verdict(manifest)
+    verdict = read_integer_verdict(manifest)
     if verdict is None or verdict.is_data:
         return []
     return [

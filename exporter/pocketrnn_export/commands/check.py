@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.commands.command import Command, Text
-from pocketrnn.commands.standard_streams import json_line, print_if_slow, print_text
+from pocketrnn.commands.standard_streams import format_json_line, print_if_slow, print_text
 from pocketrnn.commands.terminal import align_columns, escape_line
 from pocketrnn.errors import ExportError, InputError, require_module
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
@@ -90,11 +90,11 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
         )
     if page is not None:
         from pocketrnn.bundle.atomic_writing import write_whole_file
-        from pocketrnn_export.checking.verdict import verdict_page
+        from pocketrnn_export.checking.verdict import make_verdict_page
 
         with write_whole_file(page, force=options["force"]) as file:
-            file.write(verdict_page(found).encode("utf-8"))
-    print_text(json_line(found.document) if options["as_json"] else "\n".join(_verdict_lines(found)))
+            file.write(make_verdict_page(found).encode("utf-8"))
+    print_text(format_json_line(found.document) if options["as_json"] else "\n".join(_format_verdict_lines(found)))
     raise click.exceptions.Exit(found.exit_status)
 
 
@@ -136,5 +136,5 @@ def _parse_inputs(given: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _verdict_lines(verdict: Verdict) -> list[str]:
+def _format_verdict_lines(verdict: Verdict) -> list[str]:
     return [*map(escape_line, verdict.lines), *(align_columns(verdict.table) if verdict.comparisons else [])]

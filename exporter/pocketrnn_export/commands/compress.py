@@ -18,10 +18,10 @@ from pocketrnn_export.commands.smaller_bundle import (
     COLUMNS,
     check_is_bundle,
     data_options,
-    rows_to_measure,
-    write_compressed,
+    read_rows_to_measure,
+    write_compressed_bundle,
 )
-from pocketrnn_export.commands.verdict_lines import example_note_lines, print_verdicts
+from pocketrnn_export.commands.verdict_lines import format_example_note, print_verdicts
 
 __all__ = ["compress"]
 
@@ -85,7 +85,7 @@ def compress(
         from pocketrnn.bundle import manifest as manifests
         from pocketrnn.bundle.atomic_writing import check_folder_free
         from pocketrnn.bundle.zoo import bundle_folder
-        from pocketrnn_export.compression import check_words
+        from pocketrnn_export.compression import check_kept_word_count
         from pocketrnn_export.forms.quantized import Storage
         from pocketrnn_training.classifiers import checkpoint
 
@@ -98,21 +98,23 @@ def compress(
 
         module, description = read_checkpoint_arguments(Path(source))
         if words is not None and "vocabulary" in description:
-            check_words(words, len(description["vocabulary"]))
+            check_kept_word_count(words, len(description["vocabulary"]))
         if "channels" in description:
             raise click.UsageError(f"{source} takes sequences of numbers: only classifiers of texts are compressed.")
-        rows = rows_to_measure(description["labels"], several_labels=description.get("multi_label", False), **measure)
+        rows = read_rows_to_measure(
+            description["labels"], several_labels=description.get("multi_label", False), **measure
+        )
         with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
             with print_stages():
                 export(module, Path(folder) / "bundle", **description, torchscript=False, examples=not no_examples)
-            manifest = write_compressed(Path(folder) / "bundle", output, storage, rows=rows, **how)
-        told = example_note_lines(manifest)
+            manifest = write_compressed_bundle(Path(folder) / "bundle", output, storage, rows=rows, **how)
+        told = format_example_note(manifest)
     else:
         if no_examples:
             raise click.UsageError(f"The examples of {source} stay: export it again with --no-examples.")
         before = manifests.read_manifest(bundle_folder(source))
-        rows = rows_to_measure(before.labels, several_labels=before.output.activation == "sigmoid", **measure)
-        manifest, told = write_compressed(source, output, storage, rows=rows, **how), []
+        rows = read_rows_to_measure(before.labels, several_labels=before.output.activation == "sigmoid", **measure)
+        manifest, told = write_compressed_bundle(source, output, storage, rows=rows, **how), []
     print_verdicts(manifest)
     for line in told:
         print_line(line)

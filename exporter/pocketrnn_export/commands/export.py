@@ -17,7 +17,7 @@ from pocketrnn.errors import InputError, require_module, short_repr
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
     check_measure_options,
-    integer_warning_lines,
+    format_integer_warning,
     read_integer_arguments,
 )
 from pocketrnn_export.commands.from_checkpoint import read_checkpoint_arguments
@@ -25,15 +25,20 @@ from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
     NumberOptions,
-    checkpoint_overrides,
+    format_number_summary,
+    make_checkpoint_overrides,
     number_options,
-    number_summary_lines,
     read_number_arguments,
     refuse_text_options,
 )
 from pocketrnn_export.commands.progress_lines import print_stages
-from pocketrnn_export.commands.smaller_bundle import COLUMNS, data_options, rows_to_measure, write_compressed
-from pocketrnn_export.commands.verdict_lines import example_note_lines, print_verdicts, proof_table
+from pocketrnn_export.commands.smaller_bundle import (
+    COLUMNS,
+    data_options,
+    read_rows_to_measure,
+    write_compressed_bundle,
+)
+from pocketrnn_export.commands.verdict_lines import format_example_note, format_proof_table, print_verdicts
 from pocketrnn_export.intake.module_name import ModuleName, parse_module_name
 
 if TYPE_CHECKING:
@@ -213,7 +218,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
       pocketrnn export model.py:Steps --weights steps.pt --channels ax,ay,az \\
         --scaler scaler.joblib --labels walking,standing -o steps
     """
-    # Checks that run before PyTorch is imported answer at once.
+    # These checks run before PyTorch is imported, so that an error is shown without delay.
     _check_measured_options(options)
     _check_labels_of(options)
     named = parse_source(source, options)
@@ -240,7 +245,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         description |= {"torchscript": copied, "edge": profile == "edge"}
     elif not numbers.are_given:
         refuse_text_options(options, source)
-        description |= checkpoint_overrides(numbers, len(description["channels"]))
+        description |= make_checkpoint_overrides(numbers, len(description["channels"]))
     if options["name"] is not None:
         description["name"] = options["name"]
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
@@ -251,13 +256,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         with print_stages():
             manifest = export_module(module, output, **description, force=options["force"])
     if "channels" in description:
-        for line in number_summary_lines(manifest, output):
+        for line in format_number_summary(manifest, output):
             print_line(line)
         return
-    for line in proof_table(manifest.parity, "texts"):
+    for line in format_proof_table(manifest.parity, "texts"):
         print_line(line)
     print_verdicts(manifest)
-    for line in [*integer_warning_lines(manifest), *example_note_lines(manifest)]:
+    for line in [*format_integer_warning(manifest), *format_example_note(manifest)]:
         print_line(line)
     what = "labels of tokens" if manifest.output.of_tokens else "labels"
     what = f"{what} of the heads {', '.join(manifest.heads)}" if manifest.heads else what
@@ -273,7 +278,7 @@ def _check_text_options(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
     """Refuse options that a module of texts does not take, and read the texts for the proof."""
-    from pocketrnn_export.packing import check_packable
+    from pocketrnn_export.packing import check_packable_rules
     from pocketrnn_export.vocabularies.labels import read_lines
 
     for name in OF_CHECKPOINTS:
@@ -285,7 +290,7 @@ def _check_text_options(
         lines = read_lines(options["texts"])
         description["example_texts"] = _split_pairs(lines, options["texts"]) if options["two_texts"] else lines
     if options["profile"] == "packed":
-        check_packable(getattr(description["rules"], "rules", description["rules"]), source)
+        check_packable_rules(getattr(description["rules"], "rules", description["rules"]), source)
 
 
 def _check_measured_options(options: dict[str, Any]) -> None:
@@ -335,22 +340,22 @@ def _check_labels_of(options: dict[str, Any]) -> None:
 def _export_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
     """Export to a temporary folder, then compress the bundle, convert it for mobile or pack it, and write that."""
     from pocketrnn.bundle import manifest
-    from pocketrnn.bundle.atomic_writing import classifier_name
+    from pocketrnn.bundle.atomic_writing import make_classifier_name
     from pocketrnn_export.bundle import export as export_module
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_export.mobile import write_mobile_bundle
     from pocketrnn_export.packing import pack
 
     profile = options["profile"]
-    description.setdefault("name", output.absolute().stem if profile == "packed" else classifier_name(output))
+    description.setdefault("name", output.absolute().stem if profile == "packed" else make_classifier_name(output))
     description["torchscript"] = False
-    # The data is read before the export, which takes a while: an unusable file is refused at once.
+    # The data is read before the export, which takes long, so that an unusable file is refused without delay.
     labels, several = tuple(description.get("labels", ())), bool(description.get("multi_label"))
     names = ("data", "max_loss", *COLUMNS)
     measure = {name: options[name] for name in names}
     rows, texts, allowed = None, None, None
     if options["compress"]:
-        rows = rows_to_measure(labels, several_labels=several, **measure)
+        rows = read_rows_to_measure(labels, several_labels=several, **measure)
     if options["arithmetic"] == "int8":
         texts, allowed = read_integer_arguments(
             labels, several_labels=several, max_changed=options["max_changed"], **measure
@@ -361,7 +366,7 @@ def _export_in_stages(module: Any, output: Path, description: dict[str, Any], op
             export_module(module, made, **description)
         if options["compress"]:
             smaller = output if last else Path(folder) / "small"
-            write_compressed(
+            write_compressed_bundle(
                 made, smaller, Storage(), name=None, rows=rows, force=options["force"], max_loss=options["max_loss"]
             )
             made = smaller

@@ -14,7 +14,7 @@ def read_checkpoint_arguments(folder: Path) -> tuple[Any, dict[str, Any]]:
     Raises:
         CheckpointError: the folder is not a checkpoint, or is damaged.
     """
-    from pocketrnn_export.trained import checkpoint_arguments
+    from pocketrnn_export.trained import make_arguments_from_checkpoint
     from pocketrnn_training.classifiers import checkpoint
 
-    return checkpoint_arguments(checkpoint.read(folder))
+    return make_arguments_from_checkpoint(checkpoint.read(folder))

@@ -14,8 +14,8 @@ import click
 
 from pocketrnn.commands.command import Text
 from pocketrnn.commands.terminal import escape_line
-from pocketrnn.errors import InputError, error_reason, short_repr
-from pocketrnn_export.commands.verdict_lines import proof_table
+from pocketrnn.errors import InputError, find_error_reason, short_repr
+from pocketrnn_export.commands.verdict_lines import format_proof_table
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -24,9 +24,9 @@ __all__ = [
     "NUMBER_OPTIONS",
     "OF_CHECKPOINTS",
     "NumberOptions",
-    "checkpoint_overrides",
+    "format_number_summary",
+    "make_checkpoint_overrides",
     "number_options",
-    "number_summary_lines",
     "read_number_arguments",
     "refuse_text_options",
 ]
@@ -103,7 +103,7 @@ _OPTIONS: Final = (
                  help="Real sequences for the proof: .npy or .npz with arrays [sequences, time, channels], or [time, "
                  "channels] each. The first become golden examples."),
 )  # fmt: skip
-# The options that a checkpoint takes; its other rules are those of its training.
+# The options that an export of a checkpoint accepts. Its other rules were fixed by its training.
 OF_CHECKPOINTS: Final = ("integer_scale", "units")
 NUMBER_OPTIONS: Final = tuple(field.name for field in fields(NumberOptions))
 
@@ -145,17 +145,17 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
         "value_units": units,
         "scaler": numbers.scaler,
         "layout": numbers.layout,
-        "sequences": [] if numbers.sequences is None else _read_array_sequences(numbers.sequences),
+        "sequences": [] if numbers.sequences is None else _read_sequences_from_numpy(numbers.sequences),
         **{name: options[name] for name in ("call", "gives", "one_text", "multi_label")},
         **_read_number_rules(numbers),
     }
 
 
-def checkpoint_overrides(numbers: NumberOptions, channels: int) -> dict[str, Any]:
+def make_checkpoint_overrides(numbers: NumberOptions, channels: int) -> dict[str, Any]:
     """The integer scale and the units that the options give, as arguments of `export`, with a value for each channel.
 
     Example:
-        >>> checkpoint_overrides(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)
+        >>> make_checkpoint_overrides(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)
         {'integer_scale': [0.001, 0.001]}
     """
     found: dict[str, Any] = {}
@@ -185,25 +185,25 @@ def refuse_text_options(options: dict[str, Any], of_numbers: str) -> None:
         raise click.UsageError(f"{', '.join(given)} is of texts, and {of_numbers} of numbers.")
 
 
-def number_summary_lines(manifest: Manifest, output: Path) -> list[str]:
+def format_number_summary(manifest: Manifest, output: Path) -> list[str]:
     """The lines that are printed after the export of a classifier of numbers: its proof, and the next command.
 
     Example:
-        >>> number_summary_lines(manifest, Path("har"))[-1]
+        >>> format_number_summary(manifest, Path("har"))[-1]
         'Next: pocketrnn classify --bundle har --input recording.csv'
     """
-    from pocketrnn.verdicts import SCALE, graph_sentence, numbers_sentence
+    from pocketrnn.verdicts import SCALE, describe_graph_proof, describe_number_scale
 
     scaled = manifest.numbers.mean is not None or manifest.numbers.scale is not None
     said = "brought to its scale as you said" if scaled else "given to it as they are: there is no mean and no scale"
     known = f"Numbers: {said}; that this is what the module was trained on, nothing was compared with."
     if manifest.provenance.get(SCALE) == "trained":
-        known = f"Numbers: {numbers_sentence(manifest)}"
+        known = f"Numbers: {describe_number_scale(manifest)}"
     inside = manifest.provenance.get("golden_examples") == "given sequences"
     kind = "values" if manifest.output.activation == "values" else "labels"
     return [
-        *proof_table(manifest.parity, "sequences", of_labels=False),
-        f"Graph: {escape_line(graph_sentence(manifest))}",
+        *format_proof_table(manifest.parity, "sequences", of_labels=False),
+        f"Graph: {escape_line(describe_graph_proof(manifest))}",
         known,
         *([f"Inside are {len(manifest.examples)} golden examples, which are sequences of yours: whoever has the bundle "
            "can read them. Leave them out with --no-examples."] if inside else []),
@@ -237,7 +237,7 @@ def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
         if value is not None and name in said:
             raise click.UsageError(f"Both --numbers and --{name} give {name}.")
     count = len(names) if isinstance(names := _parse_channels(str(numbers.channels)), list) else names
-    single |= checkpoint_overrides(numbers, count)
+    single |= make_checkpoint_overrides(numbers, count)
     for name in OF_CHECKPOINTS:
         if name in said and getattr(numbers, name) is not None:
             raise click.UsageError(f"Both --numbers and --{name.replace('_', '-')} give {name}.")
@@ -252,7 +252,9 @@ def _read_json_object(given: str) -> dict[str, Any]:
         try:
             text = Path(given).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{given} cannot be read: {error_reason(error)}.", "Give JSON, or a file of it.") from None
+            raise InputError(
+                f"{given} cannot be read: {find_error_reason(error)}.", "Give JSON, or a file of it."
+            ) from None
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -273,7 +275,7 @@ def _parse_numbers(name: str, given: str | None) -> list[float] | None:
         ) from None
 
 
-def _read_array_sequences(path: Path) -> list[Any]:
+def _read_sequences_from_numpy(path: Path) -> list[Any]:
     """Read the sequences in a .npy or .npz file."""
     from pocketrnn_training.rows.array_files import read_arrays
 

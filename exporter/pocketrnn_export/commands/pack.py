@@ -15,7 +15,7 @@ from pocketrnn.errors import require_module
 from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
     check_measure_options,
-    integer_warning_lines,
+    format_integer_warning,
     read_integer_arguments,
 )
 from pocketrnn_export.commands.progress_lines import print_stages
@@ -113,7 +113,7 @@ def pack(
             require_module(package, "export")
         from pocketrnn.numbers.number_input import NumberInput
         from pocketrnn_export.packing import pack as packed
-        from pocketrnn_export.packing import read_packable
+        from pocketrnn_export.packing import read_packable_manifest
 
     if text_rules:
         _pack_text_rules(bundle, path, force=force)
@@ -121,7 +121,7 @@ def pack(
     data: Any = None
     allowed = None
     if arithmetic == "int8":
-        before = read_packable(bundle, arithmetic)[1]
+        before = read_packable_manifest(bundle, arithmetic)[1]
         numbers = before.input if isinstance(before.input, NumberInput) else None
         several = before.output.activation == "sigmoid"
         data, allowed = read_integer_arguments(before.labels, several_labels=several, numbers=numbers, **measured_with)
@@ -139,7 +139,7 @@ def pack(
     _print_verdict(manifest)
     print_line(f"Wrote {path}: {path.stat().st_size:,} bytes.")
     of_numbers = isinstance(manifest.input, NumberInput)
-    if of_numbers and (needed := _memory_sentence(path, manifest)) is not None:
+    if of_numbers and (needed := _make_memory_sentence(path, manifest)) is not None:
         print_line(needed)
     if output is not None:
         given = "--input recording.csv" if of_numbers else '"a text"'
@@ -154,25 +154,25 @@ def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
     print_line(f"Wrote {path}: {path.stat().st_size:,} bytes. It makes the ids of {name}, beside its graph.")
 
 
-def _memory_sentence(path: Path, manifest: Any) -> str | None:
-    """The memory that a program without files needs for a packed file or for the array in a header, as a sentence."""
-    from pocketrnn_export.board_memory import required_memory
+def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
+    """A sentence with the memory that a program without files needs for a packed file, or for the array in a header."""
+    from pocketrnn_export.board_memory import compute_required_memory
     from pocketrnn_export.c_array import extract_packed_content
 
-    needed = required_memory(manifest, extract_packed_content(path.read_bytes()))
+    needed = compute_required_memory(manifest, extract_packed_content(path.read_bytes()))
     return None if needed is None else needed.sentence
 
 
 def _print_verdict(manifest: Manifest) -> None:
     """Print the verdict on the file, and a note on its thresholds."""
     from pocketrnn.text.text_input import TextInput
-    from pocketrnn.verdicts import graph_sentence
+    from pocketrnn.verdicts import describe_graph_proof
 
     if isinstance(manifest.input, TextInput):
         print_verdicts(manifest)
     else:
-        print_line(f"Graph: {escape_line(graph_sentence(manifest))}")
-    for line in integer_warning_lines(manifest):
+        print_line(f"Graph: {escape_line(describe_graph_proof(manifest))}")
+    for line in format_integer_warning(manifest):
         print_line(line)
     if manifest.output.thresholds is not None:
         print_line(

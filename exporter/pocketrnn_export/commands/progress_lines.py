@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pocketrnn.commands.command import tell_at_end
+from pocketrnn.commands.command import write_at_end
 from pocketrnn.commands.standard_streams import print_line
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ __all__ = ["print_stages"]
 
 @contextlib.contextmanager
 def print_stages() -> Iterator[None]:
-    """While the block runs, print each stage that the exporter logs on standard error, and its progress where it takes
-    longer than five seconds. The verdicts are left out: a command prints them in its last lines."""
+    """While the block runs, print each stage that the exporter logs on standard error, and also its progress if it
+    takes longer than five seconds. The verdicts are not printed here: a command prints them in its last lines."""
     from pocketrnn.verdicts import LOGGER
-    from pocketrnn_export.progress import ProgressLines, show_lines
+    from pocketrnn_export.progress import ProgressLines, show_log_lines
 
     def warn(record: logging.LogRecord) -> None:
         line = f"Note: {record.getMessage()}"
-        if not (hasattr(record, "after_an_error") and tell_at_end(line)):
+        if not (hasattr(record, "after_an_error") and write_at_end(line)):
             print_line(line, err=True)
 
     lines = ProgressLines(lambda line: print_line(line, err=True), warn)
     lines.addFilter(lambda record: record.name != LOGGER)
-    with show_lines(lines):
+    with show_log_lines(lines):
         yield

@@ -11,7 +11,7 @@ import click
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.commands.command import Text, column_option
+from pocketrnn.commands.command import Text, make_column_option
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import require_module
 from pocketrnn.tables.rows import LABEL_SEPARATOR
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["COLUMNS", "check_is_bundle", "data_options", "rows_to_measure", "write_compressed"]
+__all__ = ["COLUMNS", "check_is_bundle", "data_options", "read_rows_to_measure", "write_compressed_bundle"]
 
 # The options that say how the data is read.
 COLUMNS: Final = ("text_column", "label_column", "label_separator")
@@ -50,8 +50,8 @@ def data_options(command: _Command) -> _Command:
                          "--arithmetic int8. For a bundle that takes numbers, labelled sequences: .ts or .npz, too."),
             click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
                          help="Write nothing if more points of accuracy are lost on the data."),
-            column_option("text", "The data's column of texts."),
-            column_option("label", "The data's column of labels."),
+            make_column_option("text", "The data's column of texts."),
+            make_column_option("label", "The data's column of labels."),
             click.option("--label-separator", type=Text(), default=LABEL_SEPARATOR, show_default=True, metavar="TEXT",
                          help="The separator between the labels of a text with several, where they are not a list."),
         )
@@ -60,7 +60,7 @@ def data_options(command: _Command) -> _Command:
     return command
 
 
-def write_compressed(
+def write_compressed_bundle(
     bundle: str | Path,
     output: Path,
     storage: Storage,
@@ -73,12 +73,12 @@ def write_compressed(
     """Compress a bundle as the options say, and print the size and the accuracy after each step."""
     from pocketrnn.bundle.atomic_writing import check_folder_free
     from pocketrnn_export.compression import compress as compress_bundle
-    from pocketrnn_export.compression import steps_table
+    from pocketrnn_export.compression import format_steps_table
 
     check_folder_free(output, force=force, made_by="classifier.json")
     with print_stages():
         made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
-    for line in steps_table(made.steps).split("\n"):
+    for line in format_steps_table(made.steps).split("\n"):
         print_line(line)
     if rows is None and made.manifest.text.rules.tokenizer != "external":
         print_line(
@@ -88,7 +88,7 @@ def write_compressed(
     return made.manifest
 
 
-def rows_to_measure(
+def read_rows_to_measure(
     labels: Sequence[str],
     *,
     data: Path | None,

@@ -11,7 +11,7 @@ from pocketrnn.commands.terminal import align_columns, escape_line
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest, Parity
 
-__all__ = ["example_note_lines", "print_verdicts", "proof_table"]
+__all__ = ["format_example_note", "format_proof_table", "print_verdicts"]
 
 # The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
 _COMPARE: Final = {
@@ -23,17 +23,17 @@ _COMPARE: Final = {
 
 
 def print_verdicts(manifest: Manifest) -> None:
-    """Print the two verdicts, a line each; the one on the text rules as a note among the warnings, if it is open.
+    """Print the two verdicts, one on each line. The verdict on the text rules is printed as a warning if it is open.
 
     Example:
         >>> print_verdicts(manifest)
         Graph: proven equal to the PyTorch module.
         Text rules: those that it was trained with.
     """
-    from pocketrnn.verdicts import graph_sentence, text_verdict
+    from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 
-    verdict = text_verdict(manifest)
-    print_line(f"Graph: {escape_line(graph_sentence(manifest))}")
+    verdict = read_text_verdict(manifest)
+    print_line(f"Graph: {escape_line(describe_graph_proof(manifest))}")
     if not verdict.is_open:
         print_line(f"Text rules: {verdict.sentence}")
         return
@@ -41,7 +41,7 @@ def print_verdicts(manifest: Manifest) -> None:
     print_line(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
 
 
-def proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> list[str]:
+def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> list[str]:
     """The comparisons of a proof as a table: a header, and a line for each.
 
     Args:
@@ -50,7 +50,7 @@ def proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> 
         of_labels: whether to show the number of labels that differ.
 
     Example:
-        >>> proof_table(manifest.parity, "texts")[0].split()[:3]
+        >>> format_proof_table(manifest.parity, "texts")[0].split()[:3]
         ['compared', 'on', 'cases']
     """
     rows = [("compared", "on", "cases", rows_called, "largest difference", "labels differing")]
@@ -62,11 +62,11 @@ def proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> 
     return align_columns(rows if of_labels else [row[:-1] for row in rows])
 
 
-def example_note_lines(manifest: Manifest) -> list[str]:
-    """The note that the bundle holds texts of the user, and how to leave them out; no lines where it holds none.
+def format_example_note(manifest: Manifest) -> list[str]:
+    """The note that the bundle holds texts of the user, and how to leave them out; empty if the bundle holds none.
 
     Example:
-        >>> example_note_lines(manifest)
+        >>> format_example_note(manifest)
         []
     """
     if manifest.provenance.get("golden_examples") != "given texts":

@@ -1,1 +1,1 @@
-"""Answers beside each other: the cases, how far two forms differ, and how far rounding may move an answer."""
+"""Compare answers: the cases, how far two forms differ, and how far rounding may move an answer."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import InputError
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
-from pocketrnn.text.pairs import pair_mark
+from pocketrnn.text.pairs import make_pair_mark
 
 __all__ = [
     "BATCHES",
@@ -29,26 +29,26 @@ __all__ = [
     "Run",
     "Widths",
     "add_real_tokens",
-    "answer_rows",
-    "as_pairs",
-    "boundary_cases",
-    "case_from_rows",
+    "choose_non_padding_id",
+    "choose_pairs_for_proof",
+    "choose_split_position",
+    "choose_texts_for_proof",
+    "convert_to_pairs",
+    "encode_text_cases",
     "fit_to_limits",
-    "hazard_cases",
-    "neighbour_cases",
-    "non_padding_id",
-    "one_row_cases",
-    "pair_cases",
-    "pairs_for_proof",
-    "random_cases",
-    "random_texts",
+    "make_boundary_cases",
+    "make_case_from_rows",
+    "make_hazard_cases",
+    "make_one_row_cases",
+    "make_pair_cases",
+    "make_random_cases",
+    "make_shape_grid",
+    "make_unrelated_texts",
     "replace_ids",
+    "select_answer_rows",
+    "select_neighbour_cases",
     "separate_rows_with_ids",
-    "shape_grid",
     "split_by_text",
-    "split_position",
-    "text_cases",
-    "texts_for_proof",
 ]
 
 Ids = npt.NDArray[np.int64]
@@ -58,8 +58,9 @@ Logits = npt.NDArray[np.floating[Any]]
 # gives a row for each token, [tokens, classes], in the order of the texts
 Run = Callable[[Ids, Ids], Logits]
 
-# Exporters specialise for one row and one step; 7 and 33 fill no vector register; 257 is longer than any unrolled loop.
-# A module is traced on sizes that occur nowhere else in it. They are not 1, since PyTorch takes 1 for a constant.
+# Exporters specialise for one row and one step; 7 and 33 do not fill a vector register; 257 is longer than any unrolled
+# loop. The sizes of the traced example occur nowhere else in the module. They are not 1, since PyTorch treats a size of
+# 1 as a constant.
 EXAMPLE_ROWS: Final = 3
 EXAMPLE_STEPS: Final = 7
 BATCHES: Final = (1, 2, 7, 33)
@@ -84,7 +85,8 @@ MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
 @dataclass(frozen=True)
 class Case:
-    """One run: its name, tokens int64 [batch, sequence], lengths int64 [batch], the longest of which is `sequence`."""
+    """One run: its name, tokens int64 [batch, sequence], and lengths int64 [batch]. The longest length equals
+    `sequence`."""
 
     name: str
     tokens: Ids
@@ -136,16 +138,16 @@ class Widths:
         return list(made.values())
 
 
-def answer_rows(answer: Any, lengths: Ids) -> Any:
-    """The rows of an answer without padding: all rows of [batch, classes]; from [batch, sequence, classes] the rows of
-    real tokens, as [tokens, classes]. A token gets NaN if the module counts fewer tokens and gives no answer to it.
+def select_answer_rows(answer: Any, lengths: Ids) -> Any:
+    """The rows of an answer without padding: from [batch, classes], all rows; from [batch, sequence, classes], the rows
+    of real tokens, as [tokens, classes]. If the module counts fewer tokens and does not answer some, these get NaN.
 
     Args:
         answer: the output of a module or a graph.
         lengths: int64 [batch].
 
     Example:
-        >>> answer_rows(np.zeros((2, 3, 4)), np.array([3, 1])).shape
+        >>> select_answer_rows(np.zeros((2, 3, 4)), np.array([3, 1])).shape
         (4, 4)
     """
     if answer.ndim != 3:
@@ -160,7 +162,7 @@ def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
     """Split the rows of an answer, or one measured value a row, by text.
 
     Args:
-        rows: [batch, ...], or [tokens, ...] as `answer_rows` gives them.
+        rows: [batch, ...], or [tokens, ...] as `select_answer_rows` gives them.
         lengths: int64 [batch].
 
     Raises:
@@ -177,7 +179,7 @@ def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
     return np.split(rows, np.cumsum(lengths)[:-1])
 
 
-def shape_grid(ids: int, padding_id: int, *, ragged: bool, seed: int = 0) -> list[Case]:
+def make_shape_grid(ids: int, padding_id: int, *, ragged: bool, seed: int = 0) -> list[Case]:
     """Cases for every batch in `BATCHES` and sequence in `SEQUENCES`, of random tokens.
 
     Args:
@@ -187,39 +189,40 @@ def shape_grid(ids: int, padding_id: int, *, ragged: bool, seed: int = 0) -> lis
         seed: the seed of the random tokens and lengths.
 
     Example:
-        >>> [case.tokens.shape for case in shape_grid(50, 1, ragged=True)][:3]
+        >>> [case.tokens.shape for case in make_shape_grid(50, 1, ragged=True)][:3]
         [(1, 1), (1, 2), (1, 17)]
     """
     generator = np.random.default_rng(seed)
     shapes = itertools.product(BATCHES, SEQUENCES)
-    return [_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in shapes]
+    return [_make_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in shapes]
 
 
-def neighbour_cases(grid: Iterable[Case]) -> list[Case]:
+def select_neighbour_cases(grid: Iterable[Case]) -> list[Case]:
     """The cases of a grid that show whether a row's answer depends on its neighbours.
 
     Example:
-        >>> [case.name for case in neighbour_cases(shape_grid(50, 1, ragged=True))]
+        >>> [case.name for case in select_neighbour_cases(make_shape_grid(50, 1, ragged=True))]
         ['batch 7 x sequence 17', 'batch 7 x sequence 64']
     """
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
-def random_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
-    """Cases of random batch and sequence sizes, so that no shape is special; arguments as for `shape_grid`.
+def make_random_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
+    """Cases of random batch and sequence sizes, so that no shape is special; arguments as for `make_shape_grid`.
 
     Example:
-        >>> len(random_cases(50, 1, ragged=True))
+        >>> len(make_random_cases(50, 1, ragged=True))
         16
     """
     generator = np.random.default_rng(seed)
     shapes = zip(generator.integers(1, 41, _DRAWN), generator.integers(1, 129, _DRAWN), strict=True)
     return [
-        _random_case(generator, int(batch), int(sequence), ids, padding_id, ragged=ragged) for batch, sequence in shapes
+        _make_random_case(generator, int(batch), int(sequence), ids, padding_id, ragged=ragged)
+        for batch, sequence in shapes
     ]
 
 
-def hazard_cases(
+def make_hazard_cases(
     ids: int,
     special: Sequence[int],
     padding_id: int,
@@ -241,7 +244,7 @@ def hazard_cases(
         seed: the seed of the random tokens.
 
     Example:
-        >>> [case.name for case in hazard_cases(50, [0], 1, ragged=False)][:2]
+        >>> [case.name for case in make_hazard_cases(50, [0], 1, ragged=False)][:2]
         ['a row of 3,000 steps', 'a batch of 300 rows']
     """
     generator = np.random.default_rng(seed)
@@ -250,14 +253,14 @@ def hazard_cases(
     def drawn(rows: int, steps: int) -> Ids:
         return generator.integers(0, ids, (rows, steps), dtype=np.int64)
 
-    def mostly_special(rows: int, steps: int) -> Ids:
+    def draw_mostly_special_rows(rows: int, steps: int) -> Ids:
         return np.where(generator.random((rows, steps)) < 0.7, generator.choice(few, (rows, steps)), drawn(rows, steps))
 
     first, second = drawn(6, 1), drawn(6, 1)
     full = {
         f"a row of {LONGEST:,} steps": drawn(1, LONGEST),
         "a batch of 300 rows": drawn(300, 9),
-        "special ids": mostly_special(9, 40),
+        "special ids": draw_mostly_special_rows(9, 40),
         "one special id a row": np.repeat(few[:, None], 12, axis=1).astype(np.int64),
         # A module may count an id over the whole batch and change all answers from some count on.
         "rows of one special id beside others": np.concatenate([drawn(3, 120), np.repeat(few[:, None], 120, axis=1)]),
@@ -280,7 +283,7 @@ def hazard_cases(
     uneven = {
         "lengths of 1 beside long ones": (drawn(6, 200), [1, 200, 1, 64, 1, 199]),
         "a batch of 300 rows, uneven": (drawn(300, 30), [30, *generator.integers(1, 31, 299).tolist()]),
-        "special ids, uneven": (mostly_special(9, 40), [40, *generator.integers(1, 41, 8).tolist()]),
+        "special ids, uneven": (draw_mostly_special_rows(9, 40), [40, *generator.integers(1, 41, 8).tolist()]),
         "one long row beside short ones": (drawn(3, 500), [500, 3, 1]),
     }
     for name, (tokens, some) in uneven.items():
@@ -290,21 +293,21 @@ def hazard_cases(
     return cases
 
 
-def boundary_cases(
+def make_boundary_cases(
     sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool, seed: int = 4
 ) -> list[Case]:
     """Cases of given sizes: the sizes on both sides of a module's condition on a size.
 
     Args:
         sizes: (batch, sequence) of each case.
-        ids, padding_id, ragged, seed: as for `shape_grid`.
+        ids, padding_id, ragged, seed: as for `make_shape_grid`.
 
     Example:
-        >>> [case.tokens.shape for case in boundary_cases([(3, 512), (3, 513)], 50, 1, ragged=False)]
+        >>> [case.tokens.shape for case in make_boundary_cases([(3, 512), (3, 513)], 50, 1, ragged=False)]
         [(3, 512), (3, 513)]
     """
     generator = np.random.default_rng(seed)
-    return [_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
+    return [_make_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
 
 
 def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
@@ -345,7 +348,7 @@ def add_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
         tokens = case.tokens
         if empty.all(1).any():
             tokens = np.where(
-                (np.arange(tokens.shape[1]) == 0) & empty.all(1)[:, None], non_padding_id(padding_id), tokens
+                (np.arange(tokens.shape[1]) == 0) & empty.all(1)[:, None], choose_non_padding_id(padding_id), tokens
             )
         if (case.tokens < 0).any():
             tokens = _add_tokens_to_both(case, padding_id)
@@ -358,11 +361,11 @@ def _add_tokens_to_both(case: Case, padding_id: int) -> Ids:
     for row, at in zip(tokens, (tokens < 0).argmax(1), strict=True):
         for start, text in ((0, row[:at]), (at + 1, row[at + 1 :])):
             if (text == padding_id).all():
-                row[start] = non_padding_id(padding_id)
+                row[start] = choose_non_padding_id(padding_id)
     return tokens
 
 
-def as_pairs(case: Case, padding_id: int) -> Case:
+def convert_to_pairs(case: Case, padding_id: int) -> Case:
     """Turn each row into a pair of texts: a mark splits it at a position that depends on its length. A row of one id
     becomes both texts; a row that already holds a mark stays as it is.
 
@@ -371,19 +374,19 @@ def as_pairs(case: Case, padding_id: int) -> Case:
         padding_id: the token past a row's length.
 
     Example:
-        >>> as_pairs(Case("one", np.array([[5, 6, 7], [8, 0, 0]]), np.array([3, 1])), 0).tokens.tolist()
+        >>> convert_to_pairs(Case("one", np.array([[5, 6, 7], [8, 0, 0]]), np.array([3, 1])), 0).tokens.tolist()
         [[5, -1, 6, 7], [8, -1, 8, 0]]
     """
     if (case.tokens < 0).any():
         return case
     rows = []
     for row, length in zip(case.tokens.tolist(), case.lengths.tolist(), strict=True):
-        k = split_position(length)
-        rows.append([*row[:k], pair_mark(padding_id), *row[k if length > 1 else 0 : length]])
-    return case_from_rows(case.name, rows, padding_id)
+        k = choose_split_position(length)
+        rows.append([*row[:k], make_pair_mark(padding_id), *row[k if length > 1 else 0 : length]])
+    return make_case_from_rows(case.name, rows, padding_id)
 
 
-def case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
+def make_case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
     """Make a case of rows of ids, padded to the longest."""
     lengths = np.array([len(row) for row in rows], np.int64)
     tokens = np.full((len(rows), lengths.max()), padding_id, np.int64)
@@ -392,7 +395,7 @@ def case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) ->
     return Case(name, tokens, lengths)
 
 
-def pair_cases(
+def make_pair_cases(
     cases: Mapping[str, Sequence[Case]], ids: int, padding_id: int, *, ragged: bool
 ) -> dict[str, list[Case]]:
     """The inputs, by kind, for the proof of a module that takes two texts: the given cases as pairs, the same pairs
@@ -405,36 +408,36 @@ def pair_cases(
         ragged: whether pairs of several lengths share a batch.
 
     Example:
-        >>> found = pair_cases({"every id": [Case("two", np.array([[5, 6]]), np.array([2]))]}, 9, 0, ragged=False)
+        >>> found = make_pair_cases({"every id": [Case("two", np.array([[5, 6]]), np.array([2]))]}, 9, 0, ragged=False)
         >>> [case.tokens.tolist() for case in found["every id"]]
         [[[5, -1, 6]], [[6, -1, 5]]]
     """
-    made = {kind: [as_pairs(case, padding_id) for case in some] for kind, some in cases.items()}
+    made = {kind: [convert_to_pairs(case, padding_id) for case in some] for kind, some in cases.items()}
     both = {kind: [*some, *(_swap_texts(case, padding_id) for case in some)] for kind, some in made.items()}
     generator = np.random.default_rng(5)
     sizes = [(a, b) for a in SEQUENCES for b in SEQUENCES]
 
     def pair(first: int, second: int) -> list[int]:
         a, b = generator.integers(0, ids, first).tolist(), generator.integers(0, ids, second).tolist()
-        return [*a, pair_mark(padding_id), *b]
+        return [*a, make_pair_mark(padding_id), *b]
 
     for first, second in sizes:
         for rows in (1, _PAIRS):
             drawn = [pair(first, second) for _ in range(rows)]
             both.setdefault("pairs", []).append(
-                case_from_rows(f"{rows} pairs of {first} and {second} tokens", drawn, padding_id)
+                make_case_from_rows(f"{rows} pairs of {first} and {second} tokens", drawn, padding_id)
             )
     if ragged:
         uneven = [pair(first, second) for first, second in sizes]
-        both["pairs"].append(case_from_rows("pairs of all these sizes in one batch", uneven, padding_id))
+        both["pairs"].append(make_case_from_rows("pairs of all these sizes in one batch", uneven, padding_id))
     return both
 
 
 def _swap_texts(case: Case, padding_id: int) -> Case:
     """The same pairs with their two texts swapped."""
     rows = [row[:length].tolist() for row, length in zip(case.tokens, case.lengths, strict=True)]
-    turned = [[*row[at + 1 :], row[at], *row[:at]] for row in rows for at in [row.index(pair_mark(padding_id))]]
-    return case_from_rows(f"{case.name}, exchanged", turned, padding_id)
+    turned = [[*row[at + 1 :], row[at], *row[:at]] for row in rows for at in [row.index(make_pair_mark(padding_id))]]
+    return make_case_from_rows(f"{case.name}, exchanged", turned, padding_id)
 
 
 def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
@@ -462,9 +465,9 @@ def replace_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> l
 
 
 def separate_rows_with_ids(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int) -> list[Case]:
-    """Change the cases for a graph that must run texts with some ids alone: the ids are replaced by others, and up to
-    `most` rows of each case that held one follow as cases of their own. If there are no other ids, only those rows
-    are returned.
+    """Change the cases for a graph that must run texts with some ids alone: replace these ids by others, and then add
+    up to `most` rows of each case that held one as cases of their own. If there are not any other ids, return only
+    those rows.
 
     Example:
         >>> two = Case("two", np.array([[0], [5]]), np.array([1, 1]))
@@ -474,31 +477,33 @@ def separate_rows_with_ids(cases: Sequence[Case], alone: Collection[int], ids: i
     if not alone:
         return list(cases)
     if len(set(alone)) == ids:
-        return [row for case in cases for row in one_row_cases([case])[:most]]
+        return [row for case in cases for row in make_one_row_cases([case])[:most]]
     shared, by_themselves = replace_ids(cases, alone, ids), []
     for before, after in zip(cases, shared, strict=True):
         changed = (before.tokens != after.tokens).any(1)
-        by_themselves += [row for row, wanted in zip(one_row_cases([before]), changed, strict=True) if wanted][:most]
+        by_themselves += [row for row, wanted in zip(make_one_row_cases([before]), changed, strict=True) if wanted][
+            :most
+        ]
     return [*shared, *by_themselves]
 
 
-def non_padding_id(padding_id: int) -> int:
+def choose_non_padding_id(padding_id: int) -> int:
     """An id other than the padding id."""
     return int(padding_id == 0)
 
 
-def split_position(length: int) -> int:
-    """The number of ids in the first text when a row of this length is split in two. From 4 ids on, both texts have at
-    least 2, since a text of one id is broadcast, which hides an error in the number of ids.
+def choose_split_position(length: int) -> int:
+    """The number of ids in the first text when a row of this length is split in two. A row of at least 4 ids gives two
+    texts of at least 2 ids, because a text of one id is broadcast, and that hides an error in the number of ids.
 
     Example:
-        >>> [split_position(length) for length in (2, 5, 7, 29, 31)]
+        >>> [choose_split_position(length) for length in (2, 5, 7, 29, 31)]
         [1, 3, 4, 11, 15]
     """
     return 1 if length < 4 else 2 + (length * 2_654_435_761 >> 7) % (length - 3)
 
 
-def _random_case(
+def _make_random_case(
     generator: np.random.Generator, batch: int, sequence: int, ids: int, padding_id: int, *, ragged: bool
 ) -> Case:
     tokens = generator.integers(0, ids, (batch, sequence), dtype=np.int64)
@@ -510,11 +515,11 @@ def _random_case(
     return Case(f"batch {batch} x sequence {sequence}", tokens, lengths)
 
 
-def one_row_cases(cases: Iterable[Case]) -> list[Case]:
+def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
     """Make every row a case of its own, without padding: for a form that takes one text at a time.
 
     Example:
-        >>> [case.tokens.shape for case in one_row_cases([Case("two", np.ones((2, 3), int), np.array([3, 1]))])]
+        >>> [case.tokens.shape for case in make_one_row_cases([Case("two", np.ones((2, 3), int), np.array([3, 1]))])]
         [(1, 3), (1, 1)]
     """
     return [
@@ -524,10 +529,11 @@ def one_row_cases(cases: Iterable[Case]) -> list[Case]:
     ]
 
 
-def texts_for_proof(
+def choose_texts_for_proof(
     given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
-    """The given texts, or random ones, and then two texts without a known token, since users will type such texts.
+    """Choose the texts of a proof: the given texts, or random ones, and then two texts without a known token, since
+    users will type such texts.
 
     Args:
         given: the owner's texts.
@@ -538,62 +544,62 @@ def texts_for_proof(
         InputError: something in `given` is not a string.
 
     Example:
-        >>> texts_for_proof(["oil prices"], ["<unk>"], TextRules())[:2]
+        >>> choose_texts_for_proof(["oil prices"], ["<unk>"], TextRules())[:2]
         ['oil prices', '']
     """
     if isinstance(given, str) or not all(isinstance(text, str) for text in given):
         raise InputError("example_texts holds something that is not a string.", "Give a list of strings.")
     texts = list(given)
     if not texts or made_too:
-        texts = [*random_texts(vocabulary, rules, MADE_TEXTS), *texts]
+        texts = [*make_unrelated_texts(vocabulary, rules, MADE_TEXTS), *texts]
     return [*texts, "", "\N{REPLACEMENT CHARACTER}" * 3]
 
 
-def random_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
+def make_unrelated_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
     """Texts of random words of the vocabulary.
 
     Example:
-        >>> random_texts(["oil"], TextRules(), [2])
+        >>> make_unrelated_texts(["oil"], TextRules(), [2])
         ['oil oil']
     """
     generator = np.random.default_rng(0)
     if rules.tokenizer == SUBWORDS:
-        return ["".join(map(_text_of_piece, generator.choice(vocabulary, size))).strip() for size in sizes]
+        return ["".join(map(_convert_piece_to_text, generator.choice(vocabulary, size))).strip() for size in sizes]
     between = "" if rules.tokenizer == "characters" else " "
     return [between.join(generator.choice(vocabulary, size)) for size in sizes]
 
 
-def pairs_for_proof(
+def choose_pairs_for_proof(
     given: Sequence[tuple[str, str]], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[tuple[str, str]]:
-    """The same as `texts_for_proof`, for pairs: random pairs join a short text and a long one, and the last pairs have
-    no known token in the first text, the second, or both.
+    """The same as `choose_texts_for_proof`, for pairs: random pairs join a short text and a long one, and the last
+    pairs have no known token in the first text, the second, or both.
 
     Example:
-        >>> pairs_for_proof([("oil", "gas")], ["<unk>"], TextRules())[:2]
+        >>> choose_pairs_for_proof([("oil", "gas")], ["<unk>"], TextRules())[:2]
         [('oil', 'gas'), ('', 'oil')]
     """
     pairs = [(first, second) for first, second in given]
     if not pairs or made_too:
-        made = random_texts(vocabulary, rules, MADE_TEXTS)
+        made = make_unrelated_texts(vocabulary, rules, MADE_TEXTS)
         pairs = [*zip(made, [*made[4::-1], *made[:4:-1]], strict=True), *pairs]
     unknown = "\N{REPLACEMENT CHARACTER}" * 3
     return [*pairs, ("", pairs[0][0]), (pairs[0][1], unknown), ("", ""), (unknown, unknown)]
 
 
-def _text_of_piece(piece: str) -> str:
+def _convert_piece_to_text(piece: str) -> str:
     """A subword piece as it is written in a text, without its marker: BERT's ##, or the space mark of sentencepiece or
     GPT-2."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 
 
-def text_cases(texts: Sequence[Any], encoder: TextEncoder) -> list[Case]:
+def encode_text_cases(texts: Sequence[Any], encoder: TextEncoder) -> list[Case]:
     """Encode each text, or pair, as a batch of one.
 
     Example:
         >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])
-        >>> text_cases(["oil oil"], encoder)[0].tokens.tolist()
+        >>> encode_text_cases(["oil oil"], encoder)[0].tokens.tolist()
         [[1, 1]]
     """
     cases = []

@@ -21,12 +21,12 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
-from pocketrnn_export.comparing.float64_graph import model_as_float64
+from pocketrnn_export.comparing.float64_graph import convert_model_to_float64
 from pocketrnn_export.comparing.float64_operators import OPERATORS
-from pocketrnn_export.module_runs.cpu_run import compute_answer, tensors_in
+from pocketrnn_export.module_runs.cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode, count_writes
 
-__all__ = ["Departure", "Place", "find_departure"]
+__all__ = ["DifferingOperation", "Place", "find_differing_operation"]
 
 # Finds the line of the user's code that a frame was called from; empty if there is none.
 Place = Callable[[FrameType | None], str]
@@ -48,7 +48,7 @@ class _Step:
 
 
 @dataclass(frozen=True)
-class Departure:
+class DifferingOperation:
     """Where a graph departs from its module.
 
     Attributes:
@@ -76,14 +76,14 @@ class Departure:
         return f"The first operation whose numbers the file has not is {self}{node}."
 
 
-def find_departure(
+def find_differing_operation(
     module: Callable[..., Any],
     content: bytes,
     inputs: Sequence[npt.NDArray[np.int64]],
     place: Place,
     *,
     given: Mapping[str, npt.NDArray[Any]] | None = None,
-) -> Departure | None:
+) -> DifferingOperation | None:
     """Find the operation at which a graph departs from its module; None if it cannot be found.
 
     Args:
@@ -94,16 +94,16 @@ def find_departure(
         given: the graph's inputs by name, if they are not `inputs` in their order.
 
     Example:
-        >>> str(find_departure(module, content, [tokens], lambda frame: "model.py:12: `a / b`"))  # doctest: +SKIP
-        '`div` at model.py:12: `a / b`'
+        >>> str(find_differing_operation(module, content, [tokens], lambda frame: "m.py:12: `a / b`"))  # doctest: +SKIP
+        '`div` at m.py:12: `a / b`'
     """
     steps: list[_Step] = []
     try:
         with _CallRecorder(steps, place):
             answer = compute_answer(module, [torch.from_numpy(value) for value in inputs])
-        model = model_as_float64(onnx.load_from_string(content))
+        model = convert_model_to_float64(onnx.load_from_string(content))
         named = dict(zip([value.name for value in model.graph.input], inputs, strict=False))
-        made = _graph_values(model, named if given is None else given)
+        made = _compute_graph_values(model, named if given is None else given)
     # A user's module and the evaluator may raise anything: then nothing is found.
     except Exception:
         return None
@@ -112,34 +112,37 @@ def find_departure(
     seen: set[int] = set()
     step = makers.get(id(answer))
     while step is not None and not step.line and len(step.taken) == 1:
-        # The call that joins the outputs of forward is not a part of it.
+        # The call that joins the outputs of forward does not belong to forward.
         step = makers.get(id(step.taken[0]))
-    if step is not None and step.line and all(_graph_has(values, tensor) for tensor in step.given):
-        behind = _find_departing_node(model, made, replace(step, taken=step.given), steps)
-        return Departure(step.name, step.line, behind, is_behind=True) if behind else None
+    if step is not None and step.line and all(_is_in_graph_values(values, tensor) for tensor in step.given):
+        behind = _find_differing_node(model, made, replace(step, taken=step.given), steps)
+        return DifferingOperation(step.name, step.line, behind, is_behind=True) if behind else None
     while step is not None and id(step) not in seen:
         seen.add(id(step))
         missing = [
-            t for t in step.taken if id(t) in makers and id(makers[id(t)]) not in seen and not _graph_has(values, t)
+            t
+            for t in step.taken
+            if id(t) in makers and id(makers[id(t)]) not in seen and not _is_in_graph_values(values, t)
         ]
         if not missing:
             return (
-                Departure(step.name, step.line, _find_departing_node(model, made, step, steps)) if step.line else None
+                DifferingOperation(step.name, step.line, _find_differing_node(model, made, step, steps))
+                if step.line
+                else None
             )
         step = makers[id(missing[0])]
     return None
 
 
-def _find_departing_node(
+def _find_differing_node(
     model: onnx.ModelProto, made: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
 ) -> str:
-    """Find the first node that takes a step's inputs, besides weights, and whose output no step gives."""
+    """Find the first node that takes a step's inputs, besides weights, but whose output differs from the output of
+    every step."""
     given = {id(tensor) for one in steps for tensor in one.given}
-    taken = _group_by_size(
-        _sorted_numbers(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1
-    )
+    taken = _group_by_size(_sort_numbers(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1)
     forward = _group_by_size(
-        _sorted_numbers(tensor) for one in steps for tensor in (*one.taken, *one.given) if _is_searched(tensor)
+        _sort_numbers(tensor) for one in steps for tensor in (*one.taken, *one.given) if _can_search_tensor(tensor)
     )
     for node in model.graph.node:
         outputs = [made[name] for name in node.output if name in made]
@@ -160,12 +163,12 @@ class _CallRecorder(FunctionMode):
         self.steps, self.place = steps, place
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        taken = tuple(tensors_in((args, tuple((kwargs or {}).values()))))
+        taken = tuple(list_tensors_in((args, tuple((kwargs or {}).values()))))
         before = {id(tensor): count_writes(tensor) for tensor in taken}
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")
         # A dropout in eval mode returns its input, so it makes no tensor.
-        given = tuple(tensor for tensor in tensors_in(result) if before.get(id(tensor)) != count_writes(tensor))
+        given = tuple(tensor for tensor in list_tensors_in(result) if before.get(id(tensor)) != count_writes(tensor))
         if name not in {"get", "set"} and given:
             self.steps.append(_Step(name, self.place(sys._getframe(1)), taken, given))
         return result
@@ -175,7 +178,7 @@ class _CallRecorder(FunctionMode):
 _Sorted = npt.NDArray[np.float64]
 
 
-def _graph_values(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> dict[str, _Sorted]:
+def _compute_graph_values(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> dict[str, _Sorted]:
     """All values that a graph computes for a batch, by name, each sorted."""
     with np.errstate(all="ignore"):
         evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
@@ -195,17 +198,17 @@ def _group_by_size(values: Iterable[_Sorted]) -> dict[int, list[_Sorted]]:
     return found
 
 
-def _graph_has(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
+def _is_in_graph_values(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
     """Whether a graph has a tensor's numbers; true for a tensor that is not searched."""
-    return not _is_searched(tensor) or _contains_numbers(values, _sorted_numbers(tensor))
+    return not _can_search_tensor(tensor) or _contains_numbers(values, _sort_numbers(tensor))
 
 
-def _is_searched(tensor: Tensor) -> bool:
+def _can_search_tensor(tensor: Tensor) -> bool:
     odd = tensor.layout != torch.strided or tensor.is_nested or tensor.is_complex()
     return not odd and tensor.numel() <= _LARGEST
 
 
-def _sorted_numbers(tensor: Tensor) -> _Sorted:
+def _sort_numbers(tensor: Tensor) -> _Sorted:
     return np.sort(tensor.detach().double().numpy(), axis=None)
 
 

@@ -17,8 +17,8 @@ from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.text.features import split_features
-from pocketrnn.text.pairs import pair_inputs
-from pocketrnn_export.comparing.cases import answer_rows
+from pocketrnn.text.pairs import make_pair_inputs
+from pocketrnn_export.comparing.cases import select_answer_rows
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "Ids",
     "Run64",
     "build_evaluator",
-    "float64_model_run",
-    "float64_onnx_run",
-    "graph_inputs",
-    "model_as_float64",
-    "perturbable_weights",
+    "convert_model_to_float64",
+    "list_graph_inputs",
+    "list_perturbable_weights",
+    "make_float64_model_run",
+    "make_float64_onnx_run",
 ]
 
 Ids = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ SINGLE: Final = ".pocketrnn.single"
 _PYTORCH_S: Final = {np.float32(number): number for number in (1.0507009873554805, 1.6732632423543772, 1 / 6)}
 
 
-def float64_onnx_run(content: bytes, *, unrounded: bool = False) -> Run64:
+def make_float64_onnx_run(content: bytes, *, unrounded: bool = False) -> Run64:
     """Wrap an ONNX file that takes whole texts as a function of arrays in double precision.
 
     Args:
@@ -62,29 +62,29 @@ def float64_onnx_run(content: bytes, *, unrounded: bool = False) -> Run64:
         ExportError: the graph cannot be computed in double precision; the returned function may raise it too.
 
     Example:
-        >>> run = float64_onnx_run(Path("bundle/model.onnx").read_bytes())  # doctest: +SKIP
+        >>> run = make_float64_onnx_run(Path("bundle/model.onnx").read_bytes())  # doctest: +SKIP
         >>> run(tokens, lengths).dtype  # doctest: +SKIP
         dtype('float64')
     """
-    return float64_model_run(model_as_float64(onnx.load_from_string(content)), unrounded=unrounded)
+    return make_float64_model_run(convert_model_to_float64(onnx.load_from_string(content)), unrounded=unrounded)
 
 
-def float64_model_run(model: onnx.ModelProto, *, unrounded: bool = False) -> Run64:
-    """Wrap a model from `model_as_float64` as a function of arrays."""
+def make_float64_model_run(model: onnx.ModelProto, *, unrounded: bool = False) -> Run64:
+    """Wrap a model from `convert_model_to_float64` as a function of arrays."""
     evaluate = build_evaluator(model, unrounded=unrounded)
     names = [value.name for value in model.graph.input]
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
-        given = dict(zip(names, graph_inputs(names, tokens, lengths), strict=False))
+        given = dict(zip(names, list_graph_inputs(names, tokens, lengths), strict=False))
         if "features" in given:
             given["features"] = given["features"].astype(np.float64)
-        answer: Doubles = answer_rows(evaluate(given)[0], lengths)
+        answer: Doubles = select_answer_rows(evaluate(given)[0], lengths)
         return answer
 
     return run
 
 
-def graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
+def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
     """The inputs of a graph in the order of their names: tokens and lengths; for a graph of two texts, the tokens and
     lengths of both; for one of texts with features, these too.
 
@@ -94,19 +94,19 @@ def graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.N
         lengths: int64 [batch].
 
     Example:
-        >>> len(graph_inputs(["tokens", "second_tokens"], np.array([[5, -1, 6]]), np.array([3])))
+        >>> len(list_graph_inputs(["tokens", "second_tokens"], np.array([[5, -1, 6]]), np.array([3])))
         4
     """
     if "features" in names:
         rows = split_features(tokens, lengths)
         return (rows.tokens, rows.lengths, rows.features) if "lengths" in names else (rows.tokens, rows.features)
-    return pair_inputs(tokens, lengths) if "second_tokens" in names else (tokens, lengths)
+    return make_pair_inputs(tokens, lengths) if "second_tokens" in names else (tokens, lengths)
 
 
 def build_evaluator(
     model: onnx.ModelProto, *, unrounded: bool = False
 ) -> Callable[[dict[str, npt.NDArray[Any]]], list[Doubles]]:
-    """Wrap a model from `model_as_float64` as a function from its inputs to its outputs.
+    """Wrap a model from `convert_model_to_float64` as a function from its inputs to its outputs.
 
     Raises:
         ExportError: an operator is not known. The returned function raises it if an operator fails or computes in
@@ -117,7 +117,7 @@ def build_evaluator(
         reference = ReferenceEvaluator(model, new_ops=list(OPERATORS))
     # The evaluator raises exceptions of many classes.
     except Exception as error:
-        raise _not_computed_error(error) from error
+        raise _make_not_computed_error(error) from error
     if unrounded:
         _restore_constants(reference)
 
@@ -126,14 +126,14 @@ def build_evaluator(
             with np.errstate(all="ignore"):
                 results = dict(reference.run(None, inputs, intermediate=True))
         except Exception as error:
-            raise _not_computed_error(error) from error
+            raise _make_not_computed_error(error) from error
         single = [
             name
             for name, value in results.items()
             if getattr(value, "dtype", None) == np.float32 and not name.endswith(SINGLE)
         ]
         if single:
-            raise _not_computed_error(TypeError(f"{single[0]} is computed in float32"))
+            raise _make_not_computed_error(TypeError(f"{single[0]} is computed in float32"))
         return [results[name] for name in outputs]
 
     return evaluate
@@ -151,14 +151,14 @@ def _restore_constants(reference: Any) -> None:
             _restore_constants(node.impl_)
 
 
-def _not_computed_error(error: Exception) -> ExportError:
+def _make_not_computed_error(error: Exception) -> ExportError:
     return ExportError(
         f"The graph cannot be computed in double precision: {first_line(error)}.",
         "Replace the operation that the message names by another in forward.",
     )
 
 
-def model_as_float64(model: onnx.ModelProto) -> onnx.ModelProto:
+def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a model with float64 in place of float32; values do not change.
 
     int8 and float16 weights stay, and are cast to float64 where the graph casts them to float32. The product of an int8
@@ -166,7 +166,7 @@ def model_as_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    for place, graph in enumerate(nested_graphs(copied.graph)):
+    for place, graph in enumerate(list_nested_graphs(copied.graph)):
         _name_unused_outputs(graph, place)
         del graph.value_info[:]
         for value in (*graph.input, *graph.output):
@@ -236,13 +236,13 @@ def _is_rounded_product(graph: GraphProto, name: str) -> bool:
     return any(node.op_type == "Cast" and node.output[0] == name.removesuffix(SINGLE) for node in graph.node)
 
 
-def nested_graphs(graph: GraphProto) -> Iterator[GraphProto]:
+def list_nested_graphs(graph: GraphProto) -> Iterator[GraphProto]:
     """Yield a graph and the inner graphs of its If, Loop and Scan nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (*attribute.graphs, *([attribute.g] if attribute.type == AttributeProto.GRAPH else [])):
-                yield from nested_graphs(inner)
+                yield from list_nested_graphs(inner)
 
 
 def _convert_node(node: NodeProto) -> None:
@@ -264,6 +264,6 @@ def _convert_tensor(tensor: TensorProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
 
 
-def perturbable_weights(model: onnx.ModelProto) -> list[TensorProto]:
-    """The weights of a model from `model_as_float64`: its float64 initializers, without those of inner graphs."""
+def list_perturbable_weights(model: onnx.ModelProto) -> list[TensorProto]:
+    """The weights of a model from `convert_model_to_float64`: its float64 initializers, but those of inner graphs."""
     return [tensor for tensor in model.graph.initializer if tensor.data_type == _DOUBLE]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.cases import answer_rows
+from pocketrnn_export.comparing.cases import select_answer_rows
 from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
 from pocketrnn_export.module_runs.cpu_run import compute_answer
@@ -26,9 +26,9 @@ from pocketrnn_export.module_runs.function_caches import find_caches, use_fresh_
 from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.torch_internals import FunctionMode, change_operator_arguments
 
-__all__ = ["Float64Mode", "float64_copy", "float64_copy_run", "float64_module_run"]
+__all__ = ["Float64Mode", "make_float64_copy", "make_float64_copy_run", "make_float64_module_run"]
 
-# The largest float32. `torch.finfo(x.dtype).min` of a float64 x stands for the float32 minimum.
+# The largest float32. In a module that runs in float64, `torch.finfo(x.dtype).min` must still be the float32 minimum.
 _LARGEST: Final = float(np.finfo(np.float32).max)
 # The functions that make a tensor from numbers: the numbers are rounded to float32, as in the module's own run.
 _OF_NUMBERS: Final = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, torch.full})
@@ -133,7 +133,7 @@ def _widen_result(result: Any) -> Any:
     return result.double() if isinstance(result, Tensor) and result.dtype == torch.float32 else result
 
 
-def float64_copy(module: nn.Module) -> nn.Module:
+def make_float64_copy(module: nn.Module) -> nn.Module:
     """Copy a module so that its forward computes in double precision; its weights keep their values.
 
     The copy gets a new class that inherits the module's class, so that the copy can be copied and traced.
@@ -157,7 +157,7 @@ def float64_copy(module: nn.Module) -> nn.Module:
 
     own = vars(copied).get("forward")
     if own is not None:
-        # The module has its own `forward`, which goes before that of its class.
+        # The module has its own `forward`, which Python calls in place of its class's.
         def of_instance(*inputs: Any, **named: Any) -> Any:
             with in_doubles(copied):
                 return own(*inputs, **named)
@@ -176,9 +176,9 @@ def float64_copy(module: nn.Module) -> nn.Module:
     return copied
 
 
-def float64_module_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
+def make_float64_module_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
     """Wrap a module as a function of arrays in double precision. Rows are sorted by falling length, as in
-    `comparing.module_run`.
+    `comparing.make_module_run`.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
@@ -188,11 +188,11 @@ def float64_module_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
         ExportError: the module is TorchScript. The returned function raises it if the module cannot compute in double
             precision.
     """
-    return float64_copy_run(float64_copy(module), takes_lengths=takes_lengths)
+    return make_float64_copy_run(make_float64_copy(module), takes_lengths=takes_lengths)
 
 
-def float64_copy_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
-    """Wrap a module from `float64_copy`, without another copy, as a function of arrays."""
+def make_float64_copy_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
+    """Wrap a module from `make_float64_copy`, without another copy, as a function of arrays."""
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
         order = np.argsort(-lengths, kind="stable")
@@ -203,18 +203,18 @@ def float64_copy_run(module: nn.Module, *, takes_lengths: bool) -> Run64:
             answer = compute_answer(module, inputs)
         # A user's module may raise anything, also by a call of sys.exit.
         except (Exception, SystemExit) as error:
-            raise _not_computed_error(first_line(error)) from error
+            raise _make_not_computed_error(first_line(error)) from error
         if answer.dtype != torch.float64:
-            raise _not_computed_error(f"it gives {answer.dtype}")
+            raise _make_not_computed_error(f"it gives {answer.dtype}")
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        logits: Doubles = answer_rows(answer.numpy()[back], lengths)
+        logits: Doubles = select_answer_rows(answer.numpy()[back], lengths)
         return logits
 
     return run
 
 
-def _not_computed_error(why: str) -> ExportError:
+def _make_not_computed_error(why: str) -> ExportError:
     return ExportError(
         f"The module cannot be run in double precision: {why}.",
         "Let forward take its types from the tensors it is given.",

@@ -54,7 +54,7 @@ def restore_threads() -> Iterator[None]:
         torch.set_num_threads(now)
 
 
-def _matrix_product(a: Doubles, b: Doubles) -> Doubles:
+def _multiply_matrices(a: Doubles, b: Doubles) -> Doubles:
     # torch computes it, since numpy's OpenBLAS spreads products of this size over threads that then spin while they
     # wait: 3.2 s of processor time on two cores for the 36 shapes of a GRU(64 -> 96), against 0.5 s here.
     product: Doubles = torch.mm(torch.from_numpy(a), torch.from_numpy(b)).numpy()
@@ -72,7 +72,7 @@ def _relu(x: Doubles) -> Doubles:
 
 
 def _affine(x: Doubles) -> Doubles:
-    # The factor is 1 and the offset 0: `_refuse` rejects all others.
+    # The factor is 1 and the offset 0: `_refuse_attributes` rejects all others.
     return x
 
 
@@ -92,19 +92,19 @@ class _Recurrent(OpRun):
     states: int
     default_activations: tuple[str, ...]
 
-    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         """Make the step of one direction from its recurrent weights [gates * hidden, hidden] and the recurrent biases
-        that are not yet added to the input's gates; see `_added_early`."""
+        that are not yet added to the input's gates; see `_count_biases_added_early`."""
         raise NotImplementedError
 
-    def _added_early(self, hidden: int) -> int:
-        """How many of the recurrent biases [gates * hidden] are added to the input's gates for all steps at once: those
-        of gates that sum both products."""
+    def _count_biases_added_early(self, hidden: int) -> int:
+        """Count the recurrent biases [gates * hidden] that are added to the input's gates for all steps together: the
+        biases of gates that sum both products."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
         """Compute the operator; arguments and results as ONNX has them, in float64."""
-        self._refuse(attributes, more)
+        self._refuse_attributes(attributes, more)
         b, lengths, *initial = [*more, *[None] * (2 + self.states - len(more))][: 2 + self.states]
         batch_first = bool(attributes.get("layout"))
         if batch_first:
@@ -122,15 +122,17 @@ class _Recurrent(OpRun):
         outputs = np.zeros((steps, directions, batch, hidden))
         finals = [np.zeros((directions, batch, hidden)) for _ in range(self.states)]
         names = attributes.get("activations") or self.default_activations * directions
-        for d, backward in enumerate(self._backward(str(attributes.get("direction") or "forward"), directions)):
+        for d, backward in enumerate(
+            self._list_backward_flags(str(attributes.get("direction") or "forward"), directions)
+        ):
             each = len(self.default_activations)
-            early = self._added_early(hidden)
+            early = self._count_biases_added_early(hidden)
             input_b, recurrent_b = np.split(b[d], 2)
-            step = self._step(
+            step = self._make_step(
                 r[d], recurrent_b[early:], [_ACTIVATIONS[name] for name in names[d * each : (d + 1) * each]]
             )
             flat = x[:, order].reshape(steps * batch, -1)
-            gates = _matrix_product(flat, w[d].T.copy()).reshape(steps, batch, -1) + input_b
+            gates = _multiply_matrices(flat, w[d].T.copy()).reshape(steps, batch, -1) + input_b
             gates[:, :, :early] += recurrent_b[:early]
             state = [np.zeros((batch, hidden)) if s is None else s[d][order] for s in initial]
             for t in range(steps - 1, -1, -1) if backward else range(steps):
@@ -149,7 +151,7 @@ class _Recurrent(OpRun):
         return results[: len(self.onnx_node.output)]
 
     @staticmethod
-    def _backward(direction: str, directions: int) -> tuple[bool, ...]:
+    def _list_backward_flags(direction: str, directions: int) -> tuple[bool, ...]:
         backward = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction]
         if len(backward) != directions:
             raise ValueError(f"direction {direction} with weights of {directions} directions")
@@ -166,7 +168,7 @@ class _Recurrent(OpRun):
             and not attributes.get("input_forget")
         )
 
-    def _refuse(self, attributes: dict[str, Any], more: tuple[Any, ...]) -> None:
+    def _refuse_attributes(self, attributes: dict[str, Any], more: tuple[Any, ...]) -> None:
         # Peepholes come after an LSTM's initial states. Our exporter writes none of these.
         names = ("clip", "input_forget", "activation_alpha", "activation_beta")
         unknown = [name for name in names if attributes.get(name) and not self._is_identity(attributes)]
@@ -179,11 +181,11 @@ class RNN(_Recurrent):
 
     gates, states, default_activations = 1, 1, ("Tanh",)
 
-    def _step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _make_step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f,), recurrent = activations, r.T.copy()
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
-            return (f(gates + _matrix_product(state[0], recurrent)),)
+            return (f(gates + _multiply_matrices(state[0], recurrent)),)
 
         return step
 
@@ -193,11 +195,11 @@ class LSTM(_Recurrent):
 
     gates, states, default_activations = 4, 2, ("Sigmoid", "Tanh", "Tanh")
 
-    def _step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _make_step(self, r: Doubles, _b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f, g, h), recurrent, hidden = activations, r.T.copy(), r.shape[1]
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
-            summed = gates + _matrix_product(state[0], recurrent)
+            summed = gates + _multiply_matrices(state[0], recurrent)
             # Slices, since `np.split` took a fifth of the time of a small layer.
             i_o_forget = f(summed[:, : 3 * hidden])
             i, o, forget = i_o_forget[:, :hidden], i_o_forget[:, hidden : 2 * hidden], i_o_forget[:, 2 * hidden :]
@@ -213,21 +215,21 @@ class GRU(_Recurrent):
     gates, states, default_activations = 3, 1, ("Sigmoid", "Tanh")
     linear_before_reset: int
 
-    def _added_early(self, hidden: int) -> int:
+    def _count_biases_added_early(self, hidden: int) -> int:
         # The proposed state multiplies its recurrent bias by the reset gate first.
         return 2 * hidden
 
-    def _step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
+    def _make_step(self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]) -> CellFunction:
         (f, g), hidden, gated = activations, r.shape[1], 2 * r.shape[1]
         after, recurrent = bool(self.linear_before_reset), r.T.copy()
         of_gates, of_proposed = recurrent[:, :gated].copy(), recurrent[:, gated:].copy()
 
         def step(gates: Doubles, state: tuple[Doubles, ...]) -> tuple[Doubles, ...]:
             (h,) = state
-            product = _matrix_product(h, recurrent if after else of_gates)
+            product = _multiply_matrices(h, recurrent if after else of_gates)
             z_reset = f(gates[:, :gated] + product[:, :gated])
             z, reset = z_reset[:, :hidden], z_reset[:, hidden:]
-            proposed = reset * (product[:, gated:] + b) if after else _matrix_product(reset * h, of_proposed) + b
+            proposed = reset * (product[:, gated:] + b) if after else _multiply_matrices(reset * h, of_proposed) + b
             new = g(gates[:, gated:] + proposed)
             return ((1.0 - z) * new + z * h,)
 
@@ -251,7 +253,7 @@ class GatherElements(OpRun):
 
     def _run(self, data: Any, indices: Any, axis: int | None = None) -> tuple[Any]:
         axis = axis or 0
-        # ONNX lets the other axes of the indices be shorter than those of the data.
+        # In ONNX, the other axes of the indices may be shorter than those of the data.
         some = tuple(slice(None) if i == axis % data.ndim else slice(size) for i, size in enumerate(indices.shape))
         return (np.take_along_axis(data[some], indices, axis),)
 
@@ -328,16 +330,16 @@ class Conv(OpRun):
     def _run(self, x: Doubles, w: Doubles, b: Doubles | None = None, **attributes: Any) -> tuple[Doubles]:
         """The convolution; arguments as ONNX has them, in float64."""
         axes = w.ndim - 2
-        before, after = _padding_sizes(x.shape[2:], w.shape[2:], attributes)
+        before, after = _compute_padding_sizes(x.shape[2:], w.shape[2:], attributes)
         if any(before) or any(after):
             x = np.pad(x, [(0, 0), (0, 0), *zip(before, after, strict=True)])
         function = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}.get(axes)
         if function is None:
             raise NotImplementedError(f"Conv over {axes} axes")
         found: torch.Tensor = function(
-            _writable_tensor(x),
-            _writable_tensor(w),
-            None if b is None else _writable_tensor(b),
+            _make_writable_tensor(x),
+            _make_writable_tensor(w),
+            None if b is None else _make_writable_tensor(b),
             stride=list(attributes.get("strides") or [1] * axes),
             dilation=list(attributes.get("dilations") or [1] * axes),
             groups=int(attributes.get("group") or 1),
@@ -345,12 +347,12 @@ class Conv(OpRun):
         return (found.numpy(),)
 
 
-def _writable_tensor(x: Doubles) -> torch.Tensor:
+def _make_writable_tensor(x: Doubles) -> torch.Tensor:
     """An array as a tensor; a read-only array is copied, since torch warns of it."""
     return torch.from_numpy(np.require(x, requirements=["C", "W"]))
 
 
-def _padding_sizes(
+def _compute_padding_sizes(
     sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
     """The padding before and after each axis that a convolution over axes of these sizes needs."""
@@ -378,7 +380,7 @@ class MaxPool(EvaluatorsMaxPool):
         if len(self.output) > 1 or attributes.get("auto_pad") not in (None, "NOTSET", "VALID"):
             return super()._run(x, **attributes)  # type: ignore[no-untyped-call, no-any-return]
         kernel = list(attributes["kernel_shape"])
-        before, after = _padding_sizes(x.shape[2:], kernel, attributes)
+        before, after = _compute_padding_sizes(x.shape[2:], kernel, attributes)
         strides, dilations = (list(attributes.get(name) or [1] * len(kernel)) for name in ("strides", "dilations"))
         # One axis after the other: the maximum of a window is the maximum of its rows' maxima.
         for i, (size, step, apart) in enumerate(zip(kernel, strides, dilations, strict=True)):

@@ -16,23 +16,23 @@ from torch import nn
 
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn_export.comparing.cases import Case, Run
-from pocketrnn_export.comparing.float64_graph import Run64, float64_onnx_run
-from pocketrnn_export.comparing.float64_module import float64_copy, float64_copy_run
+from pocketrnn_export.comparing.float64_graph import Run64, make_float64_onnx_run
+from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_copy_run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
-from pocketrnn_export.comparing.same_graph import difference_beyond_rounding
-from pocketrnn_export.progress import log_each
+from pocketrnn_export.comparing.same_graph import find_difference_beyond_rounding
+from pocketrnn_export.progress import log_item_progress
 
 __all__ = [
     "DOUBLE_TOLERANCE",
     "SPREADS",
     "Agreement",
     "Nearness",
+    "compute_rounding_tolerance",
     "measure_agreement",
     "measure_nearness",
-    "nearness_of_cases",
+    "measure_nearness_of_cases",
     "prove_graph",
     "prove_module_graph",
-    "rounding_tolerance",
 ]
 
 # A right graph agrees with its module to 1e-13 in double precision; the nearest wrong one of 200 is 1.3e-9 from it
@@ -40,8 +40,8 @@ __all__ = [
 DOUBLE_TOLERANCE: Final = 1e-10
 # How many spreads a float32 answer may lie from the exact one.
 SPREADS: Final = 40.0
-# Rounding in float64 is 2**-29 of that in float32. It matters where a network is chaotic: an answer that float32 loses
-# completely (a spread of 1) may differ by 7e-8 in float64.
+# Rounding in float64 is 2**-29 of rounding in float32. It matters where a network is chaotic: where float32 loses an
+# answer completely (a spread of 1), float64 may differ by 7e-8.
 _DOUBLE_TO_SINGLE: Final = 2.0**-29
 # A larger difference is not caused by rounding in float64.
 _ROUNDING_AT_MOST: Final = 1e-6
@@ -125,7 +125,7 @@ def prove_graph(
         return found
     reason = "rounded numbers of forward do not explain it"
     if retraced is not None and math.isfinite(found.largest_difference):
-        again, reason = _compare_retraced(content, exact, retraced)
+        again, reason = _compare_retraced_module(content, exact, retraced)
         if again is not None:
             return again
     if found.largest_difference < _ROUNDING_AT_MOST:
@@ -134,20 +134,20 @@ def prove_graph(
         found = measure_agreement(run, exact)
         if found.largest_difference <= DOUBLE_TOLERANCE:
             return found
-    raise _graph_differs_error(found, reason)
+    raise _make_graph_differs_error(found, reason)
 
 
-def _compare_retraced(
+def _compare_retraced_module(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> tuple[Agreement | None, str]:
     """Trace the module in double precision and return its agreement, if the shipped graph is that graph with rounded
     numbers; else return the reason why it is not."""
     try:
         double = retraced()
-        again = measure_agreement(float64_onnx_run(double, unrounded=True), exact)
+        again = measure_agreement(make_float64_onnx_run(double, unrounded=True), exact)
     except ExportError as error:
         return None, f"traced in double precision, {first_line(error)}"
-    different = difference_beyond_rounding(content, double)
+    different = find_difference_beyond_rounding(content, double)
     if different is not None:
         return None, f"traced in double precision, its graph has another {different}"
     if again.largest_difference > DOUBLE_TOLERANCE:
@@ -173,9 +173,9 @@ def prove_module_graph(
     Args:
         module: the reference, in eval mode, on the CPU; it is copied, not changed.
         content: the ONNX file to ship.
-        exact: the module's exact answers, from `spread.exact_answers` with `float64_module_run(module)`.
+        exact: the module's exact answers, from `spread.compute_exact_answers` with `make_float64_module_run(module)`.
         takes_lengths: whether forward takes lengths.
-        every_id: more cases, compared in double precision only; from `every_id.cases_with_every_id`.
+        every_id: more cases, compared in double precision only; from `every_id.make_cases_with_every_id`.
         retrace: traces a module as `content` was traced. It is called only if forward holds numbers that float32 cannot
             represent: `x * 0.1` in float32 multiplies by another number than in float64.
 
@@ -183,17 +183,17 @@ def prove_module_graph(
         ParityError: the graph computes something else; the message says where.
         ExportError: the module or the graph cannot be computed in double precision.
     """
-    reference = float64_copy_run(float64_copy(module), takes_lengths=takes_lengths)
+    reference = make_float64_copy_run(make_float64_copy(module), takes_lengths=takes_lengths)
     exact = [*exact, *(ExactAnswer(c, reference(c.tokens, c.lengths), np.zeros(len(c.lengths))) for c in every_id)]
     return prove_graph(
-        float64_onnx_run(content),
+        make_float64_onnx_run(content),
         exact,
         content=content,
-        retraced=None if retrace is None else lambda: retrace(float64_copy(module)),
+        retraced=None if retrace is None else lambda: retrace(make_float64_copy(module)),
     )
 
 
-def _graph_differs_error(found: Agreement, reason: str) -> ParityError:
+def _make_graph_differs_error(found: Agreement, reason: str) -> ParityError:
     return ParityError(
         f"In double precision the graph is {found.largest_difference:.1e} from the module on {found.case}, where a "
         f"right graph is within {DOUBLE_TOLERANCE:g}; {reason}.",
@@ -208,7 +208,7 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer]) -> Agreement:
         ParityError: the run fails on a case that the module answers.
     """
     largest, where, rows = 0.0, exact[0].case.name, 0
-    for answer in log_each(exact, "Comparing in double precision"):
+    for answer in log_item_progress(exact, "Comparing in double precision"):
         try:
             given = run(answer.case.tokens, answer.case.lengths)
         except ExportError as error:
@@ -218,7 +218,7 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer]) -> Agreement:
                 "Nothing was written; the module cannot be exported as it is.",
             ) from error
         rows += len(answer.case.lengths)
-        apart = _absolute_differences(answer.logits, given)
+        apart = _compute_absolute_differences(answer.logits, given)
         if apart.size and answer.logits.shape == given.shape:
             allowed = np.maximum(DOUBLE_TOLERANCE, SPREADS * _DOUBLE_TO_SINGLE * answer.spread)[:, None]
             size = np.maximum(1.0, np.abs(np.nan_to_num(answer.logits, posinf=0.0, neginf=0.0)))
@@ -230,7 +230,7 @@ def measure_agreement(run: Run64, exact: Sequence[ExactAnswer]) -> Agreement:
     return Agreement(len(exact), rows, largest, where)
 
 
-def _absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray[np.float64]:
+def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray[np.float64]:
     """Absolute differences, float64 [rows, classes]; infinite if the shapes differ or only one number is finite. A row
     that is NaN in both counts as equal."""
     if exact.shape != given.shape:
@@ -243,7 +243,7 @@ def _absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray[np.floa
 
 def measure_nearness(candidate: str, exact: ExactAnswer, given: npt.NDArray[np.float32]) -> Nearness:
     """Measure how near an answer in float32 is to the exact one."""
-    apart = _absolute_differences(exact.logits, given)
+    apart = _compute_absolute_differences(exact.logits, given)
     if exact.logits.shape != given.shape:
         return Nearness(candidate, exact.case.name, math.inf, math.inf, len(exact.logits))
     return Nearness(
@@ -255,7 +255,7 @@ def measure_nearness(candidate: str, exact: ExactAnswer, given: npt.NDArray[np.f
     )
 
 
-def nearness_of_cases(candidate: str, run: Run, exact: Sequence[ExactAnswer]) -> list[Nearness]:
+def measure_nearness_of_cases(candidate: str, run: Run, exact: Sequence[ExactAnswer]) -> list[Nearness]:
     """Run a form in float32 on all cases, and measure how near each answer is to the exact one.
 
     It is for `scripts/measure_proof` and the tests. The exporter compares the labels in the same pass and calls
@@ -278,7 +278,7 @@ def nearness_of_cases(candidate: str, run: Run, exact: Sequence[ExactAnswer]) ->
     return found
 
 
-def rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:
+def compute_rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:
     """How much two right float32 answers to these cases may differ: each is up to `SPREADS` spreads off the exact one.
 
     The result is between 1e-5 and 1e-2, rounded up to one digit. `verify` allows this difference on a bundle's golden

@@ -13,14 +13,14 @@ import torch
 
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
-from pocketrnn.verification import logit_differences
-from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, answer_rows, split_by_text
+from pocketrnn.verification import compute_logit_differences
+from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, select_answer_rows, split_by_text
 from pocketrnn_export.comparing.first_missing_operation import Place
-from pocketrnn_export.comparing.float64_graph import Run64, float64_onnx_run, graph_inputs
+from pocketrnn_export.comparing.float64_graph import Run64, list_graph_inputs, make_float64_onnx_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_nearness
-from pocketrnn_export.comparing.rounding_spread import ExactAnswer, exact_answers, perturbed_graph_runs
+from pocketrnn_export.comparing.rounding_spread import ExactAnswer, compute_exact_answers, make_perturbed_graph_runs
 from pocketrnn_export.module_runs.cpu_run import compute_answer
-from pocketrnn_export.progress import log_each
+from pocketrnn_export.progress import log_item_progress
 
 __all__ = [
     "LEAST_TOLERANCE",
@@ -29,29 +29,30 @@ __all__ = [
     "Logits",
     "Reference",
     "Run",
+    "are_rows_independent",
+    "are_texts_independent",
     "compare_candidate",
-    "graph_reference",
+    "make_graph_reference",
+    "make_module_run",
+    "make_onnx_run",
     "measure_difference",
-    "module_run",
-    "onnx_run",
     "open_session",
-    "rows_are_independent",
     "summarize_differences",
-    "texts_are_independent",
 ]
 
 
 # A difference up to this size passes without an estimate of rounding: the smallest classifiers show it.
 LEAST_TOLERANCE: Final = 1e-5
-# PyTorch's own answers were up to 33 spreads from the exact ones; answers ten times as far are not a reference.
+# PyTorch's own answers were up to 33 spreads from the exact ones. An answer that is ten times as far cannot be a
+# reference.
 _OF_REFERENCE: Final = 10.0
 
 
 # How many times as far from the exact answer as the reference a candidate may be.
 _OF_OWN: Final = 2.0
-# If the reference is as near to the exact answer as _NEAR, rounding hardly changes it, and a form as far as _FAR is
-# wrong, whatever the spread: perturbed weights may change a condition such as `mask == 0.3` that rounding does not.
-# Both are relative to a logit above 1.
+# If the reference is within _NEAR of the exact answer, rounding hardly changes this answer. A form that is further than
+# _FAR from it is then wrong, whatever the spread is: perturbed weights may change a condition such as `mask == 0.3`,
+# and rounding does not. Both limits are relative to a logit above 1.
 _NEAR: Final = 1e-6
 _FAR: Final = 1e-2
 
@@ -90,7 +91,7 @@ class Reference:
         """
         if self.float64_run is None:
             raise ExportError(f"{self.name} cannot be computed in double precision.", "Give the Python module.")
-        return exact_answers(self.float64_run, self.moved() if spreads else iter(()), cases)
+        return compute_exact_answers(self.float64_run, self.moved() if spreads else iter(()), cases)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class CandidateComparison:
     each: tuple[Difference, ...]
 
 
-def module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
+def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
     """Wrap a module, in eval mode on the CPU, as a function of arrays.
 
     A module that packs with `enforce_sorted=True` needs rows sorted by falling length. So the rows are sorted, and the
@@ -129,7 +130,7 @@ def module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
     PyTorch's warnings are silenced: the module's owner has seen them before.
 
     Example:
-        >>> run = module_run(module.eval(), takes_lengths=True)
+        >>> run = make_module_run(module.eval(), takes_lengths=True)
         >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
         (2, 4)
     """
@@ -142,17 +143,17 @@ def module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
         logits = compute_answer(module, inputs)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        result: Logits = answer_rows(logits.float().numpy()[back], lengths)
+        result: Logits = select_answer_rows(logits.float().numpy()[back], lengths)
         return result
 
     return run
 
 
-def onnx_run(content: bytes, *, optimized: bool) -> Run:
+def make_onnx_run(content: bytes, *, optimized: bool) -> Run:
     """Wrap an ONNX file's bytes as a function of arrays: onnxruntime on one thread, with or without graph optimization.
 
     Example:
-        >>> run = onnx_run(Path("news/model.onnx").read_bytes(), optimized=True)
+        >>> run = make_onnx_run(Path("news/model.onnx").read_bytes(), optimized=True)
         >>> run(np.array([[3, 4], [5, 1]]), np.array([2, 1])).shape
         (2, 4)
     """
@@ -160,10 +161,10 @@ def onnx_run(content: bytes, *, optimized: bool) -> Run:
     names = [node.name for node in session.get_inputs()]
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
-        logits: Logits = session.run(["logits"], dict(zip(names, graph_inputs(names, tokens, lengths), strict=False)))[
-            0
-        ]
-        rows: Logits = answer_rows(logits, lengths)
+        logits: Logits = session.run(
+            ["logits"], dict(zip(names, list_graph_inputs(names, tokens, lengths), strict=False))
+        )[0]
+        rows: Logits = select_answer_rows(logits, lengths)
         return rows
 
     return run
@@ -191,15 +192,18 @@ def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.Infer
         ) from error
 
 
-def graph_reference(name: str, content: bytes) -> Reference:
+def make_graph_reference(name: str, content: bytes) -> Reference:
     """Make an ONNX graph the reference that its other forms are compared with.
 
     Example:
-        >>> graph_reference("onnx", Path("news/model.onnx").read_bytes()).name
+        >>> make_graph_reference("onnx", Path("news/model.onnx").read_bytes()).name
         'onnx'
     """
     return Reference(
-        name, onnx_run(content, optimized=False), float64_onnx_run(content), lambda: perturbed_graph_runs(content)
+        name,
+        make_onnx_run(content, optimized=False),
+        make_float64_onnx_run(content),
+        lambda: make_perturbed_graph_runs(content),
     )
 
 
@@ -231,13 +235,13 @@ def compare_candidate(
         ParityError: the candidate fails on a case that the reference answers.
 
     Example:
-        >>> grid = shape_grid(50, 1, ragged=True)
+        >>> grid = make_shape_grid(50, 1, ragged=True)
         >>> expected = [pytorch(case.tokens, case.lengths) for case in grid]
         >>> compare_candidate("onnx", onnx, grid, expected, inputs="shapes").line.largest_difference
         1.2e-07
     """
     differences = []
-    for case, logits in log_each(zip(cases, expected, strict=True), f"Comparing {name} on {inputs}"):
+    for case, logits in log_item_progress(zip(cases, expected, strict=True), f"Comparing {name} on {inputs}"):
         try:
             given = candidate(case.tokens, case.lengths)
         # Engines raise exceptions of many classes.
@@ -271,13 +275,13 @@ def measure_difference(
         >>> measure_difference("onnx", "one", expected, given).largest
         1.0
     """
-    spreads = None if exact is None else _distance_in_spreads(candidate, expected, given, exact)
+    spreads = None if exact is None else _measure_distance_in_spreads(candidate, expected, given, exact)
     if expected.shape != given.shape:
         return Difference(candidate, case, float("inf"), len(expected), spreads)
     # A module that counts the tokens itself gives no answer to the tokens that it leaves out.
     answered = ~(np.isnan(expected).all(1) & np.isnan(given).all(1))
     expected, given = expected[answered], given[answered]
-    largest = float(logit_differences(expected, given).max(initial=0.0))
+    largest = float(compute_logit_differences(expected, given).max(initial=0.0))
     ends = np.cumsum(heads)[:-1]
     parts = zip(np.split(expected, ends, 1), np.split(given, ends, 1), strict=True)
     labels = int(np.any([one.argmax(1) != other.argmax(1) for one, other in parts], 0).sum())
@@ -285,7 +289,7 @@ def measure_difference(
     return Difference(candidate, case, float("inf") if np.isnan(largest) else largest, labels, spreads)
 
 
-def _distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
+def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
     """The distance of a candidate from the exact answer, in units of the possible rounding."""
     if expected.shape != exact.logits.shape:
         return measure_nearness(candidate, exact, given).spreads
@@ -294,15 +298,15 @@ def _distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact:
     own = measure_nearness("", exact, expected)
     if own.spreads > SPREADS * _OF_REFERENCE:
         return own.spreads / _OF_REFERENCE
-    if expected.shape == given.shape and _only_candidate_is_far(exact, expected, given):
+    if expected.shape == given.shape and _is_only_candidate_far(exact, expected, given):
         return math.inf
-    # Rounding inside forward, such as in a layer norm of numbers with a large mean, is not in the weights. The
-    # reference's own error on the case shows it: a candidate's error may be twice as large.
+    # The spread shows the rounding of weights, but not rounding inside forward, as in a layer norm of numbers with a
+    # large mean. The reference's own error on the case shows the latter: a candidate's error may be twice as large.
     as_own = replace(exact, spread=np.maximum(exact.spread, _OF_OWN * own.largest_difference / SPREADS))
     return measure_nearness(candidate, as_own, given).spreads
 
 
-def _only_candidate_is_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
+def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
     """Whether the candidate is far from the exact answer to some text while the reference is near."""
     size = np.maximum(1.0, np.abs(exact.logits))
     with np.errstate(invalid="ignore"):
@@ -329,7 +333,7 @@ def summarize_differences(
     return CandidateComparison(line, tuple(differences))
 
 
-def rows_are_independent(
+def are_rows_independent(
     run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5, rows: Sequence[int] | None = None
 ) -> bool:
     """Whether each row of the cases, or each of `rows`, gets the same answer alone and in its batch."""
@@ -348,15 +352,15 @@ def rows_are_independent(
     return True
 
 
-def texts_are_independent(reference: Reference, cases: Sequence[Case]) -> bool:
+def are_texts_independent(reference: Reference, cases: Sequence[Case]) -> bool:
     """Whether each row of the cases gets the same answer alone and in its batch, up to rounding.
 
     A larger batch may be summed in another order and rounded otherwise. A module that reads neighbouring rows differs
     in float64 too.
     """
-    if rows_are_independent(reference.run, cases):
+    if are_rows_independent(reference.run, cases):
         return True
     try:
-        return reference.float64_run is not None and rows_are_independent(reference.float64_run, cases, tolerance=1e-8)
+        return reference.float64_run is not None and are_rows_independent(reference.float64_run, cases, tolerance=1e-8)
     except ExportError:
         return False

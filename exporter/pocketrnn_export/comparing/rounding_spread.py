@@ -23,17 +23,22 @@ from onnx import numpy_helper
 from torch import nn
 
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.comparing.float64_graph import Run64, float64_model_run, model_as_float64, perturbable_weights
-from pocketrnn_export.comparing.float64_module import float64_copy, float64_copy_run
-from pocketrnn_export.progress import log_each
+from pocketrnn_export.comparing.float64_graph import (
+    Run64,
+    convert_model_to_float64,
+    list_perturbable_weights,
+    make_float64_model_run,
+)
+from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_copy_run
+from pocketrnn_export.progress import log_item_progress
 
-__all__ = ["DRAWS", "ExactAnswer", "exact_answers", "perturbed_graph_runs", "perturbed_module_runs"]
+__all__ = ["DRAWS", "ExactAnswer", "compute_exact_answers", "make_perturbed_graph_runs", "make_perturbed_module_runs"]
 
 Doubles = npt.NDArray[np.float64]
 
 # How often all weights are moved. The largest change over these draws is the spread.
 DRAWS: Final = 8
-# Multiples of 1 / _MEANT count as exact. Numbers beyond 2**20 are all such multiples, and are not weights.
+# Multiples of 1 / _MEANT count as exact. All numbers beyond 2**20 are such multiples; they are not weights.
 _MEANT: Final = np.float32(16)
 # Half an ulp of 1.0 in float32: the possible error of any answer, because it is stored in float32.
 _HALF_ULP: Final = 2.0**-24
@@ -55,19 +60,19 @@ class ExactAnswer:
     spread: Doubles
 
 
-def exact_answers(run: Run64, moved: Iterator[Run64], cases: Sequence[Case]) -> list[ExactAnswer]:
+def compute_exact_answers(run: Run64, moved: Iterator[Run64], cases: Sequence[Case]) -> list[ExactAnswer]:
     """The exact answers to the cases, with the spread of each row.
 
     Args:
         run: the module, or a graph, in double precision.
-        moved: the same with moved weights, one run for each draw; from `perturbed_module_runs` or
-            `perturbed_graph_runs`. Each run is used before the next one is made.
+        moved: the same with moved weights, one run for each draw; from `make_perturbed_module_runs` or
+            `make_perturbed_graph_runs`. Each run is used before the next one is made.
         cases: the inputs.
     """
-    answers = [run(case.tokens, case.lengths) for case in log_each(cases, "Answering in double precision")]
+    answers = [run(case.tokens, case.lengths) for case in log_item_progress(cases, "Answering in double precision")]
     spreads = [_HALF_ULP * np.maximum(1.0, np.abs(_replace_nonfinite(logits)).max(1)) for logits in answers]
     for other in moved:
-        for i, case in log_each(enumerate(cases), "Answering with weights that are moved"):
+        for i, case in log_item_progress(enumerate(cases), "Answering with weights that are moved"):
             given = other(case.tokens, case.lengths)
             # The difference of two infinities, from a probability of 0, is NaN and counts as 0.
             with np.errstate(invalid="ignore"):
@@ -80,7 +85,7 @@ def _replace_nonfinite(numbers: Doubles) -> Doubles:
     return np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def perturbed_module_runs(
+def make_perturbed_module_runs(
     module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, seed: int = 0
 ) -> Iterator[Run64]:
     """Runs of a module in double precision with every rounded weight and float buffer moved by one ulp up or down, one
@@ -89,11 +94,11 @@ def perturbed_module_runs(
     Raises:
         ExportError: the module is TorchScript.
     """
-    moved = float64_copy(module)
-    run = float64_copy_run(moved, takes_lengths=takes_lengths)
+    moved = make_float64_copy(module)
+    run = make_float64_copy_run(moved, takes_lengths=takes_lengths)
     tensors = [t for t in (*moved.parameters(), *moved.buffers()) if t.dtype == torch.float64]
     originals = [t.detach().numpy().astype(np.float32) for t in tensors]
-    steps = [_ulp_steps(original) for original in originals]
+    steps = [_compute_ulp_steps(original) for original in originals]
     generator = np.random.default_rng(seed)
     for _ in range(draws):
         with torch.no_grad():
@@ -102,20 +107,20 @@ def perturbed_module_runs(
         yield run
 
 
-def perturbed_graph_runs(content: bytes, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Run64]:
+def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS, seed: int = 0) -> Iterator[Run64]:
     """Runs of an ONNX file in double precision with every rounded weight moved by one ulp up or down, one a draw."""
-    model = model_as_float64(onnx.load_from_string(content))
-    tensors = perturbable_weights(model)
+    model = convert_model_to_float64(onnx.load_from_string(content))
+    tensors = list_perturbable_weights(model)
     originals = [numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors]
-    steps = [_ulp_steps(original) for original in originals]
+    steps = [_compute_ulp_steps(original) for original in originals]
     generator = np.random.default_rng(seed)
     for _ in range(draws):
         for tensor, original, step in zip(tensors, originals, steps, strict=True):
             tensor.CopyFrom(numpy_helper.from_array(_perturb_weights(original, step, generator), tensor.name))
-        yield float64_model_run(model)
+        yield make_float64_model_run(model)
 
 
-def _ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
+def _compute_ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
     """One ulp of each weight; 0 for a number that is exact."""
     with np.errstate(invalid="ignore", over="ignore"):
         meant = ~np.isfinite(weights) | (weights * _MEANT == np.round(weights * _MEANT))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["difference_beyond_rounding"]
+__all__ = ["find_difference_beyond_rounding"]
 
 # A number computed in float32, such as one that an exporter folded, may differ by so many ulps from the number computed
 # in float64 and then rounded. In 31 user modules all differ by 0 or 1. The ulps are those of the largest number of the
@@ -29,7 +29,7 @@ _TYPES: Final = {int(TensorProto.DOUBLE): int(TensorProto.FLOAT)}
 _ZERO: Final = helper.make_tensor("", TensorProto.FLOAT, [1], [0.0])
 
 
-def difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
+def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
     """Find where two graphs differ by more than the rounding of numbers; None if they do not.
 
     Args:
@@ -44,8 +44,8 @@ def difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
 
 
 def _compare_graphs(a: GraphProto, b: GraphProto, names: dict[str, str]) -> str | None:
-    """Find a difference of two graphs. `names` maps values of the first graph to those of the second; inner graphs see
-    the values of outer ones."""
+    """Find a difference between two graphs. `names` maps values of the first graph to those of the second; inner graphs
+    can use the values of outer graphs."""
     b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"
@@ -93,16 +93,16 @@ def _compare_nodes(
                 return f"its input {x}"
         elif x not in numbers[0] or y not in numbers[1] or not _is_rounding_of(numbers[0][x], numbers[1][y]):
             return f"its number {x}"
-    theirs, others = _stated_attributes(a), _stated_attributes(b)
+    theirs, others = _read_node_attributes(a), _read_node_attributes(b)
     if [x.name for x in theirs] != [y.name for y in others]:
         return "its attributes"
     for x, y in zip(theirs, others, strict=True):
-        if not _attributes_match(x, y, names):
+        if not _are_attributes_equal(x, y, names):
             return f"its attribute {x.name}"
     return None
 
 
-def _stated_attributes(node: NodeProto) -> Sequence[AttributeProto]:
+def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
     """The attributes of a node, with the value of a ConstantOfShape that leaves it out: zero in float32. The graph in
     double precision has to state its own."""
     if node.op_type == "ConstantOfShape" and not node.attribute:
@@ -110,7 +110,7 @@ def _stated_attributes(node: NodeProto) -> Sequence[AttributeProto]:
     return [*node.attribute]
 
 
-def _attributes_match(a: AttributeProto, b: AttributeProto, names: dict[str, str]) -> bool:
+def _are_attributes_equal(a: AttributeProto, b: AttributeProto, names: dict[str, str]) -> bool:
     if a.type != b.type:
         return False
     if a.type == AttributeProto.TENSOR:
@@ -129,7 +129,7 @@ def _is_rounding_of(single: TensorProto, double: TensorProto) -> bool:
     b: npt.NDArray[Any] = numpy_helper.to_array(double)
     if double.data_type != TensorProto.DOUBLE:
         return bool(np.array_equal(a, b))
-    # The lowest float64, used in a mask, stands for the lowest float32.
+    # The lowest float64 in a mask is the counterpart of the lowest float32.
     b = np.where(np.isfinite(b), np.clip(b, -_LARGEST, _LARGEST), b)
     rounded = b.astype(np.float32)
     with np.errstate(invalid="ignore"):

@@ -15,7 +15,7 @@ from pocketrnn.errors import OutputError, ParityError
 from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Difference
 
-__all__ = ["is_near_enough", "prove_parity", "report_as_json", "write_report"]
+__all__ = ["format_report_as_json", "is_near_enough", "prove_parity", "write_report"]
 
 # A smaller difference above the requested tolerance may be rounding that grew over many steps.
 _ROUNDING: Final = 1e-3
@@ -79,7 +79,7 @@ def prove_parity(
         raise ParityError(
             f"The {'exported forms do' if is_module else 'new file does'} not give "
             f"{'PyTorch' if is_module else f'the bundle ({reference})'}'s answers (allowed difference {wanted}):",
-            "\n".join(["", *rows, *more, _failure_advice(failing, tolerance, float64_error, is_module=is_module)]),
+            "\n".join(["", *rows, *more, _make_failure_advice(failing, tolerance, float64_error, is_module=is_module)]),
         )
     return Parity(
         tolerance=allowed if tolerance is None else tolerance, comparisons=tuple(one.line for one in compared)
@@ -94,7 +94,7 @@ def _format_failure(inputs: str, found: Difference) -> str:
     )
 
 
-def _failure_advice(
+def _make_failure_advice(
     failing: Sequence[tuple[str, Difference]],
     tolerance: float | None,
     float64_error: Callable[[str, str], float | None],
@@ -118,7 +118,7 @@ def _failure_advice(
     )
 
 
-def report_as_json(compared: Iterable[CandidateComparison], tolerance: float | None) -> str:
+def format_report_as_json(compared: Iterable[CandidateComparison], tolerance: float | None) -> str:
     """The comparisons with every single case, as JSON."""
     comparisons = [{**asdict(one.line), "each": [asdict(d) for d in one.each]} for one in compared]
     return json.dumps({"tolerance": tolerance, "comparisons": comparisons}, indent=1)
@@ -131,7 +131,7 @@ def write_report(path: str | Path, compared: Iterable[CandidateComparison], tole
         OutputError: the file cannot be written.
     """
     try:
-        Path(path).write_text(report_as_json(compared, tolerance), encoding="utf-8")
+        Path(path).write_text(format_report_as_json(compared, tolerance), encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"The report {path} cannot be written: {error.strerror or error}.", "Give the name of a file."

@@ -23,7 +23,8 @@ _BEGIN: Final = -1
 
 
 def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]) -> str:
-    """Find the line after which forward takes a branch for some inputs that it takes for none of the others.
+    """Find the line after which forward takes a branch for some inputs, where it never takes this branch for the other
+    inputs.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
@@ -38,14 +39,14 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
         >>> find_branching_line(module, (odd,), [(usual,)])
         'model.py:12: `if n is SPECIAL:`'
     """
-    own, ways = _executed_steps(module, odd), [_executed_steps(module, other) for other in others]
+    own, ways = _list_executed_steps(module, odd), [_list_executed_steps(module, other) for other in others]
     usual = {step for way in ways for step in way}
     alone = (line for step, line in own.items() if step not in usual)
     left_out = (line for step, line in ways[0].items() if step not in own and all(step in way for way in ways))
     return next(alone, "") or next(left_out, "")
 
 
-def _executed_steps(module: nn.Module, inputs: Inputs) -> _Way:
+def _list_executed_steps(module: nn.Module, inputs: Inputs) -> _Way:
     """The steps that the user's code takes, in the order of their first occurrence."""
     found: _Way = {}
     copied = copy_again(module)

@@ -10,14 +10,14 @@ from typing import TypeVar
 
 from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.progress import filter_records
-from pocketrnn_export.proof.every_size import OtherAnswersError
+from pocketrnn_export.proof.every_size import AnswersDifferError
 from pocketrnn_export.tracing.used_rules import leave_out_rule, record_uses
 
 __all__ = ["export_without_faulty_rules"]
 
 _log = logging.getLogger(__name__)
 _Made = TypeVar("_Made")
-# The processor time after which no further rule is tried. An export of an ordinary module takes 5 s.
+# After this processor time, the search does not try another rule. An export of an ordinary module takes 5 s.
 SECONDS = 60.0
 
 
@@ -30,7 +30,7 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
         make: exports the module and proves the result.
 
     Raises:
-        OtherAnswersError: a program answers otherwise than the module, whichever rule is left out.
+        AnswersDifferError: a program answers otherwise than the module, whichever rule is left out.
         FormsDifferError: a graph answers otherwise than the module, whichever rule is left out.
 
     Example:
@@ -45,7 +45,7 @@ def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
     with record_uses() as used, filter_records(noted):
         try:
             return make()
-        except (OtherAnswersError, FormsDifferError) as error:
+        except (AnswersDifferError, FormsDifferError) as error:
             refusal = error
     until = time.process_time() + SECONDS
     for name in used:

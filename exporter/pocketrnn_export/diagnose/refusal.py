@@ -12,38 +12,38 @@ from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.comparing.float64_proof import DOUBLE_TOLERANCE, measure_agreement
 from pocketrnn_export.diagnose.branching_line import find_branching_line
 from pocketrnn_export.intake.user_frames import find_user_place
-from pocketrnn_export.proof.every_size import OtherAnswersError
+from pocketrnn_export.proof.every_size import AnswersDifferError
 
-__all__ = ["name_departing_line"]
+__all__ = ["name_differing_line"]
 
 
 @contextlib.contextmanager
-def name_departing_line() -> Iterator[None]:
-    """Add the place where a program or a graph departs from its module, if it is found, to the error that the block
-    raises.
+def name_differing_line() -> Iterator[None]:
+    """If the block raises an error, add to it the place where a program or a graph first differs from its module, if
+    that place is found.
 
     Raises:
-        OtherAnswersError: the block raised one.
+        AnswersDifferError: the block raised one.
         FormsDifferError: the block raised one.
 
     Example:
-        >>> with name_departing_line():
+        >>> with name_differing_line():
         ...     right_program(module, example)
     """
     try:
         yield
-    except OtherAnswersError as error:
+    except AnswersDifferError as error:
         raise _add_branching_line(error) from error.__cause__
     except FormsDifferError as error:
         raise _add_operation(error) from error.__cause__
 
 
-def _add_branching_line(error: OtherAnswersError) -> OtherAnswersError:
+def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
     if error.module is None or not error.inputs:
         return error
     odd, *others = error.inputs
     line = find_branching_line(error.module, odd, others)
-    return OtherAnswersError(f"{error.problem.rstrip('.')}: {line}.", error.remedy) if line else error
+    return AnswersDifferError(f"{error.problem.rstrip('.')}: {line}.", error.remedy) if line else error
 
 
 def _add_operation(error: FormsDifferError) -> FormsDifferError:

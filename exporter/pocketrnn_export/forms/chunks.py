@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pocketrnn_export.comparing.cases import Ids, Logits, Run
 
-__all__ = ["Floats", "ReadOn", "chunk_counts", "read_in_chunks"]
+__all__ = ["Floats", "ReadOn", "choose_chunk_counts", "make_chunked_run"]
 
 Floats = NDArray[np.float32]
 # A step: (some ids or samples, the state before) -> (the logits, the state after).
@@ -19,26 +19,27 @@ ReadOn = Callable[[NDArray[Any], Floats], tuple[Floats, Floats]]
 _EACH: Final = 10**9
 
 
-def chunk_counts(each: str) -> dict[str, int | None]:
+def choose_chunk_counts(each: str) -> dict[str, int | None]:
     """The numbers of chunks to cut a text or sequence into, by their names in the proof; None to cut at random.
 
     Args:
         each: the name of a step: `token`, `step`.
 
     Example:
-        >>> list(chunk_counts("token"))
+        >>> list(choose_chunk_counts("token"))
         ['3 chunks', '1 token each', 'chunks at random']
     """
     return {"3 chunks": 3, f"1 {each} each": _EACH, "chunks at random": None}
 
 
-def read_in_chunks(read_on: ReadOn, state_size: int, parts: int | None, rows: Floats | None = None) -> Run:
-    """A run on whole texts or sequences, each read in this many chunks of equal length, or fewer if it is short.
+def make_chunked_run(read_on: ReadOn, state_size: int, parts: int | None, rows: Floats | None = None) -> Run:
+    """Make a run that reads each whole text or sequence in this many chunks of equal length, or in fewer chunks if it
+    is short.
 
     Args:
         read_on: the step that reads a chunk.
         state_size: the size of the first state, which is zeros.
-        parts: a value of `chunk_counts`.
+        parts: a value of `choose_chunk_counts`.
         rows: the samples that ids stand for, where the step takes samples.
     """
     generator = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line, require_module
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.comparing.cases import Ids, Logits, Run
-from pocketrnn_export.comparing.float64_module import float64_copy
+from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx.onnx_graph import (
@@ -28,16 +28,16 @@ from pocketrnn_export.forms.onnx.onnx_graph import (
     ONNX_FILE,
     OPSET,
     OnnxGraph,
-    SingleText,
-    graph_bounds,
-    graph_limits,
-    onnx_form,
-    retrace_alike,
+    SingleTextModule,
+    list_graph_bounds,
+    make_form_of_onnx_graph,
+    make_graph_limits,
+    retrace_in_float64,
     trace_onnx_graph,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
 
-__all__ = ["EDGE", "edge_form", "trace_edge_graph", "tract_run"]
+__all__ = ["EDGE", "make_form_of_edge_graph", "make_tract_run", "trace_edge_graph"]
 
 # Before 7, recurrent layers and broadcasting were defined differently.
 _OLDEST: Final = 7
@@ -45,15 +45,15 @@ _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan"})
 _RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 
 
-def edge_form(content: bytes, graph: Graph) -> Form:
+def make_form_of_edge_graph(content: bytes, graph: Graph) -> Form:
     """The form of a graph that takes one text a run; it is run by tract too.
 
     Raises:
         MissingExtraError: tract is not installed.
         ExportError: tract does not take the graph.
     """
-    form = onnx_form(content, graph)
-    return replace(form, runs={**form.runs, "tract": tract_run(content)}, one_row=True)
+    form = make_form_of_onnx_graph(content, graph)
+    return replace(form, runs={**form.runs, "tract": make_tract_run(content)}, one_row=True)
 
 
 def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
@@ -75,18 +75,18 @@ def _make_edge_form(prepared: ExportableModule, description: Description, _forms
         padding=False,
         embedding_rows=made.embedding_rows or description.ids,
         batch=1,
-        limits=graph_limits(made, prepared),
+        limits=make_graph_limits(made, prepared),
     )
 
     def retraced() -> bytes:
-        single = SingleText(float64_copy(prepared.module), takes_lengths=prepared.takes_lengths)
-        alike = retrace_alike(single, ONE_TEXT, description.metadata, made, one_text=True)
+        single = SingleTextModule(make_float64_copy(prepared.module), takes_lengths=prepared.takes_lengths)
+        alike = retrace_in_float64(single, ONE_TEXT, description.metadata, made, one_text=True)
         return _convert_for_small_engines(alike, description.metadata, opset)[0].content
 
     return replace(
-        edge_form(made.content, graph),
+        make_form_of_edge_graph(made.content, graph),
         retraced=retraced,
-        bounds=graph_bounds(made),
+        bounds=list_graph_bounds(made),
         notes=(*made.notes, *prepared.notes),
     )
 
@@ -112,7 +112,7 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
     Example:
         >>> graph, opset = trace_edge_graph(module.eval(), {}, takes_lengths=True)
     """
-    single = SingleText(module, takes_lengths=takes_lengths)
+    single = SingleTextModule(module, takes_lengths=takes_lengths)
     return _convert_for_small_engines(trace_onnx_graph(single, ONE_TEXT, metadata, one_text=True), metadata)
 
 
@@ -132,7 +132,8 @@ def _convert_for_small_engines(
                 "Export it without a profile.",
             )
         if node.op_type in _RECURRENT and len(node.inputs) > 4:
-            # The one text is as long as the sequence. tract refuses lengths that it does not know before it runs.
+            # There is only one text, so it is as long as the sequence. tract refuses lengths that are only known when
+            # it runs.
             node.replace_input_with(4, None)
         noop = node.attributes.get("noop_with_empty_axes")
         if noop is not None and not noop.value:
@@ -171,7 +172,7 @@ def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset
     return content
 
 
-def tract_run(content: bytes) -> Run:
+def make_tract_run(content: bytes) -> Run:
     """A run on arrays with tract, of an ONNX file that takes one text.
 
     Raises:

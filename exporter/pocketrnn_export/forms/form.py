@@ -17,7 +17,7 @@ from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.description import Description
 from pocketrnn_export.intake.module_preparation import ExportableModule
 
-__all__ = ["Form", "FormKind", "OtherFile", "log_not_compared", "sha256"]
+__all__ = ["Form", "FormKind", "OtherFile", "log_uncompared_parts", "sha256"]
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class FormKind:
     required: bool = True
 
 
-def log_not_compared(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
+def log_uncompared_parts(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
     """Log the parts of the forms that were not compared with the module, and return them as provenance, if any.
 
     Args:
@@ -93,7 +93,7 @@ def log_not_compared(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[st
         more: further sentences of this kind.
 
     Example:
-        >>> log_not_compared(forms)
+        >>> log_uncompared_parts(forms)
         {}
     """
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])

@@ -17,13 +17,13 @@ import onnx
 import onnx_ir as ir
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.forms.onnx.onnx_graph import token_lookups
+from pocketrnn_export.forms.onnx.onnx_graph import find_token_lookups
 
 __all__ = ["STORAGES", "QuantizedGraphs", "Storage", "quantize_graph", "round_to_int8"]
 
 # How a weight may be stored.
 STORAGES: Final = ("float32", "float16", "int8")
-# A weight with fewer numbers is left as it is: its scales and two more nodes would take the bytes that it saves.
+# A weight with fewer numbers is not changed: its scales and two more nodes would need the bytes that it saves.
 _SMALLEST: Final = 256
 # The inputs of each operator that are weights worth storing small. Biases are not: 1,152 of a GRU's 84,000 numbers.
 _WEIGHT_INPUTS: Final = {"RNN": (1, 2), "GRU": (1, 2), "LSTM": (1, 2), "Gemm": (0, 1), "MatMul": (0, 1), "Conv": (1,)}
@@ -87,15 +87,15 @@ def _serialize_model(model: ir.Model) -> bytes:
 
 
 def _cut_tables(graph: ir.Graph, rows: int) -> None:
-    lookups = token_lookups(graph)
+    lookups = find_token_lookups(graph)
     for table in {id(node.inputs[0]): node.inputs[0] for node in lookups}.values():
-        assert table is not None  # noqa: S101 - token_lookups gives nodes with a table
+        assert table is not None  # noqa: S101 - find_token_lookups gives nodes with a table
         if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
                 f"The embedding {table.name} is used for more than lookups, so its rows cannot be cut.",
                 "Compress without cutting the vocabulary.",
             )
-        _set_numbers(table, np.ascontiguousarray(_weight_numbers(table)[:rows]))
+        _set_weight_numbers(table, np.ascontiguousarray(_read_weight_numbers(table)[:rows]))
 
 
 def _find_tables(graph: ir.Graph) -> list[ir.Value]:
@@ -105,7 +105,9 @@ def _find_tables(graph: ir.Graph) -> list[ir.Value]:
         for value in graph.initializers.values()
         if _is_weight(value, 2)
         and len(value.shape or ()) == 2
-        and all(node.op_type == "Gather" and index == 0 and _gather_axis(node) == 0 for node, index in value.uses())
+        and all(
+            node.op_type == "Gather" and index == 0 and _read_gather_axis(node) == 0 for node, index in value.uses()
+        )
     ]
 
 
@@ -116,11 +118,11 @@ def _find_weights(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
             value = node.inputs[index] if index < len(node.inputs) else None
             if value is not None and value.is_initializer() and _is_weight(value, 2):
-                found.setdefault(str(value.name), (value, _summed_axis(node, index)))
+                found.setdefault(str(value.name), (value, _find_summed_axis(node, index)))
     return list(found.values())
 
 
-def _summed_axis(node: ir.Node, index: int) -> int:
+def _find_summed_axis(node: ir.Node, index: int) -> int:
     if node.op_type == "Gemm":
         transposed = node.attributes.get("transA" if index == 0 else "transB")
         return -1 if (transposed is not None and bool(transposed.as_int())) == (index == 1) else -2
@@ -138,18 +140,18 @@ def _is_weight(value: ir.Value, least_axes: int) -> bool:
     )
 
 
-def _gather_axis(node: ir.Node) -> int:
+def _read_gather_axis(node: ir.Node) -> int:
     axis = node.attributes.get("axis")
     return 0 if axis is None else axis.as_int()
 
 
-def _weight_numbers(value: ir.Value) -> Floats:
+def _read_weight_numbers(value: ir.Value) -> Floats:
     assert value.const_value is not None  # noqa: S101 - an initializer
     numbers: Floats = value.const_value.numpy()
     return numbers
 
 
-def _set_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
+def _set_weight_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
     value.const_value = ir.tensor(numbers, name=value.name)
     value.dtype, value.shape = value.const_value.dtype, ir.Shape(numbers.shape)
 
@@ -188,33 +190,33 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
 
 
 def _round_weight(value: ir.Value, storage: str, axis: int) -> None:
-    numbers = _weight_numbers(value)
+    numbers = _read_weight_numbers(value)
     if storage == "int8":
         whole, scale = _convert_to_int8(numbers, axis, value.name)
-        _set_numbers(value, whole.astype(np.float32) * scale)
+        _set_weight_numbers(value, whole.astype(np.float32) * scale)
     elif storage == "float16":
-        _set_numbers(value, _convert_to_float16(numbers, value.name).astype(np.float32))
+        _set_weight_numbers(value, _convert_to_float16(numbers, value.name).astype(np.float32))
 
 
 def _store_weight(graph: ir.Graph, value: ir.Value, storage: str, axis: int) -> None:
     """Store `value` in fewer bytes, and insert the nodes that convert it to float32 before its users."""
     if storage == "float32":
         return
-    numbers, uses = _weight_numbers(value), list(value.uses())
+    numbers, uses = _read_weight_numbers(value), list(value.uses())
     if storage == "float16":
-        _set_numbers(value, _convert_to_float16(numbers, value.name))
+        _set_weight_numbers(value, _convert_to_float16(numbers, value.name))
         scale = None
     else:
         whole, scales = _convert_to_int8(numbers, axis, value.name)
-        _set_numbers(value, whole)
+        _set_weight_numbers(value, whole)
         scale = ir.Value(name=f"{value.name}.scale", const_value=ir.tensor(scales, name=f"{value.name}.scale"))
-        _set_numbers(scale, scales)
+        _set_weight_numbers(scale, scales)
         graph.register_initializer(scale)
     if all(node.op_type == "Gather" for node, _ in uses):
         for node, _ in uses:
             _scale_after_lookup(graph, node, scale)
         return
-    nodes, result = _dequantize(value, scale, str(value.name))
+    nodes, result = _make_dequantize_nodes(value, scale, str(value.name))
     graph.insert_before(graph[0], nodes)
     for node, index in uses:
         node.replace_input_with(index, result)
@@ -229,7 +231,7 @@ def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None
         nodes.append(ir.node("Gather", [scale, lookup.inputs[1]], {"axis": 0}))
         scales = nodes[-1].outputs[0]
         scales.name = f"{name}.scale"
-    more, result = _dequantize(looked_up, scales, name)
+    more, result = _make_dequantize_nodes(looked_up, scales, name)
     table = lookup.inputs[0]
     assert table is not None and table.dtype is not None  # noqa: S101, PT018 - an initializer
     looked_up.dtype, result.shape = table.dtype, shape
@@ -238,7 +240,7 @@ def _scale_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None
         node.replace_input_with(index, result)
 
 
-def _dequantize(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:
+def _make_dequantize_nodes(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:
     """The nodes that convert a stored value to float32, and the result."""
     cast = ir.node("Cast", [stored], {"to": _FLOAT32})
     result = cast.outputs[0]

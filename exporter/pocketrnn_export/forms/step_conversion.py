@@ -16,10 +16,10 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.observed_values import find_size_values, needed_nodes
+from pocketrnn_export.forms.packed_file.observed_values import find_needed_nodes, find_size_values
 from pocketrnn_export.forms.packed_file.size_values import Affine, SizeValues, read_attributes
 
-__all__ = ["bidirectional_error", "convert_to_step_graph"]
+__all__ = ["convert_to_step_graph", "make_bidirectional_error"]
 
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
 # The operators that compute each token by itself, if their other inputs are the same for every token.
@@ -46,7 +46,7 @@ _IN_WINDOWS: Final = (
 _STATE_AT: Final = 5
 
 
-def bidirectional_error(whole: str, one: str) -> ExportError:
+def make_bidirectional_error(whole: str, one: str) -> ExportError:
     """The error for a bidirectional classifier, which cannot stream.
 
     Args:
@@ -54,7 +54,7 @@ def bidirectional_error(whole: str, one: str) -> ExportError:
         one: the name of a step of it.
 
     Example:
-        >>> raise bidirectional_error("text", "word")
+        >>> raise make_bidirectional_error("text", "word")
     """
     return ExportError(
         f"A bidirectional classifier cannot answer while a {whole} arrives: it reads from both ends, and each new "
@@ -65,7 +65,7 @@ def bidirectional_error(whole: str, one: str) -> ExportError:
     )
 
 
-class _Source(Enum):
+class _ValueSource(Enum):
     """The part of the graph's input that a value is computed from."""
 
     WEIGHTS = "weights"
@@ -107,10 +107,14 @@ class _StepBuilder:
         self.content, self.most = content, most
         self.model = model = onnx.load_from_string(content)
         self.size_values: SizeValues | None = None
-        self.sources = dict.fromkeys((tensor.name for tensor in model.graph.initializer), _Source.WEIGHTS)
+        self.sources = dict.fromkeys((tensor.name for tensor in model.graph.initializer), _ValueSource.WEIGHTS)
         self.given = model.graph.input[0]
         self.takes_numbers = self.given.name == "samples"
-        self.sources |= {self.given.name: _Source.TOKENS, "lengths": _Source.LENGTHS, "": _Source.WEIGHTS}
+        self.sources |= {
+            self.given.name: _ValueSource.TOKENS,
+            "lengths": _ValueSource.LENGTHS,
+            "": _ValueSource.WEIGHTS,
+        }
         # The time axis of each value.
         self.axis = {self.given.name: 1}
         self.made = {name: node for node in model.graph.node for name in node.output if name}
@@ -126,8 +130,8 @@ class _StepBuilder:
     def step(self) -> tuple[bytes, int]:
         for node in self.model.graph.node:
             self._read(node)
-        if not self.hidden or self.sources.get("logits") is not _Source.TEXT:
-            raise self._unsupported_error("its logits do not come from a recurrent layer")
+        if not self.hidden or self.sources.get("logits") is not _ValueSource.TEXT:
+            raise self._make_unsupported_error("its logits do not come from a recurrent layer")
         states = [*self.hidden, *self.cells]
         sizes = [size for _, size in states]
         new = [name for name, _ in states]
@@ -150,129 +154,134 @@ class _StepBuilder:
     def _read(self, node: NodeProto) -> None:
         kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
-            raise self._unsupported_error(f"{node.op_type} {node.name} reads a value from an unknown source")
-        if kinds <= {_Source.WEIGHTS}:
-            self._keep(node, _Source.WEIGHTS)
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads a value from an unknown source")
+        if kinds <= {_ValueSource.WEIGHTS}:
+            self._keep_node(node, _ValueSource.WEIGHTS)
         elif node.op_type in _GATES:
             self._layer(node)
-        elif node.op_type == "Shape" or kinds <= {_Source.WEIGHTS, _Source.LENGTHS}:
-            self._mark(node, _Source.LENGTHS)
-        elif kinds <= {_Source.WEIGHTS, _Source.TEXT}:
-            self._keep(node, _Source.TEXT)
+        elif node.op_type == "Shape" or kinds <= {_ValueSource.WEIGHTS, _ValueSource.LENGTHS}:
+            self._mark(node, _ValueSource.LENGTHS)
+        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TEXT}:
+            self._keep_node(node, _ValueSource.TEXT)
         elif (
             node.op_type == "Where"
-            and self.sources[node.input[0]] is _Source.LENGTHS
-            and self.sources[node.input[2]] is _Source.TOKENS
+            and self.sources[node.input[0]] is _ValueSource.LENGTHS
+            and self.sources[node.input[2]] is _ValueSource.TOKENS
             # The mask keeps all tokens of the text.
             and self._is_everywhere(node.input[0], (0, False))
         ):
-            self._mark(node, _Source.MASKED)
+            self._mark(node, _ValueSource.MASKED)
             self.unmasked[node.output[0]] = node.input[2]
-        elif node.op_type == "ReduceMax" and kinds <= {_Source.WEIGHTS, _Source.TOKENS, _Source.MASKED}:
-            self._maximum(node)
-        elif node.op_type == "ReduceSum" and kinds <= {_Source.WEIGHTS, _Source.TOKENS}:
+        elif node.op_type == "ReduceMax" and kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS, _ValueSource.MASKED}:
+            self._add_running_maximum(node)
+        elif node.op_type == "ReduceSum" and kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS}:
             # A layer that knows the lengths gives zeros for padding.
-            self._mark(node, _Source.SUM)
+            self._mark(node, _ValueSource.SUM)
             self.unmasked[node.output[0]] = node.input[0]
-            self._sum(node)
-        elif node.op_type == "ReduceMean" and kinds <= {_Source.WEIGHTS, _Source.TOKENS}:
-            self._sum(node)
-            self._divided(node.output[0], f"{node.output[0]}.sum")
+            self._add_running_sum(node)
+        elif node.op_type == "ReduceMean" and kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS}:
+            self._add_running_sum(node)
+            self._divide_by_step_count(node.output[0], f"{node.output[0]}.sum")
         elif (
             node.op_type == "Div"
-            and self.sources[node.input[0]] is _Source.SUM
-            and self.sources[node.input[1]] is _Source.LENGTHS
+            and self.sources[node.input[0]] is _ValueSource.SUM
+            and self.sources[node.input[1]] is _ValueSource.LENGTHS
             and self._is_everywhere(node.input[1], _COUNT)
         ):
-            self._divided(node.output[0], f"{node.input[0]}.sum")
-        elif (index := self._index_of_last_step(node)) is not None:
+            self._divide_by_step_count(node.output[0], f"{node.input[0]}.sum")
+        elif (index := self._find_last_step_index(node)) is not None:
             self.constants["step.last"] = np.array(index, np.int64)
             self._node("Gather", [node.input[0], "step.last"], node.output[0], axis=1)
-            self._mark(node, _Source.TEXT)
-        elif kinds <= {_Source.WEIGHTS, _Source.TOKENS} and self._is_last_step(node):
-            self._keep(node, _Source.TEXT)
-        elif self._puts_zeros_before(node):
-            self._mark(node, _Source.PADDED)
+            self._mark(node, _ValueSource.TEXT)
+        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._is_last_step(node):
+            self._keep_node(node, _ValueSource.TEXT)
+        elif self._is_zero_step_padding(node):
+            self._mark(node, _ValueSource.PADDED)
             self.unmasked[node.output[0]] = node.input[0]
-        elif self.sources[node.input[0]] is _Source.PADDED and self._drops_last_step(node):
+        elif self.sources[node.input[0]] is _ValueSource.PADDED and self._drops_last_step(node):
             self._add_step_before(node)
-        elif kinds <= {_Source.WEIGHTS, _Source.TOKENS} and self._reads_each(node):
-            self._keep(node, _Source.TOKENS)
-            self._follow(node)
+        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._is_computed_per_step(node):
+            self._keep_node(node, _ValueSource.TOKENS)
+            self._track_time_axis(node)
         elif node.op_type in _OF_NEIGHBOURS:
-            raise self._unsupported_error(f"{node.op_type} {node.name} looks at several {self._things} at once")
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} looks at several {self._step_word} at once")
         else:
-            raise self._unsupported_error(f"{node.op_type} {node.name} is not known to go on from a state")
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} is not known to go on from a state")
 
     @property
-    def _things(self) -> str:
+    def _step_word(self) -> str:
         return "steps" if self.takes_numbers else "words"
 
     def _is_last_step(self, node: NodeProto) -> bool:
-        """Whether a node picks the last step, whose output already holds the whole state."""
+        """Whether a node selects the last step of a layer's output: this step already holds the whole state."""
         index = self.weights.get(node.input[1]) if node.op_type == "Gather" else None
-        if index is None or self.sources[node.input[0]] is not _Source.TOKENS:
+        if index is None or self.sources[node.input[0]] is not _ValueSource.TOKENS:
             return False
         axis = read_attributes(node).get("axis", 0)
         return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
 
-    def _index_of_last_step(self, node: NodeProto) -> int | list[int] | None:
+    def _find_last_step_index(self, node: NodeProto) -> int | list[int] | None:
         """The index for a `Gather` of the last step, where the node picks it by the lengths; else None."""
         if node.op_type not in ("GatherElements", "GatherND"):
             return None
         steps, index = node.input
-        if self.sources[steps] is not _Source.TOKENS or self.axis.get(steps) != 1:
+        if self.sources[steps] is not _ValueSource.TOKENS or self.axis.get(steps) != 1:
             return None
         known, attributes = self._sizes().known.get(index), read_attributes(node)
-        whole = [(0, 1), (0, 1), (0, self._width(steps))]
+        whole = [(0, 1), (0, 1), (0, self._find_step_width(steps))]
         if node.op_type == "GatherElements":
             each = attributes.get("axis", 0) == 1 and self._sizes().sizes(index) == whole
             return [-1] if each and self._is_everywhere(index, _LAST) else None
         picks = known is not None and known.ends == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
         return -1 if picks and self._sizes().sizes(index) == [(0, 1), (0, 2)] else None
 
-    def _reads_each(self, node: NodeProto) -> bool:
+    def _is_computed_per_step(self, node: NodeProto) -> bool:
         """Whether a node computes each step by itself. A Gather must look tokens up in a table, and not pick some of
         the tokens."""
         if node.op_type == "Gather":
-            return self.sources[node.input[0]] is _Source.WEIGHTS
+            return self.sources[node.input[0]] is _ValueSource.WEIGHTS
         if node.op_type == "Concat":
             each = [(self.sources[name], self.axis.get(name)) for name in node.input]
-            return {*each} == {(_Source.TOKENS, 1)} and bool(read_attributes(node)["axis"] == 2)
+            return {*each} == {(_ValueSource.TOKENS, 1)} and bool(read_attributes(node)["axis"] == 2)
         if node.op_type == "LayerNormalization":
             return bool(read_attributes(node).get("axis", -1) == -1)
-        of_steps = [name for name in node.input if self.sources.get(name) is _Source.TOKENS]
-        if len(of_steps) > 1 and (node.op_type == "MatMul" or len(set(map(self._axis_from_end, of_steps))) > 1):
+        of_steps = [name for name in node.input if self.sources.get(name) is _ValueSource.TOKENS]
+        if len(of_steps) > 1 and (
+            node.op_type == "MatMul" or len(set(map(self._find_time_axis_from_end, of_steps))) > 1
+        ):
             return False
         return node.op_type in _OF_EACH
 
-    def _axis_from_end(self, name: str) -> int:
+    def _find_time_axis_from_end(self, name: str) -> int:
         """The time axis of a value, counted from the last axis."""
         sizes = self._sizes().sizes(name)
         return self.axis.get(name, 0) - len(sizes or ())
 
-    def _numbers(self, name: str) -> list[int]:
+    def _read_weight_numbers_of(self, name: str) -> list[int]:
         """The numbers of a weight; an empty list for a computed value."""
         return numpy_helper.to_array(self.weights[name]).tolist() if name in self.weights else []
 
-    def _puts_zeros_before(self, node: NodeProto) -> bool:
+    def _is_zero_step_padding(self, node: NodeProto) -> bool:
         """Whether a node pads one step of zeros before all steps, [batch, sequence, n]."""
         if (
             node.op_type != "Pad"
-            or self.sources[node.input[0]] is not _Source.TOKENS
+            or self.sources[node.input[0]] is not _ValueSource.TOKENS
             or self.axis.get(node.input[0]) != 1
         ):
             return False
         of_zeros = read_attributes(node).get("mode", b"constant") == b"constant" and (
             len(node.input) < 3 or not node.input[2] or self._is_zeros(node.input[2])
         )
-        return of_zeros and len(node.input) < 4 and self._numbers(node.input[1]) == [0, 1, 0, 0, 0, 0]
+        return of_zeros and len(node.input) < 4 and self._read_weight_numbers_of(node.input[1]) == [0, 1, 0, 0, 0, 0]
 
     def _drops_last_step(self, node: NodeProto) -> bool:
         """Whether a node takes all steps but the last one."""
         if node.op_type != "Slice" or len(node.input) < 4:
             return False
-        return [self._numbers(name) for name in node.input[1:]] in ([[0], [-1], [1]], [[0], [-1], [1], [1]])
+        return [self._read_weight_numbers_of(name) for name in node.input[1:]] in (
+            [[0], [-1], [1]],
+            [[0], [-1], [1], [1]],
+        )
 
     def _add_step_before(self, node: NodeProto) -> None:
         """Add the shift of all steps by one: the state gives the step before the first one."""
@@ -281,10 +290,10 @@ class _StepBuilder:
         self._node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
         self._node("Concat", [f"{before}.first", steps], f"{before}.all", axis=1)
         node.input[0] = f"{before}.all"
-        self._keep(node, _Source.TOKENS)
+        self._keep_node(node, _ValueSource.TOKENS)
         self._node("Gather", [steps, "step.end"], before, axis=1)
         self.axis[node.output[0]] = 1
-        self.before.append((before, self._width(steps)))
+        self.before.append((before, self._find_step_width(steps)))
 
     def _is_everywhere(self, name: str, number: Affine) -> bool:
         """Whether all elements of a value are the same a * tokens + b, for every number of tokens. That follows from
@@ -298,7 +307,7 @@ class _StepBuilder:
             self.size_values = find_size_values(onnx.load_from_string(self.content), self.most)
         return self.size_values
 
-    def _follow(self, node: NodeProto) -> None:
+    def _track_time_axis(self, node: NodeProto) -> None:
         """Note the time axis of a node's output."""
         axis = next((self.axis[name] for name in node.input if name in self.axis), None)
         if axis is None:
@@ -312,12 +321,12 @@ class _StepBuilder:
         self.axis[node.output[0]] = axis
 
     @property
-    def _whole(self) -> str:
+    def _input_word(self) -> str:
         return "recording" if self.takes_numbers else "text"
 
-    def _unsupported_error(self, what: str) -> ExportError:
+    def _make_unsupported_error(self, what: str) -> ExportError:
         return ExportError(
-            f"The graph cannot be made to answer while a {self._whole} arrives: {what}.",
+            f"The graph cannot be made to answer while a {self._input_word} arrives: {what}.",
             _IN_WINDOWS
             if self.takes_numbers
             else "Leave streaming out, or train a classifier with `pocketrnn train --one-direction`.",
@@ -333,11 +342,11 @@ class _StepBuilder:
             return value is None or not numpy_helper.to_array(value).any()
         return node is not None and node.op_type in _ZEROS_OF_ZEROS and self._is_zeros(node.input[0])
 
-    def _keep(self, node: NodeProto, source: _Source) -> None:
+    def _keep_node(self, node: NodeProto, source: _ValueSource) -> None:
         self.nodes.append(node)
         self._mark(node, source)
 
-    def _mark(self, node: NodeProto, source: _Source) -> None:
+    def _mark(self, node: NodeProto, source: _ValueSource) -> None:
         self.sources |= dict.fromkeys((name for name in node.output if name), source)
 
     def _node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
@@ -346,18 +355,18 @@ class _StepBuilder:
     def _layer(self, node: NodeProto) -> None:
         attributes = read_attributes(node)
         if attributes.get("direction", b"forward") != b"forward":
-            raise bidirectional_error(self._whole, self._things[:-1])
+            raise make_bidirectional_error(self._input_word, self._step_word[:-1])
         inputs = [*node.input, *[""] * 8][:8]
         of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
         if (
-            self.sources[inputs[0]] is not _Source.TOKENS
+            self.sources[inputs[0]] is not _ValueSource.TOKENS
             or attributes.get("layout", 0)
-            or any(self.sources[name] is not _Source.WEIGHTS for name in of_weights)
+            or any(self.sources[name] is not _ValueSource.WEIGHTS for name in of_weights)
             or not (not inputs[_LENGTHS_AT] or self._is_everywhere(inputs[_LENGTHS_AT], _COUNT))
             or any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7])
             or self.axis.get(inputs[0]) != 0
         ):
-            raise self._unsupported_error(
+            raise self._make_unsupported_error(
                 f"the layer {node.op_type} {node.name} begins with a state of its own, or reads no tokens"
             )
         size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
@@ -377,20 +386,20 @@ class _StepBuilder:
         self.nodes.append(node)
         for i, last in enumerate(outputs[1:]):
             self._node("Squeeze", [last, "step.first"], f"{name}.new.{i}")
-        self.sources |= {outputs[0]: _Source.TOKENS, **dict.fromkeys(outputs[1:], _Source.TEXT)}
+        self.sources |= {outputs[0]: _ValueSource.TOKENS, **dict.fromkeys(outputs[1:], _ValueSource.TEXT)}
         self.axis[outputs[0]] = 0
 
     def _check_reduction(self, node: NodeProto) -> None:
         """Refuse a reduction of another axis than the sequence, axis 1, or one before the first recurrent layer."""
         if not self.hidden:
-            raise self._unsupported_error("it pools what no recurrent layer read")
+            raise self._make_unsupported_error("it pools what no recurrent layer read")
         attributes = read_attributes(node)
         axes = attributes.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
             axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
         if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1) or self.pooled is not None:
-            what = f"reduces something else than the {self._whole}, or does so twice"
-            raise self._unsupported_error(f"{node.op_type} {node.name} {what}")
+            what = f"reduces something else than the {self._input_word}, or does so twice"
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} {what}")
 
     def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
         """Add the reduction of the new tokens only, and return its name."""
@@ -407,29 +416,29 @@ class _StepBuilder:
         self._node("Add", ["step.count.before", "step.read"], "step.count")
         return newest
 
-    def _maximum(self, node: NodeProto) -> None:
+    def _add_running_maximum(self, node: NodeProto) -> None:
         newest, pooled = self._reduce_new_steps(node, "ReduceMax"), node.output[0]
         self.constants["step.none"] = np.array(0, np.float32)
         self._node("Greater", ["step.count.before", "step.none"], "step.began")
         self._node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
         self._node("Where", ["step.began", f"{pooled}.larger", newest], pooled)
-        self._mark(node, _Source.TEXT)
-        self.pooled = pooled, self._width(node.input[0])
+        self._mark(node, _ValueSource.TEXT)
+        self.pooled = pooled, self._find_step_width(node.input[0])
 
-    def _sum(self, node: NodeProto) -> None:
+    def _add_running_sum(self, node: NodeProto) -> None:
         newest, kept = self._reduce_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
         self._node("Add", [f"{kept}.before", newest], kept)
-        self.pooled = kept, self._width(node.input[0])
+        self.pooled = kept, self._find_step_width(node.input[0])
 
-    def _divided(self, output: str, of: str) -> None:
+    def _divide_by_step_count(self, output: str, of: str) -> None:
         self._node("Div", [of, "step.count"], output)
-        self.sources[output] = _Source.TEXT
+        self.sources[output] = _ValueSource.TEXT
 
-    def _width(self, name: str) -> int:
+    def _find_step_width(self, name: str) -> int:
         """The number of features in a step of a value."""
         sizes = self._sizes().sizes(name)
         if not sizes or sizes[-1][0]:
-            raise self._unsupported_error(f"the size of a step of {name} is not known")
+            raise self._make_unsupported_error(f"the size of a step of {name} is not known")
         return sizes[-1][1]
 
     def _written(self, nodes: Sequence[NodeProto], size: int) -> bytes:
@@ -441,7 +450,7 @@ class _StepBuilder:
         ]
         logits = next(value for value in self.model.graph.output if value.name == "logits")
         outputs = [logits, helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", size])]
-        kept = needed_nodes(nodes, [output.name for output in outputs])
+        kept = find_needed_nodes(nodes, [output.name for output in outputs])
         read = {name for node in kept for name in node.input}
         constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items() if name in read]
         weights = [tensor for tensor in self.model.graph.initializer if tensor.name in read]

@@ -14,24 +14,24 @@ from torch import nn
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.errors import ExportError
 from pocketrnn.text import AnyTextRules, TextRules
-from pocketrnn.text.text_input import reason_against_streams
+from pocketrnn.text.text_input import name_rules_against_streaming
 from pocketrnn_export.comparing.cases import Ids
-from pocketrnn_export.comparing.float64_graph import Doubles, Run64, build_evaluator, model_as_float64
+from pocketrnn_export.comparing.float64_graph import Doubles, Run64, build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.chunks import Floats, chunk_counts, read_in_chunks
+from pocketrnn_export.forms.chunks import Floats, choose_chunk_counts, make_chunked_run
 from pocketrnn_export.forms.form import Form, FormKind, sha256
-from pocketrnn_export.forms.step_conversion import bidirectional_error, convert_to_step_graph
+from pocketrnn_export.forms.step_conversion import convert_to_step_graph, make_bidirectional_error
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.linear import LinearClassifier
 
-__all__ = ["STEP", "STEP_FILE", "step_form"]
+__all__ = ["STEP", "STEP_FILE", "make_form_of_step_graph"]
 
 STEP_FILE: Final = "model.step.onnx"
 
 
-def step_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> Form:
+def make_form_of_step_graph(content: bytes, graph: StepGraph, rows: Floats | None = None) -> Form:
     """The form of a step graph: its runs read whole texts or sequences step by step and in chunks.
 
     The beginning of a text is a text too: reading step by step covers every beginning of the cases.
@@ -42,7 +42,7 @@ def step_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> F
         rows: for one that takes samples, the rows that ids stand for. Each sequence is read alone, also in random
             chunks.
     """
-    chunks = chunk_counts("token" if rows is None else "step")
+    chunks = choose_chunk_counts("token" if rows is None else "step")
     if rows is None:
         del chunks["chunks at random"]
     session, name = open_session(content), "tokens" if rows is None else "samples"
@@ -55,7 +55,10 @@ def step_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> F
         replace(graph, sha256=sha256(content)),
         "stream",
         content,
-        {f"step graph, {cut}": read_in_chunks(read_on, graph.state_size, parts, rows) for cut, parts in chunks.items()},
+        {
+            f"step graph, {cut}": make_chunked_run(read_on, graph.state_size, parts, rows)
+            for cut, parts in chunks.items()
+        },
         one_row=rows is not None,
         float64_run=lambda: _make_float64_step_run(content, graph.state_size, name, rows),
     )
@@ -68,7 +71,7 @@ def _check_streaming(module: nn.Module, rules: AnyTextRules) -> None:
         ExportError: the module or the rules cannot stream, with the reason.
     """
     if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
-        raise bidirectional_error("text", "word")
+        raise make_bidirectional_error("text", "word")
     if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:
         raise ExportError(
             "A classifier with a linear part cannot be exported for streaming.",
@@ -81,28 +84,28 @@ def _check_streaming(module: nn.Module, rules: AnyTextRules) -> None:
             "Train one with `pocketrnn train --ngrams 1`, or leave streaming out.",
         )
     # Rules of subwords are checked later, with their vocabulary.
-    if isinstance(rules, TextRules) and (held := reason_against_streams(rules, ())):
-        raise _streaming_error(held)
+    if isinstance(rules, TextRules) and (held := name_rules_against_streaming(rules, ())):
+        raise _make_streaming_error(held)
 
 
 def _make_step_form(_prepared: ExportableModule, description: Description, forms: Sequence[Form]) -> Form:
-    if held := reason_against_streams(description.text.rules, description.text.vocabulary):
-        raise _streaming_error(held)
+    if held := name_rules_against_streaming(description.text.rules, description.text.vocabulary):
+        raise _make_streaming_error(held)
     ((graph, whole),) = ((form.entry, form.content) for form in forms if isinstance(form.entry, Graph))
     content, size = convert_to_step_graph(whole, most=None if graph.limits is None else graph.limits.max_tokens)
-    return step_form(content, StepGraph(STEP_FILE, "", size))
+    return make_form_of_step_graph(content, StepGraph(STEP_FILE, "", size))
 
 
 STEP: Final = FormKind("streaming", _make_step_form, _check_streaming)
 
 
-def _streaming_error(held: str) -> ExportError:
+def _make_streaming_error(held: str) -> ExportError:
     return ExportError(f"The text rules hold {held}, which a stream cannot follow.", "Leave streaming out.")
 
 
 def _make_float64_step_run(content: bytes, state_size: int, name: str, rows: Floats | None) -> Run64:
     """A run of a step graph in double precision, which reads each text or sequence in three chunks."""
-    evaluate = build_evaluator(model_as_float64(onnx.load_from_string(content)))
+    evaluate = build_evaluator(convert_model_to_float64(onnx.load_from_string(content)))
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
         # Rows of one length are read together: the graph takes a batch, and Python is slow.

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import TorchScript
 from pocketrnn.errors import ExportError, InputError, first_line
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.comparing.logit_comparison import module_run
+from pocketrnn_export.comparing.logit_comparison import make_module_run
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.torchscript_file import ignore_warnings, load_from_bytes, save_to_bytes
-from pocketrnn_export.tracing.trace import script_session
+from pocketrnn_export.tracing.trace import make_script_session
 
 __all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "trace_torchscript"]
 
@@ -32,12 +32,12 @@ def _check_python_version(_module: nn.Module, _rules: AnyTextRules) -> None:
 
 
 def _make_torchscript_form(prepared: ExportableModule, _description: Description, _forms: Sequence[Form]) -> Form:
-    content, script = trace_torchscript(prepared.to_script, prepared.example)
+    content, script = trace_torchscript(prepared.module_to_script, prepared.example)
     return Form(
         entry=TorchScript(TORCHSCRIPT_FILE, sha256(content)),
         member="torchscript",
         content=content,
-        runs={"torchscript": module_run(script, takes_lengths=prepared.takes_lengths)},
+        runs={"torchscript": make_module_run(script, takes_lengths=prepared.takes_lengths)},
         one_row=prepared.one_text,
     )
 
@@ -60,8 +60,8 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
     """
     with ignore_warnings(), torch.no_grad():
         try:
-            # The check would run the module once more on one shape; the proof runs it on all of them.
-            with script_session(module):
+            # torch's own check would run the module again on one shape; the proof runs it on all shapes.
+            with make_script_session(module):
                 script = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
             content = save_to_bytes(script)
             return content, load_from_bytes(content)

@@ -19,8 +19,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text.features import Features
-from pocketrnn_export.intake.feature_call import FeatureCall, feature_variables
-from pocketrnn_export.intake.last_activation import ActivationCall, ActivationSkipped
+from pocketrnn_export.intake.feature_call import FeatureCall, list_feature_variables
+from pocketrnn_export.intake.last_activation import ActivationCall, ActivationSkipper
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
@@ -38,7 +38,7 @@ __all__ = [
     "compile_call",
     "find_global_batch_sizes",
     "given_to",
-    "list_names",
+    "list_names_in_line",
     "uses_lengths",
 ]
 
@@ -180,13 +180,13 @@ class Convention:
         return {**said, "left_out": self.left_out} if self.left_out else said
 
     @property
-    def of_two_texts(self) -> bool:
+    def has_two_texts(self) -> bool:
         """Whether the module takes two texts."""
         return isinstance(self.function, PairCall)
 
     @property
     def features(self) -> Features:
-        """The features that the module takes beside a text; empty where it takes none."""
+        """The features that the module takes in addition to a text; empty if it takes none."""
         return self.function.features if isinstance(self.function, FeatureCall) else ()
 
     @property
@@ -223,7 +223,7 @@ class CallAdapter(nn.Module):
         """Return the logits of a batch of texts; where the module takes features, of rows of ids with them."""
         function = self.convention.function
         if not isinstance(function, FeatureCall):
-            return self._of_texts(function, tokens, lengths)
+            return self._call_on_texts(function, tokens, lengths)
         full = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
         tokens, full, numbers = function.split(tokens, full)
         return self.beside(tokens, None if lengths is None else full, numbers)
@@ -236,18 +236,18 @@ class CallAdapter(nn.Module):
 
         def call(module: nn.Module, texts: Tensor, of_texts: Tensor) -> Any:
             # Counted lengths sort the rows.
-            own = numbers[_sort_counted(_count_ids(tokens, self.convention.counts))] if counts else numbers
+            own = numbers[_order_by_length(_count_ids(tokens, self.convention.counts))] if counts else numbers
             return function.beside(module, texts, of_texts, own)
 
-        return self._of_texts(call, tokens, lengths)
+        return self._call_on_texts(call, tokens, lengths)
 
-    def _of_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+    def _call_on_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
         convention, back = self.convention, None
         if convention.counts is not None:
             lengths = _count_ids(tokens, convention.counts)
             # Packing may need rows of decreasing length. A traced graph packs in any order.
             if not torch.compiler.is_exporting():
-                order = _sort_counted(lengths)
+                order = _order_by_length(lengths)
                 tokens, lengths, back = tokens[order], lengths[order], torch.argsort(order)
         elif lengths is None:
             lengths = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64)
@@ -259,7 +259,7 @@ class CallAdapter(nn.Module):
         with undo_assignments(self.module):
             calls = [part.activation for part in convention.parts if part.activation is not None]
             if calls and self.passing:
-                with ActivationSkipped(*calls):
+                with ActivationSkipper(*calls):
                     answer = run_user_call(function, self.module, tokens, lengths)
             else:
                 answer = run_user_call(function, self.module, tokens, lengths)
@@ -271,21 +271,23 @@ class CallAdapter(nn.Module):
         if not self.passing:
             given: Tensor = answer
             return given
-        if not convention.heads or not any(_needs_change(part) for part in convention.heads):
-            return _as_logits(answer, convention)
+        if not convention.heads or not any(_has_to_change_answer(part) for part in convention.heads):
+            return _convert_to_logits(answer, convention)
         parts = torch.split(answer, [head.units for head in convention.heads], dim=-1)
-        return torch.cat([_as_logits(part, head) for part, head in zip(parts, convention.heads, strict=True)], dim=-1)
+        return torch.cat(
+            [_convert_to_logits(part, head) for part, head in zip(parts, convention.heads, strict=True)], dim=-1
+        )
 
 
-def _needs_change(convention: Convention) -> bool:
+def _has_to_change_answer(convention: Convention) -> bool:
     return convention.undone is not None or (convention.units == 1 and not convention.values)
 
 
-def _as_logits(answer: Tensor, convention: Convention) -> Tensor:
+def _convert_to_logits(answer: Tensor, convention: Convention) -> Tensor:
     """Return the logits of an answer, or of the part of one head."""
     if convention.undone is not None:
         return _invert_activation(answer, convention)
-    return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_change(convention) else answer
+    return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _has_to_change_answer(convention) else answer
 
 
 def _count_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
@@ -293,7 +295,7 @@ def _count_ids(tokens: Tensor, padding_id: int | None) -> Tensor:
     return lengths
 
 
-def _sort_counted(lengths: Tensor) -> Tensor:
+def _order_by_length(lengths: Tensor) -> Tensor:
     return torch.argsort(lengths, descending=True, stable=True)
 
 
@@ -386,11 +388,11 @@ def find_global_batch_sizes(layer: nn.Module) -> list[tuple[str, dict[str, Any]]
     if not isinstance(forward, FunctionType):
         return []
     names = forward.__globals__
-    return [(name, names) for name in _batch_sizes_in_code(forward.__code__) if type(names.get(name)) is int]
+    return [(name, names) for name in _find_batch_sizes_in_code(forward.__code__) if type(names.get(name)) is int]
 
 
 @functools.cache
-def _batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
+def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
     """Return the names of batch sizes among the globals that code reads. Cached: dis is slow, and every call asks."""
     read = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
     return tuple(name for name in sorted(read) if BATCH_SIZE.search(name))
@@ -404,7 +406,7 @@ def compile_call(line: str, features: Features = ()) -> Call:
         line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace, pack_padded_sequence and
             given_to; statements before it are divided by `;`. Or of first, second, first_lengths and second_lengths in
             the place of tokens and lengths, for a module that takes two texts.
-        features: the features whose names the line uses, too (`feature_variables`).
+        features: the features whose names the line uses, too (`list_feature_variables`).
 
     Raises:
         InputError: it is not Python, or does not end in an expression.
@@ -422,7 +424,7 @@ def compile_call(line: str, features: Features = ()) -> Call:
         raise InputError(f"The call {short_repr(line)} does not end in an expression.", advice)
     of_two = _names_two_texts(body)
     names = PAIR_NAMES if of_two else ("tokens", "lengths")
-    beside = "".join(f", {name}=None" for name in feature_variables(features))
+    beside = "".join(f", {name}=None" for name in list_feature_variables(features))
     function = ast.parse(f"def call(module, {', '.join(names)}{beside}): pass").body[0]
     function.body = [*body[:-1], ast.Return(last.value)]  # type: ignore[attr-defined]
     tree = ast.fix_missing_locations(ast.Module([function], []))
@@ -455,11 +457,11 @@ def uses_lengths(line: str) -> bool:
     return bool(named & {"lengths", *PAIR_NAMES[2:]})
 
 
-def list_names(line: str) -> set[str]:
+def list_names_in_line(line: str) -> set[str]:
     """List the names that a line reads.
 
     Example:
-        >>> sorted(list_names("module(tokens, price[:, None])"))
+        >>> sorted(list_names_in_line("module(tokens, price[:, None])"))
         ['module', 'price', 'tokens']
     """
     nodes = ast.walk(ast.parse(line.strip()))

@@ -13,11 +13,11 @@ import torch
 
 from pocketrnn.errors import ExportError, InputError, first_line, short_repr
 from pocketrnn.text.features import Category, Features
-from pocketrnn_export.intake.call_discovery.candidates import list_forward_ways
+from pocketrnn_export.intake.call_discovery.candidates import list_forward_candidates
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.search import find_convention
-from pocketrnn_export.intake.call_discovery.trial import read_answer, runs_line
-from pocketrnn_export.intake.calling_convention import Call, Convention, list_names
+from pocketrnn_export.intake.call_discovery.trial import can_run_line, read_answer
+from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
 from pocketrnn_export.intake.feature_call import add_marks, draw_numbers
 
 __all__ = ["find_convention_with_features"]
@@ -47,8 +47,8 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
     try:
         convention = find_convention(asked, call)
     except ExportError:
-        # With one id of each category, it may be found, and then the id that fails.
-        least = _with_least_ids(asked.features)
+        # With only one id in each category, a way to call the module may be found, and then the id that fails.
+        least = _reduce_to_least_ids(asked.features)
         found = None
         with contextlib.suppress(ExportError):
             found = find_convention(replace(asked, features=least), call) if least != asked.features else None
@@ -57,7 +57,7 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
         _refuse_token_numbers(asked)
         raise
     _refuse_failing_ids(asked, convention)
-    return replace(convention, notes=(*convention.notes, *_note_unused(asked, convention)))
+    return replace(convention, notes=(*convention.notes, *_describe_unused_features(asked, convention)))
 
 
 def _refuse_token_numbers(asked: ModuleFacts) -> None:
@@ -66,13 +66,13 @@ def _refuse_token_numbers(asked: ModuleFacts) -> None:
     Raises:
         ExportError: it does.
     """
-    for way in itertools.islice(list_forward_ways(asked), _MOST_WAYS):
+    for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
         places, wide = way.at("feature"), way
         for i in places:
             value = way.options[i].value
             each = f"({value})[:, None].expand(-1, tokens.size(1), *({value}).shape[1:])"
-            wide = wide.with_value(i, each)
-        if places and runs_line(asked, wide.line):
+            wide = wide.replace_value(i, each)
+        if places and can_run_line(asked, wide.line):
             names = " and ".join(way.slots[i].name for i in places)
             raise ExportError(
                 f"The module's forward takes numbers for each token in {names}, called as {wide.line}.",
@@ -87,7 +87,7 @@ def _check_names(asked: ModuleFacts, line: str) -> None:
         InputError: it does not.
     """
     try:
-        read = list_names(line)
+        read = list_names_in_line(line)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         # It is refused where it is compiled.
         return
@@ -111,14 +111,14 @@ def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
             continue
         for start in range(0, len(feature.ids), _IDS_AT_A_TIME):
             ids = feature.ids[start : start + _IDS_AT_A_TIME]
-            if _failure_on_ids(asked, convention, column, ids) is None:
+            if _find_failure_on_ids(asked, convention, column, ids) is None:
                 continue
             first, last = 0, len(ids) - 1
             while first < last:
                 middle = (first + last) // 2
-                fails = _failure_on_ids(asked, convention, column, ids[: middle + 1]) is not None
+                fails = _find_failure_on_ids(asked, convention, column, ids[: middle + 1]) is not None
                 first, last = (first, middle) if fails else (middle + 1, last)
-            error = _failure_on_ids(asked, convention, column, ids[: first + 1])
+            error = _find_failure_on_ids(asked, convention, column, ids[: first + 1])
             value = next((repr(v) for v, i in feature.values.items() if i == ids[first]), "unknown values")
             raise ExportError(
                 f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, and the module fails on "
@@ -127,13 +127,13 @@ def _refuse_failing_ids(asked: ModuleFacts, convention: Convention) -> None:
             )
 
 
-def _failure_on_ids(
+def _find_failure_on_ids(
     asked: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
 ) -> BaseException | None:
     """The error of the module on texts with these ids in a column of the features; None where it runs."""
     # As many rows as in the trials, or more.
     tokens, lengths = asked.batch(max(len(ids), asked.rows), asked.trial_widths[0][0])
-    numbers = draw_numbers(_with_least_ids(asked.features), np.arange(len(tokens)))
+    numbers = draw_numbers(_reduce_to_least_ids(asked.features), np.arange(len(tokens)))
     numbers[:, column] = np.resize(np.array(ids, np.float32), len(tokens))
     try:
         read_answer(asked, convention, *add_marks(tokens, lengths, numbers))
@@ -143,7 +143,7 @@ def _failure_on_ids(
     return None
 
 
-def _with_least_ids(features: Features) -> Features:
+def _reduce_to_least_ids(features: Features) -> Features:
     """The features, with one value of each category."""
     return tuple(
         (name, Category({"0": feature.ids[0]}) if isinstance(feature, Category) else feature)
@@ -151,7 +151,7 @@ def _with_least_ids(features: Features) -> Features:
     )
 
 
-def _note_unused(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
+def _describe_unused_features(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """A note on each feature that does not change the answers to some texts."""
     tokens, lengths = asked.batch(asked.rows, asked.trial_widths[-1][-1])
     own = draw_numbers(asked.features, np.arange(len(tokens)))

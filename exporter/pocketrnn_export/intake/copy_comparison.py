@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ParityError, first_line
-from pocketrnn_export.comparing.cases import Case, Logits, answer_rows
+from pocketrnn_export.comparing.cases import Case, Logits, select_answer_rows
 from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
     CandidateComparison,
     Difference,
     compare_candidate,
+    make_module_run,
     measure_difference,
-    module_run,
     summarize_differences,
 )
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
@@ -37,7 +37,7 @@ from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mo
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.module_runs.whole_copy import find_copy_difference, whole_copy
 
-__all__ = ["GivenModule", "convert_to_float32", "weight_precision"]
+__all__ = ["OwnersModule", "convert_to_float32", "read_weight_precision"]
 
 _log = logging.getLogger(__name__)
 _INPUTS: Final = "all cases"
@@ -48,7 +48,7 @@ _TOLD: Final = 1e-4
 
 
 @dataclass(frozen=True)
-class GivenModule:
+class OwnersModule:
     """The module that the owner gave, to be compared with the exported copy.
 
     Attributes:
@@ -83,7 +83,7 @@ class GivenModule:
         lines = []
         with restore_module(self.module), torch.no_grad():
             set_eval_mode(self.module)
-            precision = weight_precision(self.module)
+            precision = read_weight_precision(self.module)
             if precision is not None:
                 if any(t.device.type != "cpu" for t in self.module.parameters()):
                     self.module.cpu()
@@ -91,11 +91,13 @@ class GivenModule:
             if precision is not None or any(t.device.type != "cpu" for t in self.module.parameters()):
                 # Called only when needed: a module may override cpu() and float() and do more in them.
                 convert_to_float32(self.module, self.kept)
-            counts, states = _plain_values(self.module), read_generator_states()
-            found = self._compare_all(answered, "as given", exact)
-            after = _plain_values(self.module)
+            counts, states = _list_plain_values(self.module), read_generator_states()
+            found = self._compare_all_answers(answered, "as given", exact)
+            after = _list_plain_values(self.module)
             if drawn := [name for name, state in read_generator_states().items() if state != states[name]]:
-                line = find_drawing_line(self.module, lambda: self._compare_all(answered[:1], "as given", exact))
+                line = find_drawing_line(
+                    self.module, lambda: self._compare_all_answers(answered[:1], "as given", exact)
+                )
                 _log.warning(
                     "The module draws random numbers (%s) while it answers%s. On the %d texts of the proof its answers "
                     "do not depend on them; that none does was not shown, and a bundle draws none",
@@ -104,8 +106,8 @@ class GivenModule:
             changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
             failing = [one for one in found.each if not is_near_enough(one, None)]
             # It may count its calls where no attribute shows it, as in an iterator.
-            by_calls = bool(changed) or (bool(failing) and self._answers_differently(found.each[0], answered[0], exact))
-            if apart := self._difference_with_gradients(answered):
+            by_calls = bool(changed) or (bool(failing) and self._has_changed_answer(found.each[0], answered[0], exact))
+            if apart := self._measure_difference_with_gradients(answered):
                 _log.warning(
                     "While gradients are recorded, the module answers by up to %.1e otherwise, as an encoder with a "
                     "mask may: PyTorch then runs other code. The bundle answers as under torch.no_grad()", apart,
@@ -127,22 +129,22 @@ class GivenModule:
             )
         return [*lines, CandidateComparison(found.line, ())]
 
-    def _answers_differently(
+    def _has_changed_answer(
         self, before: Difference, first: tuple[Case, Logits], exact: Callable[[Case], ExactAnswer | None]
     ) -> bool:
         """Whether the module's answer to a case has changed since it was first called."""
         return is_near_enough(before, None) != is_near_enough(
-            self._compare_all([first], "as given", exact).each[0], None
+            self._compare_all_answers([first], "as given", exact).each[0], None
         )
 
-    def _compare_all(
+    def _compare_all_answers(
         self, answered: Sequence[tuple[Case, Logits]], name: str, exact: Callable[[Case], ExactAnswer | None]
     ) -> CandidateComparison:
-        run = module_run(self.called(self.module), takes_lengths=self.takes_lengths)
+        run = make_module_run(self.called(self.module), takes_lengths=self.takes_lengths)
         cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
         return compare_candidate(name, run, cases, expected, inputs=_INPUTS, exact=exact, heads=self.heads)
 
-    def _difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
+    def _measure_difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
         """Return the largest difference of the module's answers while gradients are recorded; 0 for rounding only."""
         called, until, worst = self.called(self.module), time.process_time() + _SECONDS, 0.0
         # Whatever a user's module raises, such as that a tensor which records gradients has no numpy().
@@ -153,7 +155,7 @@ class GivenModule:
                 order = np.argsort(-case.lengths, kind="stable")
                 inputs = [torch.from_numpy(each[order]) for each in (case.tokens, case.lengths)]
                 answer = called(*inputs[: 1 + self.takes_lengths]).detach().float().numpy()
-                given = answer_rows(answer[np.argsort(order)], case.lengths)
+                given = select_answer_rows(answer[np.argsort(order)], case.lengths)
                 if given.shape == logits.shape:
                     worst = max(worst, float(np.nan_to_num(np.abs(given - logits)).max()))
         return worst if worst > _TOLD else 0.0
@@ -161,7 +163,10 @@ class GivenModule:
     def _compare_in_precision(
         self, answered: Sequence[tuple[Case, Logits]], precision: str, exact: Callable[[Case], ExactAnswer | None]
     ) -> list[CandidateComparison]:
-        run, name = module_run(self.called(self.module), takes_lengths=self.takes_lengths), f"as given in {precision}"
+        run, name = (
+            make_module_run(self.called(self.module), takes_lengths=self.takes_lengths),
+            f"as given in {precision}",
+        )
         each, worst, infinite = [], (0.0, lambda: 0.0), 0
         for case, logits in answered:
             try:
@@ -180,7 +185,7 @@ class GivenModule:
                 found = measure_difference(name, case.name, logits[finite], given[finite], heads=self.heads)
                 each.append(found)
                 if finite.all() and found.largest > worst[0]:
-                    worst = found.largest, functools.partial(_rounding_steps, case, logits, given, exact)
+                    worst = found.largest, functools.partial(_count_rounding_steps, case, logits, given, exact)
         rows = sum(len(case.lengths) for case, _ in answered) - infinite
         if not each:
             return []
@@ -203,11 +208,13 @@ class GivenModule:
         return [CandidateComparison(line, ())]
 
 
-def _rounding_steps(case: Case, logits: Logits, given: Logits, exact: Callable[[Case], ExactAnswer | None]) -> float:
+def _count_rounding_steps(
+    case: Case, logits: Logits, given: Logits, exact: Callable[[Case], ExactAnswer | None]
+) -> float:
     return measure_difference("", case.name, logits, given, exact(case)).spreads or 0.0
 
 
-def _plain_values(module: nn.Module) -> dict[str, Any]:
+def _list_plain_values(module: nn.Module) -> dict[str, Any]:
     """Return the numbers and strings that layers hold as attributes, by name."""
     return {
         f"{path}.{name}".lstrip("."): value
@@ -226,11 +233,11 @@ def _try_copy(module: nn.Module) -> Any:
         return module
 
 
-def weight_precision(module: nn.Module) -> str | None:
+def read_weight_precision(module: nn.Module) -> str | None:
     """Return the dtypes of a module's weights, such as `float16`; None where all are float32.
 
     Example:
-        >>> weight_precision(module.half())
+        >>> read_weight_precision(module.half())
         'float16'
     """
     tensors = [*module.parameters(), *module.buffers()]
@@ -239,8 +246,8 @@ def weight_precision(module: nn.Module) -> str | None:
 
 
 def convert_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[Tensor]]) -> nn.Module:
-    """Convert a module in place to float32 on the CPU, with the tensors of the weights' dtype that it holds beside
-    them. If all weights were float64, the tensors that its forward makes become float32, too.
+    """Convert a module in place to float32 on the CPU, including tensors of the weights' dtype that it holds as plain
+    attributes. If all weights were float64, the tensors that its forward makes also become float32.
 
     Args:
         module: the module, which is changed.
@@ -248,7 +255,7 @@ def convert_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[T
     """
     tensors = [*module.parameters(), *module.buffers()]
     kinds = {t.dtype for t in tensors if t.is_floating_point()}
-    in_doubles = weight_precision(module) == "float64"
+    in_doubles = read_weight_precision(module) == "float64"
     made = module.cpu().float()
     for layer in made.modules():
         for tensor in () if isinstance(layer, torch.jit.ScriptModule) else kept(layer):

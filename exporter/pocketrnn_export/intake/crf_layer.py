@@ -36,7 +36,7 @@ _DECODES: Final = re.compile(r"viterbi|decode", re.IGNORECASE)
 # The tokens and the scales of the random emissions: where these are as small as transitions, their order matters.
 _TOKENS: Final = (1, 2, 3, 5, 9, 17, 33)
 _SCALES: Final = (0.1, 0.5, 2.0, 8.0)
-# Longer ones, which a method may cut or decode in windows. Two label sequences may then differ by rounding only.
+# Longer texts, which a method may cut or decode in windows. On these, two label sequences may differ by rounding only.
 _MANY_TOKENS: Final = (64, 130, 257, 520, 1030)
 _ROUNDING: Final = 2e-6
 # A lower score rules out a transition.
@@ -95,11 +95,11 @@ def list_emission_calls(module: nn.Module) -> list[str]:
         >>> list_emission_calls(module)[0]
         'given_to(module.crf.decode, lambda: {})'
     """
-    return [f"given_to({target}, lambda: {{}})" for target in _decoding_methods(module)]
+    return [f"given_to({target}, lambda: {{}})" for target in _find_decoding_methods(module)]
 
 
-def _decoding_methods(module: nn.Module) -> Iterator[str]:
-    for path, _, names in _decoding_layers(module):
+def _find_decoding_methods(module: nn.Module) -> Iterator[str]:
+    for path, _, names in _find_decoding_layers(module):
         parts = [f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part]
         yield from (f"module{''.join(parts)}.{name}" for name in names)
 
@@ -117,7 +117,7 @@ def find_decoder(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
         (None, '')
     """
     unknown = []
-    for path, layer, names in _decoding_layers(module):
+    for path, layer, names in _find_decoding_layers(module):
         guesses = list(_guess_crfs(layer, labels))
         for name in names if guesses else ():
             for decode in _list_decode_calls(getattr(layer, name)):
@@ -186,10 +186,10 @@ def _list_whole_numbers(value: Any) -> Iterator[int]:
         yield int(value)
 
 
-def _decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[str]]]:
+def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[str]]]:
     """Yield the layers with a square matrix and decoding methods, each with the names of these."""
     for path, layer in module.named_modules():
-        if isinstance(layer, torch.jit.ScriptModule) or next(_square_matrices(layer), None) is None:
+        if isinstance(layer, torch.jit.ScriptModule) or next(_list_square_matrices(layer), None) is None:
             continue
         names = [
             name
@@ -202,7 +202,7 @@ def _decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[s
             yield path, layer, sorted(dict.fromkeys(names), key=lambda name: name.startswith("_"))
 
 
-def _square_matrices(layer: nn.Module) -> Iterator[Tensor]:
+def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
     """Yield the square matrices of a layer, which may be transitions."""
     held = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
     held += [value for value in vars(layer).values() if isinstance(value, Tensor)]
@@ -211,7 +211,7 @@ def _square_matrices(layer: nn.Module) -> Iterator[Tensor]:
 
 def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
     """Yield the CRFs that a layer's tensors may define."""
-    for square in _square_matrices(layer):
+    for square in _list_square_matrices(layer):
         if len(square) != labels:
             continue
         matrix = square.detach().double().numpy()
@@ -226,7 +226,7 @@ def _guess_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iterator[Crf]:
     """Yield CRFs of a matrix [from, to] with scores for the first and last token: the layer's vectors, zeros, or rows
     and columns of begin and end labels."""
     labels = len(matrix)
-    for start, end in itertools.permutations(_label_rows(layer, labels), 2):
+    for start, end in itertools.permutations(_list_label_vectors(layer, labels), 2):
         yield _make_crf(start, end, matrix)
     yield _make_crf(np.zeros(labels), np.zeros(labels), matrix)
     # No transition leads to the begin label or from the end label.
@@ -242,7 +242,7 @@ def _guess_constrained(layer: nn.Module, matrix: NDArray[np.float64], mask: NDAr
     """Yield the CRF of AllenNLP's layer: a mask of allowed transitions, with begin and end after the labels."""
     labels = len(matrix)
     zeros = np.zeros(labels)
-    start, end = (*_label_rows(layer, labels), None, None)[:2]
+    start, end = (*_list_label_vectors(layer, labels), None, None)[:2]
     inside, first, last = mask[:labels, :labels], mask[labels, :labels], mask[:labels, labels + 1]
     yield _make_crf(
         (zeros if start is None else start) * first + _RULED_OUT * (1 - first),
@@ -251,7 +251,7 @@ def _guess_constrained(layer: nn.Module, matrix: NDArray[np.float64], mask: NDAr
     )
 
 
-def _label_rows(layer: nn.Module, labels: int) -> list[NDArray[np.float64]]:
+def _list_label_vectors(layer: nn.Module, labels: int) -> list[NDArray[np.float64]]:
     """Return the vectors over the labels in a layer, those named for the first token first."""
     held = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
     held += [(name, value) for name, value in vars(layer).items() if isinstance(value, Tensor)]
@@ -261,7 +261,7 @@ def _label_rows(layer: nn.Module, labels: int) -> list[NDArray[np.float64]]:
 
 
 def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDArray[np.float64]) -> Crf:
-    """Return a CRF whose numbers have the shortest digits that give the same float32."""
+    """Return a CRF whose numbers are written with the fewest digits that give the same float32."""
 
     def numbers(row: NDArray[np.float64]) -> tuple[float, ...]:
         return tuple(float(str(number)) for number in row.astype(np.float32))

@@ -26,7 +26,7 @@ _TYPES: Final[dict[Any, Any]] = {
 
 
 def replace_doubles(module: nn.Module) -> nn.Module:
-    """Give the module itself a class in whose forward float64 means float32, and return it.
+    """Change the class of the module itself, so that float64 means float32 in its forward, and return the module.
 
     Args:
         module: a copy with float32 weights. TorchScript is left unchanged, as its code holds its dtypes.
@@ -42,7 +42,7 @@ def replace_doubles(module: nn.Module) -> nn.Module:
 
     @functools.wraps(own)
     def forward(self: nn.Module, *inputs: Any, **named: Any) -> Any:
-        with _DoublesReplaced():
+        with _DoubleReplacer():
             return own(self, *inputs, **named)
 
     names = {"forward": forward, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
@@ -50,7 +50,7 @@ def replace_doubles(module: nn.Module) -> nn.Module:
     return module
 
 
-class _DoublesReplaced(FunctionMode):
+class _DoubleReplacer(FunctionMode):
     """A context manager in which float64 dtypes passed to torch functions become float32."""
 
     def __torch_function__(

@@ -23,18 +23,18 @@ from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
 from pocketrnn_export.module_runs.cpu_run import set_eval_mode
 from pocketrnn_export.module_runs.whole_copy import whole_copy
 from pocketrnn_export.torch_internals import (
-    flat_weights,
-    own_forward_pre_hooks,
-    own_modules,
-    renew_flat_weights,
-    uncompiled_module,
+    read_flat_weights,
+    read_own_forward_pre_hooks,
+    read_own_modules,
+    unwrap_compiled_module,
+    update_flat_weights,
 )
 
 __all__ = [
     "copy_for_export",
     "copy_module",
-    "find_held_tensors",
-    "holds_torchscript",
+    "find_layer_tensors",
+    "has_torchscript",
     "make_parts_traceable",
     "unwrap_module",
 ]
@@ -62,11 +62,11 @@ def copy_for_export(module: nn.Module) -> nn.Module:
             if not isinstance(made, torch.jit.ScriptModule):
                 made.requires_grad_(False)
             _refuse_old_weights(made)
-            made = convert_to_float32(made, find_held_tensors)
+            made = convert_to_float32(made, find_layer_tensors)
             for layer in list(made.modules()):
                 _make_weights_plain(layer)
                 _renormalize_embedding(layer)
-                for tensor in () if isinstance(layer, torch.jit.ScriptModule) else find_held_tensors(layer):
+                for tensor in () if isinstance(layer, torch.jit.ScriptModule) else find_layer_tensors(layer):
                     # Layers in a plain list are not children; torch.jit.trace refuses weights that need gradients.
                     tensor.requires_grad_(False)
             return made
@@ -98,12 +98,14 @@ def copy_module(module: nn.Module) -> nn.Module:
             known[id(layer)] = known[id(layer)] or load_from_bytes(save_to_bytes(layer))
         else:
             known |= {
-                id(tensor): tensor.detach().clone() for tensor in _computed_tensors(layer) if id(tensor) not in known
+                id(tensor): tensor.detach().clone()
+                for tensor in _find_computed_tensors(layer)
+                if id(tensor) not in known
             }
     return whole_copy(module, known)
 
 
-def holds_torchscript(module: nn.Module) -> bool:
+def has_torchscript(module: nn.Module) -> bool:
     """Whether the module or one of its layers is TorchScript."""
     return any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules())
 
@@ -122,7 +124,7 @@ def make_parts_traceable(module: nn.Module) -> nn.Module:
             continue
         for name, part in layer.named_children():
             if isinstance(part, torch.jit.ScriptModule):
-                own_modules(layer)[name] = make_traceable_module(part)
+                read_own_modules(layer)[name] = make_traceable_module(part)
     return module
 
 
@@ -130,7 +132,7 @@ def unwrap_module(module: nn.Module) -> nn.Module:
     """Return the module inside the wrappers of nn.DataParallel and torch.compile."""
     while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         module = module.module
-    return uncompiled_module(module)
+    return unwrap_compiled_module(module)
 
 
 def _refuse_missing_values(module: nn.Module) -> None:
@@ -152,7 +154,7 @@ def _refuse_old_weights(module: nn.Module) -> None:
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
             continue
-        for name, used in flat_weights(layer):
+        for name, used in read_flat_weights(layer):
             given = getattr(layer, name)
             if isinstance(used, Tensor) and not torch.allclose(used.to(given.device), given, rtol=1e-5, atol=1e-6):
                 raise ExportError(
@@ -162,15 +164,15 @@ def _refuse_old_weights(module: nn.Module) -> None:
                 )
 
 
-def _computed_tensors(layer: nn.Module) -> Iterator[Tensor]:
+def _find_computed_tensors(layer: nn.Module) -> Iterator[Tensor]:
     """Yield the tensors in a layer that autograd computed, which `deepcopy` refuses. A state left by training is often
     a tuple or a list of tuples."""
-    return (tensor for tensor in find_held_tensors(layer) if not tensor.is_leaf)
+    return (tensor for tensor in find_layer_tensors(layer) if not tensor.is_leaf)
 
 
-def find_held_tensors(layer: nn.Module) -> Iterator[Tensor]:
+def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
     """Yield the tensors that a layer holds, also in containers and plain lists of layers, without its children's."""
-    waiting, met = [value for value in vars(layer).values() if value is not own_modules(layer)], set[int]()
+    waiting, met = [value for value in vars(layer).values() if value is not read_own_modules(layer)], set[int]()
     while waiting:
         value = waiting.pop()
         if id(value) in met:
@@ -200,7 +202,7 @@ def _renormalize_embedding(layer: nn.Module) -> None:
 def _make_weights_plain(layer: nn.Module) -> None:
     if isinstance(layer, torch.jit.ScriptModule):
         return
-    registered = own_forward_pre_hooks(layer)
+    registered = read_own_forward_pre_hooks(layer)
     hooks = {key: hook for key, hook in registered.items() if isinstance(hook, WeightNorm | SpectralNorm)}
     values: dict[str, Tensor] = {}
     if parametrize.is_parametrized(layer):
@@ -218,5 +220,5 @@ def _make_weights_plain(layer: nn.Module) -> None:
     for name, value in values.items():
         layer.register_parameter(name, nn.Parameter(value, requires_grad=False))
     if (hooks or values) and isinstance(layer, nn.RNNBase):
-        renew_flat_weights(layer)
+        update_flat_weights(layer)
     layer.requires_grad_(False)

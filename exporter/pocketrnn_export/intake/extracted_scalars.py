@@ -15,19 +15,19 @@ from torch import Tensor, nn
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.user_frames import list_call_frames, run_user_call
-from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, changed_attributes
+from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operator_recording import Operations
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["note_unseen_state"]
+__all__ = ["describe_unseen_state"]
 
 _TAKE_OUT: Final = frozenset({"__array__", "__float__", "__int__", "item", "numpy", "tolist"})
 _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 
 
-def note_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
+def describe_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """Return a note on a module that takes numbers computed from words out of tensors, and may keep them as state: they
     are floats, or the module holds numpy arrays, or it changes its own numbers or lists; else an empty tuple.
 
@@ -36,12 +36,12 @@ def note_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, 
         convention: how it is called.
 
     Example:
-        >>> note_unseen_state(asked, convention)
+        >>> describe_unseen_state(asked, convention)
         ()
     """
     tokens, lengths = asked.batch(1 if convention.one_text else asked.rows, asked.trial_widths[-1][-1])
     operations = Operations()
-    taken = _TakenNumbers(operations)
+    taken = _ExtractedNumberRecorder(operations)
     operations.label("text", tokens)
 
     def run() -> None:
@@ -50,7 +50,7 @@ def note_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, 
 
     # A module that fails here also fails in the proof, which reports it.
     with restore_module(asked.module), contextlib.suppress(Exception, SystemExit):
-        changed = changed_attributes(run, asked.module)
+        changed = find_attributes_changed_by_run(run, asked.module)
         if taken.floats or (taken.lines and (_holds_numpy_arrays(asked.module) or any(map(_is_python_state, changed)))):
             return (
                 f"forward takes numbers out of tensors ({', '.join(taken.lines)}): what it keeps of them from one text "
@@ -60,7 +60,7 @@ def note_unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, 
     return ()
 
 
-class _TakenNumbers(FunctionMode):
+class _ExtractedNumberRecorder(FunctionMode):
     """A context manager that records where numbers computed from words leave tensors, and whether they are floats."""
 
     def __init__(self, operations: Operations) -> None:

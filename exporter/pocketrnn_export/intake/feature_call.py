@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.text.features import Category, Features, feature_marks, split_features
+from pocketrnn.text.features import Category, Features, make_feature_marks, split_features
 
-__all__ = ["FeatureCall", "add_marks", "draw_features", "draw_numbers", "feature_variables"]
+__all__ = ["FeatureCall", "add_marks", "draw_features", "draw_numbers", "list_feature_variables"]
 
 # Drawn numbers are whole multiples of 1 / _STEPS, from -2 to 2.
 _STEPS: Final = 1000
@@ -52,11 +52,12 @@ class FeatureCall:
         return torch.from_numpy(rows.tokens), lengths - len(self.features), torch.from_numpy(rows.features)
 
 
-def feature_variables(features: Features) -> tuple[str, ...]:
-    """The names that a line of a call may use for features: those of each, and of all numbers and all categories.
+def list_feature_variables(features: Features) -> tuple[str, ...]:
+    """The names for features that a line of a call may use: the name of each feature, and the names for all numbers and
+    all categories.
 
     Example:
-        >>> feature_variables(make_features(["stars"]))
+        >>> list_feature_variables(make_features(["stars"]))
         ('stars', 'features', 'categories')
     """
     return (*(name for name, _ in features), "features", "categories") if features else ()
@@ -114,5 +115,5 @@ def _mix_bits(keys: Any) -> Any:
 
 def add_marks(tokens: Tensor, lengths: Tensor, numbers: Any) -> tuple[Tensor, Tensor]:
     """Put the marks of features before texts: tokens [batch, sequence], lengths [batch], float32 [batch, features]."""
-    marks = torch.from_numpy(feature_marks(np.asarray(numbers, np.float32)))
+    marks = torch.from_numpy(make_feature_marks(np.asarray(numbers, np.float32)))
     return torch.cat([marks, tokens], 1), lengths + marks.shape[1]

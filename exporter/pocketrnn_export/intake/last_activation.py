@@ -22,7 +22,7 @@ from torch import Tensor
 from pocketrnn_export.intake.user_frames import list_call_frames
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["Activation", "ActivationCall", "ActivationRecorder", "ActivationSkipped", "apply_activation"]
+__all__ = ["Activation", "ActivationCall", "ActivationRecorder", "ActivationSkipper", "apply_activation"]
 
 # How logits become probabilities: by softmax or sigmoid; or for each of several heads by one of these, with the number
 # of its labels.
@@ -69,17 +69,17 @@ class ActivationRecorder(FunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         del types
-        name = _function_name(func)
+        name = _find_function_name(func)
         result = func(*args, **(kwargs or {}))
         if name in _KINDS:
-            site, line = _call_site(sys._getframe(1))
+            site, line = _find_call_site(sys._getframe(1))
             self._made(len(self.calls), result)
             self.calls.append(ActivationCall(name, site, self._occurrences[name, site], line))
             self._occurrences[name, site] += 1
         return result
 
 
-class ActivationSkipped(FunctionMode):
+class ActivationSkipper(FunctionMode):
     """A context manager in which some calls of activations return their input.
 
     Args:
@@ -98,9 +98,9 @@ class ActivationSkipped(FunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         del types
-        name = _function_name(func)
+        name = _find_function_name(func)
         if name in self._functions:
-            site, _ = _call_site(sys._getframe(1))
+            site, _ = _find_call_site(sys._getframe(1))
             occurrence = self._occurrences[name, site]
             self._occurrences[name, site] += 1
             if any((name, site, occurrence) == (call.function, call.site, call.occurrence) for call in self._calls):
@@ -123,11 +123,11 @@ def apply_activation(kind: Activation, logits: Tensor) -> Tensor:
     return torch.sigmoid(logits) if kind == "sigmoid" else torch.softmax(logits, dim=-1)
 
 
-def _function_name(func: Any) -> str:
+def _find_function_name(func: Any) -> str:
     return str(getattr(func, "__name__", "")).split(".")[0]
 
 
-def _call_site(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
+def _find_call_site(frame: FrameType | None) -> tuple[tuple[tuple[CodeType, int], ...], str]:
     frames = list(list_call_frames(frame))
     line = f"{Path(frames[0].f_code.co_filename).name}:{frames[0].f_lineno}" if frames else "forward"
     return tuple((each.f_code, each.f_lasti) for each in frames), line

@@ -1,4 +1,4 @@
-"""Refuse embeddings with `max_norm` whose weight forward also reads directly, without a look-up.
+"""Refuse a module whose forward reads the weight of an embedding with `max_norm` directly, in addition to its look-up.
 
 PyTorch renormalizes a row in the weight itself when it is looked up. The copy for the export has all rows renormalized
 from the start: look-ups give the same. Code that reads the weight directly depends on earlier texts.
@@ -20,7 +20,7 @@ from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.module_runs.state_restoration import restore_module
-from pocketrnn_export.torch_internals import DispatchMode, flatten_tree, memory_address
+from pocketrnn_export.torch_internals import DispatchMode, flatten_tree, read_memory_address
 
 __all__ = ["find_unapplied_norms", "refuse_direct_weight_reads"]
 
@@ -69,7 +69,7 @@ def refuse_direct_weight_reads(
             layers = {path: asked.module.get_submodule(path) for path in norms}
             for path, layer in layers.items():
                 layer.max_norm = norms[path]  # type: ignore[assignment]
-            reads = _WeightReads({memory_address(layer.weight): path for path, layer in layers.items()})  # type: ignore[arg-type]
+            reads = _WeightReadRecorder({read_memory_address(layer.weight): path for path, layer in layers.items()})  # type: ignore[arg-type]
             # A module that fails here also fails in the proof, which reports it.
             with contextlib.suppress(Exception, SystemExit), torch.no_grad(), run_quietly_on_cpu(), reads:
                 run_user_call(convention.function, asked.module, *batch)
@@ -83,7 +83,7 @@ def refuse_direct_weight_reads(
             )
 
 
-class _WeightReads(DispatchMode):  # type: ignore[no-untyped-call]
+class _WeightReadRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     """A context manager that records which weights are read by operators other than their look-up.
 
     Args:
@@ -100,7 +100,7 @@ class _WeightReads(DispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         del types
         name = str(getattr(func, "overloadpacket", func)).rpartition(".")[2]
-        given = _memory_places((args, kwargs)) & self._weights.keys()
+        given = _list_memory_addresses((args, kwargs)) & self._weights.keys()
         result = func(*args, **(kwargs or {}))
         if name == "embedding_renorm_":
             self._brought |= given
@@ -108,11 +108,11 @@ class _WeightReads(DispatchMode):  # type: ignore[no-untyped-call]
             # Each look-up renormalizes its rows first.
             self._brought -= given
         # Making a view does not read the weight.
-        elif not name.startswith(GIVES_NO_NUMBERS) and not given & _memory_places(result):
+        elif not name.startswith(GIVES_NO_NUMBERS) and not given & _list_memory_addresses(result):
             self.found += [self._weights[place] for place in sorted(given)]
         return result
 
 
-def _memory_places(values: Any) -> set[int]:
+def _list_memory_addresses(values: Any) -> set[int]:
     tensors = (value for value in flatten_tree(values)[0] if isinstance(value, Tensor))
-    return {memory_address(tensor) for tensor in tensors if tensor.layout is torch.strided}
+    return {read_memory_address(tensor) for tensor in tensors if tensor.layout is torch.strided}

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, short_repr
+from pocketrnn.errors import ExportError, InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file_exists
 from pocketrnn_export.intake.shapes_of_weights import (
     find_class,
@@ -161,9 +161,9 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     path = named.path
     if named.is_notebook:
         cells, unreadable = read_notebook(path)
-        return _run_needed(named, cells, unreadable, weights)
+        return _run_needed_statements(named, cells, unreadable, weights)
     if named.values:
-        return _run_needed(named, [read_python_file(path)], [], weights)
+        return _run_needed_statements(named, [read_python_file(path)], [], weights)
     try:
         cell = read_python_file(path)
     except InputError:
@@ -171,7 +171,7 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
         cell = None
     if cell is not None and any(isinstance(node, ast.For | ast.While | ast.With) for node in cell.statements):
         # A script, which would begin to train.
-        return _run_needed(named, [cell], [], weights)
+        return _run_needed_statements(named, [cell], [], weights)
     file = _make_empty_module(path)
     spec = importlib.util.spec_from_file_location(file.__name__, path)
     if spec is None or spec.loader is None:
@@ -185,15 +185,15 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
         if cell is None or named.name not in list_defined_names([cell]):
             raise ExportError(problem, "Run it with Python by itself, and correct it.") from error
         _log.warning("%s", problem.removesuffix("."))
-        return _run_needed(named, [cell], [], weights)
-    for name in _wanted_names(named):
+        return _run_needed_statements(named, [cell], [], weights)
+    for name in _list_wanted_names(named):
         if not hasattr(file, name):
             names = [known for known, value in vars(file).items() if _is_module_or_maker(value, file)]
-            raise _no_such_name_error(path, name, names, [])
+            raise _make_no_such_name_error(path, name, names, [])
     if cell is not None:
         # An import does not run code under `__main__`.
         try:
-            found = find_needed_statements([cell], _wanted_names(named), str(path), set())
+            found = find_needed_statements([cell], _list_wanted_names(named), str(path), set())
         except InputError:
             _warn_of_name_checks(named, find_name_checks([cell]))
         else:
@@ -202,12 +202,12 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     return file
 
 
-def _wanted_names(named: ModuleName) -> list[str]:
+def _list_wanted_names(named: ModuleName) -> list[str]:
     """The names that a file must define."""
     return [named.name, *([named.function] if named.function else [])]
 
 
-def _run_needed(
+def _run_needed_statements(
     named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
 ) -> ModuleType:
     """Run the statements that define a name and what it needs, and return their namespace."""
@@ -216,9 +216,9 @@ def _run_needed(
         name: _evaluate_argument(node, str(path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()
     }
     known = list_defined_names(cells)
-    for name in _wanted_names(named):
+    for name in _list_wanted_names(named):
         if name not in known:
-            raise _no_such_name_error(path, name, known, unreadable)
+            raise _make_no_such_name_error(path, name, known, unreadable)
     arguments = (*named.args, *(named.kwargs or {}).values())
     in_arguments = {n.id for node in arguments for n in ast.walk(node) if isinstance(n, ast.Name)}
     statements = [node for cell in cells for node in cell.statements]
@@ -226,7 +226,7 @@ def _run_needed(
     likely = find_global_values([node for node in statements if isinstance(node, ast.ClassDef)], tensors)
     try:
         found = find_needed_statements(
-            cells, [*_wanted_names(named), *sorted(in_arguments)], str(path), values.keys(), likely
+            cells, [*_list_wanted_names(named), *sorted(in_arguments)], str(path), values.keys(), likely
         )
     except InputError as error:
         instead = _suggest_class(named, cells, weights)
@@ -268,18 +268,18 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
 
 def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
     if notes:
-        _log.warning("Not run, though it may change what is run: %s", _join_few(notes), extra=AFTER_AN_ERROR)
+        _log.warning("Not run, though it may change what is run: %s", _join_first_notes(notes), extra=AFTER_AN_ERROR)
     if unreadable:
-        _log.warning("Not Python 3, and so not read: %s", _join_few(unreadable, 10, ", "), extra=AFTER_AN_ERROR)
+        _log.warning("Not Python 3, and so not read: %s", _join_first_notes(unreadable, 10, ", "), extra=AFTER_AN_ERROR)
 
 
 def _warn_of_name_checks(named: ModuleName, places: Sequence[str]) -> None:
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
-        _log.warning("Asks whether %s, and is answered no: %s", where, _join_few(places), extra=AFTER_AN_ERROR)
+        _log.warning("Asks whether %s, and is answered no: %s", where, _join_first_notes(places), extra=AFTER_AN_ERROR)
 
 
-def _join_few(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
+def _join_first_notes(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
     more = f"{between}and {len(said) - most} more" if len(said) > most else ""
     return between.join(said[:most]) + more
 
@@ -314,7 +314,8 @@ def _run_statement(statement: Statement, file: ModuleType, cells: Sequence[Cell]
 
 
 def _make_empty_module(path: Path) -> ModuleType:
-    # Named after the file, as in messages and pickles; not a notebook, as a file of that name may lie beside it.
+    # The name of the module is the name of the file, as in messages and pickles. It is not so for a notebook, since a
+    # Python file of the same name may be in its folder.
     name = f"{path.stem}_ipynb" if path.suffix == ".ipynb" else path.stem
     taken = name in sys.modules or not name.isidentifier()
     file = ModuleType(f"exported_{abs(hash(path))}" if taken else name)
@@ -357,7 +358,7 @@ def _check_arguments(
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        sizes = _sizes_from_weights(named, weights)
+        sizes = _find_sizes_from_weights(named, weights)
         required = [
             f"{name}={sizes.get(name, '...')}"
             for name, parameter in signature.parameters.items()
@@ -375,8 +376,8 @@ def _check_arguments(
         ) from None
 
 
-def _sizes_from_weights(named: ModuleName, weights: SavedWeights | None) -> dict[str, int]:
-    """Return the parameters of a class whose values the shapes of the weights show."""
+def _find_sizes_from_weights(named: ModuleName, weights: SavedWeights | None) -> dict[str, int]:
+    """Return the parameters of a class with the values that follow from the shapes of the weights."""
     if weights is None:
         return {}
     with contextlib.suppress(InputError):
@@ -426,8 +427,8 @@ def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
     return inspect.isfunction(value) and value.__module__ == file.__name__
 
 
-def _no_such_name_error(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
-    remedy = [did_you_mean(name, known)]
+def _make_no_such_name_error(path: Path, name: str, known: Sequence[str], unreadable: Sequence[str]) -> InputError:
+    remedy = [suggest_similar_name(name, known)]
     remedy += [f"It defines: {', '.join(known[:20])}{', ...' if len(known) > 20 else '.'}"] if known else []
     remedy += [f"Not Python 3, and so not read: {', '.join(unreadable[:10])}."] if unreadable else []
     said = " ".join(filter(None, remedy)) or "Give the name of a class or a module in it."

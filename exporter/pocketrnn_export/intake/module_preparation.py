@@ -24,22 +24,22 @@ from pocketrnn_export.comparing.cases import (
     Run,
     Widths,
     add_real_tokens,
-    as_pairs,
-    neighbour_cases,
-    non_padding_id,
+    choose_non_padding_id,
+    convert_to_pairs,
+    make_shape_grid,
     replace_ids,
-    shape_grid,
+    select_neighbour_cases,
 )
-from pocketrnn_export.comparing.first_missing_operation import Place, find_departure
+from pocketrnn_export.comparing.first_missing_operation import Place, find_differing_operation
 from pocketrnn_export.comparing.float64_graph import Run64
-from pocketrnn_export.comparing.float64_module import float64_copy, float64_module_run
+from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.logit_comparison import (
     Reference,
-    module_run,
-    rows_are_independent,
-    texts_are_independent,
+    are_rows_independent,
+    are_texts_independent,
+    make_module_run,
 )
-from pocketrnn_export.comparing.rounding_spread import perturbed_module_runs
+from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.search import find_convention
@@ -52,20 +52,20 @@ from pocketrnn_export.intake.calling_convention import (
     TwoTextModule,
 )
 from pocketrnn_export.intake.checked_features import find_convention_with_features
-from pocketrnn_export.intake.copy_comparison import GivenModule
+from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
     copy_for_export,
     copy_module,
-    find_held_tensors,
-    holds_torchscript,
+    find_layer_tensors,
+    has_torchscript,
     make_parts_traceable,
     unwrap_module,
 )
-from pocketrnn_export.intake.extracted_scalars import note_unseen_state
+from pocketrnn_export.intake.extracted_scalars import describe_unseen_state
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.intake.last_activation import Activation, apply_activation
 from pocketrnn_export.intake.max_norm_embeddings import find_unapplied_norms, refuse_direct_weight_reads
-from pocketrnn_export.intake.neighbour_refusal import explain_neighbours
+from pocketrnn_export.intake.neighbour_refusal import explain_batch_dependence
 from pocketrnn_export.intake.padding_effect import find_candidate_ids, find_mixing_ids
 from pocketrnn_export.intake.refused_modules import refuse_nonfinite_weights, refuse_unsafe_layers
 from pocketrnn_export.intake.state_between_calls import (
@@ -82,7 +82,7 @@ _log = logging.getLogger(__name__)
 _NEIGHBOURS: Final = 1e-3
 # A module that needs more tokens than this is faulty.
 _SHORTEST: Final = 8
-# With at most this many ids all are tried, if the likely ones do not explain the effect of a batch.
+# If the likely ids do not explain how a batch changes an answer, all ids are tried, unless there are more than this.
 _FEW: Final = 512
 # The second text of an example has this many more tokens, so that the two lengths differ.
 _MORE_OF_SECOND: Final = 4
@@ -132,7 +132,7 @@ class ExportableModule:
     widths: Widths
     padding_fault: str | None = None
     least: int = 1
-    given: GivenModule | None = None
+    given: OwnersModule | None = None
     alone: Mapping[int, float] = field(default_factory=dict)
     tried: frozenset[tuple[int, bool]] = frozenset()
     refuse_kept: Callable[[Iterable[tuple[int, int]]], None] = lambda _sizes: None
@@ -144,8 +144,9 @@ class ExportableModule:
         return self.padding_fault is not None
 
     @property
-    def ids_asked_alone(self) -> tuple[int, ...]:
-        """The ids whose texts are each run alone; the padding id is one of them where it could not be tried."""
+    def ids_run_alone(self) -> tuple[int, ...]:
+        """The ids whose texts are run alone and not in a batch. The padding id is one of them if it could not be
+        tried."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -164,40 +165,41 @@ class ExportableModule:
     @property
     def two_texts(self) -> bool:
         """Whether the module takes two texts."""
-        return self.convention.of_two_texts
+        return self.convention.has_two_texts
 
     @property
     def heads(self) -> tuple[int, ...]:
         """How many labels each of several heads has; empty for one set of labels."""
         return () if isinstance(self.activation, str) else tuple(labels for _, labels in self.activation)
 
-    def as_pairs(self, cases: Iterable[Case]) -> list[Case]:
+    def convert_to_pairs(self, cases: Iterable[Case]) -> list[Case]:
         """Turn the cases into pairs where the module takes two texts; else return them unchanged."""
-        return [as_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
+        return [convert_to_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
 
     @property
-    def to_script(self) -> nn.Module:
-        """The module from which TorchScript is made; where it already holds TorchScript, the copy that runs."""
-        return self.reference if holds_torchscript(self.reference) else self.module
+    def module_to_script(self) -> nn.Module:
+        """The module from which TorchScript is made. If the module already holds TorchScript, this is the copy that
+        runs."""
+        return self.reference if has_torchscript(self.reference) else self.module
 
     def make_reference(self) -> Reference:
         """Return the module as the reference of all comparisons. Its run raises ExportError where the module fails."""
-        run = module_run(self.reference, takes_lengths=self.takes_lengths)
+        run = make_module_run(self.reference, takes_lengths=self.takes_lengths)
         if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
             run = _compare_probabilities(run, self.reference, self.activation)
         return Reference(
             "pytorch",
             _explain_failures(run, self.padding_id),
             _make_float64_run(self),
-            lambda: perturbed_module_runs(self.computed, takes_lengths=self.takes_lengths),
-            lambda content, case, place: _find_departure(self, content, case, place),
+            lambda: make_perturbed_module_runs(self.computed, takes_lengths=self.takes_lengths),
+            lambda content, case, place: _find_differing_operation(self, content, case, place),
             heads=self.heads,
         )
 
     def asked(self, cases: Iterable[Case]) -> list[Case]:
         """Fit the cases to the module: to widths that a text can have, with a real token in each row where it needs
         one, and without the ids of `alone`."""
-        fitted = self.widths.fitted(self.as_pairs(cases), self.padding_id)
+        fitted = self.widths.fitted(self.convert_to_pairs(cases), self.padding_id)
         real = add_real_tokens(fitted, self.padding_id) if self.real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
         return replace_ids(real, self.alone, self.ids) if self.alone else real
@@ -214,7 +216,7 @@ class ExportableModule:
         run = self.make_reference().run
         for case in self.asked(cases):
             rows, steps = case.tokens.shape
-            if rows > 1 and not rows_are_independent(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
+            if rows > 1 and not are_rows_independent(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
                 raise ExportError(
                     f"The module answers a text differently in a batch of {rows} x {steps} tokens than alone.",
                     "Branch on no size of the batch: a text's answer may depend on its own tokens only.",
@@ -224,7 +226,7 @@ class ExportableModule:
     def computed(self) -> nn.Module:
         """The module to run in double precision. TorchScript, whose code holds float32 numbers and dtypes, is replaced
         by the module that runs its operators one by one."""
-        if not holds_torchscript(self.reference):
+        if not has_torchscript(self.reference):
             return self.reference
         return self.module.called if isinstance(self.module, TwoTextModule | FeatureModule) else self.module
 
@@ -292,7 +294,7 @@ def prepare_module(
         features=features,
     )  # fmt: skip
     convention = find_convention_with_features(asked, call) if features else find_convention(asked, call)
-    _check_texts_taken(convention, two_texts=two_texts)
+    _check_number_of_texts(convention, two_texts=two_texts)
     norms = find_unapplied_norms(unwrap_module(module))
     refuse_direct_weight_reads(asked, convention, norms)
     refuse_dependence_on_calls(asked, convention)
@@ -305,29 +307,29 @@ def prepare_module(
     prepared = ExportableModule(
         traceable, reference, convention.takes_lengths, padding=False, padding_id=padding_id, ids=ids,
         example=_make_example(padding_id, widths, convention), convention=convention, activation=asked.activation,
-        widths=widths, given=_give_module(module, called, asked, convention),
+        widths=widths, given=_make_owners_module(module, called, asked, convention),
         refuse_kept=functools.partial(_refuse_dependence_on_sizes, asked, convention, norms),
-        notes=note_unseen_state(asked, convention),
+        notes=describe_unseen_state(asked, convention),
     )  # fmt: skip
     run = prepared.make_reference().run
     fault, least = find_padding_fault(run, widths, padding_id), find_least_tokens(run, widths, padding_id, shortest)
     prepared = replace(prepared, padding_fault=fault, least=least)
     if convention.one_text:
         return prepared
-    return _find_padding_and_alone(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
+    return _find_padding_and_alone_ids(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
 
 
-def _give_module(
+def _make_owners_module(
     module: nn.Module, called: Callable[[nn.Module], nn.Module], asked: ModuleFacts, convention: Convention
-) -> GivenModule:
+) -> OwnersModule:
     """Return the owner's module, to be compared with its copy."""
     given = unwrap_module(module)
-    return GivenModule(given, called, convention.takes_lengths, find_held_tensors, copy_module, asked.head_sizes)
+    return OwnersModule(given, called, convention.takes_lengths, find_layer_tensors, copy_module, asked.head_sizes)
 
 
 def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
     """Return the traced form of a module with its convention."""
-    if convention.of_two_texts:
+    if convention.has_two_texts:
         assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
         return TwoTextModule(called)
     if convention.features:
@@ -336,8 +338,8 @@ def _make_traceable(called: nn.Module, convention: Convention, widths: Widths) -
     return called if widths.fixed is None else FixedWidthModule(called, widths.fixed)
 
 
-def _check_texts_taken(convention: Convention, *, two_texts: bool) -> None:
-    if convention.of_two_texts != two_texts:
+def _check_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
+    if convention.has_two_texts != two_texts:
         raise InputError(
             f"The module is called as {convention.line}, "
             + ("which names no second text." if two_texts else "which names two texts."),
@@ -386,25 +388,27 @@ def try_ids(prepared: ExportableModule, candidates: Collection[int]) -> Exportab
     return replace(prepared, alone=dict(sorted(told.items())), tried=frozenset(tried))
 
 
-def _find_padding_and_alone(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
+def _find_padding_and_alone_ids(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
     """Find which texts, or pairs, may share a batch, and whether they may be padded.
 
     Raises:
         ExportError: the module mixes the texts of a batch.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
-    full, uneven = shape_grid(ids, 0, ragged=False), shape_grid(ids, padding_id, ragged=True)
+    full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
     prepared = try_ids(prepared, candidates)
-    alone = _do_rows_stand_alone(prepared, full)
+    alone = _are_rows_independent(prepared, full)
     if not alone and ids <= _FEW:
         # One of the ids in the grid has the effect, and was not among the candidates.
         prepared = try_ids(prepared, range(ids))
-        alone = _do_rows_stand_alone(prepared, full)
+        alone = _are_rows_independent(prepared, full)
     if not alone:
-        case = prepared.asked(neighbour_cases(full))[0]
+        case = prepared.asked(select_neighbour_cases(full))[0]
         run, asked_in_batches = prepared.make_reference().run, prepared.two_texts or bool(prepared.features)
-        raise ExportError(*explain_neighbours(lambda: run(case.tokens, case.lengths), batches_only=asked_in_batches))
-    if not prepared.takes_lengths or not _do_rows_stand_alone(prepared, uneven):
+        raise ExportError(
+            *explain_batch_dependence(lambda: run(case.tokens, case.lengths), batches_only=asked_in_batches)
+        )
+    if not prepared.takes_lengths or not _are_rows_independent(prepared, uneven):
         return prepared
     return try_ids(replace(prepared, padding=True), candidates)
 
@@ -429,8 +433,8 @@ def _describe_call(convention: Convention) -> str:
 
 
 def _log_convention(convention: Convention) -> None:
-    """Log how a module is called, and whether its answers are logits and why. The latter is a warning, which a Python
-    caller sees, unless the numbers alone show it."""
+    """Log how a module is called, whether its answers are logits, and why. The part on logits is a warning, which is
+    also shown in Python, unless the numbers alone prove it."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:
@@ -452,7 +456,7 @@ def _compare_probabilities(run: Run, called: CallAdapter, activation: Activation
     that gives logits is compared by their activation."""
     convention = called.convention
     module = CallAdapter(called.module, convention, passing=False)
-    own = module_run(module, takes_lengths=called.convention.takes_lengths)
+    own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
 
     def held(tokens: Ids, lengths: Ids) -> Logits:
         logits, numbers = run(tokens, lengths), own(tokens, lengths)
@@ -482,7 +486,8 @@ def _split_heads(
 
 
 def _are_probabilities(part: Convention, logits: Logits, given: Logits, numbers: Logits) -> bool:
-    """Whether a module's numbers are the probabilities of these logits; or the logits, where it gives such."""
+    """Whether a module's numbers are the probabilities that follow from these logits; for a module that gives logits,
+    whether they are the same logits."""
     ours = given if part.activation is not None or part.undone is not None else logits
     # A single number is that of the second label.
     ours = ours[:, 1:] if part.units == 1 and ours.shape[1] == 2 else ours
@@ -494,33 +499,35 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
 
     @functools.cache
     def made() -> Run64:
-        return float64_module_run(prepared.computed, takes_lengths=prepared.takes_lengths)
+        return make_float64_module_run(prepared.computed, takes_lengths=prepared.takes_lengths)
 
     return lambda tokens, lengths: made()(tokens, lengths)
 
 
-def _find_departure(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
+def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
     """Return the operation of forward, with its line, at which a graph departs from it; empty for two texts, and for
     texts with features."""
     if prepared.two_texts or prepared.features:
         return ""
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
-    return str(find_departure(float64_copy(prepared.computed), content, inputs, place) or "")
+    return str(find_differing_operation(make_float64_copy(prepared.computed), content, inputs, place) or "")
 
 
-def _do_rows_stand_alone(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
+def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
     """Whether a text's answer depends neither on the other texts of its batch nor on its padding."""
     reference = prepared.make_reference()
-    return texts_are_independent(reference, keep_answered_lengths(reference.run, prepared.asked(neighbour_cases(grid))))
+    return are_texts_independent(
+        reference, keep_answered_lengths(reference.run, prepared.asked(select_neighbour_cases(grid)))
+    )
 
 
 def _make_example(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
     width, rows = widths.clip(EXAMPLE_STEPS), 1 if convention.one_text else EXAMPLE_ROWS
     lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts them may fail on a text of padding only.
-    tokens = torch.full((rows, width), non_padding_id(padding_id))
-    more = _MORE_OF_SECOND if convention.of_two_texts else 0
+    tokens = torch.full((rows, width), choose_non_padding_id(padding_id))
+    more = _MORE_OF_SECOND if convention.has_two_texts else 0
     texts = (tokens, tokens.repeat(1, 2)[:, : width + more].contiguous())[: 1 + bool(more)]
     of_texts = (lengths, lengths + more)[: len(texts)]
     beside = (draw_features(convention.features, tokens + torch.arange(rows)[:, None]),) if convention.features else ()

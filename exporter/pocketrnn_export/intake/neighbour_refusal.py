@@ -12,12 +12,12 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["explain_neighbours"]
+__all__ = ["explain_batch_dependence"]
 
 _NARROW: Final = (torch.bfloat16, torch.float16)
 
 
-def explain_neighbours(ask: Callable[[], object], *, batches_only: bool = False) -> tuple[str, str]:
+def explain_batch_dependence(ask: Callable[[], object], *, batches_only: bool = False) -> tuple[str, str]:
     """Return the problem and the remedy.
 
     Args:
@@ -26,7 +26,7 @@ def explain_neighbours(ask: Callable[[], object], *, batches_only: bool = False)
         batches_only: whether it takes two texts, or features: then it is never asked one text at a time.
 
     Example:
-        >>> explain_neighbours(lambda: module(tokens))[0]
+        >>> explain_batch_dependence(lambda: module(tokens))[0]
         'The module answers a text differently beside other texts of the same length.'
     """
     with contextlib.suppress(Exception), _DtypeRecorder() as seen:

@@ -18,7 +18,7 @@ from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.intake.module_file import run_all_cells
 from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.intake.own_process import run_in_process
-from pocketrnn_export.intake.repeated_construction import answer_probe, are_same_answers
+from pocketrnn_export.intake.repeated_construction import are_same_answers, compute_probe_answer
 from pocketrnn_export.intake.weights_file import SavedWeights
 
 __all__ = ["check_after_all_cells"]
@@ -57,7 +57,7 @@ def check_after_all_cells(named: ModuleName, module: nn.Module, weights: SavedWe
         ) from None
     if isinstance(answer, PocketRNNError):
         raise answer
-    own = answer_probe(module)
+    own = compute_probe_answer(module)
     if own is None or answer is None:
         _log.warning("All cells of %s have run, but %s was not compared: it takes no tokens", named.path, named.name)
     elif not are_same_answers(own, answer):
@@ -79,7 +79,7 @@ def _answer_after_cells(named: ModuleName, weights: SavedWeights | None, state: 
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             made = run_all_cells(named, weights)
             made.load_state_dict(state)
-        return answer_probe(made)
+        return compute_probe_answer(made)
     except PocketRNNError as error:
         return InputError(error.problem, error.remedy)
     # Whatever the user's code raises.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, Widths, split_by_text
-from pocketrnn_export.comparing.logit_comparison import Reference, texts_are_independent
+from pocketrnn_export.comparing.logit_comparison import Reference, are_texts_independent
 from pocketrnn_export.intake.last_activation import Activation, apply_activation
 
 __all__ = ["PaddingEffect", "find_candidate_ids", "find_mixing_ids", "keep_answered_ids", "measure_padding_effect"]
@@ -105,29 +105,32 @@ def find_mixing_ids(
     if not candidates:
         return {}
     plain, reference = (
-        _word_ids(ids, candidates, known, padding_id),
+        _choose_word_ids(ids, candidates, known, padding_id),
         replace(reference, run=_cache_run(reference.run)),
     )
     for width in dict.fromkeys(map(widths.clip, _WIDTHS)):
         beside = _make_rows(plain, 2, width)
-        if not _do_texts_stand_alone(reference, _put_beside(beside, beside[:0], padding_id)):
+        if not _are_texts_independent(reference, _add_neighbour_rows(beside, beside[:0], padding_id)):
             # It fails on this few tokens; or it mixes all texts, which another check finds.
             continue
         short = max(width - 2, 1) if ragged else width
-        held = {i: _keep_answered_rows(reference.run, _rows_with_id(i, plain, short)) for i in candidates}
+        held = {i: _keep_answered_rows(reference.run, _make_rows_with_id(i, plain, short)) for i in candidates}
         if not any(len(rows) for rows in held.values()):
             continue
         # Nearly always no id has the effect: one batch of all shows that.
-        if _do_texts_stand_alone(reference, _put_beside(beside, np.concatenate(list(held.values())), padding_id)):
+        if _are_texts_independent(
+            reference, _add_neighbour_rows(beside, np.concatenate(list(held.values())), padding_id)
+        ):
             return {}
-        cases = {i: _put_beside(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
-        told = (i for i, case in cases.items() if not _do_texts_stand_alone(reference, case))
-        return {i: _largest_change(reference.run, cases[i], activation=activation) for i in told}
+        cases = {i: _add_neighbour_rows(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
+        told = (i for i, case in cases.items() if not _are_texts_independent(reference, case))
+        return {i: _measure_largest_change(reference.run, cases[i], activation=activation) for i in told}
     return None
 
 
 def keep_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Keep the ids for which the module answers a text of only that id: it may fail on padding only.
+    """Keep the ids that pass a test: the module answers a text that consists only of this id. A module may fail on a
+    text of padding only.
 
     Args:
         run: the module.
@@ -146,16 +149,16 @@ def _cache_run(run: Run) -> Run:
     """Return a run that caches its answers: a text alone is tried once and compared twice."""
     known: dict[tuple[Any, ...], Logits] = {}
 
-    def remembering(tokens: Ids, lengths: Ids) -> Logits:
+    def run_with_cache(tokens: Ids, lengths: Ids) -> Logits:
         asked = (tokens.shape, tokens.tobytes(), lengths.tobytes())
         if asked not in known:
             known[asked] = run(tokens, lengths)
         return known[asked]
 
-    return remembering
+    return run_with_cache
 
 
-def _word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
+def _choose_word_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
     """Return ids that are likely words: not candidates, if there are others, and not ids known to have the effect."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
     # With few ids, all are candidates; the last ones are more likely words than the first.
@@ -166,7 +169,7 @@ def _make_rows(plain: Ids, rows: int, width: int) -> Ids:
     return np.resize(np.roll(plain, -3), (rows, width)).astype(np.int64)
 
 
-def _rows_with_id(token: int, plain: Ids, width: int) -> Ids:
+def _make_rows_with_id(token: int, plain: Ids, width: int) -> Ids:
     """Return six rows that contain an id: inside; inside and at the end; at the start; nearly everywhere; everywhere;
     at the end."""
     rows, some = _make_rows(plain[::-1], 6, width), max(1, width // 3)
@@ -191,39 +194,39 @@ def _keep_answered_rows(run: Run, rows: Ids) -> Ids:
     return rows[kept]
 
 
-def _put_beside(full: Ids, rows: Ids, padding_id: int) -> Case:
+def _add_neighbour_rows(full: Ids, rows: Ids, padding_id: int) -> Case:
     """Make a case of rows beside others that are as wide, or wider."""
     (some, width), (more, length) = full.shape, rows.shape
     padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
     return Case("beside others", np.concatenate([full, padded]), np.array([width] * some + [length] * more, np.int64))
 
 
-def _do_texts_stand_alone(reference: Reference, case: Case) -> bool:
+def _are_texts_independent(reference: Reference, case: Case) -> bool:
     """Whether every row of a case gets the same answer as alone; False where the module fails on the case."""
     try:
-        return texts_are_independent(reference, [case])
+        return are_texts_independent(reference, [case])
     except ExportError:
         return False
 
 
-def _largest_change(run: Run, case: Case, *, activation: Activation) -> float:
+def _measure_largest_change(run: Run, case: Case, *, activation: Activation) -> float:
     """Return the largest change of a probability by the other rows."""
     try:
         together = run(case.tokens, case.lengths)
         alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]
     except ExportError:
         return float("inf")
-    return _largest_difference(together, np.concatenate(alone), activation=activation)
+    return _compute_largest_difference(together, np.concatenate(alone), activation=activation)
 
 
-def _largest_difference(one: Logits, other: Logits, *, activation: Activation) -> float:
+def _compute_largest_difference(one: Logits, other: Logits, *, activation: Activation) -> float:
     """Return the largest difference of a probability, over the rows with finite answers."""
-    first, second = (_probabilities(logits, activation=activation) for logits in (one, other))
+    first, second = (_compute_row_probabilities(logits, activation=activation) for logits in (one, other))
     differences = np.abs(first - second)
     return float(differences[np.isfinite(differences)].max(initial=0.0))
 
 
-def _probabilities(logits: Any, *, activation: Activation) -> Any:
+def _compute_row_probabilities(logits: Any, *, activation: Activation) -> Any:
     return apply_activation(activation, torch.from_numpy(np.asarray(logits, np.float64))).numpy()
 
 
@@ -361,7 +364,7 @@ class _PaddedRun:
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.moved([row], width, side)]
         try:
-            padded = self._in_padding(rows, width, side)
+            padded = self._pad_rows_beside_text(rows, width, side)
             together = split_by_text(self._run(*padded), padded[1])
         except ExportError:
             # It may fail on a batch of this many.
@@ -373,10 +376,10 @@ class _PaddedRun:
                 # For labels of tokens, compare only the text's own tokens.
                 own = two[: len(one)] if side == "after" else two[len(two) - len(one) :]
                 if np.isfinite(one).all() and np.isfinite(own).all():
-                    found.append((_largest_difference(one, own, activation=self._activation), width - len(row)))
+                    found.append((_compute_largest_difference(one, own, activation=self._activation), width - len(row)))
         return found
 
-    def _in_padding(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
+    def _pad_rows_beside_text(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
         """Return the tokens and lengths of padded texts, and a row that repeats the first text up to the width."""
         padded = []
         for row in rows:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.comparing.cases import split_position
+from pocketrnn_export.comparing.cases import choose_split_position
 
 __all__ = ["PAIR_NAMES", "PairCall", "split_pairs"]
 
@@ -52,7 +52,7 @@ def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor
     marks = [next((i for i, number in enumerate(row) if number < 0), None) for row in rows]
     shortest = whole.index(min(whole))
     padding_id = rows[shortest][-1] if marks[0] is None else ~rows[0][marks[0]]
-    firsts = [split_position(n) if at is None else at for at, n in zip(marks, whole, strict=True)]
+    firsts = [choose_split_position(n) if at is None else at for at, n in zip(marks, whole, strict=True)]
     starts = [0 if n == 1 else k if at is None else k + 1 for at, k, n in zip(marks, firsts, whole, strict=True)]
     seconds = [n - start for n, start in zip(whole, starts, strict=True)]
     first = _slice_rows(tokens, [0] * len(rows), firsts, padding_id)

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.errors import InputError, error_reason, first_line
+from pocketrnn.errors import InputError, find_error_reason, first_line
 
 __all__ = ["LARGEST_PICKLE", "check_entries", "check_pickles"]
 
@@ -76,7 +76,7 @@ def check_pickles(path: Path) -> None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             is_archive, found = content[:4] == b"PK\x03\x04", _MAKES_BY_SIZE.search(content) is not None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a file of weights: {error_reason(error)}.", _SAVE_AGAIN) from None
+        raise InputError(f"{path} is not a file of weights: {find_error_reason(error)}.", _SAVE_AGAIN) from None
     if is_archive and not entries:
         raise InputError(f"{path} is not a file of weights: the archive is cut short, or holds no pickle.", _SAVE_AGAIN)
     if found:

@@ -20,9 +20,9 @@ from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.intake.own_process import run_in_process
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
-from pocketrnn_export.module_runs.state_restoration import global_names_read, restore_module
+from pocketrnn_export.module_runs.state_restoration import find_global_names_read, restore_module
 
-__all__ = ["answer_probe", "are_same_answers", "check_not_random"]
+__all__ = ["are_same_answers", "check_not_random", "compute_probe_answer"]
 
 # How deep lists of tensors are searched.
 _DEEPEST: Final = 3
@@ -55,7 +55,7 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
                 else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
                 "again; or ask for random ones with --random-weights.",
             )
-    own = answer_probe(module)
+    own = compute_probe_answer(module)
     if own is not None and answer is not None and not are_same_answers(own, answer):
         raise InputError(
             f"{named.path}:{named.name} answers otherwise each time it is made, with the same weights: it holds what "
@@ -65,7 +65,7 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
         )
 
 
-def answer_probe(module: nn.Module) -> Any:
+def compute_probe_answer(module: nn.Module) -> Any:
     """Return the module's answer to some tokens as an array; None where it takes neither tokens nor tokens and lengths.
     Forward draws the same random numbers each time, and the module is left unchanged."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
@@ -144,7 +144,7 @@ def _make_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
         made = load_module(named)
         if weights is not None:
             load_weights(made, weights)
-        return _compute_digests(made), answer_probe(made)
+        return _compute_digests(made), compute_probe_answer(made)
     except PocketRNNError as error:
         return InputError(error.problem, error.remedy)
     # Whatever the user's code raises, the second time only.
@@ -193,7 +193,7 @@ def _find_global_numbers(module: nn.Module) -> dict[str, Tensor]:
             if id(function) in met:
                 continue
             met.add(id(function))
-            for name in global_names_read(function.__code__) & function.__globals__.keys():
+            for name in find_global_names_read(function.__code__) & function.__globals__.keys():
                 value = function.__globals__[name]
                 if inspect.isfunction(value) and value.__globals__ is function.__globals__:
                     waiting.append(value)

@@ -40,7 +40,7 @@ def find_layer_sizes(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) ->
         {'len(table)': 3347, 'dim': 16}
     """
     found: dict[str, set[int]] = {}
-    for name, layer in _assigned_layers(definition):
+    for name, layer in _find_assigned_layers(definition):
         kind = layer.func.attr if isinstance(layer.func, ast.Attribute) else getattr(layer.func, "id", "")
         given = {keyword.arg: keyword.value for keyword in layer.keywords}
         for place, (argument, weight, axis) in enumerate(_LAYERS.get(kind, ())):
@@ -63,7 +63,7 @@ def find_parameter_values(definition: ast.ClassDef, tensors: Mapping[str, Tensor
         {'words': 3347}
     """
     sizes = find_layer_sizes(definition, tensors)
-    return {name: sizes[name] for name, stored in _init_names(definition).items() if name in sizes and not stored}
+    return {name: sizes[name] for name, stored in _list_init_names(definition).items() if name in sizes and not stored}
 
 
 def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -81,8 +81,8 @@ def find_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str
     for definition in definitions:
         for expression, size in find_layer_sizes(definition, tensors).items():
             node = ast.parse(expression, mode="eval").body
-            name = node.id if isinstance(node, ast.Name) else _name_in_len(node)
-            if not name or name in _init_names(definition):
+            name = node.id if isinstance(node, ast.Name) else _read_name_in_len(node)
+            if not name or name in _list_init_names(definition):
                 continue
             if isinstance(node, ast.Name):
                 values.setdefault(name, str(size))
@@ -120,7 +120,9 @@ def write_arguments(definition: ast.ClassDef, call: ast.Call, tensors: Mapping[s
         >>> write_arguments(definition, ast.parse("Net(len(table), pool='max')", mode="eval").body, tensors)
         "words=3347, pool='max'"
     """
-    names = [a.arg for method in _init_methods(definition) for a in (*method.args.posonlyargs, *method.args.args)][1:]
+    names = [a.arg for method in _find_init_methods(definition) for a in (*method.args.posonlyargs, *method.args.args)][
+        1:
+    ]
     unpacks = any(isinstance(a, ast.Starred) for a in call.args) or any(k.arg is None for k in call.keywords)
     if unpacks or len(call.args) > len(names):
         return None
@@ -140,23 +142,23 @@ def _is_literal(node: ast.expr) -> bool:
     return True
 
 
-def _init_methods(definition: ast.ClassDef) -> list[ast.FunctionDef]:
+def _find_init_methods(definition: ast.ClassDef) -> list[ast.FunctionDef]:
     return [part for part in definition.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
 
 
-def _init_names(definition: ast.ClassDef) -> dict[str, bool]:
+def _list_init_names(definition: ast.ClassDef) -> dict[str, bool]:
     """Return the parameters and local names of `__init__`, each with whether `__init__` assigns it."""
     found: dict[str, bool] = {}
-    for method in _init_methods(definition):
+    for method in _find_init_methods(definition):
         arguments = method.args
         found |= {a.arg: False for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
         found |= {n.id: True for n in ast.walk(method) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return found
 
 
-def _assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]:
+def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]:
     """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class."""
-    for method in _init_methods(definition):
+    for method in _find_init_methods(definition):
         for node in ast.walk(method):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
                 for target in node.targets:
@@ -164,7 +166,7 @@ def _assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]
                         yield target.attr, node.value
 
 
-def _name_in_len(node: ast.AST) -> str:
+def _read_name_in_len(node: ast.AST) -> str:
     """Return NAME for the expression `len(NAME)`; empty for others."""
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "len" and len(node.args) == 1:
         return getattr(node.args[0], "id", "")
@@ -173,4 +175,4 @@ def _name_in_len(node: ast.AST) -> str:
 
 def _is_only_length_used(definition: ast.ClassDef, name: str) -> bool:
     uses = [node for node in ast.walk(definition) if isinstance(node, ast.Name) and node.id == name]
-    return len(uses) == sum(_name_in_len(node) == name for node in ast.walk(definition))
+    return len(uses) == sum(_read_name_in_len(node) == name for node in ast.walk(definition))

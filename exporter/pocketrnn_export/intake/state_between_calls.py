@@ -28,10 +28,10 @@ from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import (
     ChangedAttribute,
     assigns_attributes,
-    changed_attributes,
+    find_attributes_changed_by_run,
     restore_attributes,
 )
-from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, tensors_in
+from pocketrnn_export.module_runs.cpu_run import list_tensors_in, run_quietly_on_cpu
 from pocketrnn_export.module_runs.operator_recording import Operations, Program, is_same_program
 from pocketrnn_export.module_runs.state_restoration import restore_module
 
@@ -41,7 +41,7 @@ __all__ = ["is_changed_by_calls", "refuse_dependence_on_calls", "refuse_dependen
 _SAME: Final = 1e-5
 # The numbers of calls after which a counter is tried.
 _CALLS: Final = (20, 1_000, 1_000_000)
-# The tokens of a long text, of a longer one, and of one that represents all still longer texts.
+# The number of tokens of a long text, of a longer one, and of one that represents all texts that are longer still.
 _LONG: Final = 150
 _LONGER: Final = 400
 _LONGEST: Final = 1_500
@@ -87,18 +87,20 @@ def refuse_dependence_on_calls(asked: ModuleFacts, convention: Convention) -> No
         asked.batch(rows, asked.widths.clip(_LONGER)),
     )
     with restore_module(asked.module):
-        kept = changed_attributes(lambda: _answer_batches(asked, convention, [text], noted=False), asked.module)
+        kept = find_attributes_changed_by_run(
+            lambda: _answer_batches(asked, convention, [text], noted=False), asked.module
+        )
     sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
     _refuse_dependence_on_batches(asked, convention, [text, other, *_make_batches(asked, convention, sizes)])
     for order in ([text, other, text], [longer, other]):
         if (held := _find_state_used(asked, convention, order)) is not None:
-            raise _dependence_error(_BEFORE, held, convention)
+            raise _make_dependence_error(_BEFORE, held, convention)
     alone = _answer_copy(asked, convention, text)
     for one in kept if alone else ():
         if one.is_number and any(_depends_on_count(asked, convention, one, calls, text, alone[0]) for calls in _CALLS):
-            raise _dependence_error("on how often it was asked", [one], convention)
+            raise _make_dependence_error("on how often it was asked", [one], convention)
         if any(_depends_on_list(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
-            raise _dependence_error(_BEFORE, [one], convention)
+            raise _make_dependence_error(_BEFORE, [one], convention)
 
 
 def refuse_dependence_on_sizes(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
@@ -129,8 +131,9 @@ def _make_batches(asked: ModuleFacts, convention: Convention, sizes: Iterable[tu
 
 
 def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
-    """Refuse a module that answers a batch differently after other batches than a new copy does. The batches are asked
-    twice each, then in reverse order; if calls leave state in the module, each also after each other.
+    """Refuse a module that answers a batch differently after other batches than a new copy does. Each batch is run
+    twice, and then all are run in reverse order; if calls leave state in the module, each batch is also run after each
+    other one.
 
     Raises:
         ExportError: it answers differently; names the attribute.
@@ -144,11 +147,11 @@ def _refuse_dependence_on_batches(asked: ModuleFacts, convention: Convention, ba
     for order in ([*twice, *range(last, -1, -1)], _order_pairs(last + 1)):
         differs = list[Batch]()
         with restore_module(asked.module):
-            run = partial(_compare_in_turn, asked, convention, [answered[place] for place in order], differs)
-            changed = changed_attributes(run, asked.module)
+            run = partial(_compare_batches_in_order, asked, convention, [answered[place] for place in order], differs)
+            changed = find_attributes_changed_by_run(run, asked.module)
         if differs:
             drawn = None if changed else _find_random_error(asked, convention, differs[0])
-            raise drawn or _dependence_error(_BEFORE, changed, convention)
+            raise drawn or _make_dependence_error(_BEFORE, changed, convention)
         if not changed:
             return
 
@@ -162,8 +165,8 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def asks(self, batch: Batch) -> Iterator[bool]:
-        """Yield whether to record the operators of a batch, which takes longer: for a short one, or if there is time;
-        yields nothing when the time is over."""
+        """Yield for each batch whether to record its operators, which takes longer: yes for short batches, or while
+        there is time. Stop when the time is over."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:
@@ -173,7 +176,7 @@ class _TimeBudget:
                 self._a_step = max(self._a_step, (time.process_time() - now) / max(steps, _LONG))
 
 
-def _compare_in_turn(
+def _compare_batches_in_order(
     asked: ModuleFacts, convention: Convention, answered: Iterable[tuple[Batch, _RecordedAnswer]], differs: list[Batch]
 ) -> None:
     """Answer batches one after the other until an answer differs; that batch is added to `differs`."""
@@ -187,7 +190,8 @@ def _compare_in_turn(
 
 
 def _order_pairs(number: int) -> list[int]:
-    """Return the numbers below `number` in an order in which each follows each other one and itself.
+    """Return the numbers below `number` in an order that contains every pair of numbers as neighbours, also each number
+    twice in a row.
 
     Example:
         >>> _order_pairs(3)
@@ -213,14 +217,14 @@ def _find_state_used(
             answered.append(_call_module(asked, convention, batch, operations, f"text {call}"))
 
     with restore_module(asked.module):
-        changed = changed_attributes(run, asked.module)
+        changed = find_attributes_changed_by_run(run, asked.module)
     if len(answered) < len(batches):
         return None
     last = len(batches) - 1
     before = {f"text {call}" for call in range(last)} | {f"call {call}" for call in range(1, last)}
     if not operations.labels_of(answered[-1]) & before:
         return None
-    return sorted(changed, key=lambda kept: not operations.labels_of(*tensors_in(kept.after)) & before)
+    return sorted(changed, key=lambda kept: not operations.labels_of(*list_tensors_in(kept.after)) & before)
 
 
 def _answer_copy(
@@ -318,7 +322,7 @@ def _find_random_error(asked: ModuleFacts, convention: Convention, batch: Batch)
     )
 
 
-def _dependence_error(on: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
+def _make_dependence_error(on: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
     advice = (
         advise_on_kept_state(changed, convention.line)
         if changed

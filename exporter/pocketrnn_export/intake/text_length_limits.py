@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.cases import Case, Run, Widths, non_padding_id
+from pocketrnn_export.comparing.cases import Case, Run, Widths, choose_non_padding_id
 
 __all__ = ["find_least_tokens", "find_padding_fault", "keep_answered_lengths"]
 
@@ -24,7 +24,7 @@ def find_least_tokens(run: Run, widths: Widths, padding_id: int, shortest: int) 
     for tokens in range(1, shortest + 1):
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)
-            if np.isfinite(run(np.full((1, width), non_padding_id(padding_id)), np.array([width])).max()):
+            if np.isfinite(run(np.full((1, width), choose_non_padding_id(padding_id)), np.array([width])).max()):
                 return tokens if widths.filled else width
     # It fails on longer texts, too: the comparison that meets them reports this.
     return 1
@@ -37,7 +37,7 @@ def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
     count, or mask all steps with minus infinity, and give NaN.
     """
     for width in dict.fromkeys(map(widths.clip, _PADDING_WIDTHS)):
-        real, padding = (np.full((1, width), i, np.int64) for i in (non_padding_id(padding_id), padding_id))
+        real, padding = (np.full((1, width), i, np.int64) for i in (choose_non_padding_id(padding_id), padding_id))
         lengths = np.array([width], np.int64)
         with contextlib.suppress(ExportError):
             if not np.isfinite(run(real, lengths).max()):
@@ -53,7 +53,7 @@ def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
 
 
 def keep_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
-    """Keep the cases whose lengths the module answers; where there are none, cut a case to a length that it answers.
+    """Keep the cases with lengths that the module answers. If there are none, cut a case to a length that it answers.
 
     A module with 40 position embeddings answers no longer text. The trace finds that limit.
     """

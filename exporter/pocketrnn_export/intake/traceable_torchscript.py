@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.torch_internals import parse_operator_schema, weight_names
+from pocketrnn_export.torch_internals import list_weight_names, parse_operator_schema
 
 __all__ = ["make_traceable_module"]
 
@@ -87,11 +87,11 @@ def make_traceable_module(script: torch.jit.ScriptModule) -> nn.Module:
         return _InterpretedModule(script)
     # torch.jit.freeze raises this for a module with an overloaded `forward`, such as a scripted nn.LSTM.
     except RuntimeError as error:
-        raise _untraceable_error(f"a part that cannot be frozen ({first_line(error)})") from error
+        raise _make_untraceable_error(f"a part that cannot be frozen ({first_line(error)})") from error
 
 
 @dataclass(frozen=True)
-class _BatchSizes:
+class _BatchSizesStandIn:
     """A stand-in for the batch sizes of a packed sequence.
 
     A graph reads only the number of rows (the first batch size) and of steps (how many there are), and passes them to
@@ -130,13 +130,13 @@ class _InterpretedModule(nn.Module):
         if kind in _LAYERS:
             self._names[name] = own = f"recurrence_{len(self._names)}"
             self.add_module(own, _make_layer(node, self._frozen.script))
-        elif kind in _STORED and isinstance(_stored_value(node.output(), self._frozen.script), Tensor):
+        elif kind in _STORED and isinstance(_read_stored_value(node.output(), self._frozen.script), Tensor):
             readable = name.removeprefix("self.").replace(".", "_")
             own = (
                 readable if readable.isidentifier() and not hasattr(self, readable) else f"constant_{len(self._names)}"
             )
             self._names[name] = own
-            self.register_buffer(own, _stored_value(node.output(), self._frozen.script).detach())
+            self.register_buffer(own, _read_stored_value(node.output(), self._frozen.script).detach())
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         names = [value.debugName() for value in self._frozen.graph.inputs()][1:]
@@ -154,14 +154,14 @@ class _InterpretedModule(nn.Module):
                 self._run_block(branch, known)
                 results: Sequence[Any] = [known[value.debugName()] for value in branch.outputs()]
             else:
-                results = self._results(node, known)
+                results = self._compute_results(node, known)
             known.update(zip(names, results, strict=True))
 
-    def _results(self, node: Any, known: dict[str, Any]) -> Sequence[Any]:
+    def _compute_results(self, node: Any, known: dict[str, Any]) -> Sequence[Any]:
         kind = node.kind()
         if kind in _STORED:
             own = self._names.get(node.output().debugName())
-            return (getattr(self, own) if own is not None else _stored_value(node.output(), self._frozen.script),)
+            return (getattr(self, own) if own is not None else _read_stored_value(node.output(), self._frozen.script),)
         inputs = [known[value.debugName()] for value in node.inputs()]
         if kind in {"prim::TupleUnpack", "prim::ListUnpack"}:
             return list(inputs[0])
@@ -171,12 +171,12 @@ class _InterpretedModule(nn.Module):
             return _pack_rows(*inputs)
         if kind == "aten::_pad_packed_sequence":
             return _pad_rows(*inputs)
-        if inputs and isinstance(inputs[0], _BatchSizes):
+        if inputs and isinstance(inputs[0], _BatchSizesStandIn):
             if kind == "aten::select" and inputs[1:] == [0, 0]:
                 return (inputs[0].rows,)
             if kind == "aten::size" and inputs[1:] == [0]:
                 return (inputs[0].steps,)
-            raise _untraceable_error(f"{kind} of a packed sequence's batch sizes")
+            raise _make_untraceable_error(f"{kind} of a packed sequence's batch sizes")
         if kind == "aten::_convolution":
             # Its further arguments choose among implementations.
             return (torch.ops.aten.convolution.default(*inputs[:9]),)
@@ -189,11 +189,11 @@ class _InterpretedModule(nn.Module):
 
 def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
     """Make the layer of a recurrent operator, whose weights and sizes are constants of a frozen graph."""
-    kind, given = node.kind(), [_stored_value(value, script) for value in node.inputs()]
+    kind, given = node.kind(), [_read_stored_value(value, script) for value in node.inputs()]
     packed = _is_packed_node(node)
     weights, has_biases, layers, _, _, bidirectional = given[3:9] if packed else given[2:8]
     if not isinstance(weights, list) or not all(isinstance(weight, Tensor) for weight in weights):
-        raise _untraceable_error("a recurrent layer whose weights are computed")
+        raise _make_untraceable_error("a recurrent layer whose weights are computed")
     cls, options = _LAYERS[kind]
     gates = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}[cls]
     hidden = weights[0].shape[0] // gates
@@ -206,19 +206,19 @@ def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
             weights[0].shape[1], hidden, layers, bias=has_biases, batch_first=False if packed else given[8],
             bidirectional=bidirectional, **more,
         )  # fmt: skip
-    for name, weight in zip(weight_names(layer), weights, strict=True):
+    for name, weight in zip(list_weight_names(layer), weights, strict=True):
         setattr(layer, name, nn.Parameter(weight.detach(), requires_grad=False))
     return layer.eval()
 
 
-def _stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
+def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
     """Return a value that is known before the graph runs: a constant, or an attribute that freezing keeps; else
     None."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
-        return [_stored_value(item, script) for item in node.inputs()]
+        return [_read_stored_value(item, script) for item in node.inputs()]
     if node.kind() == "prim::GetAttr":
-        return getattr(_stored_value(node.input(), script), node.s("name"))
+        return getattr(_read_stored_value(node.input(), script), node.s("name"))
     if node.kind() == "prim::Param":
         return script
     return value.toIValue()
@@ -250,14 +250,14 @@ def _is_zero_state(value: Any) -> bool:
     return bool(node.kind() == "aten::zeros")
 
 
-def _pack_rows(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, _BatchSizes]:
+def _pack_rows(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, _BatchSizesStandIn]:
     packed = pack_padded_sequence(padded, lengths, batch_first)
     rows, steps = padded.shape[:2] if batch_first else reversed(padded.shape[:2])
-    return packed.data, _BatchSizes(packed, rows, steps)
+    return packed.data, _BatchSizesStandIn(packed, rows, steps)
 
 
 def _pad_rows(
-    data: Tensor, sizes: _BatchSizes, batch_first: bool, padding_value: float, total_length: Any
+    data: Tensor, sizes: _BatchSizesStandIn, batch_first: bool, padding_value: float, total_length: Any
 ) -> tuple[Tensor, Tensor]:
     packed = PackedSequence(data, sizes.packed.batch_sizes, None, None)
     wider = None if total_length is sizes.steps else total_length
@@ -268,7 +268,7 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
     """Run an ATen operator by the overload that its node names."""
     kind, text = node.kind(), str(node.schema())
     if not kind.startswith("aten::") or text == "(no schema)":
-        raise _untraceable_error(kind)
+        raise _make_untraceable_error(kind)
     schema = parse_operator_schema(text)
     overloads = getattr(torch.ops.aten, schema.name.removeprefix("aten::"))
     positional, by_name = [], {}
@@ -287,7 +287,7 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
     return result if isinstance(result, tuple) and node.outputsSize() > 1 else (result,)
 
 
-def _untraceable_error(what: str) -> ExportError:
+def _make_untraceable_error(what: str) -> ExportError:
     return ExportError(
         f"The TorchScript module holds {what}, which cannot be traced again.",
         "Export the nn.Module that it was made from.",

@@ -1,4 +1,4 @@
-"""Tell the user's code from other code, and find the line of it to name in messages."""
+"""Distinguish the user's code from other code, and find its line for a message."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pocketrnn_export.torch_internals import TORCH_FILE, TORCH_FOLDER
 __all__ = [
     "describe_line",
     "describe_user_line",
-    "find_asking_frame",
     "find_code_line",
     "find_node_line",
     "find_outside_frame",
+    "find_size_reading_frame",
     "find_stack_line",
     "find_user_place",
     "is_installed_file",
@@ -88,10 +88,10 @@ def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def find_asking_frame(frame: FrameType | None) -> FrameType | None:
-    """Return the frame of the code that reads a size. Skipped are methods of sizes, which are PyTorch's or ours; files
-    of ours that define `ASKS_FOR_ITS_CALLER`, which replace Python functions; and code without a file, such as a
-    dataclass's `__repr__` or code in `eval`."""
+def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the frame of the code that reads a size. These frames are skipped: methods of sizes, which are PyTorch's
+    or ours; our files that define `ASKS_FOR_ITS_CALLER`, which replace Python functions; and code without a file, such
+    as a dataclass's `__repr__` or code in `eval`."""
     while frame is not None and (
         frame.f_code.co_filename == TORCH_FILE
         or frame.f_code.co_filename.startswith("<")

@@ -140,7 +140,7 @@ def _match_names(weights: SavedWeights, own: Mapping[str, Tensor]) -> Mapping[st
 
 
 def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
-    """Return the prefix with which most of `names` are in `longer`; empty if no prefix adds matches."""
+    """Return the prefix that makes most of `names` members of `longer`; empty if a prefix does not add any match."""
     found = {"": len(names.keys() & longer.keys())}
     for name in longer:
         parts = name.split(".")
@@ -183,13 +183,13 @@ def _read_torch_save(path: Path) -> Any:
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if few or "weights_only" in str(error) or "Unsupported global" in str(error):
-            raise _more_than_tensors_error(path, others) from None
-        raise _damaged_error(path, error) from None
+            raise _make_more_than_tensors_error(path, others) from None
+        raise _make_damaged_file_error(path, error) from None
     # torch.load fails on damaged files with errors of many classes.
     except Exception as error:
-        raise _damaged_error(path, error) from None
+        raise _make_damaged_file_error(path, error) from None
     if not isinstance(saved, Mapping) and few:
-        raise _more_than_tensors_error(path, few)
+        raise _make_more_than_tensors_error(path, few)
     if few:
         _log.warning("%s holds objects besides tensors, whose classes are not imported: %s.", path, _join_names(few, 3))
     return saved
@@ -236,7 +236,7 @@ def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tens
                 _log.warning("%s: the weights in %s are taken; it holds others, which are not: %s.", path, key, names)
             return _find_state_dict(saved[key], path, f"{within}.{key}")
         if isinstance(saved.get(key), _UnreadObject):
-            raise _more_than_tensors_error(path, [f"an object under {key}"])
+            raise _make_more_than_tensors_error(path, [f"an object under {key}"])
     found = [key for key, value in saved.items() if isinstance(value, Mapping) and _is_state_dict(value)]
     if len(found) == 1:
         return _find_state_dict(saved[found[0]], path)
@@ -271,7 +271,7 @@ def _find_arguments(saved: Any) -> dict[str, Any]:
     }
 
 
-def _more_than_tensors_error(path: Path, what: Sequence[str]) -> InputError:
+def _make_more_than_tensors_error(path: Path, what: Sequence[str]) -> InputError:
     """Return the error for a file that holds these other classes; `what` is empty where they are not known."""
     held = _join_names([name if name.isprintable() else ascii(name) for name in what], 3) if what else "a whole module"
     return InputError(
@@ -279,5 +279,5 @@ def _more_than_tensors_error(path: Path, what: Sequence[str]) -> InputError:
     )
 
 
-def _damaged_error(path: Path, error: Exception) -> InputError:
+def _make_damaged_file_error(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} is not a file of weights: {first_line(error)}.", "Save it again.")

@@ -12,9 +12,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.torch_internals import MODULE_TABLES, count_writes, memory_address
+from pocketrnn_export.torch_internals import MODULE_TABLES, count_writes, read_memory_address
 
-__all__ = ["ChangedAttribute", "assigns_attributes", "changed_attributes", "restore_attributes"]
+__all__ = ["ChangedAttribute", "assigns_attributes", "find_attributes_changed_by_run", "restore_attributes"]
 
 # A longer list, such as a vocabulary, is compared only by its length.
 _FEW: Final = 256
@@ -43,14 +43,14 @@ def restore_attributes(module: nn.Module) -> Iterator[None]:
         >>> with restore_attributes(module):
         ...     module(tokens)
     """
-    tables = _attribute_tables(module)
+    tables = _list_attribute_tables(module)
     before = [dict(table) for table in tables]
     try:
         yield
     finally:
         for table, entries in zip(tables, before, strict=True):
             # Compare by identity: a comparison of two tensors would be traced as an operator.
-            if _tables_differ(table, entries):
+            if _are_tables_different(table, entries):
                 table.clear()
                 table.update(entries)
 
@@ -62,29 +62,29 @@ def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
         >>> assigns_attributes(lambda: module(tokens), module)
         False
     """
-    tables = _attribute_tables(module)
+    tables = _list_attribute_tables(module)
     before = [dict(table) for table in tables]
     with restore_attributes(module):
         # A user's module may raise anything; the proof meets and reports the same error.
         with contextlib.suppress(Exception, SystemExit):
             run()
-        return any(map(_tables_differ, tables, before))
+        return any(map(_are_tables_different, tables, before))
 
 
-def changed_attributes(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
+def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
     """The attributes of a module and its layers, tensors included, that a run changes: by assignment, or by a write
     into them. Numbers come first. The changes are not undone.
 
     Example:
-        >>> changed_attributes(lambda: module(tokens), module)
+        >>> find_attributes_changed_by_run(lambda: module(tokens), module)
         [Kept(name='steps', before=0, after=1)]
     """
-    before = dict(_attribute_states(module))
+    before = dict(_list_attribute_states(module))
     # A user's module may raise anything; the proof meets and reports the same error.
     with contextlib.suppress(Exception, SystemExit):
         run()
     found = []
-    for name, (state, value) in _attribute_states(module):
+    for name, (state, value) in _list_attribute_states(module):
         if name not in before:
             path, _, last = name.rpartition(".")
             found.append(ChangedAttribute(name, getattr(type(module.get_submodule(path)), last, None), value))
@@ -93,7 +93,7 @@ def changed_attributes(run: Callable[[], object], module: nn.Module) -> list[Cha
     return sorted(found, key=lambda kept: not kept.is_number)
 
 
-def _attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
+def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Yield the name of each attribute, with a state that differs once the attribute has changed, and its value."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
@@ -105,7 +105,7 @@ def _attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]
                 state: Any = id(value)
                 if isinstance(value, Tensor):
                     # `weight.data = ...` keeps the tensor object but gives it other memory.
-                    place = memory_address(value) if value.layout == torch.strided else 0
+                    place = read_memory_address(value) if value.layout == torch.strided else 0
                     state = (id(value), count_writes(value), place)
                 elif isinstance(value, dict | list | set | deque):
                     held = value.values() if isinstance(value, dict) else value
@@ -115,7 +115,7 @@ def _attribute_states(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]
                 yield f"{path}.{name}".lstrip("."), (state, value)
 
 
-def _attribute_tables(module: nn.Module) -> list[dict[Any, Any]]:
+def _list_attribute_tables(module: nn.Module) -> list[dict[Any, Any]]:
     tables: list[dict[Any, Any]] = []
     for layer in module.modules():
         if not isinstance(layer, torch.jit.ScriptModule):
@@ -125,7 +125,7 @@ def _attribute_tables(module: nn.Module) -> list[dict[Any, Any]]:
     return tables
 
 
-def _tables_differ(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
+def _are_tables_different(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
     """Whether two tables hold other objects, or the same under other names. They are compared by identity, and in C,
     since most calls compare dozens of tables."""
     if not entries:

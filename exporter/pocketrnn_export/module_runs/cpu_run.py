@@ -22,11 +22,11 @@ from pocketrnn_export.torch_internals import FunctionMode
 __all__ = [
     "call_on_cpu",
     "compute_answer",
+    "list_tensors_in",
     "replace_gpu_types",
     "run_quietly_on_cpu",
     "set_eval_mode",
     "silence_output",
-    "tensors_in",
 ]
 
 # `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: without CUDA, these names are replaced by the CPU's types.
@@ -37,7 +37,7 @@ _TYPES: Final = tuple(
     if name in vars(torch.cuda)
 )  # fmt: skip
 _OF_CPU: Final[dict[str, Any]] = {name: getattr(torch, name) for name in _TYPES}
-# How far the answer to a text may be from its answer in a batch with a copy of itself.
+# The largest allowed difference between the answer to a text alone and its answer in a batch with a copy of itself.
 _NEAR: Final = 1e-4
 
 
@@ -255,15 +255,15 @@ def silence_output() -> Iterator[None]:
             sys.stdout = shipped
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+def list_tensors_in(value: Any) -> Iterator[Tensor]:
     """Yield the tensors among the arguments or results of a torch function, also those in lists and tuples.
 
     Example:
-        >>> len(list(tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))
+        >>> len(list(list_tensors_in((torch.zeros(2), [torch.ones(3)], "sum"))))
         2
     """
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from tensors_in(item)
+            yield from list_tensors_in(item)

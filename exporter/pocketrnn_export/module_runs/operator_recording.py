@@ -18,9 +18,9 @@ from pocketrnn_export.torch_internals import (
     FunctionMode,
     flatten_tree,
     list_written_arguments,
-    memory_address,
     overload_name,
     past_function_modes,
+    read_memory_address,
     without_dispatch_modes,
 )
 
@@ -41,7 +41,8 @@ __all__ = [
 GIVES_NO_NUMBERS: Final = ("size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
                            "sym_", "_assert")  # fmt: skip
 _NEW: Final = ("empty", "new_empty")
-# The operators that return the same numbers in another shape or float type; those that turn logits into probabilities.
+# The operators that return the same numbers in another shape or float dtype; and the operators that turn logits into
+# probabilities.
 SHAPES: Final = frozenset({
     "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "clone", "detach", "expand", "squeeze", "unsqueeze",
     "view",
@@ -56,7 +57,8 @@ _OVERWRITES: Final = frozenset({"copy_", "fill_", "zero_"})
 _LAYERS: Final = frozenset({
     "gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell",
 })  # fmt: skip
-# The constant with which an operator leaves its other operand unchanged; for `_FIRST`, only the second operand counts.
+# The constant for which an operator returns its other operand unchanged; for operators in `_FIRST`, only as the second
+# operand.
 _NEUTRAL: Final = {
     "add": 0, "bitwise_and": 1, "bitwise_or": 0, "div": 1, "logical_and": 1, "logical_or": 0, "masked_fill": 0,
     "mul": 1, "sub": 0,
@@ -132,7 +134,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     """A mode that records each operator that runs, with the labels of its inputs.
 
     Args:
-        fixed: a label at which `steps_before_operators` stops where its numbers are gathered by labelled positions
+        fixed: a label at which `find_steps_before_operators` stops where its numbers are gathered by labelled positions
             along an axis on which they differ.
         neutral: skip an operator whose constants leave its operand unchanged: a product with ones, a mask that hides
             nothing.
@@ -177,7 +179,9 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         # numpy may have written since.
         self._constants.clear()
         for tensor in filter(_has_memory, tensors):
-            self._note_write(tensor, self._add(_Step("input", (label,), frozenset(), frozenset({label}))), whole=True)
+            self._record_write(
+                tensor, self._add_step(_Step("input", (label,), frozenset(), frozenset({label}))), whole=True
+            )
 
     def label_later_steps(self, *labels: str) -> None:
         """Add labels to the results of all operators from here on."""
@@ -192,8 +196,8 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         since."""
         if not _has_memory(tensor):
             return frozenset()
-        last = self._written.get(memory_address(tensor), -1)
-        steps, until = self._made.get(_memory_key(tensor), (frozenset(), -2))
+        last = self._written.get(read_memory_address(tensor), -1)
+        steps, until = self._made.get(_make_memory_key(tensor), (frozenset(), -2))
         if last <= until:
             return steps
         steps, until = self._made.get(id(tensor), (frozenset(), -1))
@@ -202,10 +206,10 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     def program_of(self, steps: Iterable[int], label: str) -> Program:
         """The program that computes the results of steps from the values with a label. A value that does not depend on
         these is a constant."""
-        places = {step: place for place, step in enumerate(self.needed_steps(steps, label))}
+        places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
         return [(self._steps[step].name, _place_arguments(self._steps[step].arguments, places)) for step in places]
 
-    def needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
+    def find_needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
         """The steps of `program_of`, in order."""
         needed: set[int] = set()
         waiting = list(steps)
@@ -216,7 +220,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
                 waiting += self._steps[step].steps
         return sorted(needed)
 
-    def steps_before_operators(
+    def find_steps_before_operators(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
         """Go back from a tensor over its last operators with these names, and over operators that move numbers; return
@@ -249,61 +253,61 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         overwrites = name in _OVERWRITES
         read = [value for value in given if not (overwrites and any(value is one for one in written))]
         read = [] if name.startswith(GIVES_NO_NUMBERS) else read
-        step = self._step(f"{name}.{overload_name(func)}", read)
+        step = self._make_operator_step(f"{name}.{overload_name(func)}", read)
         if self._fixed is not None and self._fixed in step.labels and self._is_mixed(name, args):
             step = replace(step, name=f"mixed.{step.name}")
-        places = {memory_address(value) for value in given if _has_memory(value)}
+        places = {read_memory_address(value) for value in given if _has_memory(value)}
         result = func(*args, **kwargs)
-        if self._neutral and (passed := self._unchanged_operand_steps(name, read, step, result)):
+        if self._neutral and (passed := self._find_unchanged_operand_steps(name, read, step, result)):
             for tensor in flatten_tree(result)[0]:
                 self._made[id(tensor)] = passed, len(self._steps) - 1
                 self._kept.append(tensor)
             return result
-        number = self._add(step)
+        number = self._add_step(step)
         for tensor in written:
-            self._note_write(tensor, number, whole=overwrites)
+            self._record_write(tensor, number, whole=overwrites)
         for tensor in flatten_tree(result)[0]:
             if _has_memory(tensor) and not any(tensor is one for one in written):
-                if memory_address(tensor) in places:
-                    self._note(tensor, number)
+                if read_memory_address(tensor) in places:
+                    self._record_tensor_step(tensor, number)
                 else:
-                    self._note_write(tensor, number, whole=True)
+                    self._record_write(tensor, number, whole=True)
         return result
 
     def whole(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a torch function and record it as one operator, not as the operators that it consists of."""
         # Operators on its weights are not the module's either.
         with without_dispatch_modes():
-            step = self._step(name, flatten_tree((args, kwargs))[0])
+            step = self._make_operator_step(name, flatten_tree((args, kwargs))[0])
             result = func(*args, **kwargs)
-        number = self._add(step)
+        number = self._add_step(step)
         for tensor in filter(_has_memory, flatten_tree(result)[0]):
-            self._note_write(tensor, number, whole=True)
+            self._record_write(tensor, number, whole=True)
         return result
 
-    def _add(self, step: _Step) -> int:
+    def _add_step(self, step: _Step) -> int:
         self._steps.append(step)
         return len(self._steps) - 1
 
-    def _note(self, tensor: Tensor, step: int) -> None:
+    def _record_tensor_step(self, tensor: Tensor, step: int) -> None:
         self._kept.append(tensor)
         self._made[id(tensor)] = frozenset({step}), len(self._steps) - 1
 
-    def _note_write(self, tensor: Tensor, step: int, *, whole: bool) -> None:
+    def _record_write(self, tensor: Tensor, step: int, *, whole: bool) -> None:
         """Record a write into a tensor; with `whole`, the write replaces all its numbers."""
-        place = memory_address(tensor)
+        place = read_memory_address(tensor)
         before = self._written.get(place)
         self._written[place] = step
         if whole and before is not None and tensor.numel() * tensor.element_size() < tensor.untyped_storage().nbytes():
             # A read of more than this part also reads the numbers from before.
             both = frozenset({step, before})
             labels = self._steps[step].labels | self._steps[before].labels
-            self._written[place] = self._add(_Step("part", (), both, labels))
-        self._note(tensor, step)
+            self._written[place] = self._add_step(_Step("part", (), both, labels))
+        self._record_tensor_step(tensor, step)
         if whole:
-            self._made[_memory_key(tensor)] = self._made[id(tensor)]
+            self._made[_make_memory_key(tensor)] = self._made[id(tensor)]
 
-    def _unchanged_operand_steps(
+    def _find_unchanged_operand_steps(
         self, name: str, given: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
         """The steps of the operand that an operator leaves unchanged because of constants; None if it may change."""
@@ -321,14 +325,14 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     def _is_mixed(self, name: str, args: tuple[Any, ...]) -> bool:
         """Whether an operator gathers unequal numbers by labelled positions: `numbers.gather(1, positions)`."""
         if name == "index":
-            along = [axis for axes, index in _indexed_axes(args[1]) if self.labels_of(index) for axis in axes]
+            along = [axis for axes, index in _find_indexed_axes(args[1]) if self.labels_of(index) for axis in axes]
         elif name in ("gather", "index_select"):
             along = [args[1]] if self.labels_of(args[2]) else []
         else:
             return False
         return any(bool((args[0].amax(axis) != args[0].amin(axis)).any()) for axis in along)
 
-    def _step(self, name: str, given: Sequence[Any]) -> _Step:
+    def _make_operator_step(self, name: str, given: Sequence[Any]) -> _Step:
         steps = [self.steps_of(value) if isinstance(value, Tensor) else frozenset() for value in given]
         every = frozenset[int]().union(*steps)
         labels = _NONE.union(*(self._steps[step].labels for step in every))
@@ -347,8 +351,8 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     def _constant(self, tensor: Tensor) -> _Constant:
         if tensor.numel() < _SAMPLED or not _has_memory(tensor):
             return _make_constant(tensor)
-        place = memory_address(tensor)
-        key = _memory_key(tensor), tensor.dtype, self._written.get(place)
+        place = read_memory_address(tensor)
+        key = _make_memory_key(tensor), tensor.dtype, self._written.get(place)
         if key not in self._constants:
             self._constants[key] = _make_constant(tensor)
             # Keep it alive, so that its memory is not reused.
@@ -418,15 +422,15 @@ def normalize_program(program: Program) -> tuple[Program, list[int]]:
     for place, (full_name, given) in enumerate(program):
         name = full_name.partition(".")[0]
         name = _ONE_NAME.get(name, name)
-        whole = name == "slice" and _slice_arguments(given)[2:] == _ALL
+        whole = name == "slice" and _read_slice_arguments(given)[2:] == _ALL
         made = [one for one in given if isinstance(one, tuple)]
         if (name in SHAPES or whole) and len(made) == 1:
             origins.append(tuple(sorted({origin for step in made[0] for origin in origins[step]})))
             continue
         arguments = tuple(
             tuple(sorted({origin for step in one for origin in origins[step]})) if isinstance(one, tuple) else plain_one
-            for one in (_slice_arguments(given) if name == "slice" else given)
-            if (plain_one := _plain_argument(one)) is not None
+            for one in (_read_slice_arguments(given) if name == "slice" else given)
+            if (plain_one := _simplify_argument(one)) is not None
         )
         if name == "rsub" and isinstance(arguments[1], float):
             # TorchScript writes `rsub` like this.
@@ -439,13 +443,13 @@ def normalize_program(program: Program) -> tuple[Program, list[int]]:
     return plain, places
 
 
-def _slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
+def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
     """The arguments of a slice with its defaults: tensor, axis, start, end, step."""
     tensor, axis, first, last, step = (*given, *(None,) * 5)[:5]
     return tensor, axis or 0, first or 0, _END if last is None else last, step or 1
 
 
-def _plain_argument(one: Any) -> Any:
+def _simplify_argument(one: Any) -> Any:
     """An argument in the form that is compared: steps, numbers, constants; None for a type, a device or an omitted
     argument."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
@@ -461,7 +465,7 @@ def _is_same_argument(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other or one != one)
 
 
-def _indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range, Tensor]]:
+def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range, Tensor]]:
     """Yield each index tensor with the axes that it indexes: a boolean mask indexes as many axes as it has."""
     axis = 0
     for index in indices:
@@ -492,9 +496,9 @@ def _make_constant(tensor: Tensor) -> _Constant:
 
 def _has_memory(tensor: Any) -> bool:
     """Whether it is a tensor with memory: an empty, sparse or nested tensor has none."""
-    return isinstance(tensor, Tensor) and tensor.layout is torch.strided and memory_address(tensor) != 0
+    return isinstance(tensor, Tensor) and tensor.layout is torch.strided and read_memory_address(tensor) != 0
 
 
-def _memory_key(tensor: Tensor) -> Hashable:
+def _make_memory_key(tensor: Tensor) -> Hashable:
     """A key for the part of memory that a tensor shows."""
-    return memory_address(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
+    return read_memory_address(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pocketrnn_export.module_runs.whole_copy import has_attributes
 from pocketrnn_export.torch_internals import count_writes
 
-__all__ = ["global_names_read", "restore_module", "restore_random_state"]
+__all__ = ["find_global_names_read", "restore_module", "restore_random_state"]
 
 # The types of values that a run of a module cannot change.
 _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
@@ -36,7 +36,7 @@ def restore_module(module: nn.Module) -> Iterator[None]:
         >>> with restore_module(module):
         ...     module.eval()
     """
-    undoing = list(_undo_functions(module))
+    undoing = list(_make_restorers(module))
     try:
         with restore_random_state():
             yield
@@ -57,7 +57,7 @@ def restore_random_state() -> Iterator[None]:
         np.random.set_state(numbers)
 
 
-def _undo_functions(module: nn.Module) -> Iterator[Callable[[], None]]:
+def _make_restorers(module: nn.Module) -> Iterator[Callable[[], None]]:
     """Yield functions that restore the present state of each object that a module can reach."""
     waiting: list[Any] = [module]
     met: dict[int, Any] = {}
@@ -67,20 +67,20 @@ def _undo_functions(module: nn.Module) -> Iterator[Callable[[], None]]:
             continue
         met[id(value)] = value
         if isinstance(value, torch.jit.ScriptModule):
-            yield from _undo_script(value)
+            yield from _make_script_restorer(value)
             continue
         if isinstance(value, Tensor):
-            yield _undo_tensor(value)
+            yield _make_tensor_restorer(value)
         elif isinstance(value, nn.Module):
             yield functools.partial(object.__setattr__, value, "__class__", type(value))
             for kind in type(value).__mro__:
                 if kind.__module__.split(".")[0] not in ("torch", "builtins", "pocketrnn_export"):
                     waiting += vars(kind).values()
-                    yield _undo_class(kind)
-        yield from _undo_contents(value)
-        waiting += _held_values(value)
+                    yield _make_class_restorer(kind)
+        yield from _make_content_restorers(value)
+        waiting += _list_held_values(value)
         if isinstance(value, FunctionType):
-            for name in global_names_read(value.__code__) & value.__globals__.keys():
+            for name in find_global_names_read(value.__code__) & value.__globals__.keys():
                 held = value.__globals__[name]
                 if isinstance(held, FunctionType) and held.__globals__ is value.__globals__:
                     waiting.append(held)
@@ -90,14 +90,14 @@ def _undo_functions(module: nn.Module) -> Iterator[Callable[[], None]]:
 
 
 @functools.cache
-def global_names_read(code: CodeType) -> set[str]:
+def find_global_names_read(code: CodeType) -> set[str]:
     """The global names that a function and its inner functions read."""
-    inner = [global_names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
+    inner = [find_global_names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
     own = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return own.union(*inner)
 
 
-def _held_values(value: Any) -> list[Any]:
+def _list_held_values(value: Any) -> list[Any]:
     """The values that a container, function or object holds."""
     held: list[Any] = []
     if isinstance(value, dict):
@@ -124,10 +124,10 @@ def _held_values(value: Any) -> list[Any]:
     return held
 
 
-def _undo_contents(value: Any) -> Iterator[Callable[[], None]]:
+def _make_content_restorers(value: Any) -> Iterator[Callable[[], None]]:
     """Yield functions that restore the direct contents of a value."""
     if isinstance(value, dict | set | deque):
-        yield functools.partial(_refill, value, _copy_content(value))
+        yield functools.partial(_restore_items, value, _copy_content(value))
     elif isinstance(value, list):
         yield functools.partial(value.__setitem__, slice(None), list(value))
     elif isinstance(value, np.ndarray) and value.dtype != object:
@@ -145,7 +145,7 @@ def _undo_contents(value: Any) -> Iterator[Callable[[], None]]:
     if isinstance(value, FunctionType | Tensor) or has_attributes(value):
         attributes = getattr(value, "__dict__", None)
         if isinstance(attributes, dict):
-            yield functools.partial(_refill, attributes, dict(attributes))
+            yield functools.partial(_restore_items, attributes, dict(attributes))
 
 
 def _set_generator_state(generator: torch.Generator, state: Tensor) -> None:
@@ -156,7 +156,7 @@ def _copy_content(value: Any) -> Any:
     return dict(value) if isinstance(value, dict) else list(value)
 
 
-def _refill(holder: Any, content: Any) -> None:
+def _restore_items(holder: Any, content: Any) -> None:
     if not isinstance(holder, dict):
         holder.clear()
         (holder.update if isinstance(holder, set) else holder.extend)(content)
@@ -172,7 +172,7 @@ def _restore_array(array: Any, content: Any) -> None:
         array[...] = content
 
 
-def _undo_tensor(tensor: Tensor) -> Callable[[], None]:
+def _make_tensor_restorer(tensor: Tensor) -> Callable[[], None]:
     data, wanted, version = tensor.data, tensor.requires_grad, count_writes(tensor)
     gradient = tensor.grad if tensor.is_leaf else None
     content = data.clone() if data.device.type == "cpu" else None
@@ -190,7 +190,7 @@ def _undo_tensor(tensor: Tensor) -> Callable[[], None]:
     return undo
 
 
-def _undo_class(kind: type) -> Callable[[], None]:
+def _make_class_restorer(kind: type) -> Callable[[], None]:
     before = dict(vars(kind))
 
     def undo() -> None:
@@ -203,8 +203,8 @@ def _undo_class(kind: type) -> Callable[[], None]:
     return undo
 
 
-def _undo_script(module: torch.jit.ScriptModule) -> Iterator[Callable[[], None]]:
+def _make_script_restorer(module: torch.jit.ScriptModule) -> Iterator[Callable[[], None]]:
     for layer in module.modules():
         if hasattr(layer, "training"):
             yield functools.partial(setattr, layer, "training", layer.training)
-    yield from map(_undo_tensor, [*module.parameters(), *module.buffers()])
+    yield from map(_make_tensor_restorer, [*module.parameters(), *module.buffers()])

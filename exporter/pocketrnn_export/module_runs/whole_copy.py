@@ -55,7 +55,7 @@ def whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     memory: dict[int, Any] = dict(known or {})
     try:
         made = copy.deepcopy(value, memory)
-        _ReferenceFixer(memory).object_in_copy(made)
+        _ReferenceFixer(memory).find_object_in_copy(made)
         if find_copy_difference(value, made) is None:
             return made  # type: ignore[no-any-return]
     # A user's class may raise anything.
@@ -64,7 +64,7 @@ def whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     memory = dict(known or {})
     try:
         again = _copy_by_attributes(value, memory)
-        _ReferenceFixer(memory).object_in_copy(again)
+        _ReferenceFixer(memory).find_object_in_copy(again)
     except Exception:
         if failure is not None:
             raise failure from None
@@ -89,7 +89,7 @@ def copy_again(value: _T) -> _T:
     except Exception:
         memory = {}
         made = _copy_by_attributes(value, memory)
-    _ReferenceFixer(memory).object_in_copy(made)
+    _ReferenceFixer(memory).find_object_in_copy(made)
     return made
 
 
@@ -113,18 +113,18 @@ def find_copy_difference(original: Any, made: Any) -> str | None:
         if (id(one), id(other)) in met or (one is other and not isinstance(one, torch.nn.Module | Tensor)):
             continue
         met.add((id(one), id(other)))
-        kinds = (_original_class(one), _original_class(other))
+        kinds = (_find_original_class(one), _find_original_class(other))
         if kinds[0] is not kinds[1]:
             return path or kinds[0].__name__
         shared = one is other and not isinstance(one, torch.jit.ScriptModule)
         if shared or not _is_same_value(one, other):
             return path or kinds[0].__name__
-        if type(one) in (dict, list) and all(isinstance(part, _ATOMS) for part in _contained_values(one)):
+        if type(one) in (dict, list) and all(isinstance(part, _ATOMS) for part in _list_contained_values(one)):
             # Compare at once: a vocabulary may have a million words.
             if one == other:
                 continue
             return path
-        parts = [dict(_named_parts(one)), dict(_named_parts(other))]
+        parts = [dict(_list_named_parts(one)), dict(_list_named_parts(other))]
         for name in parts[0] | parts[1]:
             # An object of a library may create an attribute only when it is read.
             if (name in parts[0]) != (name in parts[1]):
@@ -141,7 +141,7 @@ def _join_path(path: str, name: str) -> str:
     return f"{path}{name if own else name.removeprefix('.')}" if own else f"{path}{name.removeprefix('.')}"
 
 
-def _original_class(value: Any) -> type:
+def _find_original_class(value: Any) -> type:
     return getattr(type(value), "_copied_from", type(value))
 
 
@@ -156,7 +156,9 @@ def _is_same_value(one: Any, other: Any) -> bool:
         return torch.equal(*numbers) or torch.equal(*(t.cpu().nan_to_num() for t in numbers))
     if isinstance(one, np.ndarray):
         return (
-            one.shape == other.shape and one.dtype == other.dtype and (one.dtype == object or _bytes_equal(one, other))
+            one.shape == other.shape
+            and one.dtype == other.dtype
+            and (one.dtype == object or _are_bytes_equal(one, other))
         )
     if isinstance(one, str | bytes | int | float | complex | bool):
         return bool(one == other) or one != one
@@ -165,15 +167,15 @@ def _is_same_value(one: Any, other: Any) -> bool:
     return not isinstance(one, FunctionType) or one.__code__ is other.__code__
 
 
-def _contained_values(value: Any) -> Any:
+def _list_contained_values(value: Any) -> Any:
     return value.values() if isinstance(value, dict) else value
 
 
-def _bytes_equal(one: Any, other: Any) -> bool:
+def _are_bytes_equal(one: Any, other: Any) -> bool:
     return bool(one.tobytes() == other.tobytes())
 
 
-def _named_parts(value: Any) -> Iterator[tuple[str, Any]]:
+def _list_named_parts(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a value, by name."""
     if isinstance(value, Mapping) and not isinstance(value, weakref.WeakKeyDictionary | weakref.WeakValueDictionary):
         for i, (key, part) in enumerate(value.items()):
@@ -191,7 +193,7 @@ def _named_parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from (("<function>", value.func), ("<arguments>", value.args), ("<keywords>", value.keywords))
     if isinstance(value, Tensor) or has_attributes(value):
         yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items() if name[:5] != "_flat")
-        yield from ((f".{name}", part) for name, part in _slot_values(value))
+        yield from ((f".{name}", part) for name, part in _read_slot_values(value))
 
 
 def _is_filled(cell: CellType) -> bool:
@@ -221,9 +223,9 @@ def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
         met.add(id(one))
         own = isinstance(one, torch.nn.Module) and type(one).__module__.split(".")[0] not in _TRUSTED
         if has_attributes(one) and not isinstance(one, Tensor) and (own or _has_copy_hook(type(one)) or one is value):
-            memory[id(one)] = _make_blank(_attribute_copied_class(type(one)))  # type: ignore[arg-type]  # a class can be hashed
+            memory[id(one)] = _make_blank(_make_attribute_copied_class(type(one)))  # type: ignore[arg-type]  # a class can be hashed
             asked.append(one)
-        waiting += (part for _, part in _named_parts(one))
+        waiting += (part for _, part in _list_named_parts(one))
     for one in asked:
         _fill_copy(memory[id(one)], one, memory)
     return memory[id(value)] if id(value) in memory else copy.deepcopy(value, memory)
@@ -243,11 +245,11 @@ def _fill_copy(made: Any, original: Any, memory: dict[int, Any]) -> None:
         set.update(made, original)
     for name, part in vars(original).items():
         vars(made)[name] = _copy_or_share(part, memory)
-    for name, part in _slot_values(original):
+    for name, part in _read_slot_values(original):
         object.__setattr__(made, name, _copy_or_share(part, memory))
 
 
-def _slot_values(value: Any) -> Iterator[tuple[str, Any]]:
+def _read_slot_values(value: Any) -> Iterator[tuple[str, Any]]:
     for base in type(value).__mro__:
         names = vars(base).get("__slots__", ())
         if base.__module__.split(".")[0] not in _TRUSTED:
@@ -279,7 +281,7 @@ def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
 
 
 @functools.cache
-def _attribute_copied_class(kind: type) -> type:
+def _make_attribute_copied_class(kind: type) -> type:
     """A class of the same name whose objects are copied by their attributes, if the class itself has a copy hook."""
     if not _has_copy_hook(kind):
         return kind
@@ -311,7 +313,7 @@ class _ReferenceFixer:
         # Keeps objects alive whose ids are in `_met`.
         self._kept: list[Any] = []
 
-    def object_in_copy(self, value: Any) -> Any:
+    def find_object_in_copy(self, value: Any) -> Any:
         """The object that stands for a value in the copy; the value itself if it can be changed in place."""
         if isinstance(value, _ATOMS):
             return value
@@ -321,7 +323,7 @@ class _ReferenceFixer:
         self._kept.append(value)
         made = self._copy_value(value)
         if isinstance(made, Tensor):
-            self._attributes_of_tensors(made)
+            self._copy_tensor_attributes(made)
         elif has_attributes(made):
             self._inside(vars(made))
         self._met[id(value)] = made
@@ -329,17 +331,19 @@ class _ReferenceFixer:
 
     def _copy_value(self, value: Any) -> Any:
         if isinstance(value, FunctionType):
-            return self._function(value)
+            return self._fix_function(value)
         if isinstance(value, weakref.ref) and type(value) is weakref.ref:
             copied = self._memory.get(id(value()))
             return value if copied is None else weakref.ref(copied)
         if isinstance(value, MethodType):
-            return MethodType(self.object_in_copy(value.__func__), self.object_in_copy(value.__self__))
+            return MethodType(self.find_object_in_copy(value.__func__), self.find_object_in_copy(value.__self__))
         if type(value) is functools.partial:
-            keywords = {name: self.object_in_copy(part) for name, part in value.keywords.items()}
-            return functools.partial(self.object_in_copy(value.func), *map(self.object_in_copy, value.args), **keywords)
+            keywords = {name: self.find_object_in_copy(part) for name, part in value.keywords.items()}
+            return functools.partial(
+                self.find_object_in_copy(value.func), *map(self.find_object_in_copy, value.args), **keywords
+            )
         if type(value) is tuple:
-            parts = tuple(map(self.object_in_copy, value))
+            parts = tuple(map(self.find_object_in_copy, value))
             return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
         if isinstance(value, dict | list):
             self._inside(value)
@@ -347,16 +351,16 @@ class _ReferenceFixer:
 
     def _inside(self, holder: Any) -> None:
         for key, part in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-            made = self.object_in_copy(part)
+            made = self.find_object_in_copy(part)
             if made is not part:
                 holder[key] = made
 
-    def _function(self, value: FunctionType) -> FunctionType:
+    def _fix_function(self, value: FunctionType) -> FunctionType:
         if not value.__closure__ and not value.__defaults__ and not value.__kwdefaults__:
             return value
         if (value.__module__ or "").split(".")[0] in _TRUSTED:
             return value
-        cells = tuple(map(self._cell, value.__closure__ or ()))
+        cells = tuple(map(self._fix_cell, value.__closure__ or ()))
         defaults = None if value.__defaults__ is None else tuple(map(self._held, value.__defaults__))
         keywords = value.__kwdefaults__ and {name: self._held(part) for name, part in value.__kwdefaults__.items()}
         before = [*(value.__closure__ or ()), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
@@ -368,7 +372,7 @@ class _ReferenceFixer:
         made.__dict__.update(value.__dict__)
         return made
 
-    def _cell(self, cell: CellType) -> CellType:
+    def _fix_cell(self, cell: CellType) -> CellType:
         if not _is_filled(cell):
             return cell
         if id(cell) not in self._met:
@@ -386,12 +390,12 @@ class _ReferenceFixer:
         if isinstance(value, _ATOMS):
             return value
         if isinstance(value, FunctionType):
-            return self.object_in_copy(value)
+            return self.find_object_in_copy(value)
         if isinstance(value, Tensor | dict | list | set | deque | tuple) or has_attributes(value):
-            return self.object_in_copy(_copy_or_share(value, self._memory))
+            return self.find_object_in_copy(_copy_or_share(value, self._memory))
         return value
 
-    def _attributes_of_tensors(self, made: Tensor) -> None:
+    def _copy_tensor_attributes(self, made: Tensor) -> None:
         original = next((one for one in self._originals.get(id(made), ())), None)
         if original is not None:
             for name, part in vars(original).items():

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.bundle.output import NO_PRIORS, Output, Priors, ValueOutput
-from pocketrnn.errors import InputError, SequenceError, did_you_mean, short_repr
+from pocketrnn.errors import InputError, SequenceError, short_repr, suggest_similar_name
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import find_channel_ranges
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.description import Description, checked_name, label_output
+from pocketrnn_export.description import Description, label_output, validate_name
 from pocketrnn_export.export_run import ExportOptions
 from pocketrnn_export.numbers.number_export import NumberExport
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
@@ -74,7 +74,7 @@ def describe_numbers(
         output = label_output(labels or (), thresholds, priors, multi_label=multi_label)
     samples = list(sequences)
     made = _add_range(given or make_number_rules(channels, scaler, rules), samples)
-    description = Description(checked_name(name), made, output, provenance or {})
+    description = Description(validate_name(name), made, output, provenance or {})
     return NumberExport(description, wanted, layout, samples)  # type: ignore[arg-type]
 
 
@@ -111,11 +111,12 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
     else:
         names = tuple(channels) if isinstance(channels, list | tuple) else channels
     if unknown := sorted(rules.keys() - _RULES):
-        near = did_you_mean(unknown[0], _RULES)
+        near = suggest_similar_name(unknown[0], _RULES)
         raise InputError(f"There is no argument {unknown[0]!r}.", near or f"Rules are {', '.join(sorted(_RULES))}.")
     lists = ("units", "integer_scale", "mean", "scale", "clip", "training_range")
     values: dict[str, Any] = {
-        name: _as_tuple(name, value) if name in lists and value is not None else value for name, value in rules.items()
+        name: _convert_to_tuple(name, value) if name in lists and value is not None else value
+        for name, value in rules.items()
     }
     for name in ("integer_scale", "units"):
         # A single value is for all channels, as on the command line.
@@ -130,7 +131,7 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
     return replace(made, mean=mean, scale=scale)
 
 
-def _as_tuple(name: str, value: object) -> tuple[Any, ...]:
+def _convert_to_tuple(name: str, value: object) -> tuple[Any, ...]:
     try:
         # Scalars of torch and numpy are single values, too.
         is_one = isinstance(value, str) if name == "units" else (

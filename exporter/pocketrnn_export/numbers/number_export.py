@@ -27,17 +27,17 @@ from pocketrnn.text import TextRules
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
     compare_in_float64,
-    proof_cases,
+    make_module_proof_cases,
     refuse_mixed_texts,
 )
-from pocketrnn_export.bundle_writer import package_versions, write_bundle
-from pocketrnn_export.comparing.cases import Case, Logits, Run, Widths, one_row_cases
-from pocketrnn_export.comparing.logit_comparison import Reference, onnx_run
+from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
+from pocketrnn_export.comparing.cases import Case, Logits, Run, Widths, make_one_row_cases
+from pocketrnn_export.comparing.logit_comparison import Reference, make_onnx_run
 from pocketrnn_export.description import Description
-from pocketrnn_export.export_run import ExportOptions, make_or_retry_single
-from pocketrnn_export.forms.form import Form, OtherFile, log_not_compared, sha256
+from pocketrnn_export.export_run import ExportOptions, run_with_single_text_fallback
+from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts, sha256
 from pocketrnn_export.forms.onnx.onnx_graph import find_small_integers, make_onnx_form
-from pocketrnn_export.forms.step_graph import step_form
+from pocketrnn_export.forms.step_graph import make_form_of_step_graph
 from pocketrnn_export.intake.calling_convention import compile_call, undo_assignments
 from pocketrnn_export.intake.export_copy import unwrap_module
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
@@ -53,17 +53,17 @@ from pocketrnn_export.numbers.sample_lookup import (
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
 from pocketrnn_export.numbers.sample_table_removal import replace_ids_by_samples
 from pocketrnn_export.progress import filter_records
-from pocketrnn_export.proof.chosen_cases import asked_sizes_entry, text_widths
-from pocketrnn_export.proof.constant_values import constant_value_notes
+from pocketrnn_export.proof.chosen_cases import find_text_widths, make_condition_sizes_entry
+from pocketrnn_export.proof.constant_values import describe_constant_values
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [
     "NumberExport",
+    "drop_unsteady_cases",
     "export_number_module",
-    "leave_out_unsteady_cases",
     "make_id_rules",
     "reword_for_numbers",
-    "rewording_for_numbers",
+    "reword_messages_for_numbers",
 ]
 
 _log = logging.getLogger(__name__)
@@ -78,13 +78,15 @@ _USUAL_STEPS: Final = 29
 _FEWER_STEPS: Final = (12, 7, _FEW_STEPS)
 _MORE_STEPS: Final = (58, 116, 232, 464, 928, 1856, 3712)
 _MOST_FIXED: Final = 513
-# A larger float32 error on a recording is more than rounding; the largest seen was 33 spreads, some 1e-4.
+# A float32 error on a recording that is larger than this is not only rounding; the largest error seen was 33 spreads,
+# some 1e-4.
 _STEADY: Final = 1e-3
 # The attributes in which layers store the size of their input.
 _INPUT_SIZES: Final = ("input_size", "in_features", "in_channels", "num_features")
 # The most numbers in a golden example, if there are sequences this small.
 _SMALL: Final = 4096
-# Other calls change the samples, for example put time before the batch, and may be right for one layout only.
+# Other calls change the samples, for example by moving time before the batch, and may be right for only one of the
+# layouts.
 _LIKELY_CALLS: Final = ("module(tokens)", "module(tokens, ")
 
 
@@ -128,7 +130,7 @@ class NumberExport:
     @property
     def widths(self) -> Widths:
         """The numbers of steps that a sequence may have."""
-        return replace(text_widths(make_id_rules(self.rules, self.least)), filled=self.least == 1)
+        return replace(find_text_widths(make_id_rules(self.rules, self.least)), filled=self.least == 1)
 
 
 def make_id_rules(rules: NumberInput, least: int) -> TextRules:
@@ -162,7 +164,7 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
     if known.wanted.streaming:
         check_can_stream(known.rules, None)
     given = [_prepare_sequence(known, number, sequence) for number, sequence in enumerate(known.sequences)]
-    with rewording_for_numbers(of_values=known.gives_values):
+    with reword_messages_for_numbers(of_values=known.gives_values):
         known = _find_least_steps(module, known)
         held = _find_layout(module, known, given)
         for record in held.said:
@@ -170,7 +172,10 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
         kind = held.table.kind
         if kind != EVERYWHERE:
             _log.warning("The module has no finite answer to numbers of every size: the proof looks at %s", kind)
-        with contextlib.suppress(_RoundingError), _with_ids(module, known, held.table, held.layout) as of_ids:
+        with (
+            contextlib.suppress(_RoundingError),
+            _use_ids_for_samples(module, known, held.table, held.layout) as of_ids,
+        ):
             return _export_on_ids(of_ids, path, known, held, force=force)
         held = _find_layout(module, known, given, (NEAR, POSITIVE))
         _log.warning(
@@ -179,7 +184,7 @@ def export_number_module(module: nn.Module, path: Path, known: NumberExport, *, 
             "and scale, or the scaler",
             held.table.kind,
         )
-        with _with_ids(module, known, held.table, held.layout) as of_ids:
+        with _use_ids_for_samples(module, known, held.table, held.layout) as of_ids:
             return _export_on_ids(of_ids, path, known, held, force=force)
 
 
@@ -238,8 +243,8 @@ def _find_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
     @functools.cache
     def runs(steps: int) -> bool:
         for layout in known.layouts:
-            with _hold_back_records(), _with_ids(module, known, table, layout) as of_ids:
-                if _runs_on_ids(of_ids, known, len(table.rows), steps):
+            with _collect_log_records(), _use_ids_for_samples(module, known, table, layout) as of_ids:
+                if _can_run_on_ids(of_ids, known, len(table.rows), steps):
                     return True
         return False
 
@@ -277,7 +282,7 @@ def _find_layout(
         held: list[_FoundLayout] = []
         for layout in known.layouts:
             try:
-                held.append(_try_layout(module, known, table, layout, line=_usual_call_line(held)))
+                held.append(_try_layout(module, known, table, layout, line=_find_usual_call_line(held)))
             except _LayoutNotExportableError as error:
                 # view() accepts any layout: if the likelier one runs, another that fits is only a guess.
                 if not held:
@@ -285,7 +290,8 @@ def _find_layout(
                 continue
             except ExportError as error:
                 first = first or error
-        # The owner's layout is the one that takes a batch; one sequence may fit another by chance.
+        # The owner's layout is the one with which the module takes a batch. A single sequence may by chance run in
+        # another layout, too.
         of_batches = [one for one in held if not one.prepared.one_text]
         of_batches = of_batches or [one for one in held if one.layout == known.layouts[0]]
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
@@ -311,8 +317,8 @@ def _find_channels(module: nn.Module, known: NumberExport) -> int | None:
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
         table = make_sample_table(count, padding=rules.pad_value, steps=rules.steps, kind=NEAR)
         for layout in known.layouts:
-            with _hold_back_records(), let_module_take_ids(module, table.rows, layout) as of_ids:
-                if _runs_on_ids(of_ids, known, len(table.rows)):
+            with _collect_log_records(), let_module_take_ids(module, table.rows, layout) as of_ids:
+                if _can_run_on_ids(of_ids, known, len(table.rows)):
                     return count
     return None
 
@@ -326,7 +332,8 @@ class _LayoutNotExportableError(Exception):
 
 
 class _RoundingError(Exception):
-    """On numbers of every size, a graph equals its module in double precision but is too far from it in float32."""
+    """For numbers of every size, a graph equals its module in double precision, but differs from it too much in
+    float32."""
 
 
 @dataclass(frozen=True)
@@ -348,7 +355,7 @@ class _FoundLayout:
     said: tuple[logging.LogRecord, ...]
 
 
-def _usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
+def _find_usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
     """Return the call in a layout that works, if it is a usual one: further layouts are tried with this line only. All
     other lines, which fail, took a third of an export."""
     line = held[0].prepared.convention.line if held else ""
@@ -358,14 +365,14 @@ def _usual_call_line(held: Sequence[_FoundLayout]) -> str | None:
 def _try_layout(
     module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout, *, line: str | None
 ) -> _FoundLayout:
-    with _hold_back_records() as said, _with_ids(module, known, table, layout) as of_ids:
+    with _collect_log_records() as said, _use_ids_for_samples(module, known, table, layout) as of_ids:
         try:
             prepared = _prepare_on_ids(of_ids, known, table, one_text=known.wanted.one_text, line=line)
         except ExportError as error:
             if (
                 known.wanted.call is None
                 and "finite" not in str(error)
-                and _runs_on_ids(of_ids, known, len(table.rows))
+                and _can_run_on_ids(of_ids, known, len(table.rows))
             ):
                 raise _LayoutNotExportableError(error) from error
             raise
@@ -386,14 +393,14 @@ def _answer_one_sequence(prepared: ExportableModule) -> Logits:
     raise AssertionError("no steps")
 
 
-def _with_ids(
+def _use_ids_for_samples(
     module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
     """Let the module, or its owner's call, take ids while the block runs."""
     return let_module_take_ids(module, table.rows, layout if known.wanted.call is None else None)
 
 
-def _runs_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int | None = None) -> bool:
+def _can_run_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int | None = None) -> bool:
     """Whether a module runs on a batch in this layout, of `steps` steps if given, whatever its answer is."""
     width = known.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
@@ -412,7 +419,7 @@ def _runs_on_ids(module: nn.Module, known: NumberExport, ids: int, steps: int | 
 
 
 @contextmanager
-def _hold_back_records() -> Iterator[list[logging.LogRecord]]:
+def _collect_log_records() -> Iterator[list[logging.LogRecord]]:
     """Collect the log records of the block and show none: they are about a layout that is only tried."""
     records: list[logging.LogRecord] = []
 
@@ -434,22 +441,22 @@ def _export_on_ids(module: nn.Module, path: Path, known: NumberExport, held: _Fo
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allows_length(case.tokens.shape[1])]
-    proof = proof_cases(prepared, make_id_rules(known.rules, known.least), graph, form.bounds)
-    cases = leave_out_unsteady_cases(prepared.make_reference(), proof)
+    proof = make_module_proof_cases(prepared, make_id_rules(known.rules, known.least), graph, form.bounds)
+    cases = drop_unsteady_cases(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = known.wanted
-    closed = constant_value_notes(form.program, cases, graph.inputs, one_row=form.one_row)
+    closed = describe_constant_values(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch")
     said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = known.description.add_provenance({
-        **log_not_compared([form], closed),
+        **log_uncompared_parts([form], closed),
         **said,
-        **asked_sizes_entry(form.bounds),
+        **make_condition_sizes_entry(form.bounds),
         "layout": LAYOUTS[held.layout],
         "numbers_in_proof": table.kind,
         "golden_examples": "given sequences" if table.sequences and wanted.examples else "made signals",
-        "versions": package_versions(),
+        "versions": read_package_versions(),
     })  # fmt: skip
     examples = functools.partial(_make_golden_examples, known, table)
     try:
@@ -467,7 +474,7 @@ def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
     return False
 
 
-def leave_out_unsteady_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
+def drop_unsteady_cases(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
     """Return the cases; without those that contain a constant recording, if the reference's float32 answers to these
     are unstable, which is logged.
 
@@ -476,7 +483,7 @@ def leave_out_unsteady_cases(reference: Reference, cases: Mapping[str, Sequence[
     """
     furthest = 0.0
     # One by one: a graph may take one sequence a run.
-    for case in filter(_has_constant_row, one_row_cases(case for some in cases.values() for case in some)):
+    for case in filter(_has_constant_row, make_one_row_cases(case for some in cases.values() for case in some)):
         # If the module has no answer, or none in double precision, the proof reports it.
         with contextlib.suppress(ExportError):
             if reference.float64_run is not None:
@@ -522,7 +529,7 @@ def _make_form(module: nn.Module, known: NumberExport, held: _FoundLayout) -> tu
         _log.info("Tracing the module for ONNX")
         return prepared, make_onnx_form(prepared, known.description.metadata, ids=len(table.rows))
 
-    return make_or_retry_single(prepared, made, functools.partial(_prepare_on_ids, module, known, table))
+    return run_with_single_text_fallback(prepared, made, functools.partial(_prepare_on_ids, module, known, table))
 
 
 def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[Form]:
@@ -535,7 +542,7 @@ def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[
     graph = replace(graph, sha256=sha256(content), inputs=inputs, embedding_rows=0, limits=limits, alone=())
 
     def run(*, optimized: bool) -> Run:
-        graph = onnx_run(content, optimized=optimized)
+        graph = make_onnx_run(content, optimized=optimized)
         # Inputs go by position: the first one takes the samples of the ids.
         return lambda tokens, lengths: graph(table.rows[tokens], lengths)  # type: ignore[arg-type]
 
@@ -544,7 +551,7 @@ def _collect_forms(form: Form, known: NumberExport, table: SampleTable) -> list[
     forms = [of_ids, Form(graph, "graph", content, runs, one_row=form.one_row)]
     if known.wanted.streaming:
         stream, step = make_step_graph(content, most=None if limits is None else limits.max_tokens)
-        forms.append(step_form(step, stream, table.rows))
+        forms.append(make_form_of_step_graph(step, stream, table.rows))
     return forms
 
 
@@ -613,17 +620,17 @@ def reword_for_numbers(said: str) -> str:
     return _SAID_OF_TEXTS.sub(of_numbers, said.replace(LOOKUP, ""))
 
 
-def _word_for_value(found: re.Match[str]) -> str:
+def _choose_word_for_value(found: re.Match[str]) -> str:
     return f"{'name for each ' * (' ' in found[0])}value{found[1] or ''}"
 
 
 @contextmanager
-def rewording_for_numbers(*, of_values: bool) -> Iterator[None]:
+def reword_messages_for_numbers(*, of_values: bool) -> Iterator[None]:
     """While the block runs, reword log records and errors for numbers, and with `of_values` also for values."""
 
     def said(sentence: str) -> str:
         sentence = reword_for_numbers(sentence)
-        return _OF_LABELS.sub(_word_for_value, sentence) if of_values else sentence
+        return _OF_LABELS.sub(_choose_word_for_value, sentence) if of_values else sentence
 
     def logged(record: logging.LogRecord) -> bool:
         record.msg, record.args = said(record.getMessage()), ()

@@ -17,10 +17,10 @@ from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ParityError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.comparing.logit_comparison import Reference, graph_reference
-from pocketrnn_export.numbers.number_export import leave_out_unsteady_cases, make_id_rules
+from pocketrnn_export.comparing.logit_comparison import Reference, make_graph_reference
+from pocketrnn_export.numbers.number_export import drop_unsteady_cases, make_id_rules
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, make_sample_table
-from pocketrnn_export.proof.chosen_cases import cases_for_graph
+from pocketrnn_export.proof.chosen_cases import make_cases_for_graph
 
 __all__ = ["add_table_to_graph", "compare_number_rules", "make_number_proof"]
 
@@ -39,14 +39,14 @@ def make_number_proof(
     Args:
         manifest: the bundle's manifest.
         content: the bundle's graph.
-        turns: as for `cases_for_graph`.
+        turns: as for `make_cases_for_graph`.
     """
     table, limits = _rebuild_table(manifest), manifest.graph.limits
-    reference = graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
+    reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
     rules = make_id_rules(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
-    cases = cases_for_graph(rules, manifest.graph, manifest.provenance, turns=turns, ids=len(table.rows))
+    cases = make_cases_for_graph(rules, manifest.graph, manifest.provenance, turns=turns, ids=len(table.rows))
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]
-    return reference, leave_out_unsteady_cases(reference, {**cases, "texts": golden}), table.rows
+    return reference, drop_unsteady_cases(reference, {**cases, "texts": golden}), table.rows
 
 
 def add_table_to_graph(content: bytes, rows: Samples) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pocketrnn.bundle.manifest import Limits, StepGraph, reason_against_carrying
+from pocketrnn.bundle.manifest import Limits, StepGraph, explain_no_step_answers
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import sha256
@@ -22,7 +22,7 @@ def check_can_stream(rules: NumberInput, limits: Limits | None) -> None:
     Example:
         >>> check_can_stream(NumberInput(("x",)), None)
     """
-    if held := reason_against_carrying(rules, limits or Limits()):
+    if held := explain_no_step_answers(rules, limits or Limits()):
         raise InputError(
             f"No state is carried from sample to sample here: {held}.",
             "Leave streaming out, or leave out what says so.",

@@ -16,7 +16,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.number_ranges import SAMPLES
 from pocketrnn_export.intake.calling_convention import Call, compile_call
 from pocketrnn_export.numbers.sample_table import Samples
-from pocketrnn_export.torch_internals import own_forward_pre_hooks
+from pocketrnn_export.torch_internals import read_own_forward_pre_hooks
 
 __all__ = [
     "LAYOUTS",
@@ -82,7 +82,7 @@ def let_module_take_ids(module: nn.Module, rows: Samples, layout: Layout | None)
     apart = (
         isinstance(module, nn.Sequential | torch.jit.ScriptModule)
         or "forward" in vars(module)
-        or bool(own_forward_pre_hooks(module))
+        or bool(read_own_forward_pre_hooks(module))
     )
     if apart:
         wrapped = _make_wrapper_class(module)(module, layout)

@@ -78,12 +78,12 @@ def make_sample_table(
     drawn = _draw_rows(generator, channels, kind, given)
     if kind != EVERYWHERE:
         drawn = np.clip(drawn, 0 if kind == POSITIVE else -_NEAR, 1 if kind == POSITIVE else _NEAR)
-    first = np.concatenate([np.full((1, channels), padding), _special_rows(channels)])[:_SPECIAL]
+    first = np.concatenate([np.full((1, channels), padding), _make_special_rows(channels)])[:_SPECIAL]
     if kind == POSITIVE:
         first[1:] = np.abs(first[1:]).clip(0, 1)
     lengths = dict.fromkeys(max(n, least + n % least) for n in _MADE_STEPS)
     made = [_make_signal(generator, n, channels, kind) for n in ((steps,) * 4 if steps else lengths)]
-    given = _first_sequences(given)
+    given = _select_first_sequences(given)
     parts: list[npt.NDArray[Any]] = [first, drawn, *given, *made]
     ends = np.cumsum([len(part) for part in parts])
     indices = [np.arange(end - len(part), end, dtype=np.int64) for part, end in zip(parts, ends, strict=True)][2:]
@@ -94,13 +94,13 @@ def make_sample_table(
     return SampleTable(rows, tuple(indices[: len(given)]), tuple(indices[len(given) :]), kind)
 
 
-def _first_sequences(given: Sequence[Samples]) -> list[Samples]:
+def _select_first_sequences(given: Sequence[Samples]) -> list[Samples]:
     """Return the first sequences with together at most _MOST_GIVEN steps."""
     ends = np.cumsum([len(sequence) for sequence in given])
     return [s for s, end in zip(given, ends, strict=True) if end <= _MOST_GIVEN] or list(given[:1])
 
 
-def _special_rows(channels: int) -> npt.NDArray[np.float64]:
+def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
     """Return the special rows: zeros, constants, and one channel far from the others."""
     rows = np.zeros((7, channels))
     rows[1], rows[2], rows[3] = 1.0, -1.0, 1e-3

@@ -10,14 +10,14 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float64_graph import nested_graphs
+from pocketrnn_export.comparing.float64_graph import list_nested_graphs
 
 __all__ = ["replace_ids_by_samples"]
 
 SAMPLES: Final = "samples"
 _SUFFIX: Final = ".samples"
-# The operators that may change ids before the look-up: they move axes, or cut one. For samples they have one more
-# axis, the last, of the channels.
+# The operators that may move or cut ids before the look-up. On samples they work with one more axis, the last one, for
+# the channels.
 _MOVES: Final = frozenset({"Transpose", "Identity", "Gather", "Slice", "Unsqueeze", "Squeeze"})
 # More operators that only select among ids, so that each id can be replaced by its place.
 _PICKS: Final = _MOVES | {
@@ -52,22 +52,22 @@ def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
         b'\\x08\\n'
     """
     try:
-        return _lift_graph(content, table, channels)
-    except _UnliftableError as error:
+        return _convert_graph_to_samples(content, table, channels)
+    except _NoSampleOperatorError as error:
         return _replace_ids_by_places(content, table, channels, error.operator)
 
 
-def _lift_graph(content: bytes, table: str, channels: int) -> bytes:
+def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> bytes:
     """Turn each move of ids into a move of samples, so that the graph has no look-up."""
     model = onnx.load_model_from_string(content)
-    every = list(nested_graphs(model.graph))
-    names = {name for graph in every for name in _table_names(graph, table)} - {""}
+    every = list(list_nested_graphs(model.graph))
+    names = {name for graph in every for name in _find_table_names(graph, table)} - {""}
     constants = {t.name: t for graph in every for t in graph.initializer}
     constants |= {node.output[0]: node.attribute[0].t for graph in every for node in graph.node
                   if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value"}  # fmt: skip
     ids = {model.graph.input[0].name: SAMPLES}
     for graph in every:
-        nodes = [made for node in graph.node for made in _lift_node(node, ids, names, constants)]
+        nodes = [made for node in graph.node for made in _convert_node_to_samples(node, ids, names, constants)]
         kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
         del graph.node[:]
         graph.node.extend(kept)
@@ -81,7 +81,7 @@ def _lift_graph(content: bytes, table: str, channels: int) -> bytes:
     _declare_samples_input(graph, channels)
     used = {name for inner in every for node in inner.node for name in node.input}
     if used & (set(ids) | names):
-        raise _UnliftableError(sorted(used & (set(ids) | names))[0])
+        raise _NoSampleOperatorError(sorted(used & (set(ids) | names))[0])
     made: bytes = model.SerializeToString()
     return made
 
@@ -93,8 +93,8 @@ def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: 
         ExportError: the ids are used for more than selection and look-up.
     """
     model = onnx.load_model_from_string(content)
-    every, tokens = list(nested_graphs(model.graph)), model.graph.input[0].name
-    names = {name for graph in every for name in _table_names(graph, table)} - {""}
+    every, tokens = list(list_nested_graphs(model.graph)), model.graph.input[0].name
+    names = {name for graph in every for name in _find_table_names(graph, table)} - {""}
     constants = {t.name: t for graph in every for t in graph.initializer}
     ids = {tokens}
     for node in (node for graph in every for node in graph.node):
@@ -103,10 +103,10 @@ def _replace_ids_by_places(content: bytes, table: str, channels: int, operator: 
             continue
         filled = constants.get(node.input[2]) if node.op_type == "Pad" and len(node.input) > 2 else None
         if read != [0] or node.op_type not in _PICKS or (filled is not None and numpy_helper.to_array(filled).any()):
-            raise _not_cut_error(operator)
+            raise _make_not_cut_error(operator)
         ids.update(node.output)
     if len(names) != 1:
-        raise _not_cut_error(operator)
+        raise _make_not_cut_error(operator)
     (name,) = names
     rows = next(t for t in model.graph.initializer if t.name == name)
     padding = numpy_helper.from_array(numpy_helper.to_array(rows)[:1], "places.padding")
@@ -140,18 +140,18 @@ def _declare_samples_input(graph: GraphProto, channels: int) -> None:
     graph.input[0].CopyFrom(helper.make_tensor_value_info(SAMPLES, TensorProto.FLOAT, [batch, sequence, channels]))
 
 
-def _table_names(graph: GraphProto, table: str) -> set[str]:
+def _find_table_names(graph: GraphProto, table: str) -> set[str]:
     """Return the names of the table's initializers in a graph: they end with its path in the module."""
     return {tensor.name for tensor in graph.initializer if tensor.name.endswith(table)}
 
 
-def _lift_node(
+def _convert_node_to_samples(
     node: NodeProto, ids: dict[str, str], names: set[str], constants: Mapping[str, TensorProto]
 ) -> list[NodeProto]:
     """Return a node's replacement for samples. `ids` maps each tensor of ids to its tensor of samples."""
     if node.op_type == "Gather" and node.input[0] in names:
         if node.input[1] not in ids:
-            raise _UnliftableError(node.input[1])
+            raise _NoSampleOperatorError(node.input[1])
         return [helper.make_node("Identity", [ids[node.input[1]]], list(node.output), name=node.name)]
     if not node.input or node.input[0] not in ids:
         return [node]
@@ -165,7 +165,7 @@ def _lift_node(
         ids[node.output[0]] = samples
         return []
     if node.op_type not in _MOVES or not _keeps_channels(made, constants):
-        raise _UnliftableError(node.op_type)
+        raise _NoSampleOperatorError(node.op_type)
     if node.op_type == "Transpose":
         (order,) = made.attribute
         order.ints.append(len(order.ints))
@@ -195,7 +195,7 @@ def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bo
     return True
 
 
-class _UnliftableError(Exception):
+class _NoSampleOperatorError(Exception):
     """An operator on ids has no counterpart for samples."""
 
     def __init__(self, operator: str) -> None:
@@ -203,7 +203,7 @@ class _UnliftableError(Exception):
         self.operator = operator
 
 
-def _not_cut_error(what: str) -> ExportError:
+def _make_not_cut_error(what: str) -> ExportError:
     return ExportError(
         f"The graph does something with the steps of a sequence that its numbers alone do not say ({what}).",
         "Report the module: this is a fault of pocketrnn.",

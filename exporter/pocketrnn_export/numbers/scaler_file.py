@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from pocketrnn.errors import InputError, error_reason, first_line, short_repr
-from pocketrnn_export.inert_pickle import NotReadError, read_pickle
+from pocketrnn.errors import InputError, find_error_reason, first_line, short_repr
+from pocketrnn_export.inert_pickle import UnsupportedPickleError, read_pickle
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_training.rows.array_files import read_arrays
 
@@ -55,7 +55,7 @@ def read_scaler(path: Path) -> Pair:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {error_reason(error)}.", "Check the file's name and its rights."
+            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file's name and its rights."
         ) from None
     try:
         if path.suffix == ".json":
@@ -66,7 +66,7 @@ def read_scaler(path: Path) -> Pair:
             found = read_pickle(content, _SCALERS)
     except InputError:
         raise
-    except NotReadError as error:
+    except UnsupportedPickleError as error:
         raise InputError(f"{path} holds {error}, which is not executed.", _OTHER) from None
     # Damaged bytes raise many errors: ValueError, UnpicklingError, KeyError, EOFError, BadZipFile, MemoryError.
     except Exception as error:
@@ -106,8 +106,8 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
 
 def _read_pair(values: Mapping[str, Any], kind: str, name: str) -> Pair:
     if kind == "MinMaxScaler" and {"scale_", "min_"} <= values.keys():
-        scale = _finite_numbers(values["scale_"], name)
-        return tuple(-low / s for low, s in zip(_finite_numbers(values["min_"], name), scale, strict=True)), tuple(
+        scale = _read_finite_numbers(values["scale_"], name)
+        return tuple(-low / s for low, s in zip(_read_finite_numbers(values["min_"], name), scale, strict=True)), tuple(
             1 / s for s in scale
         )
     if values.get("with_mean") is False or values.get("with_centering") is False:
@@ -123,7 +123,7 @@ def _read_pair(values: Mapping[str, Any], kind: str, name: str) -> Pair:
 
 def _find_numbers(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
     """Return the numbers under any of these keys; None where there are none."""
-    said = {key: _finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
+    said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
         raise InputError(f"{name} says different things under {' and '.join(said)}.", "Leave one of them out.")
     return next(iter(said.values()), None)
@@ -157,7 +157,7 @@ def _check_only_scales(transform: Any, pair: Pair, name: str) -> None:
     )
 
 
-def _finite_numbers(value: object, name: str) -> tuple[float, ...]:
+def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
     try:
         # A list inside a list of lists: a crafted pickle can contain itself many times.
         if isinstance(value, list | tuple) and any(

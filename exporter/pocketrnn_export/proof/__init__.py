@@ -1,1 +1,2 @@
-"""The promise: a program that answers as its module does for all sizes, and every form of it on all cases."""
+"""The proof: a program answers as its module does for all sizes, and every form of the program does so for all
+cases."""

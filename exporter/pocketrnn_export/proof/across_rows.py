@@ -17,17 +17,17 @@ from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, node_name
-from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, size_expression
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
+from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, read_size_expression
 
 __all__ = [
     "BY_POSITION",
     "OF_LENGTHS",
-    "batch_axes",
-    "batch_symbols",
-    "compared_numbers",
+    "find_batch_axes",
+    "find_batch_symbols",
+    "find_compared_numbers",
+    "find_needed_nodes",
     "find_row_mixing",
-    "needed_nodes",
 ]
 
 # The operators that compute along an axis and keep it; the axis is the second argument.
@@ -38,7 +38,8 @@ _ALONG: Final = frozenset({
 OF_LENGTHS: Final = frozenset(
     {"max", "amax", "select", "cumsum", "slice", "index", "item", "_local_scalar_dense", "step", "cut"}
 )
-# The operators between the largest count of tried ids in a batch and the size that the batch is cut to.
+# The operators between two values: the largest number of tried ids in a row of the batch, and the size to which the
+# batch is cut.
 _TO_SIZES: Final = frozenset({
     "_to_copy", "add", "clamp", "clamp_max", "clamp_min", "getitem", "item", "_local_scalar_dense", "rsub", "squeeze",
     "sub", "to",
@@ -65,32 +66,32 @@ def find_row_mixing(program: torch.export.ExportedProgram) -> str:
         >>> find_row_mixing(program)
         'model.py:12: `common = torch.bincount(x.reshape(-1)) > 300`'
     """
-    batch = batch_symbols(program)
+    batch = find_batch_symbols(program)
     if not batch:
         return ""
     words = find_word_content(program)
-    for node in needed_nodes(program):
+    for node in find_needed_nodes(program):
         if node.op == "call_function" and (_combines_rows(node, batch, words) or _moves_rows(node, batch, words)):
             return find_node_line(node) or "a line that is not known"
     return ""
 
 
-def batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
+def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
     """The symbols of the batch size, of which each input may have its own; none if the batch size is fixed."""
     inputs = set(program.graph_signature.user_inputs)
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
-    return {size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
+    return {read_size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
 
 
-def compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
+def find_compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
     """The integers that a program compares its values with, as in `x != 1`."""
-    asked = [node for node in program.graph.nodes if node_name(node) in ("eq", "ne")]
+    asked = [node for node in program.graph.nodes if read_operator_name(node) in ("eq", "ne")]
     return [
         arg for node in asked for arg in node.args if isinstance(arg, int) and not isinstance(arg, bool) and arg >= 0
     ]
 
 
-def needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
+def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
     """The nodes that the answer depends on, in their order; these include writes into a view of such a value."""
     memory: dict[Node, Node] = {}
     writes: dict[Node, list[Node]] = {}
@@ -111,23 +112,23 @@ def needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
 
 def _combines_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) -> bool:
     """Whether a node combines the values of several texts into one."""
-    value, name = node.meta.get("val"), node_name(node)
+    value, name = node.meta.get("val"), read_operator_name(node)
     if name in _LIKE or name.startswith(GIVES_NO_NUMBERS):
         return False
-    sources = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and batch_axes(n, batch)]
+    sources = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor) and find_batch_axes(n, batch)]
     if not sources:
         return False
     if name in _ALONG:
-        return bool(_given_axes(node, 1, 0) & set(batch_axes(sources[0], batch))) and not (
+        return bool(_read_axes(node, 1, 0) & set(find_batch_axes(sources[0], batch))) and not (
             name in OF_LENGTHS and _is_length(sources, words)
         )
     if not isinstance(value, Tensor):
         return False
-    if batch_axes(node, batch):
+    if find_batch_axes(node, batch):
         return False
     if name in OF_LENGTHS and _is_length(sources, words):
-        return not _becomes_size(node)
-    return not (name in ("max", "amax") and _is_length(sources, words, counted=True) and _becomes_size(node))
+        return not _is_used_as_size(node)
+    return not (name in ("max", "amax") and _is_length(sources, words, counted=True) and _is_used_as_size(node))
 
 
 def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, counted: bool = False) -> bool:
@@ -137,12 +138,12 @@ def _is_length(sources: Sequence[Node], words: Mapping[Node, WordContent], *, co
     return whole and all(least <= words[n] <= most for n in sources)
 
 
-def _becomes_size(node: Node) -> bool:
+def _is_used_as_size(node: Node) -> bool:
     waiting = [node]
     while waiting:
         for user in waiting.pop().users:
-            if node_name(user) not in _TO_SIZES:
-                return node_name(user).startswith("_assert")
+            if read_operator_name(user) not in _TO_SIZES:
+                return read_operator_name(user).startswith("_assert")
             if isinstance(user.meta.get("val"), Tensor):
                 waiting.append(user)
     return True
@@ -153,21 +154,21 @@ def _moves_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) 
 
     An order by lengths passes here: `mixed_rows.py` checks its use by changing words.
     """
-    name, first = node_name(node), node.all_input_nodes[0] if node.all_input_nodes else None
+    name, first = read_operator_name(node), node.all_input_nodes[0] if node.all_input_nodes else None
     value = node.meta.get("val")
-    if words[node] is not WordContent.NOTHING and isinstance(value, Tensor) and len(batch_axes(node, batch)) > 1:
+    if words[node] is not WordContent.NOTHING and isinstance(value, Tensor) and len(find_batch_axes(node, batch)) > 1:
         return True
     if first is None or not isinstance(first.meta.get("val"), Tensor) or words[first] is WordContent.NOTHING:
         return False
-    axes = set(batch_axes(first, batch))
+    axes = set(find_batch_axes(first, batch))
     if name in _ORDER:
         by_words = words[first] not in (WordContent.FLAGS, WordContent.COUNTS)
-        return by_words and bool(_given_axes(node, *_ORDER[name]) & axes)
+        return by_words and bool(_read_axes(node, *_ORDER[name]) & axes)
     if name in _SHIFT:
         same = isinstance(value, Tensor) and name in ("slice", "cut") and _has_same_sizes(node, first)
-        return not same and bool(_given_axes(node, _SHIFT[name], 0) & axes)
+        return not same and bool(_read_axes(node, _SHIFT[name], 0) & axes)
     if name in BY_POSITION:
-        return bool(_given_axes(node, 1, 0) & axes) and _depends_on_words(node.args[2], words)
+        return bool(_read_axes(node, 1, 0) & axes) and _depends_on_words(node.args[2], words)
     if name in ("index", "index_put") and isinstance(node.args[1], Sequence):
         places = dict(enumerate(node.args[1]))
         # A mask is not a position: its result has no batch axis, which is checked above.
@@ -175,7 +176,7 @@ def _moves_rows(node: Node, batch: set[Any], words: Mapping[Node, WordContent]) 
     return name == "cut_to_longest" and _depends_on_words(node.args[1], words)
 
 
-def _given_axes(node: Node, position: int, default: int) -> set[int]:
+def _read_axes(node: Node, position: int, default: int) -> set[int]:
     """The axes that an operator is given, as numbers from 0."""
     dims = max(1, node.all_input_nodes[0].meta["val"].dim())
     given = node.kwargs.get("dim", node.kwargs.get("dims", node.args[position] if len(node.args) > position else None))
@@ -186,7 +187,7 @@ def _given_axes(node: Node, position: int, default: int) -> set[int]:
 
 def _has_same_sizes(node: Node, other: Node) -> bool:
     shapes = (one.meta["val"].shape for one in (node, other))
-    sizes, others = ([size_expression(n) if isinstance(n, torch.SymInt) else n for n in shape] for shape in shapes)
+    sizes, others = ([read_size_expression(n) if isinstance(n, torch.SymInt) else n for n in shape] for shape in shapes)
     return sizes == others
 
 
@@ -202,7 +203,9 @@ def _is_mask(positions: Any) -> bool:
     return bool(positions.meta["val"].dtype == torch.bool)
 
 
-def batch_axes(node: Node, batch: set[Any]) -> list[int]:
+def find_batch_axes(node: Node, batch: set[Any]) -> list[int]:
     """The axes of a node's value whose size depends on the batch size."""
     sizes = list(node.meta["val"].shape)
-    return [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and batch & size_expression(n).free_symbols]
+    return [
+        i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and batch & read_size_expression(n).free_symbols
+    ]

@@ -14,29 +14,29 @@ from pocketrnn_export.comparing.cases import (
     LARGEST,
     Case,
     Widths,
-    boundary_cases,
     fit_to_limits,
-    hazard_cases,
-    pair_cases,
-    random_cases,
+    make_boundary_cases,
+    make_hazard_cases,
+    make_pair_cases,
+    make_random_cases,
+    make_shape_grid,
     replace_ids,
     separate_rows_with_ids,
-    shape_grid,
 )
-from pocketrnn_export.proof.every_id import cases_with_every_id
+from pocketrnn_export.proof.every_id import make_cases_with_every_id
 from pocketrnn_export.proof.feature_cases import add_features
-from pocketrnn_export.proof.id_comparison_cases import MOST_ASKED, cases_with_compared_ids
+from pocketrnn_export.proof.id_comparison_cases import MOST_ASKED, make_cases_with_compared_ids
 
 __all__ = [
     "ASKED_IDS",
     "ASKED_SIZES",
-    "asked_ids_entry",
-    "asked_sizes_entry",
-    "cases_for",
-    "cases_for_graph",
-    "read_asked_ids",
-    "read_asked_sizes",
-    "text_widths",
+    "find_text_widths",
+    "make_cases_for_graph",
+    "make_cases_for_rules",
+    "make_compared_ids_entry",
+    "make_condition_sizes_entry",
+    "read_compared_ids",
+    "read_condition_sizes",
 ]
 
 # The key in a bundle's provenance for the sizes on both sides of each condition on a size in its module: forms made
@@ -53,7 +53,7 @@ _LONG_TURNS: Final = 4
 _EVERY_ROW: Final = 64
 
 
-def cases_for(
+def make_cases_for_rules(
     rules: AnyTextRules,
     *,
     ids: int,
@@ -85,25 +85,25 @@ def cases_for(
         features: what the rows have beside their text.
 
     Example:
-        >>> list(cases_for(TextRules(), ids=8000, ragged=True))
+        >>> list(make_cases_for_rules(TextRules(), ids=8000, ragged=True))
         ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     padding_id = rules.padding_id
-    widths = text_widths(rules)
+    widths = find_text_widths(rules)
     special = [i for i in (rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids) if i is not None]
     limits = limits or Limits()
     # Three tokens a row, so that each changes the answer. With one text a run, 5,000 rows would take 10 s.
     width = widths.clip(min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize))
     cases = {
-        "shapes": shape_grid(ids, padding_id, ragged=ragged),
-        "drawn shapes": random_cases(ids, padding_id, ragged=ragged),
-        "bounds": boundary_cases(bounds, ids, padding_id, ragged=ragged),
-        "hazards": hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud, tried=tried),
-        "every id": cases_with_every_id(ids, batch=limits.max_batch or 2048, width=width),
-        "asked ids": cases_with_compared_ids(phrase, ids, padding_id, ragged=ragged),
+        "shapes": make_shape_grid(ids, padding_id, ragged=ragged),
+        "drawn shapes": make_random_cases(ids, padding_id, ragged=ragged),
+        "bounds": make_boundary_cases(bounds, ids, padding_id, ragged=ragged),
+        "hazards": make_hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud, tried=tried),
+        "every id": make_cases_with_every_id(ids, batch=limits.max_batch or 2048, width=width),
+        "asked ids": make_cases_with_compared_ids(phrase, ids, padding_id, ragged=ragged),
     }
     if two_texts:
-        cases = pair_cases(cases, ids, padding_id, ragged=ragged)
+        cases = make_pair_cases(cases, ids, padding_id, ragged=ragged)
     inside = {
         inputs: fit_to_limits(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()
     }
@@ -123,7 +123,7 @@ def cases_for(
     return add_features(found, features, fitted, most=limits.max_batch)
 
 
-def cases_for_graph(
+def make_cases_for_graph(
     rules: AnyTextRules,
     graph: Graph,
     provenance: Mapping[str, Any],
@@ -132,7 +132,8 @@ def cases_for_graph(
     ids: int | None = None,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """The inputs, by kind and without the texts, of a proof of a form that is made from a graph; see `cases_for`.
+    """The inputs, by kind and without the texts, of a proof of a form that is made from a graph; see
+    `make_cases_for_rules`.
 
     Args:
         rules: the text rules of its bundle.
@@ -146,31 +147,31 @@ def cases_for_graph(
         BundleError: the provenance's entry of sizes is not valid.
 
     Example:
-        >>> list(cases_for_graph(manifest.text.rules, manifest.graph, manifest.provenance))
+        >>> list(make_cases_for_graph(manifest.text.rules, manifest.graph, manifest.provenance))
         ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
-    return cases_for(
+    return make_cases_for_rules(
         rules,
         ids=graph.embedding_rows if ids is None else ids,
         ragged=graph.padding,
         limits=graph.limits,
-        bounds=read_asked_sizes(provenance, turns),
+        bounds=read_condition_sizes(provenance, turns),
         one_row=graph.batch == 1,
         alone=graph.alone,
-        phrase=read_asked_ids(provenance, graph.embedding_rows if ids is None else ids),
+        phrase=read_compared_ids(provenance, graph.embedding_rows if ids is None else ids),
         two_texts="second_tokens" in graph.inputs,
         features=features,
     )
 
 
-def read_asked_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
+def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
     """Read from a bundle's provenance the ids that its module compares words with: forms are compared on them, too.
 
     Raises:
         BundleError: the provenance's entry of ids is not valid.
 
     Example:
-        >>> read_asked_ids({"asked_ids": [38, 37]}, 40)
+        >>> read_compared_ids({"asked_ids": [38, 37]}, 40)
         [38, 37]
     """
     stated = provenance.get(ASKED_IDS, [])
@@ -180,29 +181,29 @@ def read_asked_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
     return list(stated)
 
 
-def asked_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
+def make_compared_ids_entry(asked: Sequence[int]) -> dict[str, list[int]]:
     """The entry in a bundle's provenance for the ids that its module compares words with; empty if there are none.
 
     Example:
-        >>> asked_ids_entry([38, 37])
+        >>> make_compared_ids_entry([38, 37])
         {'asked_ids': [38, 37]}
     """
     return {ASKED_IDS: list(asked)} if asked else {}
 
 
-def asked_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
+def make_condition_sizes_entry(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
     """The entry in a bundle's provenance for the sizes on both sides of each condition on a size; empty if the module
     has no such condition.
 
     Example:
-        >>> asked_sizes_entry([(3, 512), (3, 513)])
+        >>> make_condition_sizes_entry([(3, 512), (3, 513)])
         {'asked_sizes': [[3, 512], [3, 513]]}
     """
     sizes = [list(size) for size in bounds]
     return {ASKED_SIZES: sizes} if sizes else {}
 
 
-def read_asked_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
+def read_condition_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
     """The sizes, (batch, tokens), at which a form of a bundle is compared in addition to the usual ones.
 
     Args:
@@ -213,7 +214,7 @@ def read_asked_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -
         BundleError: the provenance's entry of sizes is not valid.
 
     Example:
-        >>> read_asked_sizes({"asked_sizes": [[3, 512]]}, [620])
+        >>> read_condition_sizes({"asked_sizes": [[3, 512]]}, [620])
         [(3, 512), (1, 620)]
     """
     stated = provenance.get(ASKED_SIZES, [])
@@ -229,6 +230,6 @@ def read_asked_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -
     return [*((batch, tokens) for batch, tokens in stated), *((1, tokens) for tokens in further)]
 
 
-def text_widths(rules: AnyTextRules) -> Widths:
+def find_text_widths(rules: AnyTextRules) -> Widths:
     """The numbers of tokens that a text can have by the rules."""
     return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")

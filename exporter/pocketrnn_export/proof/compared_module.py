@@ -14,17 +14,17 @@ from pocketrnn_export.intake.calling_convention import FeatureModule
 from pocketrnn_export.intake.feature_call import draw_features
 from pocketrnn_export.module_runs.cpu_run import compute_answer
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
+from pocketrnn_export.proof.every_size import APART, Answers, compute_answer_or_none
 from pocketrnn_export.proof.id_comparison_cases import find_compared_ids, insert_phrases
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import largest_difference
 
-__all__ = ["AskedModule", "fill_lengths", "is_text", "resize_example", "second_text_size"]
+__all__ = ["FreshCopyModule", "compute_second_text_size", "fill_lengths", "is_text", "resize_example"]
 
 
 @dataclass(frozen=True)
-class AskedModule:
+class FreshCopyModule:
     """A module whose every run starts from the same state: each run uses a new copy.
 
     Attributes:
@@ -39,8 +39,9 @@ class AskedModule:
     ids: int
     phrase: tuple[int, ...] = ()
 
-    def with_compared_ids(self, program: ExportedProgram) -> AskedModule:
-        """Also run it on texts of the ids that its program compares words with, except ids that may be padding."""
+    def add_compared_ids(self, program: ExportedProgram) -> FreshCopyModule:
+        """Also run the module on texts of the ids that its program compares words with, except ids that may be
+        padding."""
         maybe_padding = {0, 1, int(self.example[0][-1, -1])}
         return replace(self, phrase=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding))
 
@@ -56,7 +57,7 @@ class AskedModule:
         # Without 0 and 1 if there are other ids: a module may take these for padding, and refuse a text of padding.
         texts = [self._tokens(sizes, generator)]
         if takes_two_texts(self.example):
-            texts.append(self._tokens(replace(sizes, tokens=second_text_size(sizes.tokens)), generator))
+            texts.append(self._tokens(replace(sizes, tokens=compute_second_text_size(sizes.tokens)), generator))
         if len(self.example) == len(texts):
             return tuple(texts)
         if isinstance(self.module, FeatureModule):
@@ -67,7 +68,7 @@ class AskedModule:
             return texts[0], state.to(self.example[1].dtype)
         return (*texts, *(self._cut_short(text, generator) for text in texts))
 
-    def inputs_for_pair(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
+    def draw_inputs_for_pair(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
         """Random inputs for two texts with these numbers of tokens."""
         generator = torch.Generator().manual_seed(batch * 1_000_003 + first * 1_009 + second)
         texts = [self._tokens(Sizes(batch, tokens), generator) for tokens in (first, second)]
@@ -101,9 +102,9 @@ class AskedModule:
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
         """Whether a graph runs and gives the module's answer; True if the module gives none."""
-        if (expected := answer_if_any(self, inputs)) is None:
+        if (expected := compute_answer_or_none(self, inputs)) is None:
             return True
-        given = answer_if_any(graph, inputs)
+        given = compute_answer_or_none(graph, inputs)
         return given is not None and given.shape == expected.shape and largest_difference(given, expected) <= APART
 
 
@@ -131,11 +132,11 @@ def fill_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     )
 
 
-def second_text_size(tokens: int) -> int:
+def compute_second_text_size(tokens: int) -> int:
     """The number of tokens in the second text, for a first text of this size.
 
     Example:
-        >>> [second_text_size(tokens) for tokens in (1, 2, 7, 64)]
+        >>> [compute_second_text_size(tokens) for tokens in (1, 2, 7, 64)]
         [10, 1, 16, 32]
     """
     return tokens + 9 if tokens % 2 else tokens // 2

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.comparing.cases import Case, one_row_cases
-from pocketrnn_export.comparing.float64_graph import graph_inputs
+from pocketrnn_export.comparing.cases import Case, make_one_row_cases
+from pocketrnn_export.comparing.float64_graph import list_graph_inputs
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.across_rows import needed_nodes
+from pocketrnn_export.proof.across_rows import find_needed_nodes
 from pocketrnn_export.proof.pytorch_run import NodeValues
-from pocketrnn_export.proof.token_dependence import node_name
+from pocketrnn_export.proof.token_dependence import read_operator_name
 
-__all__ = ["constant_value_notes", "find_constant_values"]
+__all__ = ["describe_constant_values", "find_constant_values"]
 
 # Numbers that differ by less, relative to the largest, count as equal.
 _APART: Final = 1e-6
@@ -39,7 +39,7 @@ _ORDER: Final = ("texts", "drawn shapes", "asked ids", "hazards", "shapes", "eve
 _LIKE: Final = frozenset({"isfinite", "isinf", "isnan", "scalar_tensor", "zeros_like", "ones_like", "full_like"})
 
 
-def constant_value_notes(
+def describe_constant_values(
     program: torch.export.ExportedProgram | None,
     cases: Mapping[str, Sequence[Case]],
     names: Sequence[str],
@@ -55,13 +55,13 @@ def constant_value_notes(
         one_row: whether it takes one text at a time.
 
     Example:
-        >>> constant_value_notes(program, cases, ["tokens"], one_row=False)
+        >>> describe_constant_values(program, cases, ["tokens"], one_row=False)
         ('A value is False for all texts of the proof, model.py:12: `rare = phrase.any(1)`: what forward does ...',)
     """
     if program is None:
         return ()
     lines: dict[str, str] = {}
-    for node, shown in find_constant_values(program, _program_inputs(cases, names, one_row=one_row)).items():
+    for node, shown in find_constant_values(program, _make_program_inputs(cases, names, one_row=one_row)).items():
         line = find_node_line(node)
         if _TRAINED_HERE not in line:
             lines.setdefault(line or "a line that is not known", shown)
@@ -86,7 +86,7 @@ def find_constant_values(
         >>> find_constant_values(program, inputs)
         {any_1: 'False'}
     """
-    waiting = _text_nodes(program)
+    waiting = _find_text_nodes(program)
     seen = _RangeRecorder(program, waiting)
     for inputs in runs:
         if not seen.left:
@@ -100,15 +100,15 @@ def find_constant_values(
     }
 
 
-def _text_nodes(program: torch.export.ExportedProgram) -> dict[Node, None]:
+def _find_text_nodes(program: torch.export.ExportedProgram) -> dict[Node, None]:
     """The nodes that depend on the contents of texts, not only on their sizes, in the program's order."""
     inputs = set(program.graph_signature.user_inputs)
     found: dict[Node, None] = {}
-    for node in needed_nodes(program):
+    for node in find_needed_nodes(program):
         if node.op == "placeholder" and node.name in inputs:
             found[node] = None
         elif node.op == "call_function":
-            name = node_name(node)
+            name = read_operator_name(node)
             if not name.startswith(GIVES_NO_NUMBERS) and any(one in found for one in node.all_input_nodes):
                 found[node] = None
     return found
@@ -152,7 +152,7 @@ class _RangeRecorder(NodeValues):
 
     def __init__(self, program: torch.export.ExportedProgram, nodes: Iterable[Node]) -> None:
         super().__init__(program)
-        self.left = {node for node in nodes if node.op == "call_function" and node_name(node) not in _LIKE}
+        self.left = {node for node in nodes if node.op == "call_function" and read_operator_name(node) not in _LIKE}
         self.spans: dict[Node, _ValueRange] = {}
 
     def run_node(self, n: Node) -> Any:
@@ -163,27 +163,27 @@ class _RangeRecorder(NodeValues):
             self.left.discard(n)
         elif result.numel():
             span = self.spans.setdefault(n, _ValueRange())
-            span.add(result, _count_places(n, result))
+            span.add(result, _count_checked_places(n, result))
             if not span.closed.size:
                 self.left.discard(n)
         return result
 
 
-def _count_places(node: Node, value: Tensor) -> int:
+def _count_checked_places(node: Node, value: Tensor) -> int:
     """How many places of a value are checked one by one: the size of its last axis, if it is small, fixed, and of bools
     or integers; else 1."""
     size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
     return size if isinstance(size, int) and size <= _PLACES else 1
 
 
-def _program_inputs(
+def _make_program_inputs(
     cases: Mapping[str, Sequence[Case]], names: Sequence[str], *, one_row: bool
 ) -> Iterator[tuple[Tensor, ...]]:
     """Yield the cases as a program takes them, the ones that change most values first."""
     kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
     for case in itertools.chain.from_iterable(cases[kind] for kind in kinds):
-        for one in one_row_cases([case]) if one_row else [case]:
+        for one in make_one_row_cases([case]) if one_row else [case]:
             # A module may need its texts sorted by length.
             order = np.argsort(-one.lengths, kind="stable")
-            given = graph_inputs(names, one.tokens[order], one.lengths[order])
+            given = list_graph_inputs(names, one.tokens[order], one.lengths[order])
             yield tuple(map(torch.from_numpy, given[: len(names)]))

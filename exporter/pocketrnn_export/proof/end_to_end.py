@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.text.text_input import TextInput
-from pocketrnn.verification import streamed_logits
-from pocketrnn_export.comparing.cases import Case, Logits, one_row_cases
+from pocketrnn.verification import compute_streamed_logits
+from pocketrnn_export.comparing.cases import Case, Logits, make_one_row_cases
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
     CandidateComparison,
@@ -41,14 +41,14 @@ def compare_end_to_end(
     """
     cases, expected = zip(*answers.of("texts", one_row=False), strict=True)
     of_texts = isinstance(classifier.manifest.input, TextInput)
-    logits: Any = classifier.logits if of_texts else partial(logits_of_steps, classifier)
+    logits: Any = classifier.logits if of_texts else partial(compute_logits_of_steps, classifier)
     if classifier.manifest.output.of_tokens:
-        given, logits = list(map(classifier.encode, given)), partial(logits_of_steps, classifier)
+        given, logits = list(map(classifier.encode, given)), partial(compute_logits_of_steps, classifier)
     together = logits(given)
     each = [logits([one]) for one in given]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
     if of_texts and classifier.manifest.stream is not None:
-        streamed = streamed_logits(classifier, [text for text in given if isinstance(text, str)])
+        streamed = compute_streamed_logits(classifier, [text for text in given if isinstance(text, str)])
         pairs.append((reference, "runtime, as a stream", expected, streamed))
     return [
         _compare_rows(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
@@ -76,9 +76,12 @@ def compare_hazard_rows(
         return []
     # The first rows of a batch of 300 show as much as all of them.
     hazards = [case for case, _ in answers.of("hazards", one_row=False)]
-    cases = [row for case in hazards for row in one_row_cases([case])[:_ROWS_OF_A_CASE]]
+    cases = [row for case in hazards for row in make_one_row_cases([case])[:_ROWS_OF_A_CASE]]
     given = [case.tokens[0] if rows is None else rows[case.tokens[0]] for case in cases]
-    together, alone = logits_of_steps(classifier, given), [logits_of_steps(classifier, [one]) for one in given]
+    together, alone = (
+        compute_logits_of_steps(classifier, given),
+        [compute_logits_of_steps(classifier, [one]) for one in given],
+    )
     inputs = f"rows of special {'ids' if rows is None else 'numbers'}"
     return [_compare_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
 
@@ -109,4 +112,4 @@ def _measure_with_spread(
     found = measure_difference(candidate, case.name, expected, given, heads=heads)
     if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
         return found
-    return measure_difference(candidate, case.name, expected, given, answers.with_spread(case), heads)
+    return measure_difference(candidate, case.name, expected, given, answers.compute_answer_with_spread(case), heads)

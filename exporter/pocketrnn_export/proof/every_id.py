@@ -8,7 +8,7 @@ import numpy as np
 
 from pocketrnn_export.comparing.cases import Case
 
-__all__ = ["cases_with_every_id"]
+__all__ = ["make_cases_with_every_id"]
 
 # Three tokens a row: short enough that each token changes the answer, and long enough for code that reads neighbours.
 # 400,000 ids are 65 batches.
@@ -16,7 +16,7 @@ _WIDTH: Final = 3
 _ROWS: Final = 2048
 
 
-def cases_with_every_id(ids: int, *, batch: int = _ROWS, width: int = _WIDTH, seed: int = 2) -> list[Case]:
+def make_cases_with_every_id(ids: int, *, batch: int = _ROWS, width: int = _WIDTH, seed: int = 2) -> list[Case]:
     """Cases of short rows that together hold every id from 0 to `ids` - 1 once, in random order.
 
     Args:
@@ -26,7 +26,7 @@ def cases_with_every_id(ids: int, *, batch: int = _ROWS, width: int = _WIDTH, se
         seed: the seed of the order.
 
     Example:
-        >>> [case.tokens.shape for case in cases_with_every_id(7_000)]
+        >>> [case.tokens.shape for case in make_cases_with_every_id(7_000)]
         [(2048, 3), (286, 3)]
     """
     order = np.random.default_rng(seed).permutation(ids)

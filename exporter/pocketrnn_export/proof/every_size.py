@@ -21,7 +21,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import Run
 from pocketrnn_export.module_runs.cpu_run import compute_answer
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.progress import log_each
+from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.tracing.layers.stateless import use_stateless_layers
 from pocketrnn_export.tracing.python_semantics.users_globals import compares_identity
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
@@ -32,15 +32,16 @@ __all__ = [
     "MOST_TEXTS",
     "MOST_TOKENS",
     "Answers",
-    "OtherAnswersError",
-    "answer_if_any",
+    "AnswersDifferError",
     "check_every_size",
     "check_mixed_lengths",
+    "compute_answer_or_none",
 ]
 
 MOST_TOKENS: Final = 512
 MOST_TEXTS: Final = 64
-# The most texts for a module that may test the identity of a number: Python keeps one object for each up to here.
+# The most texts for a module that may test the identity of a number: up to this number, Python keeps one object for
+# each integer.
 _KEPT: Final = 256
 # The tokens of texts in a batch whose number of texts is varied, and of the text that is put beside longer ones.
 _SHORT: Final = 5
@@ -60,7 +61,7 @@ _ORDINARY: Final = (USUAL, Sizes(1, _SHORT + 1), Sizes(2, _SHORT))
 Answers = Callable[[tuple[Tensor, ...]], Any]
 
 
-class OtherAnswersError(ExportError):
+class AnswersDifferError(ExportError):
     """A program gives other answers than its module.
 
     Args:
@@ -101,11 +102,13 @@ def check_every_size(
         one_text: whether the batch size is always 1.
 
     Raises:
-        OtherAnswersError: an answer differs; the message names the size.
+        AnswersDifferError: an answer differs; the message names the size.
     """
     copied, started = copy_again(module), time.process_time()
     texts, keeps = _KEPT if compares_identity(module) else MOST_TEXTS, False
-    for sizes in log_each(_sizes_to_try(texts, one_text=one_text), "Comparing the trace at every length and batch"):
+    for sizes in log_item_progress(
+        _list_sizes_to_try(texts, one_text=one_text), "Comparing the trace at every length and batch"
+    ):
         if time.process_time() - started > SECONDS:
             return
         if not is_within_limits(limits, sizes):
@@ -113,9 +116,9 @@ def check_every_size(
         if keeps and agree(sizes):
             continue
         inputs = inputs_of(sizes)
-        expected = _stateless_answer(lambda given: compute_answer(copied, given), inputs)
+        expected = _compute_stateless_answer(lambda given: compute_answer(copied, given), inputs)
         # If the module fails, any program passes.
-        if expected is None or _is_same_answer(_stateless_answer(program, inputs), expected):
+        if expected is None or _is_same_answer(_compute_stateless_answer(program, inputs), expected):
             continue
         if agree(sizes):
             # The module has a loop of its own with memory, so without memory the two differ at each size.
@@ -123,14 +126,14 @@ def check_every_size(
             continue
         # A difference at every size does not come from a condition on a size: the proof reports it.
         if agree(USUAL):
-            raise OtherAnswersError(
+            raise AnswersDifferError(
                 f"The module does something else for {_describe_sizes(sizes)} than for other texts, by a question "
                 "about a size "
                 "that a trace does not see.",
                 "Compare sizes with numbers, such as x.size(1) > 20; do not use the text of a size, its identity, a "
                 "caught error or another thread.",
                 module,
-                [inputs, *(inputs_of(other) for other in _ORDINARY if _sizes_differ(other, sizes))],
+                [inputs, *(inputs_of(other) for other in _ORDINARY if _are_sizes_different(other, sizes))],
             )
         return
 
@@ -178,10 +181,10 @@ def check_mixed_lengths(
         text = np.ascontiguousarray(tokens[-1:, :length]), lengths[-1:]
         with use_stateless_layers():
             if length not in alone:
-                alone[length] = answer_if_any(run, *text)
-            together = answer_if_any(run, tokens, lengths)
+                alone[length] = compute_answer_or_none(run, *text)
+            together = compute_answer_or_none(run, tokens, lengths)
         if _is_same_where_answered(together, alone[length]) or _is_same_where_answered(
-            answer_if_any(run, tokens, lengths), answer_if_any(run, *text)
+            compute_answer_or_none(run, tokens, lengths), compute_answer_or_none(run, *text)
         ):
             return
         raise ExportError(
@@ -191,16 +194,16 @@ def check_mixed_lengths(
             "one text at a time: --one-text, or one_text=True.",
         )
 
-    asked = ((max(2, s.batch), s.tokens, min(s.tokens, _SHORT)) for s in _sizes_to_try(MOST_TEXTS, one_text=False))
-    for sizes in (_sizes_across_bounds(bounds, numbers), list(asked)):
+    asked = ((max(2, s.batch), s.tokens, min(s.tokens, _SHORT)) for s in _list_sizes_to_try(MOST_TEXTS, one_text=False))
+    for sizes in (_list_sizes_across_bounds(bounds, numbers), list(asked)):
         started = time.process_time()
-        for rows, steps, length in log_each(sizes, "Asking for texts beside others"):
+        for rows, steps, length in log_item_progress(sizes, "Asking for texts beside others"):
             if time.process_time() - started > SECONDS:
                 break
             check(rows, steps, length)
 
 
-def _sizes_across_bounds(bounds: Iterable[tuple[int, int]], numbers: Iterable[int]) -> list[tuple[int, int, int]]:
+def _list_sizes_across_bounds(bounds: Iterable[tuple[int, int]], numbers: Iterable[int]) -> list[tuple[int, int, int]]:
     """The sizes (rows, longest text, text beside it) on both sides of each condition on a length; the text beside is a
     short one, or one a little shorter than the longest."""
     asked = {tokens for _, tokens in bounds if tokens > 1}
@@ -216,9 +219,9 @@ def _is_same_where_answered(together: Any, alone: Any) -> bool:
     return together is None or alone is None or _is_same_answer(together[-len(alone) :], alone)
 
 
-def _sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
-    """Yield every length up to 128, every small batch, and then the other lengths, spread so that a stop in time leaves
-    no range out."""
+def _list_sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
+    """Yield every length up to 128, every small batch, and then the other lengths, in an order that covers all ranges
+    if the check is stopped early."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])
@@ -228,13 +231,13 @@ def _sizes_to_try(texts: int, *, one_text: bool) -> Iterator[Sizes]:
         yield from (Sizes(1, length) for length in lengths[near:] if length % 3 == rest)
 
 
-def _stateless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
+def _compute_stateless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
     """The answer with layers that have no memory; None if the run fails."""
     with use_stateless_layers():
-        return answer_if_any(run, inputs)
+        return compute_answer_or_none(run, inputs)
 
 
-def answer_if_any(run: Callable[..., Any], *inputs: Any) -> Any:
+def compute_answer_or_none(run: Callable[..., Any], *inputs: Any) -> Any:
     """The answer as an array; None if the run fails: then any program passes. The proof refuses a module that fails on
     its cases."""
     try:
@@ -255,7 +258,7 @@ def _is_same_answer(given: Any, expected: Any) -> bool:
     return bool((np.abs(given[there] - expected[there]) <= APART * scale).all())
 
 
-def _sizes_differ(one: Sizes, other: Sizes) -> bool:
+def _are_sizes_different(one: Sizes, other: Sizes) -> bool:
     """Whether two sizes differ in the number of texts, or in the number of tokens if the second is one text."""
     return one.tokens != other.tokens if other.batch == 1 else one.batch != other.batch
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.text.features import Category, Features, Number, feature_marks
+from pocketrnn.text.features import Category, Features, Number, make_feature_marks
 from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.intake.feature_call import draw_numbers
 
-__all__ = ["add_features", "example_features"]
+__all__ = ["add_features", "make_example_features"]
 
 # The sizes of numbers in ordinary cases, each as often as the others; and those that each number is given by itself,
 # as the graph is given them.
@@ -43,28 +43,30 @@ def add_features(
     """
     generator = np.random.default_rng(6)
     made = {
-        kind: [_with_marks(case, _draw_rows(features, generator, case)) for case in some]
+        kind: [_add_marks_to_case(case, _draw_rows(features, generator, case)) for case in some]
         for kind, some in cases.items()
     }
     rows = min(_ROWS, most or _ROWS)
     alone: list[Case] = []
-    for name, numbers in _listed_rows(features, generator):
+    for name, numbers in _list_feature_rows(features, generator):
         for start in range(0, len(numbers), rows):
             some = numbers[start : start + rows]
             tokens = np.full((1, _TOKENS[len(alone) % len(_TOKENS)]), 1, np.int64)
             text = fitted(
-                Case("text", generator.integers(0, _most_id(cases) + 1, tokens.shape), np.array(tokens.shape[1:]))
+                Case(
+                    "text", generator.integers(0, _find_highest_id(cases) + 1, tokens.shape), np.array(tokens.shape[1:])
+                )
             )
             repeated = Case(name, np.repeat(text.tokens, len(some), 0), np.repeat(text.lengths, len(some)))
-            alone.append(_with_marks(repeated, some))
+            alone.append(_add_marks_to_case(repeated, some))
     return {**made, "features": alone}
 
 
-def example_features(features: Features, rows: int) -> list[dict[str, Any]]:
+def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]:
     """Values for some texts, as the owner gives them: numbers around the mean, and the categories by turns.
 
     Example:
-        >>> example_features(make_features({"kind": ["book", "film"]}), 2)
+        >>> make_example_features(make_features({"kind": ["book", "film"]}), 2)
         [{'kind': 'book'}, {'kind': 'film'}]
     """
     generator = np.random.default_rng(7)
@@ -77,12 +79,12 @@ def example_features(features: Features, rows: int) -> list[dict[str, Any]]:
     return [{name: value(feature, row) for name, feature in features} for row in range(rows)]
 
 
-def _most_id(cases: Mapping[str, Sequence[Case]]) -> int:
+def _find_highest_id(cases: Mapping[str, Sequence[Case]]) -> int:
     return max(int(case.tokens.max()) for some in cases.values() for case in some)
 
 
-def _with_marks(case: Case, numbers: NDArray[np.float32]) -> Case:
-    tokens = np.concatenate([feature_marks(numbers), case.tokens], axis=1)
+def _add_marks_to_case(case: Case, numbers: NDArray[np.float32]) -> Case:
+    tokens = np.concatenate([make_feature_marks(numbers), case.tokens], axis=1)
     return Case(case.name, tokens, case.lengths + numbers.shape[1])
 
 
@@ -96,7 +98,7 @@ def _draw_rows(features: Features, generator: np.random.Generator, case: Case) -
     return numbers
 
 
-def _listed_rows(features: Features, generator: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _list_feature_rows(features: Features, generator: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield rows of features, with the name of their case."""
 
     def drawn(rows: int) -> NDArray[np.float32]:

@@ -1,4 +1,5 @@
-"""Find the first operator that gives the same numbers in two runs of a text, but would differ for another text.
+"""Find the first operator that gives the same numbers in two runs for one text, but would give different numbers for
+another text.
 
 An operator's inputs may differ between the runs while its results are equal: a gate that is 0 for nearly every text
 hides the difference, or a maximum at another place. So the operator runs alone, with other numbers in place of the
@@ -18,10 +19,10 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.across_rows import batch_symbols, needed_nodes
+from pocketrnn_export.proof.across_rows import find_batch_symbols, find_needed_nodes
 from pocketrnn_export.proof.pytorch_run import NodeValues
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, node_name
-from pocketrnn_export.torch_internals import flatten_tree, size_expression, unflatten_tree
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
+from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree
 
 __all__ = ["MOVES", "TEXT", "HiddenDifferences", "RecordedRun"]
 
@@ -90,8 +91,8 @@ class HiddenDifferences:
     """
 
     def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:
-        self._narrow, self._wide, self._batch = narrow, wide, batch_symbols(program)
-        self._words, self._needed = find_word_content(program), needed_nodes(program)
+        self._narrow, self._wide, self._batch = narrow, wide, find_batch_symbols(program)
+        self._words, self._needed = find_word_content(program), find_needed_nodes(program)
         self._same = {
             node: self._has_same_value(node) for node in self._needed if node in narrow.ran and node in wide.ran
         }
@@ -112,7 +113,7 @@ class HiddenDifferences:
         for node in self._needed:
             if time.process_time() > until:
                 return None
-            name = node_name(node)
+            name = read_operator_name(node)
             if not hasattr(node.target, "overloadpacket") or name in ("recurrence", *left_out):
                 continue
             if name.startswith(GIVES_NO_NUMBERS):
@@ -123,9 +124,9 @@ class HiddenDifferences:
 
     def _has_same_value(self, node: Node) -> bool | None:
         """Whether the text's part of a node's value is the same in both runs; None if that part is not known."""
-        return self._alike(node, self._narrow.ran[node].results, self._wide.ran[node].results)
+        return self._is_value_equal(node, self._narrow.ran[node].results, self._wide.ran[node].results)
 
-    def _alike(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
+    def _is_value_equal(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
         stated = flatten_tree(node.meta.get("val"))[0]
         found = False
         for one, other, like in zip(narrow, wide, stated, strict=False):
@@ -146,8 +147,8 @@ class HiddenDifferences:
             return None
         found: list[Any] = []
         for size, own, other in zip(stated.shape, narrow.shape, wide.shape, strict=True):
-            symbols: set[Any] = size_expression(size).free_symbols if isinstance(size, torch.SymInt) else set()
-            is_batch = isinstance(size, torch.SymInt) and size_expression(size) in self._batch
+            symbols: set[Any] = read_size_expression(size).free_symbols if isinstance(size, torch.SymInt) else set()
+            is_batch = isinstance(size, torch.SymInt) and read_size_expression(size) in self._batch
             if other < own or (symbols & self._batch and not is_batch) or (is_batch and (own, other) != (2, 2)):
                 return None
             found.append(slice(TEXT, TEXT + 1) if is_batch else slice(own))
@@ -179,19 +180,19 @@ class HiddenDifferences:
         if len(differing) > 1:
             differing = {}
         return any(
-            self._parts(node, changing, differing if draw % 2 or not changing else {})
+            self._has_differing_results(node, changing, differing if draw % 2 or not changing else {})
             for draw in range(_DRAWS if changing or differing else 0)
         )
 
-    def _parts(
+    def _has_differing_results(
         self, node: Node, changing: Mapping[int, tuple[Any, ...]], differing: Mapping[int, tuple[Any, ...]]
     ) -> bool:
-        """Whether a node's results differ when the operands that are equal in both runs get other numbers, and the
-        operands that differ are moved by the same number."""
+        """Whether a node's results differ after these changes in both runs: operands that are equal get other numbers,
+        and operands that differ are moved by the same number."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         own, beside = _clone_tensors(narrow.given), _clone_tensors(wide.given)
         for i, part in changing.items():
-            own[i][part] = beside[i][part] = self._drawn(narrow.nodes[i], own[i], part, beside[i].shape)
+            own[i][part] = beside[i][part] = self._draw_numbers(narrow.nodes[i], own[i], part, beside[i].shape)
         ends = [0.0, *(float(one) for one in own if isinstance(one, int | float))]
         for i, part in differing.items():
             numbers = own[i][part].double().flatten().nan_to_num(0.0, 0.0, 0.0)
@@ -205,7 +206,7 @@ class HiddenDifferences:
         # An operator may raise anything on other numbers.
         with contextlib.suppress(Exception):
             results = (self._run(node, one, narrow.form) for one in (own, beside))
-            return self._alike(node, *results) is False
+            return self._is_value_equal(node, *results) is False
         return False
 
     def _run(self, node: Node, given: list[Any], form: Any) -> list[Any]:
@@ -213,7 +214,7 @@ class HiddenDifferences:
         with torch.no_grad():
             return flatten_tree(self._narrow.call_function(node.target, args, kwargs))[0]
 
-    def _drawn(self, source: Node, value: Tensor, part: tuple[Any, ...], wide: torch.Size) -> Tensor:
+    def _draw_numbers(self, source: Node, value: Tensor, part: tuple[Any, ...], wide: torch.Size) -> Tensor:
         """Random numbers for a text, near one another along an axis that is longer in the second run: so all of them
         may be below the padding's numbers."""
         shape = value[part].shape
@@ -223,7 +224,7 @@ class HiddenDifferences:
         if not value.is_floating_point():
             known = torch.cat([value[part].flatten(), torch.tensor([0, 1, 2], dtype=value.dtype)])
             return known[torch.randint(len(known), shape, generator=self._generator)]
-        low, high = self._range(source)
+        low, high = self._find_number_range(source)
         if high < _UNBOUNDED:
             middle = low + (high - low) * torch.rand(of_text, generator=self._generator)
         else:
@@ -232,11 +233,11 @@ class HiddenDifferences:
         near = middle + 0.05 * torch.randn(shape, generator=self._generator)
         return near.clamp(low, high).to(value.dtype)
 
-    def _range(self, node: Node) -> tuple[float, float]:
+    def _find_number_range(self, node: Node) -> tuple[float, float]:
         """The range of a node's numbers for any text."""
-        name = node_name(node).removesuffix("_")
+        name = read_operator_name(node).removesuffix("_")
         sources = node.all_input_nodes
-        if name == "getitem" and node_name(sources[0]) == "recurrence":
+        if name == "getitem" and read_operator_name(sources[0]) == "recurrence":
             mode = str(sources[0].args[-1])
             is_cell = node.args[1] == _CELL or mode in ("RNN_RELU", "RNN_LINEAR", "GRU_LINEAR")
             return (-_UNBOUNDED, _UNBOUNDED) if is_cell else _RANGES["recurrence"]
@@ -244,8 +245,8 @@ class HiddenDifferences:
             return _RANGES[name]
         texts = [one for one in sources if self._words[one] is not WordContent.NOTHING]
         if name in MOVES and sources:
-            return self._range(sources[0])
+            return self._find_number_range(sources[0])
         # One operand is a mask of lengths.
         if name in ("mul", "where") and len(texts) == 1 < len(sources):
-            return self._range(texts[0])
+            return self._find_number_range(texts[0])
         return -_UNBOUNDED, _UNBOUNDED

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.comparing.cases import Case, Ids, case_from_rows
-from pocketrnn_export.proof.across_rows import needed_nodes
-from pocketrnn_export.proof.token_dependence import node_name
+from pocketrnn_export.comparing.cases import Case, Ids, make_case_from_rows
+from pocketrnn_export.proof.across_rows import find_needed_nodes
+from pocketrnn_export.proof.token_dependence import read_operator_name
 
-__all__ = ["MOST_ASKED", "cases_with_compared_ids", "find_compared_ids", "insert_phrases"]
+__all__ = ["MOST_ASKED", "find_compared_ids", "insert_phrases", "make_cases_with_compared_ids"]
 
 # The most ids, in the order of the program.
 MOST_ASKED: Final = 24
@@ -48,22 +48,22 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
         >>> find_compared_ids(program, 40)  # of (x[:, :-1] == 38) & (x[:, 1:] == 37)
         (38, 37)
     """
-    known = _known_constants(program)
+    known = _compute_known_constants(program)
     found: list[int] = []
-    for node in needed_nodes(program):
-        name = node_name(node)
+    for node in find_needed_nodes(program):
+        name = read_operator_name(node)
         if name in _COMPARE:
             for arg in node.args:
                 if isinstance(arg, Node):
-                    found += _few_numbers(known.get(arg))
+                    found += _list_few_numbers(known.get(arg))
                 elif isinstance(arg, int) and not isinstance(arg, bool):
                     found += [arg] if name in ("eq", "ne") else [arg, arg + 1, arg - 1]
         elif name in _LOOK_UP and node.args and isinstance(node.args[0], Node):
-            found += _ids_of_rare_rows(known.get(node.args[0]), ids)
+            found += _find_ids_of_rare_rows(known.get(node.args[0]), ids)
     return tuple(dict.fromkeys(number for number in found if 0 <= number < ids))[:MOST_ASKED]
 
 
-def _known_constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
+def _compute_known_constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
     """The weights and constants of a program by their nodes, and by nodes that only copy or reshape them."""
     held = {**program.constants, **program.state_dict}
     specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
@@ -71,20 +71,20 @@ def _known_constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor
     for node in program.graph.nodes:
         if node.op == "placeholder" and isinstance(held.get(specs.get(node.name, "")), Tensor):
             known[node] = held[specs[node.name]]
-        elif node_name(node) in ("lift_fresh_copy", "detach", "detach_", "alias", "clone", "unsqueeze", "to"):
+        elif read_operator_name(node) in ("lift_fresh_copy", "detach", "detach_", "alias", "clone", "unsqueeze", "to"):
             before = node.all_input_nodes
             if before and before[0] in known:
                 known[node] = known[before[0]]
     return known
 
 
-def _few_numbers(constant: Tensor | None) -> list[int]:
+def _list_few_numbers(constant: Tensor | None) -> list[int]:
     if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
         return []
     return [int(number) for number in constant.reshape(-1).tolist()]
 
 
-def _ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
+def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
     """The ids whose row of a table differs from the most common row; none if there are many."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
         return []
@@ -106,7 +106,7 @@ def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
     if not asked:
         return tokens
     tokens = tokens.clone()
-    phrases = torch.tensor(_id_orders(asked), dtype=tokens.dtype)
+    phrases = torch.tensor(_list_id_orders(asked), dtype=tokens.dtype)
     steps, size = tokens.shape[1], len(asked)
     for row in (row for row in range(len(tokens)) if row // 2 % 2 == steps % 2):
         for turn, start in enumerate(range(0, steps - size + 1, size + _BETWEEN), start=row):
@@ -114,7 +114,7 @@ def insert_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
     return tokens
 
 
-def _id_orders(asked: Sequence[int]) -> list[list[int]]:
+def _list_id_orders(asked: Sequence[int]) -> list[list[int]]:
     """All orders of a few ids; for more ids, the rotations of the list and of its reverse."""
     if len(asked) <= _TOGETHER:
         return [list(order) for order in itertools.permutations(asked)]
@@ -122,7 +122,7 @@ def _id_orders(asked: Sequence[int]) -> list[list[int]]:
     return [way[start:] + way[:start] for start in range(len(asked)) for way in ways]
 
 
-def cases_with_compared_ids(
+def make_cases_with_compared_ids(
     asked: Sequence[int], ids: int, padding_id: int, *, ragged: bool, seed: int = 5
 ) -> list[Case]:
     """Cases with the ids that a program compares words with: in its order and reversed, once and many times, alone and
@@ -136,7 +136,7 @@ def cases_with_compared_ids(
         seed: the seed of the random words.
 
     Example:
-        >>> [case.tokens.shape for case in cases_with_compared_ids([8, 9], 40, 0, ragged=False)][:2]
+        >>> [case.tokens.shape for case in make_cases_with_compared_ids([8, 9], 40, 0, ragged=False)][:2]
         [(2, 2), (3, 20)]
     """
     real = [i for i in asked if i != padding_id]
@@ -169,5 +169,5 @@ def cases_with_compared_ids(
     cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
     if ragged:
         uneven = [inside(2, length)[row % 2].tolist() for row, length in enumerate(_UNEVEN)]
-        cases.append(case_from_rows("the asked ids beside longer rows", uneven, padding_id))
+        cases.append(make_case_from_rows("the asked ids beside longer rows", uneven, padding_id))
     return cases

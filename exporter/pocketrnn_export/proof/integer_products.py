@@ -126,7 +126,7 @@ def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> C
     for weights in read_integer_weights(program):
         matrices += 1
         for as_states in (False, True):
-            x = _test_rows(weights.whole, generator)
+            x = _make_test_rows(weights.whole, generator)
             given = np.empty(x.shape, np.int8), np.empty((len(x), weights.whole.shape[1]), np.int32)
             engine.integers(weights.value, x, as_states, *given)
             wanted = round_to_integers(x, as_states=as_states)
@@ -142,7 +142,7 @@ def compare_products(file: Path, program: PackedProgram, *, in_place: bool) -> C
     return CandidateComparison(line, ())
 
 
-def _test_rows(whole: Integers, generator: np.random.Generator) -> Floats:
+def _make_test_rows(whole: Integers, generator: np.random.Generator) -> Floats:
     """Rows of x for weights [rows, columns]: random ones; with the largest possible sums; halfway between two integers,
     and one float beside; larger than states can be; too small to divide by."""
     rows, columns = whole.shape

@@ -9,19 +9,19 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-__all__ = ["find_loud_ids"]
+__all__ = ["find_ids_of_extreme_vectors"]
 
 
-def find_loud_ids(module: nn.Module, ids: int) -> list[int]:
-    """Find the ids of the longest vector and of the vectors with the largest and the smallest sum, in each table of a
-    module with a row for each id.
+def find_ids_of_extreme_vectors(module: nn.Module, ids: int) -> list[int]:
+    """In each table of a module with a row for each id, find the id of the longest vector and the ids of the vectors
+    with the largest and the smallest sum.
 
     Args:
         module: any module; its floating point parameters and buffers are searched.
         ids: the number of ids.
 
     Example:
-        >>> find_loud_ids(nn.Embedding.from_pretrained(torch.tensor([[0.0], [-3.0], [1.0]])), 3)
+        >>> find_ids_of_extreme_vectors(nn.Embedding.from_pretrained(torch.tensor([[0.0], [-3.0], [1.0]])), 3)
         [1, 2]
     """
     found: list[int] = []

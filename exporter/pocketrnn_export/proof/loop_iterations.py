@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.module_runs.cpu_run import compute_answer, tensors_in
+from pocketrnn_export.module_runs.cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.torch_internals import DispatchMode, FunctionMode, unscripted_function
+from pocketrnn_export.torch_internals import DispatchMode, FunctionMode, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import is_within_limits
@@ -34,14 +34,15 @@ __all__ = ["MOST_STEPS", "check_every_step", "use_unscripted_functions"]
 
 # As long as the longest text of the proof. A GRUCell(64) and five other calls a step take 0.4 s.
 MOST_STEPS: Final = 3000
-# The lengths of texts whose calls show how many each further token adds; longer than the special first steps of a loop.
+# The lengths of texts that show how many calls each further token adds; they are longer than the special first steps of
+# a loop.
 _FIRST, _SECOND, _THIRD = 40, 41, 60
 # A tensor that is used at least so often was made before the loop: a projection, the embedded text.
 _OFTEN: Final = 20
 # Each iteration uses positions at most so far from the last ones, and tensors that were made at most so many calls ago.
 # An iteration of a real module makes 5 to 60 calls.
 _POSITIONS, _CALLS = 20, 200
-# So many lengths are tried after the step that does something else: the answer may show it a step later.
+# After a step that does something else, this many further lengths are tried, since the answer may show it only later.
 _AFTER: Final = 8
 # The limit of processor time for recording the calls of one text.
 _SECONDS: Final = 5.0
@@ -88,7 +89,7 @@ def check_every_step(
     for rows in (1,) if one_text else (1, 3):
         if not all(is_within_limits(limits, Sizes(rows, tokens)) for tokens in (_FIRST, _THIRD)):
             break
-        calls = _CallsByLength(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
+        calls = _CallCounter(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
         most = limits.max_tokens or MOST_STEPS
         longest = min(MOST_STEPS, most, calls.reached(_SECONDS))
         if not calls.makes_same_calls(_THIRD):
@@ -110,10 +111,10 @@ def check_every_step(
                     "another answer.",
                     "Do the same in every step, whatever its number is; or use nn.RNN, nn.LSTM or nn.GRU.",
                 )
-    return _unchecked_steps_note(loop, min(looked_at)) if looked_at else ()
+    return _write_unchecked_steps_note(loop, min(looked_at)) if looked_at else ()
 
 
-def _unchecked_steps_note(loop: str, steps: int) -> tuple[str, ...]:
+def _write_unchecked_steps_note(loop: str, steps: int) -> tuple[str, ...]:
     if steps:
         return (
             f"The steps of the module's loop over a text, {loop}, are compared up to step {steps}: a later step that "
@@ -125,16 +126,16 @@ def _unchecked_steps_note(loop: str, steps: int) -> tuple[str, ...]:
     )
 
 
-class _CallsByLength:
+class _CallCounter:
     """The number of calls of each kind, by the length of a text."""
 
     def __init__(self, module: nn.Module, inputs_of: Callable[[int], tuple[Tensor, ...]]) -> None:
         self._module, self._inputs_of = module, inputs_of
         started = time.process_time()
-        self._first, self._second = self._of(_FIRST), self._of(_SECOND)
+        self._first, self._second = self._count_calls_of_text(_FIRST), self._count_calls_of_text(_SECOND)
         self._a_token = (time.process_time() - started) / (_FIRST + _SECOND)
 
-    def _of(self, tokens: int) -> _Calls | None:
+    def _count_calls_of_text(self, tokens: int) -> _Calls | None:
         return _count_calls(self._module, self._inputs_of(tokens))
 
     def reached(self, seconds: float) -> int:
@@ -144,7 +145,7 @@ class _CallsByLength:
     def makes_same_calls(self, tokens: int) -> bool:
         """Whether a text makes the calls of a shorter one, plus those of each further token; true if the module
         fails."""
-        first, second, found = self._first, self._second, self._of(tokens)
+        first, second, found = self._first, self._second, self._count_calls_of_text(tokens)
         if first is None or second is None or found is None:
             return True
         kinds = first.keys() | second.keys() | found.keys()
@@ -177,10 +178,10 @@ def use_unscripted_functions(module: nn.Module) -> Iterator[None]:
         (names, name, value)
         for names in find_users_globals(module)
         for name, value in names.items()
-        if unscripted_function(value) is not None
+        if unwrap_scripted_function(value) is not None
     ]
     for names, name, value in found:
-        names[name] = unscripted_function(value)
+        names[name] = unwrap_scripted_function(value)
     try:
         yield
     finally:
@@ -198,10 +199,10 @@ class _FunctionLogger(FunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if func in _SAME and isinstance(result, Tensor) and isinstance(args[0], Tensor):
-            self._log.note_equal_tensor(result, args[0])
+            self._log.record_equal_tensor(result, args[0])
         # An attribute of a tensor, such as its shape, is not a tensor.
         elif getattr(func, "__name__", "") != "__get__" or isinstance(result, Tensor):
-            self._log.note_call(func, (*args, *(kwargs or {}).items()), result)
+            self._log.record_function_call(func, (*args, *(kwargs or {}).items()), result)
         return result
 
 
@@ -214,7 +215,7 @@ class _OperatorLogger(DispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self._log.note_call(func, (*args, *(kwargs or {}).items()), result)
+        self._log.record_function_call(func, (*args, *(kwargs or {}).items()), result)
         return result
 
 
@@ -228,14 +229,14 @@ class _CallLog:
         self._given: dict[int, int] = {}
         self._kept: list[Tensor] = []
 
-    def note_equal_tensor(self, tensor: Tensor, as_before: Tensor) -> None:
+    def record_equal_tensor(self, tensor: Tensor, as_before: Tensor) -> None:
         """Record a tensor that holds the same numbers as another."""
         self._note(tensor, self._place(as_before))
 
-    def note_call(self, func: Any, given: Iterable[Any], result: Any) -> None:
+    def record_function_call(self, func: Any, given: Iterable[Any], result: Any) -> None:
         """Record a call with its arguments and result."""
         self._calls.append((func, [self._argument(value) for value in given]))
-        for value in tensors_in(result):
+        for value in list_tensors_in(result):
             self._note(value, len(self._calls) - 1)
 
     def _note(self, tensor: Tensor, place: int) -> None:
@@ -275,16 +276,16 @@ class _CallLog:
         A tensor counts by how many calls ago it was made, or, if it was used often, by its number among such tensors;
         an integer by its distance from the previous one at its place, which is 1 for positions.
         """
-        uses = Counter(place for _, arguments in self._calls for place in _used_calls(arguments))
+        uses = Counter(place for _, arguments in self._calls for place in _find_used_calls(arguments))
         often = {place: i for i, place in enumerate(sorted(p for p, n in uses.items() if n >= _OFTEN))}
         before: dict[Hashable, list[int]] = {}
         found: _Calls = Counter()
         for call, (func, arguments) in enumerate(self._calls):
             numbers: list[int] = []
-            kind = (func, _argument_kind(arguments, call, often, numbers))
+            kind = (func, _classify_argument(arguments, call, often, numbers))
             last = before.get(kind, numbers)
             before[kind] = numbers
-            found[kind, tuple(_repeatable_distance(n - b, _POSITIONS) for n, b in zip(numbers, last, strict=True))] += 1
+            found[kind, tuple(_normalize_distance(n - b, _POSITIONS) for n, b in zip(numbers, last, strict=True))] += 1
         return found
 
 
@@ -292,33 +293,33 @@ class _CallIndex(int):
     """The index of the call that made a tensor."""
 
 
-def _repeatable_distance(apart: int, most: int) -> Hashable:
+def _normalize_distance(apart: int, most: int) -> Hashable:
     """A distance that each iteration may repeat, or "far": the distance to the start of a text grows with it."""
     return apart if abs(apart) <= most else "far"
 
 
-def _argument_kind(argument: Any, call: int, often: dict[int, int], numbers: list[int]) -> Hashable:
+def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers: list[int]) -> Hashable:
     if isinstance(argument, _CallIndex):
         if argument < 0:
             return ("given", int(argument))
         return (
-            ("often", often[argument]) if argument in often else ("made", _repeatable_distance(call - argument, _CALLS))
+            ("often", often[argument]) if argument in often else ("made", _normalize_distance(call - argument, _CALLS))
         )
     if isinstance(argument, list | tuple):
         if len(argument) > _OFTEN and all(isinstance(one, _CallIndex) for one in argument):
             # The results of all iterations: a longer text has more.
-            return ("many", frozenset(_repeatable_distance(b - a, _CALLS) for a, b in itertools.pairwise(argument)))
-        return tuple(_argument_kind(one, call, often, numbers) for one in argument)
+            return ("many", frozenset(_normalize_distance(b - a, _CALLS) for a, b in itertools.pairwise(argument)))
+        return tuple(_classify_argument(one, call, often, numbers) for one in argument)
     if isinstance(argument, int) and not isinstance(argument, bool):
         numbers.append(argument)
         return int
     return (type(argument), argument) if isinstance(argument, float | complex) else argument
 
 
-def _used_calls(arguments: Any) -> Iterable[int]:
+def _find_used_calls(arguments: Any) -> Iterable[int]:
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument
         # Leave out a list of all iterations' results, which uses each once, at the end.
         elif isinstance(argument, tuple) and len(argument) <= _OFTEN:
-            yield from _used_calls(argument)
+            yield from _find_used_calls(argument)

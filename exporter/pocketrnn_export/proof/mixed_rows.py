@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import find_node_line
-from pocketrnn_export.proof.across_rows import OF_LENGTHS, batch_axes
-from pocketrnn_export.proof.token_dependence import node_name
-from pocketrnn_export.torch_internals import size_expression
+from pocketrnn_export.proof.across_rows import OF_LENGTHS, find_batch_axes
+from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.torch_internals import read_size_expression
 from pocketrnn_export.tracing.session import takes_two_texts
 
 __all__ = ["find_mixed_rows"]
@@ -45,10 +45,10 @@ def find_mixed_rows(
     """
     generator = torch.Generator().manual_seed(11)
     # Cached, since the axes are the same in all runs.
-    axes_of = functools.cache(functools.partial(_text_axes, batch=batch))
+    axes_of = functools.cache(functools.partial(_find_text_axes, batch=batch))
     for steps in _STEPS:
         inputs = inputs_of(_ROWS, steps)
-        for first, changed in _changed_inputs(inputs, generator):
+        for first, changed in _make_changed_inputs(inputs, generator):
             before = values_of(first)
             for after in map(values_of, changed):
                 for node in before:
@@ -57,7 +57,7 @@ def find_mixed_rows(
     return ""
 
 
-def _changed_inputs(
+def _make_changed_inputs(
     inputs: tuple[Tensor, ...], generator: torch.Generator
 ) -> Iterator[tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]]:
     """Yield inputs, and for each row the same inputs with other words in this row, for two texts in one of
@@ -69,7 +69,7 @@ def _changed_inputs(
         def with_text(text: Tensor, side: int = side) -> tuple[Tensor, ...]:
             return (*inputs[:side], text, *inputs[side + 1 :])
 
-        for first, changed in _changed_rows(inputs[side], lengths, generator):
+        for first, changed in _make_changed_rows(inputs[side], lengths, generator):
             yield with_text(first), list(map(with_text, changed))
     *others, last = inputs
     if others and last.is_floating_point():
@@ -78,7 +78,7 @@ def _changed_inputs(
         yield inputs, [(*others, torch.where((rows == row)[:, None], next_ones, last)) for row in rows]
 
 
-def _changed_rows(
+def _make_changed_rows(
     tokens: Tensor, lengths: Tensor | None, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Yield tokens, and for each row the same tokens with other words in this row. The padding stays."""
@@ -96,18 +96,18 @@ def _changed_rows(
         yield first, [torch.where((rows == row)[:, None], one, first) for row, one in enumerate(others_drawn)]
 
 
-def _text_axes(node: Node, batch: set[Any]) -> tuple[int, list[int] | None] | None:
+def _find_text_axes(node: Node, batch: set[Any]) -> tuple[int, list[int] | None] | None:
     """The number of axes of a node's value, and the axes over the texts; None in place of the axes for the longest of
     the lengths, which is the width of the batch. None if the value is not a tensor."""
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor):
         return None
-    axes = batch_axes(node, batch)
+    axes = find_batch_axes(node, batch)
     # A value that depends on the words is not a length.
-    if node_name(node) in OF_LENGTHS and not axes:
+    if read_operator_name(node) in OF_LENGTHS and not axes:
         return stated.dim(), None
     # An axis whose size is a multiple of the batch size is left out.
-    return stated.dim(), [axis for axis in axes if size_expression(stated.shape[axis]) in batch]
+    return stated.dim(), [axis for axis in axes if read_size_expression(stated.shape[axis]) in batch]
 
 
 def _is_mixed(before: Any, after: Any, told: tuple[int, list[int] | None] | None) -> bool:

@@ -23,10 +23,10 @@ from torch.fx import Node
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.logit_comparison import open_session
 from pocketrnn_export.intake.user_frames import find_node_line
-from pocketrnn_export.proof.every_size import OtherAnswersError
+from pocketrnn_export.proof.every_size import AnswersDifferError
 from pocketrnn_export.proof.pytorch_run import NodeValues
 
-__all__ = ["first_wrong_number", "hostile_numbers", "refuse_other_numbers"]
+__all__ = ["draw_hostile_numbers", "find_first_wrong_number", "refuse_differing_operators"]
 
 # The limit of processor time; the operators of an ordinary module take a fifth of it.
 _SECONDS: Final = 4.0
@@ -90,7 +90,7 @@ class _Cut:
     read: set[str]
 
 
-def refuse_other_numbers(
+def refuse_differing_operators(
     program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
 ) -> None:
     """Refuse a graph whose nodes for an operator give other numbers than the operator in PyTorch.
@@ -102,7 +102,7 @@ def refuse_other_numbers(
         names: the names of the graph's inputs.
 
     Raises:
-        OtherAnswersError: there is such an operator; the message names its line.
+        AnswersDifferError: there is such an operator; the message names its line.
     """
     run = NodeValues(program)
     values = run(inputs)
@@ -117,7 +117,7 @@ def refuse_other_numbers(
         if time.process_time() - started > _SECONDS:
             return
         found = _find_complete_part(node, values, graph, frozenset(taken), order)
-        if found is None or (key := _part_key(found[0], values)) in seen:
+        if found is None or (key := _make_part_key(found[0], values)) in seen:
             continue
         seen.add(key)
         _compare_part(*found, values, graph, run)
@@ -127,9 +127,9 @@ def _compare_part(part: _Part, cut: _Cut, values: Mapping[Node, Any], graph: _Gr
     session = graph.session(part, cut)
     if session is None:
         return
-    for draw in hostile_numbers([values[node] for node in part.given]):
+    for draw in draw_hostile_numbers([values[node] for node in part.given]):
         given = dict(zip(part.given, draw, strict=True))
-        expected = _pytorch_result(part, values, given, run)
+        expected = _compute_pytorch_result(part, values, given, run)
         if expected is None:
             continue
         try:
@@ -139,18 +139,20 @@ def _compare_part(part: _Part, cut: _Cut, values: Mapping[Node, Any], graph: _Gr
             return
         exact = None
         if expected.dtype == np.float32:
-            exact = _pytorch_result(part, values, {node: _as_float64(value) for node, value in given.items()}, run)
-        if (place := first_wrong_number(found, expected, exact, draw)) is not None:
+            exact = _compute_pytorch_result(
+                part, values, {node: _convert_to_float64(value) for node, value in given.items()}, run
+            )
+        if (place := find_first_wrong_number(found, expected, exact, draw)) is not None:
             line = find_node_line(part.last)
             name = str(part.last.target).partition(".")[2].partition(".")[0].strip("_")
-            raise OtherAnswersError(
+            raise AnswersDifferError(
                 f"`{name}` computes other numbers in ONNX than in PyTorch{line and f', at {line}'}: for some "
                 f"{float(found.ravel()[place]):.7g} in place of {float(expected.ravel()[place]):.7g}.",
                 "Write that line by other operations of torch, or in float32.",
             )
 
 
-def first_wrong_number(
+def find_first_wrong_number(
     found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], exact: np.ndarray[Any, Any] | None, draw: Sequence[Any]
 ) -> int | None:
     """Find the index of the first number that differs by more than rounding; None if there is none.
@@ -161,7 +163,7 @@ def first_wrong_number(
         draw: the inputs that they were computed from.
 
     Example:
-        >>> first_wrong_number(np.float32([1, 2]), np.float32([1, 3]), None, [])
+        >>> find_first_wrong_number(np.float32([1, 2]), np.float32([1, 3]), None, [])
         1
     """
     if found.shape != expected.shape or found.dtype.kind != expected.dtype.kind:
@@ -205,7 +207,7 @@ def _find_part(
     node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
 ) -> _Part | None:
     """Find the operators that end with a node whose value is in the graph, back to the next values in the graph."""
-    if node.op != "call_function" or node.name not in known or not _is_compared(values.get(node)):
+    if node.op != "call_function" or node.name not in known or not _can_compare(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
     while left:
@@ -214,7 +216,7 @@ def _find_part(
             is_weight = before.op == "placeholder" and before.name not in taken
             if before in nodes or before in given or is_weight or isinstance(value, int | float | bool):
                 continue
-            if before.name in known | taken and _is_compared(value) and not _is_mask(before, values):
+            if before.name in known | taken and _can_compare(value) and not _is_mask(before, values):
                 given.append(before)
             elif before.op != "call_function":
                 return None
@@ -238,11 +240,11 @@ def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
     )
 
 
-def _is_compared(value: Any) -> bool:
+def _can_compare(value: Any) -> bool:
     return isinstance(value, Tensor) and value.numel() <= _LARGEST and not value.is_complex() and value.numel() > 0
 
 
-def _part_key(part: _Part, values: Mapping[Node, Any]) -> str:
+def _make_part_key(part: _Part, values: Mapping[Node, Any]) -> str:
     """A key that is the same for equal parts."""
     places = {node: f"given {place}" for place, node in enumerate(part.given)}
     places |= {node: f"made {place}" for place, node in enumerate(part.nodes)}
@@ -257,7 +259,7 @@ def _part_key(part: _Part, values: Mapping[Node, Any]) -> str:
     return str((calls, [(values[node].dtype, values[node].dim()) for node in part.given]))
 
 
-def _pytorch_result(
+def _compute_pytorch_result(
     part: _Part, values: Mapping[Node, Any], given: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
     """PyTorch's result for other numbers; None if it fails."""
@@ -279,11 +281,11 @@ def _pytorch_result(
         return None
 
 
-def _as_float64(value: Tensor) -> Tensor:
+def _convert_to_float64(value: Tensor) -> Tensor:
     return value.double() if value.dtype == torch.float32 else value
 
 
-def hostile_numbers(
+def draw_hostile_numbers(
     values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
 ) -> Iterator[list[Tensor]]:
     """Yield numbers that are hard for operators, of the same types and sizes as some values, and the same in each run.
@@ -294,7 +296,7 @@ def hostile_numbers(
         draws: the most draws of each kind.
 
     Example:
-        >>> [drawn.item() for (drawn,) in hostile_numbers([torch.zeros(1, dtype=torch.int32)])][:3]
+        >>> [drawn.item() for (drawn,) in draw_hostile_numbers([torch.zeros(1, dtype=torch.int32)])][:3]
         [8, 6, 5]
     """
     generator = np.random.default_rng(0)
@@ -370,8 +372,8 @@ class _Graph:
             helper.make_graph(
                 cut.nodes,
                 "part",
-                [_value_info(name, value) for name, value in fed.items()],
-                [_value_info(part.last.name, self._known[part.last.name])],
+                [_make_value_info(name, value) for name, value in fed.items()],
+                [_make_value_info(part.last.name, self._known[part.last.name])],
                 cut.weights,
             ),
             opset_imports=self._model.opset_import,
@@ -388,6 +390,6 @@ class _Graph:
         return run
 
 
-def _value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:
+def _make_value_info(name: str, value: Tensor) -> onnx.ValueInfoProto:
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(str(value.dtype).removeprefix("torch.")))
     return helper.make_tensor_value_info(name, kind, [None] * value.dim())

@@ -35,7 +35,7 @@ def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
     packed, classifier = import_native_module().Packed(file.read_bytes()), Classifier.load(file)
     largest, rows = 0.0, 0
     for text in texts:
-        found, expected = _engine_tags(packed, text), _runtime_tags(classifier, text)
+        found, expected = _compute_engine_tags(packed, text), _compute_runtime_tags(classifier, text)
         apart = [abs(one[3] - other[3]) for one, other in zip(found, expected, strict=False) if one[3] and other[3]]
         if [row[:3] for row in found] != [row[:3] for row in expected] or not max(apart, default=0.0) <= _NEAR:
             raise ParityError(
@@ -46,7 +46,7 @@ def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
     return Comparison("tags in Python", "tags in C", "texts", len(texts), rows, largest, 0)
 
 
-def _engine_tags(packed: Any, text: str) -> list[_Row]:
+def _compute_engine_tags(packed: Any, text: str) -> list[_Row]:
     module = import_native_module()
     try:
         rows: list[_Row] = packed.tag(text)
@@ -57,7 +57,7 @@ def _engine_tags(packed: Any, text: str) -> list[_Row]:
     return rows
 
 
-def _runtime_tags(classifier: Classifier, text: str) -> list[_Row]:
+def _compute_runtime_tags(classifier: Classifier, text: str) -> list[_Row]:
     """The runtime's rows of a text, in its order; none if the places of its tokens are not known."""
     try:
         tags = classifier.tag(text)

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.proof.compared_module import AskedModule
-from pocketrnn_export.proof.every_size import answer_if_any
-from pocketrnn_export.proof.pytorch_run import pytorch_runnable
+from pocketrnn_export.proof.compared_module import FreshCopyModule
+from pocketrnn_export.proof.every_size import compute_answer_or_none
+from pocketrnn_export.proof.pytorch_run import make_runnable_program
 from pocketrnn_export.tracing.sizes.condition_log import Question
 from pocketrnn_export.tracing.trace import TracedProgram
 
-__all__ = ["blocking_questions"]
+__all__ = ["find_blocking_questions"]
 
 # The sizes of each text, combined with each size of the other: sizes near each other, and some far apart.
 _SIZES: Final = (*range(1, 10), 17, 40)
@@ -28,8 +28,8 @@ _BEYOND: Final = 3
 _MOST: Final = 40
 
 
-def blocking_questions(
-    asked: AskedModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
+def find_blocking_questions(
+    asked: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
     """The conditions that a program does not follow: all in the module's own code, and those others on one side of
     which the program's answer differs from the module's, or the module fails.
@@ -40,32 +40,34 @@ def blocking_questions(
         questions: the conditions on sizes.
 
     Example:
-        >>> blocking_questions(asked, plain, log.questions)
+        >>> find_blocking_questions(asked, plain, log.questions)
         []
     """
     if isinstance(plain, ExportError):
         return list(questions)
-    run = pytorch_runnable(plain).run
+    run = make_runnable_program(plain).run
 
-    def stands_in_the_way(question: Question) -> bool:
+    def is_blocking(question: Question) -> bool:
         if question.branch or question.number:
             return True
         for holds in (True, False):
             sides = [
-                sizes for sizes in _sizes_near_question(question) if question.condition.holds_for_both(*sizes) == holds
+                sizes
+                for sizes in _list_sizes_near_question(question)
+                if question.condition.holds_for_both(*sizes) == holds
             ]
             for batch, first, second in sides[:_MOST]:
-                inputs = asked.inputs_for_pair(batch, first, second)
-                if answer_if_any(asked, inputs) is None or not asked.agrees(run, inputs):
+                inputs = asked.draw_inputs_for_pair(batch, first, second)
+                if compute_answer_or_none(asked, inputs) is None or not asked.agrees(run, inputs):
                     return True
             if not sides:
                 return True
         return False
 
-    return list(filter(stands_in_the_way, questions))
+    return list(filter(is_blocking, questions))
 
 
-def _sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
+def _list_sizes_near_question(question: Question) -> list[tuple[int, int, int]]:
     """The sizes (texts, tokens of the first, tokens of the second) to try for a condition; those near a number in it
     come first."""
     named = [abs(int(number)) for number in question.condition.numbers]

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.export.graph_signature import InputKind, OutputKind
 
-from pocketrnn_export.proof.every_size import answer_if_any
+from pocketrnn_export.proof.every_size import compute_answer_or_none
 from pocketrnn_export.tracing.trace import TracedProgram
 
-__all__ = ["NodeValues", "Runnable", "pytorch_runnable"]
+__all__ = ["NodeValues", "RunnableProgram", "make_runnable_program"]
 
 
 @dataclass(frozen=True)
-class Runnable:
+class RunnableProgram:
     """A program in the form that is compared with its module.
 
     Attributes:
@@ -30,7 +30,7 @@ class Runnable:
     ids: int | None = None
 
 
-def pytorch_runnable(traced: TracedProgram, weights: Mapping[str, Tensor] | None = None) -> Runnable:
+def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] | None = None) -> RunnableProgram:
     """Make a program run in PyTorch, operator by operator, without its assertions about sizes.
 
     Args:
@@ -38,19 +38,19 @@ def pytorch_runnable(traced: TracedProgram, weights: Mapping[str, Tensor] | None
         weights: weights to use in place of its own, by name.
 
     Example:
-        >>> pytorch_runnable(traced).run((tokens, lengths)).shape
+        >>> make_runnable_program(traced).run((tokens, lengths)).shape
         (3, 4)
     """
     program = traced.program
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
-    forward = functools.cache(lambda: _remove_checks(program.graph_module))
+    forward = functools.cache(lambda: _remove_size_assertions(program.graph_module))
 
     def run(inputs: tuple[Tensor, ...]) -> Any:
         with torch.no_grad():
-            answers = forward()(*_graph_arguments(program, inputs, weights or {}))
+            answers = forward()(*_list_graph_arguments(program, inputs, weights or {}))
         return answers[kinds.index(OutputKind.USER_OUTPUT)].numpy()
 
-    return Runnable(run)
+    return RunnableProgram(run)
 
 
 class NodeValues(torch.fx.Interpreter):
@@ -65,15 +65,15 @@ class NodeValues(torch.fx.Interpreter):
 
         def run(*inputs: Tensor) -> Any:
             with torch.no_grad():
-                return self.run(*_graph_arguments(self._program, inputs, {}))
+                return self.run(*_list_graph_arguments(self._program, inputs, {}))
 
-        return {} if answer_if_any(run, *inputs) is None else dict(self.env)
+        return {} if compute_answer_or_none(run, *inputs) is None else dict(self.env)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         return None if "_assert" in str(target) else super().call_function(target, args, kwargs)
 
 
-def _graph_arguments(
+def _list_graph_arguments(
     program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...], weights: Mapping[str, Tensor]
 ) -> list[Any]:
     """The inputs of a program's graph: its weights and the module's inputs, in order."""
@@ -82,7 +82,7 @@ def _graph_arguments(
     return [next(given) if spec.kind == InputKind.USER_INPUT else known[str(spec.target)] for spec in specs]
 
 
-def _remove_checks(module: torch.fx.GraphModule) -> Callable[..., Any]:
+def _remove_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
     """The code of a graph without its assertions about sizes, which the forms do not have. An interpreter of the nodes
     takes half as long again for a small classifier, which runs at hundreds of sizes."""
     graph = torch.fx.Graph()

@@ -1,4 +1,5 @@
-"""Refuse errors that only some texts cause and forward catches: `try: F.one_hot(k, 2) except RuntimeError: h = -h`.
+"""Refuse a module whose forward catches an error that only some texts cause: `try: F.one_hot(k, 2) except RuntimeError:
+h = -h`.
 
 A trace meets no error that depends on the values of tensors, so its program holds the code without an error. So each
 torch call that may fail by the contents of a text, and each assert about them, is made to fail while the module runs,
@@ -101,15 +102,15 @@ def refuse_rare_errors(module: nn.Module, runs: Sequence[tuple[Tensor, ...]]) ->
                 done.add((met.site, kind))
                 failed = _run_with_error(module, inputs, met.site, kind)
                 if failed.error and failed.program is not None and not is_same_program(usual.program, failed.program):
-                    raise _refusal_error(met, failed.error)
+                    raise _make_caught_error_refusal(met, failed.error)
 
 
-def _refusal_error(met: _FailingCall, error: Exception) -> ExportError:
+def _make_caught_error_refusal(met: _FailingCall, error: Exception) -> ExportError:
     catches = "code around it"
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
-        if is_user_frame(frame) and (line := _catching_line(frame.f_code, trace.tb_lasti)):
+        if is_user_frame(frame) and (line := _find_catching_line(frame.f_code, trace.tb_lasti)):
             catches = describe_line(frame, line)
             break
         trace = trace.tb_next
@@ -142,7 +143,7 @@ def _run_with_error(
     operations = Operations()
     operations.label(_TEXT, inputs[0])
     tokens = operations.steps_of(inputs[0])
-    calls = _CallRecorder(lambda tensor: _text_relation(operations, tensor, tokens), site, kind)
+    calls = _CallRecorder(lambda tensor: _find_text_relation(operations, tensor, tokens), site, kind)
     program = None
     with torch.no_grad(), calls, operations, _run_surroundings(module):
         answer = _run_module(copy_again(module), inputs)
@@ -161,11 +162,11 @@ def _run_surroundings(module: nn.Module) -> Iterator[None]:
 
 
 def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """Compute the module's output. `_user_frames` stops at this frame."""
+    """Compute the module's output. `_list_user_frames` stops at this frame."""
     return module(*inputs)
 
 
-def _text_relation(operations: Operations, tensor: Tensor, tokens: frozenset[int]) -> str:
+def _find_text_relation(operations: Operations, tensor: Tensor, tokens: frozenset[int]) -> str:
     """How a tensor relates to a text: "made" from it, its "ids", or neither, an empty string."""
     try:
         if _TEXT not in operations.labels_of(tensor):
@@ -173,7 +174,7 @@ def _text_relation(operations: Operations, tensor: Tensor, tokens: frozenset[int
     except NotImplementedError:
         # Inside vmap a tensor has no memory to look up.
         return "made"
-    return "ids" if operations.steps_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
+    return "ids" if operations.find_steps_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
 
 
 class _CallRecorder(FunctionMode):
@@ -200,10 +201,14 @@ class _CallRecorder(FunctionMode):
         if name in _LEAVES_TORCH and args and self._made(args[0]):
             # A value computed from it outside torch cannot be followed, so all tensors count as made from the text.
             self._made = lambda _: "made"
-        if errors := _possible_errors(name):
-            frames = list(_user_frames(sys._getframe(1)))
-            caught = any(_catching_line(frame.f_code, frame.f_lasti) for frame in frames)
-            if caught and self._depends(name, args, kwargs) and (name not in TRUTHS or is_in_assert(frames[0])):
+        if errors := _list_possible_errors(name):
+            frames = list(_list_user_frames(sys._getframe(1)))
+            caught = any(_find_catching_line(frame.f_code, frame.f_lasti) for frame in frames)
+            if (
+                caught
+                and self._may_fail_by_text(name, args, kwargs)
+                and (name not in TRUTHS or is_in_assert(frames[0]))
+            ):
                 self._note(frames, errors)
         return func(*args, **kwargs)
 
@@ -216,7 +221,7 @@ class _CallRecorder(FunctionMode):
             self.error = self._kind(_SAID)
             raise self.error
 
-    def _depends(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    def _may_fail_by_text(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
         """Whether a call may fail by numbers that are computed from a text."""
         given = [tensor for tensor in flatten_tree([args, kwargs])[0] if isinstance(tensor, Tensor)]
         others = [args[1:], {key: value for key, value in kwargs.items() if args or key not in ("input", "self")}]
@@ -234,7 +239,7 @@ class _CallRecorder(FunctionMode):
 
 
 @functools.cache
-def _possible_errors(name: str) -> tuple[type[Exception], ...]:
+def _list_possible_errors(name: str) -> tuple[type[Exception], ...]:
     """The errors that a torch function may raise because of its arguments' values; empty if there are none."""
     if name in TRUTHS or name == "_assert":
         return (AssertionError,)
@@ -250,7 +255,7 @@ def _name_contains(name: str, parts: Sequence[str]) -> bool:
     return any(part in name for part in parts)
 
 
-def _user_frames(frame: FrameType | None) -> Iterator[FrameType]:
+def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
     """Yield the frames of a module's own code and of libraries up to `_run_module`, the innermost first."""
     while frame is not None and frame.f_code is not _run_module.__code__:
         if is_user_frame(frame):
@@ -258,10 +263,10 @@ def _user_frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _catching_line(code: CodeType, at: int) -> int | None:
+def _find_catching_line(code: CodeType, at: int) -> int | None:
     """The line of the `except`, `finally` or `with` that may catch an error raised at an instruction; None if there is
     none."""
-    target = next((start for first, last, start in _error_handlers(code) if first <= at < last), None)
+    target = next((start for first, last, start in _list_error_handlers(code) if first <= at < last), None)
     if target is None:
         return None
     lines = [line for line, *_ in list(code.co_positions())[target // 2 : target // 2 + 3] if line is not None]
@@ -269,7 +274,7 @@ def _catching_line(code: CodeType, at: int) -> int | None:
 
 
 @functools.lru_cache(maxsize=512)
-def _error_handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
+def _list_error_handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
     """The ranges of code whose errors are handled: the start and end of each, and its handler."""
     entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
     return tuple((one.start, one.end, one.target) for one in entries)

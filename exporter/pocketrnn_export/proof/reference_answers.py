@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.comparing.cases import Case, Logits, one_row_cases, split_by_text
-from pocketrnn_export.comparing.float64_proof import rounding_tolerance
+from pocketrnn_export.comparing.cases import Case, Logits, make_one_row_cases, split_by_text
+from pocketrnn_export.comparing.float64_proof import compute_rounding_tolerance
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Reference, measure_difference
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
-from pocketrnn_export.progress import log_each
+from pocketrnn_export.progress import log_item_progress
 
 __all__ = ["ReferenceAnswers"]
 
@@ -45,11 +45,11 @@ class ReferenceAnswers:
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def of(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
         """The cases of a kind, or each of their rows, with the answers in single precision."""
-        cases = one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
+        cases = make_one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
-        for case in log_each(cases, f"Asking {self.reference.name} about {inputs}"):
+        for case in log_item_progress(cases, f"Asking {self.reference.name} about {inputs}"):
             try:
-                answered += self._finite(case, inputs)
+                answered += self._drop_rows_without_answer(case, inputs)
             # A user's module may raise anything; the run of a prepared module raises a clear error already.
             except Exception as error:
                 if inputs != _MAY_FAIL and isinstance(error, PocketRNNError):
@@ -67,7 +67,7 @@ class ReferenceAnswers:
         """The cases of all kinds, or each of their rows, with the answers in single precision."""
         return [pair for inputs in self.kinds for pair in self.of(inputs, one_row=one_row)]
 
-    def _finite(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
+    def _drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
         """The case with its answer, without rows that have no finite answer; empty if no row is left.
 
         A mask of minus infinity over a whole text gives NaN. The runtime refuses such a text, too. If the module gives
@@ -89,7 +89,7 @@ class ReferenceAnswers:
             return []
         lengths = case.lengths[answered]
         rest = Case(case.name, np.ascontiguousarray(case.tokens[answered, : lengths.max()]), lengths)
-        return self._finite(rest, inputs)
+        return self._drop_rows_without_answer(rest, inputs)
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def exact(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
@@ -97,14 +97,14 @@ class ReferenceAnswers:
         try:
             if one_row and self._rows_alone:
                 whole = self.exact(inputs, one_row=False)
-                rows = self._answered_cases(inputs, one_row=True)
+                rows = self._select_answered_cases(inputs, one_row=True)
                 return None if whole is None else _split_exact_rows(whole, rows)
-            return self.reference.exact(self._answered_cases(inputs, one_row=one_row), spreads=False)
+            return self.reference.exact(self._select_answered_cases(inputs, one_row=one_row), spreads=False)
         except ExportError as error:
             self.not_exact = first_line(error)
             return None
 
-    def with_spread(self, case: Case) -> ExactAnswer | None:
+    def compute_answer_with_spread(self, case: Case) -> ExactAnswer | None:
         """The exact answer to a case with how far rounding may move it; None if there is none."""
         if id(case) not in self._spreads:
             try:
@@ -119,7 +119,7 @@ class ReferenceAnswers:
         for one_row in (False, True):
             for case, logits in self.of(inputs, one_row=one_row):
                 if case.name == name:
-                    exact = self.with_spread(case)
+                    exact = self.compute_answer_with_spread(case)
                     return None if exact is None else measure_difference("", name, exact.logits, logits).largest
         return None
 
@@ -127,12 +127,12 @@ class ReferenceAnswers:
     def tolerance(self) -> float:
         """The tolerance of `verify` on the texts: at least 1e-5."""
         try:
-            return rounding_tolerance(self.reference.exact(self._cases["texts"], spreads=True))
+            return compute_rounding_tolerance(self.reference.exact(self._cases["texts"], spreads=True))
         except ExportError as error:
             self.not_exact = first_line(error)
             return LEAST_TOLERANCE
 
-    def _answered_cases(self, inputs: str, *, one_row: bool) -> list[Case]:
+    def _select_answered_cases(self, inputs: str, *, one_row: bool) -> list[Case]:
         return [case for case, _ in self.of(inputs, one_row=one_row)]
 
 
@@ -149,7 +149,7 @@ def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> lis
         each
         for answer in whole
         for each in zip(
-            one_row_cases([answer.case]),
+            make_one_row_cases([answer.case]),
             split_by_text(answer.logits, answer.case.lengths),
             split_by_text(answer.spread, answer.case.lengths),
             strict=True,

@@ -24,11 +24,11 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import LARGEST
 from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.proof.compared_module import AskedModule, resize_example
-from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
+from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
+from pocketrnn_export.proof.every_size import APART, Answers, compute_answer_or_none
 from pocketrnn_export.proof.non_forgetting_layers import copy_with_lasting_states
-from pocketrnn_export.proof.pair_size_conditions import blocking_questions
-from pocketrnn_export.proof.pytorch_run import Runnable, pytorch_runnable
+from pocketrnn_export.proof.pair_size_conditions import find_blocking_questions
+from pocketrnn_export.proof.pytorch_run import RunnableProgram, make_runnable_program
 from pocketrnn_export.proof.rare_errors import refuse_rare_errors
 from pocketrnn_export.proof.trace_checks import (
     find_padding_effects,
@@ -38,30 +38,30 @@ from pocketrnn_export.proof.trace_checks import (
     refuse_mixed_rows,
     refuse_other_sizes,
     refuse_size_loops,
-    refuse_ties,
+    refuse_tie_dependence,
     refuse_unequal_iterations,
 )
-from pocketrnn_export.torch_internals import replace_state
+from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
 from pocketrnn_export.tracing.session import takes_two_texts
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import (
-    Attempt,
-    Judge,
+    AnswerJudge,
+    ProgramAttempt,
+    describe_sizes,
     is_within_limits,
     largest_difference,
-    sizes_in_words,
 )
-from pocketrnn_export.tracing.sizes.restrictions import settle_program
+from pocketrnn_export.tracing.sizes.restrictions import find_program_for_all_sizes
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 from pocketrnn_export.tracing.trace import TracedProgram, follow_forward, trace_program
 
 __all__ = ["right_program"]
 
-# One way through forward is followed for so long: a function that calls itself for halves of a long text may not end.
+# The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15
 # The most tokens of a run that looks for caught errors if no file of the user seems to catch any.
 _SMALL: Final = 4_096
@@ -70,7 +70,7 @@ _SMALL: Final = 4_096
 def right_program(
     module: nn.Module,
     example: tuple[Tensor, ...],
-    judged: Callable[[TracedProgram], Runnable] = pytorch_runnable,
+    judged: Callable[[TracedProgram], RunnableProgram] = make_runnable_program,
     *,
     one_text: bool = False,
 ) -> TracedProgram:
@@ -90,9 +90,9 @@ def right_program(
         >>> right_program(module.eval(), (torch.zeros(3, 7, dtype=torch.int64),)).limits
         Limits(min_tokens=1, max_tokens=None, max_batch=None, real_token=False)
     """
-    asked = AskedModule(module, example, _count_ids(module))
+    asked = FreshCopyModule(module, example, _count_ids(module))
     usual = asked.inputs(Sizes(len(example[0]), USUAL.tokens))
-    before = answer_if_any(asked, usual)
+    before = compute_answer_or_none(asked, usual)
     found = _find_program(asked, judged, one_text=one_text)
     if before is not None:
         refuse_changed_answers(asked, found, usual, before)
@@ -104,7 +104,9 @@ def right_program(
     return found
 
 
-def _find_program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *, one_text: bool) -> TracedProgram:
+def _find_program(
+    asked: FreshCopyModule, judged: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
+) -> TracedProgram:
     """Find a program of a module that is right for all sizes.
 
     Raises:
@@ -121,11 +123,11 @@ def _find_program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable
     plain = _make_plain_trace(traced, log)
     refuse_size_loops(log)
     if takes_two_texts(asked.example):
-        log = replace(log, questions=blocking_questions(asked, plain, log.questions))
+        log = replace(log, questions=find_blocking_questions(asked, plain, log.questions))
         _refuse_pair_questions(plain, log)
     if isinstance(plain, TracedProgram):
         graph = made(plain)
-        asked = (asked if graph.ids is None else replace(asked, ids=graph.ids)).with_compared_ids(plain.program)
+        asked = (asked if graph.ids is None else replace(asked, ids=graph.ids)).add_compared_ids(plain.program)
         _check_plain_trace(asked, plain, graph.run, log)
         if not log.questions:
             refuse_mixed_rows(asked, plain)
@@ -134,20 +136,20 @@ def _find_program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable
 
     lasting = _LastingModule.of(asked)
 
-    def attempt(program: TracedProgram, log: TraceLog) -> Attempt[TracedProgram]:
+    def attempt(program: TracedProgram, log: TraceLog) -> ProgramAttempt[TracedProgram]:
         def run(sizes: Sizes) -> Any:
             # onnxruntime kills the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
                 raise ExportError("A recurrent layer has no step to run.", "Give it one.")
             return made(program).run(asked.inputs(sizes))
 
-        return Attempt(program, log, run, program.plan, None if lasting is None else lasting.run(program))
+        return ProgramAttempt(program, log, run, program.plan, None if lasting is None else lasting.run(program))
 
-    def trace(plan: TracePlan) -> Attempt[TracedProgram]:
+    def trace(plan: TracePlan) -> ProgramAttempt[TracedProgram]:
         log = TraceLog()
         return attempt(traced(plan, log), log)
 
-    found = settle_program(
+    found = find_program_for_all_sizes(
         attempt(plain, log) if isinstance(plain, TracedProgram) else plain,
         log.questions,
         _make_follower(asked, trace),
@@ -160,7 +162,7 @@ def _find_program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable
     if lasting is not None:
         lasting.refuse_lost_code(found.traced, judged, found.bounds)
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
-    asked = asked.with_compared_ids(settled_program.program)
+    asked = asked.add_compared_ids(settled_program.program)
     refuse_mixed_rows(asked, settled_program)
     notes = refuse_other_sizes(asked, settled_program, made(found.traced).run)
     return replace(settled_program, notes=notes, padding_tells=find_padding_effects(asked, settled_program))
@@ -170,11 +172,11 @@ def _find_program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable
 class _LastingModule:
     """A module with weights that forget nothing, and these weights by their names in a program."""
 
-    asked: AskedModule
+    asked: FreshCopyModule
     weights: dict[str, Tensor]
 
     @classmethod
-    def of(cls, asked: AskedModule) -> _LastingModule | None:
+    def of(cls, asked: FreshCopyModule) -> _LastingModule | None:
         module = copy_with_lasting_states(asked.module)
         if module is None:
             return None
@@ -185,11 +187,11 @@ class _LastingModule:
     def run(self, program: TracedProgram) -> Callable[[Sizes], Any] | None:
         if not self.weights.keys() >= program.program.state_dict.keys():
             return None
-        run = pytorch_runnable(program, self.weights).run
+        run = make_runnable_program(program, self.weights).run
         return lambda sizes: run(self.asked.inputs(sizes))
 
     def refuse_lost_code(
-        self, program: TracedProgram, judged: Callable[[TracedProgram], Runnable], bounds: Iterable[Sizes]
+        self, program: TracedProgram, judged: Callable[[TracedProgram], RunnableProgram], bounds: Iterable[Sizes]
     ) -> None:
         """Refuse a form that lost a part of its program, at sizes on both sides of each condition in forward.
 
@@ -198,23 +200,23 @@ class _LastingModule:
         """
         if (run := self.run(program)) is None:
             return
-        form = judged(replace(program, program=replace_state(program.program, self.weights))).run
+        form = judged(replace(program, program=replace_program_weights(program.program, self.weights))).run
         for sizes in bounds:
             inputs = self.asked.inputs(sizes)
             # onnxruntime kills the process for a recurrent layer without a step; PyTorch raises an error.
-            if answer_if_any(self.asked, inputs) is None:
+            if compute_answer_or_none(self.asked, inputs) is None:
                 continue
-            expected = answer_if_any(run, sizes)
+            expected = compute_answer_or_none(run, sizes)
             if expected is not None and largest_difference(form(inputs), expected) > APART:
                 raise ExportError(
-                    f"The graph loses something of forward on {sizes_in_words(sizes)} where a recurrent layer keeps "
+                    f"The graph loses something of forward on {describe_sizes(sizes)} where a recurrent layer keeps "
                     "its "
                     "state for long.",
                     "Report the module: this is a fault of pocketrnn.",
                 )
 
-    def judge(self, batch: int | None) -> Judge:
-        return Judge(lambda sizes: self.asked(self.asked.inputs(sizes)), self.asked.in_doubles, batch)
+    def judge(self, batch: int | None) -> AnswerJudge:
+        return AnswerJudge(lambda sizes: self.asked(self.asked.inputs(sizes)), self.asked.in_doubles, batch)
 
 
 def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
@@ -236,7 +238,7 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
         raise plain
 
 
-def _check_plain_trace(asked: AskedModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
+def _check_plain_trace(asked: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:
     """Refuse a module for errors that an ordinary trace shows, whatever its conditions on sizes are."""
     few = replace(asked, ids=1)
     refuse_caught_errors(asked.module, log, few.inputs(Sizes(len(asked.example[0]), asked.example[0].shape[1])))
@@ -245,11 +247,11 @@ def _check_plain_trace(asked: AskedModule, plain: TracedProgram, graph: Answers,
     if plain.loops and not log.questions:
         refuse_unequal_iterations(asked, graph, plain)
     if plain.orders:
-        refuse_ties(asked, plain)
+        refuse_tie_dependence(asked, plain)
 
 
 def _make_follower(
-    asked: AskedModule, trace: Callable[[TracePlan], Attempt[TracedProgram]]
+    asked: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
     """Make the function that follows forward for some sizes, without a program if that is possible."""
 
@@ -260,7 +262,7 @@ def _make_follower(
             log.check_answered()
             refuse_caught_errors(asked.module, log, asked.inputs(sizes))
             return FollowedRun(log)
-        if answer_if_any(asked, asked.inputs(sizes)) is None:
+        if compute_answer_or_none(asked, asked.inputs(sizes)) is None:
             return FollowedRun(log, fails=not _is_raised_by_user(error))
         # A module that cannot be followed may still be traced.
         return FollowedRun(trace(TracePlan(sizes)).log)

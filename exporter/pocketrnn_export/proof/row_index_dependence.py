@@ -16,9 +16,9 @@ from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.across_rows import BY_POSITION, batch_axes, needed_nodes
-from pocketrnn_export.proof.token_dependence import node_name
-from pocketrnn_export.torch_internals import size_expression
+from pocketrnn_export.proof.across_rows import BY_POSITION, find_batch_axes, find_needed_nodes
+from pocketrnn_export.proof.token_dependence import read_operator_name
+from pocketrnn_export.torch_internals import read_size_expression
 
 __all__ = ["find_row_numbers"]
 
@@ -30,7 +30,7 @@ _SAME: Final = 1e-4
 _CUTS: Final = frozenset({"cut", "narrow", "slice"})
 _ORDERS: Final = frozenset({"argsort", "sort"})
 _WHOLE: Final = frozenset({torch.int64, torch.int32})
-# The operators that keep a position a position: a remainder or a clamp has another result far down a large batch.
+# Operators whose result is still the row number. A remainder or a clamp gives another number far down in a large batch.
 _STAYS: Final = frozenset({
     "_to_copy", "add", "alias", "cat", "clone", "contiguous", "copy", "cut", "detach", "expand", "flatten", "flip",
     "gather", "getitem", "index", "index_put", "index_select", "mul", "permute", "repeat", "repeat_interleave",
@@ -54,7 +54,7 @@ def find_row_numbers(
         batch: the symbols of the batch size.
     """
     values = values_of(tuple(value[:1].repeat(_ROWS, *[1] * (value.dim() - 1)) for value in inputs_of(_ROWS, _STEPS)))
-    needed = dict.fromkeys(needed_nodes(program))
+    needed = dict.fromkeys(find_needed_nodes(program))
     numbers = {node for node in needed if _differs_between_rows(node, values.get(node), batch)}
     for node in needed:
         if _is_table_cut(node, values, batch):
@@ -72,9 +72,9 @@ def _differs_between_rows(node: Node, value: Any, batch: set[Any]) -> bool:
         return False
     if value.dim() != stated.dim():
         return False
-    for axis in batch_axes(node, batch):
+    for axis in find_batch_axes(node, batch):
         size = value.shape[axis]
-        if size_expression(stated.shape[axis]) in batch:
+        if read_size_expression(stated.shape[axis]) in batch:
             views = [value.movedim(axis, 0)] if size == _ROWS else []
         elif size % _ROWS == 0 and size:
             # The batch axis may be merged with another, in either order.
@@ -85,12 +85,12 @@ def _differs_between_rows(node: Node, value: Any, batch: set[Any]) -> bool:
             ]
         else:
             views = []
-        if views and all(map(_rows_differ, views)):
+        if views and all(map(_are_rows_different, views)):
             return True
     return False
 
 
-def _rows_differ(rows: Tensor) -> bool:
+def _are_rows_different(rows: Tensor) -> bool:
     if not rows.is_floating_point():
         return bool((rows != rows[:1]).any())
     rows = rows.double().nan_to_num()
@@ -100,25 +100,25 @@ def _rows_differ(rows: Tensor) -> bool:
 def _is_table_cut(node: Node, values: Mapping[Node, Any], batch: set[Any]) -> bool:
     """Whether a tensor that does not depend on texts is cut to the batch size, and its rows are not all equal."""
     stated = node.meta.get("val")
-    if node_name(node) not in _CUTS or not isinstance(stated, Tensor) or not batch_axes(node, batch):
+    if read_operator_name(node) not in _CUTS or not isinstance(stated, Tensor) or not find_batch_axes(node, batch):
         return False
     source, axis = node.args[0], node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
     table = values.get(source) if isinstance(source, Node) else None
-    if not isinstance(table, Tensor) or not isinstance(axis, int) or batch_axes(source, batch):  # type: ignore[arg-type]
+    if not isinstance(table, Tensor) or not isinstance(axis, int) or find_batch_axes(source, batch):  # type: ignore[arg-type]
         return False
-    return axis % stated.dim() in batch_axes(node, batch) and _rows_differ(table.movedim(axis, 0))
+    return axis % stated.dim() in find_batch_axes(node, batch) and _are_rows_different(table.movedim(axis, 0))
 
 
 def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) -> bool:
     """Whether a row number stays a row number, or is used as the position of the values of this row's text."""
-    name, value = node_name(user).removesuffix("_"), user.meta.get("val")
+    name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")
     if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
         return True
     if name in _STAYS and user in numbers and isinstance(value, Tensor) and value.dtype in _WHOLE:
         return True
     if not user.all_input_nodes or user.args[0] is node or not isinstance(user.args[0], Node):
         return False
-    axes = set(batch_axes(user.args[0], batch)) if isinstance(user.args[0].meta.get("val"), Tensor) else set()
+    axes = set(find_batch_axes(user.args[0], batch)) if isinstance(user.args[0].meta.get("val"), Tensor) else set()
     if name in ("index", "index_put") and isinstance(user.args[1], list | tuple):
         return all(axis in axes for axis, position in enumerate(user.args[1]) if position is node)
     return (

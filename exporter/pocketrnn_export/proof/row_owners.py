@@ -1,4 +1,4 @@
-"""Find the text that each number of a program belongs to, operator by operator, even if a gate hides its changes.
+"""Find for each number of a program the text that it belongs to, operator by operator, also where a gate hides changes.
 
 `state * is_rare(x)` is zero for every random text, and so is the result of a pooling over the batch. So an operator is
 not run on the numbers that reach it: it runs alone, on random numbers, and those of some texts are changed. A number
@@ -21,15 +21,15 @@ from torch.fx.node import map_arg
 
 from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.across_rows import BY_POSITION, OF_LENGTHS, needed_nodes
+from pocketrnn_export.proof.across_rows import BY_POSITION, OF_LENGTHS, find_needed_nodes
 from pocketrnn_export.proof.compared_module import fill_lengths
 from pocketrnn_export.proof.pytorch_run import NodeValues
-from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, node_name
+from pocketrnn_export.proof.token_dependence import WordContent, find_word_content, read_operator_name
 from pocketrnn_export.torch_internals import (
     flatten_tree,
     list_aliased_arguments,
     list_written_arguments,
-    size_expression,
+    read_size_expression,
     unflatten_tree,
 )
 
@@ -71,9 +71,9 @@ class _Call:
     owners: list[Tensor | None]
     bits: int
 
-    def owned_arguments(self) -> list[int]:
+    def find_owned_arguments(self) -> list[int]:
         """The indices of the arguments that hold numbers of texts."""
-        asked = self.owners[:1] if node_name(self.node) in _LIKE else self.owners
+        asked = self.owners[:1] if read_operator_name(self.node) in _LIKE else self.owners
         return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
 
 
@@ -91,16 +91,17 @@ def find_other_owners(
         >>> find_other_owners(program, inputs_of, batch)
         'model.py:12: `pooled = F.max_pool2d(rare[None, None], (3, 1), padding=(1, 0))`'
     """
-    # An axis of 16 numbers may be mistaken for a batch of 16, so only a line that is found with both batches counts.
+    # An axis of 16 numbers may be mistaken for a batch of 16. So a line counts only if it is found with both batch
+    # sizes.
     found = ""
     for rows in _ROWS:
-        found = _find_with_rows(program, inputs_of, batch, rows)
+        found = _find_line_with_rows(program, inputs_of, batch, rows)
         if not found:
             return ""
     return found
 
 
-def _find_with_rows(
+def _find_line_with_rows(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     batch: set[Any],
@@ -129,7 +130,7 @@ class _OwnerRun(NodeValues):
         self._rows = rows
         self.place = ""
         self._owners: dict[Node, Any] = {}
-        self._batch, self._words, self._needed = batch, find_word_content(program), set(needed_nodes(program))
+        self._batch, self._words, self._needed = batch, find_word_content(program), set(find_needed_nodes(program))
         self._texts = set(program.graph_signature.user_inputs)
         self._generator = torch.Generator().manual_seed(5)
 
@@ -139,7 +140,7 @@ class _OwnerRun(NodeValues):
         if n.op != "call_function" or "_assert" in str(n.target) or self.place:
             value = super().run_node(n)
             if isinstance(value, Tensor):
-                self._owners[n] = _initial_owners(value, of_rows=n.name in self._texts)
+                self._owners[n] = _make_initial_owners(value, of_rows=n.name in self._texts)
             return value
         given, form = flatten_tree(self.fetch_args_kwargs_from_env(n))
         nodes = flatten_tree((n.args, n.kwargs))[0]
@@ -157,7 +158,7 @@ class _OwnerRun(NodeValues):
             return value
         results, shape = flatten_tree(value)
         owners = [one if isinstance(one, Tensor) else None for one in owners] + [None] * (len(kept) - len(owners))
-        found = self._found(_Call(run, n, kept, nodes, owners, (self._rows - 1).bit_length()), results)
+        found = self._find_owners_of_results(_Call(run, n, kept, nodes, owners, (self._rows - 1).bit_length()), results)
         self._owners[n] = unflatten_tree(found, shape)
         for target in list_written_arguments(n.target, n.args, n.kwargs):
             old = self._owners.get(target)
@@ -165,13 +166,13 @@ class _OwnerRun(NodeValues):
                 self._owners[n] = old.copy_(found[0])
         return value
 
-    def _found(self, call: _Call, results: list[Any]) -> list[Any]:
+    def _find_owners_of_results(self, call: _Call, results: list[Any]) -> list[Any]:
         """The owners of the results of a call."""
-        node, name, owned = call.node, node_name(call.node).removesuffix("_"), call.owned_arguments()
-        if (views := _view_owners(call, results)) is not None:
+        node, name, owned = call.node, read_operator_name(call.node).removesuffix("_"), call.find_owned_arguments()
+        if (views := _find_view_owners(call, results)) is not None:
             return views
         if not owned or node not in self._needed or name.startswith(GIVES_NO_NUMBERS):
-            return [_initial_owners(one) for one in results]
+            return [_make_initial_owners(one) for one in results]
         lengths = [i for i in owned if self._is_length(call.nodes[i])]
         if name in _ORDERS and lengths and results[-1].shape == call.given[owned[0]].shape:
             of_lengths: Any = call.owners[owned[0]]
@@ -182,9 +183,9 @@ class _OwnerRun(NodeValues):
         stated = flatten_tree(node.meta.get("val"))[0]
         if told is None or ((name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told)):
             self.place = find_node_line(node) or "a line that is not known"
-            return [_initial_owners(one) for one in results]
+            return [_make_initial_owners(one) for one in results]
         return [
-            self._filled(one, result, val, call) if isinstance(result, Tensor) else None
+            self._fill_owners(one, result, val, call) if isinstance(result, Tensor) else None
             for one, result, val in zip(told, results, stated, strict=True)
         ]
 
@@ -194,13 +195,13 @@ class _OwnerRun(NodeValues):
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordContent.COUNTS
 
-    def _filled(self, told: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
+    def _fill_owners(self, told: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
         """The owners of a result; numbers that did not change get the owners of the arguments."""
         owners = told.owners
         if bool((owners != _NONE).all()):
             return owners
-        if node_name(call.node).removesuffix("_") not in _PUTS:
-            for given in (call.owners[i] for i in call.owned_arguments()):
+        if read_operator_name(call.node).removesuffix("_") not in _PUTS:
+            for given in (call.owners[i] for i in call.find_owned_arguments()):
                 if given is not None and _can_broadcast(given, result):
                     owners = torch.where(owners == _NONE, given.expand(result.shape), owners)
         for axis in self._batch_axes(stated, result)[:1]:
@@ -218,7 +219,7 @@ class _OwnerRun(NodeValues):
             axis
             for axis, size in enumerate(stated.shape)
             if isinstance(size, torch.SymInt)
-            and size_expression(size) in self._batch
+            and read_size_expression(size) in self._batch
             and value.shape[axis] == self._rows
         ]
 
@@ -240,7 +241,7 @@ class _ResultOwners:
     mixed: bool
 
 
-def _initial_owners(value: Any, *, of_rows: bool = False) -> Any:
+def _make_initial_owners(value: Any, *, of_rows: bool = False) -> Any:
     if not isinstance(value, Tensor):
         return None
     owners = torch.full(value.shape, _NONE, dtype=torch.int64)
@@ -249,11 +250,15 @@ def _initial_owners(value: Any, *, of_rows: bool = False) -> Any:
     return owners
 
 
-def _view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
+def _find_view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
     """The owners of an operator's results, as views of its arguments' owners; None if the results are not views."""
     node = call.node
     shared = list_aliased_arguments(node.target, node.args, node.kwargs)
-    if not shared or list_written_arguments(node.target, node.args, node.kwargs) or node_name(node) == "as_strided":
+    if (
+        not shared
+        or list_written_arguments(node.target, node.args, node.kwargs)
+        or read_operator_name(node) == "as_strided"
+    ):
         return None
     seen: list[Any] = [
         given if owners is None else owners for given, owners in zip(call.given, call.owners, strict=True)
@@ -277,11 +282,11 @@ def _find_result_owners(
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
         # An operator may raise anything.
         with contextlib.suppress(Exception):
-            return _owners_by_changes(call, results, [i for i in changing if i not in kept], generator, wide=wide)
+            return _find_owners_by_changes(call, results, [i for i in changing if i not in kept], generator, wide=wide)
     return None
 
 
-def _owners_by_changes(
+def _find_owners_by_changes(
     call: _Call, results: list[Any], changing: list[int], generator: torch.Generator, *, wide: bool
 ) -> list[_ResultOwners]:
     """Find the text with which each number changes: for each bit of the texts' numbers, the numbers of the texts with
@@ -290,10 +295,10 @@ def _owners_by_changes(
     Raises:
         ValueError: a result has another shape.
     """
-    seen = [torch.zeros(2, call.bits, *_value_shape(one), dtype=torch.bool) for one in results]
+    seen = [torch.zeros(2, call.bits, *_make_value_shape(one), dtype=torch.bool) for one in results]
     for _ in range(_DRAWS):
         base, other = (
-            {i: _random_argument(call, i, generator, wide=wide, base=base) for i in changing} for base in (True, False)
+            {i: _draw_argument(call, i, generator, wide=wide, base=base) for i in changing} for base in (True, False)
         )
         before = call.run(_clone_arguments(call.given, base))
         for bit in range(call.bits):
@@ -319,7 +324,7 @@ def _owners_by_changes(
     ]
 
 
-def _value_shape(value: Any) -> torch.Size:
+def _make_value_shape(value: Any) -> torch.Size:
     return value.shape if isinstance(value, Tensor) else torch.Size()
 
 
@@ -339,7 +344,7 @@ def _is_float(value: Tensor) -> bool:
     return value.is_floating_point() or value.is_complex()
 
 
-def _random_argument(call: _Call, i: int, generator: torch.Generator, *, wide: bool, base: bool) -> Tensor:
+def _draw_argument(call: _Call, i: int, generator: torch.Generator, *, wide: bool, base: bool) -> Tensor:
     """Random numbers for an argument; with `base`, integers stay as they are, since they may be positions."""
     given: Tensor = call.given[i]
     owners: Any = call.owners[i]

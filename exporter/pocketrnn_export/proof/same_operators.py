@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.comparing.float64_operators import restore_threads
-from pocketrnn_export.intake.copy_comparison import GivenModule, convert_to_float32, weight_precision
+from pocketrnn_export.intake.copy_comparison import OwnersModule, convert_to_float32, read_weight_precision
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.function_caches import replace_entries
@@ -30,8 +30,8 @@ from pocketrnn_export.module_runs.operator_recording import (
     normalize_program,
 )
 from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
-from pocketrnn_export.torch_internals import replace_methods, unscripted_function
-from pocketrnn_export.tracing.python_semantics.caches import uncached_function
+from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_function
+from pocketrnn_export.tracing.python_semantics.caches import unwrap_cached_function
 from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
 
 __all__ = ["refuse_other_operators"]
@@ -46,9 +46,9 @@ class _LineRecorder(Operations):  # type: ignore[no-untyped-call]
         super().__init__()
         self.lines: list[str] = []
 
-    def _add(self, step: Any) -> int:
+    def _add_step(self, step: Any) -> int:
         self.lines.append(describe_user_line(sys._getframe()))
-        return super()._add(step)
+        return super()._add_step(step)
 
 
 class _RecordedProgram:
@@ -71,7 +71,7 @@ class _RecordedProgram:
         return self.lines[min(place, len(self.lines) - 1)] if self.lines else "a line that is not known"
 
 
-def refuse_other_operators(given: GivenModule, cases: Iterable[Case]) -> None:
+def refuse_other_operators(given: OwnersModule, cases: Iterable[Case]) -> None:
     """Refuse a module whose copy runs other operators than the module itself, or which runs other operators when its
     scripted and cached functions are replaced by the Python functions that are traced in their place.
 
@@ -122,7 +122,7 @@ def _compare_programs(own: _RecordedProgram, other: _RecordedProgram | None, pro
     raise ExportError(f"{problem}: {apart}, {own.line(place)}.", advice)
 
 
-def _record_program(given: GivenModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
+def _record_program(given: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
     """Record the operators that a module runs on inputs; None if it fails, which is reported elsewhere."""
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]
@@ -130,22 +130,22 @@ def _record_program(given: GivenModule, module: nn.Module, inputs: Sequence[Tens
     # A user's module may raise anything.
     with contextlib.suppress(Exception, SystemExit), torch.no_grad(), restore_random_state(), run_quietly_on_cpu():
         set_eval_mode(module)
-        if weight_precision(module) is not None or any(t.device.type != "cpu" for t in module.parameters()):
+        if read_weight_precision(module) is not None or any(t.device.type != "cpu" for t in module.parameters()):
             convert_to_float32(module, given.kept)
         with torch.jit.optimized_execution(False), noted:  # type: ignore[attr-defined]
             answer = given.called(module)(*inputs)
         steps = noted.steps_of(answer)
-        lines = [noted.lines[step] for step in noted.needed_steps(steps, _TEXT)]
+        lines = [noted.lines[step] for step in noted.find_needed_steps(steps, _TEXT)]
         return _RecordedProgram(noted.program_of(steps, _TEXT), lines)
     return None
 
 
 def _replace_scripted(module: nn.Module) -> contextlib.AbstractContextManager[bool]:
-    return _replace_functions(module, unscripted_function)
+    return _replace_functions(module, unwrap_scripted_function)
 
 
 def _replace_cached(module: nn.Module) -> contextlib.AbstractContextManager[bool]:
-    return _replace_functions(module, uncached_function)
+    return _replace_functions(module, unwrap_cached_function)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Find out whether the order of equal values, which PyTorch leaves undefined, may change the answer to some text.
 
 A word that occurs twice in a text has equal scores. If the answer depends on which one is taken, the module is refused
-(`trace_checks.refuse_ties`); but a gate may hide the difference for every text that was tried. So the program runs with
-equal values in both orders, and its operators are checked one by one (`hidden_differences.py`).
+(`trace_checks.refuse_tie_dependence`); but a gate may hide the difference for every text that was tried. So the program
+runs with equal values in both orders, and its operators are checked one by one (`hidden_differences.py`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.proof.across_rows import BY_POSITION
 from pocketrnn_export.proof.compared_module import fill_lengths, is_text
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, RecordedRun
-from pocketrnn_export.proof.token_dependence import node_name
+from pocketrnn_export.proof.token_dependence import read_operator_name
 from pocketrnn_export.tracing.unstable_sort import ORDERS, call_in_reversed_order
 
 __all__ = ["find_tied_values"]
 
 _STEPS: Final = (2, 9, 40)
-# The values at the places of equal scores may be equal, as are the vectors of one word: then the order does not matter.
+# The values at the places of equal scores may also be equal, as the vectors of one word are. Then their order does not
+# matter.
 _TAKES: Final = (*BY_POSITION, "embedding", "index", "take")
 
 
@@ -48,7 +49,7 @@ def find_tied_values(
         if not (one(inputs) and other(inputs)):
             continue
         if HiddenDifferences(program, one, other).find_first_node(left_out=_TAKES) is not None:
-            orders = [node for node in program.graph.nodes if node_name(node) in ORDERS]
+            orders = [node for node in program.graph.nodes if read_operator_name(node) in ORDERS]
             return next(filter(None, map(find_node_line, orders)), "a line that is not known")
     return ""
 

@@ -18,7 +18,7 @@ from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 
-__all__ = ["WordContent", "find_word_content", "node_name"]
+__all__ = ["WordContent", "find_word_content", "read_operator_name"]
 
 
 class WordContent(IntEnum):
@@ -76,11 +76,11 @@ def find_word_content(program: torch.export.ExportedProgram) -> dict[Node, WordC
             # Features may be anything, as words may.
             found[node] = WordContent.ANYTHING if node.name == "features" in inputs[1:] else found[node]
         else:
-            found[node] = _content_of_node(node, found)
+            found[node] = _find_content_of_node(node, found)
     return found
 
 
-def node_name(node: Node) -> str:
+def read_operator_name(node: Node) -> str:
     """The name of what a node calls, without its overload."""
     if node.target is operator.getitem:
         return "getitem"
@@ -88,14 +88,17 @@ def node_name(node: Node) -> str:
     return str(getattr(packet, "__name__", packet))
 
 
-def _content_of_node(node: Node, found: dict[Node, WordContent]) -> WordContent:
-    name, given = node_name(node), [found[n] for n in node.all_input_nodes if found[n] is not WordContent.NOTHING]
+def _find_content_of_node(node: Node, found: dict[Node, WordContent]) -> WordContent:
+    name, given = (
+        read_operator_name(node),
+        [found[n] for n in node.all_input_nodes if found[n] is not WordContent.NOTHING],
+    )
     # The input of an operator that only reads sizes does not count: the width of a batch says nothing about words.
     if not given or name.startswith(GIVES_NO_NUMBERS):
         return WordContent.NOTHING
     most = max(given)
     if most in (WordContent.IDS, WordContent.MOVED_IDS):
-        return _content_of_ids(node, found, most, len(given))
+        return _find_content_of_ids(node, found, most, len(given))
     if most is WordContent.ANYTHING:
         # The ids with a zero vector are tried.
         return WordContent.FLAGS if _finds_zero_vectors(node, name, found) else WordContent.ANYTHING
@@ -115,8 +118,8 @@ def _content_of_node(node: Node, found: dict[Node, WordContent]) -> WordContent:
     return WordContent.COUNTS if name in _OF_COUNTS else WordContent.ANYTHING
 
 
-def _content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordContent, given: int) -> WordContent:
-    name, flags = node_name(node), WordContent.FLAGS if ids is WordContent.IDS else WordContent.COUNTS
+def _find_content_of_ids(node: Node, found: dict[Node, WordContent], ids: WordContent, given: int) -> WordContent:
+    name, flags = read_operator_name(node), WordContent.FLAGS if ids is WordContent.IDS else WordContent.COUNTS
     to = node.kwargs.get("dtype", node.args[1] if name == "to" and len(node.args) > 1 else None)
     if name == "sign" or (name in ("_to_copy", "to") and to is torch.bool):
         return flags
@@ -145,6 +148,6 @@ def _finds_zero_vectors(node: Node, name: str, found: dict[Node, WordContent]) -
     if name not in _COMPARED or len(node.all_input_nodes) != 1 or node.args[1] != 0:
         return False
     inner = node.all_input_nodes[0]
-    while node_name(inner) in _OF_VECTORS:
+    while read_operator_name(inner) in _OF_VECTORS:
         inner = inner.all_input_nodes[0]
-    return node_name(inner) == "embedding" and found[inner.all_input_nodes[-1]] is WordContent.IDS
+    return read_operator_name(inner) == "embedding" and found[inner.all_input_nodes[-1]] is WordContent.IDS

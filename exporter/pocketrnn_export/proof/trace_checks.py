@@ -15,13 +15,20 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.calling_convention import FeatureModule
 from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copy_again
-from pocketrnn_export.proof.across_rows import batch_symbols, compared_numbers, find_row_mixing
-from pocketrnn_export.proof.compared_module import AskedModule, fill_lengths, is_text
-from pocketrnn_export.proof.every_size import APART, MOST_TOKENS, SECONDS, Answers, answer_if_any, check_every_size
+from pocketrnn_export.proof.across_rows import find_batch_symbols, find_compared_numbers, find_row_mixing
+from pocketrnn_export.proof.compared_module import FreshCopyModule, fill_lengths, is_text
+from pocketrnn_export.proof.every_size import (
+    APART,
+    MOST_TOKENS,
+    SECONDS,
+    Answers,
+    check_every_size,
+    compute_answer_or_none,
+)
 from pocketrnn_export.proof.loop_iterations import check_every_step
 from pocketrnn_export.proof.mixed_rows import find_mixed_rows
 from pocketrnn_export.proof.padding_invariance import find_padded_steps
-from pocketrnn_export.proof.pytorch_run import NodeValues, pytorch_runnable
+from pocketrnn_export.proof.pytorch_run import NodeValues, make_runnable_program
 from pocketrnn_export.proof.row_index_dependence import find_row_numbers
 from pocketrnn_export.proof.row_owners import find_other_owners
 from pocketrnn_export.proof.tied_values import find_tied_values
@@ -40,7 +47,7 @@ __all__ = [
     "refuse_mixed_rows",
     "refuse_other_sizes",
     "refuse_size_loops",
-    "refuse_ties",
+    "refuse_tie_dependence",
     "refuse_unequal_iterations",
 ]
 
@@ -49,7 +56,9 @@ _COUNTED: Final = 4
 _MOST_IDS: Final = 12
 
 
-def refuse_changed_answers(asked: AskedModule, found: TracedProgram, usual: tuple[Tensor, ...], before: Any) -> None:
+def refuse_changed_answers(
+    asked: FreshCopyModule, found: TracedProgram, usual: tuple[Tensor, ...], before: Any
+) -> None:
     """Refuse a module whose answer to a text changes after it has run on texts of other sizes.
 
     First come the sizes of the trace and its checks, then the sizes on both sides of each condition in forward.
@@ -72,8 +81,8 @@ def refuse_changed_answers(asked: AskedModule, found: TracedProgram, usual: tupl
             if not is_within_limits(found.limits, sizes):
                 continue
             changed = f"one of {sizes.batch} x {sizes.tokens} tokens changes what comes after it"
-            answer_if_any(compute_answer, copied, asked.inputs(sizes))
-        after = answer_if_any(compute_answer, copied, usual)
+            compute_answer_or_none(compute_answer, copied, asked.inputs(sizes))
+        after = compute_answer_or_none(compute_answer, copied, usual)
         if after is None or not np.allclose(after, before, rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ExportError(
                 f"The module's answer to a text depends on the texts that it was asked before: {changed}.",
@@ -123,7 +132,7 @@ def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor,
         )
 
 
-def refuse_counted_lengths(asked: AskedModule, graph: Answers) -> None:
+def refuse_counted_lengths(asked: FreshCopyModule, graph: Answers) -> None:
     """Compare a graph with its module that packs by lengths of its own, on rows that such lengths cut short.
 
     Raises:
@@ -148,7 +157,7 @@ def refuse_counted_lengths(asked: AskedModule, graph: Answers) -> None:
             )
 
 
-def refuse_unequal_iterations(asked: AskedModule, graph: Answers, traced: TracedProgram) -> None:
+def refuse_unequal_iterations(asked: FreshCopyModule, graph: Answers, traced: TracedProgram) -> None:
     """Compare a graph whose loops were traced from their first iterations with the module, at other lengths.
 
     Raises:
@@ -164,7 +173,7 @@ def refuse_unequal_iterations(asked: AskedModule, graph: Answers, traced: Traced
             )
 
 
-def refuse_ties(asked: AskedModule, traced: TracedProgram) -> None:
+def refuse_tie_dependence(asked: FreshCopyModule, traced: TracedProgram) -> None:
     """Refuse a module whose answers change with the order of equal values, on texts that repeat words.
 
     Raises:
@@ -178,7 +187,7 @@ def refuse_ties(asked: AskedModule, traced: TracedProgram) -> None:
             inputs = fill_lengths(
                 [value[:, torch.arange(value.shape[1]) // apart] if is_text(value) else value for value in given]
             )
-            if (expected := answer_if_any(asked, inputs)) is None:
+            if (expected := compute_answer_or_none(asked, inputs)) is None:
                 continue
             if not largest_difference(run_with_reversed_ties(asked, inputs), expected) <= APART:
                 raise ExportError(
@@ -188,14 +197,14 @@ def refuse_ties(asked: AskedModule, traced: TracedProgram) -> None:
                 )
 
 
-def refuse_mixed_rows(asked: AskedModule, traced: TracedProgram) -> None:
+def refuse_mixed_rows(asked: FreshCopyModule, traced: TracedProgram) -> None:
     """Refuse a program that does not compute each row from its own tokens.
 
     Raises:
         UntraceableError: it computes across the rows of a batch.
     """
     place = find_row_mixing(traced.program)
-    if not place and (batch := batch_symbols(traced.program)):
+    if not place and (batch := find_batch_symbols(traced.program)):
         values = NodeValues(traced.program)
 
         def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
@@ -216,10 +225,10 @@ def refuse_mixed_rows(asked: AskedModule, traced: TracedProgram) -> None:
         )
 
 
-def find_padding_effects(asked: AskedModule, traced: TracedProgram) -> dict[int, str]:
+def find_padding_effects(asked: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
     """Find the padding ids that may change a text's answer in a batch when they follow it, each with the line where.
     With lengths, only the example's padding id is tried; else the ids that forward may count."""
-    batch, padding_id = batch_symbols(traced.program), int(asked.example[0][-1, -1])
+    batch, padding_id = find_batch_symbols(traced.program), int(asked.example[0][-1, -1])
     texts = 2 if takes_two_texts(asked.example) else 1
     has_lengths = takes_lengths(asked.example)
     has_state = len(asked.example) > texts and not has_lengths and not isinstance(asked.module, FeatureModule)
@@ -232,7 +241,7 @@ def find_padding_effects(asked: AskedModule, traced: TracedProgram) -> dict[int,
     bounds = [sizes.tokens for sizes in traced.bounds if is_within_limits(traced.limits, sizes)]
     ids = [padding_id]
     if not has_lengths:
-        compared = [i for i in compared_numbers(traced.program) if i < asked.ids]
+        compared = [i for i in find_compared_numbers(traced.program) if i < asked.ids]
         ids = list(dict.fromkeys([padding_id, *compared, *range(min(_COUNTED, asked.ids)), asked.ids - 1]))[:_MOST_IDS]
     found = {}
     for i in ids:
@@ -241,7 +250,7 @@ def find_padding_effects(asked: AskedModule, traced: TracedProgram) -> dict[int,
     return {i: place for i, place in found.items() if place}
 
 
-def _ties_note(asked: AskedModule, found: TracedProgram) -> tuple[str, ...]:
+def _write_ties_note(asked: FreshCopyModule, found: TracedProgram) -> tuple[str, ...]:
     """A note for a program in which the order of equal values may change an answer; empty if there is none."""
     if not found.orders:
         return ()
@@ -258,7 +267,7 @@ def _ties_note(asked: AskedModule, found: TracedProgram) -> tuple[str, ...]:
     )
 
 
-def refuse_other_sizes(asked: AskedModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
+def refuse_other_sizes(asked: FreshCopyModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
     """Refuse a program whose answer differs from its module's at some size. Return notes on what was not checked.
 
     Raises:
@@ -268,11 +277,11 @@ def refuse_other_sizes(asked: AskedModule, found: TracedProgram, exported: Answe
     def agree(sizes: Sizes) -> bool:
         return asked.agrees(exported, asked.inputs(sizes))
 
-    notes = _ties_note(asked, found)
+    notes = _write_ties_note(asked, found)
     # Check loops first: the error names the loop.
     if found.loops:
         loop, one = found.loops[0], asked.one_text
         notes += check_every_step(asked.module, found.limits, loop, asked.inputs, agree, one_text=one)
-    in_pytorch = pytorch_runnable(found).run
+    in_pytorch = make_runnable_program(found).run
     check_every_size(asked.module, in_pytorch, found.limits, asked.inputs, agree, one_text=asked.one_text)
     return notes

@@ -90,7 +90,7 @@ class ChangeFinder:
         for statement in statements:
             for name in statement.binds:
                 self._binding.setdefault(name, []).append(statement)
-            for name in {*statement.binds, *map(_top_name, statement.now.writes)}:
+            for name in {*statement.binds, *map(_read_top_name, statement.now.writes)}:
                 self._holding.setdefault(name, []).append(statement)
             self._imports.update(statement.now.imports | statement.later.imports)
         self._code: dict[str, Mentions] = {}
@@ -99,13 +99,13 @@ class ChangeFinder:
         # Methods of the file that may return a part of their object.
         self._giving = {one.name for node in classes for one in find_methods(node) if may_return_self(one)}
         self._kinds = self._classify_names()
-        self.totals = {one.index: self._total_mentions(one) for one in statements}
+        self.totals = {one.index: self._collect_total_mentions(one) for one in statements}
         alive = {name for name, kind in self._kinds.items() if kind == _ALIVE}
         alive |= {
-            _top_name(name)
+            _read_top_name(name)
             for s in statements
             for name in s.now.writes
-            if _changes_when_read(getattr(s.node, "value", None))
+            if _is_changed_by_reading(getattr(s.node, "value", None))
         }
         self._alive = self.add_aliases(alive)
         self.binding: dict[str, list[Statement]] = {}
@@ -128,7 +128,7 @@ class ChangeFinder:
             elif all(isinstance(node, Import) for node in nodes):
                 beside = self._beside(one for given_by in given for one in given_by.now.modules)
                 kinds[name] = _OF_FILE if beside.imports else _CODE
-            elif any(map(_changes_when_read, values)):
+            elif any(map(_is_changed_by_reading, values)):
                 kinds[name] = _ALIVE
             elif name in set_by_functions:
                 kinds[name] = _OBJECT
@@ -143,21 +143,23 @@ class ChangeFinder:
         decorators = getattr(node, "decorator_list", ())
         return any(may_keep_state(ast.unparse(one.func if isinstance(one, ast.Call) else one)) for one in decorators)
 
-    def _total_mentions(self, statement: Statement) -> Mentions:
+    def _collect_total_mentions(self, statement: Statement) -> Mentions:
         """Return the mentions of a statement, of the functions that it mentions, and of those that these mention."""
         total = Mentions()
         total.add(statement.now)
         if not isinstance(statement.node, ast.ClassDef | Function) or _is_enum(statement.node):
             total.add(statement.later)
-        for name in {_top_name(name) for name in total.loads}:
-            total.add(self._mentions_of_functions(name))
+        for name in {_read_top_name(name) for name in total.loads}:
+            total.add(self._collect_mentions_of_functions(name))
         for called in total.through:
-            top, last = _top_name(called), called.split(".")[-1]
+            top, last = _read_top_name(called), called.split(".")[-1]
             if top not in self._imports or last.startswith(("get", "current")):
-                total.writes |= {top} | {name for name, to, _ in self._mentions_of_functions(top).hands if not to}
+                total.writes |= {top} | {
+                    name for name, to, _ in self._collect_mentions_of_functions(top).hands if not to
+                }
         return total
 
-    def _mentions_of_functions(self, name: str) -> Mentions:
+    def _collect_mentions_of_functions(self, name: str) -> Mentions:
         """Return the mentions of the functions that a name stands for, or that its object holds."""
         if name not in self._code:
             self._code[name] = total = Mentions()
@@ -170,11 +172,11 @@ class ChangeFinder:
                 for statement in self._holding.get(one, ()):
                     total.add(statement.later)
                     if isinstance(statement.node, ast.ClassDef | Function):
-                        waiting += map(_top_name, statement.now.loads)
+                        waiting += map(_read_top_name, statement.now.loads)
                     for done in (statement.now, statement.later):
                         waiting += [source for target, source, *_ in done.aliases if target == one]
-                        waiting += [_top_name(source) for target, source in done.made if target == one]
-                    waiting += map(_top_name, statement.later.loads)
+                        waiting += [_read_top_name(source) for target, source in done.made if target == one]
+                    waiting += map(_read_top_name, statement.later.loads)
         return self._code[name]
 
     def is_code_name(self, name: str) -> bool:
@@ -185,12 +187,12 @@ class ChangeFinder:
         """Whether a name stands for an object that may be changed."""
         return self._kinds.get(name) not in (_CODE, _PLAIN)
 
-    def names_from_stars(self, packages: Set[str]) -> set[str]:
+    def list_names_from_stars(self, packages: Set[str]) -> set[str]:
         """Return the names that may come from a `from file import *` of one of the packages."""
         stars = [s for s in self._all if s.is_star and {one.split(".")[0] for one in s.now.modules} & packages]
         if not stars:
             return set()
-        mentioned = {_top_name(name) for s in self._all for name in s.now.loads | s.now.writes}
+        mentioned = {_read_top_name(name) for s in self._all for name in s.now.loads | s.now.writes}
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
     def dotted(self, name: str) -> str:
@@ -204,8 +206,8 @@ class ChangeFinder:
         """Whether a statement itself, not counting functions that it calls, may change a name's object."""
         done = statement.now
         of_file = any(self._find_made_class(one) for one in self._binding.get(name, ()))
-        unknown = {method for of, method in done.methods if _top_name(of) == name and of_file}
-        return name in map(_top_name, done.writes) or any(self._may_change_object(method) for method in unknown)
+        unknown = {method for of, method in done.methods if _read_top_name(of) == name and of_file}
+        return name in map(_read_top_name, done.writes) or any(self._may_change_object(method) for method in unknown)
 
     def _find_made_class(self, statement: Statement) -> ast.ClassDef | None:
         """Return the class whose object a statement makes: `Net` for `model = Net()`."""
@@ -238,15 +240,15 @@ class ChangeFinder:
             models: names of objects of the wanted class, whose weights are loaded later.
         """
         total = self.totals[statement.index]
-        written = {_top_name(name) for name in total.writes if not self.dotted(name).startswith(SWITCHES)}
-        weights = {_top_name(name) for name in total.weights}
+        written = {_read_top_name(name) for name in total.writes if not self.dotted(name).startswith(SWITCHES)}
+        weights = {_read_top_name(name) for name in total.weights}
         found = set()
         for name in objects - models:
             of_file = self._kinds.get(name, _OF_FILE) == _OF_FILE
             if name in self._alive and name in total.loads:
                 found.add(name)
             called = name in total.calls or any(
-                _top_name(of) == name and self._may_change_object(method) for of, method in total.methods
+                _read_top_name(of) == name and self._may_change_object(method) for of, method in total.methods
             )
             if name in written | weights or self._is_passed_to_changer(total, name) or (called and not of_file):
                 found.add(name)
@@ -255,7 +257,7 @@ class ChangeFinder:
                 found.add(name)
         found |= {name for name in parts - objects - models if self._is_changed(name, total, written)}
         made = {name for name in models if self._is_changed(name, total, written)}
-        return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._anything(total))
+        return PossibleChanges(tuple(sorted(found)), tuple(sorted(made)), self._find_unlimited_change(total))
 
     def _is_changed(self, name: str, total: Mentions, written: Set[str]) -> bool:
         """Whether a module may be changed in more than its weights."""
@@ -274,7 +276,7 @@ class ChangeFinder:
     def _is_passed_to_changer(self, total: Mentions, name: str) -> bool:
         """Whether an object is passed to code that may change it."""
         for one, call, part in total.hands:
-            to = _top_name(call)
+            to = _read_top_name(call)
             if one != name or (part and self._kinds.get(name) == _FLAT) or self.dotted(call) in READING:
                 continue
             if not to or (self._kinds.get(to) == _CODE and to not in self._imports):
@@ -286,7 +288,7 @@ class ChangeFinder:
 
     def _is_unknown(self, to: str) -> bool:
         """Whether a function that receives a module is unknown."""
-        package, to = self.dotted(to).split(".")[0], _top_name(to)
+        package, to = self.dotted(to).split(".")[0], _read_top_name(to)
         if to in self._imports:
             return package not in LEAVE_ALONE
         if to in self._binding:
@@ -307,10 +309,10 @@ class ChangeFinder:
             later: whether to return the changes by its functions.
         """
         total = statement.later if later else self.totals[statement.index]
-        if self._anything(total):
+        if self._find_unlimited_change(total):
             return {ANY}
         used = self._beside(self.find_modules(total.loads))
-        written = {_top_name(name) for name in total.writes | total.weights}
+        written = {_read_top_name(name) for name in total.writes | total.weights}
         if total.writes_given:
             written |= {name for name, *_ in total.hands if self._kinds.get(name) != _PLAIN}
         imported = {self.dotted(name).split(".")[0] for name in written if name in self._imports}
@@ -318,7 +320,7 @@ class ChangeFinder:
 
     def find_modules(self, names: Iterable[str]) -> set[str]:
         """Return the modules from which names are imported."""
-        tops = {name for name in map(_top_name, names) if not hasattr(builtins, name) or name in self._binding}
+        tops = {name for name in map(_read_top_name, names) if not hasattr(builtins, name) or name in self._binding}
         given = (one for name in tops for one in self._binding.get(name, self._binding.get("*", ())))
         return {module for one in given if one.is_import for module in one.now.modules}
 
@@ -338,7 +340,7 @@ class ChangeFinder:
             changed |= {"sys.path"}
         return {"any package"} if ANY in changed else changed & packages
 
-    def _anything(self, total: Mentions) -> str:
+    def _find_unlimited_change(self, total: Mentions) -> str:
         mentioned = {self.dotted(name) for name in total.loads | total.writes} | set(total.imports.values())
         if total.anything or (self._unpickled and UNPICKLE & mentioned):
             return total.anything or "a pickle"
@@ -353,10 +355,13 @@ class ChangeFinder:
             before = len(found)
             for statement in self._all:
                 done = self.totals[statement.index]
-                given = {target for target, name, to, part in done.aliases
-                         if self._is_passed_on(name, found, part=part) and self._keeps(to, part=part)}  # fmt: skip
+                given = {
+                    target
+                    for target, name, to, part in done.aliases
+                    if self._is_passed_on(name, found, part=part) and self._may_keep_argument(to, part=part)
+                }
                 given |= {target for target, name, to, part in done.mixes
-                          if self._is_passed_on(name, found, part=part) and self._mixes(to)}  # fmt: skip
+                          if self._is_passed_on(name, found, part=part) and self._may_mix_arguments(to)}  # fmt: skip
                 given |= {target for target, name in done.made if self._may_return_known(name, found, makers)}
                 found |= {one for one in given if self._kinds.get(one) != _PLAIN and one not in self._imports}
             if len(found) == before:
@@ -365,24 +370,26 @@ class ChangeFinder:
     def _is_passed_on(self, name: str, found: Set[str], *, part: bool) -> bool:
         return name in found and not (part and self._kinds.get(name) in (_FLAT, _CODE))
 
-    def _keeps(self, called: str, *, part: bool) -> bool:
+    def _may_keep_argument(self, called: str, *, part: bool) -> bool:
         """Whether the result of a call may be, or hold, its argument; with `part`, only a part of it is passed."""
         if not called or called == "()":
             return True
-        top, last = _top_name(called), called.split(".")[-1]
+        top, last = _read_top_name(called), called.split(".")[-1]
         if top in self._imports:
             return self.dotted(called) not in READING and (
                 last[:1].isupper() or (not part and not self._is_unknown(called))
             )
         nodes = [one.node for one in self._binding.get(top, ())]
         if any(isinstance(node, Function) for node in nodes):
-            return self._mentions_of_functions(top).returns_given
+            return self._collect_mentions_of_functions(top).returns_given
         return True
 
-    def _mixes(self, called: str) -> bool:
+    def _may_mix_arguments(self, called: str) -> bool:
         """Whether a function of the file may put one of its arguments into another."""
         return (
-            called in self._binding and called not in self._imports and self._mentions_of_functions(called).writes_given
+            called in self._binding
+            and called not in self._imports
+            and self._collect_mentions_of_functions(called).writes_given
         )
 
     def _may_return_known(self, called: str, found: Set[str], makers: Set[str]) -> bool:
@@ -394,7 +401,7 @@ class ChangeFinder:
         if not any(isinstance(node, ast.ClassDef | Function) or isinstance(getattr(node, "value", None), ast.Lambda)
                    for node in nodes):  # fmt: skip
             return False
-        code = self._mentions_of_functions(called)
+        code = self._collect_mentions_of_functions(called)
         handed = any(self._is_passed_on(name, found, part=part) for name, to, part in code.hands if not to)
         return handed or called in makers or bool(code.calls & makers)
 
@@ -404,18 +411,18 @@ def _is_enum(node: ast.stmt) -> bool:
     return isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases)
 
 
-def _changes_when_read(node: ast.AST | None) -> bool:
+def _is_changed_by_reading(node: ast.AST | None) -> bool:
     """Whether reading a value changes it or a part of it, as for an iterator."""
     if isinstance(node, ast.Call):
         called = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if called in ALIVE or called in FRESH_BUILTINS | HOLDING_BUILTINS:
             # `list(zip(a, b))` has read it.
             return called in ALIVE
-        return any(map(_changes_when_read, list_arguments(node)))
+        return any(map(_is_changed_by_reading, list_arguments(node)))
     if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
-        return any(_changes_when_read(getattr(node, part, None)) for part in ("elt", "value"))
+        return any(_is_changed_by_reading(getattr(node, part, None)) for part in ("elt", "value"))
     return isinstance(node, ast.GeneratorExp) or any(
-        map(_changes_when_read, ast.iter_child_nodes(node) if node else ())
+        map(_is_changed_by_reading, ast.iter_child_nodes(node) if node else ())
     )
 
 
@@ -427,5 +434,5 @@ def _is_simple_assignment(node: ast.stmt) -> bool:
     )
 
 
-def _top_name(name: str) -> str:
+def _read_top_name(name: str) -> str:
     return name.split(".", 1)[0]

@@ -10,9 +10,9 @@ __all__ = [
     "Function",
     "Import",
     "find_defaults",
+    "find_first_parameter_name",
     "find_imported_module",
     "find_methods",
-    "first_parameter_name",
     "is_flat_container",
     "is_plain_value",
     "is_weight_access",
@@ -98,7 +98,7 @@ def find_methods(node: ast.ClassDef, *names: str) -> list[Function]:
     return [part for part in node.body if isinstance(part, Function) and (part.name in names or not names)]
 
 
-def first_parameter_name(function: Definition) -> str:
+def find_first_parameter_name(function: Definition) -> str:
     """Return the name of a function's first parameter; empty if it has none."""
     return next((one.arg for one in (*function.args.posonlyargs, *function.args.args)), "")
 
@@ -121,7 +121,7 @@ def reads_own_state(node: ast.ClassDef) -> bool:
             continue
         methods.add(name)
         for part in (p for p in ast.walk(node) if isinstance(p, ast.FunctionDef) and p.name == name):
-            own = first_parameter_name(part)
+            own = find_first_parameter_name(part)
             for inner in ast.walk(part):
                 if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Attribute):
                     read.add(inner.target.attr)
@@ -175,7 +175,7 @@ def is_weight_access(node: ast.expr) -> bool:
 
 def may_return_self(method: Function) -> bool:
     """Whether a method may return its object, or a part of it."""
-    own = first_parameter_name(method)
+    own = find_first_parameter_name(method)
     for part in ast.walk(method):
         value = part.value if isinstance(part, ast.Return | ast.Yield | ast.YieldFrom) else None
         for one in [value, *getattr(value, "elts", ())]:

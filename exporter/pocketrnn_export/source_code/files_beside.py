@@ -16,10 +16,10 @@ from pocketrnn_export.source_code.code_facts import Function
 from pocketrnn_export.source_code.notebook import read_python_file
 from pocketrnn_export.source_code.statements import list_statements
 
-__all__ = ["FilesBeside"]
+__all__ = ["ImportableFiles"]
 
 
-class FilesBeside:
+class ImportableFiles:
     """The files of a folder from which a notebook imports; each is parsed when it is first needed."""
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +30,7 @@ class FilesBeside:
         """Return the merged facts about those modules that are files of the folder.
 
         Example:
-            >>> FilesBeside(Path("project")).of({"settings", "torch"}).imports
+            >>> ImportableFiles(Path("project")).of({"settings", "torch"}).imports
             {'settings', 'os'}
         """
         found = FileFacts()
@@ -69,7 +69,7 @@ class FilesBeside:
         inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
         for part in parts:
             for mentions in (part.now, part.later):
-                mentions.modules = {_absolute_name(one, inside) for one in mentions.modules}
+                mentions.modules = {_make_absolute_name(one, inside) for one in mentions.modules}
             imported = self.of(part.now.modules | part.later.modules)
             found.imports |= imported.imports | {one.split(".")[0] for one in part.now.modules | part.later.modules}
             found.changes |= imported.changes
@@ -83,7 +83,7 @@ class FilesBeside:
             found.changes_later |= changes | names.find_changed_packages(part, name.split(".")[0], later=True)
 
 
-def _absolute_name(module: str, inside: str) -> str:
+def _make_absolute_name(module: str, inside: str) -> str:
     """Return the absolute name of a module, also for a relative `.inner`."""
     level = len(module) - len(module.lstrip("."))
     above = inside.split(".")

@@ -86,7 +86,11 @@ class HarmlessStatements:
             return "" if pure else name
         if parts:
             in_place = parts[0].endswith("_") and not parts[0].startswith("_") and isinstance(root, ast.Name)
-            pure = in_place or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
+            pure = (
+                in_place
+                or parts[0] in PURE_METHODS | CHANGING_METHODS
+                or self._is_harmless_method_of_file(parts[0], seen)
+            )
             return "" if pure else name
         if not isinstance(root, ast.Name):
             # A call of the result of a call.
@@ -96,7 +100,7 @@ class HarmlessStatements:
             return "" if self._reads_nothing(definition, seen) else name
         return "" if not binding and name in KNOWN_BUILTINS - _OTHER_BUILTINS else name
 
-    def _of_file(self, method: str, seen: set[str]) -> bool:
+    def _is_harmless_method_of_file(self, method: str, seen: set[str]) -> bool:
         """Whether classes of the file define a method, and it does not read or train."""
         classes = [s.node for s in self._statements if isinstance(s.node, ast.ClassDef)]
         found = [one for node in classes for one in find_methods(node, method)]

@@ -14,8 +14,8 @@ from pocketrnn_export.source_code.code_facts import (
     Definition,
     Function,
     Import,
+    find_first_parameter_name,
     find_only_new_names,
-    first_parameter_name,
     is_weight_access,
     list_arguments,
     list_head_expressions,
@@ -175,7 +175,7 @@ class _MentionReader:
                     self.write(one, one)
                     self.value(one.value, None)
                     self.value(getattr(one, "slice", None), None)
-                    targets.add(_dotted_name(one).split(".")[0])
+                    targets.add(_make_dotted_name(one).split(".")[0])
                 elif isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
                     targets.add(one.id)
                     if isinstance(node, ast.AugAssign | ast.Delete):
@@ -220,7 +220,7 @@ class _MentionReader:
         inner.parameters = parameters
         inner.fresh = find_only_new_names(node) - parameters
         if isinstance(node, Function) and of_class is not None:
-            inner.itself = first_parameter_name(node)
+            inner.itself = find_first_parameter_name(node)
             inner.of_class, inner.gets_class = of_class, takes_class(node)
         else:
             inner.itself, inner.of_class, inner.gets_class = self.itself, self.of_class, self.gets_class
@@ -285,13 +285,13 @@ class _MentionReader:
             return
         self.now.loads.add(name)
         if name in REACH_ANY or name in _JUPYTERS:
-            self.note_reach(name)
+            self.record_reach(name)
         if to is not None:
             self.now.hands.add((name, to, False))
 
     def part(self, node: ast.Attribute | ast.Subscript, to: str | None) -> None:
         if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _list_chain(node)):
-            self.note_reach(ast.unparse(node))
+            self.record_reach(ast.unparse(node))
         if isinstance(node, ast.Subscript):
             self.value(node.slice, None)
         elif node.attr in CHANGING_METHODS and to is not None:
@@ -302,7 +302,7 @@ class _MentionReader:
             self.value(root, "" if to is None else to)
         elif root.id not in self.local:
             self.name(root.id, None)
-            self.now.loads.add(_dotted_name(node))
+            self.now.loads.add(_make_dotted_name(node))
             if (to is not None or isinstance(node, ast.Subscript)) and not is_weight_access(node):
                 self.now.hands.add((root.id, to or "", True))
 
@@ -319,12 +319,12 @@ class _MentionReader:
         if isinstance(called, ast.Name) and name not in self.local:
             self.now.calls.add(name)
             self.returned |= {name} if to is not None else set()
-        given: str | None = _dotted_name(called) or "()"
+        given: str | None = _make_dotted_name(called) or "()"
         if isinstance(called, ast.Name):
             if called.id in ("vars", "getattr", "type", "dir") and arguments:
                 # `vars(config)["a"]` is a part of it.
                 if any(getattr(one, "value", None) in REFLECTIVE for one in arguments):
-                    self.note_reach(ast.unparse(node))
+                    self.record_reach(ast.unparse(node))
                 self.all(arguments, to or "")
                 return
             if called.id == "super":
@@ -341,7 +341,7 @@ class _MentionReader:
             self.value(called, "")
         for keyword in node.keywords:
             if keyword.arg == "out" or keyword.arg in WRITING:
-                self.write_to_all([keyword.value, *node.args])
+                self.record_writes([keyword.value, *node.args])
         roots = {one: one_root.id for one in arguments if isinstance(one_root := _find_root(one), ast.Name)}
         receiver = {name} if isinstance(called, ast.Attribute) and called.attr not in HARMLESS_METHODS else set()
         for argument in arguments:
@@ -373,13 +373,13 @@ class _MentionReader:
                 self.write(called, of)
             if of_package or not root or hasattr(builtins, root):
                 # `dict.update(config, ...)`, `nn.init.zeros_(layer.weight)`
-                self.write_to_all(arguments)
+                self.record_writes(arguments)
         elif method not in PURE_METHODS and root and root not in self.local:
-            self.now.methods.add((_dotted_name(of), method))
+            self.now.methods.add((_make_dotted_name(of), method))
 
     # --- writes
 
-    def write_to_all(self, nodes: Iterable[ast.expr]) -> None:
+    def record_writes(self, nodes: Iterable[ast.expr]) -> None:
         for node in nodes:
             if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.List | ast.Starred):
                 self.write(node, node)
@@ -393,7 +393,7 @@ class _MentionReader:
         if not isinstance(root, ast.Name):
             parts: list[ast.AST] = [*ast.iter_child_nodes(root)]
             if isinstance(root, ast.Call):
-                called, of = _dotted_name(root.func), root.func
+                called, of = _make_dotted_name(root.func), root.func
                 if called in HOLDING_BUILTINS | {"getattr", "super", "type", "vars"}:
                     parts = [*root.args]
                 elif called.split(".")[0] in self.local or (
@@ -406,7 +406,7 @@ class _MentionReader:
             for name in (n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)):
                 self.record_write(name, name, depth + 1, weight=weight, sets=sets)
             return
-        self.record_write(root.id, _dotted_name(node), depth, weight=weight, sets=sets)
+        self.record_write(root.id, _make_dotted_name(node), depth, weight=weight, sets=sets)
 
     def record_write(self, name: str, dotted: str, depth: int, *, weight: bool, sets: bool) -> None:
         if name not in self.local:
@@ -425,7 +425,7 @@ class _MentionReader:
         self.now.writes_given = True
         self.now.sets_given |= sets and not weight
 
-    def note_reach(self, what: str) -> None:
+    def record_reach(self, what: str) -> None:
         self.now.anything = self.now.anything or what[:60]
 
 
@@ -444,7 +444,7 @@ def _list_chain(node: ast.AST) -> Iterator[ast.AST]:
         yield node
 
 
-def _dotted_name(node: ast.AST) -> str:
+def _make_dotted_name(node: ast.AST) -> str:
     """Return `a.b` for `a.b[0].c`."""
     *parts, root = _list_chain(node)
     dotted = getattr(root, "id", "")

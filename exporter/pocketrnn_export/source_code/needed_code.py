@@ -23,7 +23,7 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.changed_names import ChangeFinder, PossibleChanges
 from pocketrnn_export.source_code.code_facts import Function, Import, list_head_expressions, list_imported_modules
-from pocketrnn_export.source_code.files_beside import FilesBeside
+from pocketrnn_export.source_code.files_beside import ImportableFiles
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.jupyter_environment import checks_for_jupyter, depends_on_name
 from pocketrnn_export.source_code.notebook import Cell
@@ -130,7 +130,7 @@ def find_name_checks(cells: Iterable[Cell]) -> list[str]:
 def _find_other_orders(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
     """Yield notes on names whose cells were run in another order: the last one that was run gave the value."""
     for name in sorted({name for s in run if not s.is_import for name in search.gives(s)}):
-        first = [s for s in search.binding_statements(name) if not s.is_import]
+        first = [s for s in search.find_binding_statements(name) if not s.is_import]
         changing = [s for s in run if search.names.may_change_directly(s, name)]
         cells = list(dict.fromkeys(s.cell for s in sorted({*first, *changing}, key=lambda s: s.index)))
         counts = [cell.count for cell in cells if cell.count is not None]
@@ -177,7 +177,7 @@ class _NeededSearch:
         self._not_run: dict[int, _NotRunError] = {}
         self._in_order = True
         self._all = list_statements(cells)
-        self._beside = FilesBeside(Path(path).parent)
+        self._beside = ImportableFiles(Path(path).parent)
         self.names = ChangeFinder(self._all, self._beside.of)
         self._harmless = HarmlessStatements(self._all, self.names.binding)
 
@@ -186,7 +186,7 @@ class _NeededSearch:
         for found in (self.taken, self.order, self.unresolved, self.notes):
             found.clear()
 
-    def binding_statements(self, name: str) -> list[Statement]:
+    def find_binding_statements(self, name: str) -> list[Statement]:
         """Return the statements that bind a name."""
         return self.names.binding.get(name, [])
 
@@ -195,7 +195,7 @@ class _NeededSearch:
         return statement.binds | self.names.totals[statement.index].binds
 
     def want(self, name: str) -> None:
-        """Take all statements that a name needs that the user has asked for."""
+        """Take all statements that are needed for a name that the user gave."""
         self._wanted.add(name)
         try:
             self._require(name, None, asked_by=None)
@@ -226,13 +226,13 @@ class _NeededSearch:
             # `import a.b` and `import a.c` bind the same name, and both are needed.
             chosen = list({ast.unparse(s.node): s for s in reversed(binding) if _is_plain_import(s)}.values())
         else:
-            chosen = _last_sure_bindings(name, earlier) if earlier else [last]
+            chosen = _find_last_sure_bindings(name, earlier) if earlier else [last]
             # The wanted module gets its weights later: the changes by its training are not needed.
             if asked_by is not None and not last.is_import:
                 between = [s for s in self._all[last.index + 1 : end] if not s.alone and s not in chosen]
                 chosen = [*chosen, *(s for s in between if self.names.may_change_directly(s, name))]
         for statement in chosen:
-            self._take(statement, name, wanted=asked_by is None)
+            self._take_statement(statement, name, wanted=asked_by is None)
 
     def take_changing_statements(self) -> None:
         """Take the statements that may change taken ones, and note those that may not be run."""
@@ -243,7 +243,7 @@ class _NeededSearch:
             found = {s: touched(s) for s in self._all if s.index not in run | tried}
             for statement, what in found.items():
                 if what and statement.index not in self.taken:
-                    self._try(statement, what)
+                    self._try_statement(statement, what)
                 if what:
                     tried.add(statement.index)
             if not any(found.values()):
@@ -258,7 +258,7 @@ class _NeededSearch:
         modules = {one for s in self.order for one in s.now.modules | s.later.modules}
         packages = {"builtins", "sys.path", *(one.split(".")[0] for one in modules), *self._beside.of(modules).imports}
         objects = names.add_aliases(
-            {name for name in given if names.is_changeable(name)} | names.names_from_stars(packages)
+            {name for name in given if names.is_changeable(name)} | names.list_names_from_stars(packages)
         )
         classes = {name for s in self.order if isinstance(s.node, ast.ClassDef) for name in s.binds}
         parts = names.add_aliases(set(), makers=classes)
@@ -278,7 +278,7 @@ class _NeededSearch:
 
         return touched
 
-    def _try(self, statement: Statement, touched: PossibleChanges) -> None:
+    def _try_statement(self, statement: Statement, touched: PossibleChanges) -> None:
         """Take a statement that may change something, if it may be run; else note it."""
         before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
         may_be_run = not statement.alone and not (touched.anything and not statement.is_star)
@@ -286,7 +286,7 @@ class _NeededSearch:
         may_be_run = may_be_run and (bool(touched.names) or statement.is_star or bool(set(touched.made) & self._wanted))
         try:
             if may_be_run:
-                self._take(statement, ", ".join(touched.names), wanted=False)
+                self._take_statement(statement, ", ".join(touched.names), wanted=False)
                 more = [one for one in self.order if one not in before[1]]
                 may_be_run = all(_can_be_imported(one.node) for one in more) and (
                     self.unresolved <= before[2] or any(one.is_star for one in self._all)
@@ -299,7 +299,7 @@ class _NeededSearch:
 
     def needed(self) -> NeededCode:
         """Return the needed code with its notes."""
-        run = self.statements_in_order()
+        run = self.order_taken_statements()
         alone = tuple(self._describe_notes(index for index in self.notes if self._all[index].alone))
         notes = (*self._describe_notes(self.notes), *self._written(run), *_find_other_orders(self, run))
         return NeededCode(tuple(run), notes, alone, tuple(self._find_environment_checks(run)))
@@ -337,7 +337,7 @@ class _NeededSearch:
         whether it runs by itself."""
         looked_at = {s.index: s for s in run}
         for statement in [self._all[i] for i in self.notes]:
-            used = (one for name in self._names(statement)[0] for one in self.binding_statements(name))
+            used = (one for name in self._names(statement)[0] for one in self.find_binding_statements(name))
             looked_at |= {one.index: one for one in (statement, *used)}
         for _, statement in sorted(looked_at.items()):
             if statement.cell.name:
@@ -347,7 +347,7 @@ class _NeededSearch:
             if asks:
                 yield f"{statement.place}: `{statement.title}`"
 
-    def statements_in_order(self) -> list[Statement]:
+    def order_taken_statements(self) -> list[Statement]:
         """Return the taken statements in the order in which to run them."""
         taken = sorted(self.order, key=lambda s: s.index) if self._in_order else list(self.order)
         if self.unresolved:
@@ -355,7 +355,7 @@ class _NeededSearch:
             taken = [*(s for s in self._all if s.is_star and s not in taken), *taken]
         return taken
 
-    def _take(self, statement: Statement, name: str, *, wanted: bool) -> None:
+    def _take_statement(self, statement: Statement, name: str, *, wanted: bool) -> None:
         if statement.index in self._not_run:
             before = self._not_run[statement.index]
             raise _NotRunError(name, statement, before.root, before.reason, makes=name in self.gives(statement))
@@ -377,7 +377,7 @@ class _NeededSearch:
             self.order.append(statement)
         if failed and (wanted or isinstance(statement.node, ast.ClassDef | Function)):
             whose = name if wanted else min(statement.binds)
-            settings = " ".join(self._setting(error.name) for error in failed)
+            settings = " ".join(self._make_setting_option(error.name) for error in failed)
             fit = " (which fits the weights)" if any(error.name in self._likely for error in failed) else ""
             raise InputError(
                 f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].told}.",
@@ -389,7 +389,7 @@ class _NeededSearch:
             self._not_run[statement.index] = _NotRunError(name, statement, root, reason, makes=makes)
             raise self._not_run[statement.index]
 
-    def _setting(self, name: str) -> str:
+    def _make_setting_option(self, name: str) -> str:
         """Return the option that sets a name's value."""
         setting = f"{name}={self._likely.get(name, 'VALUE')}"
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
@@ -425,7 +425,7 @@ class _NeededSearch:
         # Not needed: a class's own name in its methods, as in super(RNN, self), and names that the statement binds.
         own = statement.binds if isinstance(statement.node, ast.ClassDef | Function | ast.If | ast.Try) else set()
         # `class Net(Net)` uses an earlier class of that name.
-        return now - (own - _names_in_head(statement.node)), later - own
+        return now - (own - _find_names_in_head(statement.node)), later - own
 
     def _may_be_called(self, method: str) -> bool:
         return method.startswith(_CALLED_FROM_OUTSIDE) or method in self.attributes
@@ -446,7 +446,7 @@ def _can_be_imported(node: ast.stmt) -> bool:
     return True
 
 
-def _last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[Statement]:
+def _find_last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[Statement]:
     """Return the last statements that bind a name, back to one that surely does."""
     chosen: list[Statement] = []
     for statement in reversed(binding):
@@ -469,7 +469,7 @@ def _surely_binds(node: ast.stmt, name: str) -> bool:
     return not isinstance(node, _Compound | ast.Expr | ast.AugAssign) and name in find_bound_names(node)
 
 
-def _names_in_head(node: ast.stmt) -> set[str]:
+def _find_names_in_head(node: ast.stmt) -> set[str]:
     """Return the names that are used in the head of a class or function."""
     loaded = (n for head in list_head_expressions(node) for n in ast.walk(head) if isinstance(n, ast.Name))
     return {n.id for n in loaded if isinstance(n.ctx, ast.Load)}

@@ -31,36 +31,36 @@ from pocketrnn_export.module_runs.attribute_restoration import restore_attribute
 from pocketrnn_export.module_runs.cpu_run import silence_output
 from pocketrnn_export.torch_internals import (
     FunctionMode,
+    find_shape_environment,
+    read_size_expression,
+    read_size_hint,
+    read_size_symbol,
     remove_buffer_hooks,
     replace_methods,
-    shape_environment,
-    size_expression,
-    size_hint,
-    size_symbol,
 )
 from pocketrnn_export.tracing.sizes.condition_log import Branch, TraceLog
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, rename_sizes
 from pocketrnn_export.tracing.sizes.notimplemented_truth import refuse_not_implemented_truth
 from pocketrnn_export.tracing.tensor_facts import Facts
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
-from pocketrnn_export.tracing.used_rules import is_rule_left_out, note_use
+from pocketrnn_export.tracing.used_rules import is_rule_left_out, record_rule_use
 
 __all__ = [
     "Call",
-    "Declined",
+    "DeclinedRule",
     "Loop",
     "Rule",
     "Topic",
     "TraceSession",
     "always",
-    "current_session",
     "declined",
     "exporting",
+    "find_current_session",
     "find_environment",
     "in_a_loop",
+    "is_on_branch",
     "is_torchscript_trace",
     "mark_full_width",
-    "on_a_branch",
     "rule",
     "takes_lengths",
     "takes_two_texts",
@@ -70,15 +70,15 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Declined:
+class DeclinedRule:
     """The reason why a rule does not apply to a call."""
 
     reason: str
 
 
-def declined(reason: str) -> Declined:
+def declined(reason: str) -> DeclinedRule:
     """Make a rule's result for a call that it does not apply to."""
-    return Declined(reason)
+    return DeclinedRule(reason)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Call:
         return f"{getattr(self.func.__self__, '__name__', '')}.__get__" if name == "__get__" else name
 
     @property
-    def input_first(self) -> Call:
+    def call_with_input_first(self) -> Call:
         """The same call with its input as the first argument, also if it is a keyword: `torch.narrow(input=x, ...)`."""
         name = next((name for name in ("input", "tensor") if name in self.kwargs), None)
         if self.args or name is None:
@@ -120,7 +120,7 @@ class Rule:
 
     Example:
         >>> narrow(session, x, 1, 0, 5)
-        Declined(reason='no size of the input is in it')
+        DeclinedRule(reason='no size of the input is in it')
     """
 
     names: tuple[str, ...]
@@ -152,7 +152,7 @@ def in_a_loop(session: TraceSession) -> str:
     return "" if session.running else "no loop over a size runs"
 
 
-def on_a_branch(session: TraceSession) -> str:
+def is_on_branch(session: TraceSession) -> str:
     """The condition of rules that make a program general, for a trace on chosen sizes."""
     return "the trace is that of the example" if session.branch is None else ""
 
@@ -223,7 +223,7 @@ _here: Final = _ThreadState()
 _LOCK: Final = threading.RLock()
 
 
-def current_session() -> TraceSession | None:
+def find_current_session() -> TraceSession | None:
     """The session of this thread; None if it is not tracing."""
     return _here.session
 
@@ -298,7 +298,7 @@ class TraceSession:
             stack.enter_context(_LOCK)
             stack.callback(setattr, _here, "session", _here.session)
             _here.session = self
-            stack.enter_context(replace_methods({(self.module, "forward"): self._wrapped(self.module.forward)}))
+            stack.enter_context(replace_methods({(self.module, "forward"): self._wrap_forward(self.module.forward)}))
             for patch in self.patches:
                 stack.enter_context(patch(self))
             self._stack = stack.pop_all()
@@ -318,7 +318,7 @@ class TraceSession:
 
     def renamed(self, size: Any) -> Any:
         """A size as an expression of batch and tokens; None if it is not symbolic, or depends on other symbols."""
-        return rename_sizes(size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
+        return rename_sizes(read_size_expression(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
         """Run a call through the topics from a level on."""
@@ -328,41 +328,45 @@ class TraceSession:
         return topic.around(self, call, lambda changed: self._apply_rules(topic, changed, level))
 
     def _apply_rules(self, topic: Topic, call: Call, level: int) -> Any:
-        named = call.input_first
+        named = call.call_with_input_first
         for each in topic.by_name.get(call.name, ()):
             if is_rule_left_out(each.title):
                 continue
             with self._modes[level + 1] if level + 1 < len(self.topics) else contextlib.nullcontext():
                 result = each(self, *named.args, **named.kwargs)
-            if not isinstance(result, Declined):
-                note_use(each.title)
+            if not isinstance(result, DeclinedRule):
+                record_rule_use(each.title)
                 return result
             self.reasons[call.name, result.reason] += 1
         result = self.dispatch(call, level + 1)
         topic.after(self, named, result)
         return result
 
-    def _wrapped(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(forward)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            return self._forward(forward, args, kwargs)
+            return self._run_forward_on_branches(forward, args, kwargs)
 
         return wrapped
 
-    def _forward(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_forward_on_branches(
+        self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Run forward on each branch, and select the answer of the branch whose choice holds."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
             self.names, self.environment = _name_size_symbols(inputs), find_environment(inputs)
             if inputs and inputs[0].dim() > 1:
-                self.example = Sizes(*(size_hint(n) if isinstance(n, torch.SymInt) else n for n in inputs[0].shape[:2]))
+                self.example = Sizes(
+                    *(read_size_hint(n) if isinstance(n, torch.SymInt) else n for n in inputs[0].shape[:2])
+                )
         answers = []
         for branch in self.branches or (None,):
             self.branch = branch
             fitted = args
             if branch is not None and (branch.least is not None or branch.most is not None):
                 fitted = branch.fitted(args)
-            self._take([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
+            self._record_input_facts([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
             with restore_attributes(self.module), remove_buffer_hooks(), silence_output(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 with self._modes[0], refuse_not_implemented_truth(self.log):
@@ -374,7 +378,7 @@ class TraceSession:
                 answer = torch.where(condition.over(batch, tokens), other, answer)
         return answer
 
-    def _take(self, inputs: Sequence[Tensor]) -> None:
+    def _record_input_facts(self, inputs: Sequence[Tensor]) -> None:
         """Note facts about the inputs: after the texts, inputs of one axis are their lengths."""
         texts = inputs[:2] if takes_two_texts(inputs) else inputs[:1]
         known = not self.scripted and bool(inputs) and inputs[0].dim() >= 2
@@ -386,7 +390,7 @@ class TraceSession:
     def _keep_iterations(self, answer: Any) -> Any:
         """The answer of forward; all results of loop iterations are kept in the graph, so that iterations look
         alike."""
-        made = self.facts.made_in_loops if self.loops else []
+        made = self.facts.loop_tensors if self.loops else []
         if not made:
             return answer
         if isinstance(answer, (tuple, list)) and answer and isinstance(answer[0], Tensor):
@@ -408,7 +412,7 @@ class _TopicMode(FunctionMode):
 
 def mark_full_width(lengths: Tensor) -> Tensor:
     """Note in a trace that the longest of `lengths` is the whole width; return `lengths`."""
-    if (session := current_session()) is not None:
+    if (session := find_current_session()) is not None:
         session.facts.note(lengths, whole=True)
     return lengths
 
@@ -419,7 +423,7 @@ def find_environment(values: Iterable[Any]) -> Any:
         if isinstance(value, Tensor):
             for size in value.shape:
                 if isinstance(size, torch.SymInt):
-                    return shape_environment(size)
+                    return find_shape_environment(size)
     return None
 
 
@@ -431,7 +435,7 @@ def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
         for value in values:
             size = value.shape[axis] if value.dim() > axis else None
             if isinstance(size, torch.SymInt):
-                names[size_symbol(size)] = name
+                names[read_size_symbol(size)] = name
     return names
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from pocketrnn_export.torch_internals import base_tensor
+from pocketrnn_export.torch_internals import find_base_tensor
 
 __all__ = ["Fact", "Facts"]
 
@@ -65,12 +65,12 @@ class Facts:
         """Drop the facts of a tensor that was written into, and of all tensors that share its memory."""
         if not isinstance(value, Tensor):
             return
-        whole = base_tensor(value)
-        shown = [key for key, (tensor, _) in self._known.items() if base_tensor(tensor) is whole]
+        whole = find_base_tensor(value)
+        shown = [key for key, (tensor, _) in self._known.items() if find_base_tensor(tensor) is whole]
         for key in (id(value), *shown):
             self._known.pop(key, None)
 
     @property
-    def made_in_loops(self) -> list[Tensor]:
+    def loop_tensors(self) -> list[Tensor]:
         """The tensors that iterations of loops made."""
         return [tensor for tensor, fact in self._known.values() if fact.iteration is not None]

@@ -44,13 +44,13 @@ from pocketrnn_export.tracing.python_semantics.caught_errors import record_error
 from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import refuse_other_rounding
 from pocketrnn_export.tracing.python_semantics.patched_globals import patch_globals
-from pocketrnn_export.tracing.python_semantics.size_condition_answers import note_program, watch_sizes
+from pocketrnn_export.tracing.python_semantics.size_condition_answers import record_program_restrictions, watch_sizes
 from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_number_hashes
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.evenly_spaced_numbers import SPACED
 from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refuse_integer_products
-from pocketrnn_export.tracing.rules.lengths import LENGTHS, note_lengths, tolist_as_array, unwrap_call
+from pocketrnn_export.tracing.rules.lengths import LENGTHS, make_array_from_tolist, record_lengths, run_unwrapped_call
 from pocketrnn_export.tracing.rules.loops import LOOPS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
@@ -66,10 +66,10 @@ from pocketrnn_export.tracing.unstable_sort import find_sort_operators
 __all__ = [
     "TracedProgram",
     "find_caught_errors",
-    "first_cause",
+    "find_first_cause",
     "follow_forward",
     "hide_messages",
-    "script_session",
+    "make_script_session",
     "trace_program",
 ]
 
@@ -81,8 +81,8 @@ def _call_on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) ->
 # The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
 PYTHON: Final = Topic(
     (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
-    around=unwrap_call,
-    after=note_lengths,
+    around=run_unwrapped_call,
+    after=record_lengths,
 )
 DEVICE: Final = Topic(around=_call_on_cpu)
 
@@ -91,7 +91,7 @@ _USERS_CODE: Final = (
     patch_globals,
     bypass_caches,
     refuse_number_hashes,
-    lambda session: replace_tolist(lambda x, shipped: tolist_as_array(session, x, shipped)),
+    lambda session: replace_tolist(lambda x, shipped: make_array_from_tolist(session, x, shipped)),
     hide_trace,
     trace_encoders,
     # A distribution checks the values of logits, by which a graph cannot fail.
@@ -99,7 +99,7 @@ _USERS_CODE: Final = (
 )
 
 
-def export_session(
+def make_export_session(
     module: nn.Module,
     log: TraceLog,
     branches: Sequence[Branch] = (),
@@ -119,16 +119,16 @@ def export_session(
     )
 
 
-def rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
+def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
     """A session, for torch.export, of the module that `reroll_loops` made. It holds no code of the user."""
     return TraceSession(module, (SLICING,), (trace_recurrence, watch_sizes), log=log, cut_counted=cut_counted)
 
 
-def script_session(module: nn.Module) -> TraceSession:
+def make_script_session(module: nn.Module) -> TraceSession:
     """A session of a user's module for TorchScript.
 
     Example:
-        >>> with script_session(module):
+        >>> with make_script_session(module):
         ...     script = torch.jit.trace(module, example, check_trace=False)
     """
     return TraceSession(module, (PYTHON, DEVICE), (check_initial_states, *_USERS_CODE), scripted=True)
@@ -206,36 +206,36 @@ def trace_program(
     more = len(example) - texts
     axes: Any = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic},) * texts + ({0: dynamic},) * more
     branches, choices = ([], []) if plan is None else plan.branches
-    session = export_session(traced, log, branches, choices, cut_counted=cut_counted)
+    session = make_export_session(traced, log, branches, choices, cut_counted=cut_counted)
     with hide_messages(), torch.no_grad():
         try:
             with session:
                 program = torch.export.export(traced, example, dynamic_shapes=axes, strict=False)
                 refuse_other_rounding(program)
                 refuse_integer_products(program)
-                note_program(session, program)
+                record_program_restrictions(session, program)
             log.check_answered()
             if session.loops:
                 whole = reroll_loops(program, session.loops)
-                with rerolled_session(whole, log, cut_counted=cut_counted) as again:
+                with make_rerolled_session(whole, log, cut_counted=cut_counted) as again:
                     program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
-                    note_program(again, program)
+                    record_program_restrictions(again, program)
         except PocketRNNError:
             raise
         except NotALayer as reason:
-            raise _loop_error(session.loops, reason, module) from reason
+            raise _make_loop_error(session.loops, reason, module) from reason
         # torch.export raises exceptions of many unrelated classes, including the module's own and those of sys.exit.
         except (Exception, SystemExit) as error:
-            raise _untraceable_error(error, module) from error
+            raise _make_untraceable_error(error, module) from error
     return TracedProgram(program, plan, cut_counted, tuple(dict.fromkeys(loop.where for loop in session.loops)))
 
 
-def _untraceable_error(error: BaseException, module: nn.Module) -> ExportError:
-    if cell := _stepped_cell(module):
+def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportError:
+    if cell := _find_stepped_cell(module):
         return ExportError(
-            f"The module's {cell[0]}, stepped by a loop that cannot be followed: {first_cause(error)}.", cell[1]
+            f"The module's {cell[0]}, stepped by a loop that cannot be followed: {find_first_cause(error)}.", cell[1]
         )
-    line, cause = _last_users_line(error), first_cause(error)
+    line, cause = _find_last_user_line(error), find_first_cause(error)
     if "data-dependent" in cause or "data dependent" in cause:
         advice = (
             "Do not test values of tensors in forward, nor cut by them: torch.where takes one of two values for each "
@@ -292,7 +292,7 @@ def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, 
     fakes = [make_unknown_size_tensor(mode, value, 1 if i else 2) for i, value in enumerate(inputs)]
     with hide_messages(), torch.no_grad():
         try:
-            with export_session(traced, log, [Branch(sizes)]), mode:
+            with make_export_session(traced, log, [Branch(sizes)]), mode:
                 traced(*fakes)
             log.check_answered()
         except (Exception, SystemExit) as error:
@@ -300,7 +300,7 @@ def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, 
     return None
 
 
-def _last_users_line(error: BaseException) -> str:
+def _find_last_user_line(error: BaseException) -> str:
     """The last line of the user's own code in the traceback of an error or of one of its causes."""
     found = ""
     current: BaseException | None = error
@@ -318,7 +318,7 @@ def _last_users_line(error: BaseException) -> str:
 _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.GRU"}
 
 
-def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
+def _find_stepped_cell(module: nn.Module) -> tuple[str, str] | None:
     """A description of the first cell in a module, and the advice on a layer to use instead; None if there is none."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
@@ -331,8 +331,8 @@ def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
     return None
 
 
-def _loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
-    cell = _stepped_cell(module)
+def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
+    cell = _find_stepped_cell(module)
     advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, if it passes nothing on, for all steps at once."
     if "number of the step" in str(reason) or "iterations differ" in str(reason):
         advice += " Weights that depend on the step are a tensor: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
@@ -342,7 +342,7 @@ def _loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> Expo
     )
 
 
-def first_cause(error: BaseException) -> str:
+def find_first_cause(error: BaseException) -> str:
     """The first line of the error at the start of a chain of causes."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__

@@ -31,7 +31,7 @@ def run_with_reversed_ties(run: Callable[[tuple[Tensor, ...]], Any], inputs: tup
 
 class _ReversedTies(FunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        call = Call(func, args, kwargs or {}).input_first
+        call = Call(func, args, kwargs or {}).call_with_input_first
         return call_in_reversed_order(func, call.name, call.args, call.kwargs)
 
 

@@ -1,5 +1,5 @@
-"""The rules and translations of pocketrnn that an export has used, and the one that is left out while a fault is
-searched."""
+"""Record the rules and translations of pocketrnn that an export uses, and leave one of them out to search for a
+fault."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["is_rule_left_out", "leave_out_rule", "note_use", "record_uses"]
+__all__ = ["is_rule_left_out", "leave_out_rule", "record_rule_use", "record_uses"]
 
 
 @dataclass
@@ -51,7 +51,7 @@ def leave_out_rule(name: str) -> Iterator[None]:
         _uses.reset(token)
 
 
-def note_use(name: str) -> None:
+def record_rule_use(name: str) -> None:
     """Note that a rule or translation was used."""
     if (noted := _uses.get()) is not None:
         noted.names.setdefault(name)

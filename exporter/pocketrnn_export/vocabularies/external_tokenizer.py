@@ -8,7 +8,7 @@ import numpy as np
 
 from pocketrnn.errors import InputError, TextError, short_repr
 from pocketrnn.text import AnyTextRules, TextEncoder
-from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
+from pocketrnn.text.pretokenized import Text, TextRowEncoder, Tokenizer
 from pocketrnn_export.vocabularies.id_plausibility import refuse_doubtful_ids
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
@@ -69,7 +69,7 @@ def collect_given_ids(
         >>> collect_given_ids(TextRules("external"), ["<unk>", "oil"], rows=2, tokenizer=None, pairs=[one], texts=[])
         {'Oil!': [1]}
     """
-    ready = ReadyTexts("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
+    ready = TextRowEncoder("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
     for number, one in enumerate(pairs, 1):
         # The owner's module cannot take a text without ids, so its answer is not known.
@@ -116,7 +116,7 @@ def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
 
-def _read_pair_ids(ready: ReadyTexts, rules: AnyTextRules, one: OwnersText, which: str) -> list[int]:
+def _read_pair_ids(ready: TextRowEncoder, rules: AnyTextRules, one: OwnersText, which: str) -> list[int]:
     try:
         given = ready.ids(one.ids or one.tokens, which)
         ours = given
@@ -144,7 +144,7 @@ def _read_pair_ids(ready: ReadyTexts, rules: AnyTextRules, one: OwnersText, whic
     return given
 
 
-def _read_example_ids(ready: ReadyTexts, given: Text) -> list[int]:
+def _read_example_ids(ready: TextRowEncoder, given: Text) -> list[int]:
     try:
         return ready.ids(given, "One of example_texts")
     except TextError as error:

@@ -25,8 +25,8 @@ _LONG: Final = 20
 _CHANCE: Final = 0.1
 # With fewer words, the share of them that occurs in the texts shows nothing.
 _WORDS: Final = 12
-# From this share of words that occur in their texts, nothing is doubted: for stems, few of which occur, it is above a
-# half, and for letters of any vocabulary it is up to 0.87.
+# If at least this share of the words occurs in the texts, nothing is doubted. For stems, few of which occur in texts,
+# the share is above a half; for the letters of any vocabulary it is up to 0.87.
 _MOST: Final = 0.9
 # Below it, the share must be this large, and this much larger than in the other texts.
 _LEAST: Final = 0.3
@@ -78,7 +78,7 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
         return
     said = f"{lengths.count(most):,} pairs have {most:,} {unit}, the most of all, and the rules cut no text."
     longer = "If it cuts none, add a pair with a longer text"
-    if most >= _LONG and _chance_probability(most, lengths) < _CHANCE:
+    if most >= _LONG and _compute_chance_probability(most, lengths) < _CHANCE:
         here = f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules)."
         raise InputError(said, f"{here} {longer}.")
     _log.warning(
@@ -95,7 +95,7 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
     # Without a token named so, the padding id may be a word, which can end a text once, but not twice.
     times = 1 if "pad" in vocabulary[padding].casefold() else 2
     for side in ("right", "left"):
-        ends = [row for row in rows if len(row) > times and set(_take_end(row, times, side)) == {padding}]
+        ends = [row for row in rows if len(row) > times and set(_select_cut_end(row, times, side)) == {padding}]
         if not ends:
             continue
         widths = {len(row) for row in rows}
@@ -109,11 +109,11 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
         )
 
 
-def _take_end(row: Sequence[int], number: int, side: str) -> Sequence[int]:
+def _select_cut_end(row: Sequence[int], number: int, side: str) -> Sequence[int]:
     return row[-number:] if side == "right" else row[:number]
 
 
-def _chance_probability(longest: int, lengths: Sequence[int]) -> float:
+def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
     """Return the probability of this many texts of the largest length, from the frequency in the tenth below it."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
@@ -122,9 +122,11 @@ def _chance_probability(longest: int, lengths: Sequence[int]) -> float:
 
 
 def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
-    texts, special = list(given), _special_ids(rules)
+    texts, special = list(given), _list_special_ids(rules)
     words = [
-        Counter(word for i in ids if i not in special and i < len(vocabulary) if (word := _plain_word(vocabulary[i])))
+        Counter(
+            word for i in ids if i not in special and i < len(vocabulary) if (word := _normalize_word(vocabulary[i]))
+        )
         for ids in given.values()
     ]
     number = sum(some.total() for some in words)
@@ -150,7 +152,7 @@ def _refuse_foreign_words(rules: AnyTextRules, vocabulary: Sequence[str], given:
     )
 
 
-def _special_ids(rules: AnyTextRules) -> set[int | None]:
+def _list_special_ids(rules: AnyTextRules) -> set[int | None]:
     return {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
 
 
@@ -159,7 +161,7 @@ def _count_found_words(words: Counter[str], text: str) -> int:
     return sum(min(number, text.count(word)) for word, number in words.items())
 
 
-def _plain_word(token: str) -> str:
+def _normalize_word(token: str) -> str:
     """Return a token as it occurs in lower-case text; empty for one that shows nothing, such as "<sep>", or that may
     be a number."""
     for mark in _MARKS:

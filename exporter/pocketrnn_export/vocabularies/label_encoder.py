@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.errors import InputError, error_reason, first_line
-from pocketrnn_export.inert_pickle import NotReadError, PickledObject, read_pickle
+from pocketrnn.errors import InputError, find_error_reason, first_line
+from pocketrnn_export.inert_pickle import PickledObject, UnsupportedPickleError, read_pickle
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_training.rows.array_files import read_array_header, read_arrays
 
@@ -61,8 +61,10 @@ def read_encoder_labels(path: Path) -> list[Any] | dict[Any, Any]:
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights.") from None
-    except NotReadError as error:
+        raise InputError(
+            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+        ) from None
+    except UnsupportedPickleError as error:
         raise InputError(f"{path} holds {error}, which is not executed.", remedy) from None
     # Damaged bytes may raise any exception.
     except Exception as error:

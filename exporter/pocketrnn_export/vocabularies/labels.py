@@ -53,14 +53,14 @@ def read_labels(given: str) -> list[str]:
         found = read_encoder_labels(path)
         return [
             _check_label(item, path)
-            for item in (found if isinstance(found, list) else _labels_in_pickled_map(found, path))
+            for item in (found if isinstance(found, list) else _read_labels_in_pickled_map(found, path))
         ]
     lines = read_lines(path)
     if path.suffix.lower() != ".json" and not lines[0].lstrip().startswith(("[", "{")):
         return [line.removesuffix("\r") for line in lines]
     document = parse_json("\n".join(lines), str(path), _GIVE)
     if isinstance(document, dict):
-        document = _labels_in_object(document, path)
+        document = _read_labels_in_object(document, path)
     if not isinstance(document, list):
         raise InputError(f"{path} holds neither a list of labels nor a map of them.", _GIVE)
     return [_check_label(item, path) for item in document]
@@ -97,15 +97,15 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def _labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]:
+def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]:
     """Return the labels in a JSON object: under one of the usual keys, or the object itself as a map."""
     names = [name for name in _NESTED if isinstance(document.get(name), list | dict)]
     if not names:
-        return _labels_in_map(document, path)
+        return _read_labels_in_map(document, path)
     first, *others = names
-    labels = _labels_under_name(document, first, path)
+    labels = _read_labels_under_name(document, first, path)
     for name in others:
-        other = list(map(str, _labels_under_name(document, name, path)))
+        other = list(map(str, _read_labels_under_name(document, name, path)))
         # A model's config.json has them twice; and `labels` beside these may be the labels of rows.
         same = set(map(str, labels)) == set(other) and len(other) == len(labels)
         if other != list(map(str, labels)) and (same or name == "label2id"):
@@ -115,7 +115,7 @@ def _labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]:
     own, mapped = {key: value for key, value in document.items() if _is_label_entry(key, value, said)}, labels
     if len(own) == len(said):
         with contextlib.suppress(InputError):
-            mapped = _labels_in_map(own, path)
+            mapped = _read_labels_in_map(own, path)
     if list(map(str, mapped)) != list(map(str, labels)):
         raise InputError(f"{path} maps its labels to other indices than they have under {first}.", _GIVE)
     return labels
@@ -128,19 +128,19 @@ def _is_label_entry(key: str, value: Any, labels: Container[str]) -> bool:
     return type(value) is int and key in labels
 
 
-def _labels_under_name(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
+def _read_labels_under_name(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
     value = document[name]
-    return _labels_in_map(value, path, name) if isinstance(value, dict) else value
+    return _read_labels_in_map(value, path, name) if isinstance(value, dict) else value
 
 
-def _labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
+def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
     """Return the labels of a dict, whose integer keys JSON would write as strings."""
     if all(type(key) is int for key in found) and not any(type(value) is int for value in found.values()):
         return _order_labels([(label, index) for index, label in found.items()], path)
-    return _labels_in_map({str(key): value for key, value in found.items()}, path)
+    return _read_labels_in_map({str(key): value for key, value in found.items()}, path)
 
 
-def _labels_in_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
+def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
     """Return the labels by index, from a map in either direction, which its key may tell."""
     to_index = [*document.items()]
     to_label = [(label, index) for index, label in document.items()]

@@ -10,11 +10,17 @@ from dataclasses import replace
 from itertools import product
 from typing import Any, Final
 
-from pocketrnn.text import TOKENIZERS, TextRules, rules_document
-from pocketrnn.text.cleaning_steps import CleaningStep, step_documents
+from pocketrnn.text import TOKENIZERS, TextRules, make_rules_document
+from pocketrnn.text.cleaning_steps import CleaningStep, make_step_documents
 from pocketrnn.text.written_steps import NAMED_STEPS, cleaning
 
-__all__ = ["add_frames", "describe_rules", "find_most_agreeing", "list_candidate_rules", "write_rules_option"]
+__all__ = [
+    "add_first_and_last_ids",
+    "describe_rules",
+    "find_most_agreeing",
+    "list_candidate_rules",
+    "write_rules_option",
+]
 
 # All candidates are tried on the first texts, and the best on all: 140 rules in 8 frames on 20 texts are 5 s.
 _FIRST_TEXTS: Final = 20
@@ -47,15 +53,16 @@ def list_candidate_rules(rules: TextRules) -> Iterator[TextRules]:
                     yield replace(rules, tokenizer=tokenizer, lowercase=lowercase, steps=_make_steps(steps))
 
 
-def add_frames(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
-    """Add to the rules what the owner's ids show around the ids of a text: a first id, a last id, one width.
+def add_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
+    """Add to the rules the ids and the width that the owner's ids show: a first id, a last id, and one width for all
+    texts.
 
     Args:
         rules: rules that have a width or a first or last id are kept.
         rows: the ids that the owner's pipeline gives for some texts.
 
     Example:
-        >>> found = add_frames(TextRules(padding_id=1), [[2, 7, 9, 3, 1, 1], [2, 8, 3, 1, 1, 1]])
+        >>> found = add_first_and_last_ids(TextRules(padding_id=1), [[2, 7, 9, 3, 1, 1], [2, 8, 3, 1, 1, 1]])
         >>> found[-1].first_id, found[-1].last_id, found[-1].min_width, found[-1].pad_side
         (2, 3, 6, 'right')
     """
@@ -73,7 +80,7 @@ def add_frames(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRule
         # Several texts have the largest length: they are cut there.
         found += [replace(rules, max_width=max(widths), cut_side=cut) for cut in ("right", "left")]
     cores = [core for row in rows if (core := _strip_padding(row, padding))]
-    firsts, lasts = ([None, *_usual_ids([core[end] for core in cores])] for end in (0, -1))
+    firsts, lasts = ([None, *_find_usual_ids([core[end] for core in cores])] for end in (0, -1))
     return [replace(some, first_id=f, last_id=e) for f, e in product(firsts, lasts) for some in found]
 
 
@@ -127,8 +134,8 @@ def write_rules_option(rules: TextRules, implied: TextRules) -> str:
         >>> write_rules_option(TextRules("whitespace", last_id=3), TextRules())
         '{"tokenizer": "whitespace", "last_id": 3}'
     """
-    before = rules_document(implied)
-    document = {name: value for name, value in rules_document(rules).items() if before.get(name, ...) != value}
+    before = make_rules_document(implied)
+    document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
     if names := _find_step_names(rules):
         document["steps"] = list(names)
     return json.dumps(document, ensure_ascii=False)
@@ -143,7 +150,7 @@ def _strip_padding(row: Sequence[int], padding: int) -> list[int]:
     return core
 
 
-def _usual_ids(ids: Sequence[int]) -> list[int]:
+def _find_usual_ids(ids: Sequence[int]) -> list[int]:
     """Return the id in at least half of the places, if any: texts that are cut lose a first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]
 
@@ -161,5 +168,5 @@ def _describe_steps(rules: TextRules) -> str:
     if names := _find_step_names(rules):
         return " and ".join(names)
     more = len(rules.steps) - 3
-    first = f"steps={json.dumps(step_documents(rules.steps[:3]), ensure_ascii=False)}"
+    first = f"steps={json.dumps(make_step_documents(rules.steps[:3]), ensure_ascii=False)}"
     return first + (f" and {more} more" if more > 0 else "")

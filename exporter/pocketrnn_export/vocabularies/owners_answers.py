@@ -15,12 +15,12 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.classifier import Classifier, answers_of, logits_of_steps
+from pocketrnn.classifier import Classifier, answers_of, compute_logits_of_steps
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError, short_repr
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.pretokenized import Text
-from pocketrnn.verdicts import AnswersCompared
+from pocketrnn.verdicts import AnswerComparison
 from pocketrnn_export.vocabularies.nearest_rules import write_rules_option
 from pocketrnn_export.vocabularies.owners_texts import Answer
 
@@ -62,7 +62,7 @@ class AnsweredText:
     head: str = ""
 
 
-def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswersCompared | None:
+def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
     """Compare the answers of a bundle with those of its owner's classifier.
 
     Args:
@@ -85,17 +85,17 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     if not rows:
         return None
     tolerance = _choose_tolerance(one.answer for one, _ in rows)
-    apart = [_distance(one.answer, found, classifier) for one, found in rows]
+    apart = [_measure_distance(one.answer, found, classifier) for one, found in rows]
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong:
         one, found = rows[wrong[0]]
         raise ParityError(
             f"The bundle answers {len(wrong):,} of {len(rows):,} texts otherwise than your classifier, first "
-            f"{short_repr(one.text, 60)}: {_describe_both(one.answer, found, classifier)}.",
+            f"{short_repr(one.text, 60)}: {_describe_both_answers(one.answer, found, classifier)}.",
             _explain_difference(classifier, rows, wrong, tolerance),
         )
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
-    return AnswersCompared(
+    return AnswerComparison(
         len(rows) - len(numbers),
         len(numbers),
         float(max(numbers, default=0.0)),
@@ -104,9 +104,9 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     )
 
 
-def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswersCompared | None:
+def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
     """Compare the answers of each head by itself, and sum them up."""
-    found: dict[str, AnswersCompared] = {}
+    found: dict[str, AnswerComparison] = {}
     for head in classifier.heads:
         try:
             compared = compare_answers(classifier.head(head), [one for one in answered if one.head == head])
@@ -116,7 +116,7 @@ def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> 
     if not found:
         return None
     each = found.values()
-    return AnswersCompared(
+    return AnswerComparison(
         max(one.labels for one in each),
         max(one.probabilities for one in each),
         max(one.largest_difference for one in each),
@@ -133,7 +133,7 @@ def _find_unordered_labels(classifier: Classifier, rows: Sequence[Row], toleranc
         told = {label for one, _ in naming for label in one.answer}
         untold = tuple(label for label in labels if label not in told)
         return untold if len(untold) > 1 else ()
-    may = _possible_columns(classifier, naming, tolerance)
+    may = _find_possible_columns(classifier, naming, tolerance)
     reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
     # Labels are exchanged in cycles: each moves to the column of the next.
     for _ in range(len(labels).bit_length()):
@@ -142,13 +142,13 @@ def _find_unordered_labels(classifier: Classifier, rows: Sequence[Row], toleranc
     return tuple(label for label, is_open in zip(labels, in_circles, strict=True) if is_open)
 
 
-def _possible_columns(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
+def _find_possible_columns(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
     """Return for each label the columns of the logits that fit the answers."""
     may = {}
     for label in classifier.labels:
         columns = np.ones(len(classifier.labels), bool)
         for one, found in rows:
-            columns &= _distance_at(one.answer, label, slice(None), found, classifier) <= tolerance
+            columns &= _measure_distance_at(one.answer, label, slice(None), found, classifier) <= tolerance
             if not columns.any():
                 break
         may[label] = set(np.flatnonzero(columns).tolist())
@@ -172,12 +172,16 @@ def _predict_probabilities(classifier: Classifier, read: Text) -> Probabilities 
         return None
 
 
-def _distance(answer: Answer, found: Probabilities, classifier: Classifier) -> float:
+def _measure_distance(answer: Answer, found: Probabilities, classifier: Classifier) -> float:
     """Return the largest difference of probabilities from the owner's, or from any that give the owner's labels."""
-    return max(float(_distance_at(answer, label, i, found, classifier)) for i, label in enumerate(classifier.labels))
+    return max(
+        float(_measure_distance_at(answer, label, i, found, classifier)) for i, label in enumerate(classifier.labels)
+    )
 
 
-def _distance_at(answer: Answer, label: str, at: int | slice, found: Probabilities, classifier: Classifier) -> Any:
+def _measure_distance_at(
+    answer: Answer, label: str, at: int | slice, found: Probabilities, classifier: Classifier
+) -> Any:
     """Return this difference for one label if its probability is in the column `at`; for a slice, in each column."""
     value = found[at]
     if isinstance(answer, Mapping):
@@ -193,7 +197,7 @@ def _distance_at(answer: Answer, label: str, at: int | slice, found: Probabiliti
     return 1 + 0 * value if thresholds is None else np.where(below == 0, np.maximum(0, value - thresholds), 0)
 
 
-def _describe_both(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
+def _describe_both_answers(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
     """Describe both answers, for a message."""
     labels = classifier.labels
     if isinstance(answer, Mapping):
@@ -235,7 +239,7 @@ def _find_other_order(classifier: Classifier, rows: Sequence[Row], tolerance: fl
     labels = classifier.labels
     if len(labels) > _MOST_LABELS:
         return None
-    columns = _possible_columns(classifier, rows, tolerance)
+    columns = _find_possible_columns(classifier, rows, tolerance)
     may = {
         label: [own, *columns[label] - {own}] if own in columns[label] else [*columns[label]]
         for own, label in enumerate(labels)
@@ -274,13 +278,16 @@ def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequenc
     for said, changed in _list_size_changes(rules, max(map(len, ids)), len(ids[first])):
         with contextlib.suppress(PocketRNNError):
             if (
-                _distance_of_ids(classifier, rows[first][0].answer, _reframe_ids(rules, changed, ids[first]))
+                _measure_distance_of_ids(
+                    classifier, rows[first][0].answer, _convert_ids_to_changed_rules(rules, changed, ids[first])
+                )
                 > tolerance
             ):
                 continue
             each = zip(ids, rows, strict=True)
             if all(
-                _distance_of_ids(classifier, one.answer, _reframe_ids(rules, changed, row)) <= tolerance
+                _measure_distance_of_ids(classifier, one.answer, _convert_ids_to_changed_rules(rules, changed, row))
+                <= tolerance
                 for row, (one, _) in each
             ):
                 agreeing.append((said, changed))
@@ -293,9 +300,9 @@ def _find_other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequenc
     return f"All {len(rows):,} texts that were tried agree if {said}: {_describe_rules_option(changed)}.{more}"
 
 
-def _distance_of_ids(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
-    found = answers_of(classifier).probabilities(logits_of_steps(classifier, [ids]))[0]
-    return _distance(answer, np.asarray(found, np.float64), classifier)
+def _measure_distance_of_ids(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
+    found = answers_of(classifier).probabilities(compute_logits_of_steps(classifier, [ids]))[0]
+    return _measure_distance(answer, np.asarray(found, np.float64), classifier)
 
 
 def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
@@ -315,7 +322,7 @@ def _list_size_changes(rules: AnyTextRules, longest: int, shortest: int) -> Iter
             yield said, changed(rules, min_width=width, max_width=width, pad_side=side)
 
 
-def _reframe_ids(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
+def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
     """Return the ids by the changed rules, from the ids by the present ones."""
     inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
     if changed.max_tokens is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from pocketrnn.bundle.output import LabelOutput
-from pocketrnn.errors import InputError, did_you_mean, short_repr
+from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 from pocketrnn_export.json_file import brief_text, parse_json
 from pocketrnn_export.vocabularies.labels import read_lines
 
@@ -203,7 +203,7 @@ def name_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutp
             )
         for name, answer in one.answer.items():
             if name not in heads:
-                near = did_you_mean(str(name), heads) or f"Its heads: {', '.join(heads)}."
+                near = suggest_similar_name(str(name), heads) or f"Its heads: {', '.join(heads)}."
                 raise InputError(f"The answer to {short_repr(one.text, 40)} names no head: {brief_text(name)}.", near)
             of_head = replace(one, answer=answer, head=name)
             found.append((of_head, _name_answer(of_head, heads[name].labels)))

@@ -10,8 +10,8 @@ from pocketrnn.bundle.atomic_writing import suggest_near_file
 from pocketrnn.bundle.json_schema import first_fault
 from pocketrnn.bundle.manifest import load_manifest_schema
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text import EXTERNAL, SUBWORDS, TextRules, cleaning, rules_document, rules_of
-from pocketrnn.text.cleaning_steps import CleaningStep, step_documents, steps_of
+from pocketrnn.text import EXTERNAL, SUBWORDS, TextRules, cleaning, make_rules_document, rules_of
+from pocketrnn.text.cleaning_steps import CleaningStep, make_step_documents, steps_of
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, text_rules
 
 __all__ = ["read_rules"]
@@ -45,7 +45,7 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     name = "The JSON of the text rules" if given.lstrip().startswith("{") else given
     document = _parse_document(given, name)
     if isinstance(steps := document.get("steps"), list):
-        document["steps"] = [made for step in steps for made in step_documents(_make_steps(step))]
+        document["steps"] = [made for step in steps for made in make_step_documents(_make_steps(step))]
     for member, value in document.items():
         if member.endswith("_id") and isinstance(value, str):
             if value not in vocabulary.tokens:
@@ -59,7 +59,7 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
     if fault := first_fault(document, {**schema["$defs"]["words"], "required": []}, schema):
         raise InputError(f"{name} does not hold text rules: {fault}.", _GIVE)
     implied = text_rules(vocabulary, EXTERNAL if document.get("tokenizer") == EXTERNAL else "basic_english")
-    rules = rules_of(rules_document(implied) | document)
+    rules = rules_of(make_rules_document(implied) | document)
     # The tokenizer is not `subwords`.
     return cast("TextRules", rules)
 

@@ -206,20 +206,20 @@ def _read_model(content: bytes) -> tuple[list[_Piece], _ModelSettings]:
     normalizer: dict[int, Any] = {}
     for number, value in _read_fields(content):
         if number == 1:
-            pieces.append(_read_piece(_as_bytes(value)))
+            pieces.append(_read_piece(_require_bytes(value)))
             if len(pieces) > MOST_PIECES:
                 raise _DamagedModelError(f"it has more than {MOST_PIECES:,} pieces")
         elif number == 2:
-            trainer = dict(_read_fields(_as_bytes(value)))
+            trainer = dict(_read_fields(_require_bytes(value)))
         elif number == 3:
-            normalizer = dict(_read_fields(_as_bytes(value)))
+            normalizer = dict(_read_fields(_require_bytes(value)))
     if not pieces:
         raise _DamagedModelError("it has no piece")
     spec = _ModelSettings(
         kind=_as_int(trainer.get(3, 1)),
         byte_fallback=bool(_as_int(trainer.get(35, 0))),
         suffix=bool(_as_int(trainer.get(24, 0))),
-        charsmap=_as_bytes(normalizer.get(2, b"")),
+        charsmap=_require_bytes(normalizer.get(2, b"")),
         dummy_prefix=bool(_as_int(normalizer.get(3, 1))),
         extra_spaces=bool(_as_int(normalizer.get(4, 1))),
         escaped=bool(_as_int(normalizer.get(5, 1))),
@@ -230,17 +230,17 @@ def _read_model(content: bytes) -> tuple[list[_Piece], _ModelSettings]:
 def _read_piece(content: bytes) -> _Piece:
     members = dict(_read_fields(content))
     try:
-        text = _as_bytes(members.get(1, b"")).decode()
+        text = _require_bytes(members.get(1, b"")).decode()
     except UnicodeDecodeError:
         raise _DamagedModelError("a piece is not UTF-8") from None
-    score = struct.unpack("<f", _as_bytes(members.get(2, b"\0\0\0\0")))[0]
+    score = struct.unpack("<f", _require_bytes(members.get(2, b"\0\0\0\0")))[0]
     kind = _as_int(members.get(3, _NORMAL))
     if not text or not math.isfinite(score) or not _NORMAL <= kind <= _BYTE:
         raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the score {score} and the type {kind}")
     return _Piece(text, score, kind)
 
 
-def _as_bytes(value: Any) -> bytes:
+def _require_bytes(value: Any) -> bytes:
     if not isinstance(value, bytes):
         raise _DamagedModelError("a number stands where there should be a string")
     return value

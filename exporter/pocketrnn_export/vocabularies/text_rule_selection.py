@@ -21,7 +21,7 @@ from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn_export.json_file import brief_text
 from pocketrnn_export.vocabularies.nearest_rules import (
-    add_frames,
+    add_first_and_last_ids,
     describe_rules,
     find_most_agreeing,
     list_candidate_rules,
@@ -175,7 +175,7 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     def agrees(tried: TextRules, pair: Pair) -> bool:
         return not _describe_difference(encoder_of(tried), *pair, vocabulary.tokens)
 
-    frames = add_frames(rules, [ids for _, ids in pairs])
+    frames = add_first_and_last_ids(rules, [ids for _, ids in pairs])
     best, agreed = find_most_agreeing(
         (tried for frame in frames for tried in list_candidate_rules(frame)), pairs, agrees
     )

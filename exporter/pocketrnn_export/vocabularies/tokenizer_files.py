@@ -58,7 +58,7 @@ def read_tokenizer(source: Any) -> Subwords:
     if not isinstance(source, str | os.PathLike):
         if not is_library_tokenizer(source):
             raise InputError(f"{brief_text(source)} is not a tokenizer of subwords.", _GIVE)
-        inner = _inner_tokenizer(source)
+        inner = _unwrap_tokenizer(source)
         # Its own scores, to the last bit; read from a file, they differ (`serde_float`).
         return replace(read_tokenizer_json(inner.to_str(), "The tokenizer", number=float), tokenizer=inner)
     path = Path(source)
@@ -78,10 +78,10 @@ def is_library_tokenizer(source: Any) -> bool:
         >>> is_library_tokenizer(str.split)
         False
     """
-    return callable(getattr(_inner_tokenizer(source), "to_str", None))
+    return callable(getattr(_unwrap_tokenizer(source), "to_str", None))
 
 
-def _inner_tokenizer(tokenizer: Any) -> Any:
+def _unwrap_tokenizer(tokenizer: Any) -> Any:
     return getattr(tokenizer, "backend_tokenizer", tokenizer)
 
 
@@ -123,7 +123,7 @@ def _read_folder(folder: Path) -> Subwords:
     raise InputError(f"{folder} holds no tokenizer.json.", _GIVE)
 
 
-def _special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, str]:
+def _read_special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, str]:
     """Return the special tokens by their config names."""
     found = {}
     for name, default in usual.items():
@@ -136,14 +136,14 @@ def _special_tokens(config: Mapping[str, Any], **usual: str) -> dict[str, str]:
     return found
 
 
-def _added_tokens(special: Mapping[str, str], ids: Mapping[str, int], **flags: bool) -> list[dict[str, Any]]:
+def _read_added_tokens(special: Mapping[str, str], ids: Mapping[str, int], **flags: bool) -> list[dict[str, Any]]:
     usual = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     texts = sorted({text for text in special.values() if text in ids}, key=lambda text: ids[text])
     mask = special.get("mask_token")
     return [{"id": ids[text], "content": text, **usual, **(flags if text == mask else {})} for text in texts]
 
 
-def _tokenizer_class(config: Mapping[str, Any]) -> str | None:
+def _read_tokenizer_class(config: Mapping[str, Any]) -> str | None:
     kind = config.get("tokenizer_class")
     if not isinstance(kind, str | None):
         raise InputError(f"{_CONFIG} has the tokenizer_class {brief_text(kind)}.", _GIVE)
@@ -152,7 +152,7 @@ def _tokenizer_class(config: Mapping[str, Any]) -> str | None:
 
 def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
     """Read the vocab.txt of transformers' BertTokenizer, which splits words as `tokenizers` does."""
-    kind = _tokenizer_class(config)
+    kind = _read_tokenizer_class(config)
     if kind is not None and kind not in _BERT:
         raise InputError(
             f"{path.with_name(_CONFIG)} names a {brief_text(kind)}, which is not a tokenizer of BERT.", _GIVE
@@ -166,7 +166,7 @@ def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
         twice = next(piece for i, piece in enumerate(pieces) if ids[piece] != i)
         raise InputError(f"{path} holds {short_repr(twice, 40)} twice.", _GIVE)
     names = ("unk", "sep", "pad", "cls", "mask")
-    special = _special_tokens(config, **{f"{name}_token": f"[{name.upper()}]" for name in names})
+    special = _read_special_tokens(config, **{f"{name}_token": f"[{name.upper()}]" for name in names})
     for name in ("unk_token", "sep_token", "cls_token"):
         if special.get(name) not in ids:
             raise InputError(
@@ -192,7 +192,7 @@ def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
     cls, sep = special["cls_token"], special["sep_token"]
     model = {"type": "WordPiece", "unk_token": special["unk_token"], "continuing_subword_prefix": "##"}
     document = {
-        "added_tokens": _added_tokens(special, ids),
+        "added_tokens": _read_added_tokens(special, ids),
         "normalizer": normalizer,
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {"type": "BertProcessing", "sep": [sep, ids[sep]], "cls": [cls, ids[cls]]},
@@ -213,7 +213,7 @@ def _make_subwords(
 
 def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     """Read vocab.json and merges.txt of transformers' tokenizers of GPT-2 and RoBERTa."""
-    kind = _tokenizer_class(config)
+    kind = _read_tokenizer_class(config)
     if kind not in _GPT2 | _ROBERTA:
         raise InputError(
             f"{folder} holds merges.txt, and {_CONFIG} names {brief_text(kind)}, so that it is not known what stands "
@@ -231,15 +231,15 @@ def _read_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     roberta = kind in _ROBERTA
     if roberta:
         usual = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
-        special = _special_tokens(config, **usual, sep_token="</s>", cls_token="<s>", mask_token="<mask>")  # noqa: S106
+        special = _read_special_tokens(config, **usual, sep_token="</s>", cls_token="<s>", mask_token="<mask>")  # noqa: S106
     else:
-        special = _special_tokens(config, **{f"{name}_token": "<|endoftext|>" for name in ("bos", "eos", "unk")})
+        special = _read_special_tokens(config, **{f"{name}_token": "<|endoftext|>" for name in ("bos", "eos", "unk")})
     if any(text not in ids for text in special.values()):
         missing = next(text for text in special.values() if text not in ids)
         raise InputError(f"{vocab} does not hold {short_repr(missing, 40)}.", _GIVE)
     space = config.get("add_prefix_space", False)
     document = {
-        "added_tokens": _added_tokens(special, ids, lstrip=roberta),
+        "added_tokens": _read_added_tokens(special, ids, lstrip=roberta),
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": True, "use_regex": True},
         "model": {"type": "BPE", "vocab": ids, "merges": merges},

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import Keep, Replace, SubwordRules
-from pocketrnn.text.ranges import ranges_from_points
+from pocketrnn.text.ranges import make_ranges_from_points
 from pocketrnn.text.runs import LONGEST_RUN, Run
 from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Model, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
@@ -38,7 +38,7 @@ from pocketrnn.text.subword_steps import (
     SubwordStep,
     Surround,
     Table,
-    subword_steps_function,
+    make_subword_steps_function,
 )
 from pocketrnn_export.json_file import brief_text, parse_json, parse_serde_float
 from pocketrnn_export.vocabularies.tokenizer_patterns import parse_runs, parse_split
@@ -47,7 +47,7 @@ from pocketrnn_training.texts.unicode_sets import (
     CLUSTERS,
     complement_ranges,
     complement_set,
-    unicode_set,
+    find_unicode_set,
 )
 
 __all__ = ["EXTERNAL_WAY", "Subwords", "read_tokenizer_json"]
@@ -186,11 +186,11 @@ class _JsonReader:
             "Sequence": self._read_step_sequence,
             "BertNormalizer": self._read_bert_steps,
             "Lowercase": lambda _: [LowercaseEach()],
-            "Strip": self._strip,
+            "Strip": self._read_strip,
             "StripAccents": lambda _: [Keep(complement_set("accents"))],
             "Nmt": lambda _: [Keep(complement_set("nmt_removed")), Keep(complement_set("nmt_spaces"), " ")],
             "Prepend": lambda part: [Prepend(self._read_string(part, "prepend"))],
-            "Replace": self._replace,
+            "Replace": self._read_replace,
             "ByteLevel": lambda _: [Bytes()],
             "Precompiled": self._read_precompiled,
             **{form: self._make_normal_form(form) for form in ("NFC", "NFD", "NFKC", "NFKD")},
@@ -198,22 +198,26 @@ class _JsonReader:
         self._read_splits: Mapping[str, Callable[[Mapping[str, Any]], list[Split]]] = {
             "Sequence": self._read_split_sequence,
             "BertPreTokenizer": lambda _: [
-                SplitAt(unicode_set("white_space"), "removed"),
-                SplitAt(unicode_set("punctuation"), "isolated"),
+                SplitAt(find_unicode_set("white_space"), "removed"),
+                SplitAt(find_unicode_set("punctuation"), "isolated"),
             ],
-            "WhitespaceSplit": lambda _: [SplitAt(unicode_set("white_space"), "removed")],
+            "WhitespaceSplit": lambda _: [SplitAt(find_unicode_set("white_space"), "removed")],
             "Whitespace": lambda _: [
-                SplitAt(unicode_set("white_space"), "removed"),
-                SplitAt(unicode_set("word"), "runs"),
+                SplitAt(find_unicode_set("white_space"), "removed"),
+                SplitAt(find_unicode_set("word"), "runs"),
             ],
-            "Punctuation": lambda part: [SplitAt(unicode_set("punctuation"), self._split_behavior(part, "Isolated"))],
+            "Punctuation": lambda part: [
+                SplitAt(find_unicode_set("punctuation"), self._read_split_behavior(part, "Isolated"))
+            ],
             "Digits": lambda part: [
-                SplitAt(unicode_set("digits"), "isolated" if self._read_flag(part, "individual_digits") else "runs")
+                SplitAt(
+                    find_unicode_set("digits"), "isolated" if self._read_flag(part, "individual_digits") else "runs"
+                )
             ],
             "CharDelimiterSplit": lambda part: [SplitAt((self._read_string(part, "delimiter"),), "removed")],
             "Metaspace": self._read_metaspace,
             "ByteLevel": self._read_byte_level,
-            "Split": self._split,
+            "Split": self._read_split,
             "FixedLength": self._read_fixed_length,
         }
 
@@ -222,29 +226,29 @@ class _JsonReader:
     def refused(self, what: str) -> InputError:
         return InputError(f"{self._source}: the text rules cannot say {what}.", EXTERNAL_WAY)
 
-    def damaged_error(self, what: str) -> InputError:
+    def make_damaged_error(self, what: str) -> InputError:
         return InputError(f"{self._source} is damaged: {what}.", _NOT_ONE)
 
     def _read_string(self, part: Mapping[str, Any], name: str) -> str:
         value = part.get(name)
         if not isinstance(value, str) or not value:
-            raise self.damaged_error(f"{name} is {brief_text(value)}, not a string")
+            raise self.make_damaged_error(f"{name} is {brief_text(value)}, not a string")
         return value
 
     def _read_flag(self, part: Mapping[str, Any], name: str, default: bool = False) -> bool:
         value = part.get(name, default)
         if not isinstance(value, bool):
-            raise self.damaged_error(f"{name} is {brief_text(value)}, not true or false")
+            raise self.make_damaged_error(f"{name} is {brief_text(value)}, not true or false")
         return value
 
-    def _id(self, value: Any, what: str) -> int:
+    def _read_id(self, value: Any, what: str) -> int:
         if type(value) is not int or not 0 <= value < 1 << 31:
-            raise self.damaged_error(f"{what} has the id {brief_text(value)}")
+            raise self.make_damaged_error(f"{what} has the id {brief_text(value)}")
         return value
 
-    def _parts(self, value: Any, name: str) -> list[Mapping[str, Any]]:
+    def _read_parts(self, value: Any, name: str) -> list[Mapping[str, Any]]:
         if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
-            raise self.damaged_error(f"{name} is {brief_text(value)}, not a list of objects")
+            raise self.make_damaged_error(f"{name} is {brief_text(value)}, not a list of objects")
         return value
 
     # --- Normalizers ---
@@ -259,10 +263,12 @@ class _JsonReader:
         return self._read_steps[kind](part)
 
     def _read_step_sequence(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        return [step for inner in self._parts(part.get("normalizers"), "normalizers") for step in self._steps(inner)]
+        return [
+            step for inner in self._read_parts(part.get("normalizers"), "normalizers") for step in self._steps(inner)
+        ]
 
     def _make_normal_form(self, form: Any) -> Callable[[Mapping[str, Any]], list[SubwordStep]]:
-        return lambda _: [Normalize(form, unicode_set("later"))]
+        return lambda _: [Normalize(form, find_unicode_set("later"))]
 
     def _read_bert_steps(self, part: Mapping[str, Any]) -> list[SubwordStep]:
         lowercase = self._read_flag(part, "lowercase", True)
@@ -271,30 +277,30 @@ class _JsonReader:
         if self._read_flag(part, "clean_text", True):
             steps += [Keep(complement_set("bert_removed")), Keep(complement_set("bert_spaces"), " ")]
         if self._read_flag(part, "handle_chinese_chars", True):
-            steps.append(Surround(unicode_set("ideographs")))
+            steps.append(Surround(find_unicode_set("ideographs")))
         if lowercase if accents is None else self._read_flag(part, "strip_accents"):
-            steps += [Normalize("NFD", unicode_set("later")), Keep(complement_set("bert_accents"))]
+            steps += [Normalize("NFD", find_unicode_set("later")), Keep(complement_set("bert_accents"))]
         return [*steps, LowercaseEach()] if lowercase else steps
 
     def _read_precompiled(self, part: Mapping[str, Any]) -> list[SubwordStep]:
         given = part.get("precompiled_charsmap")
         try:
             if not isinstance(given, str):
-                raise self.damaged_error(f"the precompiled_charsmap is {brief_text(given)}")
+                raise self.make_damaged_error(f"the precompiled_charsmap is {brief_text(given)}")
             content = base64.b64decode(given, validate=True)
         except ValueError as error:
-            raise self.damaged_error(f"the precompiled_charsmap is not in base64: {error}") from None
-        return [Table(content, tuple(map(unicode_set, CLUSTERS)))]
+            raise self.make_damaged_error(f"the precompiled_charsmap is not in base64: {error}") from None
+        return [Table(content, tuple(map(find_unicode_set, CLUSTERS)))]
 
-    def _strip(self, part: Mapping[str, Any]) -> list[SubwordStep]:
+    def _read_strip(self, part: Mapping[str, Any]) -> list[SubwordStep]:
         left, right = self._read_flag(part, "strip_left"), self._read_flag(part, "strip_right")
         return [Strip("both" if left and right else "left" if left else "right")] if left or right else []
 
-    def _replace(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        kind, pattern = self._pattern(part, "Replace")
+    def _read_replace(self, part: Mapping[str, Any]) -> list[SubwordStep]:
+        kind, pattern = self._read_pattern(part, "Replace")
         by = part.get("content")
         if not isinstance(by, str):
-            raise self.damaged_error(f"content is {brief_text(by)}, not a string")
+            raise self.make_damaged_error(f"content is {brief_text(by)}, not a string")
         if kind == "String" and pattern:
             return [Replace(pattern, by)]
         match parse_runs(pattern) if pattern else None:
@@ -304,14 +310,14 @@ class _JsonReader:
                 return [Fold(ranges, least, by)]
         raise self.refused(f"Replace with the pattern {short_repr(pattern)}")
 
-    def _pattern(self, part: Mapping[str, Any], name: str) -> tuple[str, str]:
+    def _read_pattern(self, part: Mapping[str, Any], name: str) -> tuple[str, str]:
         pattern: Any = part.get("pattern")
         match pattern:
             case {"String": str(text)} if len(pattern) == 1:
                 return "String", text
             case {"Regex": str(text)} if len(pattern) == 1:
                 return "Regex", text
-        raise self.damaged_error(f"{name} has the pattern {brief_text(pattern)}")
+        raise self.make_damaged_error(f"{name} has the pattern {brief_text(pattern)}")
 
     # --- Pre-tokenizers ---
 
@@ -325,24 +331,24 @@ class _JsonReader:
         return self._read_splits[kind](part)
 
     def _read_split_sequence(self, part: Mapping[str, Any]) -> list[Split]:
-        inner = self._parts(part.get("pretokenizers"), "pretokenizers")
+        inner = self._read_parts(part.get("pretokenizers"), "pretokenizers")
         return [split for each in inner for split in self._splits(each)]
 
-    def _split_behavior(self, part: Mapping[str, Any], default: str | None = None) -> Any:
+    def _read_split_behavior(self, part: Mapping[str, Any], default: str | None = None) -> Any:
         behavior = part.get("behavior", default)
         if not isinstance(behavior, str) or behavior not in _HOW:
-            raise self.damaged_error(f"behavior is {brief_text(behavior)}")
+            raise self.make_damaged_error(f"behavior is {brief_text(behavior)}")
         return _HOW[behavior]
 
     def _read_metaspace(self, part: Mapping[str, Any]) -> list[Split]:
         mark = self._read_string(part, "replacement")
         scheme = part.get("prepend_scheme", "always" if part.get("add_prefix_space", True) else "never")
         if scheme not in ("always", "first", "never") or len(mark) != 1:
-            raise self.damaged_error(
+            raise self.make_damaged_error(
                 f"Metaspace has the prepend_scheme {brief_text(scheme)} and the replacement {brief_text(mark)}"
             )
         if part.get("add_prefix_space", True) is False and scheme != "never":
-            raise self.damaged_error("Metaspace has no prefix space, and puts one before a text")
+            raise self.make_damaged_error("Metaspace has no prefix space, and puts one before a text")
         splits: list[Split] = [Replace(" ", mark)]
         if scheme != "never":
             splits.append(PrependTo(mark, first=scheme == "first"))
@@ -351,20 +357,20 @@ class _JsonReader:
     def _read_byte_level(self, part: Mapping[str, Any]) -> list[Split]:
         splits: list[Split] = [PrependTo(" ")] if self._read_flag(part, "add_prefix_space", True) else []
         if self._read_flag(part, "use_regex", True):
-            splits.append(Pattern("gpt2", unicode_set("letters"), unicode_set("numbers")))
+            splits.append(Pattern("gpt2", find_unicode_set("letters"), find_unicode_set("numbers")))
         return [*splits, Bytes()]
 
     def _read_fixed_length(self, part: Mapping[str, Any]) -> list[Split]:
         length = part.get("length", 5)
         if type(length) is not int or length < 1:
-            raise self.damaged_error(f"FixedLength has the length {brief_text(length)}")
+            raise self.make_damaged_error(f"FixedLength has the length {brief_text(length)}")
         if length > LONGEST_RUN:
             raise self.refused(f"FixedLength of {length:,} characters, more than {LONGEST_RUN}")
-        return [SplitAtRuns((Run(ranges_from_points([(0, sys.maxunicode)]), most=length),), "isolated")]
+        return [SplitAtRuns((Run(make_ranges_from_points([(0, sys.maxunicode)]), most=length),), "isolated")]
 
-    def _split(self, part: Mapping[str, Any]) -> list[Split]:
-        kind, pattern = self._pattern(part, "Split")
-        how, invert = self._split_behavior(part), self._read_flag(part, "invert")
+    def _read_split(self, part: Mapping[str, Any]) -> list[Split]:
+        kind, pattern = self._read_pattern(part, "Split")
+        how, invert = self._read_split_behavior(part), self._read_flag(part, "invert")
         if kind == "String" and pattern and not invert:
             return [SplitAtText(pattern, how)]
         if kind == "String":
@@ -383,11 +389,11 @@ class _JsonReader:
             kind = "BPE" if "merges" in part else "Unigram" if isinstance(part.get("vocab"), list) else "WordLevel"
             kind = "WordPiece" if "max_input_chars_per_word" in part else kind
         if kind == "Unigram":
-            return self._unigram(part)
+            return self._read_unigram(part)
         ids = self._ids(part.get("vocab"))
         unknown_token = part.get("unk_token")
         if not isinstance(unknown_token, str | None):
-            raise self.damaged_error(f"unk_token is {brief_text(unknown_token)}, not a string")
+            raise self.make_damaged_error(f"unk_token is {brief_text(unknown_token)}, not a string")
         unknown = None if unknown_token is None else ids.get(unknown_token)
         met = unknown_token is not None and not (kind == "BPE" and of_bytes and ids.keys() >= set(BYTE_CHARACTERS))
         if unknown is None and (met or kind in ("WordPiece", "WordLevel")):
@@ -398,11 +404,11 @@ class _JsonReader:
                 f"Save the tokenizer with it in the model's vocabulary. {EXTERNAL_WAY}",
             )
         if kind == "BPE":
-            return self._bpe(part, ids), ids, unknown
+            return self._read_bpe(part, ids), ids, unknown
         if kind == "WordPiece":
             prefix, most = part.get("continuing_subword_prefix", "##"), part.get("max_input_chars_per_word", 100)
             if not isinstance(prefix, str) or type(most) is not int:
-                raise self.damaged_error(
+                raise self.make_damaged_error(
                     f"WordPiece has the prefix {brief_text(prefix)} and words of {brief_text(most)} characters"
                 )
             return WordPiece(prefix, min(most, (1 << 31) - 1)), ids, unknown
@@ -412,33 +418,35 @@ class _JsonReader:
 
     def _ids(self, vocab: Any) -> dict[str, int]:
         if not isinstance(vocab, dict) or not vocab:
-            raise self.damaged_error(f"the vocabulary is {brief_text(vocab)}, not an object of pieces and their ids")
+            raise self.make_damaged_error(
+                f"the vocabulary is {brief_text(vocab)}, not an object of pieces and their ids"
+            )
         if len(vocab) > MOST_PIECES:
-            raise self.damaged_error(f"there are {len(vocab):,} pieces, more than {MOST_PIECES:,}")
+            raise self.make_damaged_error(f"there are {len(vocab):,} pieces, more than {MOST_PIECES:,}")
         for token, number in vocab.items():
-            self._id(number, f"the piece {short_repr(token, 40)}")
+            self._read_id(number, f"the piece {short_repr(token, 40)}")
         if len(set(vocab.values())) != len(vocab):
-            raise self.damaged_error("two pieces have one id")
+            raise self.make_damaged_error("two pieces have one id")
         return vocab
 
-    def _bpe(self, part: Mapping[str, Any], ids: Mapping[str, int]) -> Bpe:
+    def _read_bpe(self, part: Mapping[str, Any], ids: Mapping[str, int]) -> Bpe:
         if part.get("dropout"):
             raise self.refused("BPE with dropout, whose ids are drawn by chance")
         merges: list[int] = []
         given = part.get("merges")
         if not isinstance(given, list):
-            raise self.damaged_error(f"merges is {brief_text(given)}, not a list")
+            raise self.make_damaged_error(f"merges is {brief_text(given)}, not a list")
         for rank, merge in enumerate(given):
             pair = merge.split(" ") if isinstance(merge, str) else merge
             if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
-                raise self.damaged_error(f"merge {rank} is {brief_text(merge)}, not two pieces")
+                raise self.make_damaged_error(f"merge {rank} is {brief_text(merge)}, not two pieces")
             for side in pair:
                 if side not in ids:
-                    raise self.damaged_error(f"merge {rank} names {short_repr(side, 40)}, which is not a piece")
+                    raise self.make_damaged_error(f"merge {rank} names {short_repr(side, 40)}, which is not a piece")
             merges += [ids[pair[0]], ids[pair[1]]]
         prefix, suffix = part.get("continuing_subword_prefix") or "", part.get("end_of_word_suffix") or ""
         if not isinstance(prefix, str) or not isinstance(suffix, str):
-            raise self.damaged_error("BPE has a prefix or suffix that is not a string")
+            raise self.make_damaged_error("BPE has a prefix or suffix that is not a string")
         made = Bpe(
             tuple(merges),
             fuse_unknown=self._read_flag(part, "fuse_unk"),
@@ -451,15 +459,17 @@ class _JsonReader:
         for rank, merge in enumerate(given):
             left, right = merge.split(" ") if isinstance(merge, str) else merge
             if left + right[cut:] not in ids:
-                raise self.damaged_error(
+                raise self.make_damaged_error(
                     f"merge {rank} makes {short_repr(left + right[cut:], 40)}, which is not a piece"
                 )
         return made
 
-    def _unigram(self, part: Mapping[str, Any]) -> tuple[Model, dict[str, int], int | None]:
+    def _read_unigram(self, part: Mapping[str, Any]) -> tuple[Model, dict[str, int], int | None]:
         vocab = part.get("vocab")
         if not isinstance(vocab, list) or not 1 <= len(vocab) <= MOST_PIECES:
-            raise self.damaged_error(f"the vocabulary is {brief_text(vocab)}, not a list of pieces with their scores")
+            raise self.make_damaged_error(
+                f"the vocabulary is {brief_text(vocab)}, not a list of pieces with their scores"
+            )
         ids: dict[str, int] = {}
         scores: list[float] = []
         for number, pair in enumerate(vocab):
@@ -469,12 +479,14 @@ class _JsonReader:
                     ids[piece] = number
                     scores.append(float(score))
                 case _:
-                    raise self.damaged_error(f"piece {number} is {brief_text(pair)}, not a string and a finite number")
+                    raise self.make_damaged_error(
+                        f"piece {number} is {brief_text(pair)}, not a string and a finite number"
+                    )
         unknown = part.get("unk_id")
         if unknown is None:
             raise self.refused("a Unigram model without an unknown piece")
         if type(unknown) is not int or not 0 <= unknown < len(vocab):
-            raise self.damaged_error(f"unk_id is {brief_text(unknown)}")
+            raise self.make_damaged_error(f"unk_id is {brief_text(unknown)}")
         given = set(ids.values())
         if unknown not in given or min(scores) < min(scores[i] for i in given):
             piece = vocab[unknown if unknown not in given else scores.index(min(scores))][0]
@@ -492,12 +504,12 @@ class _JsonReader:
         from `following` on."""
         every, of_id = dict(ids), {number: text for text, number in ids.items()}
         found: dict[int, AddedToken] = {}
-        for part in self._parts(given, "added_tokens"):
+        for part in self._read_parts(given, "added_tokens"):
             text = self._read_string(part, "content")
             number = every.get(text)
             if number is None:
                 number, following = following, following + 1
-            if self._id(part.get("id"), f"the added token {short_repr(text, 40)}") != number:
+            if self._read_id(part.get("id"), f"the added token {short_repr(text, 40)}") != number:
                 raise InputError(
                     f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, and its "
                     "library "
@@ -527,7 +539,7 @@ class _JsonReader:
 
         Also refuse a token that it makes empty: the library finds it everywhere and splits texts into characters.
         """
-        made, seen = subword_steps_function(steps), dict[str, str]()
+        made, seen = make_subword_steps_function(steps), dict[str, str]()
         for text in (tokens[token.id] for token in added if token.after_steps):
             becomes = made(text)
             if not becomes:
@@ -541,7 +553,7 @@ class _JsonReader:
         """Return the tokens in the order of their ids; an id without a token gets one that no text gives."""
         highest = max(ids.values())
         if highest >= max(2 * len(ids), len(ids) + 1000):
-            raise self.damaged_error(f"the highest id is {highest:,}, and there are {len(ids):,} tokens")
+            raise self.make_damaged_error(f"the highest id is {highest:,}, and there are {len(ids):,} tokens")
         of_id = {number: token for token, number in ids.items()}
         return tuple(of_id.get(i, f"{PLACEHOLDER}{i}>") for i in range(highest + 1))
 
@@ -553,27 +565,27 @@ class _JsonReader:
         if kind == "ByteLevel":
             return (), ()
         if kind in ("BertProcessing", "RobertaProcessing"):
-            return (self._named_id(part.get("cls"), "cls"),), (self._named_id(part.get("sep"), "sep"),)
+            return (self._read_named_id(part.get("cls"), "cls"),), (self._read_named_id(part.get("sep"), "sep"),)
         if kind == "TemplateProcessing":
             return self._read_template(part)
         if kind == "Sequence":
             first: tuple[int, ...] = ()
             last: tuple[int, ...] = ()
-            for inner in self._parts(part.get("processors"), "processors"):
+            for inner in self._read_parts(part.get("processors"), "processors"):
                 before, after = self.frame(inner)
                 first, last = before + first, last + after
             return first, last
         raise self.refused(f"the post-processor {brief_text(kind)}")
 
-    def _named_id(self, pair: Any, name: str) -> int:
+    def _read_named_id(self, pair: Any, name: str) -> int:
         if not isinstance(pair, list) or len(pair) != 2:
-            raise self.damaged_error(f"{name} is {brief_text(pair)}, not a token and its id")
-        return self._id(pair[1], name)
+            raise self.make_damaged_error(f"{name} is {brief_text(pair)}, not a token and its id")
+        return self._read_id(pair[1], name)
 
     def _read_template(self, part: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         sides: tuple[list[int], list[int]] = ([], [])
         special, texts = part.get("special_tokens"), 0
-        for item in self._parts(part.get("single"), "single"):
+        for item in self._read_parts(part.get("single"), "single"):
             match item:
                 case {"Sequence": {"id": "A"}}:
                     texts += 1
@@ -581,8 +593,8 @@ class _JsonReader:
                     found = special.get(name) if isinstance(special, dict) else None
                     ids = found.get("ids") if isinstance(found, dict) else None
                     if not isinstance(ids, list):
-                        raise self.damaged_error(f"the special token {short_repr(name, 40)} has no ids")
-                    sides[bool(texts)].extend(self._id(i, short_repr(name, 40)) for i in ids)
+                        raise self.make_damaged_error(f"the special token {short_repr(name, 40)} has no ids")
+                    sides[bool(texts)].extend(self._read_id(i, short_repr(name, 40)) for i in ids)
                 case _:
                     raise self.refused(f"TemplateProcessing with {brief_text(str(item))}")
         if texts != 1:
@@ -597,7 +609,7 @@ class _JsonReader:
             case {"max_length": int(most), "strategy": "LongestFirst" | "OnlyFirst"} if not isinstance(most, bool):
                 direction = part.get("direction", "Right")
                 if direction not in ("Right", "Left"):
-                    raise self.damaged_error(f"the truncation's direction is {brief_text(direction)}")
+                    raise self.make_damaged_error(f"the truncation's direction is {brief_text(direction)}")
                 if most <= around:
                     raise self.refused(f"truncation to {most} ids, of which {around} stand around the text")
                 if not isinstance(stride := part.get("stride", 0), int) or not 0 <= stride < most - around:
@@ -613,13 +625,13 @@ class _JsonReader:
         if part is None:
             return next((ids[token] for token in _PADDING if token in ids), 0), None, "right"
         if not isinstance(part, dict):
-            raise self.damaged_error(f"the padding is {brief_text(part)}")
+            raise self.make_damaged_error(f"the padding is {brief_text(part)}")
         if multiple := part.get("pad_to_multiple_of"):
             raise self.refused(f"padding to a multiple of {brief_text(multiple)}")
-        number = self._id(part.get("pad_id"), "the padding")
+        number = self._read_id(part.get("pad_id"), "the padding")
         direction = part.get("direction", "Right")
         if direction not in ("Right", "Left"):
-            raise self.damaged_error(f"the padding's direction is {brief_text(direction)}")
+            raise self.make_damaged_error(f"the padding's direction is {brief_text(direction)}")
         match part.get("strategy"):
             case "BatchLongest":
                 _log.warning(

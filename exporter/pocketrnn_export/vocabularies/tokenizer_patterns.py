@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pocketrnn.text.ranges import complement_points, merge_ranges, range_points, ranges_from_points
+from pocketrnn.text.ranges import complement_points, list_range_points, make_ranges_from_points, merge_ranges
 from pocketrnn.text.runs import LONGEST_RUN, Run, RunPart
 from pocketrnn.text.subword_splits import Pattern, Split, SplitAt, SplitAtRuns
-from pocketrnn_training.texts.unicode_sets import unicode_set
+from pocketrnn_training.texts.unicode_sets import find_unicode_set
 
 __all__ = ["parse_runs", "parse_split"]
 
@@ -93,7 +93,7 @@ def parse_split(pattern: str, how: Any, *, inverted: bool) -> Split | None:
     if not pattern:
         # It matches between all code points: each is a word, unless the text between matches is removed.
         return SplitAt(
-            ranges_from_points([(0, sys.maxunicode)]), "removed" if inverted and how == "removed" else "isolated"
+            make_ranges_from_points([(0, sys.maxunicode)]), "removed" if inverted and how == "removed" else "isolated"
         )
     runs = parse_runs(pattern)
     if runs is None:
@@ -110,7 +110,7 @@ def parse_split(pattern: str, how: Any, *, inverted: bool) -> Split | None:
 def _match_known_pattern(pattern: str, how: str, inverted: bool) -> Pattern | None:
     for other, this in _SAME:
         pattern = other.sub(this, pattern)
-    letters, numbers = unicode_set("letters"), unicode_set("numbers")
+    letters, numbers = find_unicode_set("letters"), find_unicode_set("numbers")
     if pattern == _CLIP and (how, inverted) == ("removed", True):
         return Pattern("clip", letters, numbers)
     # These patterns match all of a text, so each match is a word.
@@ -130,7 +130,7 @@ def _match_known_pattern(pattern: str, how: str, inverted: bool) -> Pattern | No
         if digits := _find_most_digits(pattern, *around):
             return Pattern(
                 "o200k", letters, numbers, digits, capitals=_join_sets("uppercase", "titlecase"),
-                small=unicode_set("lowercase"), marks=unicode_set("marks"), contractions=contractions,
+                small=find_unicode_set("lowercase"), marks=find_unicode_set("marks"), contractions=contractions,
             )  # fmt: skip
     return None
 
@@ -142,7 +142,9 @@ def _find_most_digits(pattern: str, begin: str, end: str) -> int | None:
 
 
 def _join_sets(*names: str) -> tuple[str, ...]:
-    return ranges_from_points(merge_ranges(point for name in names for point in range_points(unicode_set(name))))
+    return make_ranges_from_points(
+        merge_ranges(point for name in names for point in list_range_points(find_unicode_set(name)))
+    )
 
 
 # --- Alternatives of runs ---
@@ -166,7 +168,9 @@ Run(ranges=('\\n',), before=(), least=1, most=1, ends_at=(), not_before=(), then
             # If both match one code point, their order does not matter.
             if runs and _is_single_point(run) and _is_single_point(runs[-1]):
                 run = Run(
-                    ranges_from_points(merge_ranges([*range_points(runs.pop().ranges), *range_points(run.ranges)])),
+                    make_ranges_from_points(
+                        merge_ranges([*list_range_points(runs.pop().ranges), *list_range_points(run.ranges)])
+                    ),
                     most=1,
                 )
             runs.append(run)
@@ -254,21 +258,21 @@ def _parse_run(pattern: str) -> Run:
     (first, least, most), then = taken[0], taken[1:]
     for i, one in enumerate(taken):
         _check_no_backtracking(one, taken[i + 1 :])
-    if not_before and (then or ends_at or _overlap(first, not_before) or least != 1 or most is not None):
+    if not_before and (then or ends_at or _has_common_points(first, not_before) or least != 1 or most is not None):
         raise _NotUnderstoodError
     if not first or not 1 <= least <= LONGEST_RUN or len(then) > 31 or not all(some for some, _, _ in then):
         raise _NotUnderstoodError
     for _, fewest, limit in taken:
         if fewest > LONGEST_RUN or (limit is not None and not max(fewest, 1) <= limit <= LONGEST_RUN):
             raise _NotUnderstoodError
-    parts = tuple(RunPart(ranges_from_points(some), least, most) for some, least, most in then)
+    parts = tuple(RunPart(make_ranges_from_points(some), least, most) for some, least, most in then)
     return Run(
-        ranges_from_points(first),
-        ranges_from_points(before),
+        make_ranges_from_points(first),
+        make_ranges_from_points(before),
         least,
         most,
-        ranges_from_points(ends_at),
-        ranges_from_points(not_before),
+        make_ranges_from_points(ends_at),
+        make_ranges_from_points(not_before),
         parts,
     )
 
@@ -286,7 +290,7 @@ def _split_lookahead(pattern: str) -> tuple[str, _Set]:
 
 def _ends_run(first: _Taken, second: _Taken) -> bool:
     """Whether the first item is `*` over a class that contains the second's, so that the run ends at the second."""
-    within = not _overlap(second[0], complement_points(first[0]))
+    within = not _has_common_points(second[0], complement_points(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 
 
@@ -307,13 +311,13 @@ def _check_no_backtracking(one: _Taken, behind: Sequence[_Taken]) -> None:
     if least == most or all(fewest == 0 for _, fewest, _ in behind):
         return
     for other, fewest, _ in behind:
-        if _overlap(some, other):
+        if _has_common_points(some, other):
             raise _NotUnderstoodError
         if fewest:
             return
 
 
-def _overlap(some: _Set, others: _Set) -> bool:
+def _has_common_points(some: _Set, others: _Set) -> bool:
     """Whether two classes have a common code point."""
     return bool(complement_points(merge_ranges([*complement_points(some), *complement_points(others)])))
 
@@ -343,7 +347,9 @@ def _parse_item(pattern: str, at: int) -> tuple[_Set, int]:
         some, after = _parse_escape(pattern, at + 1)
         if pattern[at + 1 : at + 2] in ("w", "W"):
             # For Oniguruma these are word characters only outside of brackets.
-            wider = merge_ranges([*range_points(unicode_set("word_characters")), *((ord(c), ord(c)) for c in "²³¹¼½¾")])
+            wider = merge_ranges(
+                [*list_range_points(find_unicode_set("word_characters")), *((ord(c), ord(c)) for c in "²³¹¼½¾")]
+            )
             some = wider if pattern[at + 1] == "w" else complement_points(wider)
         return some, after
     if point == ".":
@@ -384,10 +390,10 @@ def _parse_escape(pattern: str, at: int) -> tuple[_Set, int]:
         found = re.compile(r"\{(\^?)(\w+)\}").match(pattern, at + 1)
         if found is None or found[2] not in _PROPERTIES:
             raise _NotUnderstoodError
-        some = range_points(unicode_set(_PROPERTIES[found[2]]))
+        some = list_range_points(find_unicode_set(_PROPERTIES[found[2]]))
         return complement_points(some) if (point == "P") != bool(found[1]) else some, found.end()
     if point.lower() in _OF_LETTER:
-        some = range_points(unicode_set(_OF_LETTER[point.lower()]))
+        some = list_range_points(find_unicode_set(_OF_LETTER[point.lower()]))
         return complement_points(some) if point.isupper() else some, at + 1
     if point in _CONTROLS:
         return [(ord(_CONTROLS[point]), ord(_CONTROLS[point]))], at + 1

@@ -117,11 +117,11 @@ def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[st
         ['<unk>', 'oil']
     """
     reader = _PickleReader(content, source)
-    root = reader.next_object()
+    root = reader.read_next_object()
     if isinstance(root, int) and root == _TORCH_MAGIC:
-        reader.next_object()  # the protocol
-        reader.next_object()  # byte order and sizes of the machine
-        root = reader.next_object()
+        reader.read_next_object()  # the protocol
+        reader.read_next_object()  # byte order and sizes of the machine
+        root = reader.read_next_object()
     return _find_vocabulary(root, source)
 
 
@@ -171,17 +171,17 @@ class _PickleReader:
         self.instructions = 0
         self.containers = 0
 
-    def next_object(self) -> Any:
+    def read_next_object(self) -> Any:
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         try:
-            return self._follow()
+            return self._run_instructions()
         # Damaged lengths, indexes, texts and numbers raise these.
         except (IndexError, KeyError, ValueError, struct.error):
             raise DataError(f"{self.source} is a damaged pickle.", _SAVE_AGAIN) from None
 
-    def _follow(self) -> Any:
+    def _run_instructions(self) -> Any:
         # The codes of a token - a text, or a number, and its index in the memo - are handled here, without further
         # calls.
         content, size, memo = self.content, len(self.content), self.memo
@@ -220,31 +220,33 @@ class _PickleReader:
     def _run_rare_instruction(self, code: int) -> None:
         stack = self.stack
         if code == pickle.BININT[0]:
-            stack.append(struct.unpack("<i", self._bytes(4))[0])
+            stack.append(struct.unpack("<i", self._read_bytes(4))[0])
         elif code == pickle.BINFLOAT[0]:
-            stack.append(struct.unpack(">d", self._bytes(8))[0])
+            stack.append(struct.unpack(">d", self._read_bytes(8))[0])
         elif code == pickle.LONG1[0]:
-            stack.append(int.from_bytes(self._bytes(self._bytes(1)[0]), "little", signed=True))
+            stack.append(int.from_bytes(self._read_bytes(self._read_bytes(1)[0]), "little", signed=True))
         elif code in _CONSTANTS:
             stack.append(_CONSTANTS[code])
         elif code == pickle.PROTO[0]:
-            if (protocol := self._bytes(1)[0]) > 5:
+            if (protocol := self._read_bytes(1)[0]) > 5:
                 raise DataError(f"{self.source} is a pickle of the unknown protocol {protocol}.", SAVE_PLAIN)
         elif code == pickle.FRAME[0]:
-            self._bytes(8)
+            self._read_bytes(8)
         elif code == pickle.MARK[0]:
             self._count_container()
             self.outer.append(stack)
             self.stack = []
         elif code in _LINES:
-            self._line(code)
+            self._read_text_value(code)
         elif code in (pickle.APPEND[0], pickle.APPENDS[0]):
             items = [stack.pop()] if code == pickle.APPEND[0] else self._pop_since_mark()
-            self._expect(self.stack[-1], list).extend(items)
+            self._require_type_of(self.stack[-1], list).extend(items)
         elif code in (pickle.SETITEM[0], pickle.SETITEMS[0]):
-            items = self._popped(2) if code == pickle.SETITEM[0] else self._pop_since_mark()
+            items = self._pop_items(2) if code == pickle.SETITEM[0] else self._pop_since_mark()
             target = self.stack[-1]
-            self._set(target.members if isinstance(target, _RecordedObject) else self._expect(target, dict), items)
+            self._set_items(
+                target.members if isinstance(target, _RecordedObject) else self._require_type_of(target, dict), items
+            )
         else:
             self._make_container_or_call(code)
 
@@ -252,7 +254,7 @@ class _PickleReader:
         made: Any
         self._count_container()
         if code in _TUPLES:
-            made = tuple(self._popped(_TUPLES[code]))
+            made = tuple(self._pop_items(_TUPLES[code]))
         elif code in _EMPTY:
             made = (
                 []
@@ -266,25 +268,25 @@ class _PickleReader:
             if code == pickle.TUPLE[0]:
                 made = tuple(made)
             elif code == pickle.DICT[0]:
-                made = self._set({}, made)
+                made = self._set_items({}, made)
         elif code == pickle.GLOBAL[0]:
             module, name = self._read_text_line(), self._read_text_line()
-            made = self._named(module, name)
+            made = self._make_name(module, name)
         elif code == pickle.STACK_GLOBAL[0]:
-            module, name = self._popped(2)
-            made = self._named(self._expect(module, str), self._expect(name, str))
+            module, name = self._pop_items(2)
+            made = self._make_name(self._require_type_of(module, str), self._require_type_of(name, str))
         elif code in (pickle.REDUCE[0], pickle.NEWOBJ[0]):
-            called, args = self._popped(2)
-            made = _record_call(self._expect(called, _Name).name, self._expect(args, tuple))
+            called, args = self._pop_items(2)
+            made = _record_call(self._require_type_of(called, _Name).name, self._require_type_of(args, tuple))
         elif code == pickle.BUILD[0]:
-            made, state = self._popped(2)
+            made, state = self._pop_items(2)
             # The attributes of a dict (the `_metadata` of a state_dict) are not kept.
             if type(made) is not dict:
-                if self._expect(made, _RecordedObject).state is not None:
+                if self._require_type_of(made, _RecordedObject).state is not None:
                     raise ValueError("two states")
                 made.state = state
         elif code == pickle.BINPERSID[0]:
-            made = self._load_persistent(self._expect(self.stack.pop(), tuple))
+            made = self._load_persistent(self._require_type_of(self.stack.pop(), tuple))
         else:
             instruction = _INSTRUCTIONS.get(code, f"0x{code:02x}")
             raise DataError(
@@ -300,7 +302,7 @@ class _PickleReader:
             raise DataError(f"{self.source} holds more than {_MOST_CONTAINERS:,} nested parts; a vocabulary has few.",
                             SAVE_PLAIN)  # fmt: skip
 
-    def _bytes(self, count: int) -> bytes:
+    def _read_bytes(self, count: int) -> bytes:
         taken = self.content[self.at : self.at + count]
         if len(taken) < count:
             raise ValueError("too short")
@@ -313,7 +315,7 @@ class _PickleReader:
         self.at = end + 1
         return line.decode()
 
-    def _line(self, code: int) -> None:
+    def _read_text_value(self, code: int) -> None:
         """Read a value that protocol 0 writes as a line of text."""
         if code == pickle.UNICODE[0]:
             end = self.content.index(b"\n", self.at)
@@ -332,7 +334,7 @@ class _PickleReader:
         else:
             self.stack.append(int(line.removesuffix("L")))
 
-    def _popped(self, count: int) -> list[Any]:
+    def _pop_items(self, count: int) -> list[Any]:
         if len(self.stack) < count:
             raise IndexError("the stack is too short")
         taken = self.stack[len(self.stack) - count :]
@@ -344,7 +346,7 @@ class _PickleReader:
         self.stack = self.outer.pop()
         return items
 
-    def _set(self, target: dict[str, Any], items: list[Any]) -> dict[str, Any]:
+    def _set_items(self, target: dict[str, Any], items: list[Any]) -> dict[str, Any]:
         keys = items[::2]
         if not all(type(key) is str for key in keys):
             raise DataError(f"{self.source} holds a dict whose keys are not all strings.",
@@ -352,18 +354,18 @@ class _PickleReader:
         target.update(zip(keys, items[1::2], strict=True))
         return target
 
-    def _expect(self, value: Any, kind: type) -> Any:
+    def _require_type_of(self, value: Any, kind: type) -> Any:
         if type(value) is not kind:
             raise ValueError(f"not a {kind.__name__}")
         return value
 
-    def _named(self, module: str, name: str) -> _Name:
+    def _make_name(self, module: str, name: str) -> _Name:
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         if full not in _KNOWN:
-            raise self._refused_name_error(full)
+            raise self._make_refused_name_error(full)
         return _Name(full)
 
-    def _refused_name_error(self, name: str) -> DataError:
+    def _make_refused_name_error(self, name: str) -> DataError:
         name = _shorten_text(ascii(name)[1:-1])
         modules = b"torch.nn.modules" in self.content or b"_parameters" in self.content
         if modules and b"torchtext" not in self.content:
@@ -379,7 +381,7 @@ class _PickleReader:
         """Return a stand-in for an object that torch.save keeps outside the pickle: a storage, or in the older form the
         source of a module."""
         if identity[0] == "module":
-            return self._expect(identity[1], _Name)
+            return self._require_type_of(identity[1], _Name)
         if identity[0] != "storage":
             raise ValueError("unknown persistent id")
         return _RecordedObject("storage")
@@ -404,7 +406,7 @@ def _find_vocabulary(root: Any, source: str) -> SavedVocab | list[Any] | dict[st
             if root.name in _OLD_VOCAB and isinstance(root.state.get("itos"), list):
                 return SavedVocab(root.state["itos"], _find_old_default(root.state))
         if root.name in _NEW_VOCAB | _OLD_VOCAB:
-            raise _unknown_form_error(source)
+            raise _make_unknown_form_error(source)
     if isinstance(root, dict):
         tensors = any(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values())
         nested = any(isinstance(value, dict) for value in root.values())
@@ -433,7 +435,7 @@ def _read_native_vocab(made: _RecordedObject, source: str) -> SavedVocab:
         or len(state[1]) > 1
         or state[3]
     ):
-        raise _unknown_form_error(source)
+        raise _make_unknown_form_error(source)
     return SavedVocab(state[2], state[1][0] if state[1] else None)
 
 
@@ -446,7 +448,7 @@ def _find_old_default(state: dict[str, Any]) -> Any:
     return state.get("unk_index")
 
 
-def _unknown_form_error(source: str) -> DataError:
+def _make_unknown_form_error(source: str) -> DataError:
     return DataError(f"{source} holds a torchtext Vocab of a form that is not known.", SAVE_PLAIN)
 
 

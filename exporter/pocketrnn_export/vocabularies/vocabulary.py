@@ -151,9 +151,9 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
         return _read_file(Path(source))
     if callable(itos := getattr(source, "get_itos", None)):
         default = getattr(source, "get_default_index", None)
-        return Vocabulary(_as_plain_strings(itos()), default() if callable(default) else None)
-    if isinstance(itos := getattr(source, "itos", None), list) and _keeps_old_default(source):
-        return Vocabulary(_as_plain_strings(itos), _find_old_default(source))
+        return Vocabulary(_convert_to_plain_strings(itos()), default() if callable(default) else None)
+    if isinstance(itos := getattr(source, "itos", None), list) and _has_old_default(source):
+        return Vocabulary(_convert_to_plain_strings(itos), _find_old_default(source))
     if isinstance(source, Mapping):
         return _read_document(source, "The vocabulary")
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
@@ -220,12 +220,12 @@ def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, fo
         file.write(content.encode() + b"\n")
 
 
-def _as_plain_strings(tokens: Sequence[Any]) -> tuple[Any, ...]:
+def _convert_to_plain_strings(tokens: Sequence[Any]) -> tuple[Any, ...]:
     """Return the tokens, with subclasses of str such as numpy's converted to str."""
     return tuple(str.__str__(token) if isinstance(token, str) else token for token in tokens)
 
 
-def _with_unknown_by_name(tokens: tuple[Any, ...]) -> Vocabulary:
+def _make_vocabulary_with_unknown(tokens: tuple[Any, ...]) -> Vocabulary:
     return Vocabulary(tokens, _find_token(tokens, UNKNOWN, _OTHER_UNKNOWN))
 
 
@@ -237,18 +237,18 @@ def _find_token(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int
     return found[0] if len(found) == 1 else None
 
 
-def _keeps_old_default(vocab: object) -> bool:
+def _has_old_default(vocab: object) -> bool:
     """Whether a Vocab with a list `itos` has a default index as torchtext up to 0.8 keeps it; a class of the owner's
     seldom does."""
-    return hasattr(vocab, "unk_index") or _default_of_stoi(vocab) is not None
+    return hasattr(vocab, "unk_index") or _find_default_of_stoi(vocab) is not None
 
 
 def _find_old_default(vocab: object) -> Any:
     """Return the unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5 the default of `stoi`."""
-    return vocab.unk_index if hasattr(vocab, "unk_index") else _default_of_stoi(vocab)
+    return vocab.unk_index if hasattr(vocab, "unk_index") else _find_default_of_stoi(vocab)
 
 
-def _default_of_stoi(vocab: object) -> int | None:
+def _find_default_of_stoi(vocab: object) -> int | None:
     factory = getattr(getattr(vocab, "stoi", None), "default_factory", None)
     default = factory() if factory is not None else None
     return default if type(default) is int else None
@@ -344,7 +344,7 @@ def _read_file(path: Path) -> Vocabulary:
     text = _decode_text(content, path)
     if path.suffix.lower() == ".json" or _JSON.match(text):
         return _read_json(text, path)
-    return _with_unknown_by_name(_split_lines(text, path))
+    return _make_vocabulary_with_unknown(_split_lines(text, path))
 
 
 def _read_content(path: Path) -> bytes:
@@ -435,13 +435,15 @@ def _read_json(text: str, path: Path) -> Vocabulary:
 def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: int = 0) -> Vocabulary:
     """Read the vocabulary in a list or a dict of any of the usual forms."""
     if not isinstance(document, Mapping):
-        return _with_unknown_by_name(_checked_tokens(_as_plain_strings(_read_token_list(document, what)), what))
+        return _make_vocabulary_with_unknown(
+            _checked_tokens(_convert_to_plain_strings(_read_token_list(document, what)), what)
+        )
     if not document or all(isinstance(value, int) for value in document.values()):
-        return _with_unknown_by_name(_order_tokens(document, what))
+        return _make_vocabulary_with_unknown(_order_tokens(document, what))
     if all(isinstance(value, str) for value in document.values()) and all(map(_is_id_key, document)):
         tokens = list(document.values())
         _check_tokens(tokens, what, "position", 0)
-        return _with_unknown_by_name(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), what))
+        return _make_vocabulary_with_unknown(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), what))
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
         return _read_keras(config, what)
@@ -453,7 +455,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth
     ]
     if named and depth < 3:
         return _read_named_members(named, what, depth + 1)
-    return _with_unknown_by_name(_order_tokens(document, what))
+    return _make_vocabulary_with_unknown(_order_tokens(document, what))
 
 
 def _read_named_members(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
@@ -479,7 +481,7 @@ def _read_named_value(name: Any, value: Any, what: str, depth: int) -> Vocabular
     """Read the vocabulary under a key; the key may give the direction of a map of numbers: {"word2idx": {"7": "0"}}."""
     says_ids = "2" in _plain_key(name) and _plain_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
-        return _with_unknown_by_name(_order_tokens(value, what))
+        return _make_vocabulary_with_unknown(_order_tokens(value, what))
     if isinstance(value, Mapping) and _plain_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
         tokens = list(value.values())
         _check_tokens(tokens, what, "position", 0)

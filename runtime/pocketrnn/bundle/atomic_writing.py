@@ -20,13 +20,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from pocketrnn.errors import OutputError, did_you_mean, first_line
+from pocketrnn.errors import OutputError, first_line, suggest_similar_name
 
 __all__ = [
     "check_file_free",
     "check_folder_free",
-    "classifier_name",
-    "default_bundle_folder",
+    "choose_default_bundle_folder",
+    "make_classifier_name",
     "remove_siblings",
     "repair_interrupted_write",
     "suggest_near_file",
@@ -41,11 +41,11 @@ _ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
 _siblings: dict[Path, tuple[Path, int]] = {}
 
 
-def classifier_name(path: Path) -> str:
+def make_classifier_name(path: Path) -> str:
     """The name of a classifier, from the path it is written to; empty for the root of a file system.
 
     Example:
-        >>> [classifier_name(Path(path)) for path in ("runs/snips.ckpt", "snips.checkpoint.bundle", "v1.2")]
+        >>> [make_classifier_name(Path(path)) for path in ("runs/snips.ckpt", "snips.checkpoint.bundle", "v1.2")]
         ['snips', 'snips', 'v1.2']
     """
     name = path.absolute().name
@@ -54,14 +54,14 @@ def classifier_name(path: Path) -> str:
     return name
 
 
-def default_bundle_folder(checkpoint: Path) -> Path:
+def choose_default_bundle_folder(checkpoint: Path) -> Path:
     """The default folder for the bundle of a checkpoint: beside the checkpoint, named after the classifier.
 
     Example:
-        >>> default_bundle_folder(Path("runs/snips.ckpt")).as_posix()
+        >>> choose_default_bundle_folder(Path("runs/snips.ckpt")).as_posix()
         'runs/snips.bundle'
     """
-    return checkpoint.parent / f"{classifier_name(checkpoint) or 'classifier'}.bundle"
+    return checkpoint.parent / f"{make_classifier_name(checkpoint) or 'classifier'}.bundle"
 
 
 def suggest_near_file(
@@ -90,7 +90,7 @@ def suggest_near_file(
         ]
     except (OSError, ValueError):
         beside = []
-    return did_you_mean(path.name, [*beside, *also])
+    return suggest_similar_name(path.name, [*beside, *also])
 
 
 def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
@@ -112,7 +112,7 @@ def check_folder_free(path: Path, *, force: bool, made_by: str) -> None:
         repair_interrupted_write(path)
         _check_folder(path, force=force, made_by=made_by)
     except (OSError, ValueError) as error:
-        raise _write_error(path, error) from error
+        raise _make_write_error(path, error) from error
 
 
 def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
@@ -144,7 +144,7 @@ def _check_folder(path: Path, *, force: bool, made_by: str) -> None:
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"You may not write in the folder {parent}.", "Check its rights, or choose another one.")
     # Some names are too long, and some folders cannot be written although their permissions allow it.
-    with _temporary_sibling(parent / path.name, ".partial") as probe:
+    with _make_temporary_sibling(parent / path.name, ".partial") as probe:
         probe.mkdir(0o700)
 
 
@@ -166,12 +166,12 @@ def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Pat
     """
     check_folder_free(path, force=force, made_by=made_by)
     path = path.absolute()
-    with _temporary_sibling(path, ".partial") as work:
+    with _make_temporary_sibling(path, ".partial") as work:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             work.mkdir(0o700)
         except OSError as error:
-            raise _write_error(path, error) from error
+            raise _make_write_error(path, error) from error
         try:
             yield work
             # Until here only this user could read the folder; give it the permissions that mkdir would have given.
@@ -185,7 +185,7 @@ def write_whole_folder(path: Path, *, force: bool, made_by: str) -> Iterator[Pat
         except OSError as error:
             if not _is_write_error(error, path.parent):
                 raise
-            raise _write_error(path, error) from error
+            raise _make_write_error(path, error) from error
 
 
 def repair_interrupted_write(path: Path) -> None:
@@ -203,21 +203,22 @@ def repair_interrupted_write(path: Path) -> None:
     path = path.absolute()
     if not path.parent.is_dir():
         return
-    # The eight characters do not match a dot, so that a sibling of a folder `run.2` is not taken for one of `run`.
+    # The eight characters of the pattern do not match a dot. So a sibling of the folder `run.2` is not mistaken for a
+    # sibling of `run`.
     ours = f".{glob.escape(path.name)}." + "[a-z0-9_]" * 8
-    asides = sorted(path.parent.glob(f"{ours}.old"), key=_last_write_time, reverse=True)
+    asides = sorted(path.parent.glob(f"{ours}.old"), key=_find_last_write_time, reverse=True)
     for aside in asides:
         # Another user's folder cannot be read, and another process may repair it at the same time.
         with contextlib.suppress(PermissionError, FileNotFoundError):
             if _move_back(aside, path):
                 aside.rmdir()
     for left in (*asides, *path.parent.glob(f"{ours}.partial")):
-        if time.time() - _last_write_time(left) > _LEFT_BEHIND_SECONDS:
+        if time.time() - _find_last_write_time(left) > _LEFT_BEHIND_SECONDS:
             _delete_path(left)
 
 
 def _move_back(aside: Path, path: Path) -> bool:
-    """Move a folder that was moved aside back to its path, if that is free, and return whether it was moved."""
+    """If a folder was moved aside and its path is free, move it back; return whether it was moved."""
     old = aside / path.name
     if not old.is_dir() or path.exists():
         return False
@@ -226,7 +227,7 @@ def _move_back(aside: Path, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
+def _make_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
     """Name a temporary sibling of a path, which the block makes; it is deleted at the end of the block.
 
     If a signal raises an exception here or in the caller's `with`, `remove_siblings` still knows the name.
@@ -257,7 +258,7 @@ def remove_siblings() -> None:
             _siblings.pop(sibling, None)
 
 
-def _last_write_time(path: Path) -> float:
+def _find_last_write_time(path: Path) -> float:
     """When a file, or anything in a folder, was last written, in seconds since 1970; now, if it was just deleted."""
     try:
         return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
@@ -292,12 +293,12 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
         _check_file(path, force=force)
         repair_interrupted_write(path)
     except (OSError, ValueError) as error:
-        raise _write_error(path, error) from error
-    with _temporary_sibling(path, ".partial") as work:
+        raise _make_write_error(path, error) from error
+    with _make_temporary_sibling(path, ".partial") as work:
         try:
             file = open(work, "xb", opener=_open_for_user_only)  # noqa: SIM115 - closed below
         except (OSError, ValueError) as error:
-            raise _write_error(path, error) from error
+            raise _make_write_error(path, error) from error
         try:
             with file:
                 yield file
@@ -310,7 +311,7 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
         except OSError as error:
             if isinstance(error, BrokenPipeError) or not _is_write_error(error, path.parent):
                 raise
-            raise _write_error(path, error) from error
+            raise _make_write_error(path, error) from error
 
 
 def _open_for_user_only(path: str, flags: int) -> int:
@@ -329,7 +330,7 @@ def check_file_free(path: Path, *, force: bool) -> None:
     try:
         _check_file(path, force=force)
     except (OSError, ValueError) as error:
-        raise _write_error(path, error) from error
+        raise _make_write_error(path, error) from error
 
 
 def _check_file(path: Path, *, force: bool) -> None:
@@ -349,7 +350,7 @@ def _move_folder(work: Path, path: Path) -> None:
         return
     if _exchange_folders(work, path):
         return
-    with _temporary_sibling(path, ".old") as aside:
+    with _make_temporary_sibling(path, ".old") as aside:
         try:
             aside.mkdir(0o700)
             path.rename(aside / path.name)
@@ -385,7 +386,7 @@ def _is_write_error(error: OSError, parent: Path) -> bool:
     return Path(os.fsdecode(error.filename)).is_relative_to(parent)
 
 
-def _write_error(path: Path, error: OSError | ValueError) -> OutputError:
+def _make_write_error(path: Path, error: OSError | ValueError) -> OutputError:
     # A ValueError is about a name that is invalid on every system, such as one with a NUL.
     if not isinstance(error, OSError):
         return OutputError(f"{path} could not be written: {first_line(error)}.", "Choose another name.")

@@ -55,20 +55,20 @@ def first_fault(value: Any, schema: dict[str, Any], root: dict[str, Any] | None 
         if fault := first_fault(value, branch, root, at):
             return fault
     here = at or "the document"
-    if "const" in schema and not _equal_in_json(value, schema["const"]):
+    if "const" in schema and not _is_equal_in_json(value, schema["const"]):
         return f"{here} is {_short_repr(value)}, not {_short_repr(schema['const'])}"
-    if "enum" in schema and not any(_equal_in_json(value, allowed) for allowed in schema["enum"]):
+    if "enum" in schema and not any(_is_equal_in_json(value, allowed) for allowed in schema["enum"]):
         return f"{here} is {_short_repr(value)}, not one of {_short_repr(schema['enum'])}"
     if "type" in schema:
         names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
         if not any(_has_type(value, name) for name in names):
             return f"{here} is {_short_repr(value)}, not of type {' or '.join(names)}"
     if isinstance(value, dict):
-        return _object_fault(value, schema, root, at)
+        return _find_object_fault(value, schema, root, at)
     if isinstance(value, list):
-        return _array_fault(value, schema, root, at)
+        return _find_array_fault(value, schema, root, at)
     if isinstance(value, str):
-        return _string_fault(value, schema, here)
+        return _find_string_fault(value, schema, here)
     if "minimum" in schema and _has_type(value, "number") and not value >= schema["minimum"]:
         return f"{here} is {_short_repr(value)}, less than {schema['minimum']}"
     if "maximum" in schema and _has_type(value, "number") and not value <= schema["maximum"]:
@@ -76,7 +76,7 @@ def first_fault(value: Any, schema: dict[str, Any], root: dict[str, Any] | None 
     return None
 
 
-def _object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> str | None:
+def _find_object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> str | None:
     for name in schema.get("required", ()):
         if name not in value:
             return f"{f'{at}.' if at else ''}{name} is missing"
@@ -94,7 +94,7 @@ def _object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str,
     return None
 
 
-def _array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> str | None:
+def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, Any], at: str) -> str | None:
     if len(value) < schema.get("minItems", 0):
         return f"{at} has {len(value)} items, fewer than {schema['minItems']}"
     if len(value) > schema.get("maxItems", len(value)):
@@ -128,7 +128,7 @@ def _are_numbers_in_limits(value: list[Any], items: dict[str, Any]) -> bool:
     return bool(items.get("minimum", -math.inf) <= min(value) and max(value) <= items.get("maximum", math.inf))
 
 
-def _string_fault(value: str, schema: dict[str, Any], here: str) -> str | None:
+def _find_string_fault(value: str, schema: dict[str, Any], here: str) -> str | None:
     if len(value) < schema.get("minLength", 0):
         return f"{here} is an empty string" if not value else f"{here} is too short"
     if len(value) > schema.get("maxLength", len(value)):
@@ -147,7 +147,7 @@ def _has_type(value: Any, name: str) -> bool:
     return isinstance(value, _TYPES[name])
 
 
-def _equal_in_json(left: Any, right: Any) -> bool:
+def _is_equal_in_json(left: Any, right: Any) -> bool:
     """Compare two values as in JSON, where true is not equal to 1."""
     return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
 
@@ -194,7 +194,7 @@ def parse_document(
             parse_constant=_refuse_constant,
             parse_float=_parse_finite_float,
             parse_int=_parse_integer,
-            object_pairs_hook=_object_without_duplicates,
+            object_pairs_hook=_make_object_without_duplicates,
         )
     except (ValueError, RecursionError) as reason:
         raise error(f"{path} is not JSON: {reason}.", remedy) from None
@@ -228,7 +228,7 @@ def _parse_integer(digits: str) -> int:
     return int(digits)
 
 
-def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _make_object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         seen: set[str] = set()

@@ -28,13 +28,13 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
 from pocketrnn.text.features import (
     Features,
+    build_features_of_document,
     encode_values,
-    feature_marks,
-    features_document,
-    features_of_document,
+    make_feature_marks,
+    make_features_document,
 )
-from pocketrnn.text.pairs import pair_mark
-from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput, reason_against_streams
+from pocketrnn.text.pairs import make_pair_mark
+from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput, name_rules_against_streaming
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -57,20 +57,20 @@ __all__ = [
     "Parity",
     "StepGraph",
     "TorchScript",
+    "build_manifest_from_document",
     "bundle_files",
+    "compute_file_sha256",
+    "compute_input_digest",
     "describe_padding_effect",
-    "digest_entry",
     "encode_with_digest",
-    "file_sha256",
+    "explain_no_step_answers",
     "file_size",
-    "input_digest",
     "load_manifest_schema",
-    "manifest_document",
-    "manifest_from_document",
+    "make_digest_entry",
+    "make_manifest_document",
     "read_checked_bytes",
     "read_manifest",
     "read_regular_file",
-    "reason_against_carrying",
     "suggest_near_bundle",
     "to_bytes",
 ]
@@ -79,8 +79,8 @@ FORMAT: Final = "pocketrnn-classifier"
 # A bundle of another version was made by another release.
 VERSION: Final = 1
 CLASSIFIER_JSON: Final = "classifier.json"
-# The proof's name for a graph with the weights as they are stored, that is rounded. The effect of rounding is measured
-# and not proven.
+# The name in a proof for a graph whose weights are stored in rounded form. The effect of this rounding is measured, and
+# not proven.
 ROUNDED: Final = "rounded weights"
 # The proof's name for a module whose weights have another precision, followed by that precision.
 IN_OWN_PRECISION: Final = "as given in "
@@ -94,7 +94,7 @@ _LARGEST_JSON: Final = 1 << 27
 _ZEROS: Final = b"0" * 64
 # The digest is the last member of the file, so that it can be found without parsing.
 _DIGEST: Final = re.compile(rb'"digest": *"([0-9a-f]{64})"\s*}\s*\Z')
-# provenance is the only member whose depth the schema does not limit; code that shows it may recurse.
+# The schema limits the depth of every member except `provenance`, and code that shows it may recurse.
 _DEEPEST: Final = 32
 TAKES_NUMBERS: Final = (
     "Use what takes them: Classifier.load, `pocketrnn classify`, `pocketrnn verify`, `pocketrnn inspect`."
@@ -368,7 +368,7 @@ class Manifest:
         return self.input
 
     @property
-    def of_two_texts(self) -> bool:
+    def has_two_texts(self) -> bool:
         """Whether the classifier takes pairs of texts."""
         return isinstance(self.input, TextInput) and self.input.pairs
 
@@ -395,7 +395,7 @@ class Manifest:
                 f"{self.name} takes {names} beside a text, and {what} a text alone.",
                 "Use the bundle as it is: classify().",
             )
-        if self.of_two_texts:
+        if self.has_two_texts:
             raise InputError(f"{self.name} takes two texts, and {what} one.", "Use the bundle as it is: classify().")
 
     @property
@@ -438,7 +438,7 @@ class Manifest:
         return tuple(example for example in self.examples if isinstance(example, Example))
 
     @property
-    def golden_logits(self) -> list[tuple[tuple[float, ...], ...]]:
+    def golden_logit_rows(self) -> list[tuple[tuple[float, ...], ...]]:
         """The rows of logits of each golden example: one row, or one for each token."""
         return [example.rows for example in self.texts] + [example.rows for example in self.sequences]
 
@@ -470,17 +470,17 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
     if ("second_tokens" in graph.inputs) != given.pairs:
         takes = ", ".join(graph.inputs)
         raise BundleError(f"The graph takes {takes}, which is not {1 + given.pairs} texts as stated.", MAKE_AGAIN)
-    if manifest.stream is not None and (held := _reason_against_streaming(given, graph.limits or Limits())):
+    if manifest.stream is not None and (held := _explain_no_streaming(given, graph.limits or Limits())):
         raise BundleError(held, "Leave streaming out.")
     _check_text_examples(manifest, given)
 
 
-def _reason_against_streaming(given: TextInput, limits: Limits) -> str:
+def _explain_no_streaming(given: TextInput, limits: Limits) -> str:
     """Say why this classifier cannot stream texts, as a sentence; empty where it can."""
     rules = given.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         return "The text rules make n-grams, which stand after all single tokens, so that no text can be read on."
-    if held := reason_against_streams(rules, given.vocabulary):
+    if held := name_rules_against_streaming(rules, given.vocabulary):
         return f"The text rules hold {held}, which a stream cannot follow."
     if (limits.min_tokens or 1) > 1:
         return f"The graph takes no text of fewer than {limits.min_tokens} tokens, but a stream begins with one."
@@ -508,7 +508,7 @@ def _check_text_examples(manifest: Manifest, given: TextInput) -> None:
 
 def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
     limits = manifest.graph.limits or Limits()
-    if manifest.stream is not None and (held := reason_against_carrying(given, limits)):
+    if manifest.stream is not None and (held := explain_no_step_answers(given, limits)):
         raise BundleError(f"There is a step graph, and {held}.", MAKE_AGAIN)
     steps = given.steps or given.window
     if steps and not limits.allows_length(steps):
@@ -523,11 +523,11 @@ def _check_number_manifest(manifest: Manifest, given: NumberInput) -> None:
             raise BundleError(f"The golden example {number} is beyond the limits of the graph.", MAKE_AGAIN)
 
 
-def reason_against_carrying(given: NumberInput, limits: Limits) -> str:
+def explain_no_step_answers(given: NumberInput, limits: Limits) -> str:
     """Say why a recording cannot be answered step by step from a carried state; empty if it can.
 
     Example:
-        >>> reason_against_carrying(NumberInput(("x",), window=64), Limits())
+        >>> explain_no_step_answers(NumberInput(("x",), window=64), Limits())
         'a recording is answered in windows of 64 steps'
     """
     if given.steps is not None:
@@ -603,7 +603,7 @@ def read_regular_file(path: Path, largest: int) -> bytes:
     return content
 
 
-def file_sha256(path: Path) -> str:
+def compute_file_sha256(path: Path) -> str:
     """Compute the sha256 of a file, in hexadecimal digits.
 
     Raises:
@@ -672,29 +672,29 @@ def _translate_read_errors(path: Path) -> Iterator[None]:
         raise BundleError(f"{path} is too large for this machine's memory.", "Use a machine with more.") from None
 
 
-def input_digest(labels: tuple[str, ...], given: Input) -> str:
+def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
     """Compute the sha256 of the labels and of all rules that turn texts into ids, or numbers into samples."""
     of_texts: list[Any] = [given.vocabulary] if isinstance(given, TextInput) else []
     of_texts += ["two texts"] if isinstance(given, TextInput) and given.pairs else []
-    of_texts += [features_document(given.features)] if isinstance(given, TextInput) and given.features else []
+    of_texts += [make_features_document(given.features)] if isinstance(given, TextInput) and given.features else []
     content = json.dumps([labels, given.document, *of_texts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
+def make_digest_entry(labels: tuple[str, ...], given: Input) -> dict[str, str]:
     """The digest as an entry of a graph's metadata, by which a graph without its bundle can be recognised.
 
     Example:
-        >>> list(digest_entry(("up", "down"), NumberInput(("x",))))
+        >>> list(make_digest_entry(("up", "down"), NumberInput(("x",))))
         ['pocketrnn.numbers_digest']
     """
-    return {f"pocketrnn.{given.kind}_digest": input_digest(labels, given)}
+    return {f"pocketrnn.{given.kind}_digest": compute_input_digest(labels, given)}
 
 
 def to_bytes(manifest: Manifest) -> bytes:
     """Encode classifier.json: UTF-8, one top-level member a line, its own digest last."""
     words = {"vocabulary": manifest.input.vocabulary} if isinstance(manifest.input, TextInput) else {}
-    return encode_with_digest({**manifest_document(manifest), **words})
+    return encode_with_digest({**make_manifest_document(manifest), **words})
 
 
 def encode_with_digest(document: Mapping[str, Any]) -> bytes:
@@ -709,23 +709,23 @@ def encode_with_digest(document: Mapping[str, Any]) -> bytes:
     lines = [f"{json.dumps(name)}: {_dump_json(value, between.get(name, ', '))}" for name, value in document.items()]
     # A lone surrogate (half of a UTF-16 pair) has no UTF-8 form and is left as its JSON escape.
     content = ("{\n " + ",\n ".join(lines)).encode("utf-8") + b',\n "digest": "' + _ZEROS + b'"\n}\n'
-    return content.replace(_ZEROS + b'"\n}\n', _hex_sha256(content).encode() + b'"\n}\n')
+    return content.replace(_ZEROS + b'"\n}\n', _compute_hex_sha256(content).encode() + b'"\n}\n')
 
 
-def manifest_document(manifest: Manifest) -> dict[str, Any]:
+def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
     """The manifest as classifier.json's members, without the vocabulary and the digest."""
     return {
         "format": FORMAT,
         "version": VERSION,
         "name": manifest.name,
         **manifest.output.document,
-        **({"texts": 2} if manifest.of_two_texts else {}),
-        **({"features": features_document(manifest.features)} if manifest.features else {}),
+        **({"texts": 2} if manifest.has_two_texts else {}),
+        **({"features": make_features_document(manifest.features)} if manifest.features else {}),
         manifest.input.kind: manifest.input.document,
         "graph": _drop_empty_members(asdict(manifest.graph)),
         **({} if manifest.torchscript is None else {"torchscript": asdict(manifest.torchscript)}),
         **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
-        "examples": [_example_document(example) for example in manifest.examples],
+        "examples": [_make_example_document(example) for example in manifest.examples],
         "parity": {
             "tolerance": manifest.parity.tolerance,
             "comparisons": [
@@ -737,7 +737,7 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _example_document(example: Example | NumberExample) -> dict[str, Any]:
+def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
     document = asdict(example)
     if isinstance(example, Example) and isinstance(example.text, tuple):
         if not isinstance(example.text[1], str):
@@ -777,7 +777,7 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:  # a name that is too long
         raise BundleError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
     if not exists:
-        raise _no_bundle_error(folder)
+        raise _make_no_bundle_error(folder)
     content = read_regular_file(path, _LARGEST_JSON)
     document = parse_document(
         content,
@@ -794,19 +794,19 @@ def read_manifest(folder: Path) -> Manifest:
     return _build_consistent_manifest(document, path)
 
 
-def _no_bundle_error(path: Path) -> BundleError:
+def _make_no_bundle_error(path: Path) -> BundleError:
     """The error for a path that is not a bundle's folder; it says what the path is, where that can be found out."""
     if path.is_dir():
         if _is_checkpoint(path):
             # Imported here, since loading a bundle needs neither.
             import shlex
 
-            from pocketrnn.bundle.atomic_writing import default_bundle_folder
+            from pocketrnn.bundle.atomic_writing import choose_default_bundle_folder
 
             return BundleError(
                 f"{path} is a checkpoint, not a bundle.",
                 f"Export it: pocketrnn export {shlex.quote(str(path))} -o "
-                f"{shlex.quote(str(default_bundle_folder(path)))}",
+                f"{shlex.quote(str(choose_default_bundle_folder(path)))}",
             )
         return BundleError(f"{path} holds no {CLASSIFIER_JSON}.", GIVE_A_BUNDLE)
     if path.is_file() and (path.parent / CLASSIFIER_JSON).is_file():
@@ -843,11 +843,11 @@ def _is_checkpoint(folder: Path) -> bool:
         return False
 
 
-def manifest_from_document(document: dict[str, Any], path: Path) -> Manifest:
+def build_manifest_from_document(document: dict[str, Any], path: Path) -> Manifest:
     """Build a manifest from a document that holds all members of classifier.json; its digest is not checked.
 
     Args:
-        document: as `manifest_document` returns it, with the vocabulary and any digest.
+        document: as `make_manifest_document` returns it, with the vocabulary and any digest.
         path: for messages.
 
     Raises:
@@ -877,7 +877,7 @@ def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> No
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)
     zeroed = content[: stated.start(1)] + _ZEROS + content[stated.end(1) :]
-    if _hex_sha256(zeroed) != document["digest"]:
+    if _compute_hex_sha256(zeroed) != document["digest"]:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
 
 
@@ -926,7 +926,7 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
 def _build_text_input(document: Mapping[str, Any]) -> TextInput:
     rules, vocabulary = rules_of(document["text"]), tuple(document["vocabulary"])
     if "features" in document:
-        return FeatureInput(rules, vocabulary, features_of_document(document["features"]))
+        return FeatureInput(rules, vocabulary, build_features_of_document(document["features"]))
     return (PairInput if "texts" in document else TextInput)(rules, vocabulary)
 
 
@@ -940,20 +940,20 @@ def _build_examples(
     if "samples" in members[0]:
         rows = [tuple(tuple(map(float, row)) for row in one["samples"]) for one in members]
         return tuple(itertools.starmap(NumberExample, zip(rows, golden, strict=True)))
-    given = [_text_and_ids(one, int(padding_id), features) for one in members]
+    given = [_read_text_and_ids(one, int(padding_id), features) for one in members]
     return tuple(Example(text, ids, logits) for (text, ids), logits in zip(given, golden, strict=True))
 
 
-def _text_and_ids(
+def _read_text_and_ids(
     one: Mapping[str, Any], padding_id: int, features: Features
 ) -> tuple[str | tuple[str, Any], tuple[int, ...]]:
     if features:
-        marks = feature_marks(encode_values(features, one["features"], "A golden example")).tolist()
+        marks = make_feature_marks(encode_values(features, one["features"], "A golden example")).tolist()
         return (one["text"], tuple(one["features"].items())), (*marks, *map(int, one["ids"]))
     if isinstance(one["text"], str):
         return one["text"], tuple(map(int, one["ids"]))
     (first, second), (ids, others) = one["text"], one["ids"]
-    return (first, second), (*map(int, ids), pair_mark(padding_id), *map(int, others))
+    return (first, second), (*map(int, ids), make_pair_mark(padding_id), *map(int, others))
 
 
 def _build_limits(members: Mapping[str, Any]) -> Limits:
@@ -986,5 +986,5 @@ def _dump_json(value: Any, between: str) -> str:
     return text
 
 
-def _hex_sha256(zeroed: bytes) -> str:
+def _compute_hex_sha256(zeroed: bytes) -> str:
     return hashlib.sha256(zeroed).hexdigest()

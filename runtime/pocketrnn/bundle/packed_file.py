@@ -15,14 +15,14 @@ import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parse_document
-from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, manifest_document
+from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
 from pocketrnn.bundle.packed_codes import Section, Storage
 from pocketrnn.bundle.packed_runs import encode_run
 from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, pad_to_word
-from pocketrnn.errors import BundleError, error_reason
+from pocketrnn.errors import BundleError, find_error_reason
 from pocketrnn.text import SUBWORDS, TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
-from pocketrnn.text.ranges import merge_ranges, range_points
+from pocketrnn.text.ranges import list_range_points, merge_ranges
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
@@ -37,20 +37,20 @@ __all__ = [
     "PackedProgram",
     "assemble_file",
     "check_digest",
+    "compute_program_digest",
+    "compute_word_sums",
     "encode_compact_json",
-    "graph_entry",
+    "encode_packed_text_rules",
     "has_integer_weights",
-    "header_words",
     "is_packed_file",
+    "make_graph_entry",
+    "make_step_entry",
     "map_file",
     "packed_bytes",
-    "packed_text_rules",
-    "program_digest",
+    "read_header_words",
     "read_packed_document",
     "read_packed_manifest",
     "read_section",
-    "step_entry",
-    "word_sums",
 ]
 
 # The suffix is a convention; a packed file is recognised by its first four bytes.
@@ -110,11 +110,11 @@ def has_integer_weights(values: bytes) -> bool:
     return any((region, storage) == (_CONSTANT, Storage.INTEGERS_BY_COLUMN) for _, region, storage, *_ in records)
 
 
-def step_entry(program: PackedProgram) -> StepGraph | None:
+def make_step_entry(program: PackedProgram) -> StepGraph | None:
     """The manifest entry for a packed file's step, in place of classifier.json's entry for the step graph.
 
     Example:
-        >>> step_entry(program)
+        >>> make_step_entry(program)
         StepGraph(file='step', sha256='0e68...', state_size=192)
     """
     if not program.step:
@@ -123,17 +123,17 @@ def step_entry(program: PackedProgram) -> StepGraph | None:
     return StepGraph("step", digest, struct.unpack_from("<I", program.step)[0])
 
 
-def program_digest(program: PackedProgram) -> str:
+def compute_program_digest(program: PackedProgram) -> str:
     """The sha256 of a packed file's program: of its values, operations and weights, concatenated.
 
     Example:
-        >>> len(program_digest(program))
+        >>> len(compute_program_digest(program))
         64
     """
     return hashlib.sha256(program.values + program.ops + program.weights).hexdigest()
 
 
-def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
+def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
     """The manifest entry for a packed file's program, in place of classifier.json's entry for the graph.
 
     Args:
@@ -146,7 +146,7 @@ def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
     return replace(
         graph,
         file="program",
-        sha256=program_digest(program),
+        sha256=compute_program_digest(program),
         inputs=graph.inputs[:1],
         padding=False,
         batch=1,
@@ -184,11 +184,13 @@ def map_file(path: Path) -> mmap.mmap:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights.") from None
+        raise BundleError(
+            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+        ) from None
 
 
 def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
-    """Read the manifest of a packed file that the engine has opened, and whose offsets it has thus checked.
+    """Read the manifest of a packed file. The engine must have opened the file before, since it checks the offsets.
 
     Args:
         content: the file's bytes.
@@ -198,7 +200,7 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
     Raises:
         BundleError: the document is not valid, or contradicts the sections that the engine reads.
     """
-    header = header_words(content)
+    header = read_header_words(content)
     if not header[_VALUES_IN_HEADER]:
         raise BundleError(
             f"{path} holds the text rules of a bundle, and no program that answers.",
@@ -225,10 +227,10 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
             from pocketrnn.bundle.packed_tags import read_marks, restore_crf
 
             document, marks = restore_crf(document, tags, header[0]), read_marks(tags)
-    manifest = manifests.manifest_from_document({**document, "digest": "0" * 64}, path)
-    stated, step = _manifest_sections(manifest, forms, marks), read_section(content, Section.STEP)
+    manifest = manifests.build_manifest_from_document({**document, "digest": "0" * 64}, path)
+    stated, step = _make_manifest_sections(manifest, forms, marks), read_section(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
-    first, last = _header_numbers(manifest)
+    first, last = _make_header_numbers(manifest)
     if (
         any(read_section(content, name) != said for name, said in stated.items())
         or (header[:5], header[9:]) != (first, [len(manifest.examples), *last])
@@ -280,13 +282,13 @@ def packed_bytes(manifest: Manifest, program: PackedProgram | None) -> bytes:
     """Encode a classifier as the bytes of a packed file.
 
     Args:
-        manifest: the classifier's manifest, with its graph as `graph_entry` describes it.
+        manifest: the classifier's manifest, with its graph as `make_graph_entry` describes it.
         program: from ids to logits; None for a file of text rules alone, whose golden examples are in its document.
 
     Raises:
         BundleError: the file would be larger than 2 GiB.
     """
-    document, stated = manifest_document(manifest), _manifest_sections(manifest)
+    document, stated = make_manifest_document(manifest), _make_manifest_sections(manifest)
     if not isinstance(manifest.input, TextInput):
         # The examples have a section of their own, where they take a third of their bytes as JSON.
         del document["examples"]
@@ -311,11 +313,11 @@ def packed_bytes(manifest: Manifest, program: PackedProgram | None) -> bytes:
         Section.WEIGHTS: program.weights,
         Section.STEP: program.step,
     }
-    first, last = _header_numbers(manifest)
+    first, last = _make_header_numbers(manifest)
     return assemble_file([*first, *program.numbers, count, *last], [made[name] for name in sorted(made)])
 
 
-def packed_text_rules(manifest: Manifest) -> bytes:
+def encode_packed_text_rules(manifest: Manifest) -> bytes:
     """Encode a bundle's text rules as a packed file without a program: the engine turns texts into ids with it, for
     programs that run the bundle's graph themselves. Its document is that of classifier.json.
 
@@ -326,7 +328,7 @@ def packed_text_rules(manifest: Manifest) -> bytes:
         BundleError: the file would be larger than 2 GiB.
 
     Example:
-        >>> len(packed_text_rules(manifests.read_manifest(Path("my-bundle"))))
+        >>> len(encode_packed_text_rules(manifests.read_manifest(Path("my-bundle"))))
         1024
     """
     return packed_bytes(replace(manifest, stream=None), None)
@@ -367,16 +369,16 @@ def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
     content[32:64] = hashlib.sha256(content).digest()
-    struct.pack_into("<2Q", content, 16, *word_sums(content))
+    struct.pack_into("<2Q", content, 16, *compute_word_sums(content))
     return bytes(content)
 
 
-def word_sums(content: bytes | bytearray) -> tuple[int, int]:
+def compute_word_sums(content: bytes | bytearray) -> tuple[int, int]:
     """Compute two checksums of a packed file, modulo 2^64: the sum of its words, and the sum of each word times its
     position from 1. The bytes of the checksums themselves count as zeros.
 
     Example:
-        >>> word_sums(bytes(4) + b"\\1" + bytes(3))
+        >>> compute_word_sums(bytes(4) + b"\\1" + bytes(3))
         (1, 2)
     """
     words = np.frombuffer(content, "<u4").astype(np.uint64)
@@ -410,7 +412,7 @@ def _encode_rules(rules: TextRules) -> bytes:
 
 def _encode_step(step: CleaningStep) -> bytes:
     what, by = encode_utf8(getattr(step, "what", "")), encode_utf8(getattr(step, "by", ""))
-    ranges, runs = merge_ranges(range_points(getattr(step, "ranges", ()))), getattr(step, "runs", ())
+    ranges, runs = merge_ranges(list_range_points(getattr(step, "ranges", ()))), getattr(step, "runs", ())
     content = encode_words(end for some in ranges for end in some) + b"".join(map(encode_run, runs))
     content += pad_to_word(what) + pad_to_word(by)
     count = len(ranges) or len(runs) or len(what)
@@ -425,7 +427,9 @@ def _encode_example(example: Example) -> bytes:
     return encode_words([len(text), len(example.ids)]) + pad_to_word(text) + encode_words(example.ids) + logits
 
 
-def _manifest_sections(manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None) -> dict[int, bytes]:
+def _make_manifest_sections(
+    manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None
+) -> dict[int, bytes]:
     """The sections that follow from a manifest: labels, rules, stop words, golden examples, channels and the tags; a
     vocabulary of texts is encoded elsewhere. Normal forms and marks may be those of an existing file."""
     given, stops = manifest.input, tuple[str, ...]()
@@ -440,13 +444,13 @@ def _manifest_sections(manifest: Manifest, forms: Forms | None = None, marks: Ma
         if isinstance(given.rules, TextRules):
             made[Section.RULES], stops = _encode_rules(given.rules), given.rules.stop_words
         else:
-            from pocketrnn.bundle.packed_subwords import subwords_section
+            from pocketrnn.bundle.packed_subwords import encode_subwords_section
 
-            made[Section.RULES] = subwords_section(given.rules, given.vocabulary, forms)
+            made[Section.RULES] = encode_subwords_section(given.rules, given.vocabulary, forms)
     if manifest.output.of_tokens:
-        from pocketrnn.bundle.packed_tags import tags_section
+        from pocketrnn.bundle.packed_tags import encode_tags_section
 
-        made[Section.TAGS] = tags_section(manifest, marks)
+        made[Section.TAGS] = encode_tags_section(manifest, marks)
     stated = {
         Section.TAGS: b"",
         Section.STOPS: encode_strings(stops, looked_up=True),
@@ -455,7 +459,7 @@ def _manifest_sections(manifest: Manifest, forms: Forms | None = None, marks: Ma
     return {**stated, **made}
 
 
-def _header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
+def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
     """The header words that follow from a manifest: those before the program's, and those after the example count."""
     limits, given = manifest.graph.limits or Limits(), manifest.input
     steps, channels = (None, 0) if isinstance(given, TextInput) else (given.steps, len(given.channels))
@@ -475,6 +479,6 @@ def read_section(content: mmap.mmap, name: int) -> bytes:
     return content[offset : offset + size]
 
 
-def header_words(content: mmap.mmap) -> list[int]:
+def read_header_words(content: mmap.mmap) -> list[int]:
     """Read the header words from the number of labels to the number of channels."""
     return list(struct.unpack_from("<12I", content, _NUMBERS_AT))

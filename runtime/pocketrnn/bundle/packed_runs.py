@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pocketrnn.bundle.packed_strings import encode_words
-from pocketrnn.text.ranges import merge_ranges, range_points
+from pocketrnn.text.ranges import list_range_points, merge_ranges
 from pocketrnn.text.runs import Run
 
 __all__ = ["encode_run", "encode_set"]
@@ -16,7 +16,7 @@ _ASCII: Final = 128
 
 def encode_set(ranges: Iterable[str]) -> bytes:
     """Encode a set of code points: the number of ranges, the ASCII characters as a bit mask, and the ranges."""
-    made = merge_ranges(range_points(ranges))
+    made = merge_ranges(list_range_points(ranges))
     bits = sum(1 << code for start, end in made for code in range(start, min(end + 1, _ASCII)))
     return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
 

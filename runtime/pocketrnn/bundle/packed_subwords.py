@@ -20,7 +20,7 @@ from pocketrnn.bundle.packed_strings import (
     mix_hash,
     pad_to_word,
 )
-from pocketrnn.bundle.packed_trie import pieces_trie
+from pocketrnn.bundle.packed_trie import encode_pieces_trie
 from pocketrnn.text import SUBWORDS, Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import UNKNOWN_PENALTY, Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
@@ -36,11 +36,11 @@ from pocketrnn.text.subword_steps import (
     SubwordStep,
     Surround,
     Table,
-    subword_steps_function,
+    make_subword_steps_function,
 )
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
-__all__ = ["Forms", "read_normal_forms", "remove_model", "restore_model", "subwords_section"]
+__all__ = ["Forms", "encode_subwords_section", "read_normal_forms", "remove_model", "restore_model"]
 
 _MODELS: Final = {
     WordPiece: SubwordModel.WORD_PIECE,
@@ -74,7 +74,7 @@ _HASHED_LEFT, _HASHED_RIGHT = 0x9E3779B1, 0x85EBCA6B
 Forms = Callable[[Normalize], bytes]
 
 
-def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Forms | None = None) -> bytes:
+def encode_subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Forms | None = None) -> bytes:
     """Encode subword rules as the section of the rules.
 
     Args:
@@ -83,7 +83,7 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
         forms: encodes a normal form's tables; by default, the tables of this Python's Unicode version.
 
     Example:
-        >>> section = subwords_section(SubwordRules(WordPiece(), unknown_id=0), ["[UNK]", "un"])
+        >>> section = encode_subwords_section(SubwordRules(WordPiece(), unknown_id=0), ["[UNK]", "un"])
         >>> int.from_bytes(section[:4], "little")
         4
     """
@@ -101,7 +101,7 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
     flags |= int(not getattr(model, "exact", True)) << 3
     flags |= _RANKED if getattr(model, "ranks", ()) else 0
     merges, slots, of_model = _encode_model(rules, vocabulary)
-    trie = pieces_trie(_piece_ids(rules, vocabulary)) if isinstance(model, Unigram) else b""
+    trie = encode_pieces_trie(_list_piece_ids(rules, vocabulary)) if isinstance(model, Unigram) else b""
     flags |= _TRIE if trie else 0
     more = [_MODELS[type(model)], flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
     more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
@@ -113,7 +113,7 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
     ]
     parts += [encode_words(sorted(rules.outside)), of_model, trie]
     parts += [_encode_operation(step, forms) for step in (*rules.steps, *rules.splits)]
-    steps = subword_steps_function(rules.steps) if rules.steps else str
+    steps = make_subword_steps_function(rules.steps) if rules.steps else str
     early = {vocabulary[token.id]: token for token in rules.added if not token.after_steps}
     late = {
         vocabulary[token.id] if token.as_it_stands else steps(vocabulary[token.id]): token
@@ -145,7 +145,7 @@ def restore_model(document: Mapping[str, Any], section: bytes, tokens: int) -> M
     if not isinstance(text, dict) or not isinstance(model, dict) or not _is_subwords_section(section):
         return document
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
-    kind, at, given = more[0], _model_offset(more), {}
+    kind, at, given = more[0], _compute_model_offset(more), {}
     if kind == SubwordModel.PAIRS:
         rows = np.frombuffer(section, "<u4", 3 * more[8], at + 4).reshape(-1, 3)
         given = {"merges": rows[:, :2].reshape(-1).tolist()}
@@ -159,7 +159,7 @@ def restore_model(document: Mapping[str, Any], section: bytes, tokens: int) -> M
     if isinstance(steps, list) and any(isinstance(step, dict) and "table" in step for step in steps):
         operations = _read_step_operations(section, tokens)
         found = iter(
-            [_table_as_base64(operation) for operation in operations if operation[0] == SubwordOperation.TABLE]
+            [_encode_table_as_base64(operation) for operation in operations if operation[0] == SubwordOperation.TABLE]
         )
         made["steps"] = [
             {**step, "table": next(found, "")} if isinstance(step, dict) and "table" in step else step for step in steps
@@ -167,7 +167,7 @@ def restore_model(document: Mapping[str, Any], section: bytes, tokens: int) -> M
     return {**document, "text": made}
 
 
-def _table_as_base64(operation: tuple[int, int, int, bytes]) -> str:
+def _encode_table_as_base64(operation: tuple[int, int, int, bytes]) -> str:
     _, units, size, content = operation
     return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 
@@ -185,7 +185,7 @@ def _read_step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, in
     if not _is_subwords_section(section):
         return
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
-    at = _model_offset(more)
+    at = _compute_model_offset(more)
     if more[0] == SubwordModel.PAIRS:
         at += 4 + 12 * more[8] + 4 * more[9] + (4 * more[8] if more[1] & _RANKED else 0)
     elif more[0] == SubwordModel.SCORES:
@@ -202,13 +202,13 @@ def _is_subwords_section(section: bytes) -> bool:
     return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == PACKED_TOKENIZERS[SUBWORDS]
 
 
-def _model_offset(more: Sequence[int]) -> int:
+def _compute_model_offset(more: Sequence[int]) -> int:
     """The offset of the model's content in the section, in bytes."""
     prefix, suffix, first, last, outside = more[3:8]
     return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
 
 
-def _piece_ids(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
+def _list_piece_ids(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
     """The pieces that the model can produce, with their ids; empty tokens are left out, since they never match."""
     outside = set(rules.outside)
     return {token: i for i, token in enumerate(vocabulary) if token and i not in outside}
@@ -248,11 +248,11 @@ def _encode_added_tokens(tokens: Mapping[str, AddedToken]) -> bytes:
 
 
 def _encode_operation(step: SubwordStep | Split, forms: Forms) -> bytes:
-    kind, a, b, content = _operation_parts(step, forms)
+    kind, a, b, content = _encode_operation_parts(step, forms)
     return encode_words([kind, 4 + len(content) // 4, a, b]) + content
 
 
-def _operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, bytes]:
+def _encode_operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, bytes]:
     match step:
         case Replace(what, by):
             return (
@@ -267,7 +267,7 @@ def _operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int,
                 kind = SubwordOperation.FOLD if step.least == 1 else SubwordOperation.FOLD_RUNS
             return kind, 0, len(encode_utf8(by)), encode_set(ranges) + pad_to_word(encode_utf8(by))
         case LowercaseEach():
-            rows = _later_capital_ranges()
+            rows = _list_later_capital_ranges()
             return SubwordOperation.LOWERCASE, len(rows), 0, encode_words(number for row in rows for number in row)
         case Strip(sides, of):
             points = encode_set(tuple(of)) if of else b""
@@ -279,7 +279,7 @@ def _operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int,
         case Bytes():
             return SubwordOperation.BYTES, 0, 0, b""
         case Table():
-            return _table_parts(step)
+            return _encode_table_parts(step)
         case Normalize(form):
             return SubwordOperation.NORMAL, int(form.endswith("C")), 0, forms(step)
         case SplitAt(ranges, how):
@@ -300,7 +300,7 @@ def _operation_parts(step: SubwordStep | Split, forms: Forms) -> tuple[int, int,
             return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(encode_set, step.sets))
 
 
-def _table_parts(step: Table) -> tuple[int, int, int, bytes]:
+def _encode_table_parts(step: Table) -> tuple[int, int, int, bytes]:
     size = struct.unpack_from("<I", step.charsmap)[0]
     texts = step.charsmap[4 + size :]
     longest = max((len(encode_utf8(text)) for text in step.kept), default=0)
@@ -309,7 +309,7 @@ def _table_parts(step: Table) -> tuple[int, int, int, bytes]:
     return SubwordOperation.TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + pad_to_word(texts) + more + kept
 
 
-def _later_capital_ranges() -> list[tuple[int, int, int]]:
+def _list_later_capital_ranges() -> list[tuple[int, int, int]]:
     """Ranges of capitals that the engine's own table lacks, each with the offset to its lowercase letters."""
     rows: list[tuple[int, int, int]] = []
     for code, small in sorted(LATER_CAPITALS.items()):

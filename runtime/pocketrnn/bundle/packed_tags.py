@@ -16,13 +16,13 @@ from pocketrnn.bundle.packed_strings import encode_words
 from pocketrnn.text import TextRules
 from pocketrnn.text.ranges import merge_ranges
 
-__all__ = ["Marks", "read_marks", "restore_crf", "tags_section"]
+__all__ = ["Marks", "encode_tags_section", "read_marks", "restore_crf"]
 
 # The first and the last code point of each range, one after the other.
 Marks = Sequence[int]
 
 
-def tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes:
+def encode_tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes:
     """Encode the section of the tags; empty where labels are of texts.
 
     Args:
@@ -30,14 +30,14 @@ def tags_section(manifest: Manifest, marks: Marks | None = None) -> bytes:
         marks: the punctuation marks of an existing file; None for those of this Python's Unicode.
 
     Example:
-        >>> tags_section(Classifier.load("ag_news").manifest)
+        >>> encode_tags_section(Classifier.load("ag_news").manifest)
         b''
     """
     output = manifest.output
     if not isinstance(output, TagOutput):
         return b""
     if marks is None:
-        marks = () if isinstance(manifest.text.rules, TextRules) else _unicode_punctuation()
+        marks = () if isinstance(manifest.text.rules, TextRules) else _list_unicode_punctuation()
     crf = b""
     if output.crf is not None:
         parts = (output.crf.start, *output.crf.transitions, output.crf.end)
@@ -76,7 +76,7 @@ def restore_crf(document: Mapping[str, Any], section: bytes, labels: int) -> dic
 
 
 @lru_cache(maxsize=1)
-def _unicode_punctuation() -> tuple[int, ...]:
-    """The punctuation marks beyond ASCII, as ranges; every reader knows those of ASCII."""
+def _list_unicode_punctuation() -> tuple[int, ...]:
+    """The punctuation marks beyond ASCII, as ranges. Every reader knows the marks of ASCII."""
     marks = (code for code in range(0x80, sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P"))
     return tuple(end for some in merge_ranges((code, code) for code in marks) for end in some)

@@ -13,7 +13,7 @@ from typing import Final
 
 from pocketrnn.bundle.packed_strings import encode_utf8, encode_words
 
-__all__ = ["pieces_trie"]
+__all__ = ["encode_pieces_trie"]
 
 _PIECE: Final = 1 << 31
 _ENDS: Final = 1 << 8
@@ -55,14 +55,14 @@ def _permute_bits(bits: int, label: int) -> int:
     return bits
 
 
-def pieces_trie(pieces: Mapping[str, int]) -> bytes:
+def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     """Encode a trie: the number of units, the base of the root, and the units; empty where it cannot be made.
 
     Args:
         pieces: the pieces, which are not empty, and their ids, which are below 2^22.
 
     Example:
-        >>> len(pieces_trie({"un": 0, "able": 1}))
+        >>> len(encode_pieces_trie({"un": 0, "able": 1}))
         1032
     """
     encoded = sorted((encode_utf8(piece), number) for piece, number in pieces.items())

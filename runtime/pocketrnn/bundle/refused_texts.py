@@ -14,18 +14,18 @@ from pocketrnn.errors import LimitError
 
 __all__ = [
     "SKIP_THEM",
-    "beyond_limits_mask",
-    "limit_error",
-    "limit_faults",
+    "describe_limit_faults",
+    "find_texts_beyond_limits",
+    "make_limit_error",
+    "make_too_costly_error",
+    "make_too_large_error",
     "name_text_in_error",
-    "too_costly_error",
-    "too_large_error",
 ]
 
 SKIP_THEM: Final = "skip such texts with on_error='skip'"
 
 
-def beyond_limits_mask(
+def find_texts_beyond_limits(
     limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int
 ) -> NDArray[np.bool_]:
     """Mark the texts that are beyond the limits of the graph.
@@ -41,11 +41,11 @@ def beyond_limits_mask(
 
     Example:
         >>> ids, lengths = np.array([5, 5, 1, 1, 1]), np.array([1, 2, 2])
-        >>> beyond_limits_mask(Limits(min_tokens=2, real_token=True), ids, lengths, 1).tolist()
+        >>> find_texts_beyond_limits(Limits(min_tokens=2, real_token=True), ids, lengths, 1).tolist()
         [True, False, True]
     """
     if len(ids) and ids[0] < 0:
-        ids, lengths = _without_features(ids, lengths)
+        ids, lengths = _drop_feature_marks(ids, lengths)
     found: NDArray[np.bool_] = lengths < (limits.min_tokens or 1)
     if limits.max_tokens is not None:
         found |= lengths > limits.max_tokens
@@ -58,7 +58,7 @@ def beyond_limits_mask(
     return found
 
 
-def _without_features(
+def _drop_feature_marks(
     ids: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Texts without the marks of their features, which are at the beginning of each, as many in all."""
@@ -66,11 +66,11 @@ def _without_features(
     return ids[ids >= 0], lengths - count
 
 
-def limit_faults(limits: Limits) -> list[str]:
-    """Describe the faults of the texts that `beyond_limits_mask` marks, as ends of a sentence.
+def describe_limit_faults(limits: Limits) -> list[str]:
+    """Describe the faults of the texts that `find_texts_beyond_limits` marks, as ends of a sentence.
 
     Example:
-        >>> limit_faults(Limits(max_tokens=300, real_token=True))
+        >>> describe_limit_faults(Limits(max_tokens=300, real_token=True))
         ['with too few or too many tokens', 'without a known word']
     """
     sized = limits.min_tokens is not None or limits.max_tokens is not None
@@ -81,8 +81,8 @@ def limit_faults(limits: Limits) -> list[str]:
 
 
 def name_text_in_error(error: LimitError, text: str, otherwise: str = "") -> LimitError:
-    """Replace "The text" by the name of one of several texts in an error of `limit_error`, `too_costly_error` or
-    `too_large_error`.
+    """Replace "The text" by the name of one of several texts in an error of `make_limit_error`,
+    `make_too_costly_error` or `make_too_large_error`.
 
     Args:
         error: the error.
@@ -90,18 +90,18 @@ def name_text_in_error(error: LimitError, text: str, otherwise: str = "") -> Lim
         otherwise: what else can be done about it, as the end of a sentence.
 
     Example:
-        >>> name_text_in_error(limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
+        >>> name_text_in_error(make_limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
         'Line 7 becomes 412 token ids, but news takes at most 300.'
     """
     remedy = f"{error.remedy.removesuffix('.')}, or {otherwise}." if otherwise else error.remedy
     return LimitError(error.problem.replace("The text", text, 1), remedy)
 
 
-def too_costly_error(name: str, row: str = "text") -> LimitError:
+def make_too_costly_error(name: str, row: str = "text") -> LimitError:
     """The error for a text or a sequence that would take more memory or time than the native engine allows.
 
     Example:
-        >>> too_costly_error("news").problem
+        >>> make_too_costly_error("news").problem
         'The text would take more memory or time of news than a file of its size may ask for.'
     """
     return LimitError(
@@ -110,11 +110,11 @@ def too_costly_error(name: str, row: str = "text") -> LimitError:
     )
 
 
-def too_large_error(name: str, row: str = "text") -> LimitError:
+def make_too_large_error(name: str, row: str = "text") -> LimitError:
     """The error for a text or a sequence for which a packed file computes an integer beyond 32 bits.
 
     Example:
-        >>> too_large_error("news").problem
+        >>> make_too_large_error("news").problem
         'The text leads news to a whole number that 32 bits do not hold, and a packed file has no others.'
     """
     return LimitError(
@@ -123,8 +123,8 @@ def too_large_error(name: str, row: str = "text") -> LimitError:
     )
 
 
-def limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
-    """The error for a text that `beyond_limits_mask` marks.
+def make_limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
+    """The error for a text that `find_texts_beyond_limits` marks.
 
     Args:
         name: the classifier's name.
@@ -132,9 +132,9 @@ def limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
         tokens: how many ids the text has. If these are neither too few nor too many, all of them are padding.
 
     Example:
-        >>> limit_error("news", Limits(max_tokens=300), 412).problem
+        >>> make_limit_error("news", Limits(max_tokens=300), 412).problem
         'The text becomes 412 token ids, but news takes at most 300.'
-        >>> limit_error("news", Limits(real_token=True), 1).problem
+        >>> make_limit_error("news", Limits(real_token=True), 1).problem
         'The text holds no known word, and news takes none such.'
     """
     becomes = f"The text becomes {'1 token id' if tokens == 1 else f'{tokens} token ids'}, but {name} takes"

@@ -11,7 +11,7 @@ from pocketrnn.bundle.hub import SCHEME, download_bundle, parse_address
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, GIVE_A_BUNDLE, suggest_near_bundle
 from pocketrnn.errors import BundleError, InputError
 
-__all__ = ["bundle_folder", "shipped_classifiers"]
+__all__ = ["bundle_folder", "list_shipped_classifiers"]
 
 # Data only: each classifier has a folder with its bundle in the folder `bundle`. There is no __init__.py, so that
 # several distributions can add classifiers.
@@ -23,16 +23,16 @@ _APART: Final = dict.fromkeys(
 )
 
 
-def shipped_classifiers() -> dict[str, Path]:
+def list_shipped_classifiers() -> dict[str, Path]:
     """The names of the shipped classifiers, sorted, and the folders of their bundles; empty if none are installed.
 
     Example:
-        >>> "ag_news" in shipped_classifiers()
+        >>> "ag_news" in list_shipped_classifiers()
         True
     """
     spec = importlib.util.find_spec(_ZOO)
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
-    found = [bundle for folder in folders for bundle in Path(folder).glob("*/bundle") if _holds_bundle(bundle)]
+    found = [bundle for folder in folders for bundle in Path(folder).glob("*/bundle") if _is_bundle_folder(bundle)]
     return {bundle.parent.name: bundle for bundle in sorted(found)}
 
 
@@ -68,9 +68,9 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
             "Download its folder or file, and give the path of that; or give hf://user/name.",
         )
     folder = Path(given)
-    if _holds_bundle(folder) or folder.name != given:
+    if _is_bundle_folder(folder) or folder.name != given:
         return folder
-    shipped = shipped_classifiers()
+    shipped = list_shipped_classifiers()
     if given in shipped:
         return shipped[given]
     if os.path.lexists(folder):
@@ -84,7 +84,7 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
     )
 
 
-def _holds_bundle(folder: Path) -> bool:
+def _is_bundle_folder(folder: Path) -> bool:
     try:
         return (folder / CLASSIFIER_JSON).is_file()
     except OSError:

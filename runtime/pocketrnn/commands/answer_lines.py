@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT
-from pocketrnn.commands.standard_streams import json_line
+from pocketrnn.commands.standard_streams import format_json_line
 from pocketrnn.commands.terminal import escape_line
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.tables.rows import LABEL_SEPARATOR
@@ -93,18 +93,18 @@ class AnswerFormat:
         if self.answers.gives_values:
             values = [round(float(value), DECIMALS) for value in answer]
             if self.as_json:
-                return json_line({**named, "values": dict(zip(self.answers.labels, values, strict=True))})
+                return format_json_line({**named, "values": dict(zip(self.answers.labels, values, strict=True))})
             return "\t".join((*(f"{value:g}" for value in values), *columns))
         if self.answers.heads:
-            heads = [(head, self._of_head(own), answer[head]) for head, own in self.answers.heads.items()]
+            heads = [(head, self._make_format_for_head(own), answer[head]) for head, own in self.answers.heads.items()]
             if self.as_json:
-                return json_line({**named, "heads": {head: own.members(one) for head, own, one in heads}})
+                return format_json_line({**named, "heads": {head: own.members(one) for head, own, one in heads}})
             return "\t".join((*(f"{escape_line(head)}: {own.columns(one)}" for head, own, one in heads), *columns))
         if self.as_json:
-            return json_line({**named, **self.members(answer)})
+            return format_json_line({**named, **self.members(answer)})
         return "\t".join((self.columns(answer), *columns))
 
-    def _of_head(self, answers: Answers) -> AnswerFormat:
+    def _make_format_for_head(self, answers: Answers) -> AnswerFormat:
         """The format for one head: by thresholds where one is given for all, or the head has its own."""
         if not self.by_threshold:
             return replace(self, answers=answers)
@@ -114,7 +114,7 @@ class AnswerFormat:
     def _given(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
         """The labels of a prediction that are given, with their probabilities."""
         if self.by_threshold:
-            return self.answers.labels_with_probabilities(answer, self.threshold)
+            return self.answers.list_labels_with_probabilities(answer, self.threshold)
         return answer.top[: self.top]
 
     def members(self, answer: Prediction) -> dict[str, Any]:

@@ -236,7 +236,7 @@ def classify(
     top = max(len(one.labels) for one in answers.heads.values() or [answers]) if by_threshold else top or 1
     if not answers.gives_values:
         answers.check_top(top)
-    pairs = classifier.manifest.of_two_texts and not as_tokens
+    pairs = classifier.manifest.has_two_texts and not as_tokens
     kind = "tokens or ids" if as_tokens else "pairs" if pairs else None if of_texts else "rows"
     texts = _join_pair(texts) if pairs else texts
     wanted = AnswerFormat(answers, top, by_threshold, threshold, as_json, explains, kind, beside)
@@ -291,7 +291,7 @@ def _check_text_options(
         raise click.UsageError("--json is not for files; see --output-format.")
     if files.second_text_column is None:
         return
-    if not classifier.manifest.of_two_texts:
+    if not classifier.manifest.has_two_texts:
         raise click.UsageError(f"--second-text-column is for two texts, and {classifier.name} does not take two.")
     if not files.are_given:
         raise click.UsageError("--second-text-column is for files; see --input.")
@@ -300,7 +300,8 @@ def _check_text_options(
 def _check_recording_options(
     classifier: Classifier, files: FileOptions, sequence_column: str | None, top: int | None, of_texts: Sequence[object]
 ) -> None:
-    """Refuse options that make no sense for a bundle that takes sequences of numbers; `of_texts` are those of texts.
+    """Refuse options that make no sense for a bundle that takes sequences of numbers; `of_texts` are the options for
+    texts.
 
     Raises:
         click.UsageError: such an option is given.
@@ -402,13 +403,13 @@ def _answer_texts(
         InputError: one of them cannot be answered. Those before it are answered first.
     """
     from pocketrnn.bundle.refused_texts import name_text_in_error
-    from pocketrnn.classifier import logits_until_refused
+    from pocketrnn.classifier import compute_logits_until_refused
 
     if wanted.explains:
         _explain_texts(classifier, texts, wanted, kind, before)
         return
     given = _parse_inputs(classifier, texts, wanted, kind, before)
-    logits, error = logits_until_refused(classifier, given)
+    logits, error = compute_logits_until_refused(classifier, given)
     rows = wanted.answers.answered(logits, wanted.top)
     answers = [wanted.line(wanted.named(text), row) for text, row in zip(texts, rows, strict=False)]
     # One write: click flushes after each.
@@ -448,11 +449,11 @@ def _parse_inputs(
 def _explain_texts(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, kind: str, before: int) -> None:
     """Answer one text after the other like `_answer_texts`, with the words that decided."""
     from pocketrnn.bundle.refused_texts import name_text_in_error
-    from pocketrnn.commands.explained import coloured_line, explanation_as_json
+    from pocketrnn.commands.explained import format_coloured_line, format_explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     coloured = on_terminal and not wanted.as_json and wanted.lists is None
-    line_of = coloured_line if coloured else explanation_as_json
+    line_of = format_coloured_line if coloured else format_explanation_as_json
     for index, text in enumerate(texts):
         given = wanted.parse_input(text, f"{kind} {before + index + 1}")
         try:

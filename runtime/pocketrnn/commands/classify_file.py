@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.atomic_writing import suggest_near_file, write_whole_file
 from pocketrnn.bundle.refused_texts import name_text_in_error
-from pocketrnn.classifier import Classifier, answers_of, kinds_refused, logits_of_batches, refusal_error
-from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, answer_columns
+from pocketrnn.classifier import Classifier, answers_of, compute_logits_of_batches, kinds_refused, make_refusal_error
+from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, make_answer_columns
 from pocketrnn.commands.labels_above_threshold import check_labels_separable
 from pocketrnn.commands.standard_streams import open_standard_output
 from pocketrnn.errors import InputError, OutputError, short_repr
 from pocketrnn.heads import HeadAnswers
-from pocketrnn.tables.encodings import as_utf8
+from pocketrnn.tables.encodings import recode_to_utf8
 from pocketrnn.tables.reader import add_features, add_second_texts, read_batches
-from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, file_kind
+from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, find_file_kind
 from pocketrnn.tables.writer import write_rows
 
 __all__ = ["classify_file", "open_answer_output"]
@@ -70,15 +70,15 @@ def classify_file(
     with contextlib.ExitStack() as stack:
         # Opened first: a missing file is reported before any other error.
         stream = stack.enter_context(_open_input(given))
-        kind = file_kind(given, files.input_format, "--input-format")
+        kind = find_file_kind(given, files.input_format, "--input-format")
         to_stdout = destination == _STREAM
         written = kind if to_stdout and files.output_format is None else None
         if written is None:
-            written = file_kind(destination, files.output_format, "--output-format")
+            written = find_file_kind(destination, files.output_format, "--output-format")
         if by_threshold and written in DELIMITERS:
             check_labels_separable(answers, "write JSON Lines: --output-format jsonl")
         heads = _plan_columns(answers, files, top, by_threshold=by_threshold, threshold=threshold)
-        size, status = _regular_file_size(stream), _file_status(stream)
+        size, status = _find_regular_file_size(stream), _read_file_status(stream)
         if kind == "parquet" and size is None:
             stream = stack.enter_context(_copy_to_disk(stream))
         name = "Standard input" if given == _STREAM else given
@@ -87,9 +87,9 @@ def classify_file(
         if len(set(added)) < len(added):
             raise InputError("Two heads would write to one column.", "Choose one of them: --head.")
         if kind != "parquet":
-            stream = as_utf8(stream, name, files.encoding)
+            stream = recode_to_utf8(stream, name, files.encoding)
         batches = read_batches(stream, source, files.text_column, live=size is None, added=added)
-        if classifier.manifest.of_two_texts:
+        if classifier.manifest.has_two_texts:
             batches = add_second_texts(batches, source, files.second_text_column or SECOND_TEXT)
         if classifier.manifest.features:
             batches = add_features(batches, source, classifier.manifest.features)
@@ -101,7 +101,7 @@ def classify_file(
 
             answered = _answer_batches(classifier, batches, columns_of, source, progress)
             write_rows(sink, written, answered, files.text_column, flush=to_stdout)
-    _report_passed_over(source, kinds_refused(classifier))
+    _report_skipped_rows(source, kinds_refused(classifier))
 
 
 @dataclass(frozen=True)
@@ -120,15 +120,15 @@ def _plan_columns(
     planned = []
     parts = answers.parts() if isinstance(answers, HeadAnswers) else [("", answers, slice(None))]
     for name, head, place in parts:
-        names = answer_columns(files, min(top, len(head.labels)), name)
+        names = make_answer_columns(files, min(top, len(head.labels)), name)
         reached = by_threshold and (not name or threshold is not None or head.thresholds is not None)
-        make: Any = partial(_reached_label_columns, head, names[0], threshold)
-        make = make if reached else partial(_likeliest_label_columns, head, names)
+        make: Any = partial(_make_reached_label_columns, head, names[0], threshold)
+        make = make if reached else partial(_make_likeliest_label_columns, head, names)
         planned.append(_HeadColumns(names, place, make))
     return planned
 
 
-def _report_passed_over(source: RowSource, kinds_of_text: list[str]) -> None:
+def _report_skipped_rows(source: RowSource, kinds_of_text: list[str]) -> None:
     if passed_over := source.left_out + source.without_text + source.without_answer:
         kinds = " or ".join(kinds_of_text)
         beyond = f", {source.without_answer:,} {kinds}" if source.without_answer else ""
@@ -155,16 +155,16 @@ def _answer_batches(
             yield batch.texts
 
     before = 0
-    with contextlib.closing(logits_of_batches(classifier, texts(), on_error="skip")) as answers:
+    with contextlib.closing(compute_logits_of_batches(classifier, texts(), on_error="skip")) as answers:
         for logits in answers:
             batch = waiting.popleft()
-            without = _rows_without_answer(classifier, logits, batch, source, before)
+            without = _find_rows_without_answer(classifier, logits, batch, source, before)
             yield batch, columns_of(logits, without)
             before += len(batch.texts)
             progress.show(batch.read)
 
 
-def _rows_without_answer(
+def _find_rows_without_answer(
     classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, before: int
 ) -> list[int]:
     """The indices of a batch's rows without a text, or with a text beyond the graph's limits; `source` counts the
@@ -187,7 +187,7 @@ def _rows_without_answer(
     first, text = beyond[0], batch.texts[beyond[0]]
     which = f"Row {before + first + 1}" if source.on_error == "raise" else f"The text {short_repr(text, 40)}"
     error = name_text_in_error(
-        refusal_error(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip"
+        make_refusal_error(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip"
     )
     if source.on_error == "raise":
         raise error
@@ -196,7 +196,7 @@ def _rows_without_answer(
     return sorted({*batch.without_text, *beyond})
 
 
-def _reached_label_columns(
+def _make_reached_label_columns(
     answers: Answers, names: tuple[str, str], threshold: float | None, logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
     """The columns of the labels that reach their threshold and of their probabilities; where none does, the label is
@@ -219,7 +219,7 @@ def _reached_label_columns(
     return [Column(names[0], given, False, is_list), Column(names[1], shown, True, is_list)]
 
 
-def _likeliest_label_columns(
+def _make_likeliest_label_columns(
     answers: Answers, names: Sequence[tuple[str, str]], logits: NDArray[np.float32], without: list[int]
 ) -> list[Column]:
     rows, labels = np.arange(len(logits)), answers.labels
@@ -254,7 +254,7 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _file_status(stream: IO[bytes]) -> os.stat_result | None:
+def _read_file_status(stream: IO[bytes]) -> os.stat_result | None:
     """The system's record of the stream's file; None for a stream without one."""
     try:
         return os.fstat(stream.fileno())
@@ -262,9 +262,9 @@ def _file_status(stream: IO[bytes]) -> os.stat_result | None:
         return None
 
 
-def _regular_file_size(stream: IO[bytes]) -> int | None:
+def _find_regular_file_size(stream: IO[bytes]) -> int | None:
     """The bytes of a regular file; None for a pipe or a terminal."""
-    status = _file_status(stream)
+    status = _read_file_status(stream)
     return status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
 
 
@@ -306,7 +306,7 @@ def open_answer_output(
     out = open_standard_output()
     if kind == "parquet" and out.isatty():
         raise OutputError("Parquet cannot be shown on a terminal.", "Name a file with --output.")
-    status = _file_status(out)
+    status = _read_file_status(out)
     regular = read_from is not None and stat.S_ISREG(read_from.st_mode)
     if regular and status is not None and os.path.samestat(read_from, status):  # type: ignore[arg-type]
         raise OutputError("Standard output is the file that is read.", "Choose another output file.")
@@ -329,7 +329,7 @@ class _Progress:
         if self._hidden or now - self._start < _BAR_AFTER or now - self._last < _BAR_EVERY:
             return
         self._last, self._shown = now, True
-        click.echo(f"\r{_progress_line(read, self._source, now - self._start):<60}", nl=False, err=True)
+        click.echo(f"\r{_format_progress_line(read, self._source, now - self._start):<60}", nl=False, err=True)
 
     def __enter__(self) -> _Progress:
         return self
@@ -339,7 +339,7 @@ class _Progress:
             click.echo(f"\r{'':<60}\r", nl=False, err=True)
 
 
-def _progress_line(read: int, source: RowSource, seconds: float) -> str:
+def _format_progress_line(read: int, source: RowSource, seconds: float) -> str:
     rate = f"{source.rows:,} rows, {source.rows / seconds:,.0f} a second"
     if not source.size:
         return rate

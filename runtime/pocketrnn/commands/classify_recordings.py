@@ -11,15 +11,15 @@ from typing import Any, Final
 import click
 import numpy as np
 
-from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.commands.answer_lines import AnswerFormat
 from pocketrnn.commands.classify_file import open_answer_output
-from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_columns
+from pocketrnn.commands.file_options import DECIMALS, FileOptions, make_answer_columns
 from pocketrnn.commands.standard_streams import print_text
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
-from pocketrnn.tables.recordings import read_columns, rows_by_sequence, stack_channels
-from pocketrnn.tables.rows import Column, CsvRows, RowBatch, file_kind
+from pocketrnn.tables.recordings import group_rows_by_sequence, read_columns, stack_channels
+from pocketrnn.tables.rows import Column, CsvRows, RowBatch, find_file_kind
 from pocketrnn.tables.writer import Answered, write_rows
 
 __all__ = ["check_recording_options", "classify_recordings"]
@@ -77,24 +77,24 @@ def classify_recordings(classifier: Classifier, files: FileOptions, wanted: Answ
     if wanted.as_json:
         raise click.UsageError("--json is for lines on standard output; for a table, see --output-format.")
     destination = files.output or "-"
-    kind = file_kind(destination, files.output_format, "--output-format")
+    kind = find_file_kind(destination, files.output_format, "--output-format")
     # A file that cannot be read is refused by its reader.
     read_from = None
     with contextlib.suppress(OSError, ValueError):
         read_from = Path(str(files.input)).stat()
     windows = by is None and classifier.manifest.numbers.window is not None
-    table = _answers_as_table(answered, by or ("window" if windows else "sequence"), files, wanted)
+    table = _format_answer_table(answered, by or ("window" if windows else "sequence"), files, wanted)
     with open_answer_output(destination, kind, read_from, force=files.force) as stream:
         write_rows(stream, kind, table, by or "sequence", flush=to_stdout)
 
 
-def _answers_as_columns(answers: Sequence[Any], files: FileOptions, wanted: AnswerFormat) -> list[Column]:
+def _format_answer_columns(answers: Sequence[Any], files: FileOptions, wanted: AnswerFormat) -> list[Column]:
     """Format answers as columns of a table: label and probability for each of the top labels; or the values."""
     if wanted.answers.gives_values:
         by_name = zip(wanted.answers.labels, np.array(answers).T.tolist(), strict=True)
         return [Column(name, [round(value, DECIMALS) for value in column], True) for name, column in by_name]
     made = []
-    for rank, (label, probability) in enumerate(answer_columns(files, wanted.top)):
+    for rank, (label, probability) in enumerate(make_answer_columns(files, wanted.top)):
         pairs = [answer.top[rank] for answer in answers]
         made.append(Column(label, [pair[0] for pair in pairs], is_number=False))
         made.append(Column(probability, [round(pair[1], DECIMALS) for pair in pairs], is_number=True))
@@ -104,7 +104,7 @@ def _answers_as_columns(answers: Sequence[Any], files: FileOptions, wanted: Answ
 def _answer_file(classifier: Classifier, files: FileOptions, wanted: AnswerFormat, by: str | None) -> Iterator[_Some]:
     """Answer each window of a recording, or each sequence of a file."""
     rules, name = classifier.manifest.numbers, str(files.input)
-    kind = file_kind(name, files.input_format, "--input-format")
+    kind = find_file_kind(name, files.input_format, "--input-format")
     columns = read_columns(name, kind, [*rules.channels, *([by] if by is not None else [])])
     recording = stack_channels(columns, rules.channels, name)
     if by is None and rules.window is not None:
@@ -114,7 +114,7 @@ def _answer_file(classifier: Classifier, files: FileOptions, wanted: AnswerForma
         return
     parts = [(name, recording)]
     if by is not None:
-        parts = [(value, recording[rows]) for value, rows in rows_by_sequence(columns[by])]
+        parts = [(value, recording[rows]) for value, rows in group_rows_by_sequence(columns[by])]
     for start in range(0, len(parts), _SEQUENCES_AT_A_TIME):
         some_parts = parts[start : start + _SEQUENCES_AT_A_TIME]
         prepared = []
@@ -123,14 +123,14 @@ def _answer_file(classifier: Classifier, files: FileOptions, wanted: AnswerForma
                 prepared.append(classifier.prepared(sequence))
             except InputError as error:
                 raise type(error)(f"{name}, {label}: {error.problem}", error.remedy) from None
-        logits = logits_of_steps(classifier, prepared)
+        logits = compute_logits_of_steps(classifier, prepared)
         yield [label for label, _ in some_parts], wanted.answers.answered(logits, wanted.top)
 
 
-def _answers_as_table(answered: Iterator[_Some], first: str, files: FileOptions, wanted: AnswerFormat) -> Answered:
+def _format_answer_table(answered: Iterator[_Some], first: str, files: FileOptions, wanted: AnswerFormat) -> Answered:
     """Format answers as rows of a table: the name of each sequence or window in the column `first`, then its answer."""
     for names, answers in answered:
-        columns = _answers_as_columns(answers, files, wanted)
+        columns = _format_answer_columns(answers, files, wanted)
         if first in (column.name for column in columns):
             raise InputError(
                 f"Two columns would be called {first!r}: that of the sequences, and one of the answers.",

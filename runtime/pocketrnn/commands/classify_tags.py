@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocketrnn.commands.answer_lines import AnswerFormat
 from pocketrnn.commands.standard_streams import (
-    json_line,
+    format_json_line,
     open_standard_input,
     print_line,
     print_text,
@@ -16,7 +16,7 @@ from pocketrnn.commands.standard_streams import (
 )
 from pocketrnn.commands.terminal import escape_line
 from pocketrnn.errors import InputError
-from pocketrnn.tags import text_between
+from pocketrnn.tags import select_text_between
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
@@ -86,20 +86,20 @@ def _format_brackets(tags: Tags) -> str:
     """Format the text on one line, with each span and its label in brackets: `[PER Ada] lives in [LOC Berlin]`."""
     text, made, done = tags.text, list[str](), 0
     for span in tags.spans:
-        made += [_text_part(text, done, span.start), f"[{escape_line(span.label)} {escape_line(span.text)}]"]
+        made += [_select_text_part(text, done, span.start), f"[{escape_line(span.label)} {escape_line(span.text)}]"]
         done = span.end
-    made.append(_text_part(text, done, len(text)))
+    made.append(_select_text_part(text, done, len(text)))
     return "".join(made) if isinstance(text, str) else " ".join(part for part in made if part)
 
 
-def _text_part(text: str | Sequence[str], start: int, end: int) -> str:
-    return escape_line(text_between(text, start, end))
+def _select_text_part(text: str | Sequence[str], start: int, end: int) -> str:
+    return escape_line(select_text_between(text, start, end))
 
 
 def _format_json(tags: Tags) -> str:
     given: dict[str, Any] = {"text": tags.text} if isinstance(tags.text, str) else {"tokens": list(tags.text)}
     left = [{"token": token, "start": start, "end": end} for token, start, end in tags.untagged]
-    return json_line({
+    return format_json_line({
         **given,
         "tags": [asdict(tag) for tag in tags],
         "spans": [asdict(span) for span in tags.spans],

@@ -20,7 +20,7 @@ import click
 from pocketrnn import __version__
 from pocketrnn.commands.bench import bench
 from pocketrnn.commands.classify import classify
-from pocketrnn.commands.command import lines_for_end, translate_to_options
+from pocketrnn.commands.command import list_lines_for_end, translate_to_options
 from pocketrnn.commands.inspect import inspect
 from pocketrnn.commands.push import push
 from pocketrnn.commands.standard_streams import discard_stdout, discard_stream, print_line, replace_closed_stderr
@@ -35,9 +35,9 @@ from pocketrnn.errors import (
     ParityError,
     PocketRNNError,
     Terminated,
-    did_you_mean,
     first_line,
     require_module,
+    suggest_similar_name,
 )
 
 __all__ = ["main"]
@@ -86,7 +86,7 @@ class _OneLineUsageError(click.UsageError):
         if isinstance(error, click.NoSuchOption) and error.ctx is not None:
             known = [name for p in error.ctx.command.get_params(error.ctx) for name in (*p.opts, *p.secondary_opts)]
             options = [name for name in known if name.startswith("-")]
-            message = f"No such option {error.option_name}. {did_you_mean(error.option_name, options)}".strip()
+            message = f"No such option {error.option_name}. {suggest_similar_name(error.option_name, options)}".strip()
         super().__init__(_limit_line(message), error.ctx)
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -143,7 +143,7 @@ class _CommandGroup(click.Group):
         # click suggests only the group's own commands, and before version 8.4 none at all.
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            suggestion = did_you_mean(name, {*self.commands, *_BROUGHT})
+            suggestion = suggest_similar_name(name, {*self.commands, *_BROUGHT})
             ctx.fail(f"No such command {name!r}. {suggestion}".strip())
         return super().resolve_command(ctx, args)
 
@@ -168,13 +168,13 @@ class _CommandGroup(click.Group):
         try:
             with raise_on_signals(), _shorten_usage_errors():
                 given = super().invoke(ctx)
-            for line in lines_for_end(ctx):
+            for line in list_lines_for_end(ctx):
                 print_line(line, err=True)
             return given
         except PocketRNNError as error:
             name = ctx.invoked_subcommand
             command = None if name is None else self.get_command(ctx, name)
-            raise _CommandError(error, command, lines_for_end(ctx)) from error
+            raise _CommandError(error, command, list_lines_for_end(ctx)) from error
         except KeyboardInterrupt:
             print_line("Interrupted.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None
@@ -185,16 +185,16 @@ class _CommandGroup(click.Group):
             # An error without a file name comes from standard output.
             if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
                 discard_stdout()
-                raise _CommandError(_write_error(error)) from error
-            raise _CommandError(_unexpected_error(error)) from error
+                raise _CommandError(_print_error(error)) from error
+            raise _CommandError(_convert_unexpected_error(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit, Terminated):
             raise
         # A user's module may raise what is not an Exception.
         except BaseException as error:
-            raise _CommandError(_unexpected_error(error)) from error
+            raise _CommandError(_convert_unexpected_error(error)) from error
 
 
-def _write_error(error: OSError) -> OutputError:
+def _print_error(error: OSError) -> OutputError:
     problem = f"The answer cannot be written: {error.strerror}."
     if error.errno == errno.ENOSPC:
         problem = "There is no room to write the answer."
@@ -207,12 +207,12 @@ def _report_write_error(error: OSError) -> int:
         discard_stream(sys.stderr)
         return error.__context__.exit_code
     discard_stdout()
-    failed = _CommandError(_write_error(error))
+    failed = _CommandError(_print_error(error))
     print_line(f"Error: {failed.message}", err=True)
     return failed.exit_code
 
 
-def _unexpected_error(error: BaseException) -> PocketRNNError:
+def _convert_unexpected_error(error: BaseException) -> PocketRNNError:
     """Convert an unexpected error. In Python's development mode it is raised instead, for its traceback."""
     if isinstance(error, MemoryError):
         return PocketRNNError("There is not enough memory for this.", "Give less at a time, or use a larger machine.")

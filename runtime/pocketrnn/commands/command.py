@@ -15,12 +15,12 @@ from pocketrnn.tables.encodings import UTF8, check_encoding
 __all__ = [
     "Command",
     "Text",
-    "column_option",
-    "command_examples",
-    "encoding_option",
-    "lines_for_end",
-    "tell_at_end",
+    "list_command_examples",
+    "list_lines_for_end",
+    "make_column_option",
+    "make_encoding_option",
     "translate_to_options",
+    "write_at_end",
 ]
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
@@ -38,24 +38,24 @@ _ALSO_IN_PYTHON: Final = re.compile(
 _AT_THE_END: Final = "pocketrnn.lines_at_the_end"
 
 
-def tell_at_end(line: str) -> bool:
+def write_at_end(line: str) -> bool:
     """Write a line when the command ends, after its error if it fails; return False where no command is running.
 
     Example:
-        >>> tell_at_end("Note: cell 3 is not run")
+        >>> write_at_end("Note: cell 3 is not run")
         False
     """
     context = click.get_current_context(silent=True)
     if context is not None:
-        lines_for_end(context).append(line)
+        list_lines_for_end(context).append(line)
     return context is not None
 
 
-def lines_for_end(context: click.Context) -> list[str]:
+def list_lines_for_end(context: click.Context) -> list[str]:
     """The lines that are written when the command ends.
 
     Example:
-        >>> lines_for_end(click.Context(click.Command("export")))
+        >>> list_lines_for_end(click.Context(click.Command("export")))
         []
     """
     lines: list[str] = context.meta.setdefault(_AT_THE_END, [])
@@ -84,12 +84,12 @@ class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
         return text
 
 
-def column_option(name: str, help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
+def make_column_option(name: str, help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
     """Make the option for a column of a file, such as `--text-column`, which is `text` by default."""
     return click.option(f"--{name}-column", type=Text(), default=name, show_default=True, metavar="NAME", help=help)
 
 
-def encoding_option(help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
+def make_encoding_option(help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
     """Make the option `--encoding` for the encoding of text files, which is UTF-8 by default."""
     return click.option(
         "--encoding",
@@ -129,11 +129,11 @@ class Command(click.Command):
 
     def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the first paragraph, the examples, and the rest."""
-        first, _, rest = _help_without_examples(self).partition("\n\n")
+        first, _, rest = _make_help_without_examples(self).partition("\n\n")
         with formatter.indentation():
             formatter.write_paragraph()
             formatter.write_text(first)
-        if examples := command_examples(self):
+        if examples := list_command_examples(self):
             with formatter.section(_EXAMPLES.removesuffix(":")):
                 formatter.write_text("\b\n" + "\n".join(examples))
         if rest:
@@ -143,13 +143,13 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""
-        for title, parameters in self.options_by_group(ctx).items():
+        for title, parameters in self.group_options(ctx).items():
             records = [record for p in parameters if (record := p.get_help_record(ctx)) is not None]
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
 
-    def options_by_group(self, ctx: click.Context) -> dict[str, list[click.Option]]:
+    def group_options(self, ctx: click.Context) -> dict[str, list[click.Option]]:
         """The options of each group, in the order of the help."""
         by_name = {p.name: p for p in self.get_params(ctx) if isinstance(p, click.Option)}
         found = {title: [by_name.pop(name) for name in names] for title, names in self.groups.items()}
@@ -157,13 +157,13 @@ class Command(click.Command):
         return found
 
 
-def command_examples(command: click.Command) -> list[str]:
+def list_command_examples(command: click.Command) -> list[str]:
     """The example lines in a command's help, as a user types them."""
     examples = _clean_help(command).partition(f"{_EXAMPLES}\n")[2]
     return [line[2:] for line in examples.splitlines()]
 
 
-def _help_without_examples(command: click.Command) -> str:
+def _make_help_without_examples(command: click.Command) -> str:
     """The help without its examples."""
     return _clean_help(command).partition(f"\b\n{_EXAMPLES}\n")[0].strip()
 
@@ -201,6 +201,6 @@ def translate_to_options(message: str, command: click.Command | None) -> str:
         if "_" in parameter.name:
             message = re.sub(rf"{name}(?![\w/\\'\"=-]|\.\w)", option, message)
         else:
-            # A word like `epochs` is only a name where a value of it is stated.
+            # A word like `epochs` is replaced by its option only where the message states a value for it.
             message = re.sub(rf"^{name}(?= is [\w.'-]+[.,] )", option, message)
     return message

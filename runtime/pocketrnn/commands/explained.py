@@ -7,38 +7,38 @@ from typing import Any, Final
 
 import click
 
-from pocketrnn.commands.standard_streams import json_line
+from pocketrnn.commands.standard_streams import format_json_line
 from pocketrnn.commands.terminal import escape_line
 from pocketrnn.explanation import Explanation, Fragment
 
-__all__ = ["coloured_line", "explanation_as_json"]
+__all__ = ["format_coloured_line", "format_explanation_as_json"]
 
 # Words with at least this share of the strongest word's effect are bold; words below the smaller share have no colour.
 _STRONG: Final = 0.5
 _WEAK: Final = 0.1
 
 
-def explanation_as_json(text: str, explanation: Explanation) -> str:
+def format_explanation_as_json(text: str, explanation: Explanation) -> str:
     """Format an explanation as one JSON object on one line. An infinite number, which JSON lacks, becomes null."""
     fragments = [
         {
             "text": fragment.text,
             "start": fragment.start,
             "end": fragment.end,
-            "log_odds": _finite_or_none(fragment.log_odds),
+            "log_odds": _replace_infinite_by_none(fragment.log_odds),
             "probability": fragment.probability,
         }
         for fragment in explanation.fragments
     ]
     answer: dict[str, Any] = {"text": text, "label": explanation.label, "probability": explanation.probability}
-    return json_line({**answer, "fragments": fragments})
+    return format_json_line({**answer, "fragments": fragments})
 
 
-def _finite_or_none(number: float) -> float | None:
+def _replace_infinite_by_none(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def coloured_line(text: str, explanation: Explanation) -> str:
+def format_coloured_line(text: str, explanation: Explanation) -> str:
     """Format label, probability and text with tabs between them. Words that speak for the label are green, words that
     speak against it are red and underlined; the strongest words are bold."""
     strongest = max((abs(fragment.log_odds) for fragment in explanation.fragments), default=0.0)

@@ -9,15 +9,16 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from pocketrnn.commands.command import Text, column_option, encoding_option
+from pocketrnn.commands.command import Text, make_column_option, make_encoding_option
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import KINDS, Kind
 from pocketrnn.text.checked_texts import OnError
 
-__all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "answer_columns", "file_options"]
+__all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "file_options", "make_answer_columns"]
 
-# A probability or a value is float32, which is exact to about six decimals; all its digits would take twice the space.
+# A probability or a value is a float32, which has about six exact decimals. Writing all its digits would take twice the
+# space.
 DECIMALS: Final = 6
 
 # The default name of the column of second texts, and of their member in JSON.
@@ -48,7 +49,7 @@ class FileOptions:
         return any((self.input, self.output, self.input_format, self.output_format, self.encoding != UTF8))
 
 
-def answer_columns(files: FileOptions, top: int, head: str = "") -> list[tuple[str, str]]:
+def make_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tuple[str, str]]:
     """The names of the new columns: a label column and a probability column for each label to give, for one of several
     heads with its name behind them: `label_topic`.
 
@@ -102,16 +103,16 @@ _OPTIONS: Final = (
         type=click.Choice(KINDS),
         help="The format of the output.  [default: by the end of its name, else that of the input]",
     ),
-    encoding_option("How the input is encoded: cp1252, utf-16, gb18030, ...; not Parquet. The output is UTF-8."),
-    column_option("text", "The column that holds the texts."),
+    make_encoding_option("How the input is encoded: cp1252, utf-16, gb18030, ...; not Parquet. The output is UTF-8."),
+    make_column_option("text", "The column that holds the texts."),
     click.option(
         "--second-text-column",
         type=Text(),
         metavar="NAME",
         help="The column that holds the second texts, for a bundle that takes two.  [default: second_text]",
     ),
-    column_option("label", "The column to write labels to."),
-    column_option("probability", "The column to write probabilities to."),
+    make_column_option("label", "The column to write labels to."),
+    make_column_option("probability", "The column to write probabilities to."),
     click.option(
         "--on-error",
         type=click.Choice(get_args(OnError)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pocketrnn.commands.command import Command
-from pocketrnn.commands.standard_streams import json_line, print_text
+from pocketrnn.commands.standard_streams import format_json_line, print_text
 from pocketrnn.commands.terminal import align_columns, escape_line, format_outline
 
 if TYPE_CHECKING:
@@ -55,20 +55,22 @@ def inspect(bundle: str, as_json: bool) -> None:
         manifest = manifests.read_manifest(folder)
         sizes = {name: manifests.file_size(folder / name) for name in manifests.bundle_files(manifest)}
     print_text(
-        json_line(_describe_as_document(manifest, sizes)) if as_json else "\n".join(_describe_as_lines(manifest, sizes))
+        format_json_line(_describe_as_document(manifest, sizes))
+        if as_json
+        else "\n".join(_describe_as_lines(manifest, sizes))
     )
 
 
 def _describe_as_document(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
-    from pocketrnn.bundle.manifest import manifest_document
+    from pocketrnn.bundle.manifest import make_manifest_document
     from pocketrnn.text.text_input import TextInput
-    from pocketrnn.verdicts import graph_sentence, text_verdict
+    from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 
-    verdicts: dict[str, Any] = {"graph": graph_sentence(manifest)}
-    described = {**manifest_document(manifest), "examples": len(manifest.examples), "verdicts": verdicts}
+    verdicts: dict[str, Any] = {"graph": describe_graph_proof(manifest)}
+    described = {**make_manifest_document(manifest), "examples": len(manifest.examples), "verdicts": verdicts}
     if isinstance(manifest.input, TextInput):
         described["vocabulary_size"] = len(manifest.input.vocabulary)
-        verdicts["text_rules"] = text_verdict(manifest).document
+        verdicts["text_rules"] = read_text_verdict(manifest).document
     return {**described, "bytes": dict(sizes)}
 
 
@@ -80,12 +82,12 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
     of_texts = isinstance(given, TextInput)
     facts = [
         ("name", manifest.name),
-        *_output_facts(manifest),
+        *_describe_output(manifest),
         *([("thresholds", _describe_thresholds(thresholds))] if thresholds is not None else []),
         *(
-            _text_input_facts(given, graph)
+            _describe_text_input(given, graph)
             if isinstance(given, TextInput)
-            else _number_input_facts(given, graph.limits)
+            else _describe_number_input(given, graph.limits)
         ),
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
         *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
@@ -98,28 +100,28 @@ def _describe_as_lines(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator
     ]
     yield from align_columns([(name, escape_line(value)) for name, value in facts])
     yield ""
-    yield from _proof_lines(manifest, "texts" if of_texts else "sequences")
+    yield from _format_proof_lines(manifest, "texts" if of_texts else "sequences")
     if manifest.provenance:
         yield ""
         yield "Provenance"
         yield from format_outline(manifest.provenance)
 
 
-def _output_facts(manifest: Manifest) -> list[tuple[str, str]]:
+def _describe_output(manifest: Manifest) -> list[tuple[str, str]]:
     """The lines about a classifier's output: labels and their activation, those of each head, or values with their
     units."""
     from pocketrnn.bundle.output import HeadsOutput, ValueOutput
 
     output, count = manifest.output, len(manifest.labels)
     if isinstance(output, HeadsOutput):
-        return [fact for name, head in output.heads.items() for fact in _head_facts(name, head)]
+        return [fact for name, head in output.heads.items() for fact in _describe_head(name, head)]
     if not isinstance(output, ValueOutput):
         names, of = ", ".join(output.labels), " of each token" if output.of_tokens else ""
         return [(f"labels{of}", f"{count}: {names}"), ("probabilities", f"{output.activation} of the logits")]
     return [("values", f"{count}: {_join_with_units(output.names, output.units)}")]
 
 
-def _head_facts(name: str, head: LabelOutput) -> list[tuple[str, str]]:
+def _describe_head(name: str, head: LabelOutput) -> list[tuple[str, str]]:
     facts = [(f"head {escape_line(name)}", f"{len(head.labels)}: {', '.join(head.labels)}")]
     facts.append(("  probabilities", f"{head.activation} of its logits"))
     return facts if head.thresholds is None else [*facts, ("  thresholds", _describe_thresholds(head.thresholds))]
@@ -130,7 +132,7 @@ def _join_with_units(names: Sequence[str], units: Sequence[str] | None) -> str:
     return ", ".join(f"{name} ({unit})" if unit else name for name, unit in pairs)
 
 
-def _text_input_facts(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
+def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
     from pocketrnn.text import TextRules
 
     text = given.rules
@@ -161,7 +163,7 @@ def _describe_feature(feature: Feature) -> str:
     return f"a category: {some}{more}; {others}"
 
 
-def _number_input_facts(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:
+def _describe_number_input(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:
     scaled = "(number - mean) / scale" if given.mean or given.scale else "no: they are taken as they are"
     window = f"{given.window}, the next {given.hop or given.window} later"
     return [
@@ -187,19 +189,19 @@ def _describe_thresholds(thresholds: Sequence[float]) -> str:
     return f"{least:g}" if least == most else f"{least:g} to {most:g}; --json has that of each label"
 
 
-def _proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
+def _format_proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
     """The two verdicts, and the comparisons from the module to the file, a line for each form. --json has all lines."""
-    from pocketrnn.verdicts import chain_links, graph_sentence, numbers_sentence, text_verdict
+    from pocketrnn.verdicts import describe_graph_proof, describe_number_scale, group_chain_links, read_text_verdict
 
-    yield f"Graph: {escape_line(graph_sentence(manifest))}"
+    yield f"Graph: {escape_line(describe_graph_proof(manifest))}"
     if rows_of == "texts":
-        verdict = text_verdict(manifest)
+        verdict = read_text_verdict(manifest)
         yield f"Text rules: {verdict.sentence} {verdict.remedy}".rstrip()
     else:
-        yield f"Numbers: {numbers_sentence(manifest)}"
+        yield f"Numbers: {describe_number_scale(manifest)}"
     yield ""
     yield f"Proof: largest logit difference allowed {manifest.parity.tolerance:g}"
-    links = [link.line for link in chain_links(manifest.parity.comparisons)]
+    links = [link.line for link in group_chain_links(manifest.parity.comparisons)]
     rows = [
         (
             line.reference,
@@ -218,10 +220,10 @@ def _proof_lines(manifest: Manifest, rows_of: str) -> Iterator[str]:
 
 
 def _describe_tokenizer(text: AnyTextRules) -> str:
-    from pocketrnn.text import TextRules, rules_document
+    from pocketrnn.text import TextRules, make_rules_document
 
     if not isinstance(text, TextRules):
-        return f"subwords: {rules_document(text)['model']['kind']}"
+        return f"subwords: {make_rules_document(text)['model']['kind']}"
     if text.tokenizer == "external":
         return "external: the owner's code splits texts, which are given as tokens or ids"
     return text.tokenizer + ("" if text.lowercase else ", case kept")

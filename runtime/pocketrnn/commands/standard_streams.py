@@ -20,7 +20,7 @@ from pocketrnn.errors import InputError, OutputError
 __all__ = [
     "discard_stdout",
     "discard_stream",
-    "json_line",
+    "format_json_line",
     "open_standard_input",
     "open_standard_output",
     "print_if_slow",
@@ -144,11 +144,11 @@ def read_arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
             return
 
 
-def json_line(value: Mapping[str, Any]) -> str:
+def format_json_line(value: Mapping[str, Any]) -> str:
     """Format `value` as JSON on one line; all non-ASCII is escaped if standard output's encoding lacks a character."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
-        text.encode(_stream_encoding(sys.stdout))
+        text.encode(_find_stream_encoding(sys.stdout))
     except UnicodeEncodeError:
         # A JSON reader turns JSON escapes back into characters, also a lone surrogate. It would not turn back the
         # Python escapes that `print_text` writes.
@@ -169,7 +169,7 @@ def print_text(text: str, *, err: bool = False) -> None:
     """
     if not err:
         _check_stdout_open()
-    encoding = _stream_encoding(sys.stderr if err else sys.stdout)
+    encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
     try:
         click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
     except BrokenPipeError:
@@ -209,7 +209,7 @@ def print_line(line: str, *, err: bool = False) -> None:
     Raises:
         OSError: standard output cannot be written.
     """
-    encoding = _stream_encoding(sys.stderr if err else sys.stdout)
+    encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
     try:
         click.echo(escape_line(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
     except OSError:
@@ -218,7 +218,7 @@ def print_line(line: str, *, err: bool = False) -> None:
         discard_stream(sys.stderr)
 
 
-def _stream_encoding(stream: object) -> str:
+def _find_stream_encoding(stream: object) -> str:
     return getattr(stream, "encoding", None) or "ascii"
 
 

@@ -90,10 +90,10 @@ def raise_on_signals() -> Iterator[None]:
     except BaseException as error:
         if block.came is None:
             raise
-        raise _ending_exception(block.came) from error
+        raise _find_ending_exception(block.came) from error
     else:
         if block.came is not None:
-            raise _ending_exception(block.came)
+            raise _find_ending_exception(block.came)
     finally:
         block.is_running = False
         block.again.cancel()
@@ -165,5 +165,5 @@ def _exit_by_signal(number: int, _frame: FrameType | None) -> None:
     os._exit(SHELL_STATUS + number)
 
 
-def _ending_exception(number: int) -> BaseException:
+def _find_ending_exception(number: int) -> BaseException:
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(SHELL_STATUS + number)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_TOKENS", "Steps", "divide_into_runs", "pad_rows", "texts_holding_ids"]
+__all__ = ["MAX_TOKENS", "Steps", "divide_into_runs", "find_texts_with_ids", "pad_rows"]
 
 # Token ids, or samples of sequences of numbers.
 Steps = NDArray[np.int64] | NDArray[np.float32]
@@ -72,7 +72,7 @@ def divide_into_runs(
     yield from by_themselves[:, None]
 
 
-def texts_holding_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
+def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
     """Find the texts that hold at least one of the wanted ids.
 
     Args:
@@ -84,9 +84,9 @@ def texts_holding_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[i
         bool [texts]; None where no text holds one, which takes 0.3 ns a token to find out for one id.
 
     Example:
-        >>> texts_holding_ids(np.array([5, 1, 7]), np.array([2, 1]), [1]).tolist()
+        >>> find_texts_with_ids(np.array([5, 1, 7]), np.array([2, 1]), [1]).tolist()
         [True, False]
-        >>> texts_holding_ids(np.array([5, 1, 7]), np.array([2, 1]), [3]) is None
+        >>> find_texts_with_ids(np.array([5, 1, 7]), np.array([2, 1]), [3]) is None
         True
     """
     if not wanted:

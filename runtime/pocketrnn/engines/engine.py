@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import too_costly_error
+from pocketrnn.bundle.refused_texts import make_too_costly_error
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.errors import InputError
 from pocketrnn.text.text_input import TextInput
@@ -26,10 +26,10 @@ __all__ = [
     "Steps",
     "TextEngine",
     "check_threads",
+    "choose_message_words",
     "compute_logits",
-    "message_words",
+    "find_step_dtype",
     "padding_value",
-    "step_dtype",
 ]
 
 CPU: Final = "CPUExecutionProvider"
@@ -40,8 +40,8 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MessageWords:
-    """The words of messages for a text or a sequence of numbers and for each of its steps; and the problem and the
-    remedy where streaming is not possible because the bundle lacks a step graph, or the packed file a step."""
+    """The words for messages about a text or a sequence of numbers, and about each of its steps; and the problem and
+    the remedy if streaming is not possible, because the bundle lacks a step graph, or the packed file a step."""
 
     row: str
     step: str
@@ -76,21 +76,21 @@ _OF_NUMBERS: Final = MessageWords(
 )
 
 
-def message_words(manifest: Manifest) -> MessageWords:
+def choose_message_words(manifest: Manifest) -> MessageWords:
     """The words of messages about a bundle.
 
     Example:
-        >>> message_words(Classifier.load("ag_news").manifest).row
+        >>> choose_message_words(Classifier.load("ag_news").manifest).row
         'text'
     """
     return _OF_TEXTS if isinstance(manifest.input, TextInput) else _OF_NUMBERS
 
 
-def step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
+def find_step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
     """The dtype of a step for the graph: int64 for token ids, float32 for numbers.
 
     Example:
-        >>> step_dtype(Classifier.load("ag_news").manifest).__name__
+        >>> find_step_dtype(Classifier.load("ag_news").manifest).__name__
         'int64'
     """
     return np.int64 if isinstance(manifest.input, TextInput) else np.float32
@@ -243,7 +243,7 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
     if refused:
         # Run alone, the row raises an error with the reason.
         engine.logits_of_one(rows[refused[0]][None])
-        raise too_costly_error(name)
+        raise make_too_costly_error(name)
     return logits
 
 

@@ -10,14 +10,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.manifest import digest_entry
+from pocketrnn.bundle.manifest import make_digest_entry
 from pocketrnn.bundle.packed_file import map_file, read_packed_manifest
-from pocketrnn.bundle.refused_texts import too_costly_error, too_large_error
-from pocketrnn.engines.engine import EngineAnswer, Floats, Ids, Steps, message_words
+from pocketrnn.bundle.refused_texts import make_too_costly_error, make_too_large_error
+from pocketrnn.engines.engine import EngineAnswer, Floats, Ids, Steps, choose_message_words
 from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
 from pocketrnn.text.text_input import TextInput
 
-__all__ = ["NativeEngine", "import_native_module", "open_shared_file", "out_of_memory_error", "translate_open_errors"]
+__all__ = [
+    "NativeEngine",
+    "import_native_module",
+    "make_out_of_memory_error",
+    "open_shared_file",
+    "translate_open_errors",
+]
 
 
 # The version of the extension's functions and of the files that it reads. It is raised on both sides, here and in
@@ -34,19 +40,19 @@ def import_native_module() -> ModuleType:
     try:
         from pocketrnn_native import _engine
     except ImportError:
-        from pocketrnn.installation import native_install_command
+        from pocketrnn.installation import make_native_install_command
 
         raise MissingExtraError(
             "A packed classifier needs the native engine, which is not installed.",
             f"Use a bundle, or install it, with a C compiler where there is no wheel for this machine: "
-            f"{native_install_command()}",
+            f"{make_native_install_command()}",
         ) from None
     if getattr(_engine, "INTERFACE", 0) != _INTERFACE:
-        from pocketrnn.installation import native_install_command
+        from pocketrnn.installation import make_native_install_command
 
         raise MissingExtraError(
             "The native engine that is installed has another version than pocketrnn.",
-            f"Install the same version of both: {native_install_command()}",
+            f"Install the same version of both: {make_native_install_command()}",
         )
     return _engine
 
@@ -75,7 +81,7 @@ def translate_open_errors(path: Path) -> Iterator[None]:
         yield
     except module.EngineError as error:
         if error.args[0] == module.MEMORY:
-            raise out_of_memory_error(path.name) from None
+            raise make_out_of_memory_error(path.name) from None
         raise BundleError(
             f"{path} cannot be opened: {error.args[1]}",
             "Copy the file again from where it was made, or make it again with: pocketrnn pack",
@@ -83,7 +89,7 @@ def translate_open_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
     except MemoryError:
-        raise out_of_memory_error(path.name) from None
+        raise make_out_of_memory_error(path.name) from None
 
 
 class NativeEngine:
@@ -111,7 +117,7 @@ class NativeEngine:
         # The type of a step for the engine, and the function that answers many texts or sequences.
         self._type: type[np.int32 | np.float32] = np.int32 if of_texts else np.float32
         self._many = self._packed.logits_of_ids if of_texts else self._packed.logits_of_samples
-        self._words = message_words(self.manifest)
+        self._words = choose_message_words(self.manifest)
         self._classes, self._of_tokens = len(self.manifest.labels), self.manifest.output.of_tokens
         self._beyond = [self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD]
         self._refused = [self._module.COSTLY, self._module.LARGE]
@@ -120,7 +126,7 @@ class NativeEngine:
     def metadata(self) -> Mapping[str, str]:
         """The file's metadata, from its manifest: a file whose rules contradict its document does not open."""
         manifest = self.manifest
-        return digest_entry(manifest.labels, manifest.input)
+        return make_digest_entry(manifest.labels, manifest.input)
 
     def logits_of_text(self, text: str) -> list[float] | None:
         """The logits of one text; see `TextEngine`."""
@@ -129,27 +135,27 @@ class NativeEngine:
         except self._module.EngineError as error:
             if error.args[0] in self._beyond:
                 return None
-            raise self._failed(error) from None
+            raise self._convert_error(error) from None
         except MemoryError:
-            raise out_of_memory_error(self.manifest.name) from None
+            raise make_out_of_memory_error(self.manifest.name) from None
         return logits
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         """The logits of many texts; see `TextEngine`."""
         refusals = [*self._beyond, *self._refused]
-        return self._answered(self._packed.logits_of_texts, len(texts), refusals, list(texts))
+        return self._call_extension(self._packed.logits_of_texts, len(texts), refusals, list(texts))
 
     def logits_of_one(self, steps: Steps) -> list[float]:
         """The logits of one text or sequence; see `Engine.logits_of_one`."""
         given = np.ascontiguousarray(steps[0], self._type), np.array([steps.shape[1]], np.int64)
         rows = steps.shape[1] if self._of_tokens else 1
-        return self._answered(self._many, 1, [], *given, rows=rows).logits[0].tolist()  # type: ignore[no-any-return]
+        return self._call_extension(self._many, 1, [], *given, rows=rows).logits[0].tolist()  # type: ignore[no-any-return]
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         """The logits of many texts or sequences; see `Engine.logits`."""
         given = np.ascontiguousarray(steps, self._type), np.ascontiguousarray(lengths, np.int64)
         rows = len(steps) if self._of_tokens else len(lengths)
-        return self._answered(self._many, len(lengths), self._refused, *given, rows=rows)
+        return self._call_extension(self._many, len(lengths), self._refused, *given, rows=rows)
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         """The embeddings of many texts; see `Engine.embeddings`."""
@@ -160,9 +166,9 @@ class NativeEngine:
                 "Use the logits or the probabilities.",
             )
         given = steps.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
-        return self._answered(self._packed.embeddings_of_ids, len(lengths), self._refused, *given, width=width)
+        return self._call_extension(self._packed.embeddings_of_ids, len(lengths), self._refused, *given, width=width)
 
-    def _answered(
+    def _call_extension(
         self,
         ask: Callable[..., None],
         count: int,
@@ -190,13 +196,13 @@ class NativeEngine:
             logits, statuses = np.empty(shape, np.float32), np.zeros(count, np.uint8)
             ask(*given, logits, statuses)
         except self._module.EngineError as error:
-            raise self._failed(error) from None
+            raise self._convert_error(error) from None
         except MemoryError:
-            raise out_of_memory_error(self.manifest.name) from None
+            raise make_out_of_memory_error(self.manifest.name) from None
         is_refused = np.isin(statuses, refusals)
         if (failed := statuses[~is_refused]).any():
             status = int(failed.max())
-            raise self._failed(self._module.EngineError(status, self._module.sentence(status)))
+            raise self._convert_error(self._module.EngineError(status, self._module.sentence(status)))
         return EngineAnswer(logits, np.flatnonzero(is_refused).tolist())
 
     def open_step(self) -> None:
@@ -215,28 +221,28 @@ class NativeEngine:
         try:
             self._packed.step(np.ascontiguousarray(steps, self._type), state, logits, new_state)
         except self._module.EngineError as error:
-            raise self._failed(error) from None
+            raise self._convert_error(error) from None
         except MemoryError:
-            raise out_of_memory_error(self.manifest.name) from None
+            raise make_out_of_memory_error(self.manifest.name) from None
         return logits, new_state
 
     def stop(self) -> None:
         """Stop the running calls; see `TextEngine.stop`."""
         self._packed.stop()
 
-    def _failed(self, error: Exception) -> PocketRNNError:
+    def _convert_error(self, error: Exception) -> PocketRNNError:
         status, sentence = error.args
         if status == self._module.COSTLY:
-            return too_costly_error(self.manifest.name, self._words.row)
+            return make_too_costly_error(self.manifest.name, self._words.row)
         if status == self._module.LARGE:
-            return too_large_error(self.manifest.name, self._words.row)
+            return make_too_large_error(self.manifest.name, self._words.row)
         if status == self._module.MEMORY:
-            return out_of_memory_error(self.manifest.name)
+            return make_out_of_memory_error(self.manifest.name)
         return PocketRNNError(
             f"The engine of {self.manifest.name} failed: {sentence}", "Check the file with: pocketrnn verify"
         )
 
 
-def out_of_memory_error(name: str) -> PocketRNNError:
+def make_out_of_memory_error(name: str) -> PocketRNNError:
     """The error for a classifier that needs more memory than there is."""
     return PocketRNNError(f"{name} needs more memory than there is.", "Give shorter inputs, or use a larger machine.")

@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Limits, Manifest, StepGraph
-from pocketrnn.engines.batching import divide_into_runs, pad_rows, texts_holding_ids
+from pocketrnn.engines.batching import divide_into_runs, find_texts_with_ids, pad_rows
 from pocketrnn.engines.engine import (
     CPU,
     EngineAnswer,
@@ -23,18 +23,18 @@ from pocketrnn.engines.engine import (
     Ids,
     Options,
     Steps,
-    message_words,
+    choose_message_words,
+    find_step_dtype,
     padding_value,
-    step_dtype,
 )
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 from pocketrnn.graph_check.last_layer import add_output, find_last_layer_input
-from pocketrnn.text.features import encode_highest, feature_marks, split_features
-from pocketrnn.text.pairs import pair_inputs, pair_mark
+from pocketrnn.text.features import encode_highest, make_feature_marks, split_features
+from pocketrnn.text.pairs import make_pair_inputs, make_pair_mark
 from pocketrnn.text.text_input import TextInput
 
-__all__ = ["OnnxRuntimeEngine", "checked_options"]
+__all__ = ["OnnxRuntimeEngine", "check_engine_options"]
 
 _EXPORT_AGAIN: Final = "Export the bundle again."
 # onnxruntime keeps the memory of a run for the next one (its arena). Without it, `predict` of AG News texts takes 1.6
@@ -52,7 +52,7 @@ _INPUTS: Final = {
 }
 
 
-def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
+def check_engine_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
     """Check the options and return them.
 
     Raises:
@@ -60,7 +60,7 @@ def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: b
     """
     if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
         raise InputError(f"max_batch_tokens is {max_batch_tokens!r}.", "Use a whole number from 1.")
-    return Options(max_batch_tokens, _checked_providers(providers), trust)
+    return Options(max_batch_tokens, _check_providers(providers), trust)
 
 
 class OnnxRuntimeEngine:
@@ -82,9 +82,9 @@ class OnnxRuntimeEngine:
         self._folder = folder
         self._manifest, self._name = manifest, manifest.name
         self._options = options
-        self._words = message_words(manifest)
+        self._words = choose_message_words(manifest)
         self._input = manifest.graph.inputs[0]
-        self._type, self._padding = step_dtype(manifest), padding_value(manifest)
+        self._type, self._padding = find_step_dtype(manifest), padding_value(manifest)
         # Bound runs are for the CPU only; a longer text would leave its memory allocated.
         self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
         self._idle: list[_BoundRun] = []
@@ -103,9 +103,9 @@ class OnnxRuntimeEngine:
     @property
     def metadata(self) -> Mapping[str, str]:
         """The ONNX file's metadata (`metadata_props`)."""
-        return dict(self._whole().get_modelmeta().custom_metadata_map)
+        return dict(self._open_graph_once().get_modelmeta().custom_metadata_map)
 
-    def _whole(self) -> onnxruntime.InferenceSession:
+    def _open_graph_once(self) -> onnxruntime.InferenceSession:
         if self._session is None:
             with self._lock:
                 if self._session is None:
@@ -168,7 +168,7 @@ class OnnxRuntimeEngine:
         memory of a large run is freed."""
         if self._pairs:
             feed: dict[str, NDArray[Any]] = dict(
-                zip(self._manifest.graph.inputs, pair_inputs(given, lengths), strict=False)
+                zip(self._manifest.graph.inputs, make_pair_inputs(given, lengths), strict=False)
             )
         elif self._features:
             rows = split_features(given, lengths)
@@ -177,7 +177,7 @@ class OnnxRuntimeEngine:
         else:
             feed = {self._input: given, "lengths": lengths} if self._takes_lengths else {self._input: given}
         large = given.shape[0] * given.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
-        (found,) = self._run_session(session, [name], feed, _arena_shrinkage_options() if large else None)
+        (found,) = self._run_session(session, [name], feed, _make_arena_shrinkage_options() if large else None)
         return found
 
     def _run_session(
@@ -190,9 +190,9 @@ class OnnxRuntimeEngine:
         try:
             return session.run(outputs, feed, options)  # type: ignore[no-any-return]
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise self._failed(next(iter(feed.values())), error) from error
+            raise self._make_run_error(next(iter(feed.values())), error) from error
 
-    def _failed(self, given: NDArray[Any], error: Exception) -> PocketRNNError:
+    def _make_run_error(self, given: NDArray[Any], error: Exception) -> PocketRNNError:
         (rows, width), words = given.shape[:2], self._words
         return PocketRNNError(
             f"The graph of {self._name} failed on {rows} {words.row}s of up to {width} {words.step}s: "
@@ -222,11 +222,11 @@ class OnnxRuntimeEngine:
         try:
             bound = self._idle.pop()
         except IndexError:
-            bound = _BoundRun(self._whole(), self._input, self._classes, self._takes_lengths)
+            bound = _BoundRun(self._open_graph_once(), self._input, self._classes, self._takes_lengths)
         try:
             logits = bound.run_one(steps)
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise self._failed(steps, error) from error
+            raise self._make_run_error(steps, error) from error
         self._idle.append(bound)
         return logits
 
@@ -235,7 +235,7 @@ class OnnxRuntimeEngine:
         rows_of_each = lengths if self._of_tokens else np.ones_like(lengths)
         logits = np.empty((int(rows_of_each.sum()), self._classes), np.float32)
         starts = np.cumsum(rows_of_each) - rows_of_each
-        for texts, given in self._padded_runs(steps, lengths):
+        for texts, given in self._make_padded_runs(steps, lengths):
             found = self._run_graph(given, lengths[texts])
             if self._of_tokens:
                 places = starts[texts, None] + np.arange(given.shape[1])
@@ -247,19 +247,21 @@ class OnnxRuntimeEngine:
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         """The embeddings of many texts; see `Engine.embeddings`."""
-        parts = [(rows, self._embed_run(given, lengths[rows])) for rows, given in self._padded_runs(steps, lengths)]
+        parts = [
+            (rows, self._embed_run(given, lengths[rows])) for rows, given in self._make_padded_runs(steps, lengths)
+        ]
         width = parts[0][1].shape[1] if parts else 0
         embeddings = np.empty((len(lengths), width), np.float32)
         for rows, part in parts:
             embeddings[rows] = part
         return EngineAnswer(embeddings, [])
 
-    def _padded_runs(self, steps: Steps, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Steps]]:
+    def _make_padded_runs(self, steps: Steps, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Steps]]:
         """The indices and the padded steps of each run. A run holds texts of similar length, or one text whose answer
         would depend on its neighbours."""
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
-        alone = texts_holding_ids(steps, lengths, graph.alone)
-        for some in self._alike(steps, starts):
+        alone = find_texts_with_ids(steps, lengths, graph.alone)
+        for some in self._find_texts_for_one_run(steps, starts):
             shapes = divide_into_runs(
                 lengths[some],
                 padding=graph.padding,
@@ -270,9 +272,9 @@ class OnnxRuntimeEngine:
             for rows in (some[run] for run in shapes):
                 yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
-    def _alike(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-        """The indices of texts that may share a run apart from their lengths: all; or, for pairs without padding, those
-        whose first texts have the same length."""
+    def _find_texts_for_one_run(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+        """The indices of texts that may share a run, apart from their lengths: all texts; or, for pairs without
+        padding, the pairs whose first texts have equal lengths."""
         if not self._pairs or self._manifest.graph.padding:
             yield np.arange(len(starts))
             return
@@ -280,7 +282,7 @@ class OnnxRuntimeEngine:
         for length in np.unique(firsts):
             yield np.flatnonzero(firsts == length)
 
-    def _embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
+    def _open_embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
         """The session of the graph with an added output, opened at the first use, and that output's name."""
         if self._embedding_session is None:
             with self._lock:
@@ -300,7 +302,7 @@ class OnnxRuntimeEngine:
 
     def _embed_run(self, given: Steps, lengths: Ids) -> Floats:
         """Compute the embeddings of one run: [batch, sequence, ...], int64 [batch] -> float32 [batch, features]."""
-        session, name = self._embedding_graph()
+        session, name = self._open_embedding_graph()
         found = self._run_for_output(session, name, given, lengths)
         # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
         rows = found[0] if found.ndim == 3 and len(found) == 1 else found
@@ -316,9 +318,9 @@ class OnnxRuntimeEngine:
     def _run_graph(self, given: Steps, lengths: Ids) -> Floats:
         """Run the graph once: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels], or
         [batch, sequence, labels]."""
-        logits = self._run_for_output(self._whole(), "logits", given, lengths)
+        logits = self._run_for_output(self._open_graph_once(), "logits", given, lengths)
         logits = self._pad_missing_steps(logits, given)
-        if logits.shape != self._logits_shape(given):
+        if logits.shape != self._compute_logits_shape(given):
             raise PocketRNNError(
                 f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(given)} "
                 f"{self._words.row}s and {self._classes} labels.",
@@ -328,14 +330,16 @@ class OnnxRuntimeEngine:
 
     def _check_answer(self) -> None:
         """Run the graph once to check that it accepts an input and gives one logit for each label."""
-        given, asked = _probe_input(self._manifest)
+        given, asked = _make_probe_input(self._manifest)
         try:
-            logits = self._run_for_output(self._whole(), "logits", given, np.array(given.shape[1:2], np.int64))
+            logits = self._run_for_output(
+                self._open_graph_once(), "logits", given, np.array(given.shape[1:2], np.int64)
+            )
         except (PocketRNNError, OverflowError) as error:
             raise BundleError(
                 f"The graph of {self._name} cannot be run with {asked}: {first_line(error)}.", _EXPORT_AGAIN
             ) from None
-        if self._pad_missing_steps(logits, given).shape != (wanted := self._logits_shape(given)):
+        if self._pad_missing_steps(logits, given).shape != (wanted := self._compute_logits_shape(given)):
             raise BundleError(
                 f"The graph of {self._name} gives logits of shape {list(logits.shape)}, not {list(wanted)}.",
                 _EXPORT_AGAIN,
@@ -348,12 +352,12 @@ class OnnxRuntimeEngine:
         missing = given.shape[1] - logits.shape[1]
         return np.pad(logits, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
 
-    def _logits_shape(self, given: Steps) -> tuple[int, ...]:
+    def _compute_logits_shape(self, given: Steps) -> tuple[int, ...]:
         """The shape of the logits for steps [batch, sequence, ...]."""
         return (*given.shape[: 2 if self._of_tokens else 1], self._classes)
 
 
-def _probe_input(manifest: Manifest) -> tuple[Steps, str]:
+def _make_probe_input(manifest: Manifest) -> tuple[Steps, str]:
     """The shortest input that the graph takes, and its description for a message: a text of the highest id, which tests
     the embedding's last row, after a lower id if the highest is the padding; or a sequence of zeros."""
     given, limits, rows = manifest.input, manifest.graph.limits or Limits(), manifest.graph.embedding_rows
@@ -366,9 +370,9 @@ def _probe_input(manifest: Manifest) -> tuple[Steps, str]:
         tokens = np.append(tokens, tokens[:, :1], axis=1) if limits.allows_length(tokens.size + 1) else tokens
         tokens[0, 0] = rows - 2
     if given.pairs:
-        tokens = np.concatenate([tokens, [[pair_mark(given.rules.padding_id)]], tokens], axis=1)
+        tokens = np.concatenate([tokens, [[make_pair_mark(given.rules.padding_id)]], tokens], axis=1)
     if given.features:
-        tokens = np.concatenate([feature_marks(encode_highest(given.features))[None], tokens], axis=1)
+        tokens = np.concatenate([make_feature_marks(encode_highest(given.features))[None], tokens], axis=1)
     return tokens, f"the highest token id, {rows - 1}"
 
 
@@ -420,14 +424,14 @@ def _reset_all_engines() -> None:
         engine.reset_after_fork()
 
 
-def _arena_shrinkage_options() -> onnxruntime.RunOptions:
+def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
 
 
-def _checked_providers(providers: Sequence[str]) -> tuple[str, ...]:
+def _check_providers(providers: Sequence[str]) -> tuple[str, ...]:
     if isinstance(providers, str) or not providers:
         raise InputError(f"providers is {providers!r}.", f"Give a list of names, such as [{CPU!r}].")
     available = onnxruntime.get_available_providers()

@@ -83,13 +83,14 @@ class Workers:
 
     def _pool(self) -> ThreadPoolExecutor:
         """The thread pool of this process: a forked process does not have its parent's threads."""
-        # Imported here: it takes 1 % of the time to start, which programs for one text at a time need not spend.
+        # This module is imported here and not at the top: it takes 1 % of the start time, which programs for one text
+        # at a time need not spend.
         from concurrent.futures import ThreadPoolExecutor
 
         process = os.getpid()
         started = self._started
         if started is None or started[0] != process:
-            # Two calls at once may both start a pool. The pool that is not kept ends with its call.
+            # Two calls at the same time may both start a pool. The pool that is not kept ends with its call.
             started = self._started = process, ThreadPoolExecutor(self.threads, thread_name_prefix="pocketrnn")
         return started[1]
 

@@ -45,7 +45,8 @@ OPERATORS: Final = frozenset(
 )  # fmt: skip
 # How many numbers one operator may create from constants alone: 64 MiB of float32.
 LARGEST_ALLOCATION: Final = 1 << 24
-# Bytes beside the weights. One byte takes up to some 100 bytes in onnxruntime; the tests' graphs have up to 60,000.
+# The bytes of everything except the weights. One byte takes up to some 100 bytes in onnxruntime; the tests' graphs have
+# up to 60,000.
 LARGEST_STRUCTURE: Final = 1 << 24
 # Fields of the file that are read, which takes up to a second. The graphs of the tests have up to some thousand.
 MOST_FIELDS: Final = 1 << 18
@@ -158,7 +159,7 @@ class GraphContents:
                 made = ()
             if made and len(made) <= KNOWN_VALUES:
                 known.update(dict.fromkeys(node.outputs, made))
-            size = _constant_growth(node, given)
+            size = _compute_constant_growth(node, given)
             # NaN, too, is not within the limit.
             if not size <= LARGEST_ALLOCATION:
                 raise self.refused(
@@ -166,30 +167,30 @@ class GraphContents:
                 )
 
 
-def _constant_growth(node: Node, given: Sequence[Values]) -> float:
+def _compute_constant_growth(node: Node, given: Sequence[Values]) -> float:
     """The factor by which an operator multiplies its input's size, as far as constants tell; 0 if they do not."""
     given = [*given, (), (), ()]
-    padding = _padding_growth(node.attributes.get("pads", ()))
+    padding = _compute_padding_growth(node.attributes.get("pads", ()))
     match node.operator:
         case "ConstantOfShape":
-            return _size_product(given[0])
+            return _multiply_sizes(given[0])
         case "Expand" | "Tile":
-            return _size_product(given[1])
+            return _multiply_sizes(given[1])
         case "Pad":
-            return max(padding, _padding_growth(given[1]))
+            return max(padding, _compute_padding_growth(given[1]))
         case "OneHot":
-            return _size_product(given[1])
+            return _multiply_sizes(given[1])
         case "Range" if given[1]:
             start, step = (*given[0], 0)[0], (*given[2], 1)[0]
             return (given[1][0] - start) / step if step else math.nan
     return padding
 
 
-def _size_product(sizes: Values) -> float:
+def _multiply_sizes(sizes: Values) -> float:
     return math.prod(max(1, size) for size in sizes)
 
 
-def _padding_growth(pads: Values) -> float:
+def _compute_padding_growth(pads: Values) -> float:
     """The product of the growth of all axes; `pads` has the padding at all beginnings, then at all ends."""
     half = (len(pads) + 1) // 2
     added = [pads[i] + (*pads, 0)[i + half] for i in range(half)]

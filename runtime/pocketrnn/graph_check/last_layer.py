@@ -1,4 +1,5 @@
-"""Finds the input of a graph's last linear layer, which is the embedding, and makes it an output of the graph."""
+"""Find the input of a graph's last linear layer, which is the embedding of a text, and make it an output of the
+graph."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def walk_onnx(content: bytes, found: GraphContents) -> None:
     Raises:
         BundleError: the bytes are not an ONNX file, or hold something that a classifier does not need; see the module.
     """
-    # onnxruntime takes bytes with this mark for its own format, and the mark may be part of a name in an ONNX file.
+    # onnxruntime reads a file with this mark as its own format, and the mark may be part of a name in an ONNX file.
     if content[4:8] == b"ORTM":
         raise found.refused("is not an ONNX file: it is marked as of onnxruntime's own format")
     _OnnxWalker(memoryview(content), found).holder("ModelProto", 0, len(content), 0)

@@ -76,7 +76,7 @@ class _OrtWalker:
         at = self.member(table, index)
         return None if at is None else self.table(at)
 
-    def item_positions(self, table: int, index: int, size: int) -> range:
+    def list_item_positions(self, table: int, index: int, size: int) -> range:
         """The positions of a member's items, which have `size` bytes each; empty where the member is missing."""
         start = self.read_table_member(table, index)
         if start is None:
@@ -87,7 +87,7 @@ class _OrtWalker:
         return range(start + 4, end, size)
 
     def tables(self, table: int, index: int) -> list[int]:
-        return [self.table(at) for at in self.item_positions(table, index, 4)]
+        return [self.table(at) for at in self.list_item_positions(table, index, 4)]
 
     def read_text_at(self, start: int) -> str:
         size = self.read("I", start)
@@ -109,7 +109,7 @@ class _OrtWalker:
             raise self.found.refused("holds sparse tensors")
         # Member 0 is the list of optimizations; onnxruntime writes the table also where the list is empty.
         optimizations = self.read_table_member(table, _RUNTIME_OPTIMIZATIONS)
-        if optimizations is not None and self.item_positions(optimizations, 0, 4):
+        if optimizations is not None and self.list_item_positions(optimizations, 0, 4):
             raise self.found.refused("holds operators that onnxruntime puts in when it opens the file")
         for tensor in self.tables(table, _INITIALIZERS):
             name, values = self.tensor(tensor)
@@ -142,18 +142,18 @@ class _OrtWalker:
         return node
 
     def integers(self, table: int, index: int) -> list[int]:
-        positions = self.item_positions(table, index, 8)
+        positions = self.list_item_positions(table, index, 8)
         for _ in positions:
             self.found.count()
         return [self.read("q", at) for at in positions]
 
     def tensor(self, table: int) -> tuple[str, Values]:
         """Read a tensor's name and, if there are few of them, its numbers."""
-        dims, raw = self.integers(table, _DIMS), self.item_positions(table, _RAW, 1)
+        dims, raw = self.integers(table, _DIMS), self.list_item_positions(table, _RAW, 1)
         external = self.member(table, _EXTERNAL)
         if external is not None and self.read("q", external) != -1:
             raise self.found.refused("keeps weights in further files, which no digest covers")
-        if self.item_positions(table, _STRINGS, 4):
+        if self.list_item_positions(table, _STRINGS, 4):
             raise self.found.refused("holds a tensor of strings")
         self.found.weights += len(raw)
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * len(raw):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, SequenceError, short_repr
 
-__all__ = ["FAR", "NumberInput", "Watch", "sequence_as_array", "steps_as_array"]
+__all__ = ["FAR", "NumberInput", "Watch", "convert_sequence_to_array", "convert_steps_to_array"]
 
 Samples = NDArray[np.float32]
 # More channels than this are not those of a sensor, but an image or a mistake.
@@ -179,7 +179,7 @@ class NumberInput:
             >>> NumberInput(("x",), missing=0.0).prepared([1.0, float("nan")]).tolist()
             [[1.0], [0.0]]
         """
-        samples = self.scaled(sequence_as_array(sequence, self.channels), watch=watch)
+        samples = self.scaled(convert_sequence_to_array(sequence, self.channels), watch=watch)
         steps = len(samples)
         if self.steps is None or steps == self.steps:
             return samples
@@ -202,7 +202,7 @@ class NumberInput:
         """Refuse samples [time, channels] if one is infinite, or is missing and the rules do not have a replacement.
 
         Args:
-            samples: as `sequence_as_array` returns them.
+            samples: as `convert_sequence_to_array` returns them.
             first: the index in the recording of the first step.
 
         Raises:
@@ -213,18 +213,18 @@ class NumberInput:
         """
         infinite, gaps = np.isinf(samples), np.isnan(samples)
         if infinite.any():
-            raise _sample_error(infinite, self.channels, "infinite", "Give finite numbers.", first)
+            raise _make_sample_error(infinite, self.channels, "infinite", "Give finite numbers.", first)
         if gaps.any() and self.missing is None:
-            raise _sample_error(
+            raise _make_sample_error(
                 gaps, self.channels, "missing (NaN)",
                 "Fill the gap first; or export it with missing=, the value that stands for one.", first,
             )  # fmt: skip
 
-    def in_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
+    def convert_to_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
         """Convert samples [time, channels] to the channels' own units, in double precision.
 
         Example:
-            >>> NumberInput(("x",), integer_scale=(0.001,)).in_units(np.array([[1000]])).tolist()
+            >>> NumberInput(("x",), integer_scale=(0.001,)).convert_to_units(np.array([[1000]])).tolist()
             [[1.0]]
         """
         numbers = samples.astype(np.float64)
@@ -258,7 +258,7 @@ class NumberInput:
         """Scale samples [time, channels], of any number of steps, to the graph's input.
 
         Args:
-            samples: as `sequence_as_array` returns them.
+            samples: as `convert_sequence_to_array` returns them.
             first: the index in the recording of the first step.
             watch: called with the numbers in the channels' own units and `first`; it may refuse them.
 
@@ -269,7 +269,7 @@ class NumberInput:
             >>> NumberInput(("x",), scale=(2.0,)).scaled(np.array([[3.0]])).tolist()
             [[1.5]]
         """
-        numbers = self.in_units(samples)
+        numbers = self.convert_to_units(samples)
         self.check_samples(numbers, first)
         if watch is not None:
             watch(numbers, first)
@@ -284,27 +284,27 @@ class NumberInput:
         with np.errstate(over="ignore"):
             made = numbers.astype(np.float32)
         if np.isinf(made).any():
-            raise _sample_error(
+            raise _make_sample_error(
                 np.isinf(made), self.channels, "too large for float32", "Check the sensor's unit.", first
             )
         return made
 
 
-def steps_as_array(samples: object, channels: Sequence[str]) -> NDArray[Any]:
+def convert_steps_to_array(samples: object, channels: Sequence[str]) -> NDArray[Any]:
     """Convert arriving samples of a recording, several steps or one step [channels], to numbers [time, channels].
 
     Raises:
         SequenceError: the argument is neither.
 
     Example:
-        >>> steps_as_array([1, 2], ["x", "y"]).shape
+        >>> convert_steps_to_array([1, 2], ["x", "y"]).shape
         (1, 2)
     """
     one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
-    return sequence_as_array([samples] if one else samples, channels)
+    return convert_sequence_to_array([samples] if one else samples, channels)
 
 
-def sequence_as_array(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
+def convert_sequence_to_array(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
     """Convert a sequence to an array of numbers [time, channels].
 
     Args:
@@ -315,12 +315,12 @@ def sequence_as_array(sequence: object, channels: Sequence[str]) -> NDArray[Any]
         SequenceError: the argument is not such a sequence.
 
     Example:
-        >>> sequence_as_array([[1, 2], [3, 4]], ["x", "y"]).shape
+        >>> convert_sequence_to_array([[1, 2], [3, 4]], ["x", "y"]).shape
         (2, 2)
     """
     by_name = getattr(sequence, "columns", None)
     if by_name is not None and not isinstance(sequence, np.ndarray):
-        sequence = _channel_columns(
+        sequence = _select_channel_columns(
             sequence, [str(name) for name in getattr(sequence, "column_names", by_name)], channels
         )
     if isinstance(sequence, str | bytes | Mapping):
@@ -369,7 +369,7 @@ def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
     return rows
 
 
-def _channel_columns(table: Any, names: Sequence[str], channels: Sequence[str]) -> Any:
+def _select_channel_columns(table: Any, names: Sequence[str], channels: Sequence[str]) -> Any:
     """Select the channels' columns of a table, such as one of pandas or Arrow, in the channels' order."""
     if missing := [name for name in channels if name not in names]:
         raise SequenceError(
@@ -385,7 +385,7 @@ def _channel_columns(table: Any, names: Sequence[str], channels: Sequence[str]) 
         ) from None
 
 
-def _sample_error(
+def _make_sample_error(
     where: NDArray[np.bool_], channels: Sequence[str], what: str, remedy: str, first: int = 0
 ) -> SequenceError:
     step, channel = (int(found[0]) for found in np.nonzero(where))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, SequenceError, short_repr
-from pocketrnn.numbers.number_input import NumberInput, sequence_as_array
+from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array
 
 __all__ = ["OutOfRange", "RangeWatch", "find_channel_ranges"]
 
@@ -37,7 +37,7 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
     least = np.full(len(rules.channels), np.inf)
     most = -least
     for sequence in sequences:
-        numbers = rules.in_units(sequence_as_array(sequence, rules.channels))
+        numbers = rules.convert_to_units(convert_sequence_to_array(sequence, rules.channels))
         least, most = np.fmin(least, np.fmin.reduce(numbers)), np.fmax(most, np.fmax.reduce(numbers))
     if not (np.isfinite(least) & np.isfinite(most)).all():
         return None

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pocketrnn.errors import DataError, did_you_mean, first_line, short_repr
+from pocketrnn.errors import DataError, first_line, short_repr, suggest_similar_name
 
 __all__ = [
     "DAMAGED_PARQUET",
@@ -15,7 +15,7 @@ __all__ = [
     "check_columns",
     "check_same_labels",
     "list_first_names",
-    "parquet_error",
+    "make_parquet_error",
     "parse_json_object",
 ]
 
@@ -66,7 +66,8 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
         wanted: the columns it must have.
         name: the file, for the error.
         remedy: what to do if a column is missing.
-        header: a further remedy where no name is similar, since the file may lack a header line: `header_line_remedy`.
+        header: a further remedy where no name is similar, since the file may lack a header line:
+            `write_header_line_remedy`.
 
     Raises:
         DataError: a wanted column is missing, or the file has it twice.
@@ -75,7 +76,7 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
     for column in wanted:
         if not times[column]:
             # More similar than for files: in a file without a header line, these names are parts of texts.
-            near = did_you_mean(column, present, least=0.75)
+            near = suggest_similar_name(column, present, least=0.75)
             said = f"{near} {remedy}" if near else f"{remedy} {header}".rstrip()
             raise DataError(
                 f"{name} has no column {column!r}; its columns are {list_first_names(present) or 'none'}.", said
@@ -110,7 +111,7 @@ def parse_json_object(line: str) -> dict[str, Any]:
 DAMAGED_PARQUET: Final = (OSError, ValueError, LookupError, ArithmeticError, MemoryError, NotImplementedError)
 
 
-def parquet_error(name: str, error: BaseException) -> DataError:
+def make_parquet_error(name: str, error: BaseException) -> DataError:
     """The error for a file that pyarrow cannot read as Parquet.
 
     Args:

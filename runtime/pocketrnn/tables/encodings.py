@@ -6,9 +6,9 @@ import codecs
 import io
 from typing import IO, Final
 
-from pocketrnn.errors import DataError, InputError, did_you_mean, short_repr
+from pocketrnn.errors import DataError, InputError, short_repr, suggest_similar_name
 
-__all__ = ["UTF8", "as_utf8", "check_encoding", "check_not_utf16", "guess_utf16", "not_utf8_error"]
+__all__ = ["UTF8", "check_encoding", "check_not_utf16", "guess_utf16", "make_not_utf8_error", "recode_to_utf8"]
 
 UTF8: Final = "utf-8"
 _CHUNK: Final = 1 << 20
@@ -51,7 +51,8 @@ def check_encoding(name: str) -> str:
     except (LookupError, UnicodeError, ValueError):
         raise InputError(
             f"There is no encoding {short_repr(name, 40)}.",
-            did_you_mean(name, _USUAL) or "Use one of Python's names, such as cp1252, utf-16, shift_jis or gb18030.",
+            suggest_similar_name(name, _USUAL)
+            or "Use one of Python's names, such as cp1252, utf-16, shift_jis or gb18030.",
         ) from None
     return UTF8 if found.name in ("utf-8", "utf-8-sig") else found.name
 
@@ -71,7 +72,7 @@ def guess_utf16(start: bytes) -> str | None:
     return "utf-16-be" if start[:1] == b"\0" != start[1:2] else None
 
 
-def not_utf8_error(name: str, line: int, byte: int) -> DataError:
+def make_not_utf8_error(name: str, line: int, byte: int) -> DataError:
     """The error for a file that is not UTF-8, where the user did not name another encoding.
 
     Args:
@@ -137,11 +138,11 @@ class _Utf8Stream(io.RawIOBase):
         try:
             text = self._decoder.decode(chunk, final=self._ended)
         except UnicodeError as error:
-            raise self._decoding_error(error, state, chunk) from None
+            raise self._make_decoding_error(error, state, chunk) from None
         self._lines += text.count("\n")
         return text
 
-    def _decoding_error(self, error: UnicodeError, state: tuple[bytes, int], chunk: bytes) -> DataError:
+    def _make_decoding_error(self, error: UnicodeError, state: tuple[bytes, int], chunk: bytes) -> DataError:
         said = ""
         if isinstance(error, UnicodeDecodeError):
             held = len(error.object) - len(chunk)
@@ -172,7 +173,7 @@ class _Utf8Stream(io.RawIOBase):
             )
 
 
-def as_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
+def recode_to_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
     """Recode the bytes of a text file to UTF-8.
 
     Args:
@@ -184,7 +185,7 @@ def as_utf8(file: IO[bytes], name: str, encoding: str) -> IO[bytes]:
         DataError: while it is read: the file is not in that encoding; or it is UTF-8, which is detected at its end.
 
     Example:
-        >>> as_utf8(io.BytesIO("café".encode("cp1252")), "menu.csv", "cp1252").read().decode()
+        >>> recode_to_utf8(io.BytesIO("café".encode("cp1252")), "menu.csv", "cp1252").read().decode()
         'café'
     """
     return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, name, encoding), _CHUNK)

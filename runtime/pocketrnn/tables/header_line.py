@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["find_delimiter", "header_line_remedy"]
+__all__ = ["find_delimiter", "write_header_line_remedy"]
 
 # The delimiters of CSV files, the most common first.
 _MARKS: Final = (",", ";", "\t", "|")
@@ -29,11 +29,11 @@ def find_delimiter(header: str, wanted: Sequence[str]) -> str:
     return (next(having, None) if wanted else None) or max(_MARKS, key=lambda mark: len(columns[mark]))
 
 
-def header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
+def write_header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
     """The remedy for a CSV or TSV file that lacks its header line.
 
     Example:
-        >>> header_line_remedy(("text", "label"), ",")
+        >>> write_header_line_remedy(("text", "label"), ",")
         "If the first line is a row already, put a header line before it: 'text,label'."
     """
     return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."

@@ -15,12 +15,12 @@ from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     SAVE_AS_UTF8,
     check_columns,
-    parquet_error,
+    make_parquet_error,
     parse_json_object,
 )
-from pocketrnn.tables.header_line import find_delimiter, header_line_remedy
+from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, CsvRows, JsonRows, Kind, RowBatch, RowSource
-from pocketrnn.text.features import Features, encode_values, parse_written, usual_values
+from pocketrnn.text.features import Features, encode_values, make_usual_values, parse_written
 
 if TYPE_CHECKING:
     import pyarrow
@@ -85,7 +85,7 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
         [('Who won?', 'The reds.')]
     """
     for batch in batches:
-        values = _column_values(batch.rows, column, source)
+        values = _list_column_values(batch.rows, column, source)
         without, first = set(batch.without_text), source.rows - len(values) + 1
         for index, value in enumerate(values):
             if not isinstance(value, str):
@@ -117,7 +117,7 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
     names = [name for name, _ in features]
     remedy = f"A row has a column for each feature: {', '.join(names)}."
     for batch in batches:
-        columns = [_column_values(batch.rows, name, source, remedy) for name in names]
+        columns = [_list_column_values(batch.rows, name, source, remedy) for name in names]
         without, first = set(batch.without_text), source.rows - len(batch.texts) + 1
         texts: list[Any] = []
         for index, (text, values) in enumerate(zip(batch.texts, zip(*columns, strict=True), strict=True)):
@@ -126,7 +126,7 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
             try:
                 encode_values(features, given, "")
             except TextError as error:
-                given = usual_values(features)
+                given = make_usual_values(features)
                 if index not in without:
                     source.count_without_text(first + index, error.problem.strip().removesuffix("."))
                 without.add(index)
@@ -134,7 +134,7 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
         yield replace(batch, texts=texts, without_text=sorted(without))
 
 
-def _column_values(
+def _list_column_values(
     rows: CsvRows | JsonRows | ArrowRows,
     column: str,
     source: RowSource,
@@ -173,7 +173,7 @@ def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[
     if source.kind in DELIMITERS:
         # It is unknown which of a row's fields is the text, unless the file has one column.
         others = [f"column_{number}" for number in range(2, len(names) + 1)][:3]
-        header = header_line_remedy((text_column, *others), DELIMITERS[source.kind])
+        header = write_header_line_remedy((text_column, *others), DELIMITERS[source.kind])
     check_columns(names, (text_column, *names), source.name, _NAME_THE_COLUMN, header)
     _check_columns_free(names, added, source)
 
@@ -225,7 +225,7 @@ class _LineChunks:
             try:
                 text, not_utf8 = whole.decode(encoding), frozenset[int]()
             except UnicodeDecodeError:
-                text, not_utf8 = whole.decode(encoding, "replace"), _lines_not_utf8(whole, first)
+                text, not_utf8 = whole.decode(encoding, "replace"), _find_lines_not_utf8(whole, first)
             # Not str.splitlines: it takes U+2028 and other characters for line ends.
             self._lines, self._end = io.StringIO(text, newline="\n"), len(text)
             yield _LineChunk(self._lines, not_utf8)
@@ -257,7 +257,7 @@ class _LineChunks:
             yield b"".join(begun)
 
 
-def _lines_not_utf8(whole: bytes, first: int) -> frozenset[int]:
+def _find_lines_not_utf8(whole: bytes, first: int) -> frozenset[int]:
     """The numbers of the lines that are not UTF-8, where the first line has the number `first`."""
     return frozenset(number for number, line in enumerate(io.BytesIO(whole), first) if not _is_utf8(line))
 
@@ -300,7 +300,7 @@ class _DelimitedRows:
             self.not_utf8 |= chunk.not_utf8
             yield from chunk.lines
 
-    def forget_lines_not_utf8(self) -> bool:
+    def remove_lines_not_utf8(self) -> bool:
         """Whether the last row has a line that is not UTF-8; lines up to there are removed from `not_utf8`."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
@@ -350,7 +350,7 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
         raise DataError(f"The header line of {source.name} cannot be read: {error}.", "Correct it.") from None
     if names is None:
         raise DataError(f"{source.name} is empty.", "Give a file with a header line.")
-    if rows.forget_lines_not_utf8():
+    if rows.remove_lines_not_utf8():
         raise DataError(f"The header line of {source.name} is not UTF-8.", SAVE_AS_UTF8)
     return names
 
@@ -358,8 +358,8 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
 def _keep_or_refuse_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Keep or refuse a row of another width, or a row in a chunk with a line that is not UTF-8."""
-    if rows.forget_lines_not_utf8():
+    """Keep or refuse a row with an unexpected number of fields, or a row in a chunk with a line that is not UTF-8."""
+    if rows.remove_lines_not_utf8():
         what = "is not UTF-8"
     elif len(row) != width:
         what = f"has {len(row)} fields where the header has {width}"
@@ -370,7 +370,7 @@ def _keep_or_refuse_row(
 
 
 def _refuse_csv_row(before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
-    rows.forget_lines_not_utf8()
+    rows.remove_lines_not_utf8()
     what = str(error).partition(" - ")[0]
     if what.startswith("field larger"):
         what = f"a field is longer than {_LARGEST_FIELD:,} characters; is a quotation mark not closed?"
@@ -383,7 +383,7 @@ def _leave_out_row(before: int, what: str, source: RowSource) -> None:
     source.rows += 1
 
 
-def _numbered_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
+def _number_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
     """Yield the number of each line, from 1, the line stripped of white space, and whether it is UTF-8."""
     number = 0
     for chunk in chunks:
@@ -400,7 +400,7 @@ def _read_json_lines(
     parsed: list[dict[str, Any]] = []
     without: list[int] = []
     given = False
-    for number, line, is_utf8 in _numbered_lines(chunks):
+    for number, line, is_utf8 in _number_lines(chunks):
         try:
             row = _parse_object(line, is_utf8)
         except ValueError as error:
@@ -411,7 +411,7 @@ def _read_json_lines(
             text = row.get(text_column)
             if not isinstance(text, str):
                 without.append(len(lines))
-                source.count_without_text(source.rows + len(lines) + 1, _missing_text_fault(row, text_column))
+                source.count_without_text(source.rows + len(lines) + 1, _describe_missing_text(row, text_column))
                 text = ""
             texts.append(text)
             lines.append(line)
@@ -433,7 +433,7 @@ def _parse_object(line: str, is_utf8: bool) -> dict[str, Any] | None:
     return parse_json_object(line) if line else None
 
 
-def _missing_text_fault(row: Mapping[str, Any], text_column: str) -> str:
+def _describe_missing_text(row: Mapping[str, Any], text_column: str) -> str:
     if text_column not in row:
         return f"has no {text_column!r}"
     value = row[text_column]
@@ -463,14 +463,14 @@ def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added:
         given = False
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             given = True
-            yield _batch_from_arrow(batch, source, text_column)
+            yield _make_batch_from_arrow(batch, source, text_column)
         if not given:
-            yield _batch_from_arrow(arrow.RecordBatch.from_pylist([], schema), source, text_column)
+            yield _make_batch_from_arrow(arrow.RecordBatch.from_pylist([], schema), source, text_column)
     except (arrow.ArrowException, *DAMAGED_PARQUET) as error:
-        raise parquet_error(source.name, error) from None
+        raise make_parquet_error(source.name, error) from None
 
 
-def _batch_from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
+def _make_batch_from_arrow(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
     column = batch.column(text_column)
     first = source.rows + 1
     source.rows += len(column)

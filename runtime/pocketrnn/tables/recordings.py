@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.atomic_writing import suggest_near_file
-from pocketrnn.errors import DataError, InputError, error_reason, require_module, short_repr
+from pocketrnn.errors import DataError, InputError, find_error_reason, require_module, short_repr
 from pocketrnn.tables.checks import check_columns
 from pocketrnn.tables.header_line import find_delimiter
 from pocketrnn.tables.rows import DELIMITERS, Kind
 
-__all__ = ["parse_json_constant", "read_columns", "rows_by_sequence", "stack_channels"]
+__all__ = ["group_rows_by_sequence", "parse_json_constant", "read_columns", "stack_channels"]
 
 # A file of numbers is read at once: a day with 100 samples a second of 9 channels takes some 700 MB as text.
 _LARGEST: Final = 1 << 31
@@ -68,7 +68,7 @@ def read_columns(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequ
     except Exception as error:
         near = suggest_near_file(path) if isinstance(error, FileNotFoundError) else ""
         raise DataError(
-            f"{name} cannot be read: {error_reason(error)}.", near or "Check the file and its format."
+            f"{name} cannot be read: {find_error_reason(error)}.", near or "Check the file and its format."
         ) from None
     check_columns(names, wanted, name, "Give a column for each channel, by its name.")
     return present
@@ -97,11 +97,11 @@ def stack_channels(columns: Mapping[str, Sequence[Any]], channels: Sequence[str]
     return recording
 
 
-def rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
+def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
     """The indices of the rows of each sequence, by a column that names the sequences, in the order of their first rows.
 
     Example:
-        >>> [(name, rows.tolist()) for name, rows in rows_by_sequence(["a", "a", "b", "a"])]
+        >>> [(name, rows.tolist()) for name, rows in group_rows_by_sequence(["a", "a", "b", "a"])]
         [('a', [0, 1, 3]), ('b', [2])]
     """
     rows: dict[str, list[int]] = {}

@@ -32,7 +32,7 @@ __all__ = [
     "Kind",
     "RowBatch",
     "RowSource",
-    "file_kind",
+    "find_file_kind",
 ]
 
 Kind = Literal["csv", "tsv", "jsonl", "parquet"]
@@ -103,11 +103,13 @@ class ArrowRows:
                 the year 9999, an unknown time zone.
         """
         names = self.batch.schema.names
-        columns = [_arrow_to_python(name, column) for name, column in zip(names, self.batch.columns, strict=True)]
+        columns = [
+            _convert_arrow_to_python(name, column) for name, column in zip(names, self.batch.columns, strict=True)
+        ]
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _arrow_to_python(name: str, column: pyarrow.Array) -> list[Any]:
+def _convert_arrow_to_python(name: str, column: pyarrow.Array) -> list[Any]:
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
@@ -208,7 +210,7 @@ class RowSource:
         self.first_fault = self.first_fault or problem
 
 
-def file_kind(name: str, stated: str | None, option: str) -> Kind:
+def find_file_kind(name: str, stated: str | None, option: str) -> Kind:
     """The kind of a file: the stated one, else by the end of its name.
 
     Args:

@@ -97,12 +97,12 @@ def _append_members(line: str, end: str) -> str:
 
 def _encode_json(row: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_value_as_text)
+        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_convert_value_to_text)
     except ValueError:
         return json.dumps(replace_nan_by_none(row), ensure_ascii=False, allow_nan=False)
 
 
-def _value_as_text(value: Any) -> Any:
+def _convert_value_to_text(value: Any) -> Any:
     """Convert a value that JSON cannot represent, such as a date or a decimal number, to text; bytes are refused."""
     if isinstance(value, bytes):
         raise OutputError("A column of bytes has no form in JSON or CSV.", "Write Parquet.")
@@ -122,7 +122,7 @@ def replace_nan_by_none(value: Any) -> Any:
         return [replace_nan_by_none(member) for member in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (str, int)) else _value_as_text(value)
+    return value if value is None or isinstance(value, (str, int)) else _convert_value_to_text(value)
 
 
 def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Iterator[str]:
@@ -137,28 +137,28 @@ def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Itera
         else:
             first = names is None
             if names is None:
-                names = _first_column_names(batch, text_column)
-            rows = [_row_cells(row, names) for row in batch.rows.objects()]
+                names = _list_first_column_names(batch, text_column)
+            rows = [_format_row_cells(row, names) for row in batch.rows.objects()]
         if first:
             yield _format_csv([[*names, *(column.name for column in answers)]], delimiter)
-        cells = zip(*map(_column_cells, answers), strict=True)
+        cells = zip(*map(_format_column_cells, answers), strict=True)
         yield _format_csv([[*row, *more] for row, more in zip(rows, cells, strict=True)], delimiter)
 
 
-def _column_cells(column: Column) -> list[Any]:
+def _format_column_cells(column: Column) -> list[Any]:
     if not column.is_list:
         return column.values
     return [None if value is None else LABEL_SEPARATOR.join(map(str, value)) for value in column.values]
 
 
-def _first_column_names(batch: RowBatch, text_column: str) -> list[str]:
+def _list_first_column_names(batch: RowBatch, text_column: str) -> list[str]:
     if isinstance(batch.rows, ArrowRows):
         return list(batch.rows.batch.schema.names)
     rows = batch.rows.objects()
     return list(rows[0]) if rows else [text_column]
 
 
-def _row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
+def _format_row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
     if not row.keys() <= set(names):
         other = next(name for name in row if name not in names)
         raise OutputError(
@@ -175,7 +175,7 @@ def _format_cell(value: Any) -> Any:
         return _encode_json(value)  # type: ignore[arg-type]
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, (int, float)) else _value_as_text(value)
+    return value if isinstance(value, (int, float)) else _convert_value_to_text(value)
 
 
 def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
@@ -211,7 +211,7 @@ def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> N
     try:
         for batch, answers in answered:
             schema = None if writer is None else writer.schema
-            table = _arrow_table(arrow, batch, answers, schema, text_column)
+            table = _make_arrow_table(arrow, batch, answers, schema, text_column)
             if writer is None:
                 writer = parquet.ParquetWriter(sink, table.schema)
             waiting.append(table)
@@ -234,7 +234,7 @@ def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> N
         ) from None
 
 
-def _arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
+def _make_arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema: Any, text_column: str) -> Any:
     if isinstance(batch.rows, ArrowRows):
         table = arrow.Table.from_batches([batch.rows.batch])
     elif isinstance(batch.rows, CsvRows):
@@ -251,7 +251,7 @@ def _arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema:
             )
         if not rows and before is None:
             before = arrow.schema([(text_column, arrow.string())])
-        table = _json_rows_as_table(arrow, rows, before)
+        table = _convert_json_rows_to_table(arrow, rows, before)
     for column in answers:
         kind = arrow.float64() if column.is_number else arrow.string()
         kind = arrow.list_(kind) if column.is_list else kind
@@ -259,14 +259,14 @@ def _arrow_table(arrow: Any, batch: RowBatch, answers: Sequence[Column], schema:
     return table
 
 
-def _json_rows_as_table(arrow: Any, rows: Sequence[Mapping[str, Any]], before: Any) -> Any:
+def _convert_json_rows_to_table(arrow: Any, rows: Sequence[Mapping[str, Any]], before: Any) -> Any:
     """Convert JSON rows to a table; `before` is the schema of the rows written before, None for the first rows."""
     fields = {name: None for row in rows for name in row} if before is None else {f.name: f.type for f in before}
-    arrays = [_arrow_array(arrow, name, [row.get(name) for row in rows], kind) for name, kind in fields.items()]
+    arrays = [_make_arrow_array(arrow, name, [row.get(name) for row in rows], kind) for name, kind in fields.items()]
     return arrow.table(arrays, names=list(fields)) if before is None else arrow.table(arrays, schema=before)
 
 
-def _arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
+def _make_arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
     problem = None
     try:
         name.encode()
@@ -274,7 +274,7 @@ def _arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
         if kind is None or array.type == kind:
             return array
         # With a given type, pyarrow silently cuts 1.5 to 1, and drops a member that a struct does not have.
-        if _converts_losslessly(arrow, array.type, kind):
+        if _is_lossless_conversion(arrow, array.type, kind):
             return arrow.array(values, kind)
         problem = f"it has the type {kind} in the first {BATCH_ROWS:,} rows, and {array.type} in later ones"
     except UnicodeEncodeError:
@@ -286,15 +286,15 @@ def _arrow_array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
     raise OutputError(f"The column {name!r} cannot be written as Parquet: {problem}.", _ONE_TYPE)
 
 
-def _converts_losslessly(arrow: Any, found: Any, kind: Any) -> bool:
+def _is_lossless_conversion(arrow: Any, found: Any, kind: Any) -> bool:
     """Whether pyarrow loses nothing when it converts values of the type `found` to the type `kind`, if it can."""
     types = arrow.types
     if types.is_struct(found) and types.is_struct(kind):
         return all(
             kind.get_field_index(field.name) >= 0
-            and _converts_losslessly(arrow, field.type, kind.field(field.name).type)
+            and _is_lossless_conversion(arrow, field.type, kind.field(field.name).type)
             for field in found
         )
     if types.is_list(found) and types.is_list(kind):
-        return _converts_losslessly(arrow, found.value_type, kind.value_type)
+        return _is_lossless_conversion(arrow, found.value_type, kind.value_type)
     return not (types.is_floating(found) and types.is_integer(kind))

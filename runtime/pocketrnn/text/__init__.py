@@ -9,10 +9,10 @@ from pocketrnn.text.rules import (
     EXTERNAL,
     AnyTextRules,
     TextRules,
-    rules_document,
+    make_rules_document,
     rules_of,
 )
-from pocketrnn.text.tokenizers import TOKENIZERS, basic_english, ngrams_of
+from pocketrnn.text.tokenizers import TOKENIZERS, basic_english, make_ngrams_of
 from pocketrnn.text.written_steps import cleaning
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ __all__ = [
     "TextRules",
     "basic_english",
     "cleaning",
-    "ngrams_of",
-    "rules_document",
+    "make_ngrams_of",
+    "make_rules_document",
     "rules_of",
 ]
 

@@ -69,8 +69,8 @@ class _PlacedCharacters:
         for begin, end, by in (*parts, (len(self.text), len(self.text), "")):
             text += [self.text[done:begin], by]
             what = self.text[begin:end]
-            last = _common_prefix_length(what[::-1], by[::-1])
-            first = _common_prefix_length(what[: len(what) - last], by[: len(by) - last])
+            last = _find_common_prefix_length(what[::-1], by[::-1])
+            first = _find_common_prefix_length(what[: len(what) - last], by[: len(by) - last])
             if first + last == len(by) < len(what):
                 # The remaining characters get the position of the whole part.
                 first = last = 0
@@ -89,7 +89,7 @@ class _PlacedCharacters:
         return self.starts[begin], self.ends[end - 1]
 
 
-def _common_prefix_length(one: str, other: str) -> int:
+def _find_common_prefix_length(one: str, other: str) -> int:
     """The length of the common prefix of two strings."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
@@ -117,7 +117,7 @@ def place_text_tokens(encoder: TextEncoder, text: str) -> PlacedTokens:
     for step in steps:
         placed = _apply_step(step, placed)
     dropped, found, cleaned = frozenset(rules.stop_words), [], list[str]()
-    for begin, end in _token_bounds(rules.tokenizer, placed.text):
+    for begin, end in _find_token_bounds(rules.tokenizer, placed.text):
         if placed.text[begin:end] not in dropped:
             start, stop = placed.span(begin, end)
             found.append((text[start:stop], start, stop))
@@ -177,7 +177,7 @@ def _frame_groups(encoder: TextEncoder, groups: Sequence[tuple[list[int], str, i
     rules = encoder.rules
     owners = [i for i, (ids, *_) in enumerate(groups) for _ in ids]
     ids = [i for of_word, *_ in groups for i in of_word]
-    # Negative numbers that stand for indices in `ids`, since ids of the frame are not negative.
+    # Negative numbers are used as indices into `ids`, since the ids of the frame are never negative.
     order = [-1 - place for place in range(len(ids))]
     if isinstance(rules, TextRules) and rules.max_tokens is not None:
         # Tokens are counted before they are looked up.
@@ -214,7 +214,7 @@ def _apply_step(step: CleaningStep, placed: _PlacedCharacters) -> _PlacedCharact
         return placed.replace_parts((at, at + len(step.what), step.by) for at in _find_occurrences(text, step.what))
     if isinstance(step, ReplaceRuns):
         return placed.replace_parts((start, end, step.by) for start, end in run_search(step.runs)(text))
-    return placed.replace_parts(_replacements_outside(step, text))
+    return placed.replace_parts(_find_replacements_outside(step, text))
 
 
 def _find_occurrences(text: str, what: str) -> Iterator[int]:
@@ -224,12 +224,12 @@ def _find_occurrences(text: str, what: str) -> Iterator[int]:
         at = text.find(what, at + len(what))
 
 
-def _replacements_outside(step: Keep, text: str) -> Iterator[tuple[int, int, str]]:
+def _find_replacements_outside(step: Keep, text: str) -> Iterator[tuple[int, int, str]]:
     inside: Callable[[int], bool] = in_ranges(step.ranges)
     return ((i, i + 1, step.by) for i, point in enumerate(text) if not inside(ord(point)))
 
 
-def _token_bounds(tokenizer: str, text: str) -> Iterator[tuple[int, int]]:
+def _find_token_bounds(tokenizer: str, text: str) -> Iterator[tuple[int, int]]:
     """Find the begin and the end of each token of a cleaned text."""
     if tokenizer in ("characters", "space"):
         at = 0

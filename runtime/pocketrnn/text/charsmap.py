@@ -32,27 +32,27 @@ def check_charsmap(content: bytes) -> None:
     """
     size = struct.unpack_from("<I", content)[0] if isinstance(content, bytes) and len(content) >= 4 else 0
     if not 4 <= size <= len(content) - 4 or size % 4 or len(content) > _LARGEST:
-        raise _damaged_table_error("its sizes do not fit")
+        raise _make_damaged_table_error("its sizes do not fit")
     units = np.frombuffer(content, "<u4", size // 4, 4).astype(np.int64)
     strings = content[4 + size :]
     values = units[units >= _VALUE] - _VALUE
     inner = units < _VALUE
     children = np.arange(len(units)) ^ ((units >> 10) << ((units & 0x200) >> 6))
     if (values >= max(1, len(strings))).any() or (children[inner] >= len(units)).any():
-        raise _damaged_table_error("its array leads out of it")
+        raise _make_damaged_table_error("its array leads out of it")
     ends = inner & ((units & 0x100) > 0)
     first = np.frombuffer(strings or b"\0", np.uint8)[values]
     if (units[children[ends]] < _VALUE).any() or (first >> 6 == 2).any():
-        raise _damaged_table_error("its array leads into a string")
+        raise _make_damaged_table_error("its array leads into a string")
     try:
         longest = max(map(len, strings.decode().split("\0")))
     except UnicodeDecodeError:
-        raise _damaged_table_error("its strings are not UTF-8") from None
+        raise _make_damaged_table_error("its strings are not UTF-8") from None
     if longest > _MOST_OF_ONE:
-        raise _damaged_table_error(f"it makes {longest} code points of one")
+        raise _make_damaged_table_error(f"it makes {longest} code points of one")
 
 
-def _damaged_table_error(what: str) -> InputError:
+def _make_damaged_table_error(what: str) -> InputError:
     return InputError(f"The table of replacements is damaged: {what}.", "Give the table that sentencepiece wrote.")
 
 
@@ -67,7 +67,7 @@ class Charsmap:
         size = struct.unpack_from("<I", content)[0]
         self._units = struct.unpack_from(f"<{size // 4}I", content, 4)
         self._strings = content[4 + size :]
-        self._root = self._children(0)
+        self._root = self._find_children_base(0)
         self._firsts: dict[str, tuple[int, str | None]] = {}
         ascii_points = [chr(code) for code in range(0x80)]
         alone = all(
@@ -126,7 +126,7 @@ class Charsmap:
                 self._firsts[point] = found
         return found
 
-    def _children(self, place: int) -> int:
+    def _find_children_base(self, place: int) -> int:
         unit: int = self._units[place]
         return place ^ ((unit >> 10) << ((unit & 0x200) >> 6))
 
@@ -140,7 +140,7 @@ class Charsmap:
             unit = units[place]
             if unit & 0x800000FF != byte:
                 return None
-            node = self._children(place)
+            node = self._find_children_base(place)
         if not unit >> 8 & 1:
             return node, None
         start = units[node] & (_VALUE - 1)

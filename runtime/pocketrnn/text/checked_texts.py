@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, TextError, short_repr
-from pocketrnn.text.pretokenized import ReadyTexts, Text
+from pocketrnn.text.pretokenized import Text, TextRowEncoder
 
 __all__ = ["Chunk", "OnError", "check_batches", "check_on_error", "divide_into_chunks", "iterate_texts"]
 
@@ -62,7 +62,9 @@ def check_on_error(on_error: object) -> None:
         raise InputError(f"on_error is {short_repr(on_error)}.", "Use 'raise' or 'skip'.")
 
 
-def divide_into_chunks(texts: Iterable[Text], ready: ReadyTexts, *, on_error: OnError, threads: int) -> Iterable[Chunk]:
+def divide_into_chunks(
+    texts: Iterable[Text], ready: TextRowEncoder, *, on_error: OnError, threads: int
+) -> Iterable[Chunk]:
     """Check texts, and divide them into chunks, in their order.
 
     A collection with a length (a list, a column) is checked as a whole before the work starts. One without (a
@@ -92,7 +94,7 @@ def divide_into_chunks(texts: Iterable[Text], ready: ReadyTexts, *, on_error: On
     return list(_check_chunks(iter(everything), ready, size, on_error))
 
 
-def check_batches(batches: Iterable[list[str]], ready: ReadyTexts) -> Iterator[Chunk]:
+def check_batches(batches: Iterable[list[str]], ready: TextRowEncoder) -> Iterator[Chunk]:
     """Check lists of texts, and yield each as one chunk.
 
     Raises:
@@ -108,14 +110,14 @@ def check_batches(batches: Iterable[list[str]], ready: ReadyTexts) -> Iterator[C
         first += len(batch)
 
 
-def _check_chunks(items: Iterator[Text], ready: ReadyTexts, size: int, on_error: OnError) -> Iterator[Chunk]:
+def _check_chunks(items: Iterator[Text], ready: TextRowEncoder, size: int, on_error: OnError) -> Iterator[Chunk]:
     first = 0
     while some := list(islice(items, size)):
         yield _check_chunk(some, ready, first, on_error)
         first += len(some)
 
 
-def _check_chunk(items: Sequence[Text], ready: ReadyTexts, first: int, on_error: OnError) -> Chunk:
+def _check_chunk(items: Sequence[Text], ready: TextRowEncoder, first: int, on_error: OnError) -> Chunk:
     """Check items and make a chunk of them, with ids for items that are not strings, or for all if strings are not
     left to the encoder."""
     others = [i for i, item in enumerate(items) if not (ready.splits and isinstance(item, str))]

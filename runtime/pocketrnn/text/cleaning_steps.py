@@ -23,7 +23,7 @@ __all__ = [
     "ReplaceRuns",
     "check_growth",
     "cleaning_function",
-    "step_documents",
+    "make_step_documents",
     "steps_of",
 ]
 
@@ -127,7 +127,7 @@ CleaningStep = Replace | Keep | ReplaceRuns | Lowercase
 
 def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
     """Make a function that applies the steps to a text, one after the other."""
-    functions = [_step_function(step) for step in steps]
+    functions = [_make_step_function(step) for step in steps]
 
     def do(text: str) -> str:
         for function in functions:
@@ -160,7 +160,8 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
     rest = largest = 1.0
     for step in reversed(steps):
         if isinstance(step, Lowercase):
-            # U+0130 becomes two code points. The factor 2 holds for all, so that readers do not need a table.
+            # U+0130 becomes two code points. The factor 2 is used for every character, so that readers do not need a
+            # table.
             rest, weights, of_sets, grown = 2 * largest, {}, [], 2 * largest
         else:
             grown = sum(
@@ -184,17 +185,17 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
             )
 
 
-def step_documents(steps: Iterable[CleaningStep]) -> list[dict[str, Any]]:
+def make_step_documents(steps: Iterable[CleaningStep]) -> list[dict[str, Any]]:
     """The steps as documents for classifier.json.
 
     Example:
-        >>> step_documents([Replace("'", ""), Keep(("az",), " "), Lowercase()])
+        >>> make_step_documents([Replace("'", ""), Keep(("az",), " "), Lowercase()])
         [{'replace': "'", 'by': ''}, {'keep': ['az'], 'by': ' '}, {'lowercase': True}]
     """
-    return list(map(_step_document, steps))
+    return list(map(_make_step_document, steps))
 
 
-def _step_document(step: CleaningStep) -> dict[str, Any]:
+def _make_step_document(step: CleaningStep) -> dict[str, Any]:
     match step:
         case Replace(what, by):
             return {"replace": what, "by": by}
@@ -216,10 +217,10 @@ def steps_of(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
         >>> steps_of([{"replace": "'", "by": ""}])
         (Replace(what="'", by=''),)
     """
-    return tuple(map(_step_of_document, documents))
+    return tuple(map(_build_step_of_document, documents))
 
 
-def _step_of_document(document: Any) -> CleaningStep:
+def _build_step_of_document(document: Any) -> CleaningStep:
     members = set(document) if isinstance(document, Mapping) else set()
     if members == {"lowercase"} and document["lowercase"] is True:
         return Lowercase()
@@ -236,7 +237,7 @@ def _step_of_document(document: Any) -> CleaningStep:
     )
 
 
-def _step_function(step: CleaningStep) -> Callable[[str], str]:
+def _make_step_function(step: CleaningStep) -> Callable[[str], str]:
     if isinstance(step, Lowercase):
         return str.lower
     if isinstance(step, Replace):

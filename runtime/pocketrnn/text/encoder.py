@@ -28,7 +28,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import cleaning_function
 from pocketrnn.text.padding_truncation import add_frame, cut_items
 from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules
-from pocketrnn.text.tokenizers import SPLITS, lowered_basic_english, ngrams_of
+from pocketrnn.text.tokenizers import SPLITS, lowered_basic_english, make_ngrams_of
 
 if TYPE_CHECKING:
     from pocketrnn.text.subwords import SubwordEncoder
@@ -71,7 +71,7 @@ class TextEncoder:
 
             self._pieces, self._vocabulary = SubwordEncoder(rules, vocabulary), vocabulary
             return
-        self._tokenize = _tokenize_function(rules)
+        self._tokenize = _make_tokenize_function(rules)
         self._lower_first = rules.lowercase
         if self._is_plain and rules.lowercase and rules.ngrams == 1:
             # In `_ids`, the marker now has an id of its own; `_id_of_marker` keeps the vocabulary's.
@@ -80,21 +80,21 @@ class TextEncoder:
     def tokens(self, text: str) -> list[str]:
         """The tokens of `text`, n-grams included, before they are looked up; or its pieces, with the unknown ones."""
         if self._pieces is not None:
-            return [self._vocabulary[i] for i in self._counted(self._pieces.encode(text))]
-        return self._counted(self._tokenize(text.lower() if self._lower_first else text))
+            return [self._vocabulary[i] for i in self._cut_and_add_ngrams(self._pieces.encode(text))]
+        return self._cut_and_add_ngrams(self._tokenize(text.lower() if self._lower_first else text))
 
-    def _counted(self, tokens: list[Any]) -> list[Any]:
+    def _cut_and_add_ngrams(self, tokens: list[Any]) -> list[Any]:
         """Cut tokens to `max_tokens` and add their n-grams; the list may be changed."""
         rules = self.rules
         if rules.max_tokens is not None:
             cut_items(tokens, rules.max_tokens, rules.cut_side)
-        return tokens if not isinstance(rules, TextRules) or rules.ngrams == 1 else ngrams_of(tokens, rules.ngrams)
+        return tokens if not isinstance(rules, TextRules) or rules.ngrams == 1 else make_ngrams_of(tokens, rules.ngrams)
 
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`; never empty."""
         if self._pieces is not None:
-            return self._whole(self._counted(self._pieces.encode(text)))
-        return self._whole(self._look_up(self.tokens(text)))
+            return self._frame_ids(self._cut_and_add_ngrams(self._pieces.encode(text)))
+        return self._frame_ids(self._look_up(self.tokens(text)))
 
     def encode_tokens(self, tokens: Sequence[str]) -> list[int]:
         """The token ids of a text that is split already; never empty.
@@ -104,7 +104,9 @@ class TextEncoder:
             [1, 0]
         """
         dropped = frozenset(self.rules.stop_words if isinstance(self.rules, TextRules) else ())
-        return self._whole(self.look_up(self._counted([token for token in tokens if token not in dropped])))
+        return self._frame_ids(
+            self.look_up(self._cut_and_add_ngrams([token for token in tokens if token not in dropped]))
+        )
 
     def holds(self, token: str) -> bool:
         """Whether the vocabulary holds a token.
@@ -115,7 +117,7 @@ class TextEncoder:
         """
         return (self._id_of_marker if token == _BatchEncoder.MARKER else self._ids.get(token)) is not None
 
-    def _whole(self, ids: list[int]) -> list[int]:
+    def _frame_ids(self, ids: list[int]) -> list[int]:
         return (ids if self._is_plain else add_frame(ids, self.rules)) or [self.rules.empty_id]
 
     @property
@@ -169,7 +171,7 @@ class TextEncoder:
         return np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths
 
 
-def _tokenize_function(rules: TextRules) -> Callable[[str], list[str]]:
+def _make_tokenize_function(rules: TextRules) -> Callable[[str], list[str]]:
     """Make a function that splits a text, lower-cased where the rules say so, into tokens."""
     if rules.tokenizer == EXTERNAL:
         return _refuse_to_split

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.errors import InputError, TextError, did_you_mean, short_repr
+from pocketrnn.errors import InputError, TextError, short_repr, suggest_similar_name
 from pocketrnn.text.encoder import TextEncoder
 
 __all__ = [
@@ -27,17 +27,17 @@ __all__ = [
     "FeatureRow",
     "Features",
     "Number",
+    "build_features_of_document",
     "check_given",
     "encode_highest",
     "encode_values",
-    "feature_marks",
-    "features_document",
-    "features_of_document",
     "freeze_given",
+    "make_feature_marks",
     "make_features",
+    "make_features_document",
+    "make_usual_values",
     "parse_written",
     "split_features",
-    "usual_values",
     "write_options",
 ]
 
@@ -45,7 +45,7 @@ Ids = NDArray[np.int64]
 
 # The inputs of a graph of texts with features, without lengths and with them.
 FEATURE_INPUTS: Final = (("tokens", "features"), ("tokens", "lengths", "features"))
-# The whole numbers up to here are float32 numbers, too: a category's id is one of the graph's floats.
+# Every whole number up to this one is also a float32 number: a category's id is one of the graph's floats.
 _MOST_IDS: Final = 1 << 24
 _MOST_FEATURES: Final = 65_536
 # Among more values, the nearest one to an unknown value is not looked for: it takes long.
@@ -149,7 +149,7 @@ class Category:
         pairs = list(values.items()) if isinstance(values, Mapping) else [(v, i) for i, v in enumerate(values)]
         named: dict[str, int] = {}
         for value, number in pairs:
-            word = _category_word(value)
+            word = _read_category_word(value)
             if word is None:
                 raise InputError(
                     f"The values of a category have {short_repr(value, 40)} of the type {type(value).__name__}.",
@@ -157,11 +157,11 @@ class Category:
                 )
             if word in named:
                 raise InputError(f"The value {short_repr(word, 40)} of a category is there twice.", "Give it once.")
-            named[word] = _checked_id(number, f"of {short_repr(word, 40)}")
+            named[word] = _check_id(number, f"of {short_repr(word, 40)}")
         if not named:
             raise InputError("A category has no values.", "Give the values that it had in training.")
         object.__setattr__(self, "values", named)
-        object.__setattr__(self, "unknown", None if unknown is None else _checked_id(unknown, "of unknown values"))
+        object.__setattr__(self, "unknown", None if unknown is None else _check_id(unknown, "of unknown values"))
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -188,7 +188,7 @@ class Category:
             >>> Category(["book"], unknown=7).encode("film", "kind")
             7.0
         """
-        word = _category_word(value)
+        word = _read_category_word(value)
         if word is None:
             raise TextError(
                 f"{which} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, and {name} is a "
@@ -197,7 +197,7 @@ class Category:
             )
         found = self.values.get(word, self.unknown)
         if found is None:
-            near = did_you_mean(word, self.values) if len(self.values) <= _FEW else ""
+            near = suggest_similar_name(word, self.values) if len(self.values) <= _FEW else ""
             known = near or f"It has {len(self.values):,} values: give one of them."
             raise TextError(f"{which} has {name}={short_repr(word, 40)}, which {name} does not know.", known)
         return float(found)
@@ -233,7 +233,8 @@ def make_features(given: object) -> Features:
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InputError(
-            f"features is {short_repr(given)}.", "Give a list of names of numbers, or a map from names to features."
+            f"features is {short_repr(given)}.",
+            "Give a list of names of numbers, or a map from names to features.",
         )
     pairs = list(given.items()) if isinstance(given, Mapping) else [(name, Number()) for name in given]
     features: dict[str, Feature] = {}
@@ -250,24 +251,24 @@ def make_features(given: object) -> Features:
     return tuple(features.items())
 
 
-def features_document(features: Features) -> list[dict[str, Any]]:
+def make_features_document(features: Features) -> list[dict[str, Any]]:
     """The features as a member of classifier.json.
 
     Example:
-        >>> features_document(make_features(["stars"]))
+        >>> make_features_document(make_features(["stars"]))
         [{'name': 'stars', 'mean': 0.0, 'scale': 1.0}]
     """
     return [{"name": name, **feature.document} for name, feature in features]
 
 
-def features_of_document(members: Sequence[Mapping[str, Any]]) -> Features:
+def build_features_of_document(members: Sequence[Mapping[str, Any]]) -> Features:
     """The features of a member of classifier.json.
 
     Raises:
         InputError: as `make_features`.
 
     Example:
-        >>> features_of_document([{"name": "stars", "mean": 0, "scale": 1}])
+        >>> build_features_of_document([{"name": "stars", "mean": 0, "scale": 1}])
         (('stars', Number(mean=0.0, scale=1.0)),)
     """
     names = [member["name"] for member in members]
@@ -334,7 +335,7 @@ def encode_values(features: Features, values: Mapping[str, Any], which: str = "T
         if name not in names:
             raise TextError(
                 f"{which} has the feature {short_repr(name, 40)}, which the classifier does not take.",
-                did_you_mean(str(name), names) or f"Give {', '.join(names)}.",
+                suggest_similar_name(str(name), names) or f"Give {', '.join(names)}.",
             )
     for name in names:
         if name not in values or values[name] is None:
@@ -369,11 +370,11 @@ def parse_written(features: Features, written: Mapping[str, Any]) -> dict[str, A
     return values
 
 
-def usual_values(features: Features) -> dict[str, Any]:
+def make_usual_values(features: Features) -> dict[str, Any]:
     """Values that all features may have: the means of numbers, and the first values of categories.
 
     Example:
-        >>> usual_values(make_features({"kind": ["book", "film"]}))
+        >>> make_usual_values(make_features({"kind": ["book", "film"]}))
         {'kind': 'book'}
     """
     return {
@@ -389,14 +390,16 @@ def write_options(features: Features) -> str:
         >>> write_options(make_features({"kind": ["book", "film"]}))
         '--feature kind=book '
     """
-    return "".join(f"--feature {shlex.quote(f'{name}={value}')} " for name, value in usual_values(features).items())
+    return "".join(
+        f"--feature {shlex.quote(f'{name}={value}')} " for name, value in make_usual_values(features).items()
+    )
 
 
-def feature_marks(numbers: NDArray[np.float32]) -> Ids:
+def make_feature_marks(numbers: NDArray[np.float32]) -> Ids:
     """The marks that carry numbers in a row of ids: negative, and thus not ids.
 
     Example:
-        >>> feature_marks(np.array([0.0, 1.0], np.float32)).tolist()
+        >>> make_feature_marks(np.array([0.0, 1.0], np.float32)).tolist()
         [-1, -1065353217]
     """
     return ~np.ascontiguousarray(numbers, np.float32).view(np.uint32).astype(np.int64)
@@ -443,7 +446,7 @@ class FeatureEncoder(TextEncoder):
             TextError: the argument is not such a tuple, or `encode_values` refuses a feature.
         """
         text, values = check_given(item)
-        return [*feature_marks(encode_values(self.features, values)).tolist(), *super().encode(text)]
+        return [*make_feature_marks(encode_values(self.features, values)).tolist(), *super().encode(text)]
 
     def encode_row(self, item: Any) -> Ids:
         """The same as int64 [1, ids]."""
@@ -464,14 +467,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
 
 
-def _category_word(value: object) -> str | None:
+def _read_category_word(value: object) -> str | None:
     """The word of a category's value: a string, or the digits of a whole number; None for another value."""
     if isinstance(value, str):
         return str(value)
     return str(int(value)) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
 
 
-def _checked_id(number: object, whose: str) -> int:
+def _check_id(number: object, whose: str) -> int:
     whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not whole or not 0 <= int(number) < _MOST_IDS:  # type: ignore[call-overload]
         raise InputError(
@@ -488,7 +491,8 @@ def _check_name(name: object) -> None:
     """
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or len(name) > 200:
         raise InputError(
-            f"A feature is named {short_repr(name, 40)}.", "Use letters, digits and _, as for a variable of Python."
+            f"A feature is named {short_repr(name, 40)}.",
+            "Use letters, digits and _, as for a variable of Python.",
         )
     if name in _TAKEN or name.startswith("_"):
         raise InputError(

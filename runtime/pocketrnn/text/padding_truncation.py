@@ -65,7 +65,7 @@ class FrameRules:
         if most is not None and len(ids) > most:
             return f"has {len(ids):,} ids, and the rules cut every text to {most:,}"
         cut_on = self.cut_side if len(ids) == self.max_width else None
-        start, end = self._bounds_without_padding(ids)
+        start, end = self._find_bounds_without_padding(ids)
         first, last = self.first_ids, self.last_ids
         if first and self.padding_id not in first and cut_on != "left" and tuple(ids[start:end][: len(first)]) != first:
             return f"does not begin with {_name_ids(first)}, with which the rules begin every text"
@@ -73,7 +73,7 @@ class FrameRules:
             return f"does not end with {_name_ids(last)}, with which the rules end every text"
         return ""
 
-    def _bounds_without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
+    def _find_bounds_without_padding(self, ids: Sequence[int]) -> tuple[int, int]:
         """The begin and the end of the ids without the padding."""
         start, end = 0, len(ids)
         if self.min_width is not None and self.pad_side == "left":

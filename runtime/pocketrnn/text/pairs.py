@@ -17,8 +17,8 @@ __all__ = [
     "PairParts",
     "check_pair",
     "find_pair_parts",
-    "pair_inputs",
-    "pair_mark",
+    "make_pair_inputs",
+    "make_pair_mark",
 ]
 
 Ids = NDArray[np.int64]
@@ -44,11 +44,11 @@ class PairInputs(NamedTuple):
     second_lengths: Ids
 
 
-def pair_mark(padding_id: int) -> int:
+def make_pair_mark(padding_id: int) -> int:
     """The mark between the two texts. It is negative and thus not an id, and it encodes the padding id.
 
     Example:
-        >>> pair_mark(0), pair_mark(1)
+        >>> make_pair_mark(0), make_pair_mark(1)
         (-1, -2)
     """
     return ~padding_id
@@ -69,14 +69,14 @@ def find_pair_parts(tokens: Ids, lengths: Ids) -> PairParts:
     return PairParts(firsts, firsts + 1, lengths - firsts - 1)
 
 
-def pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
+def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
     """Make the inputs of a graph for pairs, with each text padded to the longest one of its side.
 
     Args:
         tokens, lengths: as for `find_pair_parts`.
 
     Example:
-        >>> given = pair_inputs(np.array([[5, 6, -1, 7], [5, -1, 8, 9]]), np.array([4, 4]))
+        >>> given = make_pair_inputs(np.array([[5, 6, -1, 7], [5, -1, 8, 9]]), np.array([4, 4]))
         >>> given.tokens.tolist(), given.second_tokens.tolist(), given.lengths.tolist()
         ([[5, 6], [5, 0]], [[7, 0], [8, 9]], [2, 1])
     """
@@ -116,7 +116,7 @@ class PairEncoder(TextEncoder):
             TextError: the argument is not a pair.
         """
         first, second = check_pair(pair)
-        return [*super().encode(first), pair_mark(self.rules.padding_id), *super().encode(second)]
+        return [*super().encode(first), make_pair_mark(self.rules.padding_id), *super().encode(second)]
 
     def encode_row(self, pair: Any) -> Ids:
         """The same as int64 [1, ids]."""

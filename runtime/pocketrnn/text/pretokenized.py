@@ -14,7 +14,7 @@ from pocketrnn.errors import InputError, PocketRNNError, TextError, first_line, 
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import EXTERNAL
 
-__all__ = ["GIVE_TEXTS", "ReadyTexts", "Text", "Tokenizer"]
+__all__ = ["GIVE_TEXTS", "Text", "TextRowEncoder", "Tokenizer"]
 
 # One text: a string, its tokens, or its token ids.
 Text: TypeAlias = str | Sequence[str] | Sequence[int]
@@ -23,7 +23,7 @@ Tokenizer: TypeAlias = Callable[[str], Sequence[str] | Sequence[int]]
 GIVE_TEXTS: Final = "Give a string, or a list of its tokens or token ids"
 
 
-class ReadyTexts:
+class TextRowEncoder:
     """Encodes texts that are given as tokens or ids, or that the caller's tokenizer splits.
 
     Args:
@@ -36,7 +36,7 @@ class ReadyTexts:
         InputError: the tokenizer is not a function.
 
     Example:
-        >>> ready = ReadyTexts("mood", TextEncoder(TextRules(), ["<unk>", "good"]), rows=2)
+        >>> ready = TextRowEncoder("mood", TextEncoder(TextRules(), ["<unk>", "good"]), rows=2)
         >>> ready.ids(["good", "film"]), ready.ids([1, 0, 1])
         ([1, 0], [1, 0, 1])
     """
@@ -67,7 +67,7 @@ class ReadyTexts:
         """
         if isinstance(text, str):
             return self._encoder.encode(text) if self.splits else self._split(text, which)
-        return self._checked(_list_values(text, which), which)
+        return self._check_values_of_text(_list_values(text, which), which)
 
     def tokens(self, text: object, which: str = "The text") -> list[str]:
         """The tokens of one text that is given as tokens, or that the tokenizer splits into tokens.
@@ -80,7 +80,7 @@ class ReadyTexts:
             InputError: the tokenizer fails, or returns ids.
         """
         values = self._call_tokenizer(text) if isinstance(text, str) else _list_values(text, which)
-        self._checked(values, which)
+        self._check_values_of_text(values, which)
         if not all(isinstance(value, str) for value in values):
             raise TextError(f"{which} is given as ids, so that its words are not known.", "Give its tokens.")
         return values
@@ -94,12 +94,12 @@ class ReadyTexts:
         values = _list_values(text, which)
         for index, value in enumerate(values):
             if not isinstance(value, str):
-                raise _mixed_list_error(value, index, which, "words")
+                raise _make_mixed_list_error(value, index, which, "words")
         return values
 
     def _split(self, text: str, which: str) -> list[int]:
         try:
-            return self._checked(self._call_tokenizer(text), which)
+            return self._check_values_of_text(self._call_tokenizer(text), which)
         except TextError as error:
             raise InputError(
                 f"tokenizer gives what is not a text for {short_repr(text, 40)}: {error.problem}", error.remedy
@@ -125,20 +125,20 @@ class ReadyTexts:
                 "Give a function that takes any text and returns its tokens or ids.",
             ) from error
 
-    def _checked(self, values: list[Any], which: str) -> list[int]:
+    def _check_values_of_text(self, values: list[Any], which: str) -> list[int]:
         if not values:
             return self._encoder.encode_tokens([])
         if isinstance(values[0], str):
             for index, value in enumerate(values):
                 if not isinstance(value, str):
-                    raise _mixed_list_error(value, index, which, "tokens")
+                    raise _make_mixed_list_error(value, index, which, "tokens")
             self._check_tokens(values, which)
             return self._encoder.encode_tokens(values)
         ids = []
         for index, value in enumerate(values):
             # True is not an id, and neither is 3.0.
             if isinstance(value, (bool, str)) or not hasattr(value, "__index__"):
-                raise _mixed_list_error(value, index, which, "ids")
+                raise _make_mixed_list_error(value, index, which, "ids")
             ids.append(operator.index(value))
             if not 0 <= ids[-1] < self._rows:
                 raise TextError(
@@ -174,7 +174,7 @@ def _is_several_tokens(token: str, tokenizer: str) -> bool:
     return " " in token.strip() if tokenizer == "space" else len(token.split()) > 1
 
 
-def _mixed_list_error(value: object, index: int, which: str, kind: str) -> TextError:
+def _make_mixed_list_error(value: object, index: int, which: str, kind: str) -> TextError:
     return TextError(
         f"{which} is a list of {kind} with {short_repr(value, 40)} at index {index}.",
         "Give strings only, which are tokens, or whole numbers only, which are ids.",

@@ -13,12 +13,12 @@ __all__ = [
     "check_ranges",
     "check_string",
     "complement_points",
+    "convert_list_to_tuple",
     "find_ranges",
     "in_ranges",
-    "list_as_tuple",
+    "list_range_points",
+    "make_ranges_from_points",
     "merge_ranges",
-    "range_points",
-    "ranges_from_points",
 ]
 
 # word_characters has 770 ranges.
@@ -58,14 +58,14 @@ def check_ranges(ranges: Any, what: str) -> None:
             raise InputError(f"{what} has the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}.")
 
 
-def list_as_tuple(value: Any) -> tuple[Any, ...]:
+def convert_list_to_tuple(value: Any) -> tuple[Any, ...]:
     """Convert a list of classifier.json to a tuple. A string is refused: it would become a tuple of its characters.
 
     Raises:
         InputError: the value is not a list.
 
     Example:
-        >>> list_as_tuple(["az", "AZ"])
+        >>> convert_list_to_tuple(["az", "AZ"])
         ('az', 'AZ')
     """
     if not isinstance(value, list):
@@ -80,7 +80,7 @@ def in_ranges(ranges: Iterable[str]) -> Callable[[int], bool]:
         >>> in_ranges(("az", "-"))(ord("b"))
         True
     """
-    merged = merge_ranges(range_points(ranges))
+    merged = merge_ranges(list_range_points(ranges))
     starts, ends = [start for start, _ in merged], [end for _, end in merged]
 
     def inside(code: int) -> bool:
@@ -90,11 +90,11 @@ def in_ranges(ranges: Iterable[str]) -> Callable[[int], bool]:
     return inside
 
 
-def range_points(ranges: Iterable[str]) -> list[tuple[int, int]]:
+def list_range_points(ranges: Iterable[str]) -> list[tuple[int, int]]:
     """The first and the last code point of each range.
 
     Example:
-        >>> range_points(("ac", "x"))
+        >>> list_range_points(("ac", "x"))
         [(97, 99), (120, 120)]
     """
     return [(ord(some[0]), ord(some[-1])) for some in ranges]
@@ -127,11 +127,11 @@ def complement_points(some: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return [(before + 1, after - 1) for before, after in ends if before + 1 < after]
 
 
-def ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+def make_ranges_from_points(some: Iterable[tuple[int, int]]) -> tuple[str, ...]:
     """The ranges as in a step `Keep`, from first and last code points; none begins or ends with a surrogate.
 
     Example:
-        >>> ranges_from_points([(97, 99), (0xD800, 0xE000)])
+        >>> make_ranges_from_points([(97, 99), (0xD800, 0xE000)])
         ('ac', '\\ue000')
     """
     made = []
@@ -156,4 +156,4 @@ def find_ranges(belongs: Callable[[str], bool], codes: Iterable[int]) -> tuple[s
                 found[-1][1] = code
             else:
                 found.append([code, code])
-    return ranges_from_points((start, end) for start, end in found)
+    return make_ranges_from_points((start, end) for start, end in found)

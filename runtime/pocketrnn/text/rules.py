@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.cleaning_steps import CleaningStep, check_growth, step_documents, steps_of
+from pocketrnn.text.cleaning_steps import CleaningStep, check_growth, make_step_documents, steps_of
 from pocketrnn.text.padding_truncation import SUBWORDS, FrameRules, Side, check_frame
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
@@ -15,7 +15,7 @@ __all__ = [
     "EXTERNAL",
     "AnyTextRules",
     "TextRules",
-    "rules_document",
+    "make_rules_document",
     "rules_of",
 ]
 
@@ -169,21 +169,21 @@ else:
     AnyTextRules = TextRules
 
 
-def rules_document(rules: AnyTextRules) -> dict[str, Any]:
+def make_rules_document(rules: AnyTextRules) -> dict[str, Any]:
     """The rules as `text` of classifier.json, without the members whose absence means the same.
 
     Example:
-        >>> rules_document(TextRules(first_id=2))["first_id"], "last_id" in rules_document(TextRules())
+        >>> make_rules_document(TextRules(first_id=2))["first_id"], "last_id" in make_rules_document(TextRules())
         (2, False)
     """
     if not isinstance(rules, TextRules):
-        from pocketrnn.text.subword_rules import subword_rules_document
+        from pocketrnn.text.subword_rules import make_subword_rules_document
 
-        return subword_rules_document(rules)
+        return make_subword_rules_document(rules)
     members = {member.name: getattr(rules, member.name) for member in fields(rules)}
     members = {name: value for name, value in members.items() if value != _MAY_BE_MISSING.get(name, ...)}
     if rules.steps:
-        members["steps"] = step_documents(rules.steps)
+        members["steps"] = make_step_documents(rules.steps)
     return members
 
 
@@ -198,9 +198,9 @@ def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
         (Replace(what=',', by=' '),)
     """
     if document["tokenizer"] == SUBWORDS:
-        from pocketrnn.text.subword_rules import subword_rules_of
+        from pocketrnn.text.subword_rules import build_subword_rules_of
 
-        return subword_rules_of(document)
+        return build_subword_rules_of(document)
     # JSON Schema counts 1.0 as an integer; Python's `range` does not take it.
     members: dict[str, Any] = {
         name: int(value) if isinstance(value, float) and value.is_integer() else value

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_ranges, in_ranges, list_as_tuple
+from pocketrnn.text.ranges import check_ranges, convert_list_to_tuple, in_ranges
 
 __all__ = ["LONGEST_RUN", "Run", "RunPart", "check_runs", "run_documents", "run_search", "runs_of"]
 
@@ -202,7 +202,7 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _V
         begun, stop = vain.get(number, (0, 0))
         if begun <= begin < stop:
             break
-        end = stop = _set_run_end(text, begin, bits, inside, most)
+        end = stop = _find_set_run_end(text, begin, bits, inside, most)
         if not number:
             if run.ends_at:
                 while end > begin and not bits[text[end - 1]] & run.ends_at:
@@ -220,7 +220,7 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, vain: _V
     return 0
 
 
-def _set_run_end(text: str, start: int, bits: _SetBits, inside: int, most: int) -> int:
+def _find_set_run_end(text: str, start: int, bits: _SetBits, inside: int, most: int) -> int:
     end, stop = start, min(len(text), start + most)
     while end < stop and bits[text[end]] & inside:
         end += 1
@@ -237,37 +237,38 @@ def run_documents(runs: Iterable[Run]) -> list[dict[str, Any]]:
         >>> run_documents([Run(("az",), least=2)])
         [{'ranges': ['az'], 'least': 2}]
     """
-    return list(map(_run_document, runs))
+    return list(map(_make_run_document, runs))
 
 
-def _run_document(run: Run) -> dict[str, Any]:
+def _make_run_document(run: Run) -> dict[str, Any]:
     more = {
         "before": list(run.before), "least": run.least if run.least > 1 else None, "most": run.most,
-        "ends_at": list(run.ends_at), "not_before": list(run.not_before), "then": list(map(_part_document, run.then)),
+        "ends_at": list(run.ends_at), "not_before": list(run.not_before),
+        "then": list(map(_make_part_document, run.then)),
     }  # fmt: skip
     return {"ranges": list(run.ranges), **{name: value for name, value in more.items() if value}}
 
 
-def _part_document(part: RunPart) -> dict[str, Any]:
+def _make_part_document(part: RunPart) -> dict[str, Any]:
     most = {} if part.most is None else {"most": part.most}
     return {"ranges": list(part.ranges), "least": part.least, **most}
 
 
-def _part_of_document(document: Any) -> RunPart:
+def _build_part_of_document(document: Any) -> RunPart:
     match document:
         case {"ranges": list(ranges), "least": least} if document.keys() <= {"ranges", "least", "most"}:
             return RunPart(tuple(ranges), least, document.get("most"))
     raise InputError(f"{short_repr(document)} is not part of a run.", "docs/format.md says what a run has.")
 
 
-def _run_of_document(document: Any) -> Run:
+def _build_run_of_document(document: Any) -> Run:
     match document:
         case {"ranges": list(ranges)} if document.keys() <= _RUN_MEMBERS:
             before, ends_at, not_before = (
-                list_as_tuple(document.get(n, [])) for n in ("before", "ends_at", "not_before")
+                convert_list_to_tuple(document.get(n, [])) for n in ("before", "ends_at", "not_before")
             )
             least, most = document.get("least", 1), document.get("most")
-            then = tuple(map(_part_of_document, document.get("then", [])))
+            then = tuple(map(_build_part_of_document, document.get("then", [])))
             return Run(tuple(ranges), before, least, most, ends_at, not_before, then)
     raise InputError(f"{short_repr(document)} is not a run.", "docs/format.md says what a run has.")
 
@@ -282,4 +283,4 @@ def runs_of(documents: Iterable[Any]) -> tuple[Run, ...]:
         >>> runs_of([{"ranges": ["az"], "least": 2}])[0].least
         2
     """
-    return tuple(map(_run_of_document, documents))
+    return tuple(map(_build_run_of_document, documents))

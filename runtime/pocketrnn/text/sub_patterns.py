@@ -17,7 +17,13 @@ from typing import Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Replace, ReplaceRuns
-from pocketrnn.text.ranges import complement_points, find_ranges, merge_ranges, range_points, ranges_from_points
+from pocketrnn.text.ranges import (
+    complement_points,
+    find_ranges,
+    list_range_points,
+    make_ranges_from_points,
+    merge_ranges,
+)
 from pocketrnn.text.runs import LONGEST_RUN, MOST_PARTS, MOST_RUNS, Run, RunPart
 
 __all__ = ["sub_steps"]
@@ -117,7 +123,7 @@ class _Parser:
     """
 
     def __init__(self, pattern: str, *, expands: bool) -> None:
-        self._pattern, self._expands, self._at = pattern, expands, 0
+        self._read_pattern, self._expands, self._at = pattern, expands, 0
 
     def parse(self) -> list[_Items]:
         return self._parse_alternatives()
@@ -138,18 +144,18 @@ class _Parser:
                 found = [[replace(item, branches=True) for item in before] for before in found]
             found = [[*before, *one] for before in found for choice in choices for one in _begin(before, choice)]
             if len(found) > _MOST_ALTERNATIVES:
-                raise _NotSaidError(self._pattern[start : self._at], "it makes too many alternatives")
+                raise _NotSaidError(self._read_pattern[start : self._at], "it makes too many alternatives")
             if len(found[0]) > _LONGEST:
-                raise _NotSaidError(self._pattern[start:], f"it stands behind {_LONGEST} others")
+                raise _NotSaidError(self._read_pattern[start:], f"it stands behind {_LONGEST} others")
         return found
 
     def _next(self, length: int = 1) -> str:
-        return self._pattern[self._at : self._at + length]
+        return self._read_pattern[self._at : self._at + length]
 
     def _parse_atom(self) -> list[_Items]:
         start, point = self._at, self._next()
         if point == "(":
-            opened = _GROUP.match(self._pattern, start)
+            opened = _GROUP.match(self._read_pattern, start)
             if opened is None:
                 raise _NotSaidError(self._next(4), "it looks around, or sets flags")
             self._at = opened.end()
@@ -167,19 +173,19 @@ class _Parser:
             points = complement_points([(10, 10)])
         else:
             points = [(ord(point), ord(point))]
-        return [[_Item(points, self._pattern[start : self._at])]]
+        return [[_Item(points, self._read_pattern[start : self._at])]]
 
     def _repeat(self, choices: list[_Items], start: int) -> list[_Items]:
         """Apply the quantifier that stands here to what the atom that begins at `start` may be."""
         if len(choices) > 1 and all(len(choice) == 1 and choice[0].is_one for choice in choices):
             points = merge_ranges(point for choice in choices for point in choice[0].points)
-            choices = [[_Item(points, self._pattern[start : self._at])]]
-        found = _QUANTIFIER.match(self._pattern, self._at)
+            choices = [[_Item(points, self._read_pattern[start : self._at])]]
+        found = _QUANTIFIER.match(self._read_pattern, self._at)
         if found is None:
             return choices
         self._at = found.end()
         sign, more = found.groups()
-        source = self._pattern[start : self._at]
+        source = self._read_pattern[start : self._at]
         if more == "+":
             raise _NotSaidError(source, "it gives nothing back")
         if sign == "?":
@@ -227,7 +233,7 @@ class _Parser:
             self._at += 1
             found = _unicode_points(point.lower())
             return complement_points(found) if point.isupper() else found
-        if code := _CODE.match(self._pattern, self._at):
+        if code := _CODE.match(self._read_pattern, self._at):
             self._at = code.end()
             number = int(code[1] or code[2] or code[3], 16)
             return [(number, number)]
@@ -279,7 +285,7 @@ _UNICODE: Final[dict[str, Callable[[str], bool]]] = {
 @functools.cache
 def _unicode_points(name: str) -> _Set:
     """The code points of `\\w`, `\\s` or `\\d`, by this Python's Unicode version. Takes 0.2 s, once."""
-    return range_points(find_ranges(_UNICODE[name], range(sys.maxunicode + 1)))
+    return list_range_points(find_ranges(_UNICODE[name], range(sys.maxunicode + 1)))
 
 
 # --- From alternatives to steps ---
@@ -331,7 +337,7 @@ def _as_ranges(points: _Set, source: str) -> tuple[str, ...]:
         raise _NotSaidError(source, "it has halves of surrogate pairs")
     if not points:
         raise _NotSaidError(source, "it holds no character")
-    return ranges_from_points(points)
+    return make_ranges_from_points(points)
 
 
 def _find_string(items: _Items) -> str:
@@ -397,7 +403,7 @@ def _give_nothing_back(items: _Items) -> _Items:
         if item.least == item.most or not any(other.least for other in made[i + 1 :]):
             continue
         for other in made[i + 1 :]:
-            if _overlap(item.points, other.points):
+            if _has_common_points(item.points, other.points):
                 raise _NotSaidError(
                     item.source + other.source, "what the first takes may have to be given back to the second"
                 )
@@ -415,7 +421,7 @@ def _take_few(item: _Item, behind: _Items) -> _Items:
     is_free = not any(other.least for other in rest)
     if item.branches:
         raise _NotSaidError(item.source, "alternatives are behind it")
-    if end.least != 1 or (_overlap(item.points, end.points) and not is_free):
+    if end.least != 1 or (_has_common_points(item.points, end.points) and not is_free):
         raise _NotSaidError(
             item.source + "".join(other.source for other in behind), "its end is more than one character"
         )
@@ -444,6 +450,6 @@ def _without(points: _Set, others: _Set) -> _Set:
     return complement_points(merge_ranges([*complement_points(points), *others]))
 
 
-def _overlap(some: _Set, others: _Set) -> bool:
+def _has_common_points(some: _Set, others: _Set) -> bool:
     """Whether two sets have a common code point."""
     return _without(some, others) != some

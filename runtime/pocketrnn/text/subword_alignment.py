@@ -72,19 +72,19 @@ def _encode_pieces(encoder: TextEncoder, text: str, *, goes_on: bool = False) ->
     return encoder.pieces.encode(text, goes_on=goes_on)
 
 
-def _character_kinds(text: str) -> list[str]:
+def _classify_characters(text: str) -> list[str]:
     """The kind of each code point: " " for white space, "." for a punctuation mark, "a" for a word character."""
-    return [" " if point.isspace() else _character_kind(point) for point in text]
+    return [" " if point.isspace() else _classify_character(point) for point in text]
 
 
-def _character_kind(point: str) -> str:
+def _classify_character(point: str) -> str:
     """The kind of a code point that is not white space. ASCII symbols are marks, too, as in BERT."""
     is_mark = unicodedata.category(point).startswith("P") or (point.isascii() and not point.isalnum())
     return "." if is_mark else "a"
 
 
 def _cut_words(text: str, apart: Callable[[str, str], bool]) -> Iterator[tuple[int, int]]:
-    kinds, start = _character_kinds(text), 0
+    kinds, start = _classify_characters(text), 0
     for i, kind in enumerate(kinds):
         if kind == " ":
             continue

@@ -72,7 +72,7 @@ class SubwordCuts:
         self._pieces = pieces
 
     def last(self, text: str) -> int:
-        """The last index before which nothing changes, whatever follows; 0 if there is none after the first character.
+        """The last index before which later text cannot change anything; 0 if there is none after the first character.
 
         Args:
             text: the text that has arrived, from its begin or from the last cut on.
@@ -110,17 +110,17 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
         _CannotCutError: it is not certain that the text is cut there.
     """
     _check_frame_and_added(rules, vocabulary)
-    dropped = _first_dropping_split(rules.splits)
+    dropped = _find_first_dropping_split(rules.splits)
     mark = _SPACE
     for step in rules.steps:
-        mark = _space_after_step(step, mark, dropped)
+        mark = _find_space_after_step(step, mark, dropped)
     for split in rules.splits:
         match split:
             case PrependTo(text, first):
                 if not first and text != mark:
                     raise _CannotCutError("something that is put before each text")
             case Replace() | Bytes():
-                mark = _space_after_step(split, mark, dropped)
+                mark = _find_space_after_step(split, mark, dropped)
             case SplitAt(ranges, how) if in_ranges(ranges)(ord(mark)):
                 if how not in ("removed", "isolated", "with_next"):
                     raise _CannotCutError("words that end in the space behind them, or runs of it with others")
@@ -129,7 +129,7 @@ def _follow_space(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool,
                 return False, mark
             case Pattern() if mark == _SPACE:
                 return True, mark
-            # Such a split cuts before the space, or leaves it in one word, which a later split cuts there.
+            # This split cuts before the space, or keeps the space inside a word that a later split cuts there.
             case SplitAt(ranges) if not in_ranges(ranges)(ord(mark)):
                 pass
             case SplitAtText(text) if mark not in text:
@@ -157,7 +157,7 @@ def _check_frame_and_added(rules: SubwordRules, vocabulary: Sequence[str]) -> No
             raise _CannotCutError("an added token with a space in it")
 
 
-def _first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
+def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
     """The first split if it drops all white space, else None."""
     first = splits[0] if splits else None
     if isinstance(first, SplitAt) and first.how == "removed":
@@ -166,7 +166,7 @@ def _first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
     return None
 
 
-def _space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitAt | None) -> str:
+def _find_space_after_step(step: SubwordStep | Split, mark: str, dropped: SplitAt | None) -> str:
     """The space's form after a step, which must not combine the texts before and after the space.
 
     Raises:

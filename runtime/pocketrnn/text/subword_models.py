@@ -24,9 +24,9 @@ __all__ = [
     "WholeWords",
     "WordPiece",
     "apply_merges",
-    "bpe_symbols_and_merges",
-    "model_document",
-    "model_function",
+    "make_bpe_symbols_and_merges",
+    "make_model_document",
+    "make_model_function",
     "model_of",
 ]
 
@@ -161,7 +161,7 @@ def _check_flags(model: Any, *names: str) -> None:
             raise InputError(f"{name} is {short_repr(getattr(model, name))}.", "Use true or false.")
 
 
-def model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+def make_model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
     """Make a function that encodes a word, which must not be empty, as ids.
 
     Args:
@@ -175,22 +175,22 @@ def model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str
 
     Example:
         >>> tokens = ["[UNK]", "un", "##able"]
-        >>> model_function(WordPiece(), {token: i for i, token in enumerate(tokens)}, tokens, 0)("unable")
+        >>> make_model_function(WordPiece(), {token: i for i, token in enumerate(tokens)}, tokens, 0)("unable")
         [1, 2]
     """
     match model:
         case Bpe():
-            return _bpe_function(model, pieces, tokens, unknown)
+            return _make_bpe_function(model, pieces, tokens, unknown)
         case WordPiece():
-            return _word_piece_function(model, pieces, unknown)
+            return _make_word_piece_function(model, pieces, unknown)
         case Unigram():
-            return _unigram_function(model, pieces, tokens, unknown)
+            return _make_unigram_function(model, pieces, tokens, unknown)
         case WholeWords():
             instead = [] if unknown is None else [unknown]
             return lambda word: instead if (found := pieces.get(word)) is None else [found]
 
 
-def _merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -> Merges:
+def _make_merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -> Merges:
     """Make the table of merges: a pair of ids -> the merge's rank, and the id of the merged piece."""
     table: dict[tuple[int, int], tuple[int, int]] = {}
     cut = len(model.prefix)
@@ -212,26 +212,26 @@ def _merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -
     return table
 
 
-def _byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
+def _find_byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
     return [pieces.get(f"<0x{byte:02X}>") for byte in range(0x100)]
 
 
-def bpe_symbols_and_merges(
+def make_bpe_symbols_and_merges(
     model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> tuple[Callable[[str], list[int]], Merges]:
     """Make a function that encodes the characters of a word as ids, and the merges to apply then (`apply_merges`).
 
-    The arguments and the errors are those of `model_function`.
+    The arguments and the errors are those of `make_model_function`.
 
     Example:
         >>> tokens = ["a", "b", "ab"]
         >>> pieces = {token: i for i, token in enumerate(tokens)}
-        >>> symbols, merges = bpe_symbols_and_merges(Bpe((0, 1)), pieces, tokens, None)
+        >>> symbols, merges = make_bpe_symbols_and_merges(Bpe((0, 1)), pieces, tokens, None)
         >>> symbols("aab"), apply_merges(symbols("aab"), merges)
         ([0, 0, 1], [0, 2])
     """
-    merges = _merge_table(model, pieces, tokens)
-    by_byte = _byte_pieces(pieces) if model.byte_fallback else None
+    merges = _make_merge_table(model, pieces, tokens)
+    by_byte = _find_byte_pieces(pieces) if model.byte_fallback else None
     plain = not (model.prefix or model.suffix)
 
     def symbols(word: str) -> list[int]:
@@ -263,8 +263,8 @@ def bpe_symbols_and_merges(
     return symbols, merges
 
 
-def _bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
-    symbols, merges = bpe_symbols_and_merges(model, pieces, tokens, unknown)
+def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+    symbols, merges = make_bpe_symbols_and_merges(model, pieces, tokens, unknown)
     same: Literal[0, 1] = 0 if model.ranks else 1
 
     def ids_of(word: str) -> Sequence[int]:
@@ -327,7 +327,7 @@ def apply_merges(
     return [number for i, number in enumerate(ids) if not gone[i]]
 
 
-def _word_piece_function(model: WordPiece, pieces: Mapping[str, int], unknown: int | None) -> ToIds:
+def _make_word_piece_function(model: WordPiece, pieces: Mapping[str, int], unknown: int | None) -> ToIds:
     prefix, most = model.prefix, model.most_characters
     inner = {piece[len(prefix) :]: i for piece, i in pieces.items() if piece.startswith(prefix)}
     longest = max(map(len, pieces), default=0), max(map(len, inner), default=0)
@@ -354,16 +354,18 @@ def _word_piece_function(model: WordPiece, pieces: Mapping[str, int], unknown: i
     return ids_of
 
 
-def _unigram_function(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
+def _make_unigram_function(
+    model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
+) -> ToIds:
     if len(model.scores) != len(tokens):
         raise InputError(
             f"There are {len(model.scores):,} scores for {len(tokens):,} tokens.", "Give one for each token."
         )
     if unknown is None:
         raise InputError("A unigram model has no unknown piece.", "Name one.")
-    best = _best_path_function(model, pieces, unknown)
+    best = _make_best_path_function(model, pieces, unknown)
     of_token = pieces if model.exact else {token: i for i, token in enumerate(tokens)}
-    by_byte = _byte_pieces(of_token) if model.byte_fallback else None
+    by_byte = _find_byte_pieces(of_token) if model.byte_fallback else None
 
     def ids_on(word: str, path: Sequence[tuple[int, int, int]]) -> list[int]:
         found: list[int] = []
@@ -391,7 +393,7 @@ def _unigram_function(model: Unigram, pieces: Mapping[str, int], tokens: Sequenc
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
     if not marks_begin or _MARK not in pieces or any(model.scores[i] > 0 for i in pieces.values()):
         return lambda word: ids_on(word, best(word))
-    return _unigram_function_by_words(model, pieces, unknown, best, ids_on)
+    return _make_unigram_function_by_words(model, pieces, unknown, best, ids_on)
 
 
 @dataclass(frozen=True)
@@ -411,7 +413,7 @@ class _KnownWord:
     furthest: float
 
 
-def _unigram_function_by_words(
+def _make_unigram_function_by_words(
     model: Unigram,
     pieces: Mapping[str, int],
     unknown: int,
@@ -426,7 +428,7 @@ def _unigram_function_by_words(
     others by more than that stays the best one, and is cached with the word. Otherwise, or if the word is too long to
     be cached, the best path is computed again with the actual sum.
     """
-    margin = _best_two_function(model, pieces)
+    margin = _make_best_two_function(model, pieces)
     keep = float if model.exact else _round_to_single
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     # Twice half a unit of the last place, since the sums that are compared here are rounded, too.
@@ -493,11 +495,11 @@ def _cut_before_marks(text: str) -> list[str]:
     return [*found, text[start:]]
 
 
-def _best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
+def _make_best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
     """Make a function that finds the sums of a word's best two paths; the second is minus infinity if none exists."""
     keep = float if model.exact else _round_to_single
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
-    lengths = _piece_lengths(pieces)
+    lengths = _find_piece_lengths(pieces)
 
     def sums(word: str) -> tuple[float, float]:
         size = len(word)
@@ -520,7 +522,7 @@ def _best_two_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[s
     return sums
 
 
-def _piece_lengths(pieces: Mapping[str, int]) -> dict[str, list[int]]:
+def _find_piece_lengths(pieces: Mapping[str, int]) -> dict[str, list[int]]:
     """For each first character, the lengths of the pieces that begin with it."""
     of_first: dict[str, set[int]] = {}
     for piece in pieces:
@@ -536,7 +538,7 @@ def _round_to_single(number: float) -> float:
         return math.copysign(math.inf, number)
 
 
-def _best_path_function(
+def _make_best_path_function(
     model: Unigram, pieces: Mapping[str, int], unknown: int
 ) -> Callable[..., list[tuple[int, int, int]]]:
     """Make a function that finds a word's best path: the start, end and id of each piece; in a tie, the first path.
@@ -546,7 +548,7 @@ def _best_path_function(
     scores, exact = model.scores, model.exact
     keep = float if exact else _round_to_single
     penalty = keep(min(scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
-    lengths = _piece_lengths(pieces)
+    lengths = _find_piece_lengths(pieces)
     marks_begin = all(_MARK not in piece.lstrip(_MARK) for piece in pieces)
 
     def stops(word: str) -> list[int]:
@@ -600,11 +602,11 @@ def _best_path_function(
 # --- classifier.json ---
 
 
-def model_document(model: Model) -> dict[str, Any]:
+def make_model_document(model: Model) -> dict[str, Any]:
     """The model as a document for classifier.json, without members that are false or empty.
 
     Example:
-        >>> model_document(WordPiece())
+        >>> make_model_document(WordPiece())
         {'kind': 'wordpiece', 'prefix': '##', 'most_characters': 100}
     """
     match model:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
-from pocketrnn.text.ranges import check_ranges, in_ranges, list_as_tuple
+from pocketrnn.text.ranges import check_ranges, convert_list_to_tuple, in_ranges
 from pocketrnn.text.subword_steps import WHITE_SPACE
 
-__all__ = ["Pattern", "pattern_document", "pattern_function", "pattern_of"]
+__all__ = ["Pattern", "build_pattern_of", "make_pattern_document", "make_pattern_function"]
 
 Name = Literal["gpt2", "clip", "cl100k", "o200k", "deepseek"]
 
@@ -47,7 +47,7 @@ class Pattern:
         InputError: a value has a wrong type or is out of its range.
 
     Example:
-        >>> split_function(Pattern("gpt2", ("az", "AZ"), ("09",)))(["It's 5 o'clock"])
+        >>> make_split_function(Pattern("gpt2", ("az", "AZ"), ("09",)))(["It's 5 o'clock"])
         ['It', "'s", ' 5', ' o', "'", 'clock']
     """
 
@@ -105,7 +105,7 @@ class _CharacterKinds(dict[str, int]):
         return kind
 
 
-def pattern_function(split: Pattern) -> Callable[[str], list[str]]:
+def make_pattern_function(split: Pattern) -> Callable[[str], list[str]]:
     """Make a function that cuts a word, which must not be empty; a part may be empty."""
     letters, numbers, digits = (_LETTER, split.letters), (_NUMBER, split.numbers), split.digits
     if split.name == "deepseek":
@@ -131,15 +131,16 @@ def _find_run_end(word: str, start: int, kinds: _CharacterKinds, most: int = sys
     return end
 
 
-def _contraction_length(word: str, start: int) -> int:
+def _find_contraction_length(word: str, start: int) -> int:
     """The length of the contraction at `start`: 's, 't, 're, 've, 'm, 'll or 'd; 0 if there is none."""
     if word[start + 1 : start + 2] in ("s", "t", "m", "d"):
         return 2
     return 3 if word[start + 1 : start + 3] in ("re", "ve", "ll") else 0
 
 
-def _space_end(word: str, start: int, end: int) -> int:
-    """Where a run of white space is cut: before its last character, which begins the next word, unless it is alone."""
+def _find_space_end(word: str, start: int, end: int) -> int:
+    """The index at which a run of white space is cut: before its last character, which begins the next word, unless the
+    run is one character."""
     return end if end == len(word) or end == start + 1 else end - 1
 
 
@@ -148,14 +149,14 @@ def _cut_gpt2(word: str, kinds: _CharacterKinds) -> list[str]:
     made, start, size = [], 0, len(word)
     while start < size:
         first = word[start]
-        length = _contraction_length(word, start) if first == "'" else 0
+        length = _find_contraction_length(word, start) if first == "'" else 0
         body = start + 1 if first == " " else start
         if length:
             end = start + length
         elif body < size and kinds[word[body]] != _SPACE:
             end = _find_run_end(word, body, kinds)
         else:
-            end = _space_end(word, start, _find_run_end(word, start, kinds))
+            end = _find_space_end(word, start, _find_run_end(word, start, kinds))
         made.append(word[start:end])
         start = end
     return made
@@ -166,7 +167,7 @@ def _cut_clip(word: str, kinds: _CharacterKinds) -> list[str]:
     made, start = [], 0
     while start < len(word):
         kind = kinds[word[start]]
-        length = _contraction_length(word, start) if word[start] == "'" else 0
+        length = _find_contraction_length(word, start) if word[start] == "'" else 0
         end = start + length if length else start + 1 if kind == _NUMBER else _find_run_end(word, start, kinds)
         if kind != _SPACE:
             made.append(word[start:end])
@@ -181,7 +182,7 @@ def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
     while start < size:
         first = word[start]
         kind = kinds[first]
-        length = _any_case_contraction_length(word, start) if first == "'" else 0
+        length = _find_any_case_contraction_length(word, start) if first == "'" else 0
         body = start + 1 if first == " " else start
         if length:
             end = start + length
@@ -194,15 +195,15 @@ def _cut_cl100k(word: str, kinds: _CharacterKinds, digits: int) -> list[str]:
         elif body < size and kinds[word[body]] == _OTHER:
             end = _skip_points(word, _find_run_end(word, body, kinds), "\r\n")
         else:
-            end = _white_space_end(word, start, kinds)
+            end = _find_white_space_end(word, start, kinds)
         made.append(word[start:end])
         start = end
     return made
 
 
-def _any_case_contraction_length(word: str, start: int) -> int:
+def _find_any_case_contraction_length(word: str, start: int) -> int:
     # The long s is an s in any case.
-    return _contraction_length(word[start : start + 3].lower().replace("\u017f", "s"), 0)
+    return _find_contraction_length(word[start : start + 3].lower().replace("\u017f", "s"), 0)
 
 
 def _skip_points(word: str, start: int, points: str) -> int:
@@ -212,14 +213,14 @@ def _skip_points(word: str, start: int, points: str) -> int:
     return start
 
 
-def _white_space_end(word: str, start: int, kinds: _CharacterKinds) -> int:
+def _find_white_space_end(word: str, start: int, kinds: _CharacterKinds) -> int:
     """Where white space is cut: \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
     end = _find_run_end(word, start, kinds)
     line_end = max(word.rfind("\n", start, end), word.rfind("\r", start, end)) + 1
-    return line_end or _space_end(word, start, end)
+    return line_end or _find_space_end(word, start, end)
 
 
-def _cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
+def _find_cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
     """The end of the word at `start` that may begin with capitals and ends with small letters; 0 if there is none.
 
     [\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+: capitals are matched first, and given back up
@@ -236,7 +237,7 @@ def _cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
     return end
 
 
-def _capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
+def _find_capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
     """The end of the word at `start` of capitals and uncased letters only; 0 if there is none."""
     end = start
     while end < len(word) and kinds[word[end]] in (_CAPITAL, _UNCASED, _MARK):
@@ -252,12 +253,16 @@ def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: boo
         first = word[start]
         kind = kinds[first]
         leads = kind in (_OTHER, _SPACE, _MARK) and first not in "\r\n"
-        end = (leads and _cased_word_end(word, start + 1, kinds)) or _cased_word_end(word, start, kinds)
-        end = end or (leads and _capitals_word_end(word, start + 1, kinds)) or _capitals_word_end(word, start, kinds)
+        end = (leads and _find_cased_word_end(word, start + 1, kinds)) or _find_cased_word_end(word, start, kinds)
+        end = (
+            end
+            or (leads and _find_capitals_word_end(word, start + 1, kinds))
+            or _find_capitals_word_end(word, start, kinds)
+        )
         body = start + 1 if first == " " else start
         if end:
             if contractions and word[end : end + 1] == "'":
-                end += _any_case_contraction_length(word, end)
+                end += _find_any_case_contraction_length(word, end)
         elif kind == _NUMBER:
             end = _find_run_end(word, start, kinds, digits)
         elif body < size and kinds[word[body]] in (_OTHER, _MARK):
@@ -266,7 +271,7 @@ def _cut_o200k(word: str, kinds: _CharacterKinds, digits: int, contractions: boo
                 end += 1
             end = _skip_points(word, end, "\r\n/")
         else:
-            end = _white_space_end(word, start, kinds)
+            end = _find_white_space_end(word, start, kinds)
         made.append(word[start:end])
         start = end
     return made
@@ -296,7 +301,7 @@ def _cut_deepseek(word: str, kinds: _CharacterKinds) -> list[str]:
         elif body < size and kinds[word[body]] == _PUNCTUATION:
             end = _skip_points(word, _find_run_end(word, body, kinds), "\r\n")
         elif kind == _SPACE:
-            end = _white_space_end(word, start, kinds)
+            end = _find_white_space_end(word, start, kinds)
         if not end:
             start += 1
             continue
@@ -307,14 +312,14 @@ def _cut_deepseek(word: str, kinds: _CharacterKinds) -> list[str]:
     return [*made, word[done:]]
 
 
-def pattern_document(split: Pattern) -> dict[str, Any]:
+def make_pattern_document(split: Pattern) -> dict[str, Any]:
     """The pattern as a document for classifier.json."""
     sets = {member: list(getattr(split, member)) for member in _SETS[split.name]}
     digits = {"digits": split.digits} if split.name in _WITH_DIGITS else {}
     return {"pattern": split.name, **sets, **digits, **({} if split.contractions else {"contractions": False})}
 
 
-def pattern_of(document: Mapping[str, Any]) -> Pattern | None:
+def build_pattern_of(document: Mapping[str, Any]) -> Pattern | None:
     """Build the pattern from a document of classifier.json; None if the document is not a pattern.
 
     Raises:
@@ -324,6 +329,6 @@ def pattern_of(document: Mapping[str, Any]) -> Pattern | None:
     names = _SETS.get(name, ())
     if not names or not {*names} <= document.keys() <= {"pattern", *names, "digits", "contractions"}:
         return None
-    members: dict[str, Any] = {member: list_as_tuple(document[member]) for member in names}
+    members: dict[str, Any] = {member: convert_list_to_tuple(document[member]) for member in names}
     members |= {member: document[member] for member in ("digits", "contractions") if member in document}
     return Pattern(name, **members)

@@ -8,16 +8,16 @@ from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.padding_truncation import LARGEST, SUBWORDS, FrameRules, Side, check_frame
-from pocketrnn.text.subword_models import Bpe, Model, Unigram, WholeWords, WordPiece, model_document, model_of
-from pocketrnn.text.subword_splits import Split, check_splits, split_documents, splits_of
+from pocketrnn.text.subword_models import Bpe, Model, Unigram, WholeWords, WordPiece, make_model_document, model_of
+from pocketrnn.text.subword_splits import Split, build_splits_of, check_splits, make_split_documents
 from pocketrnn.text.subword_steps import (
     SubwordStep,
+    build_subword_steps_of,
     check_subword_steps,
-    subword_step_documents,
-    subword_steps_of,
+    make_subword_step_documents,
 )
 
-__all__ = ["AddedToken", "SubwordRules", "subword_rules_document", "subword_rules_of"]
+__all__ = ["AddedToken", "SubwordRules", "build_subword_rules_of", "make_subword_rules_document"]
 
 _MOST_ADDED: Final = 1 << 16
 _MOST_FRAME: Final = 64
@@ -145,11 +145,11 @@ def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
         raise InputError(f"An id stands in {name} twice.", "Give each once.")
 
 
-def subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
+def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
     """The rules as `text` of classifier.json, without the members whose absence means the same.
 
     Example:
-        >>> list(subword_rules_document(SubwordRules(WordPiece(), 0)))
+        >>> list(make_subword_rules_document(SubwordRules(WordPiece(), 0)))
         ['tokenizer', 'max_tokens', 'unknown_id', 'empty_id', 'padding_id', 'model']
     """
     document: dict[str, Any] = {
@@ -160,9 +160,9 @@ def subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
         "padding_id": rules.padding_id,
     }
     more: dict[str, Any] = {
-        "steps": subword_step_documents(rules.steps),
-        "splits": split_documents(rules.splits),
-        "added": [_added_token_document(token) for token in rules.added],
+        "steps": make_subword_step_documents(rules.steps),
+        "splits": make_split_documents(rules.splits),
+        "added": [_make_added_token_document(token) for token in rules.added],
         "outside": list(rules.outside),
         "first_ids": list(rules.first_ids),
         "last_ids": list(rules.last_ids),
@@ -171,21 +171,23 @@ def subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
         "cut_side": rules.cut_side if rules.cut_side != "right" else None,
         "pad_side": rules.pad_side if rules.pad_side != "right" else None,
     }
-    return document | {name: value for name, value in more.items() if value} | {"model": model_document(rules.model)}
+    return (
+        document | {name: value for name, value in more.items() if value} | {"model": make_model_document(rules.model)}
+    )
 
 
-def _added_token_document(token: AddedToken) -> dict[str, Any]:
+def _make_added_token_document(token: AddedToken) -> dict[str, Any]:
     return {"id": token.id, **{name: True for name in _FLAGS if getattr(token, name)}}
 
 
-def subword_rules_of(document: Mapping[str, Any]) -> SubwordRules:
+def build_subword_rules_of(document: Mapping[str, Any]) -> SubwordRules:
     """Build the rules from `text` of classifier.json, where its tokenizer is `subwords`.
 
     Raises:
         InputError: a value is out of its range, or a kind is unknown.
 
     Example:
-        >>> subword_rules_of({"tokenizer": "subwords", "unknown_id": 0, "model": {"kind": "words"}}).model
+        >>> build_subword_rules_of({"tokenizer": "subwords", "unknown_id": 0, "model": {"kind": "words"}}).model
         WholeWords()
     """
     # JSON Schema counts 1.0 as an integer; the checks of types here do not.
@@ -196,9 +198,9 @@ def subword_rules_of(document: Mapping[str, Any]) -> SubwordRules:
     }
     members["model"] = model_of(members["model"])
     if "steps" in members:
-        members["steps"] = subword_steps_of(members["steps"])
+        members["steps"] = build_subword_steps_of(members["steps"])
     if "splits" in members:
-        members["splits"] = splits_of(members["splits"])
+        members["splits"] = build_splits_of(members["splits"])
     if "added" in members:
         members["added"] = tuple(AddedToken(**{**token, "id": int(token["id"])}) for token in members["added"])
     for name in ("outside", "first_ids", "last_ids"):

@@ -15,8 +15,8 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.ranges import check_ranges, check_string, in_ranges
 from pocketrnn.text.runs import Run, check_runs, run_documents, run_search, runs_of
-from pocketrnn.text.subword_patterns import Pattern, pattern_document, pattern_function, pattern_of
-from pocketrnn.text.subword_steps import Bytes, subword_steps_function
+from pocketrnn.text.subword_patterns import Pattern, build_pattern_of, make_pattern_document, make_pattern_function
+from pocketrnn.text.subword_steps import Bytes, make_subword_steps_function
 
 __all__ = [
     "Pattern",
@@ -25,10 +25,10 @@ __all__ = [
     "SplitAt",
     "SplitAtRuns",
     "SplitAtText",
+    "build_splits_of",
     "check_splits",
-    "split_documents",
-    "split_function",
-    "splits_of",
+    "make_split_documents",
+    "make_split_function",
 ]
 
 How = Literal["removed", "isolated", "with_previous", "with_next", "runs"]
@@ -52,7 +52,7 @@ class SplitAt:
         InputError: a range is not valid, or `how` is unknown.
 
     Example:
-        >>> split_function(SplitAt(("09",), "isolated"))(["ab12"])
+        >>> make_split_function(SplitAt(("09",), "isolated"))(["ab12"])
         ['ab', '1', '2']
     """
 
@@ -72,7 +72,7 @@ class SplitAtText:
         InputError: `text` is not a string of 1 to 256 code points, or `how` is unknown.
 
     Example:
-        >>> split_function(SplitAtText("--", "isolated"))(["a--b"])
+        >>> make_split_function(SplitAtText("--", "isolated"))(["a--b"])
         ['a', '--', 'b']
     """
 
@@ -97,9 +97,9 @@ class SplitAtRuns:
         InputError: `runs` is not a tuple of runs, or has too many; or `how` is unknown.
 
     Example:
-        >>> split_function(SplitAtRuns((Run(("09",), most=3),), "isolated"))(["ab1234"])
+        >>> make_split_function(SplitAtRuns((Run(("09",), most=3),), "isolated"))(["ab1234"])
         ['ab', '123', '4']
-        >>> split_function(SplitAtRuns((Run(("az",), (" ",)),), "isolated"))(["ab cd 1"])
+        >>> make_split_function(SplitAtRuns((Run(("az",), (" ",)),), "isolated"))(["ab cd 1"])
         ['ab', ' cd', ' 1']
     """
 
@@ -122,7 +122,7 @@ class PrependTo:
         InputError: `text` is not a string of 1 to 256 code points, or `first` is not a boolean.
 
     Example:
-        >>> split_function(PrependTo("_"))(["a", "_b"])
+        >>> make_split_function(PrependTo("_"))(["a", "_b"])
         ['_a', '_b']
     """
 
@@ -165,7 +165,7 @@ def check_splits(splits: Sequence[Split]) -> None:
         raise InputError("The splits can make a text grow more than 64 times.", "Use shorter replacements.")
 
 
-def split_function(split: Split) -> Cut:
+def make_split_function(split: Split) -> Cut:
     """Make a function that cuts a list of words further; words of the result are not empty."""
     match split:
         case SplitAt(_, "runs"):
@@ -178,7 +178,7 @@ def split_function(split: Split) -> Cut:
         case SplitAtRuns():
             return _cut_at_runs(split)
         case Pattern():
-            return _cut_each(pattern_function(split))
+            return _cut_each(make_pattern_function(split))
         case PrependTo(before, first):
             return lambda words: [
                 word if word.startswith(before) or (first and i) else before + word for i, word in enumerate(words)
@@ -186,7 +186,7 @@ def split_function(split: Split) -> Cut:
         case Replace(what, by):
             return lambda words: [made for word in words if (made := word.replace(what, by))]
         case Bytes():
-            function = subword_steps_function((split,))
+            function = make_subword_steps_function((split,))
             return lambda words: list(map(function, words))
 
 
@@ -276,17 +276,17 @@ def _cut_at_runs(split: SplitAtRuns) -> Cut:
 # --- classifier.json ---
 
 
-def split_documents(splits: Iterable[Split]) -> list[dict[str, Any]]:
+def make_split_documents(splits: Iterable[Split]) -> list[dict[str, Any]]:
     """The splits as documents for classifier.json.
 
     Example:
-        >>> split_documents([SplitAt((" ",), "removed"), PrependTo("_")])
+        >>> make_split_documents([SplitAt((" ",), "removed"), PrependTo("_")])
         [{'at': [' '], 'how': 'removed'}, {'prepend': '_'}]
     """
-    return [_split_document(split) for split in splits]
+    return [_make_split_document(split) for split in splits]
 
 
-def _split_document(split: Split) -> dict[str, Any]:
+def _make_split_document(split: Split) -> dict[str, Any]:
     match split:
         case SplitAt(ranges, how):
             return {"at": list(ranges), "how": how}
@@ -297,7 +297,7 @@ def _split_document(split: Split) -> dict[str, Any]:
                 "at_runs": run_documents(runs), "how": how, **({"inverted": True} if inverted else {})
             }  # fmt: skip
         case Pattern():
-            return pattern_document(split)
+            return make_pattern_document(split)
         case PrependTo(text, first):
             return {"prepend": text, **({"first": True} if first else {})}
         case Replace(what, by):
@@ -306,20 +306,20 @@ def _split_document(split: Split) -> dict[str, Any]:
             return {"bytes": True}
 
 
-def splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
+def build_splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
     """Build splits from documents of classifier.json.
 
     Raises:
         InputError: a document is not a split.
 
     Example:
-        >>> splits_of([{"at_text": "--", "how": "removed"}])
+        >>> build_splits_of([{"at_text": "--", "how": "removed"}])
         (SplitAtText(text='--', how='removed'),)
     """
-    return tuple(map(_split_of_document, documents))
+    return tuple(map(_build_split_of_document, documents))
 
 
-def _split_of_document(document: Any) -> Split:
+def _build_split_of_document(document: Any) -> Split:
     match document:
         case {"at": list(ranges), "how": how} if len(document) == 2:
             return SplitAt(tuple(ranges), how)
@@ -327,7 +327,7 @@ def _split_of_document(document: Any) -> Split:
             return SplitAtText(text, how)
         case {"at_runs": list(runs), "how": how} if document.keys() <= {"at_runs", "how", "inverted"}:
             return SplitAtRuns(runs_of(runs), how, document.get("inverted", False))
-        case {"pattern": str(), "letters": list()} if (pattern := pattern_of(document)) is not None:
+        case {"pattern": str(), "letters": list()} if (pattern := build_pattern_of(document)) is not None:
             return pattern
         case {"prepend": text} if document.keys() <= {"prepend", "first"}:
             return PrependTo(text, document.get("first", False))

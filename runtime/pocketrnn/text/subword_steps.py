@@ -20,7 +20,7 @@ from pocketrnn.text.cleaning_steps import (
     Replace,
     check_growth,
 )
-from pocketrnn.text.ranges import check_ranges, check_string, in_ranges, list_as_tuple
+from pocketrnn.text.ranges import check_ranges, check_string, convert_list_to_tuple, in_ranges
 
 __all__ = [
     "BYTE_CHARACTERS",
@@ -35,11 +35,11 @@ __all__ = [
     "SubwordStep",
     "Surround",
     "Table",
+    "build_subword_steps_of",
     "check_subword_steps",
-    "holds_any",
-    "subword_step_documents",
-    "subword_steps_function",
-    "subword_steps_of",
+    "make_character_test",
+    "make_subword_step_documents",
+    "make_subword_steps_function",
 ]
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
@@ -67,14 +67,14 @@ CLUSTERS: Final = (
 )
 
 
-def _byte_characters() -> str:
+def _make_byte_characters() -> str:
     """Make a printable character for each byte, as in GPT-2 (openai/gpt-2, src/encoder.py, bytes_to_unicode)."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return "".join(chr(byte if byte in printable else next(others)) for byte in range(0x100))
 
 
-BYTE_CHARACTERS: Final = _byte_characters()
+BYTE_CHARACTERS: Final = _make_byte_characters()
 # GPT-2's character of each byte, by the byte's code point in Latin-1.
 _OF_LATIN_1: Final = dict(enumerate(BYTE_CHARACTERS))
 
@@ -100,7 +100,7 @@ class Normalize:
         InputError: the form is unknown, or a range is not valid.
 
     Example:
-        >>> subword_steps_function([Normalize("NFD")])("\\u00e9")
+        >>> make_subword_steps_function([Normalize("NFD")])("\\u00e9")
         'e\\u0301'
     """
 
@@ -119,7 +119,7 @@ class LowercaseEach:
     """Lower-case every code point by itself, by Unicode 17.0: a sigma at the end of a word gets no special form.
 
     Example:
-        >>> subword_steps_function([LowercaseEach()])("\\u039f\\u03a3"), "\\u039f\\u03a3".lower()
+        >>> make_subword_steps_function([LowercaseEach()])("\\u039f\\u03a3"), "\\u039f\\u03a3".lower()
         ('\\u03bf\\u03c3', '\\u03bf\\u03c2')
     """
 
@@ -132,7 +132,7 @@ class Surround:
         InputError: a value has a wrong type or length.
 
     Example:
-        >>> subword_steps_function([Surround(("\\u4e00\\u9fff",))])("a\\u4e00")
+        >>> make_subword_steps_function([Surround(("\\u4e00\\u9fff",))])("a\\u4e00")
         'a \\u4e00 '
     """
 
@@ -152,7 +152,7 @@ class Strip:
         InputError: the sides are unknown, or `of` is not a string of at most 256 code points.
 
     Example:
-        >>> subword_steps_function([Strip("left")])(" a ")
+        >>> make_subword_steps_function([Strip("left")])(" a ")
         'a '
     """
 
@@ -173,7 +173,7 @@ class Prepend:
         InputError: `text` is not a string of 1 to 256 code points.
 
     Example:
-        >>> subword_steps_function([Prepend("_")])("a")
+        >>> make_subword_steps_function([Prepend("_")])("a")
         '_a'
     """
 
@@ -191,7 +191,7 @@ class Fold:
         InputError: a value has a wrong type or length.
 
     Example:
-        >>> subword_steps_function([Fold((" ",), 2, " ")])("a   b c")
+        >>> make_subword_steps_function([Fold((" ",), 2, " ")])("a   b c")
         'a b c'
     """
 
@@ -211,7 +211,7 @@ class Bytes:
     """Replace every byte of the text's UTF-8 by a printable character, as in GPT-2.
 
     Example:
-        >>> subword_steps_function([Bytes()])("a \\u00e9")
+        >>> make_subword_steps_function([Bytes()])("a \\u00e9")
         'a\\u0120\\u00c3\\u00a9'
     """
 
@@ -284,7 +284,7 @@ def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
         raise InputError("The steps can make a text grow more than 64 times.", "Put less around and between.")
 
 
-def subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str], str]:
+def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str], str]:
     """Make a function that applies the steps to a text, one after the other."""
     functions: list[Callable[[str], str]] = []
     by_character: list[SubwordStep] = []
@@ -294,7 +294,7 @@ def subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str], str]
         else:
             functions += _group_functions(by_character)
             by_character = []
-            functions.append(_step_function(step))
+            functions.append(_make_step_function(step))
     functions += _group_functions(by_character)
     if len(functions) == 1:
         return functions[0]
@@ -318,7 +318,7 @@ def _group_functions(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]
     """Combine steps that work character by character to one function; for ASCII texts they become one table."""
     if not steps:
         return []
-    functions = [_step_function(step) for step in steps]
+    functions = [_make_step_function(step) for step in steps]
     if len(steps) == 1 and isinstance(steps[0], Replace):
         # It takes a fifth of the time of a table.
         return functions
@@ -335,7 +335,7 @@ def _group_functions(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]
     return [lambda text: text.translate(changed) if text.isascii() else one_by_one(text)]
 
 
-def _step_function(step: SubwordStep) -> Callable[[str], str]:
+def _make_step_function(step: SubwordStep) -> Callable[[str], str]:
     match step:
         case Replace(what, by):
             return lambda text: text.replace(what, by)
@@ -348,7 +348,7 @@ def _step_function(step: SubwordStep) -> Callable[[str], str]:
         case LowercaseEach():
             return _map_characters(lambda code: LATER_CAPITALS.get(code) or chr(code).lower())
         case Normalize():
-            return _normalize_function(step)
+            return _make_normalize_function(step)
         case Bytes():
             return lambda text: text.encode().decode("latin-1").translate(_OF_LATIN_1)
         case Strip(sides, of):
@@ -358,9 +358,9 @@ def _step_function(step: SubwordStep) -> Callable[[str], str]:
         case Prepend(before):
             return lambda text: before + text if text else text
         case Fold():
-            return _fold_function(step)
+            return _make_fold_function(step)
         case Table(_, clusters):
-            return _replace_clusters_function(step) if clusters else _replace_longest_function(step)
+            return _make_replace_clusters_function(step) if clusters else _make_replace_longest_function(step)
 
 
 class _CachedReplacements(dict[int, int | str]):
@@ -382,7 +382,7 @@ def _map_characters(becomes: Callable[[int], int | str]) -> Callable[[str], str]
     return lambda text: text.translate(table)
 
 
-def _normalize_function(step: Normalize) -> Callable[[str], str]:
+def _make_normalize_function(step: Normalize) -> Callable[[str], str]:
     form = step.form
     # Looked up when they occur: a set of all, such as the 830,000 unassigned code points, took 0.4 s to make.
     inside = in_ranges(step.inert)
@@ -402,7 +402,7 @@ def _normalize_function(step: Normalize) -> Callable[[str], str]:
     return normalize
 
 
-def _fold_function(step: Fold) -> Callable[[str], str]:
+def _make_fold_function(step: Fold) -> Callable[[str], str]:
     inside, by, least = in_ranges(step.ranges), step.by, step.least
 
     def fold(text: str) -> str:
@@ -428,11 +428,11 @@ def _fold_spaces(text: str) -> str:
     return text
 
 
-def holds_any(points: Iterable[str]) -> Callable[[str], bool]:
+def make_character_test(points: Iterable[str]) -> Callable[[str], bool]:
     """Make a function that tells whether a text holds one of some characters; a few are searched one by one.
 
     Example:
-        >>> holds_any("<[")("a [MASK]")
+        >>> make_character_test("<[")("a [MASK]")
         True
     """
     some = frozenset(points)
@@ -442,12 +442,12 @@ def holds_any(points: Iterable[str]) -> Callable[[str], bool]:
     return lambda text: any(point in text for point in few)
 
 
-def _replace_longest_function(step: Table) -> Callable[[str], str]:
+def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
     table = Charsmap(step.charsmap)
     kept: dict[str, list[str]] = {}
     for string in sorted(set(step.kept), key=len, reverse=True):
         kept.setdefault(string[0], []).append(string)
-    holds_kept = holds_any(kept)
+    holds_kept = make_character_test(kept)
 
     def replace(text: str) -> str:
         keeps = holds_kept(text)
@@ -472,9 +472,9 @@ def _find_string_at(text: str, index: int, some: Iterable[str]) -> str:
     return next((string for string in some if text.startswith(string, index)), "")
 
 
-def _replace_clusters_function(step: Table) -> Callable[[str], str]:
+def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
     table = Charsmap(step.charsmap)
-    sets = [_code_points(ranges) for ranges in step.clusters]
+    sets = [_list_code_points(ranges) for ranges in step.clusters]
     # Without these characters, a cluster is one code point, or has at least six bytes.
     in_short_ones = sets[0] | sets[1] | {"\r"}
     alone = _map_characters(lambda code: table.alone(chr(code)))
@@ -491,7 +491,7 @@ def _replace_clusters_function(step: Table) -> Callable[[str], str]:
     return replace
 
 
-def _code_points(ranges: Iterable[str]) -> frozenset[str]:
+def _list_code_points(ranges: Iterable[str]) -> frozenset[str]:
     return frozenset(chr(code) for some in ranges for code in range(ord(some[0]), ord(some[-1]) + 1))
 
 
@@ -530,14 +530,14 @@ def _split_clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
 
 def _is_one_syllable(before: str, here: str) -> bool:
     """Whether two code points belong to one Hangul syllable (GB6 to GB8)."""
-    first, second = _syllable_part(before), _syllable_part(here)
+    first, second = _find_syllable_part(before), _find_syllable_part(here)
     return (first, second) in {
         *(("L", part) for part in ("L", "V", "LV", "LVT")),
         *(("LV", "V"), ("LV", "T"), ("V", "V"), ("V", "T"), ("LVT", "T"), ("T", "T")),
     }
 
 
-def _syllable_part(point: str) -> str:
+def _find_syllable_part(point: str) -> str:
     if "\uac00" <= point <= "\ud7a3":
         return "LVT" if (ord(point) - 0xAC00) % 28 else "LV"
     for part, first, last in (
@@ -549,17 +549,17 @@ def _syllable_part(point: str) -> str:
     return ""
 
 
-def subword_step_documents(steps: Iterable[SubwordStep]) -> list[dict[str, Any]]:
+def make_subword_step_documents(steps: Iterable[SubwordStep]) -> list[dict[str, Any]]:
     """The steps as documents for classifier.json.
 
     Example:
-        >>> subword_step_documents([LowercaseEach(), Strip("left")])
+        >>> make_subword_step_documents([LowercaseEach(), Strip("left")])
         [{'lowercase_each': True}, {'strip': 'left'}]
     """
-    return [_step_document(step) for step in steps]
+    return [_make_step_document(step) for step in steps]
 
 
-def _step_document(step: SubwordStep) -> dict[str, Any]:
+def _make_step_document(step: SubwordStep) -> dict[str, Any]:
     match step:
         case Replace(what, by):
             return {"replace": what, "by": by}
@@ -585,27 +585,27 @@ def _step_document(step: SubwordStep) -> dict[str, Any]:
             return document | ({"kept": list(kept)} if kept else {})
 
 
-def subword_steps_of(documents: Iterable[Any]) -> tuple[SubwordStep, ...]:
+def build_subword_steps_of(documents: Iterable[Any]) -> tuple[SubwordStep, ...]:
     """Build steps from documents of classifier.json.
 
     Raises:
         InputError: a document is not a step.
 
     Example:
-        >>> subword_steps_of([{"normalize": "NFC"}])
+        >>> build_subword_steps_of([{"normalize": "NFC"}])
         (Normalize(form='NFC', inert=()),)
     """
-    return tuple(map(_step_of_document, documents))
+    return tuple(map(_build_step_of_document, documents))
 
 
-def _step_of_document(document: Any) -> SubwordStep:
+def _build_step_of_document(document: Any) -> SubwordStep:
     match document:
         case {"replace": what, "by": by} if len(document) == 2:
             return Replace(what, by)
         case {"keep": list(ranges), "by": by} if len(document) == 2:
             return Keep(tuple(ranges), by)
         case {"normalize": form} if document.keys() <= {"normalize", "inert"}:
-            return Normalize(form, list_as_tuple(document.get("inert", [])))
+            return Normalize(form, convert_list_to_tuple(document.get("inert", [])))
         case {"lowercase_each": True} if len(document) == 1:
             return LowercaseEach()
         case {"surround": list(ranges), "by": by} if len(document) == 2:
@@ -619,8 +619,8 @@ def _step_of_document(document: Any) -> SubwordStep:
         case {"bytes": True} if len(document) == 1:
             return Bytes()
         case {"table": str(table)} if document.keys() <= {"table", "clusters", "kept"}:
-            clusters = tuple(map(list_as_tuple, list_as_tuple(document.get("clusters", []))))
-            return Table(_decode_table(table), clusters, list_as_tuple(document.get("kept", [])))
+            clusters = tuple(map(convert_list_to_tuple, convert_list_to_tuple(document.get("clusters", []))))
+            return Table(_decode_table(table), clusters, convert_list_to_tuple(document.get("kept", [])))
     raise InputError(f"{short_repr(document)} is not a step of subwords.", "docs/format.md lists the steps.")
 
 

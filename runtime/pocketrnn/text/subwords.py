@@ -19,12 +19,12 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.text.cleaning_steps import Replace
-from pocketrnn.text.subword_models import Bpe, model_function
+from pocketrnn.text.subword_models import Bpe, make_model_function
 from pocketrnn.text.subword_rules import AddedToken, SubwordRules
-from pocketrnn.text.subword_splits import PrependTo, split_function
-from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, holds_any, subword_steps_function
+from pocketrnn.text.subword_splits import PrependTo, make_split_function
+from pocketrnn.text.subword_steps import WHITE_SPACE, Prepend, make_character_test, make_subword_steps_function
 
-__all__ = ["SubwordEncoder", "check_vocabulary_fit", "words_function"]
+__all__ = ["SubwordEncoder", "check_vocabulary_fit", "make_words_function"]
 
 # The largest number of cached parts, and the largest length of one: 10 MB at most for words of a usual length.
 _MOST_KEPT: Final = 1 << 16
@@ -40,17 +40,17 @@ def check_vocabulary_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None
     SubwordEncoder(rules, vocabulary)
 
 
-def words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
+def make_words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
     """Make a function that splits a text without added tokens into the words that the model encodes.
 
     For training, which learns pieces from words before there is a vocabulary.
 
     Example:
-        >>> words_function(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)))("unable able")
+        >>> make_words_function(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)))("unable able")
         ['unable', 'able']
     """
-    steps = subword_steps_function(rules.steps)
-    splits = [split_function(split) for split in rules.splits]
+    steps = make_subword_steps_function(rules.steps)
+    splits = [make_split_function(split) for split in rules.splits]
 
     def words(text: str) -> list[str]:
         cleaned = steps(_replace_surrogates(text))
@@ -100,9 +100,9 @@ class SubwordEncoder:
         pieces = {token: i for i, token in enumerate(vocabulary) if i not in outside}
         if not pieces:
             raise InputError("The model has no piece.", "Give the vocabulary that the rules are for.")
-        self._steps = subword_steps_function(rules.steps) if rules.steps else None
+        self._steps = make_subword_steps_function(rules.steps) if rules.steps else None
         going_on = [step for step in rules.steps if not isinstance(step, Prepend)]
-        self._steps_on = subword_steps_function(going_on) if going_on else None
+        self._steps_on = make_subword_steps_function(going_on) if going_on else None
         self._early = _AddedTokenFinder([token for token in rules.added if not token.after_steps], vocabulary)
         late = [token for token in rules.added if token.after_steps]
         made = vocabulary
@@ -117,14 +117,14 @@ class SubwordEncoder:
             count += 1
         # The splits up to the first that cuts, and those after it.
         count = min(count + 1, len(rules.splits))
-        self._first_splits = [split_function(split) for split in rules.splits[:count]]
-        self._more_splits = [split_function(split) for split in rules.splits[count:]]
+        self._first_splits = [make_split_function(split) for split in rules.splits[:count]]
+        self._more_splits = [make_split_function(split) for split in rules.splits[count:]]
         self._only_first = any(isinstance(split, PrependTo) and split.first for split in rules.splits)
         if self._only_first:
             elsewhere = [s for s in rules.splits[:count] if not (isinstance(s, PrependTo) and s.first)]
-            self._elsewhere = [split_function(split) for split in elsewhere]
-        self._model = model_function(rules.model, pieces, vocabulary, rules.unknown_id)
-        self._apart = _cut_character(rules, pieces)
+            self._elsewhere = [make_split_function(split) for split in elsewhere]
+        self._model = make_model_function(rules.model, pieces, vocabulary, rules.unknown_id)
+        self._apart = _find_cut_character(rules, pieces)
         self._kept: dict[str, tuple[int, ...]] = {}
 
     def apply_steps(self, text: str) -> str:
@@ -182,8 +182,9 @@ class SubwordEncoder:
         return tuple(ids)
 
 
-def _cut_character(rules: SubwordRules, pieces: Iterable[str]) -> str:
-    """The character before whose runs a word may be cut, since no piece crosses such a cut; empty if there is none.
+def _find_cut_character(rules: SubwordRules, pieces: Iterable[str]) -> str:
+    """A character before whose runs every word may be cut, because a piece never crosses such a cut; empty if there is
+    none.
 
     Tokenizers in sentencepiece's style do not cut at spaces, so that a whole text would be one word. That matters for
     scores, which are summed over all of it, but not for merges, which look at neighbours only.
@@ -216,15 +217,15 @@ class _AddedTokenFinder:
         for text in self._tokens:
             lengths.setdefault(text[0], set()).add(len(text))
         self._lengths = {first: sorted(some, reverse=True) for first, some in lengths.items()}
-        self._may_hold = holds_any(self._lengths)
+        self._may_hold = make_character_test(self._lengths)
 
     def parts(self, text: str) -> Iterable[str | int]:
         """Split a text into its parts and the ids of the added tokens between them."""
         if self._may_hold(text):
-            return self._parts(text)
+            return self._split_parts(text)
         return (text,) if text else ()
 
-    def _parts(self, text: str) -> Iterator[str | int]:
+    def _split_parts(self, text: str) -> Iterator[str | int]:
         done = index = 0
         while index < len(text):
             token, length = self._at(text, index)

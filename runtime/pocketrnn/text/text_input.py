@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.features import FeatureEncoder, Features
-from pocketrnn.text.rules import AnyTextRules, TextRules, rules_document
+from pocketrnn.text.rules import AnyTextRules, TextRules, make_rules_document
 
-__all__ = ["FeatureInput", "PairInput", "TextInput", "reason_against_streams"]
+__all__ = ["FeatureInput", "PairInput", "TextInput", "name_rules_against_streaming"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TextInput:
             >>> TextInput(TextRules(), ("<unk>",)).document["tokenizer"]
             'basic_english'
         """
-        return rules_document(self.rules)
+        return make_rules_document(self.rules)
 
     def encoder(self) -> TextEncoder:
         """Make the encoder for texts.
@@ -116,11 +116,11 @@ class FeatureInput(TextInput):
         return FeatureEncoder(self.rules, self.vocabulary, self.features)
 
 
-def reason_against_streams(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
+def name_rules_against_streaming(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
     """Name the rules, beside n-grams, that prevent streaming; empty if none does.
 
     Example:
-        >>> reason_against_streams(TextRules(last_id=0), ["<eos>"])
+        >>> name_rules_against_streaming(TextRules(last_id=0), ["<eos>"])
         'last_id'
     """
     if isinstance(rules, TextRules):

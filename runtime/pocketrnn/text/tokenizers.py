@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-__all__ = ["PACKED_TOKENIZERS", "SPLITS", "TOKENIZERS", "basic_english", "lowered_basic_english", "ngrams_of"]
+__all__ = ["PACKED_TOKENIZERS", "SPLITS", "TOKENIZERS", "basic_english", "lowered_basic_english", "make_ngrams_of"]
 
 
 def basic_english(text: str) -> list[str]:
@@ -64,13 +64,13 @@ PACKED_TOKENIZERS: Final = {
 }
 
 
-def ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
+def make_ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
     """The tokens, then their 2-grams, 3-grams ... up to `ngrams`, each joined by a space.
 
     The order is that of torchtext's `ngrams_iterator` (`torchtext/data/utils.py`).
 
     Example:
-        >>> ngrams_of(["oil", "prices", "rise"], 2)
+        >>> make_ngrams_of(["oil", "prices", "rise"], 2)
         ['oil', 'prices', 'rise', 'oil prices', 'prices rise']
     """
     result = list(tokens)

@@ -37,7 +37,7 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
         if isinstance(step, CleaningStep):
             made.append(step)
         elif isinstance(step, str):
-            made += _steps_by_name(step)
+            made += _build_steps_by_name(step)
         elif isinstance(step, tuple | list) and len(step) == 2:
             made.append(Replace(*step))
         elif isinstance(step, tuple | list) and len(step) == 3 and step[0] == "sub":
@@ -50,7 +50,7 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
     return tuple(made)
 
 
-def _ranges_without(points: str) -> tuple[str, ...]:
+def _make_ranges_without(points: str) -> tuple[str, ...]:
     """The ranges of all code points except some ASCII characters."""
     *most, last = find_ranges(lambda point: point not in points, range(0x80))
     return (*most, last[0] + chr(sys.maxunicode))
@@ -77,10 +77,10 @@ _CLEAN_STR: Final = cleaning(
 )  # fmt: skip
 NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
     "lowercase": lambda: (Lowercase(),),
-    "remove_punctuation": lambda: (Keep(_ranges_without(_PUNCTUATION)),),
-    "punctuation_to_space": lambda: (Keep(_ranges_without(_PUNCTUATION), " "),),
+    "remove_punctuation": lambda: (Keep(_make_ranges_without(_PUNCTUATION)),),
+    "punctuation_to_space": lambda: (Keep(_make_ranges_without(_PUNCTUATION), " "),),
     "space_around_punctuation": lambda: tuple(Replace(point, f" {point} ") for point in _PUNCTUATION),
-    "remove_digits": lambda: (Keep(_ranges_without("0123456789")),),
+    "remove_digits": lambda: (Keep(_make_ranges_without("0123456789")),),
     "letters": lambda: (Keep(("AZ", "az"), " "),),
     "letters_and_digits": lambda: (Keep(("AZ", "az", "09"), " "),),
     "word_characters": lambda: _sub(r"[^\w\s]", ""),
@@ -91,13 +91,13 @@ NAMED_STEPS: Final[Mapping[str, Callable[[], tuple[CleaningStep, ...]]]] = {
     "remove_hashtags": lambda: _sub(r"#\w+", ""),
     "remove_numbers": lambda: _sub(r"\d+", ""),
     "collapse_spaces": lambda: _sub(r"\s+", " "),
-    "keras_filters": lambda: (Keep(_ranges_without(_KERAS_FILTERS), " "),),
+    "keras_filters": lambda: (Keep(_make_ranges_without(_KERAS_FILTERS), " "),),
     "basic_english": lambda: _BASIC_ENGLISH,
     "clean_str": lambda: _CLEAN_STR,
 }
 
 
-def _steps_by_name(name: str) -> tuple[CleaningStep, ...]:
+def _build_steps_by_name(name: str) -> tuple[CleaningStep, ...]:
     if name not in NAMED_STEPS:
         raise InputError(f"There is no step {name!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
     return NAMED_STEPS[name]()

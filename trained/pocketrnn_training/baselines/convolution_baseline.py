@@ -86,8 +86,8 @@ def fit_convolution_baseline(
     with warnings.catch_warnings():
         # With few rows, the matrix may be singular.
         warnings.simplefilter("ignore")
-        model.fit(_kernel_features(training, rows, kernels), targets[rows])
-        given = model.predict(_kernel_features(validation, np.arange(len(validation_targets)), kernels))
+        model.fit(_compute_kernel_features(training, rows, kernels), targets[rows])
+        given = model.predict(_compute_kernel_features(validation, np.arange(len(validation_targets)), kernels))
     return ConvolutionBaseline(float((given == validation_targets).mean()), len(rows))
 
 
@@ -142,7 +142,7 @@ def _draw_kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterat
         yield _Kernels(torch.tensor(weights, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32), dilation)
 
 
-def _kernel_features(
+def _compute_kernel_features(
     encoded: EncodedSequences, rows: npt.NDArray[np.int64], kernels: list[_Kernels]
 ) -> npt.NDArray[np.float32]:
     """float32 [rows, 2 * kernels]: the largest response of each kernel, and the share of steps where it is above 0."""

@@ -18,7 +18,8 @@ __all__ = ["LinearBaseline", "fit_linear_baseline", "fit_text_baseline", "make_l
 
 # 20,000 news texts take 17 s of processor time; 120,000 would take longer than a classifier of them.
 MOST_ROWS: Final = 20_000
-# The weights, one for each class and feature, take 1 GiB at most: 10,000 classes would need several times as much.
+# There is one weight for each class and feature. They may take at most 1 GiB: 10,000 classes would need several times
+# as much.
 _MOST_NUMBERS: Final = 1 << 27
 # A linear model learns little from the rest of a longer text.
 _MOST_CHARACTERS: Final = 10_000

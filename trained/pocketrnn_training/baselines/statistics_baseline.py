@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pocketrnn_training.baselines.baseline import Baseline
 
-__all__ = ["StatisticsBaseline", "channel_statistics", "fit_statistics_baseline"]
+__all__ = ["StatisticsBaseline", "compute_channel_statistics", "fit_statistics_baseline"]
 
 _TREES: Final = 200
 
@@ -27,11 +27,11 @@ class StatisticsBaseline(Baseline):
     ADVICE = "The order of the steps says little here: use such a forest, or give the statistics as channels."
 
 
-def channel_statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+def compute_channel_statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
     """float64 [sequences, 8 * channels]: eight statistics of each channel; a missing sample counts as 0.
 
     Example:
-        >>> channel_statistics([np.array([[1.0], [3.0]])]).tolist()
+        >>> compute_channel_statistics([np.array([[1.0], [3.0]])]).tolist()
         [[2.0, 1.0, 1.0, 3.0, 2.0, 2.0, 1.0, 3.0]]
     """
     found = []
@@ -64,7 +64,7 @@ def fit_statistics_baseline(
     """
     from sklearn.ensemble import RandomForestClassifier
 
-    features, numbers, right = channel_statistics(sequences), np.unique(folds), 0
+    features, numbers, right = compute_channel_statistics(sequences), np.unique(folds), 0
     for fold in numbers:
         others, rows = folds != fold, folds == fold
         if len(np.unique(targets[others])) < 2:

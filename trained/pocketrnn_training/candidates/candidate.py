@@ -10,7 +10,7 @@ from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.settings.text_settings import BPE
 from pocketrnn_training.texts.part_weights import PartWeights
 
-__all__ = ["Candidate", "candidates_document", "read_candidates"]
+__all__ = ["Candidate", "make_candidates_document", "read_candidates"]
 
 # The name of the candidates in `Checkpoint.data`.
 _CANDIDATES: Final = "candidates"
@@ -18,7 +18,8 @@ _CANDIDATES: Final = "candidates"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way of cutting the texts with both parts or with the linear part alone, measured by folds.
+    """One way to make the tokens of the texts, with both parts or with the linear part alone, and its measurements by
+    folds.
 
     Attributes:
         tokenizer: how texts are cut.
@@ -94,11 +95,11 @@ def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
     return tuple(Candidate(**one) for one in data.get(_CANDIDATES, ()))
 
 
-def candidates_document(candidates: Sequence[Candidate]) -> dict[str, Any]:
+def make_candidates_document(candidates: Sequence[Candidate]) -> dict[str, Any]:
     """The candidates as a part of `Checkpoint.data`.
 
     Example:
-        >>> candidates_document([])
+        >>> make_candidates_document([])
         {}
     """
     return {_CANDIDATES: [asdict(one) for one in candidates]} if candidates else {}

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.candidates.candidate import Candidate, candidates_document
+from pocketrnn_training.candidates.candidate import Candidate, make_candidates_document
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.loop.final_fit import LoopFit
@@ -46,7 +46,7 @@ Floats = npt.NDArray[np.float64]
 Run = Callable[[Loop, Settings, Callable[[Any], None]], None]
 
 _FOLDS: Final = 4
-# After this many folds only the better variant goes on, and only if it is better than the linear part alone.
+# After this many folds only the better variant is trained further, and only if it is better than the linear part alone.
 _FOLDS_OF_ALL: Final = 2
 # A variant that is worse than another by this many standard errors is not trained further.
 _CLEARLY: Final = 2
@@ -119,7 +119,7 @@ class Comparison:
         architecture = task.architecture
         if self.taken.is_linear and isinstance(architecture, Architecture):
             architecture = architecture.linear_part_alone
-        about = task.about | candidates_document(self.candidates)
+        about = task.about | make_candidates_document(self.candidates)
         return replace(
             task,
             architecture=architecture,
@@ -154,7 +154,7 @@ def compare_candidates(
         measure: the answers of the folds are to measure the classifier, too.
     """
     fold_of = assign_folds(data, _FOLDS, np.random.default_rng(settings.seed))
-    tokenizers = _tokenizers_to_compare(settings)
+    tokenizers = _list_tokenizers_to_compare(settings)
     chosen = [("how texts are cut", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
     what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
     report(Step(f"Before the training, {_FOLDS} folds of the rows choose {what}what each part weighs."))
@@ -170,10 +170,14 @@ def compare_candidates(
             way.learn(fold, run)
         if fold + 1 == _FOLDS_OF_ALL and rivals:
             best = min(rivals, key=lambda way: way.both.losses.mean())
-            rivals = [best] if _mean_gain(best.both.losses, ways[0].linear_answers(fold + 1).losses)[0] > 0 else []
+            rivals = (
+                [best]
+                if _compute_mean_gain(best.both.losses, ways[0].compute_linear_answers(fold + 1).losses)[0] > 0
+                else []
+            )
     taken, is_linear = ways[0], True
     for way in rivals:
-        gain, error = _mean_gain(way.both.losses, ways[0].linear.losses)
+        gain, error = _compute_mean_gain(way.both.losses, ways[0].linear.losses)
         if gain > error:
             taken, is_linear = way, False
     first = taken.candidate(recurrent=not is_linear)
@@ -192,20 +196,21 @@ def compare_candidates(
     return Comparison(candidates, fold_of, torch.from_numpy(unseen.astype(np.float32)))
 
 
-def _tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
+def _list_tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
     if settings.asks_for_pieces:
         return (BPE,)
     return (WORDS, BPE) if settings.tokenizer is None else (settings.tokenizer,)
 
 
-def _mean_gain(losses: Floats, others: Floats) -> tuple[float, float]:
-    """The mean difference by which `losses` are lower than `others` of the same rows, and its standard error."""
+def _compute_mean_gain(losses: Floats, others: Floats) -> tuple[float, float]:
+    """The mean difference between `others` and `losses` of the same rows, positive if `losses` are lower; and its
+    standard error."""
     gains = others - losses
     return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
 
 
 def _is_clearly_lower(losses: Floats, others: Floats) -> bool:
-    gain, error = _mean_gain(losses, others)
+    gain, error = _compute_mean_gain(losses, others)
     return gain > _CLEARLY * error
 
 
@@ -300,9 +305,9 @@ class _Variant:
     @cached_property
     def linear(self) -> _FoldAnswers:
         """The answers of the linear part alone."""
-        return self.linear_answers(len(self.folds))
+        return self.compute_linear_answers(len(self.folds))
 
-    def linear_answers(self, folds: int) -> _FoldAnswers:
+    def compute_linear_answers(self, folds: int) -> _FoldAnswers:
         """These answers for the first `folds` folds."""
         return self._answered(self.folds[:folds], recurrent=False)
 
@@ -337,7 +342,7 @@ class _Variant:
         rows, logits = np.concatenate([fold.rows for fold in folds]), np.concatenate(found)
         targets = self.targets[rows]
         number = np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds])
-        scores = FoldScores.from_right_rows(logits.argmax(axis=1) == targets, number)
+        scores = FoldScores.measure_right_rows(logits.argmax(axis=1) == targets, number)
         return _FoldAnswers(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
 
     def _weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> PartWeights:

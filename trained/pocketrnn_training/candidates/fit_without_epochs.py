@@ -50,12 +50,12 @@ def fit_at_once(
         else:
             count, whole = int(task.folds.max()) + 1, task
             report(Step(f"It is measured by {count} folds of all {len(task.targets):,} rows, then fitted on all."))
-            logits = _logits_by_folds(task, seed) if task.unseen is None else task.unseen
+            logits = _compute_logits_by_folds(task, seed) if task.unseen is None else task.unseen
         fits_all = task.folds is not None or bool(loop.settings.final_fit)
         if fits_all:
             module = _fit_classifier(whole, seed, report)
     rows, seconds = (len(whole.targets) if fits_all else None), time.perf_counter() - start
-    state = loop.state_without_epochs(module, task.parts or ALONE, logits, seconds, rows)
+    state = loop.make_state_without_epochs(module, task.parts or ALONE, logits, seconds, rows)
     training = {name: value for name, value in state.best.training.items() if name not in OF_LAYERS}
     state = replace(state, best=replace(state.best, training=training))
     keep(state)
@@ -79,7 +79,7 @@ def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = la
     return module.eval()
 
 
-def _logits_by_folds(task: Task, seed: int) -> torch.Tensor:
+def _compute_logits_by_folds(task: Task, seed: int) -> torch.Tensor:
     """float32 [rows, classes]: the logits of each row from a classifier that was fitted on the other folds."""
     assert task.folds is not None  # noqa: S101 - it is asked for only where there are folds
     logits = torch.zeros(len(task.targets), task.architecture.classes)

@@ -43,7 +43,8 @@ _PARTS: Final = 20
 _MOST_ROWS: Final = 10_000
 # A share that varies less than this between the rows is not scaled up further.
 _LEAST_DEVIATION: Final = 1e-2
-# Rows at their own scale must be better by this many standard deviations: one is exceeded by chance in a sixth of sets.
+# Rows at their own scale must be better by this many standard deviations. In a sixth of the sets, chance alone gives
+# more than one.
 _CLEARLY: Final = 2
 # A rough factor from scores of 1 and -1 to logits; the fitted temperature corrects it.
 _AS_LOGITS: Final = 5.0
@@ -53,7 +54,7 @@ _BATCH_NUMBERS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class KernelFit:
-    """A classifier of random kernels, and how it compares with the one that was not chosen.
+    """A classifier of random kernels, and its comparison with the classifier that was not chosen.
 
     Attributes:
         module: the classifier, in evaluation mode.
@@ -95,7 +96,7 @@ def _draw_and_fit(
     architecture: KernelArchitecture, task: Task, rng: np.random.Generator
 ) -> tuple[KernelClassifier, Ridge]:
     module = _draw_kernels(architecture, task.rows, rng)
-    shares = _kernel_shares(module, task.rows)
+    shares = _compute_kernel_shares(module, task.rows)
     groups = np.arange(len(shares)) if task.groups is None else task.groups
     row_weights = task.class_weights[task.targets].astype(np.float64)
     return module, fit_ridge(shares, task.targets, architecture.classes, row_weights, groups)
@@ -134,7 +135,7 @@ def _draw_kernels(architecture: KernelArchitecture, rows: EncodedRows, rng: np.r
         for i, (dilation, chosen) in enumerate(zip(architecture.dilations, sums, strict=True)):
             weights = patterns[rng.permutation(len(patterns))[:BANK]]
             levels = quantiles[i * BANK : (i + 1) * BANK]
-            lows, highs = _kernel_ramps(weights, dilation, levels, rows, chosen, rng)
+            lows, highs = _compute_kernel_ramps(weights, dilation, levels, rows, chosen, rng)
             steepness = 1 / (highs - lows)
             bank = module.get_submodule(f"banks.{i}")
             bank.load_state_dict(
@@ -166,7 +167,7 @@ def _set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
     return type(rows)(np.concatenate(scaled), rows.offsets)
 
 
-def _kernel_ramps(
+def _compute_kernel_ramps(
     weights: npt.NDArray[np.float32],
     dilation: int,
     levels: Floats,
@@ -192,7 +193,7 @@ def _kernel_ramps(
     return lows, highs
 
 
-def _kernel_shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
+def _compute_kernel_shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
     """float64 [rows, features]: the inputs of the linear model."""
     found = np.empty((len(rows.lengths), module.architecture.features))
     order = np.argsort(rows.lengths, kind="stable")

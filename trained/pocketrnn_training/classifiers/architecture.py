@@ -34,7 +34,8 @@ __all__ = [
 # Far more than a recurrent classifier needs, and small enough that a larger value gives an error and not a crash.
 _LARGEST_DIM: Final = 65_536
 _MOST_LAYERS: Final = 64
-# All steps of a text lose the same dimensions of the embeddings, so that they bear less dropout than a state.
+# All steps of a text lose the same dimensions of the embeddings. Because of this, embeddings need less dropout than a
+# state.
 _OF_EMBEDDINGS: Final = 0.6
 
 
@@ -122,7 +123,7 @@ class Architecture:
         return self.padding_id
 
     @property
-    def input_said(self) -> str:
+    def input_description(self) -> str:
         """The input, in words for a report."""
         return f"{self.vocabulary_size:,} tokens{', with a linear part' if self.pairs else ''}"
 
@@ -198,7 +199,7 @@ class SequenceArchitecture:
         return self.filters if self.convolution else self.channels
 
     @property
-    def input_said(self) -> str:
+    def input_description(self) -> str:
         """The input, in words for a report."""
         said = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
         if not self.convolution:
@@ -221,7 +222,7 @@ def _describe_layers(a: _RecurrentArchitecture) -> str:
     ways = "both directions" if a.bidirectional else "one direction"
     pooling = "a label for each token" if a.pooling == NO_POOLING else f"{a.pooling} pooling"
     layers = f"{a.layers} x ({a.input_dim} -> {a.hidden_dim}), {pooling}"
-    return f"{a.cell.upper()} in {ways}: {layers}, {a.input_said}, {a.classes} classes"
+    return f"{a.cell.upper()} in {ways}: {layers}, {a.input_description}, {a.classes} classes"
 
 
 def labels_tokens(architecture: AnyArchitecture) -> bool:
@@ -259,7 +260,7 @@ class _RecurrentBase(nn.Module):
 
     def _add_layers(self, architecture: _RecurrentArchitecture) -> None:
         """Make these layers with random weights; the subclass makes the layers before them."""
-        self.rnn = _recurrent_layers(architecture)
+        self.rnn = _make_recurrent_layers(architecture)
         self.dropout = nn.Dropout(architecture.dropout)
         self.fc = nn.Linear(architecture.hidden_dim * (2 if architecture.bidirectional else 1), architecture.classes)
         self._pooling, self._bidirectional = architecture.pooling, architecture.bidirectional
@@ -300,7 +301,8 @@ class _RecurrentBase(nn.Module):
 
 
 class RecurrentClassifier(_RecurrentBase):
-    """Embedding, recurrent layers, pooling, a linear layer; and a linear part, if there is one, beside all of it.
+    """An embedding, recurrent layers, pooling and a linear layer; and, if there is one, a linear part whose scores are
+    added.
 
     Pooling `last` takes the final hidden state of the last layer (of both directions, if there are two); `mean` and
     `max` are over the steps of the last layer. A packed classifier pools the real steps of each row; one that is not
@@ -456,7 +458,7 @@ _LAYERS: Final[Mapping[str, Callable[..., nn.RNNBase]]] = {
 }
 
 
-def _recurrent_layers(a: _RecurrentArchitecture) -> nn.RNNBase:
+def _make_recurrent_layers(a: _RecurrentArchitecture) -> nn.RNNBase:
     rnn = _LAYERS[a.cell](
         a.input_dim * (2 if a.cell == QRNN else 1),
         a.hidden_dim,

@@ -23,7 +23,7 @@ from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.bundle.json_schema import first_fault, parse_document
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
+from pocketrnn.text import AnyTextRules, TextRules, make_rules_document, rules_of
 from pocketrnn.text.subwords import check_vocabulary_fit
 from pocketrnn_training.classifiers.architecture import (
     AnyArchitecture,
@@ -47,8 +47,8 @@ __all__ = [
     "WEIGHTS",
     "Checkpoint",
     "json_schema",
+    "make_rules_member",
     "read",
-    "rules_member",
     "write",
     "write_files",
 ]
@@ -239,7 +239,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
             for name, value in asdict(checkpoint.architecture).items()
             if value or name not in _MISSING_IF_0
         },
-        **rules_member(checkpoint.rules),
+        **make_rules_member(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
         "data": dict(checkpoint.data),
         "training": dict(checkpoint.training),
@@ -251,20 +251,21 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.module.state_dict().items()}
     if fault := _find_weights_fault(state, checkpoint.architecture):
         raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Train again, with a lower learning rate.")
-    # One member a line, ASCII only: half a surrogate pair in a text has no UTF-8 form, but has a JSON escape.
+    # One member on each line, in ASCII only: half of a surrogate pair in a text has a JSON escape, but not a UTF-8
+    # form.
     lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items())
     (folder / WEIGHTS).write_bytes(safetensors.save(state))
     (folder / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
 
 
-def rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
+def make_rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
     """The rules as a member of config.json.
 
     Example:
-        >>> list(rules_member(NumberInput(("x",))))
+        >>> list(make_rules_member(NumberInput(("x",))))
         ['numbers']
     """
-    return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": rules_document(rules)}
+    return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": make_rules_document(rules)}
 
 
 def read(folder: Path) -> Checkpoint:
@@ -319,7 +320,7 @@ def read(folder: Path) -> Checkpoint:
 
 
 def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
-    members = _as_integers(document["architecture"], "dropout")
+    members = _convert_to_integers(document["architecture"], "dropout")
     if "numbers" in document:
         kind = KernelArchitecture if "dilations" in members else SequenceArchitecture
         return kind(**members), NumberInput.of(document["numbers"])
@@ -327,7 +328,7 @@ def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitect
     return of_text(**members), rules_of(document["text"])
 
 
-def _as_integers(members: dict[str, Any], *but: str) -> dict[str, Any]:
+def _convert_to_integers(members: dict[str, Any], *but: str) -> dict[str, Any]:
     # JSON Schema counts 1.0 as an integer; a size does not.
     return {n: int(v) if isinstance(v, float) and n not in but else v for n, v in members.items()}
 

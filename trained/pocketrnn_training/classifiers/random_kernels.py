@@ -26,7 +26,7 @@ __all__ = [
     "SIZE_RAMPS",
     "KernelArchitecture",
     "KernelClassifier",
-    "kernel_dilations",
+    "compute_kernel_dilations",
     "scale_by_deviation",
 ]
 
@@ -130,7 +130,8 @@ class KernelClassifier(nn.Module):
         if a.own_scale:
             self.size_rates = nn.Parameter(torch.ones(SIZE_RAMPS, 2 * a.channels))
             self.size_offsets = nn.Parameter(torch.zeros(SIZE_RAMPS, 2 * a.channels))
-        # The mean of each feature on the training rows: the sums of the linear layer stay small, and round less.
+        # The mean of each feature on the training rows. It is subtracted, so that the sums of the linear layer stay
+        # small and are rounded less.
         self.means = nn.Parameter(torch.zeros(a.features))
         self.fc = nn.Linear(a.features, a.classes)
 
@@ -197,11 +198,11 @@ def scale_by_deviation(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Te
     return centred / size, torch.cat((size, first + mean), dim=1).squeeze(2)
 
 
-def kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
+def compute_kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
     """The dilation of each bank, for rows of about `steps` steps: from 1, by equal factors.
 
     Example:
-        >>> kernel_dilations(4 * 42, steps=65)
+        >>> compute_kernel_dilations(4 * 42, steps=65)
         (1, 2, 3, 4)
     """
     most = max(1.0, (steps - 1) / (KERNEL_STEPS - 1))

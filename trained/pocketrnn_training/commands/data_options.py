@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
-from pocketrnn.commands.command import Text, column_option, encoding_option
+from pocketrnn.commands.command import Text, make_column_option, make_encoding_option
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.sequence_options import SequenceOptions
@@ -39,8 +39,8 @@ def _parse_scales(value: str | None) -> tuple[float, ...] | None:
 
 _OPTIONS: Final = (
     click.argument("data", nargs=-1, required=True, metavar="DATA..."),
-    column_option("text", "The column that holds the texts."),
-    column_option("label", "The column that holds the labels."),
+    make_column_option("text", "The column that holds the texts."),
+    make_column_option("label", "The column that holds the labels."),
     click.option(
         "--label-separator",
         type=Text(),
@@ -50,7 +50,7 @@ _OPTIONS: Final = (
         callback=_check_not_empty,
         help="The separator of the labels of a text with several, where they are not a list: sad|long.",
     ),
-    encoding_option(
+    make_encoding_option(
         "How files of texts are encoded: cp1252, utf-16, gb18030, ...; not Parquet, nor a teacher's files."
     ),
     click.option(

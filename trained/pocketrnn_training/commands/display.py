@@ -9,7 +9,7 @@ from functools import partial
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal import escape_line
-from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, event_line, training_figures
+from pocketrnn_training.progress import Epoch, EventLines, Notice, Progress, format_event_line, format_training_figures
 
 __all__ = ["show_progress"]
 
@@ -27,7 +27,7 @@ def show_progress(*, quiet: bool = False, every: bool = False) -> Iterator[Calla
         return
     if not sys.stderr.isatty():
         shown = partial(print_line, err=True)
-        yield (lambda event: shown(event_line(event))) if every else FewLines(shown).show_event
+        yield (lambda event: shown(format_event_line(event))) if every else EventLines(shown).show_event
         return
     with _show_live_bar() as show:
         yield show
@@ -51,14 +51,14 @@ def _show_live_bar() -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
 
         def show(event: Progress | Epoch | Notice) -> None:
             if not isinstance(event, Progress):
-                bar.console.print(escape_line(event_line(event)), highlight=False, markup=False)
+                bar.console.print(escape_line(format_event_line(event)), highlight=False, markup=False)
                 return
             bar.update(
                 task,
                 description=f"epoch {event.epoch}/{event.epochs}",
                 total=event.epochs * event.rows,
                 completed=(event.epoch - 1) * event.rows + event.row,
-                figures=training_figures(event),
+                figures=format_training_figures(event),
             )
 
         yield show

@@ -88,8 +88,9 @@ def evaluate(
       pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
       pocketrnn evaluate words.checkpoint en-test.conllu
     """
-    # Mistakes that need no PyTorch to be seen are reported at once, that of the classifier's name first.
-    source = source.with_remembered(_read_columns(classifier))
+    # Mistakes that can be found without PyTorch are reported first, before it is loaded; a wrong classifier name comes
+    # before the others.
+    source = source.add_remembered_options(_read_columns(classifier))
     # A packed file does not say before it is loaded whether its labels are of tokens.
     if Path(classifier).is_dir():
         source.check_files()
@@ -108,7 +109,7 @@ def evaluate(
             rows: Any = replace(source, labels_of="tokens").read_tags(tuple(map(Path, source.names)), labels)
         elif rules is not None:
             rows = source.read_numbers(tuple(map(Path, source.names)), labels, rules)
-        elif source.holds_numbers:
+        elif source.has_number_rows:
             raise DataError(f"{classifier} takes texts, and the rows are sequences of numbers.", "Give texts.")
         else:
             source = replace(source, multi_label=gives_several_labels(loaded))
@@ -118,7 +119,7 @@ def evaluate(
             if features := _find_features(loaded):
                 rows = _read_features(rows, source, features)
         result = evaluate_classifier(loaded, rows)
-    for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result, what):
+    for line in [json.dumps(asdict(result))] if as_json else _format_evaluation(result, what):
         print_line(line)
 
 
@@ -129,7 +130,7 @@ def _takes_two_texts(classifier: Classifier | Checkpoint, second_text_column: st
         click.UsageError: it takes one, and a column of second texts is named.
     """
     manifest = getattr(classifier, "manifest", None)
-    takes_two = manifest is not None and manifest.of_two_texts
+    takes_two = manifest is not None and manifest.has_two_texts
     if second_text_column is not None and not takes_two:
         raise click.UsageError(f"--second-text-column is for two texts, and {classifier.name} does not take two.")
     return takes_two
@@ -221,7 +222,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
     return loaded
 
 
-def _evaluation_lines(result: Evaluation, what: str) -> Iterator[str]:
+def _format_evaluation(result: Evaluation, what: str) -> Iterator[str]:
     if (spans := result.spans) is not None:
         yield from align_columns(
             [("spans", "precision", "recall", "F1", "true spans")]
@@ -256,12 +257,12 @@ def _evaluation_lines(result: Evaluation, what: str) -> Iterator[str]:
     yield ""
     labels = [escape_line(c.label) for c in result.classes]
     if len(labels) <= _MATRIX_CLASSES:
-        yield from _matrix_lines(result, labels)
+        yield from _format_matrix(result, labels)
     else:
-        yield from _confusion_lines(result, labels)
+        yield from _format_confusions(result, labels)
 
 
-def _matrix_lines(result: Evaluation, labels: list[str]) -> Iterator[str]:
+def _format_matrix(result: Evaluation, labels: list[str]) -> Iterator[str]:
     yield "Confusion: a line for each true class, a column for each class given."
     yield from align_columns(
         [("", "class", *(f"{i}" for i in range(1, len(labels) + 1)))]
@@ -273,7 +274,7 @@ def _matrix_lines(result: Evaluation, labels: list[str]) -> Iterator[str]:
     )
 
 
-def _confusion_lines(result: Evaluation, labels: list[str]) -> Iterator[str]:
+def _format_confusions(result: Evaluation, labels: list[str]) -> Iterator[str]:
     confused = sorted(
         (-count, i, j)
         for i, counts in enumerate(result.confusion)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.bundle.atomic_writing import check_folder_free, default_bundle_folder
+from pocketrnn.bundle.atomic_writing import check_folder_free, choose_default_bundle_folder
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import print_if_slow, print_line
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
-from pocketrnn.tags import have_span_prefixes
+from pocketrnn.tags import has_span_prefixes
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, read_member
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import show_progress
@@ -33,7 +33,7 @@ __all__ = ["train"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _setting_option(
+def _make_setting_option_of_run(
     name: str,
     kind: click.ParamType[Any],
     help: str,  # noqa: A002
@@ -51,7 +51,7 @@ def _setting_option(
     )
 
 
-def _limit_option(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
+def _make_limit_option(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
     """The click option of a setting that may be None, which is 0 on the command line."""
     return click.option(
         "--" + name.replace("_", "-"),
@@ -217,26 +217,28 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="FILE",
     help="Validate with the rows of this file; may be given several times. Without it a part of DATA is held out.",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "validation_share", click.FloatRange(0, 1, True, True), "The share of each class that is held out.", "SHARE"
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "tokenizer",
     click.Choice(SPLITS),
     "How a text is split into tokens; bpe: into pieces of words, which are learnt from the training rows.",
     default="basic_english or bpe, as the rows choose",
 )
-@_setting_option("vocabulary_size", click.IntRange(min=8), "Learn N pieces at most; with bpe.", "N", "4000 with bpe")
-@_setting_option("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
-@_limit_option("max_tokens", "Read the first N tokens of a text; 0 for all.")
-@_setting_option(
+@_make_setting_option_of_run(
+    "vocabulary_size", click.IntRange(min=8), "Learn N pieces at most; with bpe.", "N", "4000 with bpe"
+)
+@_make_setting_option_of_run("ngrams", _COUNT, "Add the n-grams of the tokens, up to N.", "N")
+@_make_limit_option("max_tokens", "Read the first N tokens of a text; 0 for all.")
+@_make_setting_option_of_run(
     "min_freq",
     _COUNT,
     "Keep a token in the vocabulary if it occurs N times; of bpe, a character or a merge.",
     "N",
     "2, and 1 of words in fewer than 1,000 rows",
 )
-@_limit_option("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not of bpe.")
+@_make_limit_option("max_vocabulary", "Keep the N most frequent tokens; 0 for all. Not of bpe.")
 @click.option(
     "--vectors",
     type=click.Path(path_type=Path),
@@ -250,7 +252,7 @@ _COUNT: Final = click.IntRange(min=1)
     default=True,
     help="Do not try the word vectors that are installed (pocketrnn-words).",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "vector_words", click.IntRange(min=0), "Add up to N words that only the word vectors know; none with bpe.", "N"
 )
 @click.option(
@@ -282,13 +284,13 @@ _COUNT: Final = click.IntRange(min=1)
     help="Learn from this teacher, too: a file of probabilities, a checkpoint or a bundle; of several, their mean.",
 )
 @click.option("--teacher-logits", is_flag=True, help="The files of teachers hold logits, not probabilities.")
-@_setting_option(
+@_make_setting_option_of_run(
     "teacher_weight",
     click.FloatRange(0, 1),
     "How much of the loss of a row is that of the teacher's answer, if the row has a label, too.",
     "SHARE",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "teacher_temperature",
     click.FloatRange(1, 100, max_open=True),
     "Compare student and teacher with their logits divided by this.",
@@ -334,121 +336,129 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="NUMBER",
     help="Samples a second; only said in the bundle.",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "kernels",
     click.IntRange(min=0),
     "How many random kernels a linear layer reads, in place of recurrent layers; 0 for recurrent layers.",
     "N",
     "1008, or 0 where an option of recurrent layers is given",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "convolution",
     click.IntRange(min=0),
     "The steps that a filter of the convolution before the recurrent layers sees, an odd number; 0 for none.",
     "N",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "stride",
     _COUNT,
     "The filters see every N-th place, so that the recurrent layers read fewer; above 1, it cannot be packed.",
     "N",
 )
-@_setting_option("filters", _COUNT, "How many filters there are.", "N")
-@_setting_option("jitter", click.FloatRange(0), "The deviation of noise that is added while training.", "NUMBER")
-@_setting_option(
+@_make_setting_option_of_run("filters", _COUNT, "How many filters there are.", "N")
+@_make_setting_option_of_run(
+    "jitter", click.FloatRange(0), "The deviation of noise that is added while training.", "NUMBER"
+)
+@_make_setting_option_of_run(
     "scaling",
     click.FloatRange(0),
     "The deviation of factors by which channels are multiplied while training.",
     "NUMBER",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "time_masking",
     click.FloatRange(0, 1, max_open=True),
     "The largest share of the steps of a sequence that are hidden while training.",
     "SHARE",
 )
-@_setting_option("cell", click.Choice(CELLS), "The recurrent cell; qrnn is a GRU without recurrent weights.")
-@_setting_option("embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64")
-@_setting_option(
+@_make_setting_option_of_run(
+    "cell", click.Choice(CELLS), "The recurrent cell; qrnn is a GRU without recurrent weights."
+)
+@_make_setting_option_of_run(
+    "embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64"
+)
+@_make_setting_option_of_run(
     "hidden_dim",
     _COUNT,
     "The size of the state of one layer in one direction.",
     "N",
     "96, 128 of a qrnn; 64 with numbers",
 )
-@_setting_option("layers", _COUNT, "The number of stacked recurrent layers.", "N")
+@_make_setting_option_of_run("layers", _COUNT, "The number of stacked recurrent layers.", "N")
 @click.option(
     "--bidirectional/--one-direction",
     default=find_default("bidirectional"),
     show_default=True,
     help="Read the text in both directions, or only forwards.",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "dropout",
     click.FloatRange(0, 1, max_open=True),
     "The share of values set to zero while training.",
     "SHARE",
     "0.5, 0.3 with --multi-label, less for a small state of texts, 0 for one epoch of them",
 )
-@_setting_option("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
+@_make_setting_option_of_run("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
 @click.option(
     "--packed/--padded",
     default=find_default("packed"),
     show_default=True,
     help="Read each text by its length, or read the padding of a batch like text (worse; to see how much).",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "adversarial",
     click.FloatRange(0, 1, max_open=True),
     "Adversarial training: train each row a second time, with its embeddings changed by this share of their length in "
     "the direction that raises its loss.",
     "SHARE",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "piece_dropout",
     click.FloatRange(0, 1, max_open=True),
     "The share of merges of bpe that are skipped while training, anew in every epoch; 0 for the same pieces in all.",
     "SHARE",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "word_dropout",
     click.FloatRange(0, 1, max_open=True),
     "The share of tokens that are made unknown while training.",
     "SHARE",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "label_smoothing",
     click.FloatRange(0, 1, max_open=True),
     "The share of a row's weight that all classes have alike.",
     "SHARE",
     "0.05; 0 with --multi-label",
 )
-@_setting_option("class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class.")
-@_setting_option(
+@_make_setting_option_of_run(
+    "class_weights", click.Choice(CLASS_WEIGHTS), "Give every row the same weight, or every class."
+)
+@_make_setting_option_of_run(
     "batch_size",
     _COUNT,
     "Rows in a step, for each process.",
     "N",
     "64, or 128 from 20,000 rows on; 16 for fewer than 2,000 sequences of numbers",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "learning_rate",
     click.FloatRange(0, min_open=True),
     "The highest learning rate of AdamW, which rises to it and falls to 0.",
     "RATE",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "epochs", _COUNT, "The largest number of epochs.", "N", "by the rows and the classes, from 4 up; 10 with numbers"
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "epoch_size",
     _COUNT,
     "Rows in an epoch; the classifier is validated after each epoch.",
     "N",
     "all training rows; of numbers, 480 at least",
 )
-@_limit_option("patience", "Stop after N epochs without a better validation; 0 for never.")
-@_setting_option(
+@_make_limit_option("patience", "Stop after N epochs without a better validation; 0 for never.")
+@_make_setting_option_of_run(
     "none_of_these",
     click.FloatRange(0, 1, min_open=True),
     "Keep a threshold that this share of the right validation answers reaches, such as 0.95: `classify` gives no label "
@@ -456,7 +466,7 @@ _COUNT: Final = click.IntRange(min=1)
     "SHARE",
     "no threshold",
 )
-@_setting_option(
+@_make_setting_option_of_run(
     "metric",
     click.Choice(METRICS),
     "The measure that chooses the best epoch: accuracy, or the mean F1 of all classes.",
@@ -475,14 +485,20 @@ _COUNT: Final = click.IntRange(min=1)
     help="Fit the classifier once more in the end, on all rows, those too that were held out; or do not.  "
     "[default: with fewer than 20,000 rows, and without --validation and --teacher]",
 )
-@_setting_option("seed", click.IntRange(0, 2**63 - 1), "Two runs with the same seed are equal on the same CPU.", "N")
-@_setting_option("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
-@_setting_option("precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs.")
-@_setting_option(
+@_make_setting_option_of_run(
+    "seed", click.IntRange(0, 2**63 - 1), "Two runs with the same seed are equal on the same CPU.", "N"
+)
+@_make_setting_option_of_run("device", click.Choice(DEVICES), "Where to train; auto is CUDA where there is one.")
+@_make_setting_option_of_run(
+    "precision", click.Choice(PRECISIONS), "The precision of matrix products; bf16 is for GPUs."
+)
+@_make_setting_option_of_run(
     "processes", _COUNT, "Processes that share the work, each on a CUDA device of its own or on the CPU.", "N"
 )
-@_setting_option("threads", _COUNT, "Processor cores for each process; see docs/training.md before you use more.", "N")
-@_setting_option(
+@_make_setting_option_of_run(
+    "threads", _COUNT, "Processor cores for each process; see docs/training.md before you use more.", "N"
+)
+@_make_setting_option_of_run(
     "report_every",
     _COUNT,
     "Show the running loss and accuracy every N rows.",
@@ -575,7 +591,7 @@ def train(
       pocketrnn train walks.csv -o steps --channels ax,ay,az --sequence-column walk --window 50 --hop 25
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
-    # Mistakes that need no PyTorch to be seen are reported at once.
+    # Mistakes that can be found without PyTorch are reported first, before it is loaded.
     settings = make_settings(source.settings, choices)
     check_output(output, force=force, resume=resume)
     if bundle is not None:
@@ -605,17 +621,17 @@ def train(
         folds=folds,
     )
     best = _train_with_progress(run, logger, quiet=quiet)
-    _tell_result(run, best)
+    _print_result(run, best)
     if export is not None:
         context.invoke(export, source=str(output), output=bundle, force=force)
     else:
         print_line(
             f"Export it with: pocketrnn export {shlex.quote(str(output))} -o "
-            f"{shlex.quote(str(default_bundle_folder(output)))}"
+            f"{shlex.quote(str(choose_default_bundle_folder(output)))}"
         )
 
 
-def _tell_result(run: TrainingRun, best: Checkpoint) -> None:
+def _print_result(run: TrainingRun, best: Checkpoint) -> None:
     """Write the result of the run to standard output."""
     print_line(f"The checkpoint and its report are in {run.output}: {_describe_result(best)}.")
     if run.cross_validation is not None:
@@ -677,7 +693,7 @@ def _describe_result(checkpoint: Checkpoint) -> str:
     elif checkpoint.measured_by_folds:
         found = FoldScores.from_metrics(metrics, rows).said
     elif (words := checkpoint.data.get("validation_words")) is not None:
-        of_spans = f"F1 of spans {metrics['validation_f1']:.1%}, " if have_span_prefixes(checkpoint.labels) else ""
+        of_spans = f"F1 of spans {metrics['validation_f1']:.1%}, " if has_span_prefixes(checkpoint.labels) else ""
         found = f"{of_spans}accuracy {metrics['validation_accuracy']:.1%} on {words:,} words of {rows:,} sentences"
     else:
         found = f"accuracy {metrics['validation_accuracy']:.1%} on {rows:,} validation rows"

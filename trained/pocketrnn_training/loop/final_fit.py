@@ -50,9 +50,9 @@ class LoopFit:
         """The prepared data."""
         return self.loop.task
 
-    def with_task(self, task: Task) -> Self:
+    def replace_task(self, task: Task) -> Self:
         """The same fit on another task."""
-        return replace(self, loop=self.loop.with_task(task))
+        return replace(self, loop=self.loop.replace_task(task))
 
 
 @dataclass(frozen=True)
@@ -138,4 +138,4 @@ class OnlyFit(LoopFit):
                 return
             kept = copy_classifier(learner.module, task, task.parts)
             seconds, rows = time.perf_counter() - start, len(task.targets)
-            emit(loop.state_without_epochs(kept, task.parts, task.unseen, seconds, rows))
+            emit(loop.make_state_without_epochs(kept, task.parts, task.unseen, seconds, rows))

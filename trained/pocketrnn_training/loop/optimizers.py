@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier
 
-__all__ = ["RowAdam", "make_optimizers", "restore_state", "state_tensors"]
+__all__ = ["RowAdam", "copy_state_tensors", "make_optimizers", "restore_state"]
 
 
 _WEIGHT_DECAY: Final = 0.01
@@ -66,7 +66,7 @@ def _make_adamw(parameters: list[torch.nn.Parameter], learning_rate: float) -> t
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=_WEIGHT_DECAY, fused=True)
 
 
-def state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+def copy_state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
     """Copies of the weights and the optimizers' state, on the CPU, by name; `restore_state` puts them back."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for i, optimizer in enumerate(optimizers):
@@ -78,7 +78,7 @@ def state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimi
 def restore_state(
     tensors: Mapping[str, Tensor], module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]
 ) -> None:
-    """Put the tensors of `state_tensors` back into the module and the optimizers."""
+    """Put the tensors of `copy_state_tensors` back into the module and the optimizers."""
     module.load_state_dict({n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")})
     for i, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Tensor]] = {}

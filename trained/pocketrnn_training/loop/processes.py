@@ -25,7 +25,7 @@ from pocketrnn.errors import PocketRNNError
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.rows.batches import EncodedTexts
 
-__all__ = ["Loop", "ProcessError", "quiet_fabric", "run_in_processes"]
+__all__ = ["Loop", "ProcessError", "run_in_processes", "silence_fabric"]
 
 _LISTEN_SECONDS: Final = 0.2
 _ARRAYS: Final = ("values", "offsets")
@@ -43,7 +43,7 @@ class Loop(Protocol):
     def task(self) -> Task:
         """The prepared data."""
 
-    def with_task(self, task: Task) -> Loop:
+    def replace_task(self, task: Task) -> Loop:
         """The same work on another task."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
@@ -83,8 +83,8 @@ def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) ->
         teaching = task.teaching
         if teaching is not None:
             np.save(Path(folder) / _ANSWERS, teaching.answers.values)
-            teaching = teaching.with_values(np.empty((0, len(task.labels)), np.float32))
-        light = loop.with_task(
+            teaching = teaching.replace_values(np.empty((0, len(task.labels)), np.float32))
+        light = loop.replace_task(
             dataclasses.replace(task, rows=none, validation_rows=none, words=words, teaching=teaching)
         )
         # As bytes: Fabric searches the arguments for modules, and refuses frozen dataclasses.
@@ -96,7 +96,7 @@ def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) ->
             if hasattr(signal, "pthread_sigmask"):
                 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                fabric.launch(_run_process, folder, work, events, stop, _QuietFabric())  # type: ignore[arg-type]
+                fabric.launch(_run_process, folder, work, events, stop, _SilentFabric())  # type: ignore[arg-type]
             except BaseException as error:
                 failures.append(error)
 
@@ -132,7 +132,7 @@ def _pass_events(launcher: threading.Thread, events: Any, emit: Callable[[Any], 
 
 
 @contextmanager
-def quiet_fabric() -> Iterator[None]:
+def silence_fabric() -> Iterator[None]:
     """Keep Fabric from logging its settings to standard error."""
     logger = logging.getLogger("lightning_fabric")
     level = logger.level
@@ -143,7 +143,7 @@ def quiet_fabric() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _QuietFabric:
+class _SilentFabric:
     """Quiets Fabric in the process that unpickles it: Fabric logs there before it calls our function."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
@@ -154,7 +154,7 @@ def _quiet() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
-def _end_with_parent(folder: str) -> None:
+def _end_when_parent_ends(folder: str) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -164,7 +164,7 @@ def _end_with_parent(folder: str) -> None:
 
 def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _quiet: None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+    threading.Thread(target=_end_when_parent_ends, args=(folder,), daemon=True).start()
     loop: Loop = pickle.loads(work)  # noqa: S301 - from the process that started this one
 
     def arrays(part: str) -> Iterator[Any]:
@@ -172,7 +172,7 @@ def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: An
 
     teaching = loop.task.teaching
     if teaching is not None:
-        teaching = teaching.with_values(np.load(Path(folder) / _ANSWERS, mmap_mode="r"))
+        teaching = teaching.replace_values(np.load(Path(folder) / _ANSWERS, mmap_mode="r"))
     words = loop.task.words
     if words is not None:
         words = dataclasses.replace(words, rows=EncodedTexts(*arrays("words")))
@@ -190,6 +190,6 @@ def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: An
         return bool(fabric.all_reduce(torch.tensor(float(stop.is_set())), reduce_op="sum"))
 
     try:
-        loop.with_task(task).fit(fabric, emit, stopped)
+        loop.replace_task(task).fit(fabric, emit, stopped)
     except PocketRNNError as error:
         emit(error)

@@ -24,7 +24,12 @@ from pocketrnn_training.loop.training_step import Learner, read_batch
 from pocketrnn_training.measures.calibration import apply_temperature, calibration_error, fit_temperature
 from pocketrnn_training.measures.evaluation import score_several_labels
 from pocketrnn_training.measures.fold_scores import FoldScores
-from pocketrnn_training.measures.logit_measures import f1_from_logits, find_right_rows, guessing_loss, mean_loss
+from pocketrnn_training.measures.logit_measures import (
+    compute_f1_from_logits,
+    compute_guessing_loss,
+    compute_mean_loss,
+    find_right_rows,
+)
 from pocketrnn_training.measures.thresholds import choose_rejection_threshold, choose_thresholds, predict_cross_fitted
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress
@@ -100,11 +105,11 @@ class TrainingLoop:
     digest: str
     resume: TrainingState | None = None
 
-    def with_task(self, task: Task) -> TrainingLoop:
+    def replace_task(self, task: Task) -> TrainingLoop:
         """The same loop on another task."""
         return replace(self, task=task)
 
-    def with_epochs(self, epochs: int) -> TrainingLoop:
+    def replace_epochs(self, epochs: int) -> TrainingLoop:
         """The same loop with another number of epochs."""
         return replace(self, settings=replace(self.settings, epochs=epochs))
 
@@ -252,7 +257,7 @@ class TrainingLoop:
             if stopped():
                 return None
             batch = read_batch(read, rows, fabric)
-            loss, logits = learner.step(batch, self._learning_rate(epoch - 1 + row / epoch_size, self.epochs))
+            loss, logits = learner.step(batch, self._compute_learning_rate(epoch - 1 + row / epoch_size, self.epochs))
             metrics.add(loss, logits, batch)
             row += batch.rows
             if metrics.is_due or row == epoch_size:
@@ -261,7 +266,7 @@ class TrainingLoop:
                 emit(progress)
         return metrics
 
-    def _learning_rate(self, epochs_done: float, epochs: int) -> float:
+    def _compute_learning_rate(self, epochs_done: float, epochs: int) -> float:
         """The learning rate in one cycle: see `Settings.learning_rate`."""
         done = epochs_done / epochs
         if done < _RISING:
@@ -277,7 +282,7 @@ class TrainingLoop:
         lengths = read.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = draw_epoch_rows(len(lengths), epoch_size, epoch, self.settings.seed)
-        # Where an epoch reads a row several times, a batch of one length would be the same row again and again.
+        # If an epoch reads each row several times, a batch of one length would often hold the same row again and again.
         if self.task.architecture.packed and epoch_size <= len(lengths):
             # For speed: the longest row of a batch decides how long its step takes.
             return make_similar_length_batches(rows, lengths, batch_size, rng)
@@ -288,7 +293,7 @@ class TrainingLoop:
         """Compute the figures of an epoch from its training metrics and the validation logits, float32 [rows,
         classes]."""
         targets = torch.from_numpy(self.task.validation_targets)
-        loss, f1 = mean_loss(logits, targets), self.task.validation_f1(logits)
+        loss, f1 = compute_mean_loss(logits, targets), self.task.validation_f1(logits)
         accuracy = find_right_rows(logits, targets).double().mean().item()
         worth = f1 if self.settings.metric == "f1" else accuracy
         before = [e.validation_f1 if self.settings.metric == "f1" else e.validation_accuracy for e in history]
@@ -297,7 +302,7 @@ class TrainingLoop:
 
     def _find_divergence(self, history: Sequence[Epoch]) -> Notice | None:
         """A notice after the first epoch whose loss is far above that of guessing; else None."""
-        guessing = guessing_loss(len(self.task.labels), several=self.task.several_labels)
+        guessing = compute_guessing_loss(len(self.task.labels), several=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`preparation/distillation.py`).
             guessing *= self.task.teaching.temperature**2
@@ -309,7 +314,7 @@ class TrainingLoop:
             f"guessing is {guessing:.2f}. Train again with a lower learning rate."
         )
 
-    def state_without_epochs(
+    def make_state_without_epochs(
         self, module: AnyClassifier, parts: PartWeights, logits: Tensor, seconds: float, fitted_rows: int | None
     ) -> TrainingState:
         """The state of a run without validated epochs.
@@ -323,13 +328,13 @@ class TrainingLoop:
         """
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         right = find_right_rows(logits, targets)
-        loss, accuracy = mean_loss(logits, targets), float(right.double().mean())
+        loss, accuracy = compute_mean_loss(logits, targets), float(right.double().mean())
         outside = None if task.outside_rows is None else compute_logits(module, task.outside_rows, 1)
-        epoch = Epoch(1, loss, accuracy, loss, accuracy, f1_from_logits(logits, targets), seconds, best=True)
+        epoch = Epoch(1, loss, accuracy, loss, accuracy, compute_f1_from_logits(logits, targets), seconds, best=True)
         best = self._checkpoint(module, parts, logits, outside, epoch)
         metrics = {name: value for name, value in best.metrics.items() if name != "epoch"}
         if task.folds is not None:
-            metrics |= FoldScores.from_right_rows(right.numpy(), task.folds).metrics
+            metrics |= FoldScores.measure_right_rows(right.numpy(), task.folds).metrics
         data = dict(best.data) | ({} if fitted_rows is None else {FITTED_ROWS: fitted_rows})
         tensors = {VALIDATION_LOGITS: logits, VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
         return TrainingState(self.digest, (), replace(best, metrics=metrics, data=data), tensors)
@@ -358,7 +363,7 @@ class TrainingLoop:
                 "validation_f1": epoch.validation_f1,
                 **measured,
                 "validation_loss": epoch.validation_loss,
-                "calibrated_validation_loss": mean_loss(logits / temperature, targets),
+                "calibrated_validation_loss": compute_mean_loss(logits / temperature, targets),
                 "epoch": epoch.epoch,
                 "temperature": temperature,
                 **({} if task.linear is None else asdict(parts)),

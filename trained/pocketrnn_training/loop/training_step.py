@@ -18,9 +18,9 @@ from pocketrnn_training.classifiers.architecture import (
     build_classifier,
 )
 from pocketrnn_training.classifiers.inference import make_batch
-from pocketrnn_training.loop.optimizers import make_optimizers, restore_state, state_tensors
-from pocketrnn_training.measures.logit_measures import log_odds_of_shares
-from pocketrnn_training.preparation.distillation import Lesson, summed_student_loss
+from pocketrnn_training.loop.optimizers import copy_state_tensors, make_optimizers, restore_state
+from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
+from pocketrnn_training.preparation.distillation import TeacherBatch, compute_summed_student_loss
 from pocketrnn_training.preparation.prepared_data import IGNORED, Task
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.texts import vectors
@@ -48,7 +48,7 @@ class TrainingBatch:
     inputs: Tensor
     lengths: Tensor | None
     targets: Tensor
-    lesson: Lesson | None
+    lesson: TeacherBatch | None
     rows: int
     answers: int
     scale: float
@@ -56,13 +56,13 @@ class TrainingBatch:
 
 def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> TrainingBatch:
     """Read the batch of training rows `rows`: the part of it that this process of `fabric` works on."""
-    # A batch has fewer rows than there are processes only at the end of an epoch. A process without rows then
-    # computes a row that does not count.
+    # A batch has fewer rows than processes only at the end of an epoch. A process without rows then computes one row
+    # whose result does not count.
     part = rows[fabric.global_rank :: fabric.world_size]
     counts = len(part) > 0
     part = part if counts else rows[:1]
     inputs, lengths = make_batch(task.rows, part, task.architecture, fabric.device)
-    targets, teaching = task.batch_targets(rows), task.teaching
+    targets, teaching = task.select_batch_targets(rows), task.teaching
     if task.several_labels:
         weights = np.ones(len(rows), dtype=np.float32)
     elif teaching is None:
@@ -73,7 +73,7 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Train
     return TrainingBatch(
         inputs=inputs,
         lengths=lengths if task.architecture.packed else None,
-        targets=torch.from_numpy(task.batch_targets(part)).to(fabric.device),
+        targets=torch.from_numpy(task.select_batch_targets(part)).to(fabric.device),
         lesson=None if teaching is None else teaching.lesson(part, fabric.device),
         rows=len(rows),
         answers=len(targets),
@@ -92,7 +92,7 @@ class Learner:
     ) -> None:
         """Build the module and its optimizers; `tensors` restores the state of an earlier learner."""
         torch.manual_seed(settings.seed)
-        self.module = build_classifier(_trained_part(task.architecture))
+        self.module = build_classifier(_select_trained_part(task.architecture))
         if task.weights is not None:
             self.module.load_state_dict(task.weights)
         elif isinstance(self.module, RecurrentClassifier):
@@ -131,26 +131,28 @@ class Learner:
         if self._changes is not None:
             batch = replace(batch, inputs=self._changes.changed(batch.inputs, batch.lengths))
         if self._adversarial and isinstance(self.module, RecurrentClassifier):
-            loss, logits = self._adversarial_backward(batch, self.module)
+            loss, logits = self._backpropagate_with_adversarial_shift(batch, self.module)
         else:
-            loss, logits = self._backward(batch, None)
+            loss, logits = self._backpropagate(batch, None)
         for optimizer in self._fabric_optimizers:
             optimizer.step()
         return loss, logits
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of the weights and the optimizers' state, by name."""
-        return state_tensors(self.module, self._optimizers)
+        return copy_state_tensors(self.module, self._optimizers)
 
-    def _backward(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _backpropagate(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
         """Backpropagate the loss of the batch, with `shift` added to its embeddings."""
         more = () if shift is None else (shift,)
         logits = self._fabric_module(batch.inputs, batch.lengths, *more).flatten(0, -2)
-        loss = summed_student_loss(logits, batch.targets, batch.lesson, self._class_weights, self._smoothing)
+        loss = compute_summed_student_loss(logits, batch.targets, batch.lesson, self._class_weights, self._smoothing)
         self._fabric.backward(loss * batch.scale)
         return loss, logits
 
-    def _adversarial_backward(self, batch: TrainingBatch, module: RecurrentClassifier) -> tuple[Tensor, Tensor]:
+    def _backpropagate_with_adversarial_shift(
+        self, batch: TrainingBatch, module: RecurrentClassifier
+    ) -> tuple[Tensor, Tensor]:
         """Backpropagate the loss of the batch, and once more with its embeddings moved against the classifier.
 
         Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017: the
@@ -158,7 +160,7 @@ class Learner:
         """
         embedding_dim = module.architecture.embedding_dim
         shift = torch.zeros(*batch.inputs.shape, embedding_dim, device=self._fabric.device, requires_grad=True)
-        loss, logits = self._backward(batch, shift)
+        loss, logits = self._backpropagate(batch, shift)
         gradient = shift.grad
         assert gradient is not None  # noqa: S101 - backward has just set it
         with torch.no_grad():
@@ -166,11 +168,11 @@ class Learner:
             length = module.embedding(batch.inputs).masked_fill(is_padding, 0.0).flatten(1).norm(dim=1)
             steepness = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
             against = gradient * (self._adversarial * length / steepness).view(-1, 1, 1)
-        self._backward(batch, against)
+        self._backpropagate(batch, against)
         return loss, logits
 
 
-def _trained_part(architecture: AnyArchitecture) -> AnyArchitecture:
+def _select_trained_part(architecture: AnyArchitecture) -> AnyArchitecture:
     """The architecture that gradient steps train: without the linear part, which was fitted already."""
     return architecture.without_linear_part if isinstance(architecture, Architecture) else architecture
 
@@ -182,7 +184,7 @@ def _set_bias_to_shares(module: RecurrentClassifier, targets: npt.NDArray[np.boo
     after 13 epochs is 25.6 %, and 72.6 % when starting from the frequencies (docs/training.md).
     """
     with torch.no_grad():
-        module.fc.bias.copy_(log_odds_of_shares(targets))
+        module.fc.bias.copy_(compute_log_odds_of_shares(targets))
 
 
 def _initialize_embedding(module: RecurrentClassifier, start: vectors.Vectors | None) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.linear import LINEAR
-from pocketrnn_training.measures.logit_measures import mean_loss
+from pocketrnn_training.measures.logit_measures import compute_mean_loss
 
 __all__ = ["apply_temperature", "calibration_error", "fit_temperature"]
 
@@ -33,7 +33,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """
 
     def cost(logarithm: float) -> float:
-        loss = len(logits) * mean_loss(logits.double() / exp(logarithm), targets)
+        loss = len(logits) * compute_mean_loss(logits.double() / exp(logarithm), targets)
         return loss + logarithm**2 / (2 * _DEVIATION**2)
 
     return exp(float(minimize_scalar(cost, bounds=(-3, 3), method="bounded", options={"xatol": 1e-4}).x))

@@ -16,7 +16,7 @@ from pocketrnn.classifier import Classifier, answers_of
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_same_labels
-from pocketrnn.tags import have_span_prefixes
+from pocketrnn.tags import has_span_prefixes
 from pocketrnn_training.classifiers.architecture import labels_tokens
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
@@ -230,7 +230,7 @@ def add_span_scores(found: Evaluation, data: TaggedSentences, given: npt.NDArray
         >>> add_span_scores(score_classes(data.labels, data.targets, given), data, given).spans.f1
         1.0
     """
-    if not have_span_prefixes(data.labels):
+    if not has_span_prefixes(data.labels):
         return found
     return replace(found, spans=SpanScores.of(data.labels, data.lengths, data.targets, given))
 

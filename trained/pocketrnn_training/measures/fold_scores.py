@@ -41,11 +41,11 @@ class FoldScores:
         return cls(float(scores.mean()), float(scores.std(ddof=1)), len(scores), rows, several_labels)
 
     @classmethod
-    def from_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
+    def measure_right_rows(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
         """The mean and spread from which rows were classified correctly, bool [rows], and their folds, int64 [rows].
 
         Example:
-            >>> FoldScores.from_right_rows(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
+            >>> FoldScores.measure_right_rows(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
             0.75
         """
         return cls.of(np.array([right[fold_of == fold].mean() for fold in np.unique(fold_of)]), len(right))

@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 __all__ = [
-    "best_threshold",
-    "f1_from_logits",
+    "compute_f1_from_logits",
+    "compute_guessing_loss",
+    "compute_log_odds_of_shares",
+    "compute_mean_loss",
+    "compute_multi_label_loss",
+    "find_best_threshold",
     "find_right_rows",
-    "guessing_loss",
-    "log_odds_of_shares",
-    "mean_loss",
     "micro_f1",
-    "several_labels_loss",
 ]
 
 
-def several_labels_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+def compute_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """The loss of rows with any number of labels, summed over labels and rows, float32 [].
 
     Args:
@@ -36,30 +36,30 @@ def several_labels_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0)
     return binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
 
 
-def log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
+def compute_log_odds_of_shares(targets: npt.NDArray[np.bool_]) -> Tensor:
     """float32 [labels]: the log odds of each label's frequency among the rows.
 
     Example:
-        >>> log_odds_of_shares(np.array([[True], [False]])).tolist()
+        >>> compute_log_odds_of_shares(np.array([[True], [False]])).tolist()
         [0.0]
     """
-    # Half a row of each label and one row are added, so that the shares stay between 0 and 1.
+    # To keep the shares between 0 and 1, half a row of each label and one row in total are added to the counts.
     shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
     return torch.from_numpy(np.log(shares / (1 - shares)).astype(np.float32))
 
 
-def mean_loss(logits: Tensor, targets: Tensor) -> float:
+def compute_mean_loss(logits: Tensor, targets: Tensor) -> float:
     """The mean loss of a row; with several labels, the sum over its labels."""
     if targets.dim() == 2:
-        return several_labels_loss(logits, targets).item() / len(logits)
+        return compute_multi_label_loss(logits, targets).item() / len(logits)
     return cross_entropy(logits, targets).item()
 
 
-def guessing_loss(labels: int, *, several: bool) -> float:
+def compute_guessing_loss(labels: int, *, several: bool) -> float:
     """The loss of a classifier that gives every class the same probability, or every label 0.5.
 
     Example:
-        >>> round(guessing_loss(2, several=False), 3), round(guessing_loss(2, several=True), 3)
+        >>> round(compute_guessing_loss(2, several=False), 3), round(compute_guessing_loss(2, several=True), 3)
         (0.693, 1.386)
     """
     return labels * float(np.log(2)) if several else float(np.log(labels))
@@ -72,10 +72,10 @@ def find_right_rows(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.argmax(dim=1) == targets
 
 
-def f1_from_logits(logits: Tensor, targets: Tensor) -> float:
+def compute_f1_from_logits(logits: Tensor, targets: Tensor) -> float:
     """The mean F1 of all classes; with several labels, micro F1 at the best single threshold."""
     if targets.dim() == 2:
-        return best_threshold(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[1]
+        return find_best_threshold(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[1]
     classes = logits.size(1)
     predicted = logits.argmax(dim=1)
     hits = torch.bincount(targets[predicted == targets], minlength=classes).double()
@@ -98,7 +98,9 @@ def micro_f1(targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> fl
     return 2 * hits / max(1, both)
 
 
-def best_threshold(probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def find_best_threshold(
+    probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]
+) -> tuple[float, float]:
     """Find the threshold with the highest F1, midway between two probabilities that occur; return both.
 
     Args:
@@ -109,7 +111,7 @@ def best_threshold(probabilities: npt.NDArray[np.float64], are_right: npt.NDArra
         the threshold, from 0 to 1, and F1; 0.5 and 0 where no answer is right.
 
     Example:
-        >>> best_threshold(np.array([0.9, 0.4, 0.2]), np.array([True, True, False]))
+        >>> find_best_threshold(np.array([0.9, 0.4, 0.2]), np.array([True, True, False]))
         (0.30000000000000004, 1.0)
     """
     if not are_right.any():

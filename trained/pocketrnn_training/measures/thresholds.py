@@ -1,4 +1,4 @@
-"""The thresholds of a classifier: for each label the probability from which it is given.
+"""The thresholds of a classifier: a label is given to a text if its probability is at least the label's threshold.
 
 Where a text can have several labels, they are chosen on validation rows for the highest F1. With a half for all
 labels, rare ones would hardly be given: few of their probabilities reach it. Lewis, Schapire, Callan and Papka,
@@ -14,17 +14,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn_training.measures.logit_measures import best_threshold
+from pocketrnn_training.measures.logit_measures import find_best_threshold
 
 __all__ = [
     "choose_rejection_threshold",
     "choose_thresholds",
+    "find_separating_threshold",
+    "find_threshold_for_share",
     "predict_cross_fitted",
-    "separating_threshold",
-    "threshold_for_share",
 ]
 
-# A label's own threshold and the common one weigh the same where this many validation rows have the label.
+# With this many validation rows of a label, the label's own threshold and the common one have the same weight.
 _ROWS_OF_A_LABEL: Final = 10
 # Thresholds are rounded because people read them; an answer is closer to a threshold than this only by chance.
 _DECIMALS: Final = 4
@@ -41,16 +41,18 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
         >>> choose_thresholds(np.array([[0.9, 0.2], [0.3, 0.1]]), np.array([[True, True], [True, False]]))
         (0.1591, 0.15)
     """
-    of_all, _ = best_threshold(probabilities.ravel(), targets.ravel())
+    of_all, _ = find_best_threshold(probabilities.ravel(), targets.ravel())
     found = []
     for label in range(targets.shape[1]):
         rows = int(targets[:, label].sum())
-        own, _ = best_threshold(probabilities[:, label], targets[:, label])
+        own, _ = find_best_threshold(probabilities[:, label], targets[:, label])
         found.append(round((rows * own + _ROWS_OF_A_LABEL * of_all) / (rows + _ROWS_OF_A_LABEL), _DECIMALS))
     return tuple(found)
 
 
-def threshold_for_share(share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:
+def find_threshold_for_share(
+    share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
+) -> float:
     """The highest threshold that a share of the right answers reaches, where each text has one label.
 
     Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
@@ -65,18 +67,19 @@ def threshold_for_share(share: float, probabilities: npt.NDArray[np.float64], ta
         the threshold; 0 where no answer is right.
 
     Example:
-        >>> threshold_for_share(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))
+        >>> find_threshold_for_share(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))
         0.6998
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
     if not len(right):
         return 0.0
-    # Rounded down, and lowered by one unit where it is round already, so that float32 reaches it, too.
+    # The threshold is rounded down. If it is round already, it is lowered by one unit, so that the float32 probability
+    # also reaches it.
     least = right[len(right) - math.ceil(share * len(right))]
     return max(0.0, math.ceil(float(least) * 10**_DECIMALS - 1) / 10**_DECIMALS - 10**-_DECIMALS)
 
 
-def separating_threshold(
+def find_separating_threshold(
     outside: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
     """The threshold that best separates the right answers from answers for rows of none of the classes.
@@ -90,7 +93,7 @@ def separating_threshold(
         targets: int64 [rows].
 
     Example:
-        >>> separating_threshold(np.array([[0.4, 0.6]]), np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
+        >>> find_separating_threshold(np.array([[0.4, 0.6]]), np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
         0.7
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
@@ -128,9 +131,9 @@ def choose_rejection_threshold(
 
     def chosen(rows: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> float:
         if share is not None:
-            return threshold_for_share(share, probabilities[rows], targets[rows])
+            return find_threshold_for_share(share, probabilities[rows], targets[rows])
         assert outside is not None  # noqa: S101 - one of both is given
-        return separating_threshold(outside[others], probabilities[rows], targets[rows])
+        return find_separating_threshold(outside[others], probabilities[rows], targets[rows])
 
     right = probabilities.argmax(axis=1) == targets
     likeliest = probabilities.max(axis=1)

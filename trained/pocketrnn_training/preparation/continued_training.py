@@ -22,12 +22,12 @@ from pocketrnn.text import SUBWORDS, TextEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.linear import LINEAR
-from pocketrnn_training.measures.logit_measures import log_odds_of_shares
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, class_targets
+from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_class_targets
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
 
-__all__ = ["Start", "add_checkpoint_labels", "settings_from_checkpoint"]
+__all__ = ["Start", "add_checkpoint_labels", "make_settings_from_checkpoint"]
 
 # The standard deviation of a new word's embedding, as in a new classifier (`pocketrnn_training.loop.training_step`).
 _NEW_WORD: Final = 0.1
@@ -65,7 +65,7 @@ class Start:
     def architecture(self, classes: int, dropout: float) -> Architecture:
         """The architecture, with rows for the new words and labels."""
         before = self.checkpoint.architecture
-        assert isinstance(before, Architecture)  # noqa: S101 - `settings_from_checkpoint` refuses others
+        assert isinstance(before, Architecture)  # noqa: S101 - `make_settings_from_checkpoint` refuses others
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
 
     def weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ class Start:
         more("fc.weight", classes, state["fc.weight"].size(1) ** -0.5 / 3)
         more("fc.bias", classes, 0.0)
         if data.several_labels:
-            state["fc.bias"][before:] = log_odds_of_shares(data.targets)[before:]
+            state["fc.bias"][before:] = compute_log_odds_of_shares(data.targets)[before:]
         return state
 
     def notice(self, data: LabelledTexts) -> str:
@@ -103,7 +103,7 @@ class Start:
         return f"{said} What the rows do not show is forgotten: the old rows beside the new ones keep it."
 
 
-def settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
+def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
     """The settings with the tokenizer and the architecture of a checkpoint.
 
     Raises:
@@ -145,8 +145,8 @@ def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> Labell
     labels = tuple(dict.fromkeys((*checkpoint.labels, *data.labels)))
     if several:
         targets: Any = np.zeros((len(data), len(labels)), dtype=bool)
-        places = class_targets(np.arange(len(data.labels)), data.labels, labels, data.source)
+        places = make_class_targets(np.arange(len(data.labels)), data.labels, labels, data.source)
         targets[:, places] = data.targets
     else:
-        targets = class_targets(data.targets, data.labels, labels, data.source)
+        targets = make_class_targets(data.targets, data.labels, labels, data.source)
     return replace(data, targets=targets, labels=labels)

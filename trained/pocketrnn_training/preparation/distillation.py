@@ -15,24 +15,24 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.measures.logit_measures import several_labels_loss
+from pocketrnn_training.measures.logit_measures import compute_multi_label_loss
 from pocketrnn_training.rows.labelled_rows import UNLABELLED, check_labelled
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 
 __all__ = [
-    "Lesson",
+    "TeacherBatch",
     "TeacherSummary",
-    "Teaching",
+    "TeacherTargets",
+    "compute_summed_student_loss",
     "describe_teacher",
+    "make_targets_with_answers",
     "make_teaching",
-    "summed_student_loss",
-    "targets_with_answers",
 ]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherBatch:
     """A teacher's answers for the rows of a batch, on their device.
 
     Attributes:
@@ -48,12 +48,13 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class TeacherTargets:
     """A teacher's answers for the training rows, and how they are used.
 
     Attributes:
         answers: the answers for some or all rows.
-        label_share: float32 [rows], see `Lesson`: 1 without an answer, 0 without a label, and between them with both.
+        label_share: float32 [rows], see `TeacherBatch`: 1 without an answer, 0 without a label, and between them with
+            both.
         temperature: from 1 (the probabilities as they are) upwards (softer).
     """
 
@@ -64,12 +65,12 @@ class Teaching:
     @classmethod
     def of(
         cls, answers: TeacherAnswers, labelled: npt.NDArray[np.bool_], weight: float, temperature: float
-    ) -> Teaching:
+    ) -> TeacherTargets:
         """Make it from answers, whether rows are labelled, bool [rows], and the teacher's weight in rows with both."""
         share = np.where(answers.answered, np.where(labelled, 1 - weight, 0.0), 1.0)
         return cls(answers, share.astype(np.float32), temperature)
 
-    def with_values(self, values: npt.NDArray[np.float32]) -> Teaching:
+    def replace_values(self, values: npt.NDArray[np.float32]) -> TeacherTargets:
         """The same teaching with the values of the answers in another array."""
         return replace(self, answers=replace(self.answers, values=values))
 
@@ -98,10 +99,10 @@ class Teaching:
         )
         return weights
 
-    def lesson(self, rows: npt.NDArray[np.int64], device: torch.device) -> Lesson:
+    def lesson(self, rows: npt.NDArray[np.int64], device: torch.device) -> TeacherBatch:
         """The teacher's answers for the chosen rows, on `device`."""
         answers, share = torch.from_numpy(self.soften_answers(rows)), torch.from_numpy(self.label_share[rows])
-        return Lesson(answers.to(device), share.to(device), self.temperature)
+        return TeacherBatch(answers.to(device), share.to(device), self.temperature)
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ class TeacherSummary:
     notice: str
 
 
-def make_teaching(data: LabelledTexts, weight: float, temperature: float) -> Teaching | None:
-    """Make a `Teaching` of a teacher's answers for the training rows; None without a teacher.
+def make_teaching(data: LabelledTexts, weight: float, temperature: float) -> TeacherTargets | None:
+    """Make a `TeacherTargets` of a teacher's answers for the training rows; None without a teacher.
 
     Raises:
         DataError: a row has neither a label nor an answer; there are answers, and a text can have several labels.
@@ -137,10 +138,10 @@ def make_teaching(data: LabelledTexts, weight: float, temperature: float) -> Tea
             f"{bare:,} training rows have neither a label nor a teacher's answer.",
             "Give them one or the other, or leave them out.",
         )
-    return Teaching.of(answers, labelled, weight, temperature)
+    return TeacherTargets.of(answers, labelled, weight, temperature)
 
 
-def targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
+def make_targets_with_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
     """int64 [rows]: the class of each row, or the teacher's likeliest class where it has no label."""
     if data.answers is None:
         return data.targets
@@ -153,7 +154,7 @@ def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherS
     if answers is None:
         return None
     unlabelled, answered = int((data.targets == UNLABELLED).sum()), int(answers.answered.sum())
-    of_training, of_validation = _teacher_accuracy(data), _teacher_accuracy(validation)
+    of_training, of_validation = _compute_teacher_accuracy(data), _compute_teacher_accuracy(validation)
     figures = {
         "sources": list(answers.sources),
         "answered_rows": answered,
@@ -172,7 +173,7 @@ def describe_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherS
     return TeacherSummary(figures, f"{rows}; it is right in {' and '.join(shares)}." if shares else f"{rows}.")
 
 
-def _teacher_accuracy(data: LabelledTexts) -> float | None:
+def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
     """The share of rows whose label is the teacher's likeliest class, among rows with both; None without such rows."""
     if data.answers is None:
         return None
@@ -180,8 +181,8 @@ def _teacher_accuracy(data: LabelledTexts) -> float | None:
     return float((data.answers.favourites() == data.targets)[both].mean()) if both.any() else None
 
 
-def summed_student_loss(
-    logits: Tensor, targets: Tensor, lesson: Lesson | None, class_weights: Tensor, smoothing: float = 0.0
+def compute_summed_student_loss(
+    logits: Tensor, targets: Tensor, lesson: TeacherBatch | None, class_weights: Tensor, smoothing: float = 0.0
 ) -> Tensor:
     """The summed loss of some rows, float32 [].
 
@@ -201,7 +202,7 @@ def summed_student_loss(
         smoothing: the share of a label's weight that all classes have alike. Answers are smooth already.
     """
     if targets.dim() == 2:
-        return several_labels_loss(logits, targets, smoothing)
+        return compute_multi_label_loss(logits, targets, smoothing)
     if lesson is None:
         return cross_entropy(logits, targets, class_weights, reduction="sum", label_smoothing=smoothing)
     of_labels = cross_entropy(logits, targets, class_weights, reduction="none", label_smoothing=smoothing)

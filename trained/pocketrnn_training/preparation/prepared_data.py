@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.tags import have_span_prefixes
+from pocketrnn.tags import has_span_prefixes
 from pocketrnn.text import AnyTextRules
 from pocketrnn_training.classifiers.architecture import AnyArchitecture
 from pocketrnn_training.classifiers.checkpoint import BY_FOLDS, Checkpoint
-from pocketrnn_training.measures.logit_measures import f1_from_logits
+from pocketrnn_training.measures.logit_measures import compute_f1_from_logits
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.preparation.augmentation import Changes
-from pocketrnn_training.preparation.distillation import Teaching
+from pocketrnn_training.preparation.distillation import TeacherTargets
 from pocketrnn_training.rows.batches import EncodedRows, EncodedTexts, join_rows
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
@@ -112,7 +112,7 @@ class Task:
     words: pieces.RowWords | None = None
     piece_dropout: float = 0.0
     adversarial: float = 0.0
-    teaching: Teaching | None = None
+    teaching: TeacherTargets | None = None
     outside_rows: EncodedRows | None = None
     groups: npt.NDArray[np.int64] | None = None
     folds: npt.NDArray[np.int64] | None = None
@@ -150,7 +150,7 @@ class Task:
             return replace(self, rows=rows)
         return replace(self, rows=rows, step_targets=align_step_targets(rows, begins, self.word_targets))
 
-    def batch_targets(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def select_batch_targets(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """The targets of some training rows; where tokens are labelled, int64 [rows * longest row], with -100 where
         a step has no target."""
         if self.step_targets is None:
@@ -158,7 +158,8 @@ class Task:
         return self.step_targets.batch(chosen, IGNORED)[0].ravel()
 
     def asked(self, logits: Tensor) -> Tensor:
-        """Select from the logits of the validation rows, as `compute_logits` returns them, those that have a target."""
+        """Select from the logits of the validation rows, in the order of `compute_logits`, the logits of the rows or
+        words that have a target."""
         steps = self.validation_step_targets
         return logits if steps is None else logits[torch.from_numpy(steps.ids != IGNORED)]
 
@@ -171,8 +172,8 @@ class Task:
     def validation_f1(self, logits: Tensor) -> float:
         """The F1 of the logits on the validation targets; the F1 of spans, where the labels are those of spans."""
         words = self._validation_words
-        if words is None or not have_span_prefixes(self.labels):
-            return f1_from_logits(logits, torch.from_numpy(self.validation_targets))
+        if words is None or not has_span_prefixes(self.labels):
+            return compute_f1_from_logits(logits, torch.from_numpy(self.validation_targets))
         predicted = logits.argmax(dim=1).numpy()
         return SpanScores.of(self.labels, words, self.validation_targets, predicted).f1
 

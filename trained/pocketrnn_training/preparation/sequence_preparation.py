@@ -14,14 +14,14 @@ from pocketrnn.errors import DataError, SequenceError
 from pocketrnn.numbers.range_watch import find_channel_ranges
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
-from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, kernel_dilations
+from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, compute_kernel_dilations
 from pocketrnn_training.preparation.augmentation import Augmentation
 from pocketrnn_training.preparation.classes import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds
-from pocketrnn_training.rows.sequences import LabelledSequences, mean_and_scale
+from pocketrnn_training.rows.sequences import LabelledSequences, compute_mean_and_scale
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS
 from pocketrnn_training.settings.number_settings import NumberSettings
 
@@ -62,7 +62,7 @@ def prepare_sequences(
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels))
     # Integers are converted to the channels' own units, as in the runtime.
-    mean, scale = mean_and_scale([data.rules.in_units(sequence) for sequence in data.sequences])
+    mean, scale = compute_mean_and_scale([data.rules.convert_to_units(sequence) for sequence in data.sequences])
     known = find_channel_ranges(data.rules, data.sequences)
     rules = replace(data.rules, mean=mean, scale=scale, training_range=known)
     by_folds = validation is data
@@ -103,7 +103,7 @@ def _make_folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
 def _make_architecture(settings: NumberSettings, data: LabelledSequences) -> SequenceArchitecture | KernelArchitecture:
     channels, classes = len(data.rules.channels), len(data.labels)
     if kernels := settings.kernels_asked_for:
-        dilations = kernel_dilations(kernels, int(np.median(data.lengths)))
+        dilations = compute_kernel_dilations(kernels, int(np.median(data.lengths)))
         return KernelArchitecture(channels=channels, dilations=dilations, classes=classes)
     shape = {one.name for one in fields(SequenceArchitecture)} - {"channels", "classes"}
     return SequenceArchitecture(channels=channels, classes=classes, **{name: getattr(settings, name) for name in shape})
@@ -142,5 +142,5 @@ def _choose_examples(data: LabelledSequences) -> tuple[list[list[float | None]],
     """Some of the sequences as lists of steps; NaN becomes None, since JSON has no NaN."""
     small = [row for row, sequence in enumerate(data.sequences) if sequence.size <= _EXAMPLE_NUMBERS]
     chosen = [small[i] for i in np.unique(np.linspace(0, len(small) - 1, _EXAMPLES).astype(int))] if small else []
-    sequences = [data.rules.in_units(data.sequences[row]).tolist() for row in chosen]
+    sequences = [data.rules.convert_to_units(data.sequences[row]).tolist() for row in chosen]
     return tuple([[None if number != number else number for number in step] for step in one] for one in sequences)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.tables.checks import list_first_names
-from pocketrnn.tags import have_span_prefixes
+from pocketrnn.tags import has_span_prefixes
 from pocketrnn.text import SubwordRules
-from pocketrnn.text.subwords import words_function
+from pocketrnn.text.subwords import make_words_function
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.preparation.augmentation import WordDropout
@@ -58,7 +58,7 @@ def prepare_tags(
     for text in _make_notices(data, validation):
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels))
-    if settings.metric is None and have_span_prefixes(data.labels):
+    if settings.metric is None and has_span_prefixes(data.labels):
         decided = replace(decided, metric="f1")
     texts = [join_words(sentence) for sentence in chain(data.sentences, validation.sentences)]
     rules, tokens = learn_pieces(
@@ -97,7 +97,7 @@ def prepare_tags(
 
 def _align_word_targets(parts: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
     """int64: the target of each word as the rules cut them. If they cut a word in parts, the first has its label."""
-    cut = words_function(rules)
+    cut = make_words_function(rules)
     known: dict[str, int] = {}
     targets = []
     for data in parts:

@@ -22,7 +22,7 @@ from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.column_files import SUFFIXES, column_names, read_columns
-from pocketrnn_training.rows.disk_backed_data import Spool
+from pocketrnn_training.rows.disk_backed_data import ByteBuffer
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers, normalize_probabilities
 
@@ -76,11 +76,11 @@ def read_teacher(
         if path.suffix.lower() in SUFFIXES and not path.is_dir():
             answers.append(_read_file(path, data, logits, text_column, label_column))
         else:
-            answers.append(_ask_classifier(str(source), data))
+            answers.append(_run_classifier(str(source), data))
     return average_teachers(answers)
 
 
-def _ask_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
+def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     """Run a checkpoint or a bundle on the texts."""
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
@@ -132,7 +132,7 @@ def _read_file(path: Path, data: LabelledTexts, logits: bool, text_column: str, 
     columns = _find_value_columns(path, names, data.labels, (text_column, label_column))
     is_list, has_texts = columns[0] not in data.labels, text_column in names
     logits = logits or columns == ["logits"]
-    values, answered = Spool(), Spool()
+    values, answered = ByteBuffer(), ByteBuffer()
     texts = iter(data.texts)
     before = 0
     for chunk in read_columns(path, [*columns, text_column] if has_texts else columns, _ALL_COLUMNS):

@@ -18,12 +18,16 @@ from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.classes import compute_class_weights, make_class_notices
-from pocketrnn_training.preparation.continued_training import Start, add_checkpoint_labels, settings_from_checkpoint
+from pocketrnn_training.preparation.continued_training import (
+    Start,
+    add_checkpoint_labels,
+    make_settings_from_checkpoint,
+)
 from pocketrnn_training.preparation.distillation import (
     TeacherSummary,
     describe_teacher,
+    make_targets_with_answers,
     make_teaching,
-    targets_with_answers,
 )
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.progress import Notice
@@ -71,7 +75,7 @@ def prepare(
     before = beside.before
     if before is not None:
         data, validation, settings = _continue_from_checkpoint(data, validation, settings, beside, before)
-    data = data if beside.teacher is None else data.with_answers(beside.teacher)
+    data = data if beside.teacher is None else data.add_teacher_answers(beside.teacher)
     _check_choices(data, settings)
     data, validation = data.parts(validation, settings)
     outside = [*data.outside, *validation.outside]
@@ -91,7 +95,7 @@ def prepare(
         encoded = encode_with_rules(data, validation, settings, before.text_rules, vocabulary_of, pairs)
         weights = going_on.weights(data, settings.seed)
     rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
-    _note_long_texts(encoded.texts.lengths, rules.max_tokens, report)
+    _report_long_texts(encoded.texts.lengths, rules.max_tokens, report)
     shown = choose_short_texts(validation.texts) if examples is None else examples or make_random_texts(tokens, rules)
     task = Task(
         rules=rules,
@@ -107,7 +111,7 @@ def prepare(
         words=encoded.words,
         piece_dropout=settings.piece_dropout,
         adversarial=settings.adversarial,
-        targets=targets_with_answers(data),
+        targets=make_targets_with_answers(data),
         teaching=make_teaching(data, settings.teacher_weight, settings.teacher_temperature),
         class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
@@ -131,7 +135,7 @@ def _continue_from_checkpoint(
     """Adapt rows and settings to the checkpoint that the run continues from."""
     if beside.word_vectors is not None:
         raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
-    settings, data = settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
+    settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
         raise InputError("The rows of words go on from the checkpoint, each alone.", "Leave --spelling out.")
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
@@ -161,7 +165,9 @@ def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task) -
     )
 
 
-def _note_long_texts(lengths: npt.NDArray[np.int64], max_tokens: int | None, report: Callable[[Notice], None]) -> None:
+def _report_long_texts(
+    lengths: npt.NDArray[np.int64], max_tokens: int | None, report: Callable[[Notice], None]
+) -> None:
     """Report how many training rows may be longer than `max_tokens`; `lengths` is int64 [rows], in tokens."""
     if max_tokens is not None and (long := int((lengths >= max_tokens).sum())):
         report(

@@ -59,7 +59,7 @@ def render_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
 
 
 def _render_blocks(lines: Sequence[str], pictures: Mapping[str, bytes]) -> Iterator[str]:
-    for kind, found in groupby(lines, _line_kind):
+    for kind, found in groupby(lines, _find_line_kind):
         some = list(found)
         if kind == "heading":
             for line in some:
@@ -75,7 +75,7 @@ def _render_blocks(lines: Sequence[str], pictures: Mapping[str, bytes]) -> Itera
             yield f"<p>{_render_inline(chr(10).join(some))}</p>"
 
 
-def _line_kind(line: str) -> str:
+def _find_line_kind(line: str) -> str:
     beginnings = {"#": "heading", "![": "picture", "- ": "list", "|": "table"}
     return next((kind for mark, kind in beginnings.items() if line.startswith(mark)), "text" if line else "")
 

@@ -117,7 +117,7 @@ def write_report(
         given = predict_cross_fitted(probabilities.astype(np.float64), validation.targets)
         result = score_several_labels(checkpoint.labels, validation.targets, given)
         right = (given == validation.targets).all(axis=1)
-        mistakes = _label_mistake_lines(checkpoint, validation, probabilities, given)
+        mistakes = _format_label_mistakes(checkpoint, validation, probabilities, given)
     else:
         predicted = probabilities.argmax(axis=1)
         result = score_classes(checkpoint.labels, validation.targets, predicted)
@@ -126,23 +126,23 @@ def write_report(
         # Only once: with 10,000 classes, this takes half a minute.
         counts = np.array(result.confusion)
         right = predicted == validation.targets
-        mistakes = _mistake_lines(checkpoint, validation, probabilities, predicted)
+        mistakes = _format_mistakes(checkpoint, validation, probabilities, predicted)
         _draw_confusion(result, counts).savefig(folder / "confusion.png")
     bins = _make_length_bins(answers.lengths, right)
     if history:
         _draw_learning_curve(history).savefig(folder / "learning_curve.png")
     _draw_length_accuracy(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
-        *_head_lines(checkpoint, result, validation.ROW, validation.ANSWER),
-        *_baseline_lines(result, other_results.baseline),
-        *_candidate_lines(read_candidates(checkpoint.data)),
-        *_fold_lines(other_results.cross_validation),
-        *(_curve_lines(history, checkpoint) if history else ()),
-        *_span_lines(result.spans),
-        *_class_lines(result, counts, checkpoint.thresholds),
-        *_length_lines(bins, validation.STEPS),
+        *_format_head(checkpoint, result, validation.ROW, validation.ANSWER),
+        *_format_baseline(result, other_results.baseline),
+        *_format_candidates(read_candidates(checkpoint.data)),
+        *_format_folds(other_results.cross_validation),
+        *(_format_curve(history, checkpoint) if history else ()),
+        *_format_spans(result.spans),
+        *_format_classes(result, counts, checkpoint.thresholds),
+        *_format_lengths(bins, validation.STEPS),
         *mistakes,
-        *_data_lines(checkpoint, other_results.notices),
+        *_format_data(checkpoint, other_results.notices),
     ]
     # Half a surrogate pair, which a text may hold, has no UTF-8 form.
     (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
@@ -150,7 +150,7 @@ def write_report(
     (folder / PAGE).write_text(render_page(lines, pictures), encoding="ascii")
 
 
-def _head_lines(checkpoint: Checkpoint, result: Evaluation, what: str, answer: str) -> Iterator[str]:
+def _format_head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: str) -> Iterator[str]:
     metrics = checkpoint.metrics
     yield f"# {_escape(checkpoint.name)}"
     yield ""
@@ -160,7 +160,7 @@ def _head_lines(checkpoint: Checkpoint, result: Evaluation, what: str, answer: s
         yield "Each half of the rows is measured with thresholds that were chosen on the other half; the checkpoint"
         yield "keeps thresholds that were chosen on all of them."
     else:
-        yield from _accuracy_lines(checkpoint, result, answer)
+        yield from _format_accuracy(checkpoint, result, answer)
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
         yield "All figures here are of a classifier that had not read these rows. It was then fitted once more,"
         yield f"on all {fitted:,} rows: no row is left to measure it with."
@@ -186,7 +186,7 @@ def _head_lines(checkpoint: Checkpoint, result: Evaluation, what: str, answer: s
                 yield "half; the one that is kept is chosen on all of them."
 
 
-def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation, answer: str) -> Iterator[str]:
+def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer: str) -> Iterator[str]:
     metrics = checkpoint.metrics
     if checkpoint.measured_by_folds:
         said = FoldScores.from_metrics(metrics, result.rows).said
@@ -202,7 +202,7 @@ def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation, answer: str) -> 
     yield f"Right of {result.rows:,} validation {answer}s: {right}."
 
 
-def _baseline_lines(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
+def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
     if baseline is None:
         return
     if baseline.micro_f1 is None:
@@ -216,7 +216,7 @@ def _baseline_lines(result: Evaluation, baseline: Baseline | None) -> Iterator[s
         yield f"**It is better here, by {100 * (baseline.reached - ours):.2f} points.** {baseline.ADVICE}"
 
 
-def _candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
+def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
     if not candidates:
         return
     yield from ("", "## What was compared", "")
@@ -240,7 +240,7 @@ def _candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
         )
 
 
-def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
+def _format_folds(result: CrossValidation | None) -> Iterator[str]:
     if result is None:
         return
     yield from ("", "## Cross-validation", "")
@@ -253,7 +253,7 @@ def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
         yield f"| {i} | {fold.rows:,} | {reached:.2%} | {fold.macro_f1:.2%} | {linear} |"
 
 
-def _curve_lines(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
+def _format_curve(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
     if getattr(checkpoint.architecture, "pairs", 0):
         yield "Training figures are of the recurrent part alone, validation figures of both parts: the linear part was"
@@ -268,7 +268,7 @@ def _curve_lines(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[s
         )
 
 
-def _span_lines(spans: SpanScores | None) -> Iterator[str]:
+def _format_spans(spans: SpanScores | None) -> Iterator[str]:
     if spans is None:
         return
     yield from ("", "## Spans", "", "| label | precision | recall | F1 | true spans |", "|---|---:|---:|---:|---:|")
@@ -276,7 +276,7 @@ def _span_lines(spans: SpanScores | None) -> Iterator[str]:
         yield f"| {_escape(s.label)} | {s.precision:.2%} | {s.recall:.2%} | {s.f1:.2%} | {s.spans:,} |"
 
 
-def _class_lines(
+def _format_classes(
     result: Evaluation, counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
 ) -> Iterator[str]:
     if counts is None:
@@ -311,19 +311,19 @@ def _describe_confusion(result: Evaluation) -> str:
     which = "Rows by true class and class given, as shares of the true class."
     if classes > _DRAWN_CLASSES:
         which += f" The picture has the {_DRAWN_CLASSES} of {classes:,} classes that are confused most."
-    if any(_tick_label(i, of_class.label).isdigit() for i, of_class in enumerate(result.classes)):
+    if any(_make_tick_label(i, of_class.label).isdigit() for i, of_class in enumerate(result.classes)):
         which += " A class whose name is hard to draw has its number in the table above."
     return which
 
 
-def _length_lines(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Iterator[str]:
+def _format_lengths(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Iterator[str]:
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
     yield from (f"| {steps} | rows | accuracy |", "|---|---:|---:|")
     for least, most, rows, accuracy in bins:
         yield f"| {_format_range(least, most)} | {rows:,} | {accuracy:.2%} |"
 
 
-def _mistake_lines(
+def _format_mistakes(
     checkpoint: Checkpoint,
     validation: LabelledRows,
     probabilities: npt.NDArray[np.float32],
@@ -344,7 +344,7 @@ def _mistake_lines(
         yield f"| {_escape(given)} | {probability:.1%} | {_escape(true)} | {_escape(validation.shown(row))} |"
 
 
-def _label_mistake_lines(
+def _format_label_mistakes(
     checkpoint: Checkpoint,
     validation: LabelledRows,
     probabilities: npt.NDArray[np.float32],
@@ -368,7 +368,7 @@ def _label_mistake_lines(
         yield f"| {named[0]} | {named[1]} | {_escape(validation.shown(row))} |"
 
 
-def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
+def _format_data(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
     data = checkpoint.data
     yield from ("", "## Data", "")
     if checkpoint.measured_by_folds:
@@ -434,7 +434,7 @@ def _draw_confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure
     counts = counts[np.ix_(chosen, chosen)]
     # As shares of the true class, so that a large class does not hide the others.
     shares = counts / np.maximum(of_class[chosen, None], 1)
-    names = [_tick_label(i, result.classes[i].label) for i in chosen.tolist()]
+    names = [_make_tick_label(i, result.classes[i].label) for i in chosen.tolist()]
     classes = len(names)
     # Room for the names beside the matrix, and for a row of each name.
     side = 1.5 + 0.07 * max(map(len, names)) + max(2.5 + 0.12 * classes, 0.15 * classes)
@@ -462,7 +462,7 @@ def _find_most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.sort(np.argsort(-wrong, kind="stable")[:_DRAWN_CLASSES])
 
 
-def _tick_label(index: int, label: str) -> str:
+def _make_tick_label(index: int, label: str) -> str:
     """The tick label of a class: its name, or its number where the font lacks a character."""
     font = _load_font()
     if not label.strip() or not label.isprintable() or not all(font.get_char_index(ord(one)) for one in label):

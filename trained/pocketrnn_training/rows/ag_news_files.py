@@ -16,8 +16,8 @@ import numpy as np
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.errors import DataError, OutputError, short_repr
 from pocketrnn_training.rows.column_files import open_as_utf8, read_delimited
-from pocketrnn_training.rows.disk_backed_data import Spool, StoredTexts
-from pocketrnn_training.rows.labelled_texts import LabelledTexts, class_targets
+from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_class_targets
 
 __all__ = ["AG_NEWS_LABELS", "ag_news"]
 
@@ -50,9 +50,9 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
     file_name = f"{part}.csv"
     path = _find_cached_file(file_name) if data_dir is None else data_dir / file_name
     names = {str(number): label for number, label in enumerate(AG_NEWS_LABELS, start=1)}
-    codes = Spool()
+    codes = ByteBuffer()
 
-    def texts_and_codes() -> Iterator[list[str]]:
+    def list_texts_and_codes() -> Iterator[list[str]]:
         before = 0
         columns = ("class", "title", "description")
         for classes, titles, descriptions in read_delimited(path, columns, ",", names=columns):
@@ -69,10 +69,10 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
             yield [f"{title} {description}" for title, description in zip(titles, descriptions, strict=True)]
 
     source, labels = f"AG News, {file_name}", labels or AG_NEWS_LABELS
-    texts = StoredTexts.of(texts_and_codes())
+    texts = StoredTexts.of(list_texts_and_codes())
     return LabelledTexts(
         texts=texts,
-        targets=class_targets(codes.numbers(np.int64), AG_NEWS_LABELS, labels, source),
+        targets=make_class_targets(codes.numbers(np.int64), AG_NEWS_LABELS, labels, source),
         labels=labels,
         source=source,
         licence="research and other non-commercial use",

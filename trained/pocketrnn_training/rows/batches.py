@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextEncoder
-from pocketrnn_training.rows.disk_backed_data import Spool
+from pocketrnn_training.rows.disk_backed_data import ByteBuffer
 
 _Rows = TypeVar("_Rows", bound="EncodedRows")
 
@@ -99,7 +99,7 @@ class EncodedTexts(EncodedRows):
     @classmethod
     def of(cls, texts: Iterable[str], encoder: TextEncoder) -> EncodedTexts:
         """Encode the texts; much data is kept in a temporary file (`pocketrnn_training.rows.disk_backed_data`)."""
-        ids, lengths = Spool(), Spool()
+        ids, lengths = ByteBuffer(), ByteBuffer()
         for text in texts:
             row = encoder.encode(text)
             ids.write(array("i", row).tobytes())

@@ -14,16 +14,16 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from pocketrnn.bundle.atomic_writing import suggest_near_file
-from pocketrnn.errors import DataError, error_reason, first_line
+from pocketrnn.errors import DataError, find_error_reason, first_line
 from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     check_columns,
     list_first_names,
-    parquet_error,
+    make_parquet_error,
     parse_json_object,
 )
-from pocketrnn.tables.encodings import UTF8, as_utf8, check_encoding, check_not_utf16, not_utf8_error
-from pocketrnn.tables.header_line import find_delimiter, header_line_remedy
+from pocketrnn.tables.encodings import UTF8, check_encoding, check_not_utf16, make_not_utf8_error, recode_to_utf8
+from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 
 __all__ = ["SUFFIXES", "column_names", "open_as_utf8", "read_columns", "read_delimited", "read_text_lines"]
 
@@ -87,11 +87,13 @@ def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is not a regular file.", "Give the name of a file.")
         with path.open("rb") as file:
-            yield as_utf8(file, str(path), encoding)
+            yield recode_to_utf8(file, str(path), encoding)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist.", suggest_near_file(path) or "Check the name of the file.") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights.") from None
+        raise DataError(
+            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+        ) from None
 
 
 def _measure_utf8(path: Path, encoding: str) -> int:
@@ -111,7 +113,7 @@ def _measure_utf8(path: Path, encoding: str) -> int:
                 # A character may be cut by the end of the block, but has at most four bytes.
                 if len(block) - error.start >= 4 or not file.peek(1):  # type: ignore[attr-defined]
                     line = lines + block.count(b"\n", 0, error.start)
-                    raise not_utf8_error(str(path), line, block[error.start]) from None
+                    raise make_not_utf8_error(str(path), line, block[error.start]) from None
                 block, waiting = block[: error.start], block[error.start :]
             lines += block.count(b"\n")
     return 0 if blank else size
@@ -143,7 +145,7 @@ def read_delimited(
     """
     size = _check_size(path, encoding)
     with _open_delimited(path, size, (), wanted, delimiter, names, encoding) as header:
-        check_columns(header.schema.names, wanted, str(path), remedy, header_line_remedy(wanted, delimiter))
+        check_columns(header.schema.names, wanted, str(path), remedy, write_header_line_remedy(wanted, delimiter))
     with _open_delimited(path, size, wanted, wanted, delimiter, names, encoding) as chunks:
         for chunk in chunks:
             yield tuple(chunk.column(name).to_pylist() for name in wanted)
@@ -281,7 +283,7 @@ def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str
             try:
                 text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode()
             except UnicodeDecodeError as error:
-                raise not_utf8_error(str(path), number, line[error.start]) from None
+                raise make_not_utf8_error(str(path), number, line[error.start]) from None
             if text.strip():
                 yield number, text
 
@@ -299,7 +301,7 @@ def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
         try:
             yield pyarrow.parquet.ParquetFile(content)
         except (pa.ArrowException, *DAMAGED_PARQUET) as error:
-            raise parquet_error(str(path), error) from None
+            raise make_parquet_error(str(path), error) from None
 
 
 def _read_delimited_names(path: Path, delimiter: str | None = None) -> list[str]:

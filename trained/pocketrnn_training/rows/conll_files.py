@@ -73,7 +73,8 @@ def read_tagged(
     source = ", ".join(path.name for path in paths)
     if len(found) < 2:
         raise DataError(
-            f"All words of {source} have the label {short_repr(found[0], 40)}.", "Give words with two labels or more."
+            f"All words of {source} have the label {short_repr(found[0], 40)}.",
+            "Give words with two labels or more.",
         )
     index = {label: target for target, label in enumerate(found)}
     return TaggedSentences(sentences, np.array([index[label] for label in given], np.int64), found, source)

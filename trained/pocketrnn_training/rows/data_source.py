@@ -87,14 +87,15 @@ class DataSource:
         own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
-    def with_remembered(self, columns: Mapping[str, Any]) -> DataSource:
-        """The same source with the options that a classifier remembers of its own rows, unless the user gave others.
+    def add_remembered_options(self, columns: Mapping[str, Any]) -> DataSource:
+        """The same source with the options that a classifier stores about its own rows, except options that the user
+        gave.
 
         Args:
             columns: the value of `columns` when the classifier was trained; other members are ignored.
 
         Example:
-            >>> DataSource(("test.csv",)).with_remembered({"text_column": "body"}).text_column
+            >>> DataSource(("test.csv",)).add_remembered_options({"text_column": "body"}).text_column
             'body'
         """
         known: dict[str, Any] = {
@@ -107,14 +108,14 @@ class DataSource:
         return replace(self, numbers=replace(self.numbers, **steps), **rows)
 
     @property
-    def holds_numbers(self) -> bool:
+    def has_number_rows(self) -> bool:
         """Whether the rows are sequences of numbers: by the suffixes of the files, or because channels are named.
 
         Raises:
             InputError: only some of the files hold numbers, or there are options of numbers and the files hold texts.
 
         Example:
-            >>> DataSource(("motions.ts",)).holds_numbers, DataSource(("reviews.csv",)).holds_numbers
+            >>> DataSource(("motions.ts",)).has_number_rows, DataSource(("reviews.csv",)).has_number_rows
             (True, False)
         """
         by_ending = [Path(name).suffix.lower() in OF_NUMBERS for name in self.names]
@@ -139,7 +140,7 @@ class DataSource:
         """The class of the settings of a run on these rows.
 
         Raises:
-            InputError: see `holds_numbers`.
+            InputError: see `has_number_rows`.
 
         Example:
             >>> DataSource(("motions.ts",)).settings.__name__
@@ -148,7 +149,7 @@ class DataSource:
         if self.of_tokens:
             self._check_tokens()
             return TagSettings
-        return NumberSettings if self.holds_numbers else TextSettings
+        return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
         """Check the beginnings of the files: whether a file or a column is missing.
@@ -159,7 +160,7 @@ class DataSource:
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
-            InputError: see `holds_numbers`; an encoding is named for rows that have none.
+            InputError: see `has_number_rows`; an encoding is named for rows that have none.
             MissingExtraError: pyarrow is not installed.
 
         Example:
@@ -177,7 +178,7 @@ class DataSource:
         both, text = (self.text_column, self.label_column), (self.text_column,)
         named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
         self._check_text_options()
-        if self.holds_numbers:
+        if self.has_number_rows:
             for path in (*named, *validation):
                 with open_as_utf8(path):
                     pass
@@ -223,8 +224,8 @@ class DataSource:
             ("--join-labels", self.join_labels, False),
             ("--drop-unlabelled", self.drop_unlabelled, False),
         ):
-            if value != default and (self.holds_numbers or AG_NEWS in self.names):
-                what = "sequences of numbers" if self.holds_numbers else "ag_news"
+            if value != default and (self.has_number_rows or AG_NEWS in self.names):
+                what = "sequences of numbers" if self.has_number_rows else "ag_news"
                 raise InputError(f"{option} is for your own files of texts, and DATA is {what}.", "Leave it out.")
 
     def read_numbers(
@@ -267,7 +268,7 @@ class DataSource:
         """
         if self.of_tokens:
             return self.read_tags(tuple(map(Path, self.names)))
-        return self.read_numbers(tuple(map(Path, self.names))) if self.holds_numbers else self.read_texts("train")
+        return self.read_numbers(tuple(map(Path, self.names))) if self.has_number_rows else self.read_texts("train")
 
     def read_more(
         self, paths: tuple[Path, ...], data: LabelledRows

@@ -17,14 +17,14 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError
 
-__all__ = ["Spool", "StoredTexts"]
+__all__ = ["ByteBuffer", "StoredTexts"]
 
 _IN_MEMORY: Final = 16 * 2**20
 # JSON allows half a surrogate pair in a text, and Python holds it; UTF-8 alone would not.
 _LONE_SURROGATES: Final = "surrogatepass"
 
 
-class Spool:
+class ByteBuffer:
     """A buffer of bytes that is first written completely, then read as a whole."""
 
     def __init__(self, in_memory: int = _IN_MEMORY) -> None:
@@ -78,7 +78,7 @@ class StoredTexts(Sequence[str]):
     @classmethod
     def of(cls, chunks: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
         """Store the texts of all chunks, in their order."""
-        content, lengths = Spool(in_memory), Spool(in_memory)
+        content, lengths = ByteBuffer(in_memory), ByteBuffer(in_memory)
         for chunk in chunks:
             encoded = [text.encode("utf-8", _LONE_SURROGATES) for text in chunk]
             content.write(b"".join(encoded))

@@ -266,7 +266,8 @@ def _split_by_labels(
     left = counts.copy()
 
     def take(rows: npt.NDArray[np.int64], wanted: int) -> None:
-        """Put `wanted` of the rows into the second part, except those that are the last of a label in the first."""
+        """Move `wanted` of the rows to the second part, except rows that are the last ones of a label in the first
+        part."""
         for row in rows.tolist():
             if wanted <= 0:
                 break

@@ -20,14 +20,14 @@ from pocketrnn.tables.checks import check_same_labels, list_first_names
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.rows.column_files import read_columns
-from pocketrnn_training.rows.disk_backed_data import Spool, StoredTexts
+from pocketrnn_training.rows.disk_backed_data import ByteBuffer, StoredTexts
 from pocketrnn_training.rows.labelled_rows import UNLABELLED, LabelledRows, check_labelled, normalize_label, split_rows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.base_settings import Settings
 
 __all__ = [
     "LabelledTexts",
-    "class_targets",
+    "make_class_targets",
     "make_multi_label_texts",
     "parse_labels",
     "read_files",
@@ -159,7 +159,7 @@ class LabelledTexts(LabelledRows):
         answers = None if self.answers is None else self.answers.rows(chosen)
         return replace(self, texts=texts, targets=self.targets[chosen], answers=answers)
 
-    def with_answers(self, answers: TeacherAnswers) -> LabelledTexts:
+    def add_teacher_answers(self, answers: TeacherAnswers) -> LabelledTexts:
         """The same rows with a teacher's answers.
 
         Raises:
@@ -167,7 +167,7 @@ class LabelledTexts(LabelledRows):
 
         Example:
             >>> data = LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), source="two rows")
-            >>> data.with_answers(TeacherAnswers.of([[0.1, 0.9], [0.8, 0.2]])).answers.favourites().tolist()
+            >>> data.add_teacher_answers(TeacherAnswers.of([[0.1, 0.9], [0.8, 0.2]])).answers.favourites().tolist()
             [1, 0]
         """
         if len(answers) != len(self) or answers.values.shape[1] != len(self.labels):
@@ -264,14 +264,14 @@ def read_files(
         labels = None if labels is None else (*labels, outside)
     if multi_label:
         return _read_multi_label(paths, text_column, label_column, labels, label_separator, encoding, join_labels)
-    codes = Spool()
+    codes = ByteBuffer()
     code_of: dict[str, int] = {}
     dropped = 0
 
     def code(label: str) -> int:
         return code_of.setdefault(label, len(code_of)) if label else UNLABELLED
 
-    def texts_and_codes() -> Iterator[list[str]]:
+    def list_texts_and_codes() -> Iterator[list[str]]:
         nonlocal dropped
         for path in paths:
             keep_blank = blank_labels or drop_unlabelled
@@ -283,7 +283,7 @@ def read_files(
                 codes.write(array("q", map(code, labels_of_rows)).tobytes())
                 yield texts
 
-    texts = StoredTexts.of(texts_and_codes())
+    texts = StoredTexts.of(list_texts_and_codes())
     source = ", ".join(path.name for path in paths) + (f" without {dropped:,} unlabelled rows" if dropped else "")
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
@@ -293,7 +293,7 @@ def read_files(
         if not code_of:
             raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
         labels = sort_classes(set(names), f"{len(texts)} rows of {source}", "rows")
-    data = LabelledTexts(texts, class_targets(targets, names, labels, source), labels, source)
+    data = LabelledTexts(texts, make_class_targets(targets, names, labels, source), labels, source)
     if outside is None:
         return data
     if outside not in labels:
@@ -307,7 +307,7 @@ def read_files(
 def _unify_label_spelling(
     names: Iterable[str], codes: npt.NDArray[np.int64], labels: tuple[str, ...] | None
 ) -> tuple[str, ...]:
-    """The common spelling of each label that occurs: that in `labels`, or else that of most rows."""
+    """The common spelling of each label that occurs: the spelling in `labels`, or else the spelling of most rows."""
     names = tuple(names)
     counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
     written: dict[str, str] = {}
@@ -327,10 +327,10 @@ def _read_multi_label(
     join_labels: bool,
 ) -> LabelledTexts:
     """Read files as `read_files` does, of texts with any number of labels."""
-    codes, counts = Spool(), Spool()
+    codes, counts = ByteBuffer(), ByteBuffer()
     code_of: dict[str, int] = {}
 
-    def texts_and_codes() -> Iterator[list[str]]:
+    def list_texts_and_codes() -> Iterator[list[str]]:
         for path in paths:
             before = 0
             for texts, values in read_columns(path, (text_column, label_column), encoding=encoding):
@@ -348,7 +348,7 @@ def _read_multi_label(
                 before += len(texts)
                 yield texts
 
-    texts = StoredTexts.of(texts_and_codes())
+    texts = StoredTexts.of(list_texts_and_codes())
     source = ", ".join(path.name for path in paths)
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
@@ -412,7 +412,7 @@ def make_multi_label_texts(
             f"{len(counts):,} rows with {len(labels):,} labels are too many.",
             f"Their product may be {_MOST_ANSWERS:,}: leave rare labels out, or rows.",
         )
-    places = class_targets(codes, names, labels, source)
+    places = make_class_targets(codes, names, labels, source)
     targets = np.zeros((len(counts), len(labels)), dtype=bool)
     targets[np.repeat(np.arange(len(counts)), counts), places] = True
     return LabelledTexts(texts, targets, labels, source)
@@ -489,12 +489,12 @@ def _read_checked_chunks(
         labels = ["" if label is None else label for label in labels]
         _check_values(labels, (str, int), label_column, path, before)
         if "" in labels and not blank_labels:
-            raise _missing_labels_error(path, label_column, before + labels.index("") + 1, encoding)
+            raise _make_missing_labels_error(path, label_column, before + labels.index("") + 1, encoding)
         before += len(texts)
         yield texts, list(map(str, labels))
 
 
-def _missing_labels_error(path: Path, column: str, first: int, encoding: str) -> DataError:
+def _make_missing_labels_error(path: Path, column: str, first: int, encoding: str) -> DataError:
     """The error that rows of a file have no label: how many, and the first of them."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)
@@ -525,7 +525,7 @@ def sort_classes(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str
     return labels
 
 
-def class_targets(
+def make_class_targets(
     codes: npt.NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> npt.NDArray[np.int64]:
     """The targets of rows whose labels are given as codes.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError, short_repr
-from pocketrnn.tables.recordings import read_columns, rows_by_sequence, stack_channels
+from pocketrnn.tables.recordings import group_rows_by_sequence, read_columns, stack_channels
 from pocketrnn.tables.rows import ENDINGS, Kind
 from pocketrnn_training.rows.array_files import read_arrays
 from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make_labelled_sequences
@@ -160,7 +160,7 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
         yield Recording(str(path), samples, labels.tolist())
         return
     columns = {by: [columns[by][row] for row in order]}
-    for name, rows in rows_by_sequence(columns[by]):
+    for name, rows in group_rows_by_sequence(columns[by]):
         yield Recording(f"sequence {name} of {path}", samples[rows], labels[rows].tolist())
 
 

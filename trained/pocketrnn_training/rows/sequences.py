@@ -13,14 +13,15 @@ from pocketrnn.errors import DataError, SequenceError, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_same_labels
 from pocketrnn_training.rows.labelled_rows import LabelledRows, split_classes
-from pocketrnn_training.rows.labelled_texts import class_targets, sort_classes
+from pocketrnn_training.rows.labelled_texts import make_class_targets, sort_classes
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
 
-__all__ = ["LabelledSequences", "Recording", "make_labelled_sequences", "mean_and_scale"]
+__all__ = ["LabelledSequences", "Recording", "compute_mean_and_scale", "make_labelled_sequences"]
 
 Samples = npt.NDArray[Any]
-# A channel whose deviation is less than this share of its mean is constant except for rounding, and is not scaled.
+# If a channel's deviation is less than this share of its mean, the channel is constant except for rounding, and it is
+# not scaled.
 _CONSTANT: Final = 1e-12
 
 
@@ -199,7 +200,7 @@ def make_labelled_sequences(
         raise DataError(f"{source} holds no sequences.{said}", "Give a file with labelled sequences.")
     if labels is None:
         labels = sort_classes(code_of, f"{len(sequences)} sequences of {source}", "sequences")
-    targets = class_targets(np.array(codes, np.int64), tuple(code_of), labels, source)
+    targets = make_class_targets(np.array(codes, np.int64), tuple(code_of), labels, source)
     return LabelledSequences(sequences, targets, labels, rules, source, np.array(of_recording, np.int64), names, notes)
 
 
@@ -252,13 +253,13 @@ def _check_same_rules(data: LabelledSequences, validation: LabelledSequences) ->
             )
 
 
-def mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def compute_mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and the standard deviation of each channel over all steps of the sequences, missing samples left out.
 
     The scale of a channel that never changes is 1.
 
     Example:
-        >>> mean_and_scale([np.array([[1.0, 5.0], [3.0, 5.0]])])
+        >>> compute_mean_and_scale([np.array([[1.0, 5.0], [3.0, 5.0]])])
         ((2.0, 5.0), (1.0, 1.0))
     """
     channels = sequences[0].shape[1]

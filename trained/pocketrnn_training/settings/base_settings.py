@@ -24,7 +24,7 @@ __all__ = [
     "QRNN",
     "Settings",
     "check",
-    "decided_by_data",
+    "make_data_dependent_field",
 ]
 
 # The cell whose recurrent weights are zeros (`pocketrnn_training.classifiers.architecture.Architecture`).
@@ -42,18 +42,18 @@ METRICS: Final = ("accuracy", "f1")
 ANY_TIME: Final = ("device", "report_every", "threads")
 # From this many rows on, batches are twice as large: there are enough steps, and fewer are cheaper.
 MANY_ROWS: Final = 20_000
-# With fewer validation rows, one row is half a point of the accuracy or more, and the standard error is 3 points:
-# folds measure all rows instead, and part weights are not fitted on so few.
+# With fewer validation rows, one row is half a point of the accuracy or more, and the standard error is 3 points. Folds
+# of all rows are then used to measure the classifier, and the weights of the parts are not fitted on so few rows.
 FEW_VALIDATION_ROWS: Final = 200
 LABEL_SMOOTHING: Final = 0.05
 _BY_DATA: Final = "by_data"
 
 
-def decided_by_data() -> Any:
+def make_data_dependent_field() -> Any:
     """Define a field of settings that is None where the data decides its value.
 
     Example:
-        >>> decided_by_data().default is None
+        >>> make_data_dependent_field().default is None
         True
     """
     return field(default=None, metadata={_BY_DATA: True})
@@ -119,22 +119,22 @@ class Settings(ABC):
     ALONE: ClassVar[bool] = False
 
     cell: str = "gru"
-    hidden_dim: int | None = decided_by_data()
+    hidden_dim: int | None = make_data_dependent_field()
     layers: int = 1
     bidirectional: bool = True
-    dropout: float | None = decided_by_data()
+    dropout: float | None = make_data_dependent_field()
     pooling: str = "max"
-    label_smoothing: float | None = decided_by_data()
+    label_smoothing: float | None = make_data_dependent_field()
     class_weights: str = "none"
-    batch_size: int | None = decided_by_data()
+    batch_size: int | None = make_data_dependent_field()
     learning_rate: float = 4e-3
-    epochs: int | None = decided_by_data()
-    epoch_size: int | None = decided_by_data()
+    epochs: int | None = make_data_dependent_field()
+    epoch_size: int | None = make_data_dependent_field()
     patience: int | None = None
-    metric: str | None = decided_by_data()
+    metric: str | None = make_data_dependent_field()
     none_of_these: float | None = None
     validation_share: float = 0.1
-    final_fit: bool | None = decided_by_data()
+    final_fit: bool | None = make_data_dependent_field()
     seed: int = 0
     device: str = "auto"
     precision: str = "fp32"

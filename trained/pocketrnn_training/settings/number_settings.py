@@ -14,8 +14,8 @@ from pocketrnn_training.settings.base_settings import (
     MANY_ROWS,
     Settings,
     check,
-    decided_by_data,
     is_share,
+    make_data_dependent_field,
 )
 
 __all__ = ["OF_LAYERS", "NumberSettings"]
@@ -67,7 +67,7 @@ class NumberSettings(Settings):
     label_smoothing: float = LABEL_SMOOTHING
     epochs: int = 10
     metric: str = "accuracy"
-    kernels: int | None = decided_by_data()
+    kernels: int | None = make_data_dependent_field()
     convolution: int = 9
     # A packed file cannot have a stride.
     stride: int = 1

@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.settings.base_settings import A_SHARE, MANY_ROWS, Settings, check, decided_by_data, is_share
+from pocketrnn_training.settings.base_settings import (
+    A_SHARE,
+    MANY_ROWS,
+    Settings,
+    check,
+    is_share,
+    make_data_dependent_field,
+)
 
 __all__ = ["TagSettings"]
 
@@ -51,8 +58,8 @@ class TagSettings(Settings):
     label_smoothing: float = 0.0
     vocabulary_size: int | None = None
     piece_dropout: float = 0.1
-    min_freq: int | None = decided_by_data()
-    embedding_dim: int | None = decided_by_data()
+    min_freq: int | None = make_data_dependent_field()
+    embedding_dim: int | None = make_data_dependent_field()
     word_dropout: float = 0.05
 
     @property

@@ -15,8 +15,8 @@ from pocketrnn_training.settings.base_settings import (
     QRNN,
     Settings,
     check,
-    decided_by_data,
     is_share,
+    make_data_dependent_field,
 )
 
 __all__ = ["BPE", "SPLITS", "WORDS", "TextSettings"]
@@ -105,16 +105,16 @@ class TextSettings(Settings):
 
     ROWS: ClassVar[str] = "texts"
 
-    tokenizer: str | None = decided_by_data()
+    tokenizer: str | None = make_data_dependent_field()
     vocabulary_size: int | None = None
     piece_dropout: float = 0.1
     ngrams: int = 1
     max_tokens: int | None = 256
-    min_freq: int | None = decided_by_data()
+    min_freq: int | None = make_data_dependent_field()
     max_vocabulary: int | None = 15_000
     vector_words: int = 10_000
-    spelling: bool | None = decided_by_data()
-    linear: bool | None = decided_by_data()
+    spelling: bool | None = make_data_dependent_field()
+    linear: bool | None = make_data_dependent_field()
     compare: bool | None = None
     shipped_vectors: bool = True
     embedding_dim: int | None = None

@@ -15,7 +15,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.texts.vectors import TABLE
 
-__all__ = ["detect_language", "find_installed_vectors", "installed_tables"]
+__all__ = ["detect_language", "find_installed_tables", "find_installed_vectors"]
 
 _PACKAGE: Final = "pocketrnn_words"
 # The languages of the package's tables, to name them where it is not installed.
@@ -26,11 +26,11 @@ _CHARACTERS: Final = 500
 _MOST: Final = 0.8
 
 
-def installed_tables() -> Mapping[str, Path]:
+def find_installed_tables() -> Mapping[str, Path]:
     """The installed tables of word vectors, by language; empty without `pocketrnn-words`.
 
     Example:
-        >>> all(path.exists() for path in installed_tables().values())
+        >>> all(path.exists() for path in find_installed_tables().values())
         True
     """
     if find_spec(_PACKAGE) is None:
@@ -63,7 +63,7 @@ def find_installed_vectors(texts: Sequence[str], report: Callable[[Notice], None
     language = detect_language(texts)
     if language is None:
         return None
-    name, found = _LANGUAGES.get(language), installed_tables().get(language)
+    name, found = _LANGUAGES.get(language), find_installed_tables().get(language)
     if found is not None:
         said = f"Most rows are in {name or language}: its word vectors are tried; --no-vectors leaves them out."
         report(Step(said))

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from pocketrnn_training.rows.batches import EncodedRows
 
-__all__ = ["FeatureCounter", "LinearPart", "find_pair_rows", "pair_codes"]
+__all__ = ["FeatureCounter", "LinearPart", "compute_pair_codes", "find_pair_rows"]
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ _MOST_CHARACTERS: Final = 5
 _READ_CHARACTERS: Final = 64
 # The weight of the vector of a text; its tokens and pairs weigh 1, and so do its characters.
 _OF_VECTORS: Final = 0.8
-# How many characters of each token make up a joint. Several lengths at once, of 1 to 4, bring nothing.
+# The number of characters of each token that make up a joint. Several lengths together, from 1 to 4, are not better.
 _WHERE_PIECES_MEET: Final = 2
 
 
@@ -67,14 +67,14 @@ def find_pair_rows(vocabulary_size: int, classes: int) -> int:
     return pairs if (vocabulary_size + pairs) * classes <= _MOST_NUMBERS else 0
 
 
-def pair_codes(vocabulary_size: int, pairs: int) -> Codes:
+def compute_pair_codes(vocabulary_size: int, pairs: int) -> Codes:
     """The terms of each token in the row number of a pair, int64 [vocabulary_size, 2]: as its first and its second.
 
     Two different pairs may have the same row: this is feature hashing (Weinberger et al. 2009) by a sum, which every
     engine computes exactly.
 
     Example:
-        >>> codes = pair_codes(3000, 1024)
+        >>> codes = compute_pair_codes(3000, 1024)
         >>> int((codes[:, 0].max() + codes[:, 1].max())) < 1024
         True
     """
@@ -114,7 +114,7 @@ class FeatureCounter:
     @cached_property
     def codes_of_joints(self) -> Codes:
         """The terms of each token in the row number of a joint, int64 [vocabulary, 2]: by its last characters as the
-        first token, by its first characters as the second. As in `pair_codes`, a hash by a sum."""
+        first token, by its first characters as the second. As in `compute_pair_codes`, a hash by a sum."""
         half = max(1, self.joints // 2)
         ends = [_hash_text(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
         return np.stack((ends, [_hash_text(f"|{token[:_WHERE_PIECES_MEET]}") % half for token in self.spelled]), axis=1)
@@ -128,7 +128,7 @@ class FeatureCounter:
         number_of: dict[str, int] = {}
         tokens, numbers = [], []
         for token, spelled in enumerate(self.spelled):
-            for some in _character_ngrams(spelled[:_READ_CHARACTERS]):
+            for some in _list_character_ngrams(spelled[:_READ_CHARACTERS]):
                 tokens.append(token)
                 numbers.append(number_of.setdefault(some, len(number_of)))
         ones, shape = np.ones(len(tokens)), (len(self.spelled), len(number_of))
@@ -152,7 +152,7 @@ class FeatureCounter:
         def of_neighbours(codes: Codes, size: int) -> Any:
             return counts(codes[before, 0] + codes[ids, 1], size) if size else sparse.csr_matrix((len(lengths), 0))
 
-        pairs = of_neighbours(pair_codes(len(self.spelled), self.pairs), self.pairs)
+        pairs = of_neighbours(compute_pair_codes(len(self.spelled), self.pairs), self.pairs)
         return counts(ids, len(self.spelled)), pairs, of_neighbours(self.codes_of_joints, self.joints)
 
 
@@ -213,7 +213,7 @@ class LinearPart:
 
         tokens, pairs, joints = counted.of(rows)
         parts: tuple[Any, ...] = (tokens, pairs, tokens @ counted.characters, joints)
-        rare = [_inverse_frequencies(part) for part in parts]
+        rare = [_compute_inverse_frequencies(part) for part in parts]
         squares = [np.square(some) for some in rare]
         of_neighbours = sum((parts[i] @ squares[i]).sum() for i in (1, 3)) / tokens.sum()
         sizes = (squares[0] + counted.characters @ squares[2] + of_neighbours).astype(np.float32)[:, None]
@@ -221,7 +221,7 @@ class LinearPart:
         parts = tuple(divided @ part for part in parts)
         # The characters have the same weight as the tokens and the pairs together.
         importance = np.concatenate(
-            (_feature_importance(parts[:2], rare[:2]), _feature_importance(parts[2:], rare[2:]))
+            (_compute_feature_importance(parts[:2], rare[:2]), _compute_feature_importance(parts[2:], rare[2:]))
         )
         counts = sparse.hstack(parts).tocsr() @ sparse.diags(importance)
         meanings = _weight_vectors(counted.vectors, rare[0], parts[0])
@@ -269,14 +269,16 @@ class LinearPart:
         return np.asarray(scores / np.sqrt(tokens @ self.sizes) + self.bias, np.float32)
 
 
-def _inverse_frequencies(part: Any) -> npt.NDArray[np.float64]:
+def _compute_inverse_frequencies(part: Any) -> npt.NDArray[np.float64]:
     """float64 [columns]: the inverse document frequency of each count."""
     rows = part.shape[0]
     found: npt.NDArray[np.float64] = np.log((1 + rows) / (1 + np.bincount(part.indices, minlength=part.shape[1]))) + 1
     return found
 
 
-def _feature_importance(parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def _compute_feature_importance(
+    parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]
+) -> npt.NDArray[np.float64]:
     """float64 [columns of all parts]: the factor of each count, so that the mean squared norm of a row is 1."""
     squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
     return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
@@ -293,7 +295,7 @@ def _weight_vectors(
     return found * (_OF_VECTORS / (np.sqrt(np.square(tokens @ found).sum(axis=1).mean()) or 1))
 
 
-def _character_ngrams(spelled: str) -> Iterable[str]:
+def _list_character_ngrams(spelled: str) -> Iterable[str]:
     for size in range(_FEWEST_CHARACTERS, _MOST_CHARACTERS + 1):
         for start in range(len(spelled) - size + 1):
             yield spelled[start : start + size]

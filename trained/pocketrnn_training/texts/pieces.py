@@ -19,21 +19,21 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError, require_module
 from pocketrnn.text import SubwordRules
-from pocketrnn.text.subword_models import Bpe, apply_merges, bpe_symbols_and_merges
+from pocketrnn.text.subword_models import Bpe, apply_merges, make_bpe_symbols_and_merges
 from pocketrnn.text.subword_splits import PrependTo, SplitAt
 from pocketrnn.text.subword_steps import LowercaseEach
-from pocketrnn.text.subwords import words_function
+from pocketrnn.text.subwords import make_words_function
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.disk_backed_data import Spool
-from pocketrnn_training.texts.unicode_sets import unicode_set
+from pocketrnn_training.rows.disk_backed_data import ByteBuffer
+from pocketrnn_training.texts.unicode_sets import find_unicode_set
 from pocketrnn_training.texts.vocabulary import PADDING, SPECIALS, UNKNOWN
 
-__all__ = ["MARK", "RowWords", "learn_pieces", "word_from_piece"]
+__all__ = ["MARK", "RowWords", "convert_piece_to_word", "learn_pieces"]
 
 # The first character of a piece that begins a word, as in sentencepiece.
 MARK: Final = "\u2581"
-# Pieces are learnt from at most this many characters, those of 100,000 news: the most frequent pieces of more rows are
-# the same. Where a row is a single word, these are a million rows.
+# Pieces are learnt from at most this many characters, about 100,000 news texts: more rows give the same frequent
+# pieces. If each row is a single word, this is a million rows.
 _MOST_CHARACTERS: Final = 20_000_000
 # At most this many characters of a word are read: a text without spaces is one word.
 _LEARNT_CHARACTERS: Final = 256
@@ -80,7 +80,7 @@ def learn_pieces(
     alphabet = frequent[: max(1, (size - len(SPECIALS)) // 2)]
     if not alphabet:
         raise DataError(f"No character occurs {min_freq} times.", "Use a smaller --min-freq, or more texts.")
-    # A word is cut at unknown characters, since the characters around one are never merged.
+    # A word is also cut at unknown characters, since a merge never joins the characters before and after one.
     between = str.maketrans(dict.fromkeys(counts.keys() - alphabet, " "))
     tokenizer: Any = Tokenizer(models.BPE(unk_token=SPECIALS[UNKNOWN]))
     tokenizer.pre_tokenizer = pre_tokenizers.CharDelimiterSplit(" ")
@@ -103,11 +103,11 @@ def learn_pieces(
     return _make_rules(model, max_tokens, lowercase=lowercase), tuple(sorted(ids, key=ids.__getitem__))
 
 
-def word_from_piece(piece: str) -> str | None:
+def convert_piece_to_word(piece: str) -> str | None:
     """The word, or the beginning of a word, that a piece is; None for a piece inside of a word.
 
     Example:
-        >>> word_from_piece("▁low"), word_from_piece("est")
+        >>> convert_piece_to_word("▁low"), convert_piece_to_word("est")
         ('low', None)
     """
     return piece[len(MARK) :] if piece.startswith(MARK) and piece != MARK else None
@@ -122,8 +122,8 @@ def _make_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> Subwo
         max_tokens=max_tokens,
         steps=(LowercaseEach(),) if lowercase else (),
         splits=(
-            SplitAt(unicode_set("white_space"), "removed"),
-            SplitAt(unicode_set("punctuation"), "isolated"),
+            SplitAt(find_unicode_set("white_space"), "removed"),
+            SplitAt(find_unicode_set("punctuation"), "isolated"),
             PrependTo(MARK),
         ),
         # No text is encoded as these.
@@ -133,7 +133,7 @@ def _make_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> Subwo
 
 def _join_words(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
     """Join the words of each text by spaces, up to `max_tokens` words, since a word has at least one piece."""
-    words = words_function(replace(rules, outside=()))
+    words = make_words_function(replace(rules, outside=()))
     share = min(1.0, _MOST_CHARACTERS / max(1, sum(map(len, texts))))
     chosen = np.unique(np.linspace(0, len(texts) - 1, max(1, int(share * len(texts)))).astype(int))
     for row in chosen.tolist():
@@ -159,8 +159,8 @@ class RowWords:
     @classmethod
     def of(cls, texts: Iterable[str], rules: SubwordRules, vocabulary: tuple[str, ...]) -> RowWords:
         """Cut the texts into words, up to `max_tokens` words of each."""
-        words, index = words_function(rules), dict[str, int]()
-        ids, lengths = Spool(), Spool()
+        words, index = make_words_function(rules), dict[str, int]()
+        ids, lengths = ByteBuffer(), ByteBuffer()
         for text in texts:
             row = [index.setdefault(word, len(index)) for word in words(text)[: rules.max_tokens]]
             ids.write(np.array(row, np.int32).tobytes())
@@ -193,8 +193,8 @@ class RowWords:
         generator = np.random.default_rng(seed)
         counts = np.bincount(self.rows.ids, minlength=len(self.distinct))
         ways = np.minimum(counts, _WAYS) if skipped else np.minimum(counts, 1)
-        made, lengths = Spool(), Spool()
-        cut = self._cut_randomly(ways, skipped, generator) if skipped else self._whole(ways)
+        made, lengths = ByteBuffer(), ByteBuffer()
+        cut = self._cut_randomly(ways, skipped, generator) if skipped else self._cut_all_words(ways)
         while some := list(islice(cut, _TOGETHER)):
             made.write(np.fromiter(chain.from_iterable(some), np.int32).tobytes())
             lengths.write(np.fromiter(map(len, some), np.int64).tobytes())
@@ -213,13 +213,13 @@ class RowWords:
         assert isinstance(model, Bpe)  # noqa: S101 - `learn_pieces` makes no other
         outside = set(self.rules.outside)
         pieces = {piece: i for i, piece in enumerate(self.vocabulary) if i not in outside}
-        symbols, merges = bpe_symbols_and_merges(model, pieces, self.vocabulary, self.rules.unknown_id)
+        symbols, merges = make_bpe_symbols_and_merges(model, pieces, self.vocabulary, self.rules.unknown_id)
         draw = random.Random(int(generator.integers(2**62))).random  # noqa: S311
         for word, number in zip(self.distinct, ways.tolist(), strict=True):
             for _ in range(number):
                 yield apply_merges(symbols(word), merges, lambda: draw() < skipped)
 
-    def _whole(self, ways: npt.NDArray[np.int64]) -> Iterator[list[int]]:
+    def _cut_all_words(self, ways: npt.NDArray[np.int64]) -> Iterator[list[int]]:
         """Cut every occurring word into pieces, with all merges: `tokenizers` needs a tenth of the time of
         `apply_merges`."""
         from tokenizers import Tokenizer, models

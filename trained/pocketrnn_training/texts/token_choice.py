@@ -27,7 +27,7 @@ from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, fin
 
 __all__ = ["TokenChoice", "TokenizedTexts", "encode_with_rules", "make_feature_counter"]
 
-# Where the linear parts may not choose, pieces are taken if a larger share of the validation words is unknown.
+# If the linear parts may not choose, pieces are taken when more than this share of the validation words is unknown.
 _MOST_UNKNOWN: Final = 0.2
 # Above this share, pieces are taken in any case.
 _WORDS_SAY_NOTHING: Final = 0.6
@@ -96,12 +96,12 @@ class TokenChoice:
             InputError: a linear part is asked for, and its tables would be too large.
             DataError: all tokens of the texts are too rare, or the word vectors cannot be used.
         """
-        found = self._found()
+        found = self._choose_tokens()
         if self.settings.linear and not self._pairs(found):
             raise InputError("There can be no linear part here: its tables would be too large.", "Leave --linear out.")
         return found
 
-    def _found(self) -> TokenizedTexts:
+    def _choose_tokens(self) -> TokenizedTexts:
         settings = self.settings
         if settings.asks_for_pieces:
             if settings.tokenizer is None:
@@ -117,7 +117,7 @@ class TokenChoice:
             if by_pieces is None:
                 raise
             return self._take_pieces(error.problem, by_pieces)
-        unknown = _unknown_share(self.validation.texts, by_words)
+        unknown = _compute_unknown_share(self.validation.texts, by_words)
         why = f"{unknown:.0%} of the words of the validation rows are unknown." if unknown > _MOST_UNKNOWN else None
         may_compare = self._may_compare and unknown < _WORDS_SAY_NOTHING
         if (why is None and not may_compare) or (by_pieces := self._try_pieces()) is None:
@@ -129,11 +129,11 @@ class TokenChoice:
     @property
     def _may_compare(self) -> bool:
         """Whether the linear parts may choose: there is to be one, and no option is given that is for words only."""
-        of_words = self.settings.spelling or self._bounds_words
+        of_words = self.settings.spelling or self._has_word_limit
         return bool(self.decided.linear) and self._may_have_linear_part and not of_words
 
     @property
-    def _bounds_words(self) -> bool:
+    def _has_word_limit(self) -> bool:
         return self.settings.max_vocabulary != TextSettings.max_vocabulary
 
     @property
@@ -144,7 +144,7 @@ class TokenChoice:
         """The reason to take pieces, as a sentence; None if words are taken."""
         if by_words.linear is None:
             return "With words there would be no linear part: its tables would be too large."
-        words, parts = (self._right(tokenized) for tokenized in (by_words, by_pieces))
+        words, parts = (self._find_right_rows(tokenized) for tokenized in (by_words, by_pieces))
         more, chance = int(parts.sum()) - int(words.sum()), float(np.sqrt((words != parts).sum()))
         words_in_doubt = len(self.data) < _FEW_ROWS or self.word_vectors is not None
         if more <= chance if words_in_doubt else more < -chance:
@@ -154,7 +154,7 @@ class TokenChoice:
             f"{words.mean():.1%}."
         )
 
-    def _right(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
+    def _find_right_rows(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
         """bool [validation rows]: whether the linear part classifies the row correctly."""
         assert tokenized.linear is not None  # noqa: S101 - there is one where they are compared
         given: npt.NDArray[np.bool_] = (
@@ -169,7 +169,9 @@ class TokenChoice:
         return by_words
 
     def _take_pieces(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
-        more = " --max-vocabulary is of words alone; --vocabulary-size bounds the pieces." if self._bounds_words else ""
+        more = (
+            " --max-vocabulary is of words alone; --vocabulary-size bounds the pieces." if self._has_word_limit else ""
+        )
         self.report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe).{more}"))
         return by_pieces
 
@@ -228,7 +230,7 @@ class TokenChoice:
         )
         words_of_all = pieces.RowWords.of(chain(texts, validation), rules, tokens)
         # A line break is never a word of a file of vectors.
-        whole = [pieces.word_from_piece(piece) or "\n" for piece in tokens]
+        whole = [pieces.convert_piece_to_word(piece) or "\n" for piece in tokens]
         found = TokenizedTexts(
             rules,
             tokens,
@@ -300,7 +302,7 @@ def encode_with_rules(
     return found.fit_linear_part(data, pairs, balanced=settings.class_weights == "balanced")
 
 
-def _unknown_share(texts: Sequence[str], by_words: TokenizedTexts) -> float:
+def _compute_unknown_share(texts: Sequence[str], by_words: TokenizedTexts) -> float:
     """The share of the words of some texts that are not in the vocabulary, from 0 to 1."""
     encoder = TextEncoder(by_words.rules, by_words.vocabulary)
     held = [encoder.holds(word) for text in texts for word in encoder.tokens(text)]

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from pocketrnn.text.ranges import complement_points, range_points, ranges_from_points
+from pocketrnn.text.ranges import complement_points, list_range_points, make_ranges_from_points
 
 __all__ = [
     "CLUSTERS",
     "complement_ranges",
     "complement_set",
-    "unicode_set",
+    "find_unicode_set",
 ]
 
 # The sets of a step `Table` that are for clusters, in its order.
@@ -30,11 +30,11 @@ def _load_sets() -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(ranges) for name, ranges in document.items()}
 
 
-def unicode_set(name: str) -> tuple[str, ...]:
+def find_unicode_set(name: str) -> tuple[str, ...]:
     """The ranges of a set, as in a step `Keep`.
 
     Example:
-        >>> unicode_set("white_space")[:2]
+        >>> find_unicode_set("white_space")[:2]
         ('\\t\\r', ' ')
     """
     return _load_sets()[name]
@@ -57,4 +57,4 @@ def complement_ranges(some: Iterable[str]) -> tuple[str, ...]:
         >>> complement_ranges(("\\0\\t", "\\v\\U0010ffff"))
         ('\\n',)
     """
-    return ranges_from_points(complement_points(range_points(some)))
+    return make_ranges_from_points(complement_points(list_range_points(some)))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.atomic_writing import suggest_near_file
-from pocketrnn.errors import DataError, error_reason
+from pocketrnn.errors import DataError, find_error_reason
 
 __all__ = ["TABLE", "Vectors", "read_vectors", "write_table"]
 
@@ -100,7 +100,9 @@ def read_vectors(
             f"{path} does not exist.", suggest_near_file(path) or "Check the name of the vectors file."
         ) from None
     except (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error_reason(error)}.", "Check the file and its rights.") from None
+        raise DataError(
+            f"{path} cannot be read: {find_error_reason(error)}.", "Check the file and its rights."
+        ) from None
     if vocabulary and len(found) == len(added):
         raise DataError(f"{path} holds no word of the vocabulary.", "Give vectors of the language of the texts.")
     ids = np.fromiter(found, dtype=np.int64, count=len(found))

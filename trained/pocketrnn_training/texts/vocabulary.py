@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_training.rows.batches import EncodedTexts
-from pocketrnn_training.rows.disk_backed_data import Spool
+from pocketrnn_training.rows.disk_backed_data import ByteBuffer
 
 __all__ = ["PADDING", "SPECIALS", "UNKNOWN", "build"]
 
@@ -61,7 +61,7 @@ def build(
     # tokenizer, and four bytes for each token.
     tokens_of = TextEncoder(rules, ()).tokens
     first_id_of: dict[str, int] = {token: i for i, token in enumerate(SPECIALS)}
-    first_ids, lengths = Spool(), Spool()
+    first_ids, lengths = ByteBuffer(), ByteBuffer()
     for text in texts:
         ids = [first_id_of.setdefault(token, len(first_id_of)) for token in tokens_of(text)] or [UNKNOWN]
         first_ids.write(array("i", ids).tobytes())
@@ -87,7 +87,7 @@ def build(
         # A token may have been in the texts, but too rare.
         if (i := first_id_of.get(token)) is not None:
             new_ids[i] = new_id
-    renumbered = Spool()
+    renumbered = ByteBuffer()
     for chunk in chunks:
         renumbered.write(new_ids[old_ids[chunk]].tobytes())
     encoded = EncodedTexts.from_lengths(renumbered.numbers(np.int32), lengths.numbers(np.int64))

@@ -20,7 +20,7 @@ from onnxscript.rewriter import pattern
 from pocketrnn_export.forms.onnx.folded_constants import compute_rounded_constants, set_folded_values
 from pocketrnn_export.forms.onnx.kept_nans import keep_nans
 from pocketrnn_export.forms.onnx.sigmoid_tails import keep_small_sigmoids
-from pocketrnn_export.torch_internals import default_rewrite_rules, unsound_rewrite_rules
+from pocketrnn_export.torch_internals import list_default_rewrite_rules, list_unsound_rewrite_rules
 
 __all__ = ["REWRITE_RULES", "optimize"]
 
@@ -63,8 +63,8 @@ def optimize(model: ir.Model) -> None:
 
 
 def _rename_duplicate_constants(graph: ir.Graph) -> None:
-    """Give each constant that a rule made a unique name, in place: the rule that joins two Clips names its bounds after
-    the clipped value, so that the bounds of a second pair on the same value replaced those of the first."""
+    """Give each constant that a rule made a unique name, in place. The rule that joins two Clips names the new bounds
+    after the clipped value, so a second pair of Clips on the same value would replace the bounds of the first pair."""
     for node in graph:
         for value in node.inputs:
             if value is None or value.const_value is None or value.producer() is not None:
@@ -75,24 +75,24 @@ def _rename_duplicate_constants(graph: ir.Graph) -> None:
                 graph.initializers[value.name] = value
 
 
-def _exact_constant(number: int) -> pattern.Constant:
+def _make_exact_constant(number: int) -> pattern.Constant:
     return pattern.Constant(number, rel_tol=0.0, abs_tol=0.0)
 
 
-def _match_times_one(op: Any, x: Any) -> Any:
-    return op.Mul(x, _exact_constant(1))
+def _match_product_with_one(op: Any, x: Any) -> Any:
+    return op.Mul(x, _make_exact_constant(1))
 
 
-def _match_by_one(op: Any, x: Any) -> Any:
-    return op.Div(x, _exact_constant(1))
+def _match_division_by_one(op: Any, x: Any) -> Any:
+    return op.Div(x, _make_exact_constant(1))
 
 
 def _match_plus_zero(op: Any, x: Any) -> Any:
-    return op.Add(x, _exact_constant(0))
+    return op.Add(x, _make_exact_constant(0))
 
 
 def _match_minus_zero(op: Any, x: Any) -> Any:
-    return op.Sub(x, _exact_constant(0))
+    return op.Sub(x, _make_exact_constant(0))
 
 
 def _replace_by_identity(op: Any, x: Any, **_: Any) -> Any:
@@ -111,17 +111,17 @@ def _is_constant_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bo
     return table.const_value is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [-1]
 
 
-_TIMES_ONE: Final = pattern.RewriteRule(_match_times_one, _replace_by_identity, name="TimesOne")
+_TIMES_ONE: Final = pattern.RewriteRule(_match_product_with_one, _replace_by_identity, name="TimesOne")
 _PLUS_ZERO: Final = pattern.RewriteRule(_match_plus_zero, _replace_by_identity, name="PlusZero")
-_UNSOUND: Final = frozenset(id(rule) for rule in unsound_rewrite_rules())
+_UNSOUND: Final = frozenset(id(rule) for rule in list_unsound_rewrite_rules())
 
 # onnxscript's rules: those that match within a tolerance are replaced by exact ones, and unsound ones are left out.
 REWRITE_RULES: Final[tuple[pattern.RewriteRule, ...]] = (
     *_TIMES_ONE.commute(),
     *_PLUS_ZERO.commute(),
-    pattern.RewriteRule(_match_by_one, _replace_by_identity, name="ByOne"),
+    pattern.RewriteRule(_match_division_by_one, _replace_by_identity, name="ByOne"),
     pattern.RewriteRule(_match_minus_zero, _replace_by_identity, name="MinusZero"),
     # `self.embedding.weight[tokens]` is a lookup, as `self.embedding(tokens)` is.
     pattern.RewriteRule(_match_row_lookup, _replace_by_gather, _is_constant_table, name="Lookup"),
-    *(rule for rule in default_rewrite_rules() if id(rule) not in _UNSOUND),
+    *(rule for rule in list_default_rewrite_rules() if id(rule) not in _UNSOUND),
 )

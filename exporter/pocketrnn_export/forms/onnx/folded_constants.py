@@ -22,7 +22,7 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float64_graph import build_evaluator, model_as_float64
+from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 
 __all__ = ["compute_rounded_constants", "set_folded_values"]
 
@@ -33,7 +33,7 @@ _LEFT_OUT: Final = frozenset(
     {"RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial", "Dropout",
      "Pad", "Resize", "Upsample", "OneHot", "HannWindow", "HammingWindow", "BlackmanWindow", "If", "Loop", "Scan"}
 )  # fmt: skip
-# Operators with a step in their result: a change in the last digit of an input can make another number.
+# Operators with a jump in their result: a change in the last digit of an input can give another number.
 _STEPS: Final = frozenset(
     {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Floor", "Ceil", "Round", "Sign", "Mod", "ArgMax",
      "ArgMin", "TopK", "Unique", "NonZero"}
@@ -41,16 +41,17 @@ _STEPS: Final = frozenset(
 _WHOLE: Final = frozenset(
     {ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.BOOL}
 )
-# Functions whose argument a graph may multiply by hundreds, as frequencies by positions: their inputs and results are
-# as exact as float32 can be, unless a step operator uses them.
+# Functions whose argument a graph may multiply by hundreds, as positions multiply frequencies. Their inputs and results
+# are kept as exact as float32 can be, unless a step operator uses them.
 _CURVED: Final = frozenset({"Sin", "Cos", "Tan", "Exp", "Log", "Pow"})
 # The search for uses of a constant ends at a recurrent layer.
 _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 
 
 def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
-    """The float32 values that a graph computes from constants only, by name: rounded after each operation, as PyTorch
-    does; those of exponentials, sines and the like are rounded once, from float64, if no step operator uses them.
+    """The float32 values that a graph computes from constants only, by name. They are rounded after each operation, as
+    in PyTorch. The results of exponentials, sines and the like are rounded only once, from float64, if a step operator
+    does not use them.
 
     Args:
         model: without functions. Values that cannot be computed in float64 are left out, and so are those that depend
@@ -85,12 +86,12 @@ def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.fl
 
 def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
     """Whether a curved function makes or uses the value, and no step operator uses it."""
-    met = list(_downstream_operators(value))
+    met = list(_list_downstream_operators(value))
     is_curved = value in curved or any(node.op_type in _CURVED for node in met)
     return is_curved and not any(map(_is_step_operator, met))
 
 
-def _downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
+def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
     """Yield the operators that use a value, directly or through others, up to a curved function or a layer."""
     waiting, seen = [value], {value}
     while waiting:
@@ -126,7 +127,7 @@ def _is_known(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
 
 def _compute_node(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model) -> list[npt.NDArray[Any]]:
     """The outputs of one node in double precision; an empty list where it cannot be computed, or is too large."""
-    if _largest_output_size(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:
+    if _compute_largest_output_size(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:
         return []
     proto: Any = ir.serde.serialize_node(node)
     names = [f"output{i}" for i in range(len(node.outputs))]
@@ -139,14 +140,14 @@ def _compute_node(node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], mod
     opsets = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     single = helper.make_model(helper.make_graph([proto], "constant", [], outputs, tensors), opset_imports=opsets)
     try:
-        made = build_evaluator(model_as_float64(single))({})
+        made = build_evaluator(convert_model_to_float64(single))({})
     except ExportError:
         return []
     # A sequence is a list, of tensors that may have several shapes.
     return [] if any(isinstance(one, list) for one in made) else [np.asarray(one) for one in made]
 
 
-def _largest_output_size(node: ir.Node, inputs: list[npt.NDArray[Any]]) -> float:
+def _compute_largest_output_size(node: ir.Node, inputs: list[npt.NDArray[Any]]) -> float:
     """The largest number of elements that an operator's result can have."""
     shapes = [value.shape for value in node.outputs]
     static = [shape.numpy() for shape in shapes if shape is not None and shape.is_static()]

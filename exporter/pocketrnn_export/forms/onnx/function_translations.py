@@ -37,7 +37,7 @@ from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_at
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import find_stack_line
 
-__all__ = ["FUNCTION_TRANSLATIONS", "find_float32_numbers", "integer_power", "refuse_rounded_doubles"]
+__all__ = ["FUNCTION_TRANSLATIONS", "compute_integer_power", "find_float32_numbers", "refuse_rounded_doubles"]
 
 # Any: the types in its stubs do not fit the values here.
 op: Final[Any] = opset18
@@ -58,7 +58,7 @@ _ERFC_LARGE: Final = (
 _OF_INPUT: Final = re.compile(r"s\d+|[A-Za-z_]+")
 
 
-def _constant_like(value: float, like: Any) -> Any:
+def _make_constant_like(value: float, like: Any) -> Any:
     assert like.dtype is not None  # noqa: S101 - a value that is computed during the translation has no type yet
     made: Any = op.Constant(value=ir.tensor(value, dtype=like.dtype))
     made.dtype = like.dtype
@@ -66,8 +66,8 @@ def _constant_like(value: float, like: Any) -> Any:
 
 
 def _scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
-    """A number in the type of the tensors beside it. torch's translation rounds it to float32 first, and 0.57 * 1000 in
-    double precision is then 569 as an integer."""
+    """A number in the dtype of the tensors in the same operation. torch's translation rounds it to float32 first: in
+    double precision, 0.57 * 1000 would then become the integer 569."""
     kind = ir.DataType.FLOAT if dtype == -1 else ir.DataType(dtype)
     if isinstance(s, ir.Value):
         return op.Cast(s, to=int(kind))
@@ -87,7 +87,7 @@ def _full_like(x: Any, fill_value: Any, dtype: int = -1, **layout: Any) -> Any:
 
 
 def _masked_fill(x: Any, mask: Any, value: Any) -> Any:
-    return op.Where(mask, _constant_like(value, x) if x.dtype == ir.DataType.DOUBLE else op.CastLike(value, x), x)
+    return op.Where(mask, _make_constant_like(value, x) if x.dtype == ir.DataType.DOUBLE else op.CastLike(value, x), x)
 
 
 def _add_with_factor(translated: Callable[..., Any], combine: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -96,7 +96,7 @@ def _add_with_factor(translated: Callable[..., Any], combine: Callable[[Any, Any
     def translation(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
         if x.dtype != ir.DataType.DOUBLE:
             return translated(x, first, second, value=value)
-        return op.Add(x, op.Mul(_constant_like(value, x), combine(first, second)))
+        return op.Add(x, op.Mul(_make_constant_like(value, x), combine(first, second)))
 
     return translation
 
@@ -113,35 +113,37 @@ def _softplus_of_difference(first: Any, second: Any) -> Any:
 def _log_add_exp(first: Any, second: Any) -> Any:
     """`torch.logaddexp(a, b)`: the larger one plus softplus(-|a - b|). Two equal numbers may be infinite, so their
     difference is not used."""
-    more = op.Where(op.Equal(first, second), _constant_like(math.log(2), first), _softplus_of_difference(first, second))
+    more = op.Where(
+        op.Equal(first, second), _make_constant_like(math.log(2), first), _softplus_of_difference(first, second)
+    )
     return op.Add(op.Max(first, second), more)
 
 
 def _log_add_exp2(first: Any, second: Any) -> Any:
     """`torch.logaddexp2(a, b)`: as `_log_add_exp`, with powers of two."""
-    two = _constant_like(math.log(2), first)
+    two = _make_constant_like(math.log(2), first)
     scaled = op.Div(_softplus_of_difference(op.Mul(first, two), op.Mul(second, two)), two)
-    more = op.Where(op.Equal(first, second), _constant_like(1.0, first), scaled)
+    more = op.Where(op.Equal(first, second), _make_constant_like(1.0, first), scaled)
     return op.Add(op.Max(first, second), more)
 
 
-def _log_to_base(base: int) -> Callable[[Any], Any]:
+def _translate_log_to_base(base: int) -> Callable[[Any], Any]:
     """`torch.log2(x)` and `torch.log10(x)`, which are integers for powers of the base, as in PyTorch: for 8,192,
     onnxruntime's float32 quotient of logarithms is just below 13, which is 12 when rounded down."""
 
     def translated(x: Any) -> Any:
-        quotient = op.Div(op.Log(x), _constant_like(math.log(base), x))
+        quotient = op.Div(op.Log(x), _make_constant_like(math.log(base), x))
         whole = op.Round(quotient)
-        return op.Where(op.Equal(op.Pow(_constant_like(float(base), x), whole), x), whole, quotient)
+        return op.Where(op.Equal(op.Pow(_make_constant_like(float(base), x), whole), x), whole, quotient)
 
     return translated
 
 
-def _times(factor: float) -> Callable[[Any], Any]:
+def _translate_scaling(factor: float) -> Callable[[Any], Any]:
     """`torch.deg2rad(x)` and `torch.rad2deg(x)`, whose factor torch's decomposition rounds to float32 twice."""
 
     def translated(x: Any) -> Any:
-        return op.Mul(x, _constant_like(factor, x))
+        return op.Mul(x, _make_constant_like(factor, x))
 
     return translated
 
@@ -149,19 +151,20 @@ def _times(factor: float) -> Callable[[Any], Any]:
 def _log1p(x: Any) -> Any:
     """`torch.log1p(x)`: 1 + x is rounded, and its logarithm is right for the rounded number; the factor x over the
     amount that was really added corrects that (W. Kahan)."""
-    one = _constant_like(1.0, x)
+    one = _make_constant_like(1.0, x)
     total = op.Add(x, one)
     added = op.Sub(total, one)
     log = op.Log(total)
-    # Where nothing was added, the logarithm is x. Where x was added exactly, as infinity is, there is no correction.
+    # Where 1 + x is 1, the logarithm is x. Where 1 + x is exact, as for infinity, the result does not need a
+    # correction.
     corrected = op.Where(op.Equal(added, x), log, op.Mul(log, op.Div(x, added)))
-    return op.Where(op.Equal(added, _constant_like(0.0, x)), x, corrected)
+    return op.Where(op.Equal(added, _make_constant_like(0.0, x)), x, corrected)
 
 
 def _expm1(x: Any) -> Any:
     """`torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which needs no subtraction."""
-    half = op.Mul(x, _constant_like(0.5, x))
-    return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _constant_like(1.0, x)))
+    half = op.Mul(x, _make_constant_like(0.5, x))
+    return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _make_constant_like(1.0, x)))
 
 
 def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
@@ -170,7 +173,11 @@ def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - tor
     if x.dtype in _FLOATS and (min is None) != (max is None):
         min, max = (-math.inf if min is None else min), (math.inf if max is None else max)  # noqa: A001
     low, high = (
-        None if bound is None else op.CastLike(bound, x) if isinstance(bound, ir.Value) else _constant_like(bound, x)
+        None
+        if bound is None
+        else op.CastLike(bound, x)
+        if isinstance(bound, ir.Value)
+        else _make_constant_like(bound, x)
         for bound in (min, max)
     )
     return op.Clip(x, low, high)
@@ -201,14 +208,14 @@ def _scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include
     if largest is None or not x.shape or x.dtype not in _FLOATS:
         return aten_scatter_reduce(x, dim, index, src, reduce, include_self)
     if not include_self:
-        filled = op.Expand(_constant_like(largest, x), op.Shape(index))
+        filled = op.Expand(_make_constant_like(largest, x), op.Shape(index))
         x = op.ScatterElements(x, index, filled, axis=dim)
     return op.ScatterElements(x, index, src, axis=dim, reduction=reduce[1:])
 
 
 def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
     """The mean of the numbers that are scattered to each index, with or without x there; x where there are none."""
-    zero, one = _constant_like(0.0, x), _constant_like(1.0, x)
+    zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     ones = op.Expand(one, op.Shape(index))
     none = op.Expand(zero, op.Shape(x))
     count = op.ScatterElements(none, index, ones, axis=dim, reduction="add")
@@ -257,27 +264,27 @@ def _attention(
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
     swapped = op.Transpose(key, perm=[*range(axes - 2), axes - 1, axes - 2])
-    scores = op.Mul(op.MatMul(query, swapped), _constant_like(scale, query))
+    scores = op.Mul(op.MatMul(query, swapped), _make_constant_like(scale, query))
     if attn_mask is None:
         return op.MatMul(op.Softmax(scores, axis=-1), value)
-    nothing = _constant_like(-math.inf, query)
+    nothing = _make_constant_like(-math.inf, query)
     hides = attn_mask.dtype == ir.DataType.BOOL
     scores = op.Where(attn_mask, scores, nothing) if hides else op.Add(scores, attn_mask)
     largest = op.ReduceMax(scores, op.Constant(value_ints=[-1]), keepdims=1)
-    weights = op.Where(op.Equal(largest, nothing), _constant_like(0.0, query), op.Softmax(scores, axis=-1))
+    weights = op.Where(op.Equal(largest, nothing), _make_constant_like(0.0, query), op.Softmax(scores, axis=-1))
     return op.MatMul(weights, value)
 
 
 def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     """`F.elu(x)` by expm1: onnxruntime's Elu computes exp(x) - 1, which is 0 above -6e-8."""
-    below = op.Mul(_expm1(_multiply_by(x, input_scale)), _constant_like(alpha * scale, x))
-    return op.Where(op.Less(x, _constant_like(0.0, x)), below, _multiply_by(x, scale))
+    below = op.Mul(_expm1(_multiply_by(x, input_scale)), _make_constant_like(alpha * scale, x))
+    return op.Where(op.Less(x, _make_constant_like(0.0, x)), below, _multiply_by(x, scale))
 
 
 def _multiply_by(x: Any, factor: float) -> Any:
     if factor == 1:
         return x
-    product = op.Mul(x, _constant_like(factor, x))
+    product = op.Mul(x, _make_constant_like(factor, x))
     product.dtype = x.dtype
     return product
 
@@ -292,9 +299,9 @@ def _celu(x: Any, alpha: float = 1.0) -> Any:
     return _elu(x, alpha, 1.0, 1 / alpha)
 
 
-def _nan_mask(x: Any, like: Any = None) -> Any:
+def _make_nan_mask(x: Any, like: Any = None) -> Any:
     """NaN where x is NaN, else 0, in the type of `like`."""
-    return op.Where(op.Equal(x, x), _constant_like(0.0, x if like is None else like), x)
+    return op.Where(op.Equal(x, x), _make_constant_like(0.0, x if like is None else like), x)
 
 
 def _xlogy(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -302,39 +309,39 @@ def _xlogy(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
 
     def translated(x: Any, y: Any) -> Any:
         x, y = _match_types(x, y)
-        zero = _constant_like(0.0, x)
-        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _nan_mask(y))
+        zero = _make_constant_like(0.0, x)
+        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _make_nan_mask(y))
 
     return translated
 
 
 def _atan2(y: Any, x: Any) -> Any:
     """`torch.atan2(y, x)`, also for NaN, infinities and both zeros."""
-    zero, one = _constant_like(0.0, x), _constant_like(1.0, x)
+    zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     high, wide = op.Abs(y), op.Abs(x)
     less, more = op.Min(high, wide), op.Max(high, wide)
     ratio = op.Where(op.Equal(more, zero), zero, op.Where(op.Equal(less, more), one, op.Div(less, more)))
     angle = op.Atan(ratio)
-    angle = op.Where(op.Greater(high, wide), op.Sub(_constant_like(math.pi / 2, x), angle), angle)
-    angle = op.Where(_is_negative(x), op.Sub(_constant_like(math.pi, x), angle), angle)
+    angle = op.Where(op.Greater(high, wide), op.Sub(_make_constant_like(math.pi / 2, x), angle), angle)
+    angle = op.Where(_is_negative(x), op.Sub(_make_constant_like(math.pi, x), angle), angle)
     angle = op.Where(_is_negative(y), op.Neg(angle), angle)
-    return op.Add(angle, op.Add(_nan_mask(x), _nan_mask(y)))
+    return op.Add(angle, op.Add(_make_nan_mask(x), _make_nan_mask(y)))
 
 
 def _is_negative(x: Any) -> Any:
     """Whether a number is negative, or minus zero."""
-    zero = _constant_like(0.0, x)
+    zero = _make_constant_like(0.0, x)
     return op.Less(op.Where(op.Equal(x, zero), op.Reciprocal(x), x), zero)
 
 
-def _rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
+def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
     """A quotient of two polynomials, with the coefficients of `_ERFC_...`: the highest power first, whose coefficient
     in the denominator is 1."""
 
     def polynomial(numbers: Sequence[float]) -> Any:
-        found = _constant_like(numbers[0], like)
+        found = _make_constant_like(numbers[0], like)
         for one in numbers[1:]:
-            found = op.Add(op.Mul(found, x), _constant_like(one, like))
+            found = op.Add(op.Mul(found, x), _make_constant_like(one, like))
         return found
 
     return op.Div(polynomial(over), polynomial((1.0, *under)))
@@ -342,42 +349,44 @@ def _rational_function(x: Any, over: Sequence[float], under: Sequence[float], li
 
 def _erfc(x: Any) -> Any:
     """`torch.erfc(x)` by the rational functions of W. J. Cody (Mathematics of Computation 23, 1969; CALERF of netlib's
-    specfun), which are within 1e-15 of it, relative to its size. `1 - erf(x)`, torch's translation, is 0 from 4 on."""
+    specfun), with a relative error of at most 1e-15. torch's translation, `1 - erf(x)`, is 0 from 4 on."""
     size = op.Abs(x)
     # Within 0.46875, 1 - erf(x) is accurate enough; each branch's argument is clamped, so that none is NaN.
-    middle = _rational_function(
-        op.Min(op.Max(size, _constant_like(0.46875, x)), _constant_like(4.0, x)), *_ERFC_MIDDLE, x
+    middle = _compute_rational_function(
+        op.Min(op.Max(size, _make_constant_like(0.46875, x)), _make_constant_like(4.0, x)), *_ERFC_MIDDLE, x
     )
-    large = op.Max(size, _constant_like(4.0, x))
+    large = op.Max(size, _make_constant_like(4.0, x))
     inverse = op.Reciprocal(op.Mul(large, large))
-    series = op.Mul(inverse, _rational_function(inverse, *_ERFC_LARGE, x))
-    far = op.Div(op.Sub(_constant_like(1 / math.sqrt(math.pi), x), series), large)
-    chosen = op.Where(op.Greater(size, _constant_like(4.0, x)), far, middle)
+    series = op.Mul(inverse, _compute_rational_function(inverse, *_ERFC_LARGE, x))
+    far = op.Div(op.Sub(_make_constant_like(1 / math.sqrt(math.pi), x), series), large)
+    chosen = op.Where(op.Greater(size, _make_constant_like(4.0, x)), far, middle)
     tail = op.Mul(op.Exp(op.Neg(op.Mul(x, x))), chosen)
-    both = op.Where(op.Less(x, _constant_like(0.0, x)), op.Sub(_constant_like(2.0, x), tail), tail)
-    return op.Where(op.LessOrEqual(size, _constant_like(0.46875, x)), op.Sub(_constant_like(1.0, x), op.Erf(x)), both)
+    both = op.Where(op.Less(x, _make_constant_like(0.0, x)), op.Sub(_make_constant_like(2.0, x), tail), tail)
+    return op.Where(
+        op.LessOrEqual(size, _make_constant_like(0.46875, x)), op.Sub(_make_constant_like(1.0, x), op.Erf(x)), both
+    )
 
 
-def integer_power(x: Any, exponent: int) -> Any:
+def compute_integer_power(x: Any, exponent: int) -> Any:
     """A power of integers with an exponent of at least 1, as products, which wrap around on overflow; onnxruntime
     computes the fourth and higher powers in double precision."""
     if exponent == 1:
         return x
-    half = integer_power(x, exponent // 2)
+    half = compute_integer_power(x, exponent // 2)
     return op.Mul(op.Mul(half, half), x) if exponent % 2 else op.Mul(half, half)
 
 
 def _power_by_number(x: Any, exponent: Any) -> Any:
     """`x ** number`: `x ** 0.5` is a square root, as in PyTorch, since Pow gives infinity for minus infinity."""
     if _is_integer(x) and isinstance(exponent, int) and exponent > 0 and x.dtype != ir.DataType.BOOL:
-        return integer_power(x, exponent)
+        return compute_integer_power(x, exponent)
     if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
         return aten_pow_tensor_scalar(x, exponent)
     root = op.Sqrt(x)
     return root if exponent > 0 else op.Reciprocal(root)
 
 
-def _softmax_in_type(operator: Callable[..., Any]) -> Callable[..., Any]:
+def _translate_softmax(operator: Callable[..., Any]) -> Callable[..., Any]:
     """A softmax, or its logarithm, computed in the given dtype: torch's translation changes only the type of the
     result."""
 
@@ -390,7 +399,7 @@ def _softmax_in_type(operator: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_infinite(signs: Mapping[str, int], x: Any) -> Any:
-    """`torch.isinf(x)` in the type of x: torch's translation takes doubles beyond float32 for infinite."""
+    """`torch.isinf(x)` in the dtype of x: torch's translation treats doubles beyond float32's range as infinite."""
     if x.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **signs)
@@ -398,13 +407,13 @@ def _is_infinite(signs: Mapping[str, int], x: Any) -> Any:
 
 def _shift_bits(x: Any, by: Any, direction: str) -> Any:
     """`x << by` or `x >> by`, computed in 64 bits and cast to the type of x. A shift by less than 0, or by all bits or
-    more, gives 0, or the sign."""
+    more, gives 0 to the left, and the sign to the right."""
     x, by = _match_types(x, by)
     number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
     number.dtype = places.dtype = ir.DataType.INT64
-    none, all_bits = _constant_like(0, number), _constant_like(64, number)
+    none, all_bits = _make_constant_like(0, number), _make_constant_like(64, number)
     is_inside = op.And(op.GreaterOrEqual(places, none), op.Less(places, all_bits))
-    kept = op.Where(is_inside, places, _constant_like(63, number))
+    kept = op.Where(is_inside, places, _make_constant_like(63, number))
     kept.dtype = ir.DataType.INT64
     if direction == "RIGHT":
         moved = aten_bitwise_right_shift(number, kept)
@@ -431,14 +440,14 @@ def _vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = Fa
         x.dtype = ir.DataType(dtype)
     if dim is None:
         x, dim, keepdim = op.Reshape(x, op.Constant(value_ints=[-1])), [0], False
-    powers = op.Pow(op.Abs(x), _constant_like(order, x))
+    powers = op.Pow(op.Abs(x), _make_constant_like(order, x))
     total = op.ReduceSum(powers, op.Constant(value_ints=[dim] if isinstance(dim, int) else list(dim)), keepdims=keepdim)
-    return op.Pow(total, _constant_like(1 / order, x))
+    return op.Pow(total, _make_constant_like(1 / order, x))
 
 
 def _sign_bit(x: Any) -> Any:
     """Whether a number is negative, as minus zero is."""
-    zero = _constant_like(0.0, x)
+    zero = _make_constant_like(0.0, x)
     below = op.Less(x, zero)
     if x.dtype not in _FLOATS:
         return below
@@ -447,19 +456,19 @@ def _sign_bit(x: Any) -> Any:
 
 def _rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
     """`F.rrelu(x)` in eval mode: the mean slope below 0."""
-    slope = _constant_like((lower + upper) / 2, x)
-    return op.Where(op.Greater(x, _constant_like(0.0, x)), x, op.Mul(x, slope)), noise
+    slope = _make_constant_like((lower + upper) / 2, x)
+    return op.Where(op.Greater(x, _make_constant_like(0.0, x)), x, op.Mul(x, slope)), noise
 
 
 def _logit(x: Any, eps: float | None = None) -> Any:
     """`torch.logit(x, eps)`, also for NaN."""
-    inside = x if eps is None else op.Min(op.Max(x, _constant_like(eps, x)), _constant_like(1 - eps, x))
-    return op.Log(op.Div(inside, op.Sub(_constant_like(1.0, x), inside)))
+    inside = x if eps is None else op.Min(op.Max(x, _make_constant_like(eps, x)), _make_constant_like(1 - eps, x))
+    return op.Log(op.Div(inside, op.Sub(_make_constant_like(1.0, x), inside)))
 
 
 def _heaviside(x: Any, values: Any) -> Any:
     """`torch.heaviside(x, values)`: 0 for NaN."""
-    zero, one = _constant_like(0.0, x), _constant_like(1.0, x)
+    zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     return op.Where(op.Equal(x, zero), values, op.Where(op.Greater(x, zero), one, zero))
 
 
@@ -473,43 +482,43 @@ def _match_types(x: Any, other: Any) -> tuple[Any, Any]:
     if isinstance(other, float) and x.dtype not in _FLOATS:
         x = op.Cast(x, to=int(ir.DataType.FLOAT))
         x.dtype = ir.DataType.FLOAT
-    return x, _constant_like(other, x)
+    return x, _make_constant_like(other, x)
 
 
 def _is_integer(x: Any) -> bool:
     return x.dtype not in _FLOATS
 
 
-def _sign_differs(rest: Any, other: Any) -> Any:
+def _has_other_sign(rest: Any, other: Any) -> Any:
     """Whether the remainder is not zero and its sign differs from the divisor's."""
-    zero = _constant_like(0.0, other)
+    zero = _make_constant_like(0.0, other)
     return op.And(op.Not(op.Equal(rest, zero)), op.Xor(op.Less(rest, zero), op.Less(other, zero)))
 
 
 def _remainder(x: Any, other: Any) -> Any:
-    """`x % y` of floats, as PyTorch computes it: `fmod`, which is exact, with the divisor added where the signs
-    differ. torch's translation, `x - floor(x / y) * y`, is off by the rounding of the quotient times y."""
+    """`x % y` of floats, as PyTorch computes it: `fmod`, which is exact, plus the divisor where the signs differ. In
+    torch's translation, `x - floor(x / y) * y`, the rounding of the quotient is multiplied by y."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Mod(x, other)
     rest = op.Mod(x, other, fmod=1)
-    return op.Where(_sign_differs(rest, other), op.Add(rest, other), rest)
+    return op.Where(_has_other_sign(rest, other), op.Add(rest, other), rest)
 
 
 def _floor_division(x: Any, other: Any) -> Any:
-    """`x // y` of floats, as PyTorch and Python compute it: the quotient after the remainder is subtracted from x.
-    torch's translation, the floor of the rounded quotient, may be one too large: 0.3 // 0.1 is 2."""
+    """`x // y` of floats, as PyTorch and Python compute it: subtract the remainder from x, then divide. torch's
+    translation, the floor of the rounded quotient, may be too large by one: 0.3 // 0.1 is 2."""
     x, other = _match_types(x, other)
     if _is_integer(x):
         return op.Div(op.Sub(x, op.Mod(x, other)), other)
     rest = op.Mod(x, other, fmod=1)
     whole = op.Div(op.Sub(x, rest), other)
-    whole = op.Where(_sign_differs(rest, other), op.Sub(whole, _constant_like(1.0, x)), whole)
+    whole = op.Where(_has_other_sign(rest, other), op.Sub(whole, _make_constant_like(1.0, x)), whole)
     below = op.Floor(whole)
     near = op.Where(
-        op.Greater(op.Sub(whole, below), _constant_like(0.5, x)), op.Add(below, _constant_like(1.0, x)), below
+        op.Greater(op.Sub(whole, below), _make_constant_like(0.5, x)), op.Add(below, _make_constant_like(1.0, x)), below
     )
-    return op.Where(op.Equal(other, _constant_like(0.0, x)), op.Div(x, other), near)
+    return op.Where(op.Equal(other, _make_constant_like(0.0, x)), op.Div(x, other), near)
 
 
 def _division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
@@ -523,7 +532,7 @@ def _division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
     if _is_integer(x):
         return op.Div(x, other)
     quotient = op.Div(x, other)
-    return op.Where(op.Less(quotient, _constant_like(0.0, x)), op.Ceil(quotient), op.Floor(quotient))
+    return op.Where(op.Less(quotient, _make_constant_like(0.0, x)), op.Ceil(quotient), op.Floor(quotient))
 
 
 def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
@@ -548,7 +557,7 @@ def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False,
 def _variance(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
     """`x.var(1)`. The variance of no numbers is NaN."""
     found = aten_var_correction(x, dim, correction, keepdim)
-    return op.Add(found, _nan_mask(_mean(x, dim, keepdim), x)) if _may_reduce_nothing(x, dim) else found
+    return op.Add(found, _make_nan_mask(_mean(x, dim, keepdim), x)) if _may_reduce_nothing(x, dim) else found
 
 
 def _variance_and_mean(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
@@ -556,7 +565,7 @@ def _variance_and_mean(x: Any, dim: Any = None, correction: float | None = None,
     variance, mean = aten_var_mean_correction(x, dim, correction, keepdim)
     if _may_reduce_nothing(x, dim):
         mean = _mean(x, dim, keepdim)
-        variance = op.Add(variance, _nan_mask(mean, x))
+        variance = op.Add(variance, _make_nan_mask(mean, x))
     return variance, mean
 
 
@@ -571,10 +580,10 @@ def _combine_with_number(operator: Callable[..., Any]) -> Callable[..., Any]:
 
     def translated(x: Any, other: Any, alpha: float = 1.0) -> Any:
         if alpha != 1:
-            factor = _constant_like(alpha, x)
+            factor = _make_constant_like(alpha, x)
             other = op.Mul(op.CastLike(other, x), factor) if isinstance(other, ir.Value) else other * alpha
         if not isinstance(other, ir.Value):
-            return operator(x, _constant_like(other, x))
+            return operator(x, _make_constant_like(other, x))
         # A fraction made of sizes is rounded to float32 where it meets a tensor; see `size_arithmetic_translations`.
         return operator(x, other if other.dtype in _FLOATS else op.CastLike(other, x))
 
@@ -616,11 +625,11 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.log_sigmoid.default: _log_sigmoid,
     _ATEN.logaddexp.default: _log_add_exp,
     _ATEN.logaddexp2.default: _log_add_exp2,
-    _ATEN.log2.default: _log_to_base(2),
-    _ATEN.log10.default: _log_to_base(10),
+    _ATEN.log2.default: _translate_log_to_base(2),
+    _ATEN.log10.default: _translate_log_to_base(10),
     _ATEN.log1p.default: _log1p,
-    _ATEN.deg2rad.default: _times(math.pi / 180),
-    _ATEN.rad2deg.default: _times(180 / math.pi),
+    _ATEN.deg2rad.default: _translate_scaling(math.pi / 180),
+    _ATEN.rad2deg.default: _translate_scaling(180 / math.pi),
     _ATEN.expm1.default: _expm1,
     _ATEN.clamp.default: _clamp,
     _ATEN.clamp.Tensor: _clamp_by_tensors,
@@ -644,8 +653,8 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.logit.default: _logit,
     _ATEN.pow.Tensor_Scalar: _power_by_number,
     _ATEN.pow.Tensor_Tensor: _power_of_tensors,
-    _ATEN.softmax.int: _softmax_in_type(op.Softmax),
-    _ATEN.log_softmax.int: _softmax_in_type(op.LogSoftmax),
+    _ATEN.softmax.int: _translate_softmax(op.Softmax),
+    _ATEN.log_softmax.int: _translate_softmax(op.LogSoftmax),
     _ATEN.isinf.default: partial(_is_infinite, {}),
     _ATEN.isposinf.default: partial(_is_infinite, {"detect_negative": 0}),
     _ATEN.isneginf.default: partial(_is_infinite, {"detect_positive": 0}),
@@ -686,15 +695,15 @@ def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
         found |= {float(a.value) for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT}
         to = node.attributes.get("to")
         if node.op_type == "CastLike" or (node.op_type == "Cast" and to is not None and to.value == ir.DataType.DOUBLE):
-            found |= set(_float32_constant(node.inputs[0]))
+            found |= set(_read_float32_constant(node.inputs[0]))
         if node.op_type == "Range":
-            ends = [number for value in node.inputs for number in _float32_constant(value)]
+            ends = [number for value in node.inputs for number in _read_float32_constant(value)]
             found |= {*ends, sum(ends[::2])}
     with np.errstate(over="ignore"):
         return frozenset(float(np.float32(number)) for number in found)
 
 
-def _float32_constant(value: ir.Value | None) -> list[float]:
+def _read_float32_constant(value: ir.Value | None) -> list[float]:
     """The number in a constant of float32, which may be cast; an empty list for another value."""
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Cast":
@@ -708,7 +717,7 @@ def _float32_constant(value: ir.Value | None) -> list[float]:
 
 def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
     """Refuse a graph that computes in double precision with a number that its translation rounded to single precision,
-    such as the slope of a LeakyRelu: a result that is rounded down afterwards may be another integer.
+    such as the slope of a LeakyRelu. If such a result is later rounded down, the integer may be another one.
 
     Args:
         graph: without operations on constants.
@@ -719,7 +728,7 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
     """
     for node in graph.all_nodes():
         given = [value for value in node.inputs if value is not None]
-        numbers = [number for value in given for number in _float64_constant(value)]
+        numbers = [number for value in given for number in _read_float64_constant(value)]
         if any(value.dtype == ir.DataType.DOUBLE for value in (*given, *node.outputs)):
             # An epsilon that is off in its eighth digit moves no result by 1e-12.
             singles = [a for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT and a.name != "epsilon"]
@@ -733,7 +742,7 @@ def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
             )
 
 
-def _float64_constant(value: ir.Value) -> list[float]:
+def _read_float64_constant(value: ir.Value) -> list[float]:
     """The numbers in a constant of double precision, if all are exact in float32; else an empty list."""
     maker, constant = value.producer(), value.const_value
     if constant is None and maker is not None and maker.op_type == "Constant" and "value" in maker.attributes:

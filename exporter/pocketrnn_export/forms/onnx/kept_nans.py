@@ -22,7 +22,8 @@ from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, com
 
 __all__ = ["LAYERS", "add_nan_guards", "keep_nans", "remove_nan_guards"]
 
-# The prefix of a guard's name. Behind it stand the guarded operator and the index of the input that the guard replaces.
+# The prefix of a guard's name. The name ends with the guarded operator and the index of the input that the guard
+# replaces.
 _GUARD: Final = "nan_of_"
 
 LAYERS: Final = frozenset({"RNN", "GRU", "LSTM"})

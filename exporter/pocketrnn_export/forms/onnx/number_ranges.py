@@ -22,7 +22,7 @@ __all__ = ["ANYTHING", "SAMPLES", "NumberRange", "compute_ranges", "list_subgrap
 SAMPLES: Final = "pocketrnn_samples"
 # The assumed largest sample: the product of two such samples overflows, and their sums do not.
 _LARGEST_SAMPLE: Final = 1e20
-# The assumed most terms of a sum: those of a text, or of an axis of unknown size.
+# The largest assumed number of terms in a sum over a text, or over an axis of unknown size.
 _MOST_SUMMED: Final = 2.0**20
 # The assumed largest finite state of a loop, or output of a layer without a bound.
 _LARGEST_STATE: Final = 1e18
@@ -87,32 +87,36 @@ def list_subgraphs(node: ir.Node) -> list[ir.Graph]:
 
 def compute_ranges(graph: ir.Graph, given: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
     """The range of every value of a graph and of its subgraphs; `given` is the range of its float inputs."""
-    known = {value: _limit_to_type(given, _numpy_type(value)) for value in graph.inputs}
+    known = {value: _limit_to_type(given, _find_numpy_type(value)) for value in graph.inputs}
     _compute_graph_ranges(graph, known)
     return known
 
 
 def _compute_graph_ranges(graph: ir.Graph, known: dict[ir.Value, NumberRange]) -> None:
     for value in graph.initializers.values():
-        known[value] = ANYTHING if value.const_value is None else _array_range(value.const_value.numpy())
+        known[value] = ANYTHING if value.const_value is None else _find_array_range(value.const_value.numpy())
         if (value.name or "").endswith(f"{SAMPLES}.weight"):
             known[value] = NumberRange(-_LARGEST_SAMPLE, _LARGEST_SAMPLE)
     for node in graph:
         inside = list_subgraphs(node)
         given = [_ZERO if value is None else known.get(value, ANYTHING) for value in node.inputs]
-        found = _subgraph_range(given, inside, known) if inside else None
+        found = _compute_subgraph_range(given, inside, known) if inside else None
         for place, value in enumerate(node.outputs):
-            kind = _numpy_type(value)
-            known[value] = _limit_to_type(_node_range(node, given, kind, place) if found is None else found, kind)
+            kind = _find_numpy_type(value)
+            known[value] = _limit_to_type(
+                _compute_node_range(node, given, kind, place) if found is None else found, kind
+            )
 
 
-def _subgraph_range(given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]) -> NumberRange:
+def _compute_subgraph_range(
+    given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.Value, NumberRange]
+) -> NumberRange:
     """The range of the outputs of an If, Loop or Scan: any of its inputs may become any input of its subgraphs, and any
     output of these may come back as a state."""
     taken = _join_ranges(given)
     for _ in range(_ROUNDS):
         for body in inside:
-            known.update({value: _limit_to_type(taken, _numpy_type(value)) for value in body.inputs})
+            known.update({value: _limit_to_type(taken, _find_numpy_type(value)) for value in body.inputs})
             _compute_graph_ranges(body, known)
         made = taken | _join_ranges(known.get(value, ANYTHING) for body in inside for value in body.outputs)
         made = NumberRange(_widen_loop_end(made.low), _widen_loop_end(made.high), made.nan)
@@ -123,7 +127,8 @@ def _subgraph_range(given: _Inputs, inside: Sequence[ir.Graph], known: dict[ir.V
 
 
 def _widen_loop_end(end: float) -> float:
-    """Widen the end of a loop's range to 0, the largest state or infinity, so that the passes come to an end."""
+    """Widen the end of a loop's range to 0, the largest state or infinity. The range can then change only a few times,
+    so the passes end."""
     return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
 
 
@@ -134,7 +139,7 @@ def _join_ranges(ranges: Iterable[NumberRange]) -> NumberRange:
     return _ZERO if found is None else found
 
 
-def _array_range(array: Any) -> NumberRange:
+def _find_array_range(array: Any) -> NumberRange:
     if array.dtype.kind not in "fiub":
         # bfloat16 and its like.
         array = array.astype(np.float32)
@@ -146,7 +151,7 @@ def _array_range(array: Any) -> NumberRange:
     return NumberRange(float(numbers.min()), float(numbers.max()), numbers.size < array.size)
 
 
-def _numpy_type(value: ir.Value) -> np.dtype[Any]:
+def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
     """The numpy type of a value; float32 where it is unknown, and for bfloat16, which numpy does not have."""
     kind = value.dtype
     if kind is None or kind in (ir.DataType.BFLOAT16, ir.DataType.STRING):
@@ -155,8 +160,8 @@ def _numpy_type(value: ir.Value) -> np.dtype[Any]:
 
 
 def _limit_to_type(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
-    """The range after a conversion to a type: integers wrap around beyond the largest one, and cannot be NaN or
-    infinite."""
+    """The range after a conversion to a dtype. An integer dtype wraps around beyond its largest number, and cannot hold
+    NaN or infinity."""
     if kind.kind == "b":
         return _SHARE
     if kind.kind not in "iu":
@@ -167,7 +172,7 @@ def _limit_to_type(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(float(math.trunc(found.low)), float(math.trunc(found.high)))
 
 
-def _node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
+def _compute_node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> NumberRange:
     reckoned = _RULES.get(node.op_type)
     if node.domain or reckoned is None:
         return ANYTHING
@@ -177,28 +182,28 @@ def _node_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) 
     return replace(_STATE, nan=found.nan) if place == 2 and node.op_type == "LSTM" else found
 
 
-def _range_of_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
+def _make_range_of_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
     """The range of an operator's results for the ends of ranges; `nan` says whether NaN is possible."""
     made = [float(number) for number in numbers]
     left = [number for number in made if not math.isnan(number)]
     return NumberRange(min(left), max(left), nan) if left else replace(ANYTHING, nan=nan)
 
 
-def _corner_range(
+def _compute_corner_range(
     function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, kind: np.dtype[Any], *, nan: bool
 ) -> NumberRange:
     """The range of the results of a function that is monotone in each of two numbers."""
     made = kind.type if kind.kind == "f" else np.float64
     corners = [function(made(x), made(y)) for x, y in itertools.product((a.low, a.high), (b.low, b.high))]
-    return _range_of_ends(corners, nan=nan or a.nan or b.nan)
+    return _make_range_of_ends(corners, nan=nan or a.nan or b.nan)
 
 
-def _monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
+def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
     """The rule for a function of one number that never decreases."""
 
     def reckoned(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
         made = kind.type if kind.kind == "f" else np.float64
-        ends = _range_of_ends([function(made(given[0].low)), function(made(given[0].high))], nan=given[0].nan)
+        ends = _make_range_of_ends([function(made(given[0].low)), function(made(given[0].high))], nan=given[0].nan)
         return _widen_range(ends, kind) if rough else ends
 
     return reckoned
@@ -219,7 +224,7 @@ def _negate_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRang
 def _add_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     cancels = (math.isinf(a.high) and math.isinf(b.low)) or (math.isinf(a.low) and math.isinf(b.high))
-    return _corner_range(lambda x, y: x + y, a, b, kind, nan=cancels)
+    return _compute_corner_range(lambda x, y: x + y, a, b, kind, nan=cancels)
 
 
 def _subtract_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -229,7 +234,7 @@ def _subtract_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> Numb
 def _multiply_ranges(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     a, b = given
     nan = (a.infinite and b.zero) or (b.infinite and a.zero)
-    found = _corner_range(lambda x, y: x * y, a, b, kind, nan=nan)
+    found = _compute_corner_range(lambda x, y: x * y, a, b, kind, nan=nan)
     # Near 0 a product may be 0. Infinity times 0 is NaN, and the other products are still possible.
     found = found | _ZERO if a.zero or b.zero else found
     return replace(found, low=max(found.low, 0.0)) if node.inputs[0] is node.inputs[1] else found
@@ -240,22 +245,22 @@ def _divide_ranges(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRan
     nan = (a.zero and b.zero) or (a.infinite and b.infinite)
     if b.zero:
         return replace(ANYTHING, nan=nan or a.nan or b.nan)
-    found = _corner_range(lambda x, y: x / y, a, b, kind, nan=nan)
+    found = _compute_corner_range(lambda x, y: x / y, a, b, kind, nan=nan)
     return found | _ZERO if a.zero or b.infinite else found
 
 
-def _reciprocal_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_reciprocal_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     return _divide_ranges(node, (NumberRange(1.0, 1.0), given[0]), kind)
 
 
-def _matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """The range of sums of products: infinite numbers among them make NaN."""
     factors = given if node.op_type == "Einsum" else given[:2]
     largest = _MOST_SUMMED * math.prod(one.largest for one in factors)
     for place, value in enumerate(node.inputs[:2]):
         if value is not None and value.const_value is not None and len(factors) == 2:
             weights = np.abs(value.const_value.numpy().astype(np.float64))
-            largest = _largest_weight_sum(node, place, weights) * given[1 - place].largest
+            largest = _compute_largest_weight_sum(node, place, weights) * given[1 - place].largest
     # alpha and beta of a Gemm.
     scales = [abs(value.as_float()) for value in node.attributes.values() if value.name in ("alpha", "beta")]
     largest *= max([1.0, *scales])
@@ -265,7 +270,7 @@ def _matmul_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberR
     return replace(found, nan=_join_ranges(given).nan or found.infinite or any(one.infinite for one in given))
 
 
-def _largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+def _compute_largest_weight_sum(node: ir.Node, place: int, weights: np.ndarray[Any, np.dtype[np.float64]]) -> float:
     """The largest sum of absolute weights for one result of a product; `place` is the index of the weights' input."""
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
@@ -284,94 +289,94 @@ def _round_range(found: NumberRange, kind: np.dtype[Any]) -> NumberRange:
     return NumberRange(float(kind.type(found.low)), float(kind.type(found.high)), found.nan)
 
 
-def _concat_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_concat_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """The range of an operator that only moves numbers of all its inputs."""
     del kind
     return _join_ranges(given)
 
 
-def _pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_pad_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """The range of the first input and of the value that fills the rest, which is 0 by default."""
     del kind
     value = {"Pad": 2}.get(node.op_type, len(given))
     return given[0] | (given[value] if len(given) > value else _ZERO)
 
 
-def _one_hot_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_one_hot_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return given[2]
 
 
-def _first_input_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_first_input_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return given[0]
 
 
-def _top_k_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_top_k_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """The range of the numbers, or of their indices."""
     del kind
     return given[0] | NumberRange(0.0, float(_MOST_SUMMED))
 
 
-def _scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_scatter_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     how = node.attributes.get("reduction")
     data, _, updates = given[:3]
     if how is None or how.as_string() in ("none", "max", "min"):
         return data | updates
     if how.as_string() != "add":
         return ANYTHING
-    return data | _add_ranges(node, (data, _round_range(_sum_range(updates, _MOST_SUMMED), kind)), kind)
+    return data | _add_ranges(node, (data, _round_range(_compute_sum_range(updates, _MOST_SUMMED), kind)), kind)
 
 
-def _sum_range(x: NumberRange, count: float) -> NumberRange:
+def _compute_sum_range(x: NumberRange, count: float) -> NumberRange:
     """The range of sums of 1 to `count` numbers."""
     cancels = math.isinf(x.low) and math.isinf(x.high)
     return NumberRange(min(x.low, x.low * count), max(x.high, x.high * count), x.nan or cancels)
 
 
-def _reduce_sum_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    return _round_range(_sum_range(given[0], _MOST_SUMMED), kind)
+def _compute_reduce_sum_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    return _round_range(_compute_sum_range(given[0], _MOST_SUMMED), kind)
 
 
-def _mean_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_mean_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     # The sum may overflow before it is divided.
-    total = _reduce_sum_range(node, given, kind)
+    total = _compute_reduce_sum_range(node, given, kind)
     if total.infinite:
         return total
     moved = _widen_range(given[0], kind)
     return moved | _ZERO if node.op_type == "AveragePool" else moved
 
 
-def _max_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_max_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return NumberRange(max(one.low for one in given), max(one.high for one in given), any(one.nan for one in given))
 
 
-def _min_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_min_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return NumberRange(min(one.low for one in given), min(one.high for one in given), any(one.nan for one in given))
 
 
-def _clip_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_clip_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     bounds = [given[i] if len(node.inputs) > i and node.inputs[i] is not None else None for i in (1, 2)]
     found = given[0]
     if bounds[0] is not None:
-        found = _max_range(node, (found, bounds[0]), kind)
-    return found if bounds[1] is None else _min_range(node, (found, bounds[1]), kind)
+        found = _compute_max_range(node, (found, bounds[0]), kind)
+    return found if bounds[1] is None else _compute_min_range(node, (found, bounds[1]), kind)
 
 
-def _cast_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_cast_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     return _round_range(given[0], kind)
 
 
-def _constant_number(node: ir.Node, index: int) -> float | None:
+def _read_constant_number(node: ir.Node, index: int) -> float | None:
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None or value.const_value is None or value.const_value.size != 1:
         return None
     return float(value.const_value.numpy().reshape(()))
 
 
-def _bounded_rule(bounds: NumberRange) -> _Rule:
+def _make_bounded_rule(bounds: NumberRange) -> _Rule:
     """The rule for a function with bounded values; it gives NaN for NaN."""
 
     def reckoned(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
@@ -381,12 +386,12 @@ def _bounded_rule(bounds: NumberRange) -> _Rule:
     return reckoned
 
 
-def _sine_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_sine_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return replace(_UNIT, nan=given[0].nan or given[0].infinite)
 
 
-def _leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """The range of LeakyRelu, Elu, ...: above 0 up to twice the number; below 0 the number times a factor, which may be
     negative."""
     x, alpha = given[0], node.attributes.get("alpha")
@@ -396,20 +401,20 @@ def _leaky_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRa
     return _round_range(NumberRange(below, above, x.nan), kind) | _ZERO
 
 
-def _log_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_log_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
     above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
-    return _monotone_rule(np.log, rough=True)(node, (above,), kind)
+    return _make_monotone_rule(np.log, rough=True)(node, (above,), kind)
 
 
-def _sqrt_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_sqrt_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
     above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
-    return _monotone_rule(np.sqrt)(node, (above,), kind)
+    return _make_monotone_rule(np.sqrt)(node, (above,), kind)
 
 
-def _pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    x, exponent = given[0], _constant_number(node, 1)
+def _compute_pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    x, exponent = given[0], _read_constant_number(node, 1)
     if exponent is None or not math.isfinite(exponent):
         return ANYTHING
     made = kind.type if kind.kind == "f" else np.float64
@@ -420,22 +425,22 @@ def _pow_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRang
     ends = [np.power(made(end), made(exponent)) for end in (x.low, x.high)]
     if below and not is_whole:
         ends[0] = made(0.0)
-    found = _range_of_ends([*ends, *([0.0] if x.zero else [])], nan=x.nan or (below and not is_whole))
+    found = _make_range_of_ends([*ends, *([0.0] if x.zero else [])], nan=x.nan or (below and not is_whole))
     return _widen_range(found, kind)
 
 
-def _softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     # The softmax of nothing but minus infinities is NaN.
     return replace(_SHARE, nan=given[0].nan or given[0].infinite)
 
 
-def _log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_log_softmax_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
     return _round_range(NumberRange(-2 * x.largest - 100, 0.0, x.nan or x.infinite), kind)
 
 
-def _normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """The range of layers that subtract the mean and divide by the standard deviation: none of n results is larger than
     the root of n. Without an epsilon, equal numbers give NaN. A BatchNormalization uses another set's deviation."""
     x = _join_ranges(given)
@@ -449,47 +454,47 @@ def _normalization_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> 
     return NumberRange(-most, most, x.nan or x.infinite)
 
 
-def _magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_magnitude_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     x = given[0]
     size = NumberRange(0.0 if x.zero else min(abs(x.low), abs(x.high)), x.largest, x.nan)
     if node.op_type == "Abs":
         return size
     if node.op_type == "ReduceL1":
-        return _round_range(_sum_range(size, _MOST_SUMMED), kind)
-    squares = _sum_range(_corner_range(lambda a, b: a * b, size, size, kind, nan=False), _MOST_SUMMED)
+        return _round_range(_compute_sum_range(size, _MOST_SUMMED), kind)
+    squares = _compute_sum_range(_compute_corner_range(lambda a, b: a * b, size, size, kind, nan=False), _MOST_SUMMED)
     if node.op_type == "ReduceSumSquare":
         return _round_range(squares, kind)
-    return _sqrt_range(node, (_round_range(squares, kind),), kind)
+    return _compute_sqrt_range(node, (_round_range(squares, kind),), kind)
 
 
-def _relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    found = _max_range(node, (given[0], _ZERO), kind)
+def _compute_relu_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    found = _compute_max_range(node, (given[0], _ZERO), kind)
     return found if node.op_type == "Relu" else replace(found, low=0.0, high=found.high + 1)
 
 
-def _index_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_index_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """The range of indices, sizes and booleans."""
     del given, kind
     return NumberRange(0.0, 2.0**40)
 
 
-def _arange_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_arange_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return _join_ranges(given[:2])
 
 
-def _where_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_where_range(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     del kind
     return given[1] | given[2]
 
 
-def _fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_fill_range(node: ir.Node, _: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     value = next(iter(node.attributes.values()), None)
     if value is None:
         return _ZERO
     if value.type == ir.AttributeType.TENSOR:
-        return _array_range(value.as_tensor().numpy())
-    return _array_range(np.asarray(value.value)) if kind.kind in "fiub" else ANYTHING
+        return _find_array_range(value.as_tensor().numpy())
+    return _find_array_range(np.asarray(value.value)) if kind.kind in "fiub" else ANYTHING
 
 
 def _has_bounded_activations(node: ir.Node) -> bool:
@@ -498,7 +503,7 @@ def _has_bounded_activations(node: ir.Node) -> bool:
     return value is None or all(one in ("Sigmoid", "Tanh", "HardSigmoid") for one in value.as_strings())
 
 
-def _recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+def _compute_recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """The range of a recurrent layer: finite inputs give finite outputs, and infinite ones may give NaN."""
     del kind
     lengths, initial = 4, 5
@@ -508,54 +513,55 @@ def _recurrent_range(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> Numb
     return replace(found, nan=x.nan or x.infinite)
 
 
-def _rules_by_operator(rules: Mapping[_Rule, str]) -> dict[str, _Rule]:
+def _index_rules_by_operator(rules: Mapping[_Rule, str]) -> dict[str, _Rule]:
     return {name: reckoned for reckoned, names in rules.items() for name in names.split()}
 
 
-_RULES: Final[Mapping[str, _Rule]] = _rules_by_operator(
+_RULES: Final[Mapping[str, _Rule]] = _index_rules_by_operator(
     {
         _add_ranges: "Add",
         _subtract_ranges: "Sub",
         _multiply_ranges: "Mul",
         _divide_ranges: "Div",
-        _reciprocal_range: "Reciprocal",
+        _compute_reciprocal_range: "Reciprocal",
         _negate_range: "Neg",
-        _matmul_range: "MatMul Gemm Conv Einsum",
-        _concat_range: "Concat",
-        _pad_range: "Pad Trilu",
-        _one_hot_range: "OneHot",
-        _scatter_range: "ScatterElements ScatterND",
-        _top_k_range: "TopK",
-        _first_input_range: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten Transpose "
-        "Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool GlobalMaxPool",
-        _leaky_range: "LeakyRelu Elu Selu Celu",
-        _monotone_rule(np.floor): "Floor",
-        _monotone_rule(np.ceil): "Ceil",
-        _monotone_rule(np.round): "Round",
-        _reduce_sum_range: "ReduceSum CumSum",
-        _mean_range: "ReduceMean AveragePool GlobalAveragePool",
-        _max_range: "Max",
-        _min_range: "Min",
-        _clip_range: "Clip",
-        _cast_range: "Cast CastLike",
-        _bounded_rule(_SHARE): "Sigmoid HardSigmoid",
-        _bounded_rule(_UNIT): "Tanh Erf Sign Softsign",
-        _sine_range: "Sin Cos",
-        _monotone_rule(np.exp, rough=True): "Exp",
-        _log_range: "Log",
-        _sqrt_range: "Sqrt",
-        _pow_range: "Pow",
-        _softmax_range: "Softmax",
-        _log_softmax_range: "LogSoftmax",
-        _normalization_range: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization "
+        _compute_matmul_range: "MatMul Gemm Conv Einsum",
+        _compute_concat_range: "Concat",
+        _compute_pad_range: "Pad Trilu",
+        _compute_one_hot_range: "OneHot",
+        _compute_scatter_range: "ScatterElements ScatterND",
+        _compute_top_k_range: "TopK",
+        _compute_first_input_range: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten "
+        "Transpose Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool "
+        "GlobalMaxPool",
+        _compute_leaky_range: "LeakyRelu Elu Selu Celu",
+        _make_monotone_rule(np.floor): "Floor",
+        _make_monotone_rule(np.ceil): "Ceil",
+        _make_monotone_rule(np.round): "Round",
+        _compute_reduce_sum_range: "ReduceSum CumSum",
+        _compute_mean_range: "ReduceMean AveragePool GlobalAveragePool",
+        _compute_max_range: "Max",
+        _compute_min_range: "Min",
+        _compute_clip_range: "Clip",
+        _compute_cast_range: "Cast CastLike",
+        _make_bounded_rule(_SHARE): "Sigmoid HardSigmoid",
+        _make_bounded_rule(_UNIT): "Tanh Erf Sign Softsign",
+        _compute_sine_range: "Sin Cos",
+        _make_monotone_rule(np.exp, rough=True): "Exp",
+        _compute_log_range: "Log",
+        _compute_sqrt_range: "Sqrt",
+        _compute_pow_range: "Pow",
+        _compute_softmax_range: "Softmax",
+        _compute_log_softmax_range: "LogSoftmax",
+        _compute_normalization_range: "LayerNormalization InstanceNormalization BatchNormalization GroupNormalization "
         "LpNormalization",
-        _magnitude_range: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
-        _relu_range: "Relu Softplus",
-        _where_range: "Where",
-        _fill_range: "ConstantOfShape Constant",
-        _recurrent_range: "RNN GRU LSTM",
-        _arange_range: "Range",
-        _index_range: "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
+        _compute_magnitude_range: "Abs ReduceL1 ReduceL2 ReduceSumSquare",
+        _compute_relu_range: "Relu Softplus",
+        _compute_where_range: "Where",
+        _compute_fill_range: "ConstantOfShape Constant",
+        _compute_recurrent_range: "RNN GRU LSTM",
+        _compute_arange_range: "Range",
+        _compute_index_range: "Shape Size NonZero ArgMax ArgMin EyeLike IsNaN IsInf Not And Or Xor Equal Less "
         "LessOrEqual Greater GreaterOrEqual",
     }
 )

@@ -29,8 +29,8 @@ from pocketrnn_export.torch_internals import cache_onnx_registry
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
-from pocketrnn_export.tracing.trace import TracedProgram, first_cause, hide_messages
-from pocketrnn_export.tracing.used_rules import is_rule_left_out, note_use
+from pocketrnn_export.tracing.trace import TracedProgram, find_first_cause, hide_messages
+from pocketrnn_export.tracing.used_rules import is_rule_left_out, record_rule_use
 
 __all__ = [
     "OPSET",
@@ -39,8 +39,8 @@ __all__ = [
     "GraphNames",
     "OnnxGraph",
     "convert_program",
-    "names_of_inputs",
-    "token_lookups",
+    "find_token_lookups",
+    "name_graph_inputs",
 ]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
@@ -105,11 +105,11 @@ WHOLE_TEXTS: Final = GraphNames(("tokens", "lengths"), ("logits",))
 PAIRS: Final = GraphNames(PAIR_INPUTS[1], ("logits",))
 
 
-def names_of_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
+def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> GraphNames:
     """The names of a graph for the inputs of a module: of one text, of two, or of one with features.
 
     Example:
-        >>> names_of_inputs([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)]).inputs
+        >>> name_graph_inputs([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 2)]).inputs
         ('tokens', 'features')
     """
     if takes_two_texts(inputs):
@@ -137,7 +137,7 @@ def convert_program(
     """
     every = {**FUNCTION_TRANSLATIONS, **TRANSLATIONS, **NUMBER_TRANSLATIONS}
     translations = {
-        operator: made for operator, made in every.items() if not is_rule_left_out(_translation_title(operator))
+        operator: made for operator, made in every.items() if not is_rule_left_out(_make_translation_title(operator))
     }
     with hide_messages(), torch.no_grad(), cache_onnx_registry():
         try:
@@ -155,7 +155,7 @@ def convert_program(
             taken_apart = exported.exported_program or traced.program
             for node in taken_apart.graph.nodes:
                 if node.target in translations:
-                    note_use(_translation_title(node.target))
+                    record_rule_use(_make_translation_title(node.target))
             round_numbers(exported.model)
             held = find_float32_numbers(exported.model.graph)
             optimize(exported.model)
@@ -164,7 +164,7 @@ def convert_program(
         except ExportError:
             raise
         except Exception as error:
-            raise _unsupported_error(traced.program, first_cause(error)) from error
+            raise _make_unsupported_error(traced.program, find_first_cause(error)) from error
     graph = _clean_graph(exported.model, metadata, names)
     return replace(
         graph,
@@ -176,16 +176,18 @@ def convert_program(
     )
 
 
-def _translation_title(operator: Any) -> str:
+def _make_translation_title(operator: Any) -> str:
     return f"the translation of {operator}"
 
 
-def _unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
+def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
     """The error that names the operation without a form in ONNX, and its line."""
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
     # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
-    nodes = [node for node in program.graph.nodes if name and _last_word(str(node.target)) == _last_word(name)]
+    nodes = [
+        node for node in program.graph.nodes if name and _read_last_word(str(node.target)) == _read_last_word(name)
+    ]
     where = next((line for line in map(find_node_line, nodes or _find_decomposed_nodes(name, program)) if line), "")
     drawing = [node for node in program.graph.nodes if node.kwargs.get("generator") is not None]
     if drawn := next((line for line in map(find_node_line, drawing) if line), ""):
@@ -210,7 +212,7 @@ def _find_decomposed_nodes(name: str, program: torch.export.ExportedProgram) -> 
     return [node for node in parts if f".{name}." in str(node.target)]
 
 
-def _last_word(operator: str) -> str:
+def _read_last_word(operator: str) -> str:
     """The last word of an operator's name: `i0e` in `aten.special_i0e.default`."""
     return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
 
@@ -239,7 +241,7 @@ def _clean_graph(model: ir.Model, metadata: Mapping[str, str], names: GraphNames
     graph.name = "classifier"
     model.metadata_props.update(metadata)
     content = ir.serde.serialize_model(model).SerializeToString()
-    return OnnxGraph(content=content, embedding_rows=_embedding_rows(graph), nodes=len(graph))
+    return OnnxGraph(content=content, embedding_rows=_count_embedding_rows(graph), nodes=len(graph))
 
 
 def _name_axes(graph: ir.Graph) -> None:
@@ -277,7 +279,7 @@ def _name_layers(graph: ir.Graph) -> None:
             node.name = name if runs[name] == 1 else f"{name}.run{runs[name]}"
 
 
-def _embedding_rows(graph: ir.Graph) -> int | None:
+def _count_embedding_rows(graph: ir.Graph) -> int | None:
     """The number of ids that the embedding takes: the rows of the smallest table that `tokens` index; None: no limit.
 
     Raises:
@@ -290,7 +292,7 @@ def _embedding_rows(graph: ir.Graph) -> int | None:
     return min(rows, default=None)
 
 
-def token_lookups(graph: ir.Graph) -> list[ir.Node]:
+def find_token_lookups(graph: ir.Graph) -> list[ir.Node]:
     """The Gather nodes whose table is an initializer and whose indices are the unchanged ids in `tokens`."""
     return _find_lookups(graph)[0]
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
-from pocketrnn_export.comparing.float64_graph import float64_onnx_run
-from pocketrnn_export.comparing.float64_module import float64_copy
-from pocketrnn_export.comparing.logit_comparison import onnx_run, open_session
+from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
+from pocketrnn_export.comparing.float64_module import make_float64_copy
+from pocketrnn_export.comparing.logit_comparison import make_onnx_run, open_session
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_conversion import (
@@ -29,8 +29,8 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     GraphNames,
     OnnxGraph,
     convert_program,
-    names_of_inputs,
-    token_lookups,
+    find_token_lookups,
+    name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.random_draws import find_drawing_line
@@ -38,10 +38,10 @@ from pocketrnn_export.intake.user_frames import find_node_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.proof.compared_module import resize_example
 from pocketrnn_export.proof.hidden_differences import MOVES
-from pocketrnn_export.proof.operator_comparison import refuse_other_numbers
-from pocketrnn_export.proof.pytorch_run import Runnable
+from pocketrnn_export.proof.operator_comparison import refuse_differing_operators
+from pocketrnn_export.proof.pytorch_run import RunnableProgram
 from pocketrnn_export.proof.right_program import right_program
-from pocketrnn_export.proof.token_dependence import node_name
+from pocketrnn_export.proof.token_dependence import read_operator_name
 from pocketrnn_export.tracing.session import mark_full_width
 from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.module_answers import is_within_limits
@@ -55,14 +55,14 @@ __all__ = [
     "WHOLE_TEXTS",
     "GraphNames",
     "OnnxGraph",
-    "SingleText",
+    "SingleTextModule",
     "find_small_integers",
-    "graph_bounds",
-    "graph_limits",
+    "find_token_lookups",
+    "list_graph_bounds",
+    "make_form_of_onnx_graph",
+    "make_graph_limits",
     "make_onnx_form",
-    "onnx_form",
-    "retrace_alike",
-    "token_lookups",
+    "retrace_in_float64",
     "trace_onnx_graph",
 ]
 
@@ -77,7 +77,7 @@ _EXACT_IN_HALVES: Final = MOVES | {"abs", "amax", "amin", "convert_element_type"
 ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
 
-class SingleText(nn.Module):
+class SingleTextModule(nn.Module):
     """A classifier of one text without padding, tokens [1, sequence]."""
 
     def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
@@ -107,7 +107,7 @@ def find_small_integers(content: bytes) -> list[int]:
     return list(dict.fromkeys([*found, *(n + 1 for n in found), *(n - 1 for n in found if n)]))
 
 
-def onnx_form(content: bytes, graph: Graph) -> Form:
+def make_form_of_onnx_graph(content: bytes, graph: Graph) -> Form:
     """The form of an ONNX graph: onnxruntime runs it with and without its graph optimizations.
 
     Args:
@@ -118,22 +118,22 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
         raise ExportError(
-            f"The graph cannot be part of a bundle: {error.problem}", _replacement_advice(error.problem)
+            f"The graph cannot be part of a bundle: {error.problem}", _write_replacement_advice(error.problem)
         ) from error
     runs = {
-        "onnx": onnx_run(content, optimized=True),
-        "onnx as written": onnx_run(content, optimized=False),
+        "onnx": make_onnx_run(content, optimized=True),
+        "onnx as written": make_onnx_run(content, optimized=False),
     }
     return Form(
         replace(graph, sha256=sha256(content)),
         "graph",
         content,
         runs,
-        float64_run=lambda: float64_onnx_run(content),
+        float64_run=lambda: make_float64_onnx_run(content),
     )
 
 
-def _replacement_advice(problem: str) -> str:
+def _write_replacement_advice(problem: str) -> str:
     """The advice on how to replace an operation that a bundle must not contain."""
     if "'Resize'" in problem:
         return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
@@ -154,7 +154,7 @@ def _is_random_operator(problem: str) -> bool:
     return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
-def graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
+def make_graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
     """The limits in classifier.json of the texts that a graph takes.
 
     Raises:
@@ -176,7 +176,7 @@ def graph_limits(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
     return None if limits == Limits() else limits
 
 
-def graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
+def list_graph_bounds(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
     """(batch, sequence) on both sides of every size condition in forward, within the limits."""
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if is_within_limits(made.limits, sizes))
 
@@ -200,9 +200,9 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     example = prepared.example[:1] if one_text else prepared.example
 
     def to_trace(module: nn.Module) -> nn.Module:
-        return SingleText(module, takes_lengths=prepared.takes_lengths) if one_text else module
+        return SingleTextModule(module, takes_lengths=prepared.takes_lengths) if one_text else module
 
-    names = names_of_inputs(example)
+    names = name_graph_inputs(example)
     made = trace_onnx_graph(to_trace(prepared.module), example, metadata, names=names, one_text=one_text)
     tells = made.padding_tells
     if prepared.takes_lengths and prepared.padding and tells:
@@ -215,16 +215,16 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         padding=prepared.padding and not tells,
         embedding_rows=made.embedding_rows or ids,
         batch=1 if one_text else None,
-        limits=graph_limits(made, prepared),
-        alone=tuple(sorted({*prepared.ids_asked_alone, *([] if prepared.takes_lengths else tells)})),
+        limits=make_graph_limits(made, prepared),
+        alone=tuple(sorted({*prepared.ids_run_alone, *([] if prepared.takes_lengths else tells)})),
     )
 
     def retraced() -> bytes:
-        module = to_trace(float64_copy(prepared.module))
-        return retrace_alike(module, example, metadata, made, one_text=one_text).content
+        module = to_trace(make_float64_copy(prepared.module))
+        return retrace_in_float64(module, example, metadata, made, one_text=one_text).content
 
     try:
-        form = onnx_form(made.content, graph)
+        form = make_form_of_onnx_graph(made.content, graph)
     except ExportError as error:
         line = (
             find_drawing_line(prepared.module, lambda: prepared.module(*example))
@@ -242,7 +242,7 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     return replace(
         form,
         retraced=retraced,
-        bounds=graph_bounds(made),
+        bounds=list_graph_bounds(made),
         notes=(*made.notes, *prepared.notes),
         one_row=one_text,
         program=made.program,
@@ -280,10 +280,10 @@ def trace_onnx_graph(
     names = GraphNames(names.inputs[: len(example)], names.outputs)
     graphs: dict[torch.export.ExportedProgram, OnnxGraph] = {}
 
-    def judged(traced: TracedProgram) -> Runnable:
+    def judged(traced: TracedProgram) -> RunnableProgram:
         graph = graphs[traced.program] = convert_program(traced, metadata, names)
         run = functools.cache(lambda: _make_graph_run(graph))
-        return Runnable(lambda inputs: run()(inputs), graph.embedding_rows)
+        return RunnableProgram(lambda inputs: run()(inputs), graph.embedding_rows)
 
     # Undo changes that a forward call makes to globals of the module's file.
     with restore_module(module):
@@ -297,7 +297,7 @@ def trace_onnx_graph(
     graph = graphs[found.program]
     if graph.operators is not None:
         _refuse_half_precision(graph.operators)
-        refuse_other_numbers(graph.operators, graph.content, example, names.inputs)
+        refuse_differing_operators(graph.operators, graph.content, example, names.inputs)
     return replace(
         graph,
         operators=None,
@@ -325,11 +325,11 @@ def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
         ExportError: an operator does more in 16 bits than move numbers.
     """
     for node in program.graph.nodes:
-        if node.op == "call_function" and _has_half_dtype(node) and node_name(node) not in _EXACT_IN_HALVES:
-            raise _half_precision_error([node])
+        if node.op == "call_function" and _has_half_dtype(node) and read_operator_name(node) not in _EXACT_IN_HALVES:
+            raise _make_half_precision_error([node])
 
 
-def _half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
+def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
     where = next((f", {line}" for line in map(find_node_line, nodes) if line), "")
     return ExportError(
         f"The module computes in 16 bits{where}, which onnxruntime does not on a CPU.",
@@ -340,7 +340,7 @@ def _half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
     """Add the line of forward to an engine's error about an operator that it does not have for these types."""
     if rounded := [node for node in program.graph.nodes if _uses_half_precision(node)]:
-        return _half_precision_error(rounded)
+        return _make_half_precision_error(rounded)
     said = str(error)
     named = re.search(r"operator \((\w+)\) in node \((?:node_)?(\w+)\)", said) or re.search(
         r"for (\w+)\(\d+\) node with name '(?:node_)?(\w+)'", said
@@ -359,7 +359,7 @@ def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) 
     )
 
 
-def retrace_alike(
+def retrace_in_float64(
     module: nn.Module,
     example: tuple[Tensor, ...],
     metadata: Mapping[str, str],
@@ -370,14 +370,14 @@ def retrace_alike(
     """Trace a module in double precision as another was traced, without a new search over its sizes: onnxruntime has no
     recurrent layers in double precision."""
     of_plan = example if like.plan is None else resize_example(example, like.plan.example)
-    names = names_of_inputs(example)
+    names = name_graph_inputs(example)
     traced = trace_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
     return convert_program(traced, metadata, names, in_doubles=True)
 
 
 def _make_graph_run(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
-    # Without optimizations: onnxruntime rewrites a lookup of `arange(n)` to a slice, which cuts off an n beyond the
-    # table, and the graph seemed right for every size.
+    # This runs without graph optimizations: onnxruntime would rewrite a lookup of `arange(n)` to a slice, which
+    # silently cuts off an n beyond the table, and a wrong graph would seem right for every size.
     session = open_session(graph.content, optimized=False)
     names = [value.name for value in session.get_inputs()]
 

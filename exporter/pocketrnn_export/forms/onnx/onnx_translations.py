@@ -50,25 +50,27 @@ def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, 
         outputs, hidden = op.RNN(x, w, r, b, lengths, h0, activations=[activation] * directions, **layer)
         cell = hidden
     if directions == 1:
-        return op.Squeeze(outputs, _ints_constant(1)), hidden, cell
+        return op.Squeeze(outputs, _make_ints_constant(1)), hidden, cell
     batch_before_directions = op.Transpose(outputs, perm=[0, 2, 1, 3])
     # 0 keeps an axis, -1 takes the rest.
-    return op.Reshape(batch_before_directions, _ints_constant(0, 0, -1)), hidden, cell
+    return op.Reshape(batch_before_directions, _make_ints_constant(0, 0, -1)), hidden, cell
 
 
 def _slice(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
     """`pocketrnn::cut` in ONNX: Slice clamps its ends by itself."""
-    return op.Slice(x, _index_tensor(start), _index_tensor(end), _ints_constant(axis), _ints_constant(step))
+    return op.Slice(
+        x, _make_index_tensor(start), _make_index_tensor(end), _make_ints_constant(axis), _make_ints_constant(step)
+    )
 
 
 def _slice_to_longest(x: Any, lengths: Any) -> Any:
     """`pocketrnn::cut_to_longest` in ONNX."""
-    return op.Slice(x, _ints_constant(0), op.ReduceMax(lengths, keepdims=1), _ints_constant(0))
+    return op.Slice(x, _make_ints_constant(0), op.ReduceMax(lengths, keepdims=1), _make_ints_constant(0))
 
 
 def _size(x: Any, axis: int) -> Any:
     """`pocketrnn::size` in ONNX."""
-    return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _ints_constant(0))
+    return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _make_ints_constant(0))
 
 
 def _any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
@@ -80,7 +82,9 @@ def _any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) 
     true: Any = op.Cast(x, to=_BOOL)
     ones: Any = op.Cast(true, to=_INT64)
     total: Any = (
-        op.ReduceSum(ones, _ints_constant(*axes), keepdims=keepdim) if axes else op.ReduceSum(ones, keepdims=keepdim)
+        op.ReduceSum(ones, _make_ints_constant(*axes), keepdims=keepdim)
+        if axes
+        else op.ReduceSum(ones, keepdims=keepdim)
     )
     return op.Greater(total, op.Constant(value_int=0))
 
@@ -94,11 +98,13 @@ def _sort(x: Any, **options: Any) -> tuple[Any, Any]:
     return op.TopK(x, every, axis=axis, largest=options.get("descending", False), sorted=True)
 
 
-def _index_tensor(value: Any) -> Any:
-    return _ints_constant(value) if isinstance(value, int) else op.Reshape(op.Cast(value, to=_INT64), _ints_constant(1))  # type: ignore[type-var]
+def _make_index_tensor(value: Any) -> Any:
+    if isinstance(value, int):
+        return _make_ints_constant(value)
+    return op.Reshape(op.Cast(value, to=_INT64), _make_ints_constant(1))  # type: ignore[type-var]
 
 
-def _ints_constant(*values: int) -> Any:
+def _make_ints_constant(*values: int) -> Any:
     return op.Constant(value_ints=list(values))
 
 

@@ -21,7 +21,7 @@ from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, com
 
 __all__ = ["keep_small_sigmoids"]
 
-# Operators whose results do not show how small an input is: shares of a sum, sums with a large number.
+# Operators whose results do not depend on how small an input is: shares of a sum, sums with a large number.
 _HIDES: Final = frozenset(
     {"Constant", "ConstantOfShape", "Exp", "HardSigmoid", "LogSoftmax", "Shape", "Sigmoid", "Size", "Softmax"}
 )  # fmt: skip
@@ -54,7 +54,7 @@ def _needs_small_values(
     value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir.Value, NumberRange]
 ) -> bool:
     """Whether a result computed from a value depends on how small it is."""
-    # The factor by which the value was multiplied on its way to each other value.
+    # For each other value, the factor by which the first value was multiplied on its way there.
     scales = {value: 1.0}
     reached = [value]
 
@@ -67,7 +67,7 @@ def _needs_small_values(
     while reached:
         one = reached.pop()
         for node, index in one.uses():
-            factor = _largest_factor(node, index, ranges)
+            factor = _find_largest_factor(node, index, ranges)
             if scales[one] * factor > _LARGE or _depends_on_small_values(node, index):
                 return True
             # In a subgraph, the value can be any of the inputs.
@@ -81,7 +81,7 @@ def _needs_small_values(
     return False
 
 
-def _largest_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
+def _find_largest_factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
     """The largest number that a value is multiplied by."""
     others = [ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != index and value is not None]
     if node.op_type == "Div" and index == 0:
@@ -111,11 +111,11 @@ def _depends_on_small_values(node: ir.Node, index: int) -> bool:
     if node.op_type == "Div":
         return index == 1
     if node.op_type == "Pow":
-        exponent = _constant_array(node.inputs[1])
+        exponent = _read_constant_array(node.inputs[1])
         whole = exponent is not None and bool(((exponent >= 1) & (exponent == np.round(exponent))).all())
         return index == 1 or not whole
-    # A sum with a number that is not small hides how small the other is, as in `1 + p`; but only constants show that,
-    # and a difference may cancel. So sums do not hide.
+    # In a sum with a number that is not small, as `1 + p`, it does not matter how small p is. But only a constant is
+    # known to be not small, and a difference may cancel. So sums are not in this list.
     return False
 
 
@@ -133,15 +133,15 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
 def _hides_small_values(node: ir.Node) -> bool:
     """Whether a result does not show how small an input is: a bias hides that, and so does a layer of usual weights."""
     if node.op_type in _LAYERS:
-        weights = _constant_array(node.inputs[1])
+        weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)
     if node.op_type not in {"Gemm", "Conv"}:
         return node.op_type in _HIDES
-    bias = _constant_array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
+    bias = _read_constant_array(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
     return bias is None or bool(bias.any())
 
 
-def _constant_array(value: ir.Value | None) -> Any:
+def _read_constant_array(value: ir.Value | None) -> Any:
     if value is None or not value.is_initializer() or value.const_value is None:
         return None
     array = value.const_value.numpy()

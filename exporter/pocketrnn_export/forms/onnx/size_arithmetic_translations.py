@@ -20,7 +20,7 @@ import torch
 from onnxscript import opset18 as op
 
 from pocketrnn_export.comparing.float64_graph import SINGLE
-from pocketrnn_export.forms.onnx.function_translations import integer_power
+from pocketrnn_export.forms.onnx.function_translations import compute_integer_power
 from pocketrnn_export.torch_internals import sym_sqrt
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import OF_NUMBER
 
@@ -48,7 +48,7 @@ def _to_float64(value: Any) -> Any:
     return value if _is_float(value) else _mark_number(op.Cast(value, to=int(_DOUBLE)))
 
 
-def _integer_constant(value: Any) -> Any:
+def _make_integer_constant(value: Any) -> Any:
     return op.Constant(value_int=value) if isinstance(value, int) else value
 
 
@@ -58,7 +58,7 @@ def _translate_numbers(floats: Callable[..., Any], integers: Callable[..., Any] 
     def translated(*values: Any) -> Any:
         if any(map(_is_float, values)):
             return _mark_number(floats(*map(_to_float64, values)))
-        return (integers or floats)(*map(_integer_constant, values))
+        return (integers or floats)(*map(_make_integer_constant, values))
 
     return translated
 
@@ -66,7 +66,7 @@ def _translate_numbers(floats: Callable[..., Any], integers: Callable[..., Any] 
 def _translate_comparison(floats: Callable[..., Any]) -> Callable[..., Any]:
     def translated(first: Any, second: Any) -> Any:
         pair = (first, second)
-        return _mark_number(floats(*map(_to_float64 if any(map(_is_float, pair)) else _integer_constant, pair)))
+        return _mark_number(floats(*map(_to_float64 if any(map(_is_float, pair)) else _make_integer_constant, pair)))
 
     return translated
 
@@ -86,14 +86,14 @@ def _power_of_numbers(base: Any, exponent: Any) -> Any:
     if _is_float(base) or _is_float(exponent):
         return _mark_number(op.Pow(_to_float64(base), _to_float64(exponent)))
     if isinstance(exponent, int) and exponent > 0:
-        return integer_power(_integer_constant(base), exponent)
-    return op.Pow(_integer_constant(base), _integer_constant(exponent))
+        return compute_integer_power(_make_integer_constant(base), exponent)
+    return op.Pow(_make_integer_constant(base), _make_integer_constant(exponent))
 
 
 def _translate_rounding(rounded: Callable[[Any], Any]) -> Callable[..., Any]:
     def translated(value: Any, *_: Any) -> Any:
         if not _is_float(value):
-            return _integer_constant(value)
+            return _make_integer_constant(value)
         return _mark_number(op.Cast(_mark_number(rounded(_to_float64(value))), to=_INT64))
 
     return translated
@@ -114,7 +114,7 @@ def _translate_shift(by: Callable[..., Any]) -> Callable[..., Any]:
     def translated(value: Any, bits: Any) -> Any:
         if not isinstance(bits, int):
             raise TypeError("a shift by a number of bits that is a size")
-        return by(_integer_constant(value), op.Constant(value_int=2**bits))
+        return by(_make_integer_constant(value), op.Constant(value_int=2**bits))
 
     return translated
 
@@ -167,16 +167,16 @@ def round_numbers(model: ir.Model) -> None:
             # The operations on a tensor of one number, such as a logarithm: float64 up to a Cast.
             whole = all(value in numbers or _is_constant(value) for value in node.inputs)
             if node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT:
-                _name_single(node.outputs[0])
+                _mark_as_single(node.outputs[0])
             elif whole and all(value.dtype == _DOUBLE for value in node.outputs):
                 numbers.update(node.outputs)
     for value in numbers:
-        elsewhere = [(node, i) for node, i in value.uses() if _meets_float32(node)]
+        elsewhere = [(node, i) for node, i in value.uses() if _is_used_in_float32(node)]
         if elsewhere:
             cast = ir.node("Cast", [value], attributes={"to": ir.DataType.FLOAT})
             cast.outputs[0].dtype, cast.outputs[0].shape = ir.DataType.FLOAT, value.shape
             cast.outputs[0].name = value.name
-            _name_single(cast.outputs[0])
+            _mark_as_single(cast.outputs[0])
             producer = value.producer()
             assert producer is not None  # noqa: S101 - a number is made by a node
             model.graph.insert_after(producer, cast)
@@ -184,7 +184,7 @@ def round_numbers(model: ir.Model) -> None:
                 node.replace_input_with(i, cast.outputs[0])
 
 
-def _meets_float32(node: ir.Node) -> bool:
+def _is_used_in_float32(node: ir.Node) -> bool:
     """Whether a node that uses a number computes in float32."""
     if _MARK in node.metadata_props or node.op_type in {"Cast", "CastLike"}:
         return False
@@ -198,5 +198,5 @@ def _is_constant(value: ir.Value | None) -> bool:
     return all(map(_is_constant, producer.inputs))
 
 
-def _name_single(value: ir.Value) -> None:
+def _mark_as_single(value: ir.Value) -> None:
     value.name = f"{value.name}{SINGLE}"

@@ -13,7 +13,7 @@ from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, P
 __all__ = ["fold_step_pairs"]
 
 Places = npt.NDArray[np.int64]
-# Sizes are a * tokens + b, so that a result for these numbers of tokens holds for all.
+# Sizes have the form a * tokens + b, so a result that holds for these numbers of tokens holds for all.
 _TOKENS: Final = (1, 2, 3, 5, 8)
 # The origin of a number: its index in a value, from 1, and the value in the bits above. 0 is a zero; -1 is unknown.
 _OF_VALUE: Final = 1 << 32
@@ -37,8 +37,8 @@ class _Window(NamedTuple):
 
 
 def fold_step_pairs(program: Program) -> None:
-    """Where a FORGET layer reads each step joined with the step before, torch.cat([x, shifted], 2), let it read the
-    steps of x, with separate weights for the step before.
+    """Some FORGET layers read each step joined with the step before it, torch.cat([x, shifted], 2). Let such a layer
+    read the steps of x directly, with separate weights for the step before.
 
     Args:
         program: with its outputs, not finished yet; operations that are not needed any more are dropped.
@@ -62,7 +62,7 @@ def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
     """The window that a layer reads in a text with this many tokens; None where it is not a window of two steps."""
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
-    places = _trace_places(program, op.operands[_X], tokens)
+    places = _trace_number_origins(program, op.operands[_X], tokens)
     if columns % 2 or steps < 1 or places.size != steps * columns:
         return None
     halves = places.reshape(steps, 2, -1).swapaxes(0, 1)
@@ -110,7 +110,7 @@ def _count_numbers(program: Program, value: int, tokens: int) -> int:
     return int(np.prod([a * tokens + b for a, b in program.values[value].factors]))
 
 
-def _trace_places(program: Program, value: int, tokens: int) -> Places:
+def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
     """The origin of each number of a value, traced through operations that only move numbers."""
     numbers = _count_numbers(program, value, tokens)
     constant = program.values[value].constant
@@ -127,12 +127,12 @@ def _trace_places(program: Program, value: int, tokens: int) -> Places:
         sizes = [a * tokens + b for a, b in zip(op.words[::2], op.words[1::2], strict=True)]
         shape, source, strides = sizes[:_AXES], sizes[_AXES], sizes[_AXES + 1 : 2 * _AXES + 1]
         target, target_strides = sizes[2 * _AXES + 1], sizes[2 * _AXES + 2 :]
-        read = _trace_places(program, op.operands[0], tokens)
-        made[_copy_indices(shape, target, target_strides)] = read[_copy_indices(shape, source, strides)]
+        read = _trace_number_origins(program, op.operands[0], tokens)
+        made[_list_copy_indices(shape, target, target_strides)] = read[_list_copy_indices(shape, source, strides)]
     return made
 
 
-def _copy_indices(shape: list[int], offset: int, strides: list[int]) -> Places:
+def _list_copy_indices(shape: list[int], offset: int, strides: list[int]) -> Places:
     """The indices that a copy reads, or writes, in order."""
     places = np.full(shape, offset)
     for axis, stride in enumerate(strides):

@@ -12,7 +12,15 @@ from typing import Final
 
 from pocketrnn_export.forms.packed_file.size_values import HOLDS, Affine, Size
 
-__all__ = ["LARGEST", "Bound", "bound_of_ends", "larger_bound", "most_tokens", "multiply_bound", "sum_bounds"]
+__all__ = [
+    "LARGEST",
+    "Bound",
+    "choose_larger_bound",
+    "compute_bound_of_ends",
+    "most_tokens",
+    "multiply_bound",
+    "sum_bounds",
+]
 
 # The engine's largest integer.
 LARGEST: Final = HOLDS["int32"]
@@ -20,21 +28,21 @@ LARGEST: Final = HOLDS["int32"]
 Bound = tuple[int, ...] | None
 
 
-def bound_of_ends(ends: Iterable[Affine]) -> Bound:
+def compute_bound_of_ends(ends: Iterable[Affine]) -> Bound:
     """The bound of numbers that are between some ends.
 
     Example:
-        >>> bound_of_ends([(0, 0), (1, -1)])
+        >>> compute_bound_of_ends([(0, 0), (1, -1)])
         (1, 1)
     """
-    return larger_bound(*((abs(int(b)), abs(int(a))) for a, b in ends))
+    return choose_larger_bound(*((abs(int(b)), abs(int(a))) for a, b in ends))
 
 
-def larger_bound(*bounds: Bound) -> Bound:
+def choose_larger_bound(*bounds: Bound) -> Bound:
     """The bound of the largest of several numbers.
 
     Example:
-        >>> larger_bound((7,), (0, 1))
+        >>> choose_larger_bound((7,), (0, 1))
         (7, 1)
     """
     return _join_bounds(max, bounds)

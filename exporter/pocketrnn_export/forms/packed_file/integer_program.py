@@ -18,8 +18,9 @@ __all__ = ["MOST_ROWS", "IntegerForm", "convert_to_integers"]
 
 # The sum of this many products of -128 to 127 by -127 to 127 is below 2^31.
 MOST_ROWS: Final = 1 << 17
-# A product that is done once for a text takes a thousandth of its time, and its input would be rounded once more: it
-# stays in float32. A product for every token pays from some thousand weights on.
+# A product that is computed once for a text takes a thousandth of the text's time, and its input would be rounded once
+# more: it stays in float32. For a product that is computed for every token, integers are faster from some thousand
+# weights on.
 _SMALLEST_LINEAR: Final = 1 << 12
 # The kinds of layers whose states are -1 to 1, by their number in the file.
 _BOUNDED: Final = frozenset({Layer.RNN_TANH, Layer.LSTM, Layer.GRU, Layer.FORGET})
@@ -78,7 +79,7 @@ def convert_to_integers(program: Program) -> IntegerForm:
     return IntegerForm(made, len(matrices), tables, tuple(dict.fromkeys(left)))
 
 
-def _integer_weights(program: Program, weights: int) -> int | None:
+def _add_integer_weights(program: Program, weights: int) -> int | None:
     """Add the same weights as integers and return the new value; None where they have no integer form."""
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
@@ -95,7 +96,7 @@ def _convert_layer(program: Program, op: Op) -> Op | None:
         return None
     made: dict[int, int] = {}
     for value in matrices:
-        integers = _integer_weights(program, value)
+        integers = _add_integer_weights(program, value)
         if integers is None:
             return None
         made[value] = integers
@@ -115,7 +116,7 @@ def _convert_linear(program: Program, op: Op) -> Op | None:
     rows_by_token, _, inputs, outputs = op.words
     if not rows_by_token or inputs * outputs < _SMALLEST_LINEAR:
         return None
-    integers = _integer_weights(program, op.operands[_WEIGHTS])
+    integers = _add_integer_weights(program, op.operands[_WEIGHTS])
     if integers is None:
         return None
     return Op(op.name, (op.operands[_X], integers, *op.operands[_WEIGHTS + 1 :]), op.words)

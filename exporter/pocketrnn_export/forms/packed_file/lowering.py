@@ -15,18 +15,18 @@ from pocketrnn_export.forms.packed_file.folded_step_pairs import fold_step_pairs
 from pocketrnn_export.forms.packed_file.integer_bounds import (
     LARGEST,
     Bound,
-    bound_of_ends,
-    larger_bound,
+    choose_larger_bound,
+    compute_bound_of_ends,
     most_tokens,
     multiply_bound,
     sum_bounds,
 )
-from pocketrnn_export.forms.packed_file.observed_values import ObservedGraph, evaluate_node, needed_nodes
-from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
+from pocketrnn_export.forms.packed_file.observed_values import ObservedGraph, evaluate_node, find_needed_nodes
+from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_integers
 from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, fit_affine, multiply_sizes, read_attributes
 
-__all__ = ["HANDLERS", "Handler", "Lowering", "handles", "packing_error"]
+__all__ = ["HANDLERS", "Handler", "Lowering", "handles", "make_packing_error"]
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
@@ -96,20 +96,20 @@ class Lowering:
         """
         answers = ("logits", "new_state") if self.graph.state_size else ("logits",)
         known = self.graph.size_values.known
-        for node in needed_nodes(self.graph.model.graph.node, answers, given=known):
+        for node in find_needed_nodes(self.graph.model.graph.node, answers, given=known):
             handler = HANDLERS.get(node.op_type)
             try:
                 if handler is None:
                     raise ExportError("The native engine has no such operation.", "")
-                self._check(node)
-                self._follow_precision(node)
+                self._check_operator(node)
+                self._track_precision(node)
                 handler(self, node)
-                self._note_bounds(node)
+                self._record_bounds(node)
             except PocketRNNError as error:
-                raise packing_error(node, error.problem, error.remedy) from error
+                raise make_packing_error(node, error.problem, error.remedy) from error
             # A graph may contain something that no handler expects, and that onnxruntime accepts.
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-                raise packing_error(
+                raise make_packing_error(
                     node, f"Its inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
                 ) from error
         for name in answers:
@@ -130,7 +130,7 @@ class Lowering:
             array = np.abs(self.graph.values[name][0])
             return (int(array.max()),) if np.isfinite(array).all() and (array == np.rint(array)).all() else None
         is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.ends)
-        return bound_of_ends(known.ends) if is_whole else None
+        return compute_bound_of_ends(known.ends) if is_whole else None
 
     def hold(self, bound: Bound, largest: int = LARGEST, remedy: str = "") -> None:
         """Limit the program's texts so that no integer with this bound exceeds `largest`.
@@ -145,25 +145,25 @@ class Lowering:
         if most < min(span.end, _MANY):
             self.program.most = min(most, self.program.most or most)
 
-    def _follow_precision(self, node: onnx.NodeProto) -> None:
+    def _track_precision(self, node: onnx.NodeProto) -> None:
         """Note which floats are integers, and refuse an operator that the engine may decide differently in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.is_fixed(name)]
         is_whole = keeps_integers(node) and all(self.bound(name) is not None for name in floats)
         bound = None
         if is_whole and outputs and self.graph.values[outputs[0]][0].dtype.kind == "f":
-            bound = _output_bound(self, node)
+            bound = _compute_output_bound(self, node)
             self.bounds |= dict.fromkeys(outputs, bound)
         self.hold(self.precision.follow(node, bound), MOST_WHOLE, IN_FLOAT32)
 
-    def _note_bounds(self, node: onnx.NodeProto) -> None:
+    def _record_bounds(self, node: onnx.NodeProto) -> None:
         for name in filter(None, node.output):
             if not self.is_fixed(name) and self.graph.values[name][0].dtype.kind in "iu":
-                self.bounds[name] = bound = _output_bound(self, node)
-                # Where no bound is known, the engine refuses the texts whose integers exceed 32 bits.
+                self.bounds[name] = bound = _compute_output_bound(self, node)
+                # Where the bound is not known, the engine itself refuses texts whose integers exceed 32 bits.
                 self.hold(bound)
 
-    def _check(self, node: onnx.NodeProto) -> None:
+    def _check_operator(self, node: onnx.NodeProto) -> None:
         """Refuse an operator that the engine's operations cannot express.
 
         Raises:
@@ -172,7 +172,7 @@ class Lowering:
         """
         if not node.input or not node.input[0]:
             raise ExportError("It has no first input.", "")
-        self._check_exact(node)
+        self._check_exact_operator(node)
         for name, value in read_attributes(node).items():
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
@@ -189,7 +189,7 @@ class Lowering:
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
                 raise ExportError(f"It computes with {kind}, whose numbers wrap where the engine's do not.", "")
 
-    def _check_exact(self, node: onnx.NodeProto) -> None:
+    def _check_exact_operator(self, node: onnx.NodeProto) -> None:
         """Refuse an operator that the engine may decide differently for a number of tokens that no case has.
 
         Raises:
@@ -290,21 +290,21 @@ class Lowering:
         scalar = self.scalar(name)
         made = self.program.value(self.type(name), self.sizes(name))
         if scalar is not None:
-            sizes = self._sizes_above_one(name)
-            strides = _array_strides(sizes)
+            sizes = self._list_sizes_above_one(name)
+            strides = _compute_array_strides(sizes)
             self.copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), strides)
         else:
-            self._count(name, made)
+            self._add_index_range(name, made)
         self.known[name] = made
         return made
 
-    def _sizes_above_one(self, name: str) -> list[Size]:
+    def _list_sizes_above_one(self, name: str) -> list[Size]:
         sizes = [size for size in self.sizes(name) if size != _ONE]
         if len(sizes) > _MOST_MOVED_AXES:
             raise ExportError(f"{name} has more than {_MOST_MOVED_AXES} axes.", "")
         return sizes
 
-    def _count(self, name: str, made: int) -> None:
+    def _add_index_range(self, name: str, made: int) -> None:
         """Add a range along one axis, equal along all others."""
         values, sizes = self.graph.values[name], self.sizes(name)
         longest = values[-1]
@@ -357,10 +357,10 @@ class Lowering:
     def binary(self, kind: str, left: str, right: str, out: str) -> None:
         """Add out = kind(left, right), elementwise."""
         made = self.new(out)
-        operands, words = self._walk([left, right], out)
+        operands, words = self._make_operands_and_words([left, right], out)
         self.program.add("binary", [*operands, made], BINARY[kind], *words)
 
-    def _walk(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
+    def _make_operands_and_words(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
         """The operands of an elementwise operation, and its words: four sizes and a bit mask of each operand's axes."""
         sizes = self.sizes(out)
         operands, there = [], []
@@ -405,7 +405,9 @@ class Lowering:
 
     def unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
         """Add target = kind(source), elementwise."""
-        self.program.add("unary", [source, target], UNARY[kind], float_bits(alpha), float_bits(beta))
+        self.program.add(
+            "unary", [source, target], UNARY[kind], convert_float_to_bits(alpha), convert_float_to_bits(beta)
+        )
 
 
 Handler = Callable[[Lowering, onnx.NodeProto], None]
@@ -467,17 +469,17 @@ def handles(*names: str) -> Callable[[Handler], Handler]:
     return marked
 
 
-def _node_place(node: onnx.NodeProto) -> str:
+def _find_node_place(node: onnx.NodeProto) -> str:
     """A node's place in the module, as the exporter wrote it, or its name."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
     scopes = [value for key, value in notes.items() if key.endswith("name_scopes")]
     return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
 
 
-def packing_error(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
+def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
     """The error that an operator cannot be packed, with the reason and what to do."""
     return ExportError(
-        f"The operator {node.op_type} cannot be packed, at {_node_place(node)}: {problem}",
+        f"The operator {node.op_type} cannot be packed, at {_find_node_place(node)}: {problem}",
         remedy or "Use the bundle with onnxruntime, or write that part of forward by other operations.",
     )
 
@@ -487,7 +489,7 @@ def _is_narrow_integer(kind: np.dtype[Any]) -> bool:
     return kind.kind in "iu" and kind.itemsize < 4
 
 
-def _array_strides(sizes: Sequence[Size]) -> list[Size]:
+def _compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
     """The stride of each axis of a contiguous array."""
     made = []
     for axis in range(len(sizes)):
@@ -498,27 +500,27 @@ def _array_strides(sizes: Sequence[Size]) -> list[Size]:
     return made
 
 
-def _output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
+def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
     """The bound of the integers in an operator's output; None where it is not known."""
     names, kind = [*filter(None, node.input)], node.op_type
     bounds = [lowering.bound(name) for name in names]
     if kind in ("Add", "Sub"):
         return sum_bounds(*bounds)
     if kind in ("Min", "Max", "Concat"):
-        return larger_bound(*bounds)
+        return choose_larger_bound(*bounds)
     if kind in ("Where", "Pad"):
-        return larger_bound(*bounds[1:]) if kind == "Where" else larger_bound(bounds[0], *bounds[2:3])
+        return choose_larger_bound(*bounds[1:]) if kind == "Where" else choose_larger_bound(bounds[0], *bounds[2:3])
     if kind == "Clip":
         ends = [lowering.constant(name).item() if name else 0 for name in (*node.input[1:], "")[:2]]
         if len(node.input) == 3 and all(node.input):
             return (max(map(abs, ends)),)
-        return larger_bound(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
+        return choose_larger_bound(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
     if kind == "Mod":
         return bounds[1]
     if kind in ("Cast", "CastLike"):
         return (1,) if lowering.graph.values[names[0]][0].dtype == bool else bounds[0]
     if kind in ("ArgMax", "ArgMin"):
-        return larger_bound(*(bound_of_ends([size]) for size in lowering.sizes(names[0])))
+        return choose_larger_bound(*(compute_bound_of_ends([size]) for size in lowering.sizes(names[0])))
     if kind == "Mul":
         return _multiply_bounds(*bounds)
     if kind in ("ReduceSum", "CumSum"):
@@ -539,7 +541,7 @@ def _multiply_bounds(left: Bound, right: Bound) -> Bound:
     return tuple(made)
 
 
-def _source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
+def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
     """For every output and observed length, the index in the first input of each element."""
     graph, maps = lowering.graph, []
     integral = onnx.NodeProto()
@@ -596,7 +598,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
         _lower_gather(lowering, node)
         return
     source, numbers = node.input[0], [v.size for v in lowering.graph.values[node.input[0]]]
-    for name, maps in zip([n for n in node.output if n], _source_indices(lowering, node), strict=True):
+    for name, maps in zip([n for n in node.output if n], _find_source_indices(lowering, node), strict=True):
         if all(m.size == n and (m.ravel() == np.arange(n)).all() for m, n in zip(maps, numbers, strict=True)):
             lowering.alias(name, lowering.read(source))
             continue
@@ -609,7 +611,7 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
         offset, strides = found
         sizes = lowering.sizes(name)
         made = lowering.new(name)
-        own = _array_strides(sizes)
+        own = _compute_array_strides(sizes)
         kept = [i for i, size in enumerate(sizes) if size != _ONE]
         lowering.copy(
             lowering.read(source), made,
@@ -650,8 +652,8 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_gather_nd_axis(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """The only axis along which GatherND picks, since the other axes in its index tuples have one element, such as the
-    batch; and the program's value with the indices along it.
+    """The only axis along which GatherND picks elements, and the program's value with the indices along it. All other
+    axes in its index tuples, such as the batch, have one element.
 
     Raises:
         ExportError: it picks along several axes.
@@ -694,7 +696,7 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
     out = node.output[0]
     sizes = lowering.sizes(out)
     axis = read_attributes(node)["axis"] % len(sizes)
-    made, strides, before = lowering.new(out), _array_strides(sizes), (0, 0)
+    made, strides, before = lowering.new(out), _compute_array_strides(sizes), (0, 0)
     for name in node.input:
         own = lowering.sizes(name)
         if (0, 0) in own:
@@ -704,7 +706,7 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
             raise ExportError("The text's length is multiplied by itself.", "")
         scalar = lowering.scalar(name)
         kept = [i for i, size in enumerate(own) if size != _ONE]
-        steps = _array_strides(own) if scalar is None else [(0, 0)] * len(own)
+        steps = _compute_array_strides(own) if scalar is None else [(0, 0)] * len(own)
         lowering.copy(
             lowering.read(name) if scalar is None else scalar, made,
             [own[i] for i in kept], (0, 0), [steps[i] for i in kept], offset, [strides[i] for i in kept],
@@ -725,7 +727,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     pads = lowering.graph.values[node.input[1]]
     value = 0.0 if value_name is None else float(lowering.constant(value_name).ravel()[0])
     made, kind = lowering.new(out), lowering.type(out)
-    lowering.program.add("fill", [made], float_bits(value) if kind == FLOAT else int(value))
+    lowering.program.add("fill", [made], convert_float_to_bits(value) if kind == FLOAT else int(value))
     before, shift, sizes = [(0, 0)] * rank, [(0, 0)] * rank, lowering.sizes(source)
     lengths = lowering.graph.lengths
     for i, axis in enumerate(axes):
@@ -739,7 +741,7 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
         if any(one is None for one in found):
             raise ExportError("The padded size is not a * tokens + b for fixed a and b.", "")
         before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
-    strides, own = _array_strides(lowering.sizes(out)), _array_strides(lowering.sizes(source))
+    strides, own = _compute_array_strides(lowering.sizes(out)), _compute_array_strides(lowering.sizes(source))
     offsets = []
     for amounts, steps in ((shift, own), (before, strides)):
         parts = [multiply_sizes(pair) for pair in zip(amounts, steps, strict=True)]
@@ -782,7 +784,7 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise ExportError("Its base is integers and its exponent floats, or its exponent is integers of any size.", "")
     lowering.hold(bound, MOST_WHOLE, IN_FLOAT32)
     program = lowering.program
-    (base, exponent), words = lowering._walk([left, right], out)
+    (base, exponent), words = lowering._make_operands_and_words([left, right], out)
     power, constant = program.value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
     if constant is None:
         lowering.unary("Cast", exponent, power)
@@ -802,7 +804,7 @@ def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
                 lowering.alias(out, lowering.read(chosen))
                 return
     made = lowering.new(out)
-    operands, words = lowering._walk(list(node.input), out)
+    operands, words = lowering._make_operands_and_words(list(node.input), out)
     lowering.program.add("where", [*operands, made], *words)
 
 
@@ -828,7 +830,7 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower Neg, Abs or Relu of integers: 0 - x, the maximum of x and -x, or of x and 0."""
     out, program, zero = node.output[0], lowering.program, lowering.program.constant(np.array([0]))
-    (value,), (*sizes, axes) = lowering._walk([node.input[0]], out)
+    (value,), (*sizes, axes) = lowering._make_operands_and_words([node.input[0]], out)
     other = zero
     if node.op_type != "Relu":
         other = program.value(INT, lowering.sizes(out))
@@ -857,7 +859,7 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     if kind == FLOAT:
         lowering.unary("Clip", value, lowering.new(out), *bounds)
         return
-    _, words = lowering._walk([node.input[0]], out)
+    _, words = lowering._make_operands_and_words([node.input[0]], out)
     for name, bound in zip(("Max", "Min"), bounds, strict=True):
         if np.isfinite(bound):
             limit = lowering.program.constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
@@ -880,7 +882,7 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
         left in known.known
         and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].ends)
     )
-    (value, by), (*sizes, of_value, of_divisor) = lowering._walk([left, right], out)
+    (value, by), (*sizes, of_value, of_divisor) = lowering._make_operands_and_words([left, right], out)
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
 
     def add(kind: int, one: int, other: int, of_one: int | Size, of_other: int | Size, made: int | None = None) -> int:

@@ -10,7 +10,7 @@ import onnx
 from pocketrnn.bundle.packed_codes import Binary, Reduction
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.lowering import Lowering, handles
-from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, float_bits
+from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.size_values import Size, read_attributes
 
 _ONE: Final = (0, 1)
@@ -41,7 +41,7 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
     value, sizes = _read_float_value(lowering, node.input[0]), lowering.sizes(node.input[0])
     share = lowering.program.value(FLOAT, sizes)
     lowering.unary("HardSigmoid", value, share, 1 / 6, 0.5)
-    _, words = lowering._walk([node.input[0]], node.output[0])
+    _, words = lowering._make_operands_and_words([node.input[0]], node.output[0])
     lowering.program.add("binary", [value, share, lowering.new(node.output[0])], Binary.MUL, *words, words[-1])
 
 
@@ -50,7 +50,7 @@ def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Lower max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
     value, zero = _read_float_value(lowering, x), lowering.program.constant(np.zeros(1, np.float32))
-    (_, factor), (*sizes, of_x, of_slope) = lowering._walk([x, slope], out)
+    (_, factor), (*sizes, of_x, of_slope) = lowering._make_operands_and_words([x, slope], out)
     below, sloped, above = (lowering.program.value(FLOAT, lowering.sizes(out)) for _ in range(3))
     lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
     lowering.program.add("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)
@@ -91,7 +91,7 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     if outer != _ONE or channels[0]:
         raise ExportError("It does not read one plane of channels.", "")
     normal = program.value(FLOAT, lowering.sizes(source))
-    epsilon = float_bits(read_attributes(node).get("epsilon", 1e-5))
+    epsilon = convert_float_to_bits(read_attributes(node).get("epsilon", 1e-5))
     program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
     for kind, name in ((Binary.MUL, node.input[1]), (Binary.ADD, node.input[2])):
         operand = program.constant(lowering.constant(name))

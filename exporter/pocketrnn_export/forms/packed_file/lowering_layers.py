@@ -12,7 +12,7 @@ import onnx
 from pocketrnn.bundle.packed_codes import Binary, Layer, Pooling, Reduction
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.lowering import Lowering, handles
-from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, float_bits
+from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, convert_float_to_bits
 from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE
 from pocketrnn_export.forms.packed_file.size_values import Size, multiply_sizes, read_attributes
 
@@ -65,7 +65,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     layers = [
         _read_layer_weights(lowering, node, direction, hidden) for direction in range(2 if directions == 3 else 1)
     ]
-    if kind == Layer.GRU and all(layer.forgets for layer in layers):
+    if kind == Layer.GRU and all(layer.is_stateless_gru for layer in layers):
         kind = Layer.FORGET
         layers = [layer.without_reset for layer in layers]
     weights: list[int] = []
@@ -134,13 +134,13 @@ class _LayerWeights(NamedTuple):
     state_bias: Array | None
 
     @property
-    def forgets(self) -> bool:
+    def is_stateless_gru(self) -> bool:
         """Whether a GRU's gates and candidate do not depend on its state, so that it needs no reset gate."""
         return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
 
     @property
     def without_reset(self) -> _LayerWeights:
-        """The weights of a GRU that `forgets`, without its reset gate."""
+        """The weights of a GRU that `is_stateless_gru`, without its reset gate."""
         width = self.bias.size // 3
         kept = np.r_[:width, 2 * width : 3 * width]
         bias = self.bias if self.state_bias is None else self.bias + self.state_bias
@@ -218,7 +218,7 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     )  # fmt: skip
 
 
-def _reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
+def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
     """The axes that an operator reduces, without axes of size 1."""
     rank = lowering.graph.values[node.input[0]][0].ndim
     attributes = read_attributes(node)
@@ -234,7 +234,7 @@ def _reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
 @handles(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
 def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
-    axes = _reduced_axes(lowering, node)
+    axes = _find_reduced_axes(lowering, node)
     program, sizes = lowering.program, lowering.sizes(source)
     value = lowering.read(source)
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
@@ -301,7 +301,7 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     if inner != (0, 1):
         raise ExportError("It does not normalize the last axes.", "")
     read = lowering.read(source)
-    epsilon = float_bits(attributes.get("epsilon", 1e-5))
+    epsilon = convert_float_to_bits(attributes.get("epsilon", 1e-5))
     lowering.program.add("norm", [read, *weights, lowering.new(out)], outer, numbers, epsilon)
 
 
@@ -323,7 +323,7 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     lowering.alias(node.output[0], value)
 
 
-def _plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
+def _find_plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
     """The channels, height and width of [1, channels, width] or [1, channels, height, width].
 
     Raises:
@@ -334,24 +334,24 @@ def _plane_sizes(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
 
 
-def _value_pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
+def _read_value_pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
     given = [default, default] if values is None else list(values)
     return (default, given[0]) if len(given) == 1 else (given[0], given[1])
 
 
-def _front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
+def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
     """The padding at the beginning of each axis; the size of the result shows the padding at the end."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise ExportError("Its auto_pad lets the engine choose the padding.", "")
-    return _value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
+    return _read_value_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
 
 
 @handles("Conv")
 def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     source, out, bias_name = node.input[0], node.output[0], lowering.optional(node, 2)
-    channels, height, width = _plane_sizes(lowering.sizes(source))
-    outs, out_height, out_width = _plane_sizes(lowering.sizes(out))
+    channels, height, width = _find_plane_sizes(lowering.sizes(source))
+    outs, out_height, out_width = _find_plane_sizes(lowering.sizes(out))
     kernel = lowering.constant(node.input[1])
     rank = kernel.ndim - 2
     weight = lowering.program.constant(np.ascontiguousarray(kernel).reshape(-1))
@@ -359,8 +359,9 @@ def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     read = lowering.read(source)
     lowering.program.add(
         "conv", [read, weight, bias, lowering.new(out)], channels, height, width, outs, attributes.get("group", 1),
-        *_value_pair(list(kernel.shape[2:]), 1), *_value_pair(attributes.get("strides"), 1),
-        *_front_padding(attributes, rank), *_value_pair(attributes.get("dilations"), 1), out_height, out_width,
+        *_read_value_pair(list(kernel.shape[2:]), 1), *_read_value_pair(attributes.get("strides"), 1),
+        *_read_front_padding(attributes, rank), *_read_value_pair(attributes.get("dilations"), 1),
+        out_height, out_width,
     )  # fmt: skip
 
 
@@ -368,8 +369,8 @@ def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     source, out = node.input[0], node.output[0]
-    channels, height, width = _plane_sizes(lowering.sizes(source))
-    _, out_height, out_width = _plane_sizes(lowering.sizes(out))
+    channels, height, width = _find_plane_sizes(lowering.sizes(source))
+    _, out_height, out_width = _find_plane_sizes(lowering.sizes(out))
     if any(one != 1 for one in attributes.get("dilations", [])) or attributes.get("ceil_mode"):
         raise ExportError("It has dilations or ceil_mode.", "")
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
@@ -377,8 +378,9 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     kernel = list(attributes["kernel_shape"])
     read = lowering.read(source)
     lowering.program.add(
-        "pool", [read, lowering.new(out)], kind, channels, height, width, *_value_pair(kernel, 1),
-        *_value_pair(attributes.get("strides"), 1), *_front_padding(attributes, len(kernel)), out_height, out_width,
+        "pool", [read, lowering.new(out)], kind, channels, height, width, *_read_value_pair(kernel, 1),
+        *_read_value_pair(attributes.get("strides"), 1), *_read_front_padding(attributes, len(kernel)),
+        out_height, out_width,
     )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""Run a graph on one text to observe its values: those that depend on the tokens, and those that depend only on their
-number. For a sequence of numbers, the samples take the place of the tokens.
+"""Run a graph on one text, and observe which values depend on the tokens and which only on the number of tokens. For a
+sequence of numbers, read "samples" for "tokens".
 
 A graph for batches is full of sizes, masks and indices that depend only on the number of tokens of the one text.
 `size_values.py` finds those that are a * tokens + b for every number of tokens, from the graph's operators; a and b
@@ -25,10 +25,10 @@ from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Spa
 __all__ = [
     "ObservedGraph",
     "evaluate_node",
+    "find_needed_nodes",
     "find_size_values",
-    "needed_nodes",
+    "list_token_dependent_names",
     "observe_graph",
-    "token_dependent_names",
 ]
 
 Array = npt.NDArray[Any]
@@ -79,7 +79,7 @@ class ObservedGraph:
         """
         sizes = self.size_values.sizes(name)
         if sizes is None:
-            raise _not_affine_error(name, self.size_values.irregular.get(name))
+            raise _make_not_affine_error(name, self.size_values.irregular.get(name))
         return sizes
 
 
@@ -108,7 +108,7 @@ def observe_graph(
     least, most = steps or limits.min_tokens or 1, steps or limits.max_tokens
     # A step may read a single token.
     span = Span(1 if state_size else least, most)
-    lengths = _observed_lengths(least, most)
+    lengths = _choose_observed_lengths(least, most)
     generator = np.random.default_rng(0)
 
     def feed(length: int) -> dict[str, Array]:
@@ -142,7 +142,7 @@ def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
     first = model.graph.input[0]
     kind = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type)
     more = [axis.dim_value for axis in first.type.tensor_type.shape.dim[2:]]
-    lengths = _observed_lengths(1, most)
+    lengths = _choose_observed_lengths(1, most)
 
     def feed(length: int) -> dict[str, Array]:
         return {first.name: np.zeros((1, length, *more), kind), "lengths": np.array([length], np.int64)}
@@ -150,7 +150,7 @@ def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
     return _observe_lengths(model, Span(1, most), lengths, feed, 0).size_values
 
 
-def _observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
+def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
     """The lengths at which to observe a graph that takes `least` to `most` steps: all of them where they are few."""
     if most is not None and most - least < _FEW:
         return tuple(range(least, most + 1))
@@ -171,7 +171,7 @@ def _observe_lengths(
     """Run a graph at each of the lengths and keep every value; `opset` is used where the file has none."""
     values = _run_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
-    depend = token_dependent_names(model)
+    depend = list_token_dependent_names(model)
     size_values = SizeValues(model, lengths, values, depend, span)
     return ObservedGraph(model, lengths, values, depend, size_values, opset, feed, ids, state_size, channels)
 
@@ -228,7 +228,7 @@ def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[st
 def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Remove the nodes and weights that neither the logits nor a step's new state need."""
     outputs = ("logits", "new_state")
-    kept = needed_nodes(model.graph.node, outputs)
+    kept = find_needed_nodes(model.graph.node, outputs)
     del model.graph.node[:]
     model.graph.node.extend(kept)
     read = {*outputs, *(name for node in kept for name in node.input)}
@@ -238,7 +238,7 @@ def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def needed_nodes(
+def find_needed_nodes(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
     """The nodes that some outputs of a graph need, in their order.
@@ -249,7 +249,7 @@ def needed_nodes(
         given: the names of values that need no node.
 
     Example:
-        >>> [node.op_type for node in needed_nodes(model.graph.node, ["logits"])]
+        >>> [node.op_type for node in find_needed_nodes(model.graph.node, ["logits"])]
         ['Gather', 'GRU', 'Gemm']
     """
     needed, kept = {name for name in outputs if name not in given}, []
@@ -260,7 +260,7 @@ def needed_nodes(
     return kept[::-1]
 
 
-def token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
+def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
     found = {"tokens", "samples", "state"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
@@ -268,7 +268,7 @@ def token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
     return frozenset(found)
 
 
-def _not_affine_error(name: str, why: str | None) -> ExportError:
+def _make_not_affine_error(name: str, why: str | None) -> ExportError:
     because = f": {why}" if why else ""
     return ExportError(
         f"The size of {name} is not a * tokens + b for fixed a and b{because}.",

@@ -29,13 +29,13 @@ from pocketrnn.bundle.packed_strings import encode_strings
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.comparing.float64_graph import build_evaluator, model_as_float64
+from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.logit_comparison import open_session
-from pocketrnn_export.forms.packed_file.lowering import HANDLERS, Lowering, packing_error
-from pocketrnn_export.forms.packed_file.observed_values import needed_nodes
+from pocketrnn_export.forms.packed_file.lowering import HANDLERS, Lowering, make_packing_error
+from pocketrnn_export.forms.packed_file.observed_values import find_needed_nodes
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, INT, Program
 from pocketrnn_export.forms.packed_file.size_values import Size, multiply_sizes, read_attributes
-from pocketrnn_export.proof.operator_comparison import first_wrong_number, hostile_numbers
+from pocketrnn_export.proof.operator_comparison import draw_hostile_numbers, find_first_wrong_number
 
 __all__ = ["OperatorOutput", "refuse_differing_operations", "run_operators_alone"]
 
@@ -128,12 +128,12 @@ def refuse_differing_operations(lowering: Lowering) -> None:
     """
     for one in run_operators_alone(lowering):
         drawn = [torch.from_numpy(array) for array in one.drawn.values() if np.abs(array).max(initial=0) <= _LARGE]
-        place = first_wrong_number(one.found, one.expected, None, drawn)
+        place = find_first_wrong_number(one.found, one.expected, None, drawn)
         if place is not None and one.expected.dtype.kind == "f":
-            place = first_wrong_number(one.found, one.expected, one.exact(), drawn)
+            place = find_first_wrong_number(one.found, one.expected, one.exact(), drawn)
         if place is not None:
             here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
-            raise packing_error(
+            raise make_packing_error(
                 one.node, f"By itself, for some numbers, it is {here} in the native engine and {there} in onnxruntime."
             )
 
@@ -152,20 +152,20 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
     lengths = [n for n in _LENGTHS if span.least <= n <= span.end] or [*graph.lengths]
     values = graph.at(lengths)
     answers = ("logits", "new_state") if graph.state_size else ("logits",)
-    nodes = needed_nodes(graph.model.graph.node, answers, given=graph.size_values.known)
-    parts = [part for node in nodes if (part := _operator_part(lowering, node)).made]
+    nodes = find_needed_nodes(graph.model.graph.node, answers, given=graph.size_values.known)
+    parts = [part for node in nodes if (part := _find_operator_part(lowering, node)).made]
     # A sum in double precision has other last digits in float32, and cancellation may leave only these.
     parts = [part for part in parts if part.last.op_type not in _SUMS or values[part.made[0]][0].dtype != np.float64]
     started, seen = time.process_time(), set[str]()
     for part in sorted(parts, key=lambda part: _count_numbers(part, values)):
         if time.process_time() - started > _SECONDS or _count_numbers(part, values) > _MOST_NUMBERS:
             return
-        if (key := _part_key(lowering, part, values)) not in seen:
+        if (key := _make_part_key(lowering, part, values)) not in seen:
             seen.add(key)
             yield from _run_alone(lowering, part, lengths, values)
 
 
-def _operator_part(lowering: Lowering, node: onnx.NodeProto) -> _OperatorPart:
+def _find_operator_part(lowering: Lowering, node: onnx.NodeProto) -> _OperatorPart:
     makers = {name: one for one in lowering.graph.model.graph.node for name in one.output}
     before = [makers[name] for name in node.input if name in makers and makers[name].op_type == "Expand"]
     before = [one for one in before if not lowering.is_fixed(one.output[0])]
@@ -184,7 +184,7 @@ def _count_numbers(part: _OperatorPart, values: Mapping[str, Sequence[Array]]) -
     return sum(values[name][-1].size for name in (*part.given, *part.fixed, *part.made))
 
 
-def _part_key(lowering: Lowering, part: _OperatorPart, values: Mapping[str, Sequence[Array]]) -> str:
+def _make_part_key(lowering: Lowering, part: _OperatorPart, values: Mapping[str, Sequence[Array]]) -> str:
     """A string that is equal for equivalent parts."""
     places = {name: str(i) for i, name in enumerate(part.given)}
     shown = []
@@ -192,7 +192,9 @@ def _part_key(lowering: Lowering, part: _OperatorPart, values: Mapping[str, Sequ
         inputs = [
             f"{places[name]} {values[name][0].dtype} {lowering.sizes(name)} {lowering.bound(name)}"
             if name in places
-            else str([_array_digest(value) for value in {id(one): one for one in values.get(name, ())}.values()])
+            else str(
+                [_compute_array_digest(value) for value in {id(one): one for one in values.get(name, ())}.values()]
+            )
             for name in node.input
         ]
         attributes = sorted(attribute.SerializeToString() for attribute in node.attribute)
@@ -200,7 +202,7 @@ def _part_key(lowering: Lowering, part: _OperatorPart, values: Mapping[str, Sequ
     return str(shown)
 
 
-def _array_digest(array: Array) -> str:
+def _compute_array_digest(array: Array) -> str:
     return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
 
 
@@ -213,7 +215,7 @@ def _run_alone(
         for drawn in _draw_inputs(lowering, part, length, {name: values[name][place] for name in part.given})
     ]
     try:
-        alone, model = _OperatorFile(lowering, part, lengths, values), _operator_model(lowering, part, values)
+        alone, model = _OperatorFile(lowering, part, lengths, values), _make_operator_model(lowering, part, values)
         session = open_session(model.SerializeToString())
     # Operators that cannot run alone are tested only by the comparison of whole programs.
     except ExportError:
@@ -243,12 +245,14 @@ def _run_session(session: Any, feed: Mapping[str, Array]) -> list[Array] | None:
 def _run_in_float64(model: onnx.ModelProto, feed: Mapping[str, Array], output: int) -> Array | None:
     doubles = {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in feed.items()}
     try:
-        return np.asarray(build_evaluator(model_as_float64(model))(doubles)[output])
+        return np.asarray(build_evaluator(convert_model_to_float64(model))(doubles)[output])
     except ExportError:
         return None
 
 
-def _operator_model(lowering: Lowering, part: _OperatorPart, values: Mapping[str, Sequence[Array]]) -> onnx.ModelProto:
+def _make_operator_model(
+    lowering: Lowering, part: _OperatorPart, values: Mapping[str, Sequence[Array]]
+) -> onnx.ModelProto:
     inputs = [
         helper.make_tensor_value_info(
             name, helper.np_dtype_to_tensor_dtype(values[name][0].dtype), [None] * values[name][0].ndim
@@ -276,7 +280,7 @@ def _draw_inputs(
     alike = [torch.from_numpy(np.zeros(array.shape, array.dtype)) for array in given.values()]
     kind = part.last.op_type
     more = (_LARGE_SUMMED,) if kind in _SUMS else (_FAR,) if kind in _BOUNDED else (_FAR, _NOT_FINITE)
-    for drawn in hostile_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
+    for drawn in draw_hostile_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
         made = {}
         for (name, array), numbers in zip(given.items(), drawn, strict=True):
             made[name] = _limit_numbers(lowering, part, name, tokens, numbers.numpy()).astype(array.dtype)
@@ -290,7 +294,7 @@ def _limit_numbers(lowering: Lowering, part: _OperatorPart, name: str, tokens: i
     numbers = numbers.astype(np.float32)
     if name == "tokens":
         return np.asarray(np.mod(numbers.astype(np.int64), max(1, lowering.graph.ids)))
-    if (most := _index_limit(lowering, part, name, tokens)) is not None:
+    if (most := _find_index_limit(lowering, part, name, tokens)) is not None:
         return np.asarray(np.fmod(numbers.astype(np.int64), most))
     bound = lowering.bound(name)
     if bound is None:
@@ -299,7 +303,7 @@ def _limit_numbers(lowering: Lowering, part: _OperatorPart, name: str, tokens: i
     return np.asarray(np.fmod(np.rint(np.nan_to_num(numbers, posinf=1, neginf=-1)), most + 1))
 
 
-def _index_limit(lowering: Lowering, part: _OperatorPart, name: str, tokens: int) -> Any:
+def _find_index_limit(lowering: Lowering, part: _OperatorPart, name: str, tokens: int) -> Any:
     """The number of elements that these indices pick from; None where the operator does not pick by them."""
     node = part.last
     if node.op_type not in _PICKS:
@@ -360,11 +364,11 @@ class _OperatorFile:
         logits = one.program.value(FLOAT, [(0, self._answers)])
         one.program.add("fill", [logits], 0)
         for name, (offset, most, is_whole) in zip(part.made, self._made, strict=True):
-            self._keep(one, name, logits, offset, most if is_whole else 0)
+            self._copy_to_logits(one, name, logits, offset, most if is_whole else 0)
         one.program.outputs.append(logits)
         return one.program
 
-    def _keep(self, one: Lowering, name: str, logits: int, offset: int, halves: int) -> None:
+    def _copy_to_logits(self, one: Lowering, name: str, logits: int, offset: int, halves: int) -> None:
         """Copy an output to the logits: integers as two floats, the quotient by 2^16 and the remainder."""
         program, sizes, value = one.program, one.sizes(name), one.read(name)
         kind = program.values[value].type
@@ -417,21 +421,24 @@ class _OperatorFile:
         try:
             packed = engine.Packed(self._content, 0 if in_place else _PRODUCTS_MEMORY, in_place)
         except engine.EngineError as error:
-            raise packing_error(self._node, f"The native engine refuses its operation: {error.args[1]}") from None
-        samples = [self._samples(tokens, drawn) for tokens, drawn in rows]
+            raise make_packing_error(self._node, f"The native engine refuses its operation: {error.args[1]}") from None
+        samples = [self._make_samples(tokens, drawn) for tokens, drawn in rows]
         given = np.concatenate(samples) if samples else np.zeros(0, np.float32)
         logits, statuses = np.empty((len(rows), self._answers), np.float32), np.zeros(len(rows), np.uint8)
         packed.logits_of_samples(given, np.array([n for n, _ in rows], np.int64), logits, statuses)
-        return [self._split(row) if status == engine.OK else None for row, status in zip(logits, statuses, strict=True)]
+        return [
+            self._split_outputs(row) if status == engine.OK else None
+            for row, status in zip(logits, statuses, strict=True)
+        ]
 
-    def _samples(self, tokens: int, drawn: Mapping[str, Array]) -> Array:
+    def _make_samples(self, tokens: int, drawn: Mapping[str, Array]) -> Array:
         made, begin = np.zeros(tokens * self._channels, np.float32), 0
         for name, width in zip(self._given, self._widths, strict=True):
             made[begin : begin + drawn[name].size] = drawn[name].ravel()
             begin += tokens * width
         return made
 
-    def _split(self, row: Array) -> list[Array]:
+    def _split_outputs(self, row: Array) -> list[Array]:
         made = []
         for offset, most, is_whole in self._made:
             numbers = row[offset : offset + most]

@@ -14,17 +14,17 @@ from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export.comparing.cases import Ids, Logits, Run
-from pocketrnn_export.forms.chunks import chunk_counts, read_in_chunks
+from pocketrnn_export.forms.chunks import choose_chunk_counts, make_chunked_run
 from pocketrnn_export.forms.form import Form
 
-__all__ = ["WAYS", "packed_form", "packed_run", "packed_step_form", "packed_step_run"]
+__all__ = ["WAYS", "make_packed_form", "make_packed_run", "make_packed_step_form", "make_packed_step_run"]
 
 # The two ways to open a packed file, by their names in the proof; and whether weights stay in place, to save memory.
 WAYS: Final = {"packed": False, "packed, in place": True}
 Floats = NDArray[np.float32]
 
 
-def packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
+def make_packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
     """The form of a packed file's program, opened in both ways.
 
     Args:
@@ -37,31 +37,31 @@ def packed_form(path: Path, graph: Graph, rows: Floats | None = None) -> Form:
         BundleError: the file does not open.
 
     Example:
-        >>> list(packed_form(Path("news.prnn"), manifest.graph).runs)
+        >>> list(make_packed_form(Path("news.prnn"), manifest.graph).runs)
         ['packed', 'packed, in place']
     """
-    runs = {opened: packed_run(path, in_place=in_place, rows=rows) for opened, in_place in WAYS.items()}
+    runs = {opened: make_packed_run(path, in_place=in_place, rows=rows) for opened, in_place in WAYS.items()}
     return Form(graph, "graph", path.read_bytes(), runs, one_row=True)
 
 
-def packed_step_form(path: Path, step: StepGraph, rows: Floats | None = None) -> Form:
+def make_packed_step_form(path: Path, step: StepGraph, rows: Floats | None = None) -> Form:
     """The form of a packed file's step, opened in both ways, with each text or sequence in chunks; arguments as for
-    `packed_form`."""
+    `make_packed_form`."""
     runs = {
-        f"{opened} step, {chunks}": packed_step_run(path, parts=parts, in_place=in_place, rows=rows)
+        f"{opened} step, {chunks}": make_packed_step_run(path, parts=parts, in_place=in_place, rows=rows)
         for opened, in_place in WAYS.items()
-        for chunks, parts in chunk_counts("token" if rows is None else "step").items()
+        for chunks, parts in choose_chunk_counts("token" if rows is None else "step").items()
     }
     return Form(step, "stream", path.read_bytes(), runs, one_row=True)
 
 
-def packed_run(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
+def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None = None) -> Run:
     """A run of a packed file on arrays, each row alone.
 
     Args:
         path: the file.
         in_place: open it as on a machine with little memory.
-        rows: as for `packed_form`.
+        rows: as for `make_packed_form`.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -98,14 +98,14 @@ def _convert_limit_errors() -> Iterator[None]:
         ) from error
 
 
-def packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
+def make_packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, rows: Floats | None = None) -> Run:
     """A run of a packed file's step on whole texts or sequences.
 
     Args:
         path: the file.
-        parts: as for `read_in_chunks`.
+        parts: as for `make_chunked_run`.
         in_place: open it as on a machine with little memory.
-        rows: as for `packed_form`.
+        rows: as for `make_packed_form`.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -118,4 +118,4 @@ def packed_step_run(path: Path, *, parts: int | None, in_place: bool = False, ro
             return engine.step(some, state)
 
     stream = engine.manifest.stream
-    return read_in_chunks(read_on, 0 if stream is None else stream.state_size, parts, rows)
+    return make_chunked_run(read_on, 0 if stream is None else stream.state_size, parts, rows)

@@ -24,7 +24,7 @@ __all__ = [
     "Array",
     "Op",
     "Program",
-    "float_bits",
+    "convert_float_to_bits",
     "group_rows_by_four",
     "round_columns",
     "round_rows",
@@ -65,11 +65,11 @@ _LAYOUT: Final[dict[str, tuple[int, int, tuple[int, ...]]]] = {
 }
 
 
-def float_bits(number: float) -> int:
+def convert_float_to_bits(number: float) -> int:
     """The bits of a float32 as an integer.
 
     Example:
-        >>> hex(float_bits(1.0))
+        >>> hex(convert_float_to_bits(1.0))
         '0x3f800000'
     """
     return int(struct.unpack("<I", struct.pack("<f", number))[0])
@@ -228,7 +228,7 @@ class Program:
             numbers[index] = same[0] if same else len(known) + len(own)
             if not same:
                 own.append(value)
-        self._renumber(numbers)
+        self._apply_value_numbers(numbers)
         return own
 
     def halves(self, matrix: int) -> tuple[int, int]:
@@ -259,15 +259,15 @@ class Program:
         wanted |= {*inputs, *(v for op in kept for v in op.written)}
         self.ops = kept
         self.values = [self.values[old] for old in sorted(wanted)]
-        self._renumber({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
+        self._apply_value_numbers({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
 
-    def _renumber(self, number: dict[int, int]) -> None:
+    def _apply_value_numbers(self, number: dict[int, int]) -> None:
         self.outputs = [number[output] for output in self.outputs]
         self.ops = [
             Op(
                 op.name,
                 tuple(number[v] for v in op.operands),
-                _renumber_words(op, number),
+                _renumber_words_of(op, number),
                 tuple(number[w] for w in op.weights),
             )
             for op in self.ops
@@ -342,7 +342,7 @@ def _drop_unread_outputs(op: Op, wanted: set[int]) -> Op:
     return Op(op.name, operands, op.words, op.weights)
 
 
-def _renumber_words(op: Op, number: dict[int, int]) -> tuple[int, ...]:
+def _renumber_words_of(op: Op, number: dict[int, int]) -> tuple[int, ...]:
     if not op.weights:
         return op.words
     behind = 8 if op.name == "recurrent" else len(op.weights)
@@ -399,7 +399,8 @@ def round_rows(numbers: Array) -> Array:
 
 
 def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
-    """The smallest exact storage of a constant: int8 where it was rounded to that before."""
+    """Choose the smallest storage that keeps a constant exactly: int8 for a constant that was rounded to int8
+    before."""
     if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
         return Storage.AS_IS, numbers, None
     found = _find_exact_int8(numbers, axis=1 if is_table else 0)
@@ -416,7 +417,8 @@ def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None
     """int8 numbers and scales along an axis that give a float32 matrix exactly; None where there are none."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
-    # The largest number is 127 * scale, rounded: the scale computed from it may be a step beside the original one.
+    # The largest number is 127 * scale, rounded, so the scale that is computed from it may differ from the original one
+    # in the last digit.
     for step in (0, 1, -1, 2, -2):
         tried = scales
         for _ in range(abs(step)):

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.integer_bounds import Bound, larger_bound, most_tokens
+from pocketrnn_export.forms.packed_file.integer_bounds import Bound, choose_larger_bound, most_tokens
 from pocketrnn_export.forms.packed_file.size_values import HOLDS, read_attributes
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bund
 # Up to these, float32 and float16 hold every integer exactly.
 MOST_WHOLE: Final = HOLDS["float32"]
 _MOST_HALF: Final = HOLDS["float16"]
-# How float32 holds the graph's number: exactly, as integers up to 2^24; or up to the last digits of the number itself;
-# or up to the last digits of the numbers that it is a sum of, which may be much larger.
+# How exactly float32 holds a number of the graph: exactly, for integers up to 2^24; or up to the last digits of the
+# number; or, for a sum, up to the last digits of its terms, which may be much larger.
 _HELD, _CLOSE, _ROUGH = range(3)
 _STEPS: Final = frozenset(
     {"ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Round",
@@ -106,13 +106,13 @@ class Precision:
         """
         outputs = [name for name in node.output if name in self._graph.of_tokens]
         if not outputs:
-            self._follow_sizes(node)
+            self._track_sizes(node)
             return (0,)
         inputs = [name for name in node.input if name and self._kind(name).kind not in "iub"]
         made = self._kind(outputs[0])
-        self._most[outputs[0]] = self._magnitude(node)
+        self._most[outputs[0]] = self._estimate_magnitude(node)
         states = [self._state(name) for name in inputs]
-        need = larger_bound((0,), *(self._need(name) for name in inputs))
+        need = choose_larger_bound((0,), *(self._find_needed_bound(name) for name in inputs))
         if made.kind not in "fiub":
             raise ExportError(f"It computes with {made}, which the engine does not have.", IN_FLOAT32)
         if made == np.float16 and not self._is_held_in_half(node, inputs, whole):
@@ -124,10 +124,12 @@ class Precision:
                     "The engine computes them in float32.", IN_FLOAT32,
                 )  # fmt: skip
             return need
-        self._needs |= dict.fromkeys(outputs, larger_bound(need, whole) if whole and made == np.float64 else need)
-        state = self._state_of(node, inputs, states, whole)
+        self._needs |= dict.fromkeys(
+            outputs, choose_larger_bound(need, whole) if whole and made == np.float64 else need
+        )
+        state = self._find_state(node, inputs, states, whole)
         self._states |= dict.fromkeys(outputs, state)
-        self._errors |= dict.fromkeys(outputs, self._error_of(node, inputs, outputs[0]))
+        self._errors |= dict.fromkeys(outputs, self._estimate_error(node, inputs, outputs[0]))
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
             raise ExportError(
                 "It multiplies small differences of numbers in double precision, which the engine's float32 may lose.",
@@ -138,9 +140,9 @@ class Precision:
         cancels = node.op_type in _SUMS and made == np.float64 and state == _HELD
         return self._needs[outputs[0]] if cancels else need if state != _HELD and node.op_type in _SMOOTH else (0,)
 
-    def _magnitude(self, node: onnx.NodeProto) -> float:
+    def _estimate_magnitude(self, node: onnx.NodeProto) -> float:
         """An upper limit of the numbers in an operator's output."""
-        kind, sizes = node.op_type, [self._largest(name) for name in node.input if name]
+        kind, sizes = node.op_type, [self._find_largest_number(name) for name in node.input if name]
         if kind in _AT_MOST_ONE:
             return 1.0
         if kind in _KEEPS_SIZE:
@@ -151,7 +153,7 @@ class Precision:
         whole = kind == "Div" and (self._kind(node.input[1]).kind in "iu" or self._bound(node.input[1]) is not None)
         return sizes[0] if whole else np.inf
 
-    def _error_of(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> float:
+    def _estimate_error(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> float:
         """The largest error of an operator's output against double precision."""
         errors = [self._errors.get(name, 0.0) for name in inputs]
         if node.op_type == "Mul":
@@ -162,7 +164,7 @@ class Precision:
             epsilon = max(read_attributes(node).get("epsilon", 1e-5), 1e-45)
             errors = [error and error / epsilon**0.5 for error in errors]
         elif node.op_type == "Div" and inputs[1] not in self._graph.of_tokens:
-            least = float(np.abs(self._finite(inputs[1])).min(initial=1.0))
+            least = float(np.abs(self._list_finite_numbers(inputs[1])).min(initial=1.0))
             errors = [error and error / least for error in errors[:1]]
         most = self._most[output]
         own = _ROUNDING * most if self._kind(output) == np.float64 and np.isfinite(most) else 0.0
@@ -170,10 +172,10 @@ class Precision:
 
     def _factor(self, name: str) -> float:
         """The largest number in a factor, or an assumed one where it is not known."""
-        most = self._largest(name)
+        most = self._find_largest_number(name)
         return most if np.isfinite(most) else _USUAL
 
-    def _largest(self, name: str) -> float:
+    def _find_largest_number(self, name: str) -> float:
         if self._kind(name).kind == "b":
             return 1.0
         if name not in self._graph.of_tokens:
@@ -185,7 +187,7 @@ class Precision:
         bound = self._bound(name)
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
-    def _follow_sizes(self, node: onnx.NodeProto) -> None:
+    def _track_sizes(self, node: onnx.NodeProto) -> None:
         """Note which floats computed from the number of tokens have other last digits in float32.
 
         Raises:
@@ -200,15 +202,17 @@ class Precision:
             n for n in doubles if any(v.tobytes() != self._graph.values[n][0].tobytes() for v in self._graph.values[n])
         ]
         held = self._graph.size_values.known
-        self._of_sizes.update(outputs if given else [n for n in varying if n not in held or self._digits(n) != _HELD])
+        self._of_sizes.update(
+            outputs if given else [n for n in varying if n not in held or self._classify_digits(n) != _HELD]
+        )
 
-    def _digits(self, name: str) -> int:
+    def _classify_digits(self, name: str) -> int:
         """How exactly float32 holds the observed numbers of a value in double precision."""
-        numbers = self._finite(name)
+        numbers = self._list_finite_numbers(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
 
-    def _finite(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def _list_finite_numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         numbers = np.concatenate([value.ravel() for value in self._graph.values[name]])
         finite: np.ndarray[Any, np.dtype[np.float64]] = numbers[np.isfinite(numbers)]
         return finite
@@ -216,7 +220,7 @@ class Precision:
     def _kind(self, name: str) -> np.dtype[Any]:
         return self._graph.values[name][0].dtype
 
-    def _need(self, name: str) -> Bound:
+    def _find_needed_bound(self, name: str) -> Bound:
         if name in self._graph.of_tokens:
             return self._needs.get(name, (0,))
         bound = self._bound(name) if self._kind(name) == np.float64 else None
@@ -233,12 +237,12 @@ class Precision:
             return _CLOSE
         if name in self._graph.of_tokens or self._kind(name) != np.float64:
             return self._states.get(name, _HELD)
-        numbers = self._finite(name)
+        numbers = self._list_finite_numbers(name)
         with np.errstate(over="ignore", under="ignore"):
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
             raise ExportError(f"{name} has a number that is too large or too small for float32.", IN_FLOAT32)
-        return self._digits(name)
+        return self._classify_digits(name)
 
     def _is_held_in_half(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
         """Whether float16 holds an operator's output exactly, for every number of tokens: the operator only chooses
@@ -248,7 +252,7 @@ class Precision:
             return True
         return node.op_type in _CHOOSES and all(self._kind(name) == np.float16 for name in inputs or node.input[:1])
 
-    def _state_of(self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound) -> int:
+    def _find_state(self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound) -> int:
         """How exactly float32 holds the floats in an operator's output.
 
         Raises:
@@ -273,7 +277,7 @@ class Precision:
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
             return _CLOSE
         large = kind in _AS_NEAR_AS_SMALL and any(
-            self._kind(name) == np.float64 and self._largest(name) > _MOST_SUMMED for name in inputs
+            self._kind(name) == np.float64 and self._find_largest_number(name) > _MOST_SUMMED for name in inputs
         )
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
             raise ExportError(

@@ -14,9 +14,9 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file import lowering_composed, lowering_layers
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.observed_values import observe_graph, token_dependent_names
+from pocketrnn_export.forms.packed_file.observed_values import list_token_dependent_names, observe_graph
 from pocketrnn_export.forms.packed_file.packed_program import Program
-from pocketrnn_export.forms.packed_file.sequence_length_rewriting import rewrite_counted_layers
+from pocketrnn_export.forms.packed_file.sequence_length_rewriting import rewrite_layers_with_lengths
 
 __all__ = ["lower_graph", "make_program"]
 
@@ -58,7 +58,7 @@ def lower_graph(
     """
     with _convert_read_errors():
         content = content if numbers is not None else _convert_tables_to_float32(onnx.load_from_string(content))
-        content = rewrite_counted_layers(content, token_dependent_names)
+        content = rewrite_layers_with_lengths(content, list_token_dependent_names)
         seen = observe_graph(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id)
     lowering = Lowering(seen)
     lowering.run()

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["rewrite_counted_layers"]
+__all__ = ["rewrite_layers_with_lengths"]
 
 _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 # The inputs of a layer.
@@ -24,7 +24,7 @@ _OF_DIRECTIONS: Final = (_W, _R, _B, _PEEPHOLES)
 _STATES: Final = (_H, _C)
 
 
-def rewrite_counted_layers(content: bytes, of_tokens: Callable[[onnx.ModelProto], Container[str]]) -> bytes:
+def rewrite_layers_with_lengths(content: bytes, of_tokens: Callable[[onnx.ModelProto], Container[str]]) -> bytes:
     """Rewrite a graph for one text so that its layers read all steps, with the same outputs; the same bytes where they
     do already.
 
@@ -68,49 +68,51 @@ class _RewrittenLayer:
         attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         direction = attributes.pop("direction", b"forward").decode()
         self._attributes = attributes
-        self._places()
+        self._add_step_indices()
         reversed_ones = [False, True] if direction == "bidirectional" else [direction == "reverse"]
-        ways = [self._way(i, len(reversed_ones), is_reverse=one) for i, one in enumerate(reversed_ones)]
-        self._join(ways)
+        ways = [self._add_direction(i, len(reversed_ones), is_reverse=one) for i, one in enumerate(reversed_ones)]
+        self._join_directions(ways)
 
-    def _add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+    def _add_node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         name = f"{self._node.name}.whole.{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
-    def _constant(self, array: Any) -> str:
+    def _add_constant(self, array: Any) -> str:
         name = f"{self._node.name}.constant.{len(self.constants)}"
         self.constants[name] = np.asarray(array)
         return name
 
-    def _whole(self, *numbers: int) -> str:
-        return self._constant(np.array(numbers, np.int64))
+    def _add_int64_constant(self, *numbers: int) -> str:
+        return self._add_constant(np.array(numbers, np.int64))
 
-    def _places(self) -> None:
+    def _add_step_indices(self) -> None:
         """Add nodes for the indices of the steps, whether each is read, and its index in reverse."""
-        size = self._add("Shape", self._inputs[_X])
-        steps = self._add("Squeeze", self._add("Gather", size, self._whole(0)), self._whole(0))
-        zero, one = self._constant(np.int64(0)), self._constant(np.int64(1))
-        places = self._add("Range", zero, steps, one)
-        count = self._add("Cast", self._inputs[_LENGTHS], to=onnx.TensorProto.INT64)
-        self._last = self._add("Sub", count, self._whole(1))
-        read = self._add("Less", places, count)
-        self._read = self._add("Reshape", read, self._whole(-1, 1, 1, 1))
-        self._back = self._add("Max", self._add("Sub", self._last, places), self._whole(0))
+        size = self._add_node("Shape", self._inputs[_X])
+        steps = self._add_node(
+            "Squeeze", self._add_node("Gather", size, self._add_int64_constant(0)), self._add_int64_constant(0)
+        )
+        zero, one = self._add_constant(np.int64(0)), self._add_constant(np.int64(1))
+        places = self._add_node("Range", zero, steps, one)
+        count = self._add_node("Cast", self._inputs[_LENGTHS], to=onnx.TensorProto.INT64)
+        self._last = self._add_node("Sub", count, self._add_int64_constant(1))
+        read = self._add_node("Less", places, count)
+        self._read = self._add_node("Reshape", read, self._add_int64_constant(-1, 1, 1, 1))
+        self._back = self._add_node("Max", self._add_node("Sub", self._last, places), self._add_int64_constant(0))
 
-    def _way(self, i: int, count: int, *, is_reverse: bool) -> tuple[str, str]:
+    def _add_direction(self, i: int, count: int, *, is_reverse: bool) -> tuple[str, str]:
         """Add one direction; returns its outputs [steps, 1, 1, hidden] in the steps' order, and the last
         [1, 1, 1, hidden]."""
         inputs = list(self._inputs)
         inputs[_LENGTHS] = ""
         for place in _OF_DIRECTIONS:
             if inputs[place]:
-                inputs[place] = self._constant(self._weights[inputs[place]][i : i + 1])
+                inputs[place] = self._add_constant(self._weights[inputs[place]][i : i + 1])
         for place in _STATES:
             if inputs[place]:
-                inputs[place] = self._add("Gather", inputs[place], self._whole(i), axis=0)
+                inputs[place] = self._add_node("Gather", inputs[place], self._add_int64_constant(i), axis=0)
         if is_reverse:
-            inputs[_X] = self._add("Gather", inputs[_X], self._back, axis=0)
+            inputs[_X] = self._add_node("Gather", inputs[_X], self._back, axis=0)
         while not inputs[-1]:
             inputs.pop()
         attributes = dict(self._attributes)
@@ -118,18 +120,20 @@ class _RewrittenLayer:
             if name in attributes:
                 each = len(attributes[name]) // count
                 attributes[name] = attributes[name][i * each : (i + 1) * each]
-        every = self._add(self._node.op_type, *inputs, direction="forward", **attributes)
-        last = self._add("Gather", every, self._last, axis=0)
-        return (self._add("Gather", every, self._back, axis=0) if is_reverse else every), last
+        every = self._add_node(self._node.op_type, *inputs, direction="forward", **attributes)
+        last = self._add_node("Gather", every, self._last, axis=0)
+        return (self._add_node("Gather", every, self._back, axis=0) if is_reverse else every), last
 
-    def _join(self, ways: list[tuple[str, str]]) -> None:
+    def _join_directions(self, ways: list[tuple[str, str]]) -> None:
         outputs = [*self._node.output, "", ""][:2]
         if outputs[0]:
-            every = self._add("Concat", *(one for one, _ in ways), axis=1)
-            kept = self._add("Where", self._read, every, self._constant(np.float32(0)))
+            every = self._add_node("Concat", *(one for one, _ in ways), axis=1)
+            kept = self._add_node("Where", self._read, every, self._add_constant(np.float32(0)))
             self.nodes.append(helper.make_node("Identity", [kept], [outputs[0]], name=f"{self._node.name}.outputs"))
         if outputs[1]:
-            last = self._add("Concat", *(one for _, one in ways), axis=1)
+            last = self._add_node("Concat", *(one for _, one in ways), axis=1)
             self.nodes.append(
-                helper.make_node("Squeeze", [last, self._whole(0)], [outputs[1]], name=f"{self._node.name}.last")
+                helper.make_node(
+                    "Squeeze", [last, self._add_int64_constant(0)], [outputs[1]], name=f"{self._node.name}.last"
+                )
             )

@@ -168,7 +168,7 @@ class Span:
             >>> Span(1, 600).holds("Less", (1, 0), (0, 620)), Span(1, 700).holds("Less", (1, 0), (0, 620))
             (True, None)
         """
-        return _comparison_result(kind, self.signs(left, right))
+        return _find_comparison_result(kind, self.signs(left, right))
 
     def nearest(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
         """The number clamped to the bounds, the same one for every number of tokens; None where that changes.
@@ -188,8 +188,8 @@ class Span:
         return number
 
 
-def _comparison_result(kind: str, signs: frozenset[int] | None) -> bool | None:
-    """The result of a comparison for differences of these signs; None where it is not the same for all."""
+def _find_comparison_result(kind: str, signs: frozenset[int] | None) -> bool | None:
+    """The result of a comparison, if it is the same for all of these signs of the difference; else None."""
     if signs is None:
         return None
     wanted = _COMPARISONS[kind]
@@ -265,9 +265,9 @@ class SizeValues:
         read = {name for node in model.graph.node for name in node.input if name}
         made = {name for node in model.graph.node for name in node.output}
         for name in read - made - of_tokens:
-            self._know(name)
+            self._record_affine_numbers(name)
         for node in model.graph.node:
-            self._follow(node, of_tokens)
+            self._track_node(node, of_tokens)
 
     def sizes(self, name: str) -> list[Size] | None:
         """The sizes of a value's axes; None where they are not a * tokens + b for every number of tokens."""
@@ -277,19 +277,19 @@ class SizeValues:
         sizes = [fit_affine(self._lengths, axis) for axis in zip(*shapes, strict=True)]
         return None if any(size is None for size in sizes) else [size for size in sizes if size is not None]
 
-    def _follow(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
+    def _track_node(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
         outputs = [name for name in node.output if name]
         drawn = node.op_type.startswith(_RANDOM)
         if not drawn and not any(name in of_tokens for name in outputs) and (self._all_seen or self._is_constant(node)):
             for name in outputs:
-                self._know(name)
+                self._record_affine_numbers(name)
             return
         why = self._find_irregularity(node)
         if why is not None:
             self.irregular |= dict.fromkeys(outputs, why)
-        elif not drawn and not of_tokens.intersection(outputs) and self._follows(node):
+        elif not drawn and not of_tokens.intersection(outputs) and self._has_affine_output(node):
             for name in outputs:
-                self._know(name)
+                self._record_affine_numbers(name)
                 if not self._is_exact(name):
                     del self.known[name]
 
@@ -310,7 +310,7 @@ class SizeValues:
         ends = (self.span.least, min(self.span.end, _MANY_TOKENS))
         return all(abs(a * tokens + b) <= most for a, b in known.ends for tokens in ends)
 
-    def _know(self, name: str) -> None:
+    def _record_affine_numbers(self, name: str) -> None:
         """Note the numbers of a value that is known to be a * tokens + b, from the runs."""
         values, sizes = self._values[name], self.sizes(name)
         if sizes is None:
@@ -324,11 +324,11 @@ class SizeValues:
                 if all(one is not None for one in found):
                     self.known[name] = Numbers(tuple(one for one in found if one is not None))
             return
-        counted = self._counted(values, sizes)
+        counted = self._make_index_range(values, sizes)
         if counted is not None:
             self.known[name] = counted
 
-    def _counted(self, values: Sequence[Array], sizes: Sequence[Size]) -> Counted | None:
+    def _make_index_range(self, values: Sequence[Array], sizes: Sequence[Size]) -> Counted | None:
         some = [(n, v) for n, v in zip(self._lengths, values, strict=True) if v.size]
         if not some:
             return None
@@ -342,7 +342,11 @@ class SizeValues:
         axes = [axis for axis, v in enumerate(some[-1][1].shape) if v > 1]
         for axis in axes if start is not None else ():
             step = np.diff(np.take(some[-1][1], [0, 1], axis).astype(np.int64), axis=axis).ravel()[0].item()
-            if all((v == _range_array(v.shape, axis, v.ravel()[0], step)).all() for _, v in some) and step and start:
+            if (
+                all((v == _make_range_array(v.shape, axis, v.ravel()[0], step)).all() for _, v in some)
+                and step
+                and start
+            ):
                 return Counted(start, step, sizes[axis])
         return None
 
@@ -366,7 +370,7 @@ class SizeValues:
         """The known numbers of an operator's input; None where they are unknown, or the input is left out."""
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
-    def _follows(self, node: onnx.NodeProto) -> bool:
+    def _has_affine_output(self, node: onnx.NodeProto) -> bool:
         """Whether the numbers of an operator's output are a * tokens + b for every number of tokens, since its
         inputs' are."""
         if node.op_type in ("Shape", "Size"):
@@ -377,12 +381,12 @@ class SizeValues:
         return rule is not None and rule(self, node)
 
 
-def _range_array(shape: Sequence[int], axis: int, start: Any, step: int) -> Array:
+def _make_range_array(shape: Sequence[int], axis: int, start: Any, step: int) -> Array:
     ranks = [-1 if i == axis else 1 for i in range(len(shape))]
     return np.broadcast_to(start + step * np.arange(shape[axis]).reshape(ranks), shape)
 
 
-def _integer_constants(known: Known | None) -> list[int] | None:
+def _find_integer_constants(known: Known | None) -> list[int] | None:
     return None if known is None or known.constant is None else [int(number) for number in known.constant]
 
 
@@ -390,7 +394,7 @@ def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Check a Slice, which clamps its ends to the axis: the reason why its size is irregular, or None."""
     span, sizes = values.span, values.sizes(node.input[0])
     starts, ends = values.number(node, 1), values.number(node, 2)
-    axes, steps = (_integer_constants(values.number(node, index)) for index in (3, 4))
+    axes, steps = (_find_integer_constants(values.number(node, index)) for index in (3, 4))
     if sizes is None or starts is None or ends is None:
         return "its start and end are not known"
     axes, steps = axes or [*range(len(starts.ends))], steps or [1] * len(starts.ends)
@@ -493,9 +497,9 @@ def _is_divided(values: SizeValues, node: onnx.NodeProto) -> bool:
     return len(quotients) == 1
 
 
-def _difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
-    """The possible signs of the differences of an operator's two inputs: for each pair of elements of two arrays with a
-    fixed size; for two ranges, of all pairs together. None where they are neither."""
+def _find_difference_signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
+    """The possible signs of the differences of an operator's two inputs: for two arrays of a fixed size, the signs for
+    each pair of elements; for two ranges, the signs for all pairs together. None for other inputs."""
     left, right = values.number(node, 0), values.number(node, 1)
     shapes = [values.sizes(name) for name in node.input]
     if left is None or right is None or None in shapes:
@@ -533,12 +537,12 @@ def _is_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Whether a comparison, or a minimum or maximum, is decided alike for every number of tokens."""
     if len(node.input) == 1:
         return True
-    found = _difference_signs(values, node) if len(node.input) == 2 else None
+    found = _find_difference_signs(values, node) if len(node.input) == 2 else None
     if found is None or None in found:
         return False
     if node.op_type in ("Min", "Max"):
         return not any({-1, 1} <= signs for signs in found if signs)
-    return all(_comparison_result(node.op_type, signs) is not None for signs in found)
+    return all(_find_comparison_result(node.op_type, signs) is not None for signs in found)
 
 
 def _is_chosen(values: SizeValues, node: onnx.NodeProto) -> bool:
@@ -605,7 +609,7 @@ def _is_summed(values: SizeValues, node: onnx.NodeProto) -> bool:
     return _is_number_or_range(known) and known is not None and known.constant is not None
 
 
-def _always_follows(_values: SizeValues, _node: onnx.NodeProto) -> bool:
+def _is_always_affine(_values: SizeValues, _node: onnx.NodeProto) -> bool:
     return True
 
 
@@ -637,7 +641,7 @@ _FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _is_reduced),
     **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), _has_one_element),
     **dict.fromkeys(("Cast", "CastLike"), _is_cast),
-    **dict.fromkeys(("Range", "ConstantOfShape"), _always_follows),
+    **dict.fromkeys(("Range", "ConstantOfShape"), _is_always_affine),
     "Abs": _is_absolute, "Clip": _is_clipped, "Concat": _is_concatenated, "CumSum": _is_summed, "Div": _is_divided,
     "Mod": _is_divided, "Mul": _is_multiplied, "Where": _is_chosen,
 }  # fmt: skip

@@ -1,4 +1,5 @@
-"""Record which tensors a module computes from which in one call: whether one output flows into another, by weights.
+"""Record for one call which tensors a module computes from which other tensors, to find whether one output is computed
+from another by weights.
 
 Each result of a torch function is recorded with its inputs. Code whose calls are not seen, such as TorchScript, leaves
 no record, and nothing is concluded about it.
@@ -22,7 +23,7 @@ from pocketrnn_export.torch_internals import FunctionMode
 __all__ = ["FlowRecorder", "record_flow"]
 
 _TABLES: Final = frozenset({"embedding", "embedding_bag"})
-# The output of one of these is a state or a vector, not the answer of a layer above it.
+# The output of one of these layers is a state or a vector, and not the answer of a later layer.
 _STATES: Final = _TABLES | {
     "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"
 }  # fmt: skip
@@ -34,7 +35,7 @@ _SHAPES: Final = frozenset({
 
 
 @dataclass(frozen=True)
-class _MadeTensor:
+class _ComputedTensor:
     """How a tensor was computed: the function, its input tensors, the sizes of its weights, and all outputs of that
     call."""
 
@@ -69,7 +70,7 @@ class FlowRecorder(FunctionMode):
         self._given = {id(tensor) for tensor in given}
         self._of_text = set(self._given)
         self._weights: set[int] = set()
-        self._made: dict[int, _MadeTensor] = {}
+        self._made: dict[int, _ComputedTensor] = {}
         # Python may reuse the id of a tensor that was freed.
         self._alive: dict[int, Tensor] = {id(tensor): tensor for tensor in given}
 
@@ -82,10 +83,10 @@ class FlowRecorder(FunctionMode):
         inputs, outputs = list(_find_tensors((args, kwargs))), list(_find_tensors(result))
         if inputs and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))):
             outputs += self._list_views(inputs[0])
-        self._note(name, inputs, outputs)
+        self._record_function_call(name, inputs, outputs)
         return result
 
-    def _note(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+    def _record_function_call(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         self._alive |= {id(tensor): tensor for tensor in (*inputs, *outputs)}
         self._weights |= {id(tensor) for tensor in inputs if isinstance(tensor, nn.Parameter) and tensor.dim() > 1}
         of = [id(tensor) for tensor in inputs]
@@ -95,12 +96,12 @@ class FlowRecorder(FunctionMode):
             self.table_rows |= {tensor.shape[0] for tensor in inputs if id(tensor) in self._weights}
         made_here = tuple(map(id, outputs))
         for i in made_here:
-            # An operation in place adds inputs to those that the tensor has.
-            before = self._made.pop(i, _MadeTensor(name, (), frozenset(), ()))
+            # An in-place operation adds to the inputs that the tensor already has.
+            before = self._made.pop(i, _ComputedTensor(name, (), frozenset(), ()))
             parents = tuple(j for j in dict.fromkeys((*before.of, *of)) if j != i)
             if parents:
                 function = before.function if before.weighted and not sizes else name
-                self._made[i] = _MadeTensor(function, parents, sizes | before.sizes, before.beside or made_here)
+                self._made[i] = _ComputedTensor(function, parents, sizes | before.sizes, before.beside or made_here)
             if of_text:
                 self._of_text.add(i)
             elif sizes:
@@ -138,7 +139,7 @@ class FlowRecorder(FunctionMode):
 
     def has_weights(self, tensor: Tensor) -> bool:
         """Whether a tensor is computed with weights; True also where its computation was not seen."""
-        return not self.was_recorded(tensor) or bool(self._last_weighted_tensors(tensor))
+        return not self.was_recorded(tensor) or bool(self._find_last_weighted_tensors(tensor))
 
     def was_recorded(self, tensor: Tensor) -> bool:
         """Whether the computation of a tensor was recorded."""
@@ -147,21 +148,21 @@ class FlowRecorder(FunctionMode):
     def is_state(self, tensor: Tensor) -> bool:
         """Whether a tensor is the output of recurrent layers or tables, possibly selected, pooled or joined: the last
         weights before it are theirs."""
-        last = {made.function for made in self._last_weighted_tensors(tensor).values()}
+        last = {made.function for made in self._find_last_weighted_tensors(tensor).values()}
         return bool(last) and last <= _STATES
 
     def shares(self, one: Tensor, other: Tensor) -> bool:
         """Whether the output of the last weights before one tensor also flows into the other, as for a mean of
         attention weights."""
-        given = {i for made in self._last_weighted_tensors(one).values() for i in made.beside}
+        given = {i for made in self._find_last_weighted_tensors(one).values() for i in made.beside}
         return not given.isdisjoint(self._find_ancestors(id(other)))
 
     def is_layer_output(self, tensor: Tensor, numbers: int) -> bool:
         """Whether the last weights before a tensor belong to a layer of `numbers` outputs, as far as is seen."""
-        last = self._last_weighted_tensors(tensor)
+        last = self._find_last_weighted_tensors(tensor)
         return not last or any(numbers in made.sizes for made in last.values())
 
-    def _last_weighted_tensors(self, tensor: Tensor) -> dict[int, _MadeTensor]:
+    def _find_last_weighted_tensors(self, tensor: Tensor) -> dict[int, _ComputedTensor]:
         """Return the nearest tensors backwards that are computed with weights."""
         above = self._find_ancestors(id(tensor), lambda _, made: made.weighted)
         return {i: made for i in above if (made := self._made.get(i)) is not None and made.weighted}
@@ -176,7 +177,9 @@ class FlowRecorder(FunctionMode):
             i = same[0]
         return i
 
-    def _find_ancestors(self, i: int, stop: Callable[[int, _MadeTensor], bool] = lambda _i, _made: False) -> set[int]:
+    def _find_ancestors(
+        self, i: int, stop: Callable[[int, _ComputedTensor], bool] = lambda _i, _made: False
+    ) -> set[int]:
         """Return a tensor and all that it is computed from, back to those where `stop` is true."""
         seen: set[int] = set()
         left = [i]

@@ -17,12 +17,19 @@ from torch import nn
 
 from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_values
 from pocketrnn_export.intake.call_discovery.initial_states import list_initial_states
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import list_pair_lines
 from pocketrnn_export.intake.call_discovery.roles import Role
 from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, list_signatures
 
-__all__ = ["LENGTH_FIRST", "MOST_LINES", "Way", "list_forward_ways", "list_masks", "list_method_ways"]
+__all__ = [
+    "LENGTH_FIRST",
+    "MOST_LINES",
+    "CallCandidate",
+    "list_forward_candidates",
+    "list_masks",
+    "list_method_candidates",
+]
 
 # A row that begins with its length. Any module runs on such numbers as tokens, so this line is tried last.
 LENGTH_FIRST: Final = "module(torch.cat([lengths[:, None], tokens], dim=1))"
@@ -40,7 +47,7 @@ Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "defa
 
 
 @dataclass(frozen=True)
-class _Option:
+class _InputOption:
     """The code of a value that an input may be given, and its kind. A constant's value is found later."""
 
     value: str | None
@@ -48,7 +55,7 @@ class _Option:
 
 
 @dataclass(frozen=True)
-class Way:
+class CallCandidate:
     """One way to call a module.
 
     Attributes:
@@ -62,7 +69,7 @@ class Way:
     """
 
     signature: Signature | None
-    options: tuple[_Option, ...] = ()
+    options: tuple[_InputOption, ...] = ()
     plain: str = ""
     setup: str = ""
     method: str = ""
@@ -85,15 +92,15 @@ class Way:
         """Return the indexes of inputs by their kind."""
         return [i for i, option in enumerate(self.options) if option.given == given]
 
-    def with_value(self, i: int, value: str | None) -> Way:
+    def replace_value(self, i: int, value: str | None) -> CallCandidate:
         """Return the way with a new value for one input."""
         options = list(self.options)
         options[i] = replace(options[i], value=value)
         return replace(self, options=tuple(options))
 
-    def with_lengths_at(self, i: int) -> Way:
-        """Return the way with the lengths of the texts given to one input only; to the others, all are as long as the
-        batch."""
+    def set_lengths_at(self, i: int) -> CallCandidate:
+        """Return the candidate with the lengths of the texts for one input only; every other input of lengths gets the
+        width of the batch for each text."""
         full = "torch.full_like(lengths, tokens.size(1))"
         forms = {"[tokens.size(1)]": "lengths.tolist()", "tokens.size(1)": "int(lengths[0])"}
         options = [
@@ -110,7 +117,7 @@ class Way:
         return replace(self, options=tuple(options))
 
 
-def list_method_ways(asked: ModuleFacts) -> Iterator[Way]:
+def list_method_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
     """Yield the ways to call, instead of forward, a method that may give labels of tokens or their logits; methods
     named like a decoder come first."""
     module = asked.module
@@ -124,23 +131,23 @@ def list_method_ways(asked: ModuleFacts) -> Iterator[Way]:
         own = vars(module).get("forward")
         vars(module)["forward"] = getattr(module, name)
         try:
-            ways = list(list_forward_ways(asked)) if forward_parameters(module) else []
+            ways = list(list_forward_candidates(asked)) if list_forward_parameters(module) else []
         finally:
             del vars(module)["forward"]
             vars(module).update({} if own is None else {"forward": own})
         yield from (replace(way, method=name) for i, way in enumerate(ways) if i < _MOST_OF_METHOD or way.plain)
 
 
-def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
+def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
     """Yield the ways to call the module, the likely ones first."""
     if asked.two_texts:
-        yield from (Way(None, plain=line) for line in list_pair_lines(asked.module, lengths=asked.lengths))
+        yield from (CallCandidate(None, plain=line) for line in list_pair_lines(asked.module, lengths=asked.lengths))
         return
     seen = set()
     signatures = list(list_signatures(asked.module))
     for signature, values in ((one, values) for one in signatures for values in _list_features(asked, one)):
         choices = [
-            _make_options("feature", *values[i]) if i in values else _input_options(asked, signature, i)
+            _make_options("feature", *values[i]) if i in values else _list_input_options(asked, signature, i)
             for i in range(len(signature.slots))
         ]
         lengths = [[option.given == "lengths" for option in options] for options in choices]
@@ -151,7 +158,7 @@ def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
         )
         # Sorted by the sum of ranks: a likely value for every input comes before an unlikely one for any.
         for ranks in sorted(each, key=lambda ranks: (sum(ranks), ranks))[: 8 * MOST_LINES]:
-            way = Way(signature, tuple(options[rank] for options, rank in zip(choices, ranks, strict=True)))
+            way = CallCandidate(signature, tuple(options[rank] for options, rank in zip(choices, ranks, strict=True)))
             if asked.lengths is True and "lengths" not in way.line:
                 continue
             if way.line not in seen:
@@ -165,9 +172,9 @@ def list_forward_ways(asked: ModuleFacts) -> Iterator[Way]:
     if len(required) == 1 or beside:
         for tokens in ("tokens", "tokens.unsqueeze(2)"):
             packed = f"pack_padded_sequence({tokens}, lengths, batch_first=True, enforce_sorted=False)"
-            yield Way(None, plain=f"module({packed}{beside})")
+            yield CallCandidate(None, plain=f"module({packed}{beside})")
     if len(required) == 1 and not asked.samples:
-        yield Way(None, plain=LENGTH_FIRST)
+        yield CallCandidate(None, plain=LENGTH_FIRST)
 
 
 def _list_features(asked: ModuleFacts, signature: Signature) -> Iterator[dict[int, list[str]]]:
@@ -175,7 +182,7 @@ def _list_features(asked: ModuleFacts, signature: Signature) -> Iterator[dict[in
     yield from list_feature_values(signature, asked.features) if asked.features else ({},)
 
 
-def _input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_Option]:
+def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_InputOption]:
     """Return the values that an input may be given, the likeliest first."""
     slot = signature.slots[i]
     taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
@@ -184,53 +191,56 @@ def _input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_Op
         # A module that takes its text in a tuple or a dict has an embedding, and names for the other inputs.
         options = options[: {"tokens": 2, "mask": 3}.get(slot.role, len(options))]
     if slot.role == "other" and slot.required and not taken and not slot.no_count:
-        # A temperature runs with any number: an input not named as lengths is given them as a tensor or a list only.
-        options = [*(option for option in _length_options(asked) if option.value != "tokens.size(1)"), *options]
+        # A module with a temperature runs with any number. So an input that is not named as lengths gets lengths only
+        # as a tensor or a list.
+        options = [*(option for option in _list_length_options(asked) if option.value != "tokens.size(1)"), *options]
     if slot.role == "lengths" and asked.lengths is False:
-        options = _constant_options(asked)
+        options = _list_constant_options(asked)
     if slot.required:
         return options
     # An input without a role keeps its default.
-    left_out = [_Option(None, "default")]
+    left_out = [_InputOption(None, "default")]
     if slot.role in {"other", "targets"}:
         return left_out
     given = [option for option in options if option.given != "constant"]
     return [*given, *left_out] if slot.role in {"lengths", "batch size"} else [*left_out, *given]
 
 
-def _make_options(given: Given, *values: str) -> list[_Option]:
-    return [_Option(value, given) for value in values]
+def _make_options(given: Given, *values: str) -> list[_InputOption]:
+    return [_InputOption(value, given) for value in values]
 
 
-def _token_options(asked: ModuleFacts) -> list[_Option]:
-    plain = _make_options("tokens", "tokens", "tokens.t()", "tokens[0]", *_one_hot_options(asked.module, asked.ids))
+def _list_token_options(asked: ModuleFacts) -> list[_InputOption]:
+    plain = _make_options(
+        "tokens", "tokens", "tokens.t()", "tokens[0]", *_list_one_hot_options(asked.module, asked.ids)
+    )
     return [*plain, *_make_options("tokens", "tokens.unsqueeze(1)", "tokens.unsqueeze(2)")]
 
 
-def _length_options(_asked: ModuleFacts) -> list[_Option]:
+def _list_length_options(_asked: ModuleFacts) -> list[_InputOption]:
     return _make_options(
         "lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)"
     )
 
 
-def _constant_options(_asked: ModuleFacts) -> list[_Option]:
+def _list_constant_options(_asked: ModuleFacts) -> list[_InputOption]:
     return _make_options("constant", "None")
 
 
-_TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_Option]]]] = {
-    "tokens": _token_options,
-    "lengths": _length_options,
+_TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
+    "tokens": _list_token_options,
+    "lengths": _list_length_options,
     "mask": lambda asked: _make_options("mask", *list_masks(asked)),
     "state": lambda asked: _make_options("state", *list_initial_states(asked.module)),
     "batch size": lambda _asked: _make_options("known", "tokens.size(0)"),
     "device": lambda _asked: _make_options("known", "tokens.device"),
     "training": lambda _asked: _make_options("known", "False"),
-    "targets": _constant_options,
-    "other": _constant_options,
+    "targets": _list_constant_options,
+    "other": _list_constant_options,
 }
 
 
-def _one_hot_options(module: nn.Module, ids: int) -> list[str]:
+def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
     """Return the code of one-hot tokens, for a module without embedding whose recurrent layer takes them."""
     layers = list(module.modules())
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):

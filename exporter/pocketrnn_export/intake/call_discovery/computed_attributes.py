@@ -58,19 +58,21 @@ def find_computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]
         if isinstance(member, types.FunctionType):
             if _needs_no_arguments(member):
                 called = _OF_AN_ANSWER.search(name)
-                part = _value_or_missing(lambda name=name: getattr(value, name)()) if called else UncalledCode()
+                part = _read_value_or_missing(lambda name=name: getattr(value, name)()) if called else UncalledCode()
                 if part is not _MISSING:
                     yield f".{name}()", part
         elif _is_computed(member) and (part := read_attribute(value, name)) is not _MISSING and id(part) not in held:
             yield f".{name}", part
     asked = [members[name] for name in ("__getattr__", "__getattribute__") if name in members]
-    yield from _parts_by_name(value, asked, held, ".{}", lambda name: read_attribute(value, name))
+    yield from _find_parts_by_name(value, asked, held, ".{}", lambda name: read_attribute(value, name))
     asked = [members[name] for name in ("__getitem__", "__missing__") if name in members]
-    yield from _parts_by_name(value, asked, held, "[{!r}]", lambda name: _value_or_missing(lambda: value[name]))
+    yield from _find_parts_by_name(
+        value, asked, held, "[{!r}]", lambda name: _read_value_or_missing(lambda: value[name])
+    )
     if "__call__" in members and not isinstance(value, torch.nn.Module):
         yield "()", UncalledCode()
     if "__iter__" in members and not isinstance(value, Mapping | Sequence | Tensor):
-        found = _value_or_missing(lambda: list(value))
+        found = _read_value_or_missing(lambda: list(value))
         if found is not _MISSING and not all(id(part) in held for part in found):
             yield ".__iter__()", UncalledCode()
 
@@ -82,17 +84,17 @@ def read_attribute(value: Any, name: str) -> Any:
         >>> read_attribute(answer, "logits").shape
         torch.Size([3, 4])
     """
-    return _value_or_missing(lambda: getattr(value, name))
+    return _read_value_or_missing(lambda: getattr(value, name))
 
 
-def _value_or_missing(ask: Any) -> Any:
+def _read_value_or_missing(ask: Any) -> Any:
     # An owner's code may raise any exception.
     with contextlib.suppress(Exception):
         return ask()
     return _MISSING
 
 
-def _parts_by_name(
+def _find_parts_by_name(
     value: Any, functions: Sequence[Any], held: set[int], written: str, read: Any
 ) -> Iterator[tuple[str, Any]]:
     """Yield the values that code computes for a name: for usual names, and names in the code or the object's dicts."""
@@ -100,7 +102,7 @@ def _parts_by_name(
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)
     for function in functions:
-        names |= dict.fromkeys(_words_in_code(getattr(function, "__code__", None)))
+        names |= dict.fromkeys(_list_words_in_code(getattr(function, "__code__", None)))
     kept = getattr(value, "__dict__", {})
     for part in [value, *(kept.values() if isinstance(kept, dict) else ())]:
         names |= dict.fromkeys(key for key in part if isinstance(key, str)) if isinstance(part, Mapping) else {}
@@ -119,10 +121,10 @@ def _parts_by_name(
         yield written.format("<name>").replace("'", ""), UncalledCode()
 
 
-def _words_in_code(code: types.CodeType | None) -> Iterator[str]:
+def _list_words_in_code(code: types.CodeType | None) -> Iterator[str]:
     for constant in () if code is None else code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _words_in_code(constant)
+            yield from _list_words_in_code(constant)
         elif isinstance(constant, str | tuple | frozenset):
             yield from (
                 word for word in ([constant] if isinstance(constant, str) else constant) if isinstance(word, str)

@@ -9,7 +9,7 @@ from pocketrnn.text.features import Category, Features
 from pocketrnn_export.intake.call_discovery.roles import split_name
 from pocketrnn_export.intake.call_discovery.signature import Signature, Slot
 
-__all__ = ["find_named_features", "list_feature_values", "list_given"]
+__all__ = ["find_named_features", "list_feature_values", "list_features_in_code"]
 
 # The roles of inputs that may be features where their names do not say so.
 _OPEN = ("other",)
@@ -25,7 +25,7 @@ def list_feature_values(signature: Signature, features: Features) -> Iterator[di
         features: the features.
     """
     named = find_named_features(signature.slots, features)
-    given = {i: _forms_of(name, features) for i, name in named.items()}
+    given = {i: _list_codes_for_feature(name, features) for i, name in named.items()}
     left = tuple((name, feature) for name, feature in features if name not in named.values())
     if not left:
         yield given
@@ -39,7 +39,7 @@ def list_feature_values(signature: Signature, features: Features) -> Iterator[di
                 seen.add(key)
                 yield {
                     **given,
-                    **{i: _forms_of_group(group, features) for i, group in zip(places, groups, strict=True)},
+                    **{i: _list_codes_for_group(group, features) for i, group in zip(places, groups, strict=True)},
                 }
 
 
@@ -55,18 +55,18 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
     for i, slot in enumerate(slots):
         if i in found or not slot.named or slot.role == "tokens":
             continue
-        words = set(map(_singular, split_name(slot.name)))
-        alike = [n for n in names if n not in found.values() and set(map(_singular, split_name(n))) <= words]
+        words = set(map(_make_singular, split_name(slot.name)))
+        alike = [n for n in names if n not in found.values() and set(map(_make_singular, split_name(n))) <= words]
         if len(alike) == 1:
             found[i] = alike[0]
     return found
 
 
-def list_given(value: str | None, features: Features) -> Features:
+def list_features_in_code(value: str | None, features: Features) -> Features:
     """List the features that an input is given by the code of its value.
 
     Example:
-        >>> [name for name, _ in list_given("torch.stack([a, b], 1)", make_features(["a", "b", "c"]))]
+        >>> [name for name, _ in list_features_in_code("torch.stack([a, b], 1)", make_features(["a", "b", "c"]))]
         ['a', 'b']
     """
     if value in ("features", "categories"):
@@ -74,7 +74,7 @@ def list_given(value: str | None, features: Features) -> Features:
     return tuple(one for one in features if re.search(rf"\b{one[0]}\b", value or ""))
 
 
-def _singular(word: str) -> str:
+def _make_singular(word: str) -> str:
     return word.removesuffix("s") if len(word) > 2 else word
 
 
@@ -92,7 +92,7 @@ def _list_groups(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
             yield ids
 
 
-def _forms_of(name: str, features: Features) -> list[str]:
+def _list_codes_for_feature(name: str, features: Features) -> list[str]:
     """The code of the values that an input of one feature may be given, the likely ones first."""
     feature = dict(features)[name]
     if isinstance(feature, Category):
@@ -101,10 +101,10 @@ def _forms_of(name: str, features: Features) -> list[str]:
     return [f"{name}[:, None]", name]
 
 
-def _forms_of_group(group: tuple[str, ...], features: Features) -> list[str]:
+def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[str]:
     """The code of the values of an input of several features, which are all numbers or all categories."""
     if len(group) == 1:
-        return _forms_of(group[0], features)
+        return _list_codes_for_feature(group[0], features)
     kinds: Mapping[str, object] = dict(features)
     is_ids = isinstance(kinds[group[0]], Category)
     every = tuple(name for name, feature in features if isinstance(feature, Category) == is_ids)

@@ -15,13 +15,13 @@ from typing import Any, Final
 from torch import Tensor
 
 from pocketrnn.bundle.output import LabelOutput
-from pocketrnn.errors import did_you_mean
+from pocketrnn.errors import suggest_similar_name
 from pocketrnn_export.intake.call_discovery.logits_location import Known, count_numbers, find_leaves
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
 __all__ = ["JoinedHeads", "find_heads"]
 
-# Words beside a head's name in the name of its output.
+# Words that the name of an output may have in addition to the name of a head.
 _BESIDE: Final = frozenset(
     {"logit", "logits", "score", "scores", "out", "output", "outputs", "head", "prob", "probs", "probabilities", "pred",
      "preds", "prediction", "predictions", "label", "labels", "y"}
@@ -140,17 +140,20 @@ def _name_output(answer: Any, suffix: str) -> str:
 
 def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | tuple[str, str] | None:
     """Choose the output with each head's name; None where none has the name of a head."""
-    named: dict[str, list[_Output]] = {name: _outputs_called(name, outputs) for name in asked.heads}
+    named: dict[str, list[_Output]] = {name: _find_outputs_by_name(name, outputs) for name in asked.heads}
     if not any(named.values()):
         return None
     names = [one.name for one in outputs if one.name]
     for name, found in named.items():
         if not found:
-            near = did_you_mean(name, names) or f"Its outputs: {', '.join(names)}."
+            near = suggest_similar_name(name, names) or f"Its outputs: {', '.join(names)}."
             return f"forward gives no output with the name of the head {name!r}", near
         if len(found) > 1:
             where = " and ".join(f"answer{one.suffix}" for one in found)
-            return f"forward gives {len(found)} outputs with the name of the head {name!r} ({where})", _way_out()
+            return (
+                f"forward gives {len(found)} outputs with the name of the head {name!r} ({where})",
+                _write_call_advice(),
+            )
         if not found[0].fits(head := asked.heads[name]):
             return (
                 f"forward gives {found[0].numbers} numbers as answer{found[0].suffix}, and the head {name!r} has "
@@ -166,15 +169,15 @@ def _choose_by_name(asked: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
     return chosen
 
 
-def _outputs_called(name: str, outputs: Sequence[_Output]) -> list[_Output]:
-    """The outputs that are called as a head is; where there are several, those whose path names logits."""
+def _find_outputs_by_name(name: str, outputs: Sequence[_Output]) -> list[_Output]:
+    """The outputs with the name of a head; if there are several, only those whose path contains `logits`."""
     found = [one for one in outputs if one.name == name]
-    found = found or [one for one in outputs if one.name and _plain_words(one.name) == _plain_words(name)]
+    found = found or [one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(name)]
     logits = [one for one in found if "logit" in one.suffix.lower()]
     return logits if len(found) > 1 and logits else found
 
 
-def _plain_words(name: str) -> tuple[str, ...]:
+def _split_output_name(name: str) -> tuple[str, ...]:
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name) or [name]
     return tuple(word for word in map(str.lower, words) if word not in _BESIDE) or (name,)
 
@@ -191,11 +194,11 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
             fitting = [one for one in outputs if one.numbers in (1, 2)]
         of_heads = dict(zip(names, fitting, strict=False))
         if len(fitting) != len(names) or not all(one.fits(asked.heads[name]) for name, one in of_heads.items()):
-            return _explain_of_tokens(asked, names, answer) or _explain_counts(asked, outputs, names, fitting), ""
+            return _explain_token_outputs(asked, names, answer) or _explain_counts(asked, outputs, names, fitting), ""
         if len(names) > 1 and any(one.name for one in fitting):
             said = ", ".join(one.name or f"answer{one.suffix}" for one in outputs)
             problem = f"forward names its outputs ({said}), and the heads are called {_list_names(asked)}"
-            return (problem, f"Give the heads the names of their outputs. {_way_out()}"), ""
+            return (problem, f"Give the heads the names of their outputs. {_write_call_advice()}"), ""
         if len(names) > 1:
             ordered += [f"{name} is answer{one.suffix}" for name, one in of_heads.items()]
         chosen |= of_heads
@@ -203,7 +206,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
     return chosen, note if ordered else ""
 
 
-def _explain_of_tokens(asked: ModuleFacts, names: Sequence[str], answer: Any) -> tuple[str, str] | None:
+def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any) -> tuple[str, str] | None:
     """Return the problem and the advice where an output has a number for each label of a head and each token."""
     count = len(asked.heads[names[0]].labels)
     for suffix, leaf in find_leaves(answer):
@@ -226,11 +229,11 @@ def _explain_counts(
     return (
         f"forward gives {gives}, of which {len(fitting) or 'none'} fit{'s' * (len(fitting) == 1)} {count} labels, and "
         f"{len(names)} head{'s have' if len(names) > 1 else ' has'} so many ({heads})",
-        f"Give each head as many labels as its output has numbers. {_way_out()}",
+        f"Give each head as many labels as its output has numbers. {_write_call_advice()}",
     )
 
 
-def _way_out() -> str:
+def _write_call_advice() -> str:
     return _WAY_OUT.format("module(tokens)")
 
 

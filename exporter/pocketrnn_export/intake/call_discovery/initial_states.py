@@ -15,9 +15,9 @@ from pocketrnn_export.intake.calling_convention import (
     BATCH_SIZE,
     find_global_batch_sizes,
 )
-from pocketrnn_export.torch_internals import own_buffers, own_parameters
+from pocketrnn_export.torch_internals import read_own_buffers, read_own_parameters
 
-__all__ = ["advise_on_fixed_batch", "find_state_makers", "list_initial_states", "list_setups"]
+__all__ = ["advise_on_fixed_batch", "find_state_makers", "list_initial_states", "list_setup_statements"]
 
 # The names of attributes that hold states, and of attributes that hold tables.
 _STATE: Final = re.compile(
@@ -69,7 +69,7 @@ def find_state_makers(module: nn.Module) -> Iterator[tuple[str, str]]:
             yield name, ", ".join(arguments)
 
 
-def list_setups(module: nn.Module) -> list[str]:
+def list_setup_statements(module: nn.Module) -> list[str]:
     """Return the statements that may be needed before a call: they set a batch size, or make a new state."""
     sizes, states = [], []
     names = dict(module.named_modules())
@@ -196,18 +196,18 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_targets(module):
-        for name, value in {**vars(layer), **own_buffers(layer), **own_parameters(layer)}.items():
+        for name, value in {**vars(layer), **read_own_buffers(layer), **read_own_parameters(layer)}.items():
             tensors = list(value.values() if isinstance(value, dict) else value if _is_sequence(value) else [value])
             if name.startswith("_") or not tensors or not all(isinstance(t, Tensor) for t in tensors):
                 continue
             is_like = _STATE.fullmatch(name) or all(t.shape[-1:] and t.shape[-1] in sizes for t in tensors)
-            places = {_texts_axis(t) for t in tensors}
+            places = {_find_texts_axis(t) for t in tensors}
             if not is_like or _TABLE.search(name) or len({t.shape[p] for t in tensors for p in places if p >= 0}) != 1:
                 continue
             at = places.pop()
             shape = tensors[0].shape
             of_one = tuple(1 if i == at else n for i, n in enumerate(shape))
-            zeros = _write_container(value, [_write_zeros(t.shape, _texts_axis(t)) for t in tensors])
+            zeros = _write_container(value, [_write_zeros(t.shape, _find_texts_axis(t)) for t in tensors])
             yield _HeldState(f"{target}.{name}", shape[at], of_one, zeros, isinstance(value, nn.Parameter))
 
 
@@ -215,7 +215,7 @@ def _is_sequence(value: object) -> bool:
     return isinstance(value, tuple | list)
 
 
-def _texts_axis(state: Tensor) -> int:
+def _find_texts_axis(state: Tensor) -> int:
     """Return the axis of the texts in [layers, texts, hidden] or [texts, hidden]; -1 where it is not a state."""
     return state.dim() - 2 if state.dim() in (2, 3) else -1
 

@@ -24,11 +24,11 @@ __all__ = [
     "Known",
     "OutputCounts",
     "count_numbers",
+    "count_numbers_per_text",
     "explain_no_place",
     "find_leaves",
     "find_places",
     "find_unread_parts",
-    "numbers_per_text",
 ]
 
 # How deep lists, dicts and objects in an answer are searched.
@@ -88,7 +88,7 @@ def count_numbers(asked: ModuleFacts, known: Sequence[Known]) -> OutputCounts:
     others: set[str] = set()
     for tokens, answer in known:
         for suffix, leaf in find_leaves(answer):
-            if (n := numbers_per_text(leaf, len(tokens), values=asked.values)) is not None:
+            if (n := count_numbers_per_text(leaf, len(tokens), values=asked.values)) is not None:
                 found.setdefault(suffix, []).append(n)
             elif len(tokens) != len(known[0][0]):
                 # Its first axis is not the batch: it had this size by chance.
@@ -180,7 +180,7 @@ def _list_arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str
 
 
 def _has_units(leaf: Tensor | None, rows: int, units: int, asked: ModuleFacts) -> bool:
-    return leaf is not None and numbers_per_text(leaf, rows, values=asked.values) == units
+    return leaf is not None and count_numbers_per_text(leaf, rows, values=asked.values) == units
 
 
 def find_leaves(answer: Any) -> Iterator[tuple[str, Tensor]]:
@@ -238,14 +238,14 @@ def _list_items(value: Any) -> list[tuple[str, Any]] | None:
         items = [(f"[{i}]", part) for i, part in enumerate(value)]
     else:
         items = []
-    attributes = _stored_attributes(value)
+    attributes = _read_stored_attributes(value)
     if attributes is None:
         return items if isinstance(value, Mapping | Sequence) else None
     held = {id(part) for _, part in items}
     return items + [(f".{name}", part) for name, part in attributes.items() if id(part) not in held]
 
 
-def _stored_attributes(value: Any) -> dict[str, Any] | None:
+def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
     """Return the stored attributes of an object, without calling its code and without those hidden by a property; None
     where it cannot store any, or is itself code."""
     if isinstance(value, _CODE):
@@ -270,11 +270,11 @@ def _stored_attributes(value: Any) -> dict[str, Any] | None:
     return {name: part for name, part in kept.items() if name.isidentifier() and name not in hidden}
 
 
-def numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
+def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
     """Return how many numbers a tensor holds for each of `rows` texts; None where its shape does not fit.
 
     Example:
-        >>> numbers_per_text(torch.zeros(1, 3, 4), 3, values=False)
+        >>> count_numbers_per_text(torch.zeros(1, 3, 4), 3, values=False)
         4
     """
     shape, n = tuple(leaf.shape), leaf.numel() // rows
@@ -321,7 +321,7 @@ def explain_no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, s
             "from one of the steps, or from their mean, say so as it does: --call, or call=.",
         )
     several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
-    if any(numbers_per_text(leaf, rows, values=asked.values) is None for leaf in several):
+    if any(count_numbers_per_text(leaf, rows, values=asked.values) is None for leaf in several):
         return (
             f"{gives}.",
             "It holds several answers for a text: say which is the one that your code takes, with --call, or call=.",
@@ -353,7 +353,7 @@ def find_reason(known: Known, asked: ModuleFacts) -> Reason:
 
 
 def _has_number_per_label(leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> bool:
-    return any(numbers_per_text(leaf, rows, values=False) == asked.classes for leaf in leaves.values())
+    return any(count_numbers_per_text(leaf, rows, values=False) == asked.classes for leaf in leaves.values())
 
 
 def _explain_no_token_place(gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> tuple[str, str]:

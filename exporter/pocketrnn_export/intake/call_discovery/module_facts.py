@@ -16,7 +16,7 @@ from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.intake.calling_convention import Call, compile_call
 
-__all__ = ["ModuleFacts", "forward_parameters"]
+__all__ = ["ModuleFacts", "list_forward_parameters"]
 
 # Widths of the batches that a module is tried on, in pairs. A convolution needs the longer ones.
 _WIDTHS: Final = ((5, 7), (29, 31))
@@ -111,10 +111,12 @@ class ModuleFacts:
         tokens = torch.randint(low, self.ids, (rows, width), generator=generator)
         tokens[tokens == self.padding_id] = self.ids - 1 if self.padding_id != self.ids - 1 else low
         if self.padding_id != self.ids - 1:
-            # In each row: a module may treat it as padding, and answer a text by the longest of its batch.
+            # The last id is put into each row: a module may treat it as padding, and its answers may depend on the
+            # longest text of the batch.
             tokens[:, width // 2] = self.ids - 1
             if rows > 1:
-                # At both ends, too: a module that counts by a row's first or last id then fails on every draw.
+                # The last id is also put at both ends: a module that counts by a row's first or last id then fails for
+                # every draw.
                 tokens[0, 0] = tokens[-1, -1] = self.ids - 1
         return tokens, torch.full((rows,), width)
 
@@ -166,7 +168,7 @@ class ModuleFacts:
         return next(rows for rows in itertools.count(3) if rows not in taken)
 
 
-def forward_parameters(module: nn.Module) -> list[inspect.Parameter]:
+def list_forward_parameters(module: nn.Module) -> list[inspect.Parameter]:
     if isinstance(module, torch.jit.ScriptModule):
         arguments = module.forward.schema.arguments[1:]  # type: ignore[attr-defined]
         kind = inspect.Parameter.POSITIONAL_ONLY

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.call_discovery.candidates import Way
+from pocketrnn_export.intake.call_discovery.candidates import CallCandidate
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import is_same_answer, trace_answer
 from pocketrnn_export.module_runs.operator_recording import Program
@@ -26,9 +26,11 @@ _WIDTH: Final = 12
 _MOST: Final = 24_000
 
 
-def find_call_without_lengths(asked: ModuleFacts, way: Way, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
-    """Return the call without the optional lengths, where forward then counts tokens itself; None where it answers
-    every text the same without them.
+def find_call_without_lengths(
+    asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor]
+) -> str | None:
+    """Return the call without the optional lengths, for a forward that then counts the tokens itself; None if all texts
+    get the same answers without them.
 
     The texts that were tried get the same answer. A text with the padding id or a step of zeros inside may not. So
     every id is tried, and the operators are compared where the numbers are equal.
@@ -53,7 +55,9 @@ def _count_operators(program: Program) -> Counter[str]:
     return Counter(name for name in names if name in _COUNTS)
 
 
-def _agrees_for_every_id(asked: ModuleFacts, way: Way, left_out: Way, suffix: str, *, rows: int) -> bool:
+def _agrees_for_every_id(
+    asked: ModuleFacts, way: CallCandidate, left_out: CallCandidate, suffix: str, *, rows: int
+) -> bool:
     """Whether texts that together hold every id, the padding id too, get the same answers with and without lengths."""
     width = asked.widths.clip(_WIDTH)
     ids = torch.arange(min(asked.ids, _MOST))

@@ -1,4 +1,5 @@
-"""Inputs other than the text: given a constant where no value changes the answer, else refused by name."""
+"""Inputs other than the text: they get a constant if its value does not change the answer; else the module is refused,
+with their names."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import first_line
-from pocketrnn_export.intake.call_discovery.candidates import Way, list_masks
+from pocketrnn_export.intake.call_discovery.candidates import CallCandidate, list_masks
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_makers
 from pocketrnn_export.intake.call_discovery.logits_location import find_leaves
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
@@ -26,13 +27,13 @@ from pocketrnn_export.module_runs.cpu_run import run_quietly_on_cpu
 from pocketrnn_export.module_runs.operator_recording import BESIDE, Operations, Program, is_same_program
 
 __all__ = [
+    "describe_defaults",
     "find_call_with_other_mask",
     "find_changing_inputs",
     "find_constants",
     "find_number_input",
     "find_unknown_inputs",
     "is_same_answer",
-    "note_defaults",
     "trace_answer",
 ]
 
@@ -63,7 +64,7 @@ class _ValueKind:
 
 
 @functools.lru_cache(maxsize=1)
-def _value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
+def _collect_value_kinds(asked: ModuleFacts) -> tuple[_ValueKind, ...]:
     return tuple(_list_value_kinds(asked))
 
 
@@ -99,27 +100,27 @@ def _list_value_kinds(asked: ModuleFacts) -> Iterator[_ValueKind]:
         "rows of ids for each token",
         tuple(f"{v}[..., None].repeat(1, 1, 6)" for v in ("(tokens * 0)", f"({every} % 9)")),
     )
-    for size in _layer_sizes(asked.module, asked.classes):
+    for size in _list_layer_sizes(asked.module, asked.classes):
         numbers = f"(torch.arange(tokens.size(0) * {size}).reshape(-1, {size}) * 0.37 - 1.1)"
         yield _ValueKind("numbers for each text, such as features", (f"torch.zeros(tokens.size(0), {size})", numbers))
         steps = f"(torch.arange(tokens.numel() * {size}).reshape(*tokens.shape, {size}) * 0.07 - 1.1)"
         yield _ValueKind("numbers for each token", (f"torch.zeros(*tokens.shape, {size})", steps))
     yield _ValueKind("an image", ("torch.zeros(tokens.size(0), 3, 32, 32)", "torch.ones(tokens.size(0), 3, 32, 32)"))
-    for state in _state_shapes(asked.module):
+    for state in _list_state_shapes(asked.module):
         zeros, ones = f"torch.zeros({state})", f"torch.full(({state}), 0.7)"
         yield _ValueKind("a state", (zeros, ones))
         yield _ValueKind("a state", (f"({zeros}, {zeros})", f"({ones}, {ones})"))
     yield _ValueKind("one number", tuple(map(str, (0, 1, 2, 3, 5, 7, 0.5, 12, -1, -3.5, 1000, 10**6))))
     yield _ValueKind("one number", tuple(f"torch.tensor({n})" for n in (0, 1, 5, 0.5, -3.5, 1000)))
     yield _ValueKind("a switch", ("False", "True"))
-    if constants := list(dict.fromkeys(_constants_of_module(asked.module)))[:24]:
+    if constants := list(dict.fromkeys(_find_constants_of_module(asked.module)))[:24]:
         yield _ValueKind("a word or number of its code", (*map(repr, constants), "'a'"))
         keys = [constant for constant in constants if isinstance(constant, str)]
         for value in ("torch.ones(tokens.shape)", "torch.ones(tokens.size(0), dtype=torch.long)", "1", "None"):
             yield _ValueKind("a dict by words of its code", (f"dict.fromkeys({keys!r}, {value})",))
 
 
-def _layer_sizes(module: nn.Module, classes: int) -> list[int]:
+def _list_layer_sizes(module: nn.Module, classes: int) -> list[int]:
     """Return the layers' input sizes and the classes."""
     sizes = [classes]
     for layer in module.modules():
@@ -129,14 +130,14 @@ def _layer_sizes(module: nn.Module, classes: int) -> list[int]:
     return list(dict.fromkeys(sizes))[:6]
 
 
-def _state_shapes(module: nn.Module) -> list[str]:
+def _list_state_shapes(module: nn.Module) -> list[str]:
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
             return [f"{layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size}"]
     return []
 
 
-def _constants_of_module(module: nn.Module) -> Iterator[str | int | float]:
+def _find_constants_of_module(module: nn.Module) -> Iterator[str | int | float]:
     """Yield the constant words and numbers in the code of the module's classes."""
     if isinstance(module, torch.jit.ScriptModule):
         return
@@ -145,13 +146,13 @@ def _constants_of_module(module: nn.Module) -> Iterator[str | int | float]:
     ):
         for function in vars(kind).values():
             if isinstance(function, types.FunctionType):
-                yield from _constants_in_code(function.__code__)
+                yield from _find_constants_in_code(function.__code__)
 
 
-def _constants_in_code(code: types.CodeType) -> Iterator[str | int | float]:
+def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _constants_in_code(constant)
+            yield from _find_constants_in_code(constant)
         elif isinstance(constant, str | int | float) and (not isinstance(constant, str) or len(constant) < 40):
             yield constant
 
@@ -159,12 +160,14 @@ def _constants_in_code(code: types.CodeType) -> Iterator[str | int | float]:
 # --- trying them
 
 
-def find_constants(asked: ModuleFacts, way: Way, batches: Sequence[tuple[Tensor, Tensor]]) -> Way | None:
+def find_constants(
+    asked: ModuleFacts, way: CallCandidate, batches: Sequence[tuple[Tensor, Tensor]]
+) -> CallCandidate | None:
     """Return the way with the first constants with which the module runs; None where it runs with none."""
     wanted = way.at("constant")
     if not wanted:
         return way
-    kinds = [kind.values for kind in _value_kinds(asked)]
+    kinds = [kind.values for kind in _collect_value_kinds(asked)]
     first = [values[0] for values in kinds]
     # Further values where the first one fails: a length of 0, a division by 0.
     single = [*first, *(value for values in kinds for value in values[1:3])]
@@ -173,8 +176,8 @@ def find_constants(asked: ModuleFacts, way: Way, batches: Sequence[tuple[Tensor,
     for values in itertools.islice(itertools.chain(alike, itertools.product(first, repeat=len(wanted))), _MOST):
         tried = way
         for i, value in zip(wanted, values, strict=True):
-            tried = tried.with_value(i, value)
-        answer = _answer_tensors(asked, tried, batches[0], errors)
+            tried = tried.replace_value(i, value)
+        answer = _compute_answer_tensors(asked, tried, batches[0], errors)
         if answer is not None and all(bool(torch.isfinite(leaf).all()) for leaf in answer.values()):
             return tried
         # The same error for every value has another cause.
@@ -184,16 +187,16 @@ def find_constants(asked: ModuleFacts, way: Way, batches: Sequence[tuple[Tensor,
 
 
 def find_changing_inputs(
-    asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+    asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> FailedCall | None:
     """Return the failure of a way whose constants change its answer, or may do so; None where they do not."""
-    changing = [(i, _kind_that_changes(asked, way, i, suffix, batches[0])) for i in way.at("constant")]
+    changing = [(i, _find_changing_kind(asked, way, i, suffix, batches[0])) for i in way.at("constant")]
     said = [f"{way.slots[i].name} ({kind})" for i, kind in changing if kind is not None]
     if not said:
         return None
     at = " and ".join(said)
     names = " and ".join(way.slots[i].name for i, kind in changing if kind is not None)
-    text = way.slots[way.signature.tokens_at].name if way.signature is not None else "tokens"
+    text = way.slots[way.signature.tokens_index].name if way.signature is not None else "tokens"
     problem = f"The module's forward takes {at} beside the text, and its value changes the answer"
     advice = (
         f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=.'
@@ -215,23 +218,25 @@ def find_changing_inputs(
     if places:
         placed = way
         for i in places:
-            placed = placed.with_value(i, _EACH_PLACE)
-        if _answer_tensors(asked, placed, batches[0]) is not None:
+            placed = placed.replace_value(i, _EACH_PLACE)
+        if _compute_answer_tensors(asked, placed, batches[0]) is not None:
             advice += f' If it is the place of each token: --call "{placed.line}{suffix}".'
     if any(kind == "a second text" for _, kind in changing):
         problem = f"The module's forward takes two texts, {text} and {at}"
     return FailedCall(way.line, Reason.INPUT_BESIDE, problem, advice)
 
 
-def _kind_that_changes(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
+def _find_changing_kind(
+    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+) -> str | None:
     """Return the kind of value that changes the answer, or a phrase where no two values run; None where none does."""
     own = trace_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
     ran, changing = 0, []
-    for kind in _value_kinds(asked):
+    for kind in _collect_value_kinds(asked):
         for value in kind.values:
-            answer = trace_answer(asked, way.with_value(i, f"beside({value})"), suffix, batch)
+            answer = trace_answer(asked, way.replace_value(i, f"beside({value})"), suffix, batch)
             # An answer of another shape, as for a switch that adds an output, shows nothing.
             if answer is None or answer.numbers.shape != own.numbers.shape:
                 continue
@@ -263,7 +268,7 @@ class _TracedAnswer:
 
 
 def trace_answer(
-    asked: ModuleFacts, way: Way, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
+    asked: ModuleFacts, way: CallCandidate, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
 ) -> _TracedAnswer | None:
     """Return an answer of the module, and how it is computed from the text; None if it fails or lacks that answer.
 
@@ -272,16 +277,16 @@ def trace_answer(
         False
     """
     operations = Operations(neutral=neutral)
-    answer = (_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
+    answer = (_compute_answer_tensors(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
         return None
     program = operations.program_of(operations.steps_of(answer), "text")
     return _TracedAnswer(answer, program, BESIDE in operations.labels_of(answer))
 
 
-def _answer_tensors(
+def _compute_answer_tensors(
     asked: ModuleFacts,
-    way: Way,
+    way: CallCandidate,
     batch: tuple[Tensor, Tensor],
     errors: list[str] | None = None,
     operations: Operations | None = None,
@@ -319,8 +324,8 @@ def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
 # --- what messages say
 
 
-def note_defaults(
-    asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+def describe_defaults(
+    asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[str, ...]:
     """Return notes on the inputs that keep their defaults, and on initial states that the module does not make."""
     notes, telling, lines = [], [], list[str]()
@@ -330,8 +335,8 @@ def note_defaults(
     made = [f"module.{name}({arguments})" for name, arguments in find_state_makers(asked.module)]
     for i, slot in enumerate(way.slots):
         if way.options[i].given == "default" and slot.role in {"other", "state"}:
-            values = [v for kind in _value_kinds(asked) for v in kind.values] if slot.role == "other" else made
-            given = [way.with_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
+            values = [v for kind in _collect_value_kinds(asked) for v in kind.values] if slot.role == "other" else made
+            given = [way.replace_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
             ran = [
                 one for one in (trace_answer(asked, other, suffix, batches[0]) for other in given) if one is not None
             ]
@@ -360,21 +365,23 @@ def note_defaults(
 
 
 def _find_masked_call(
-    asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]
 ) -> tuple[str, ...]:
     """The call that gives an input the first usual mask with which the module runs, as a line; empty if none does."""
-    masked = (way.with_value(i, mask) for mask in list_masks(asked))
+    masked = (way.replace_value(i, mask) for mask in list_masks(asked))
     return next(((one.line + suffix,) for one in masked if trace_answer(asked, one, suffix, batch) is not None), ())
 
 
-def _mask_may_matter(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:
+def _mask_may_matter(asked: ModuleFacts, way: CallCandidate, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether a mask that hides nothing may change the answer that the module gives without a mask."""
     own = trace_answer(asked, way, suffix, batch, neutral=True)
     if own is None:
         return False
     told = False
     for both in _MASKS:
-        of_ones, of_zeros = (trace_answer(asked, way.with_value(i, mask), suffix, batch, neutral=True) for mask in both)
+        of_ones, of_zeros = (
+            trace_answer(asked, way.replace_value(i, mask), suffix, batch, neutral=True) for mask in both
+        )
         for one, other in ((of_ones, of_zeros), (of_zeros, of_ones)):
             # The opposite mask hides everything, so this one hides nothing.
             if (
@@ -388,30 +395,30 @@ def _mask_may_matter(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: t
 
 
 def find_call_with_other_mask(
-    asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+    asked: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> str | None:
     """Return the call with the opposite mask, if it gives the tried texts the same answers by another program; None
     where only one kind of mask fits."""
     for i in way.at("mask"):
         own, masks = trace_answer(asked, way, suffix, batches[0]), list_masks(asked)
-        kinds = [value for value in masks if _marks_padding(value) != _marks_padding(way.options[i].value)]
+        kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
         for value in kinds:
-            other = trace_answer(asked, way.with_value(i, value), suffix, batches[0])
+            other = trace_answer(asked, way.replace_value(i, value), suffix, batches[0])
             if (
                 own
                 and other
                 and is_same_answer(own.numbers, other.numbers)
                 and not is_same_program(own.program, other.program)
             ):
-                return way.with_value(i, value).line + suffix
+                return way.replace_value(i, value).line + suffix
     return None
 
 
-def _marks_padding(mask: str | None) -> bool:
+def _is_padding_mask(mask: str | None) -> bool:
     return mask is not None and (">=" in mask or "==" in mask)
 
 
-def find_unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> FailedCall | None:
+def find_unknown_inputs(ways: Sequence[CallCandidate], error: BaseException | None) -> FailedCall | None:
     """Return a failure that names the other inputs, where no way to call the module runs; None without such inputs."""
     way = next((way for way in ways if way.at("constant")), None)
     if way is None or any(way.slots[i].role != "other" or not way.slots[i].named for i in way.at("constant")):
@@ -427,16 +434,16 @@ def find_unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> Fai
     )
 
 
-def find_number_input(asked: ModuleFacts, ways: Sequence[Way]) -> FailedCall | None:
+def find_number_input(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return the failure of a module that takes numbers in place of ids; None where it does not."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None
     batch = asked.batch(asked.rows, asked.widths.clip(29))
     for way in [way for way in ways if way.signature is not None][:24]:
-        for size in _channel_counts(asked.module):
+        for size in _list_channel_counts(asked.module):
             numbers = f"torch.zeros(*tokens.shape, {size})"
             for value in (numbers, f"{numbers}.transpose(0, 1)", f"{numbers}.transpose(1, 2)"):
-                if _answer_tensors(asked, way.with_value(way.at("tokens")[0], value), batch) is not None:
+                if _compute_answer_tensors(asked, way.replace_value(way.at("tokens")[0], value), batch) is not None:
                     name = way.slots[way.at("tokens")[0]].name
                     return FailedCall(
                         way.line,
@@ -449,7 +456,7 @@ def find_number_input(asked: ModuleFacts, ways: Sequence[Way]) -> FailedCall | N
     return None
 
 
-def _channel_counts(module: nn.Module) -> list[int]:
+def _list_channel_counts(module: nn.Module) -> list[int]:
     """Return the layers' possible numbers of channels."""
     found = []
     for layer in module.modules():

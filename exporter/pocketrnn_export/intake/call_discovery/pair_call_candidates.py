@@ -36,7 +36,7 @@ def list_pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]
         >>> next(list_pair_lines(nn.Bilinear(2, 2, 1), lengths=None))
         'module(first, second)'
     """
-    lines = (line for signature in list_signatures(module) for line in _signature_lines(signature))
+    lines = (line for signature in list_signatures(module) for line in _list_signature_lines(signature))
     for line in dict.fromkeys(lines):
         if lengths is None or lengths == ("_lengths" in line):
             yield line
@@ -53,25 +53,25 @@ def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
         ('input1', 'input2')
     """
     for signature in list_signatures(module):
-        if line in _signature_lines(signature):
+        if line in _list_signature_lines(signature):
             first, second = (slot for slot in signature.slots if _may_be_text(slot))
             return (first.name, second.name) if first.named and second.named else None
     return None
 
 
-def _signature_lines(signature: Signature) -> Iterator[str]:
+def _list_signature_lines(signature: Signature) -> Iterator[str]:
     texts = [i for i, slot in enumerate(signature.slots) if _may_be_text(slot)]
     told = [i for i, slot in enumerate(signature.slots) if is_lengths_name(slot.name)]
     # With more than two possible texts it is not known which two they are.
     if len(texts) != 2 or len(told) not in (0, 2):
         return
     for text, of_lengths in itertools.product(_TEXTS[: 2 if told else None], _LENGTHS if told else ("",)):
-        values = [_known_value(slot) for slot in signature.slots]
+        values = [_find_known_value(slot) for slot in signature.slots]
         for side, i in zip(_SIDES, texts, strict=True):
             values[i] = text.format(side)
         for side, i in zip(_SIDES, told, strict=False):
             values[i] = of_lengths.format(side)
-        if _fills_required(signature.slots, values):
+        if _has_required_values(signature.slots, values):
             yield signature.write(values)
 
 
@@ -82,9 +82,9 @@ def _may_be_text(slot: Slot) -> bool:
     return not slot.named or find_role(slot.name) in {"tokens", "other"}
 
 
-def _known_value(slot: Slot) -> str | None:
+def _find_known_value(slot: Slot) -> str | None:
     return _KNOWN.get(find_role(slot.name)) if slot.required else None
 
 
-def _fills_required(slots: Sequence[Slot], values: Sequence[str | None]) -> bool:
+def _has_required_values(slots: Sequence[Slot], values: Sequence[str | None]) -> bool:
     return all(value is not None or not slot.required for slot, value in zip(slots, values, strict=True))

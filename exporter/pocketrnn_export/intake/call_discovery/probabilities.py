@@ -26,7 +26,7 @@ from pocketrnn_export.intake.calling_convention import Convention, undo_assignme
 from pocketrnn_export.intake.last_activation import (
     ActivationCall,
     ActivationRecorder,
-    ActivationSkipped,
+    ActivationSkipper,
     apply_activation,
 )
 from pocketrnn_export.intake.user_frames import run_user_call
@@ -40,7 +40,8 @@ BOTH_SIGNS: Final = "logits: numbers below 0 and above 0"
 
 # The rounding error of a sum of probabilities, and of a softmax above 1.
 _ROUNDING: Final = 1e-5
-# The scales of the weights that are drawn before it is concluded that no weights give the other sign.
+# The scales of the drawn weights. If the answers keep their sign with all of these weights, they keep it with every
+# weights.
 _DRAWS: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 64.0, 256.0, 1024.0)
 # Larger weights are flipped instead of drawn, which would take long.
 _LARGE: Final = 2_000_000
@@ -74,10 +75,10 @@ class _ProbedAnswers:
 
     @property
     def sign(self) -> int:
-        """1 where no answer is below 0, -1 where none is above; 0 where there are both."""
+        """1 if all answers are at least 0, -1 if all are at most 0, and 0 if there are answers of both signs."""
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
-    def common_sum(self, rows: Tensor) -> float | None:
+    def find_common_sum(self, rows: Tensor) -> float | None:
         """Return the common sum of the rows of [texts, units]; None for one unit, or where the sums differ."""
         if rows.shape[1] == 1:
             return None
@@ -87,7 +88,7 @@ class _ProbedAnswers:
 
     def exp_sums_to_one(self, factor: float) -> bool:
         """Whether the rows are logarithms of numbers that sum to 1, divided by a factor."""
-        total = self.common_sum(torch.exp(self.all.clamp(-700, 700) * factor))
+        total = self.find_common_sum(torch.exp(self.all.clamp(-700, 700) * factor))
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
@@ -113,11 +114,11 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
         why = f"probabilities: leaving out {call.function} ({call.line}) gives numbers whose {probed.kind} they are"
         return replace(convention, activation=call, gives=why)
     if asked.gives == "probabilities":
-        return _convention_of_probabilities(asked, convention, probed)
+        return _make_convention_of_probabilities(asked, convention, probed)
     if probed.kind == "softmax" and probed.exp_sums_to_one(1):
         why = "log-probabilities: exp of each answer sums to 1, and softmax gives these probabilities again"
         return replace(convention, gives=why)
-    if asked.of_tokens and convention.units > 1 and (shares := _name_shares_of_tokens(probed)):
+    if asked.of_tokens and convention.units > 1 and (shares := _describe_sums_over_tokens(probed)):
         why = f"logits: {shares} of a label sum to 1 over the tokens of a text, and not over the labels, as of a "
         return replace(convention, gives=f"{why}softmax along another axis; the label of a token is its largest number")
     _refuse_sums(convention, probed)
@@ -128,11 +129,11 @@ def add_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -
         least = _wrap_last_expression(convention, "-%s")
         why = "logits: numbers from 0 on, some above 1, which do not sum to one number. If they are distances, the "
         return replace(convention, gives=f'{why}least is the likeliest: say so with --call "{least}" --gives logits')
-    if (other := _range_with_other_weights(asked, convention, probed)) is not None:
+    if (other := _find_range_with_other_weights(asked, convention, probed)) is not None:
         tried = "from 0 on" if probed.sign == 1 else "up to 0"
         why = f"logits: numbers {tried} for every text that was tried, and with other weights {other}"
         return replace(convention, gives=why)
-    raise _refusal_in_doubt(convention, probed)
+    raise _make_doubt_error(convention, probed)
 
 
 def _add_activations(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
@@ -164,7 +165,7 @@ def _keep_used_activation(asked: ModuleFacts, one: Convention, heads: Sequence[C
     batch = asked.batch(1 if one.one_text else asked.rows, asked.trial_widths[0][0])
     for other in heads:
         own = read_answer(asked, other, *batch)
-        with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipped(one.activation):
+        with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(one.activation):
             without = run_user_call(other.function, asked.module, *(each.clone() for each in batch))
         if other is not one and not torch.equal(own, without.float().reshape(own.shape)):
             undone = "sigmoid" if one.activation.function.startswith(("sigmoid", "special_expit")) else "softmax"
@@ -205,11 +206,11 @@ def _find_removable_activation(
         ExportError: the activation's output is changed afterwards; or it is a sigmoid for each label, where a text has
             one label.
     """
-    for call in _last_activations(asked, convention, probed):
+    for call in _find_last_activations(asked, convention, probed):
         logits = []
         with contextlib.suppress(Exception, SystemExit):
             for batch in probed.batches:
-                with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipped(call):
+                with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), ActivationSkipper(call):
                     answer = run_user_call(convention.function, asked.module, *batch)
                 logits.append(answer.float().reshape(-1, convention.units))
         if len(logits) != len(probed.batches):
@@ -234,7 +235,7 @@ def _find_removable_activation(
     return None
 
 
-def _last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
+def _find_last_activations(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
     """Return the activations whose output reaches the answer through no other activation, the last one first."""
     operations = Operations()
     seen = ActivationRecorder(lambda number, result: operations.label(f"call {number}", result))
@@ -270,10 +271,10 @@ def _is_last_operation(
         run_quietly_on_cpu(),
         undo_assignments(asked.module),
         operations,
-        ActivationSkipped(call, instead=numbered),
+        ActivationSkipper(call, instead=numbered),
     ):
         answer = run_user_call(convention.function, asked.module, tokens, lengths)
-    return found == [operations.steps_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
+    return found == [operations.find_steps_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
 
 
 def _number_places(shares: Tensor) -> Tensor:
@@ -295,11 +296,11 @@ def _matches_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tens
 # --- conclusions from the numbers
 
 
-def _convention_of_probabilities(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
+def _make_convention_of_probabilities(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
     """Return the convention of a module that gives probabilities, as its owner says."""
     if not probed.between:
         raise ExportError("The module gives numbers that are not probabilities.", "Export it with --gives logits.")
-    total = probed.common_sum(probed.all)
+    total = probed.find_common_sum(probed.all)
     if probed.kind == "softmax" and (total is None or not math.isclose(total, 1, abs_tol=1e-4)):
         raise ExportError(
             "The module gives numbers that do not sum to 1.",
@@ -313,7 +314,7 @@ def _convention_of_probabilities(asked: ModuleFacts, convention: Convention, pro
     return replace(convention, undone=undone, gives=why, notes=notes)
 
 
-def _name_shares_of_tokens(probed: _ProbedAnswers) -> str:
+def _describe_sums_over_tokens(probed: _ProbedAnswers) -> str:
     """Say whether a label's numbers, or exp of them, sum to 1 over the tokens of each text; empty where neither
     does."""
     for what, of in (("the numbers", torch.Tensor.double), ("exp of the numbers", torch.Tensor.exp)):
@@ -329,7 +330,7 @@ def _refuse_sums(convention: Convention, probed: _ProbedAnswers) -> None:
     Raises:
         ExportError: the sum is the same.
     """
-    total = probed.common_sum(probed.all)
+    total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.between:
         raise ExportError(
@@ -359,7 +360,7 @@ def _refuse_sums(convention: Convention, probed: _ProbedAnswers) -> None:
             )
 
 
-def _refusal_in_doubt(convention: Convention, probed: _ProbedAnswers) -> ExportError:
+def _make_doubt_error(convention: Convention, probed: _ProbedAnswers) -> ExportError:
     """Return the error for numbers that keep one sign with every weights."""
     if probed.sign == -1:
         line = _wrap_last_expression(convention, "torch.logit(torch.exp(%s))")
@@ -392,7 +393,7 @@ def _wrap_last_expression(convention: Convention, wrapped: str) -> str:
     return "; ".join([*setup, wrapped % last])
 
 
-def _range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
+def _find_range_with_other_weights(asked: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
     """Return where answers lie with other weights: beyond 0, or above 1 for several units; None where they stay. A
     matrix of one sign keeps its sign.
 
@@ -416,7 +417,7 @@ def _range_with_other_weights(asked: ModuleFacts, convention: Convention, probed
         for scale in _DRAWS:
             for i, weight in enumerate(matrices):
                 weight.data.copy_(own[i] * scale if i == kept else _draw_weights(own[i], scale, generator))
-            for answer in _finite_answers(again, convention, batches):
+            for answer in _select_finite_answers(again, convention, batches):
                 crosses = crosses or bool((answer * probed.sign < -_ROUNDING).any())
                 exceeds = exceeds or bool((answer > 1 + 1e-3).any())
             if (crosses or not crossed) and (exceeds or not exceeded):
@@ -429,7 +430,7 @@ def _range_with_other_weights(asked: ModuleFacts, convention: Convention, probed
     return "above 1" if exceeded else None
 
 
-def _finite_answers(
+def _select_finite_answers(
     asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]
 ) -> Iterator[Tensor]:
     """Yield those answers of a module that are finite."""

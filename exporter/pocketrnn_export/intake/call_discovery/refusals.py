@@ -12,19 +12,19 @@ from typing import Final
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.initial_states import advise_on_fixed_batch
-from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, forward_parameters
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
 from pocketrnn_export.intake.call_discovery.roles import split_name
-from pocketrnn_export.intake.feature_call import feature_variables
+from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
 __all__ = [
     "FailedCall",
     "Reason",
-    "ambiguity_error",
-    "characters_error",
     "choose_refusal",
-    "documents_error",
     "explain_exception",
+    "make_ambiguity_error",
+    "make_characters_error",
+    "make_documents_error",
 ]
 
 # The names of logits in an answer.
@@ -34,7 +34,7 @@ _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths
 
 
 class Reason(enum.IntEnum):
-    """The kind of reason for which a call failed. A later kind says more about the module, and is told first."""
+    """The kind of reason for which a call failed. A later kind says more about the module, and is reported first."""
 
     RAISES = enum.auto()
     RAISES_ON_OTHER_SIZES = enum.auto()
@@ -80,7 +80,7 @@ def explain_exception(
     place = _line_in_user_file(error)
     names = _join_parameter_names(asked)
     given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
-    given = f"tokens, lengths, {', '.join(feature_variables(asked.features))}" if asked.features else given
+    given = f"tokens, lengths, {', '.join(list_feature_variables(asked.features))}" if asked.features else given
     advice = (
         f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, {given} "
         "(docs/modules.md), or by call= with a function."
@@ -125,7 +125,7 @@ def _line_in_user_file(error: BaseException) -> str:
     return ""
 
 
-def ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
+def make_ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
     """Return the error where two or more calls work with different answers; a part named as logits is proposed first.
 
     Args:
@@ -147,10 +147,10 @@ def ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
     )
 
 
-def characters_error(asked: ModuleFacts) -> ExportError | None:
+def make_characters_error(asked: ModuleFacts) -> ExportError | None:
     """Return the error for a module that takes the characters of each word, too; None where no input is named so."""
-    named = [p.name for p in forward_parameters(asked.module) if _CHARACTERS & set(split_name(p.name))]
-    if not named or len(forward_parameters(asked.module)) == 1:
+    named = [p.name for p in list_forward_parameters(asked.module) if _CHARACTERS & set(split_name(p.name))]
+    if not named or len(list_forward_parameters(asked.module)) == 1:
         return None
     return ExportError(
         f"The module's forward takes the characters of each word beside the words ({', '.join(named)}), and a bundle "
@@ -160,7 +160,7 @@ def characters_error(asked: ModuleFacts) -> ExportError | None:
     )
 
 
-def documents_error(line: str) -> ExportError:
+def make_documents_error(line: str) -> ExportError:
     """Return the error for a module that takes rows of rows of ids; `line` gives it each text as one row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     return ExportError(
@@ -172,7 +172,7 @@ def documents_error(line: str) -> ExportError:
 
 
 def _join_parameter_names(asked: ModuleFacts) -> str:
-    return ", ".join(parameter.name for parameter in forward_parameters(asked.module))
+    return ", ".join(parameter.name for parameter in list_forward_parameters(asked.module))
 
 
 def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
@@ -188,15 +188,15 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
             f"It is not known which inputs of forward({_join_parameter_names(asked)}) are given the features "
             f"{', '.join(name for name, _ in asked.features)}.",
             f'Say how it is called: --call "module(tokens, {asked.features[0][0]})"; it may have tokens, lengths, '
-            f"{', '.join(feature_variables(asked.features))}.",
+            f"{', '.join(list_feature_variables(asked.features))}.",
         )
     if not failures:
-        names = ", ".join(p.name for p in forward_parameters(asked.module)) or "none"
+        names = ", ".join(p.name for p in list_forward_parameters(asked.module)) or "none"
         return ExportError(
             f"The module's forward takes the arguments {names}, none of which can be the tokens.",
             'Say how it is called: --call "module(tokens)", or call=.',
         )
-    # The error of an unusual call means little: among weak reasons, that of the first way counts.
+    # The error of an unusual call says little. So among equally weak reasons, the reason of the first call is reported.
     best = max(failures, key=lambda failed: failed.reason if failed.reason > Reason.NO_LOGITS else 0)
     first = best if best.reason > Reason.NO_LOGITS else failures[0]
     no_logits = [one for one in failures if one.reason == Reason.NO_LOGITS and one.line.startswith(_PLAIN)]

@@ -1,5 +1,5 @@
-"""Find out whether a module's numbers are logits of labels, or values such as a rating. A linear layer gives both; the
-range of a single number, or the loss in the module's file, tells them apart."""
+"""Find out whether a module's numbers are logits of labels, or values such as a rating. A linear layer can give both.
+The range of a single number, or the loss in the module's file, shows which of them it gives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOSS_OF_VALUES: Final = re.compile(r"\b((?:MSE|L1|SmoothL1|Huber)Loss|(?:mse|l1
 _LOSS_OF_LABELS: Final = re.compile(
     r"BCE|CrossEntropy|cross_?entropy|NLL|nll_loss|[mM]argin_?[lL]oss|[fF]ocal|logsigmoid|log_?softmax", re.IGNORECASE
 )
-# A logit of 1 is a probability of 0.73: if no text has less, all texts have the second label.
+# A logit of 1 is a probability of 0.73. If every text has at least this logit, all texts would have the second label.
 _SURE: Final = 1.0
 
 

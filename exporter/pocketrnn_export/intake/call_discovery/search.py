@@ -23,38 +23,38 @@ from pocketrnn.text.features import Features
 from pocketrnn_export.intake.call_discovery.candidates import (
     LENGTH_FIRST,
     MOST_LINES,
-    Way,
-    list_forward_ways,
-    list_method_ways,
+    CallCandidate,
+    list_forward_candidates,
+    list_method_candidates,
 )
-from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_given
-from pocketrnn_export.intake.call_discovery.initial_states import list_setups
+from pocketrnn_export.intake.call_discovery.feature_inputs import find_named_features, list_features_in_code
+from pocketrnn_export.intake.call_discovery.initial_states import list_setup_statements
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.optional_lengths import find_call_without_lengths
 from pocketrnn_export.intake.call_discovery.other_inputs import (
+    describe_defaults,
     find_call_with_other_mask,
     find_number_input,
     find_unknown_inputs,
-    note_defaults,
 )
 from pocketrnn_export.intake.call_discovery.pair_call_candidates import find_pair_names, list_pair_lines
 from pocketrnn_export.intake.call_discovery.probabilities import add_activation
 from pocketrnn_export.intake.call_discovery.refusals import (
     FailedCall,
     Reason,
-    ambiguity_error,
-    characters_error,
     choose_refusal,
-    documents_error,
+    make_ambiguity_error,
+    make_characters_error,
+    make_documents_error,
 )
 from pocketrnn_export.intake.call_discovery.trial import (
     WorkingCall,
     call_and_restore_state,
+    can_run_line,
+    describe_unlike_lengths,
     have_same_program,
-    note_unlike_lengths,
-    runs_line,
-    try_line,
-    try_way,
+    try_call_line,
+    try_candidate,
 )
 from pocketrnn_export.intake.calling_convention import Call, Convention
 from pocketrnn_export.intake.crf_layer import list_emission_calls
@@ -111,9 +111,10 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
         if (asked.one_text and not one_text) or (one_text and asked.batches_only):
             continue
         if one_text and not asked.one_text and any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
-            # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
+            # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
+            # time.
             break
-        outcomes = try_line(asked, line, function, widths, one_text=one_text)
+        outcomes = try_call_line(asked, line, function, widths, one_text=one_text)
         for found in outcomes:
             if isinstance(found, WorkingCall):
                 return found.convention
@@ -123,11 +124,11 @@ def _check_owners_call(asked: ModuleFacts, line: str, function: Call) -> Convent
 
 def _search_convention(asked: ModuleFacts) -> Convention:
     """Return the convention that holds among the usual ways."""
-    ways = list(itertools.islice(list_forward_ways(asked), MOST_LINES))
+    ways = list(itertools.islice(list_forward_candidates(asked), MOST_LINES))
     try:
-        found = _search_ways(asked, ways)
+        found = _search_candidates(asked, ways)
     except ExportError as error:
-        raise characters_error(asked) or error from error.__cause__
+        raise make_characters_error(asked) or error from error.__cause__
     if isinstance(found, Convention):
         return found
     if asked.of_tokens and not isinstance(asked.module, torch.jit.ScriptModule):
@@ -136,7 +137,7 @@ def _search_convention(asked: ModuleFacts) -> Convention:
         answered = None if own else _search_methods(asked)
         if answered is not None:
             return answered
-    if (beside := characters_error(asked)) is not None:
+    if (beside := make_characters_error(asked)) is not None:
         raise beside
     failures = found
     if all(failed.reason < Reason.NO_LOGITS for failed in failures):
@@ -154,7 +155,7 @@ def _make_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> ExportE
         asked.two_texts
         or asked.samples
         or not any(
-            runs_line(asked, line)
+            can_run_line(asked, line)
             for line in itertools.islice(list_pair_lines(asked.module, lengths=None), _MOST_PAIRS)
         )
     ):
@@ -172,22 +173,22 @@ def _search_methods(asked: ModuleFacts) -> Convention | None:
     Raises:
         ExportError: two hold, with different answers.
     """
-    for name, ways in itertools.groupby(list_method_ways(asked), key=lambda way: way.method):
-        found = _search_ways(asked, list(ways))
+    for name, ways in itertools.groupby(list_method_candidates(asked), key=lambda way: way.method):
+        found = _search_candidates(asked, list(ways))
         if isinstance(found, Convention):
             note = f"forward gives no numbers of the labels of tokens, so that another method is called: {name}."
             return replace(found, notes=(*found.notes, note))
     return None
 
 
-def _search_ways(asked: ModuleFacts, ways: Sequence[Way]) -> Convention | list[FailedCall]:
+def _search_candidates(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> Convention | list[FailedCall]:
     """Return the convention that holds among some ways; or the failures, where the search can go on.
 
     Raises:
         ExportError: two hold, with different answers; or a failure explains why none of these can.
     """
     failures: list[FailedCall] = []
-    setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *list_setups(asked.module)]
+    setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *list_setup_statements(asked.module)]
     # Where forward decodes labels, first look for the emissions that go into the decoder.
     arounds = [*(list_emission_calls(asked.module) if asked.of_tokens else []), ""]
     for one_text in (False, True):
@@ -198,15 +199,16 @@ def _search_ways(asked: ModuleFacts, ways: Sequence[Way]) -> Convention | list[F
             holding, failing = _find_working_calls(asked, given, widths, one_text=one_text)
             failures += failing
             if rows_of_rows := [holds for holds in holding if _takes_rows_of_rows(asked, holds)]:
-                raise documents_error(rows_of_rows[0].convention.line)
+                raise make_documents_error(rows_of_rows[0].convention.line)
             if len(holding) > 1:
-                raise ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in holding])
+                raise make_ambiguity_error([(one.call, one.convention.line[len(one.call) :]) for one in holding])
             if holding:
                 return _add_notes(asked, holding[0], widths)
             if not around and any(failed.reason == Reason.INPUT_BESIDE for failed in failing):
                 raise _make_refusal(asked, failures)
         if any(failed.reason >= Reason.OTHER_ANSWER for failed in failures):
-            # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
+            # The module takes a batch, but answers it wrongly. Only its owner may decide to export it for one text at a
+            # time.
             raise _make_refusal(asked, [failed for failed in failures if failed.reason >= Reason.OTHER_ANSWER])
     return failures
 
@@ -215,16 +217,16 @@ def _takes_rows_of_rows(asked: ModuleFacts, holds: WorkingCall) -> bool:
     """Whether a module that takes a text as one row of rows also runs on two: documents of sentences, pairs of texts. A
     module that only squeezes an axis of 1 does not."""
     line = re.sub(r"\btokens\.unsqueeze\(([12])\)", r"torch.stack([tokens, tokens], \1)", holds.convention.line)
-    return line != holds.convention.line and runs_line(asked, line)
+    return line != holds.convention.line and can_run_line(asked, line)
 
 
-def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[Way]) -> FailedCall | None:
+def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
     """Return why a call that holds on short texts fails on longer ones; None where it holds on none."""
     tried = max(asked.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
-        if not isinstance(_first_outcome(asked, way, most), WorkingCall):
+        if not isinstance(_find_first_outcome(asked, way, most), WorkingCall):
             continue
-        if isinstance(longer := _first_outcome(asked, way, most + 1), FailedCall):
+        if isinstance(longer := _find_first_outcome(asked, way, most + 1), FailedCall):
             return replace(
                 longer,
                 reason=Reason.USELESS_LOGITS,
@@ -235,12 +237,12 @@ def _explain_short_texts_only(asked: ModuleFacts, ways: Sequence[Way]) -> Failed
     return None
 
 
-def _first_outcome(asked: ModuleFacts, way: Way, tokens: int) -> WorkingCall | FailedCall | None:
-    return next(iter(try_way(asked, way, (tokens,), one_text=asked.one_text)), None)
+def _find_first_outcome(asked: ModuleFacts, way: CallCandidate, tokens: int) -> WorkingCall | FailedCall | None:
+    return next(iter(try_candidate(asked, way, (tokens,), one_text=asked.one_text)), None)
 
 
 def _find_working_calls(
-    asked: ModuleFacts, ways: Sequence[Way], widths: tuple[int, ...], *, one_text: bool
+    asked: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
 ) -> tuple[list[WorkingCall], list[FailedCall]]:
     """Return the ways that hold with different answers, and the failures."""
     holding: list[WorkingCall] = []
@@ -255,7 +257,7 @@ def _find_working_calls(
             constants and (constants in beside or without[constants] >= _MOST_WITHOUT)
         ):
             continue
-        for found in try_way(asked, way, widths, one_text=one_text, holding=holding):
+        for found in try_candidate(asked, way, widths, one_text=one_text, holding=holding):
             if isinstance(found, FailedCall):
                 failures.append(found)
                 without[constants] += found.reason == Reason.RAISES
@@ -278,11 +280,11 @@ def _find_working_calls(
             elif not any(_have_same_answers(found, other, asked, widths) for other in holding):
                 holding.append(found)
         certain = certain or (bool(holding) and not way.setup and way is ways[0] and _is_certain(way))
-    # The right one of two masks is that with which tokens past the length change the answer less.
+    # The right one of two opposite masks is the one with which tokens past the length change the answer less.
     return [holds for holds in holding if not holds.leaks] or holding, failures
 
 
-def _decodes_one_text(asked: ModuleFacts, way: Way) -> bool:
+def _decodes_one_text(asked: ModuleFacts, way: CallCandidate) -> bool:
     """Whether the call from which emissions are taken also runs to its end on one text: the decoder may need a mask of
     another type."""
     # Whatever a user's module raises.
@@ -294,7 +296,7 @@ def _decodes_one_text(asked: ModuleFacts, way: Way) -> bool:
     return False
 
 
-def _is_certain(way: Way) -> bool:
+def _is_certain(way: CallCandidate) -> bool:
     """Whether a way that holds needs no comparison with others: forward takes only tokens, or lengths by name, and all
     other inputs keep their defaults."""
     return way.signature is not None and all(
@@ -312,24 +314,24 @@ def _add_notes(asked: ModuleFacts, holds: WorkingCall, widths: Sequence[int]) ->
         return replace(holds.convention, pair=find_pair_names(asked.module, holds.way.plain))
     batches = asked.batches(1 if holds.convention.one_text else asked.rows, widths)
     if (other := find_call_with_other_mask(asked, holds.way, holds.suffix, batches)) is not None:
-        raise ambiguity_error([(holds.convention.line, ""), (other, "")])
+        raise make_ambiguity_error([(holds.convention.line, ""), (other, "")])
     if (other := find_call_without_lengths(asked, holds.way, holds.suffix, batches[0])) is not None:
-        raise ambiguity_error([(holds.convention.line, ""), (other, "")])
+        raise make_ambiguity_error([(holds.convention.line, ""), (other, "")])
     notes = (
         *holds.convention.notes,
         *_note_feature_order(holds.way, asked.features),
-        *note_defaults(asked, holds.way, holds.suffix, batches),
-        *note_unlike_lengths(asked, holds.convention, holds.way, batches[-1]),
+        *describe_defaults(asked, holds.way, holds.suffix, batches),
+        *describe_unlike_lengths(asked, holds.convention, holds.way, batches[-1]),
     )
     return replace(holds.convention, notes=notes)
 
 
-def _note_feature_order(way: Way, features: Features) -> tuple[str, ...]:
+def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ...]:
     """Return a note on the inputs whose features were found by their order, and not by their names."""
     named = find_named_features(way.slots, features)
     by_order = []
     for i in (i for i in way.at("feature") if i not in named):
-        given = ", ".join(name for name, _ in list_given(way.options[i].value, features))
+        given = ", ".join(name for name, _ in list_features_in_code(way.options[i].value, features))
         by_order.append(f"forward's {way.slots[i].name} is given {given}")
     if not by_order or len(features) == 1:
         return ()

@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from pocketrnn_export.intake.call_discovery.module_facts import forward_parameters
+from pocketrnn_export.intake.call_discovery.module_facts import list_forward_parameters
 from pocketrnn_export.intake.call_discovery.roles import Role, find_role, is_text_name
 from pocketrnn_export.intake.call_discovery.variadic_inputs import ReadInputs, find_read_inputs, list_optional_names
 from pocketrnn_export.intake.calling_convention import undo_assignments
@@ -69,20 +69,20 @@ class Signature:
     more: tuple[str, ...] = ()
 
     @property
-    def tokens_at(self) -> int:
+    def tokens_index(self) -> int:
         """The index of the text's slot."""
         return next(i for i, slot in enumerate(self.slots) if slot.role == "tokens")
 
 
 def list_signatures(module: nn.Module) -> Iterator[Signature]:
     """Yield the signatures that a forward may have, the likely ones first."""
-    parameters = list(forward_parameters(module))
+    parameters = list(list_forward_parameters(module))
     kinds = inspect.Parameter
     own = [p for p in parameters if p.kind not in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}]
     more = next((p.name for p in parameters if p.kind is kinds.VAR_POSITIONAL), None)
-    keys = _required_keywords(module, own) if any(p.kind is kinds.VAR_KEYWORD for p in parameters) else []
+    keys = _find_required_keywords(module, own) if any(p.kind is kinds.VAR_KEYWORD for p in parameters) else []
     reads = ReadInputs() if isinstance(module, torch.jit.ScriptModule) else find_read_inputs(module)
-    optional = _optional_keywords(module, own, keys, reads)
+    optional = _find_optional_keywords(module, own, keys, reads)
     alone = bool(own or keys or any(is_text_name(name) for name in optional))
     for extra in range(0 if alone else 1, _NAMELESS + (0 if own else 1) if more is not None else 1):
         nameless = [Slot(f"{more}[{i}]", named=False) for i in range(extra)]
@@ -101,11 +101,11 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
             beside = _name_unread_inputs(more or "", extra, bool(keys), reads)
             yield from (replace(signature, plain=True, more=beside) for signature in _assign_roles(slots, write))
     required = [_make_slot(p) for p in own if p.default is p.empty]
-    targets = [_with_role(slot, "targets") for slot in required[1:] if find_role(slot.name) == "targets"]
+    targets = [_set_role(slot, "targets") for slot in required[1:] if find_role(slot.name) == "targets"]
     if required and len(targets) == len(required) - 1 and not isinstance(module, torch.jit.ScriptModule):
-        yield from (_add_targets(signature, targets) for signature in _signatures_of_one_argument(module, targets))
+        yield from (_add_targets(signature, targets) for signature in _list_signatures_of_one_argument(module, targets))
     elif len(own) == 1:
-        yield from _tuple_signatures()
+        yield from _list_tuple_signatures()
 
 
 def _make_slot(parameter: inspect.Parameter) -> Slot:
@@ -143,7 +143,7 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
         for at in range(min(2, len(required))):
             roles = [find_role(s.name, required=s.required) if s.named else "other" for s in slots]
             roles[slots.index(required[at])] = "tokens"
-            yield Signature(tuple(_with_role(slot, role) for slot, role in zip(slots, roles, strict=True)), write)
+            yield Signature(tuple(_set_role(slot, role) for slot, role in zip(slots, roles, strict=True)), write)
         return
     at = _find_tokens_slot(slots)
     text = slots[at].name
@@ -154,12 +154,12 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
         for again in {*[i for i in alike if slots[i].required][1:], *alike[_MOST_ALIKE:]}:
             roles[again] = "other"
     yield Signature(
-        tuple(_with_role(slot, "tokens" if i == at else roles[i]) for i, slot in enumerate(slots)),
+        tuple(_set_role(slot, "tokens" if i == at else roles[i]) for i, slot in enumerate(slots)),
         write,
     )
 
 
-def _with_role(slot: Slot, role: Role) -> Slot:
+def _set_role(slot: Slot, role: Role) -> Slot:
     return replace(slot, role=role)
 
 
@@ -186,7 +186,7 @@ def _add_targets(signature: Signature, targets: Sequence[Slot]) -> Signature:
     return replace(signature, slots=(*signature.slots, *targets), write=write)
 
 
-def _signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
+def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
     by_name = False
     for keys in (True, False):
         names, more = _record_names(module, targets, keys=keys)
@@ -209,21 +209,21 @@ def _signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> I
         yield from (replace(signature, more=more) for signature in _assign_roles(slots, write))
         if not keys:
             yield from _assign_roles(slots, with_lengths)
-    if parts := _unpacked_names(module):
+    if parts := _find_unpacked_names(module):
         yield from _assign_roles([Slot(name) for name in parts], _write_tuple)
     elif not by_name:
-        yield from _tuple_signatures()
+        yield from _list_tuple_signatures()
 
 
 def _write_tuple(values: Sequence[str | None]) -> str:
     return f"module(({', '.join(map(str, values))}))"
 
 
-def _unpacked_names(module: nn.Module) -> list[str]:
+def _find_unpacked_names(module: nn.Module) -> list[str]:
     """Return the names into which forward unpacks its first argument, as in `tokens, mask = inputs`."""
     # A forward without Python code, or whose file is gone.
     with contextlib.suppress(OSError, TypeError, SyntaxError, IndexError):
-        first = forward_parameters(module)[0].name
+        first = list_forward_parameters(module)[0].name
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(module.forward)))):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == first:
                 parts = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple | ast.List) else []
@@ -232,7 +232,7 @@ def _unpacked_names(module: nn.Module) -> list[str]:
     return []
 
 
-def _tuple_signatures() -> Iterator[Signature]:
+def _list_tuple_signatures() -> Iterator[Signature]:
     for n in range(2, _NAMELESS + 1):
         slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
         yield from _assign_roles(slots, _write_tuple)
@@ -351,7 +351,7 @@ def _make_dummy(name: str, text: Any, other: Any) -> Any:
     return text if is_text_name(name) else other
 
 
-def _required_keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
+def _find_required_keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
     """Return the names that forward requires in **kwargs: its KeyError names each missing one."""
     names: list[str] = []
     for text, other in _list_dummies(pairs=False):
@@ -373,7 +373,7 @@ def _required_keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> l
     return names
 
 
-def _optional_keywords(
+def _find_optional_keywords(
     module: nn.Module, own: Sequence[inspect.Parameter], keys: Sequence[str], reads: ReadInputs
 ) -> list[str]:
     """Return the optional names that forward takes from **kwargs: those that its code looks up; and those of functions
@@ -384,10 +384,10 @@ def _optional_keywords(
         return names
     required = [*keys, *(p.name for p in own if p.default is p.empty)]
     further = [name for name in list_optional_names(module) if name not in taken | set(names)]
-    return [*names, *[name for name in further if _runs_with_name(module, required, name)][:_MOST_FURTHER]]
+    return [*names, *[name for name in further if _can_run_with_name(module, required, name)][:_MOST_FURTHER]]
 
 
-def _runs_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
+def _can_run_with_name(module: nn.Module, required: Sequence[str], name: str) -> bool:
     """Whether a module runs with None for one more name."""
     for text, other in _list_dummies(pairs=False):
         with (

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowRecorder, record_flow
-from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
+from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, CallCandidate
 from pocketrnn_export.intake.call_discovery.head_outputs import JoinedHeads, find_heads
 from pocketrnn_export.intake.call_discovery.initial_states import find_state_makers
 from pocketrnn_export.intake.call_discovery.logits_location import (
@@ -41,11 +41,11 @@ from pocketrnn_export.intake.calling_convention import (
     uses_lengths,
 )
 from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
-from pocketrnn_export.intake.neighbour_refusal import explain_neighbours
+from pocketrnn_export.intake.neighbour_refusal import explain_batch_dependence
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.intake.random_draws import find_drawing_line
 from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, changed_attributes
+from pocketrnn_export.module_runs.attribute_restoration import ChangedAttribute, find_attributes_changed_by_run
 from pocketrnn_export.module_runs.cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.module_runs.operator_recording import PROBABILITIES, SHAPES, Operations, is_same_program
 
@@ -54,12 +54,12 @@ __all__ = [
     "advise_on_kept_state",
     "call_and_keep_state",
     "call_and_restore_state",
+    "can_run_line",
+    "describe_unlike_lengths",
     "have_same_program",
-    "note_unlike_lengths",
     "read_answer",
-    "runs_line",
-    "try_line",
-    "try_way",
+    "try_call_line",
+    "try_candidate",
 ]
 
 # float32 sums a batch in another order than one text; a module that mixes its texts differs by more.
@@ -76,7 +76,7 @@ class WorkingCall:
     convention: Convention
     answers: tuple[Tensor, ...]
     leaks: bool = False
-    way: Way | None = None
+    way: CallCandidate | None = None
     suffix: str = ""
 
     @property
@@ -85,7 +85,7 @@ class WorkingCall:
         return self.convention.line if self.way is None else self.way.line
 
 
-def try_line(
+def try_call_line(
     asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try the call that an owner wrote."""
@@ -93,8 +93,13 @@ def try_line(
     return (_try_heads if asked.heads else _try_call)(asked, line, function, batches, None, one_text=one_text)
 
 
-def try_way(
-    asked: ModuleFacts, way: Way, widths: Sequence[int], *, one_text: bool, holding: Sequence[WorkingCall] = ()
+def try_candidate(
+    asked: ModuleFacts,
+    way: CallCandidate,
+    widths: Sequence[int],
+    *,
+    one_text: bool,
+    holding: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
     """Try a way. Yield one result for each part of its answer that may be the logits and that no way in `holding`
     gives."""
@@ -115,7 +120,7 @@ def _try_call(
     line: str,
     function: Call,
     batches: Sequence[tuple[Tensor, Tensor]],
-    way: Way | None,
+    way: CallCandidate | None,
     *,
     one_text: bool,
     holding: Sequence[WorkingCall] = (),
@@ -137,16 +142,15 @@ def _try_call(
         # The shape (rows,) may be one number a text, or that many for one text: another batch size shows which.
         known += _answer_batches(asked, function, [asked.batch(rows + 8, batches[0][0].shape[1])])
     if not places:
-        # A failure of the last way, rows that begin with their length, says less than one of the first.
-        said = bool(following) and (way is None or way.plain != LENGTH_FIRST)
-        yield FailedCall(
-            line, Reason.OTHER_ANSWER if said else find_reason(known[0], asked), *explain_no_place(known, asked)
-        )
+        # The failure of the last candidate, rows that begin with their length, says less about the module.
+        is_other = bool(following) and (way is None or way.plain != LENGTH_FIRST)
+        reason = Reason.OTHER_ANSWER if is_other else find_reason(known[0], asked)
+        yield FailedCall(line, reason, *explain_no_place(known, asked))
     found: list[WorkingCall | FailedCall] = []
     for place in places:
         suffix, written = place.suffix, place.suffix + place.arranged
         convention = Convention(
-            line + written, _take_part(function, written), place.units, takes_lengths=True, one_text=one_text,
+            line + written, _wrap_answer_part(function, written), place.units, takes_lengths=True, one_text=one_text,
             of_tokens=asked.of_tokens,
         )  # fmt: skip
         given = [
@@ -155,7 +159,8 @@ def _try_call(
         ]
         alike = [holds for holds in holding if not holds.leaks and _gives_answers(holds, given)]
         of_this = [(suffix, holds.suffix) for holds in alike if holds.way is not None and holds.way.line == line]
-        # Two outputs of one call are the same only if the program is: they may differ on rare texts.
+        # Two outputs of one call are the same only if the same program computes them: their numbers may differ on rare
+        # texts.
         if (alike and not of_this) or any(have_same_program(asked, function, batches[0], two) for two in of_this):
             continue
         # Checked first: a constant given to each text may be why an answer depends on the other texts.
@@ -180,7 +185,7 @@ def _answer_trial_batches(
     # A user's module may raise any exception.
     except (Exception, SystemExit) as error:
         return FailedCall(
-            line, Reason.RAISES, *explain_exception(error, asked, line, functools.partial(runs_line, asked)), error
+            line, Reason.RAISES, *explain_exception(error, asked, line, functools.partial(can_run_line, asked)), error
         )
 
 
@@ -189,7 +194,7 @@ def _try_heads(
     line: str,
     function: Call,
     batches: Sequence[tuple[Tensor, Tensor]],
-    way: Way | None,
+    way: CallCandidate | None,
     *,
     one_text: bool,
     holding: Sequence[WorkingCall] = (),
@@ -206,10 +211,10 @@ def _try_heads(
         yield FailedCall(line, Reason.OTHER_ANSWER, *joined)
         return
     heads = tuple(
-        Convention(line + part, _take_part(function, part), units, takes_lengths=True, one_text=one_text)
+        Convention(line + part, _wrap_answer_part(function, part), units, takes_lengths=True, one_text=one_text)
         for part, units in zip(joined.parts, joined.units, strict=True)
     )
-    join, way = _take_heads(function, joined), None if way is None else replace(way, around=joined.around)
+    join, way = _wrap_head_outputs(function, joined), None if way is None else replace(way, around=joined.around)
     for one in _try_call(asked, joined.write(line), join, batches, way, one_text=one_text, holding=holding):
         if isinstance(one, FailedCall):
             yield one
@@ -223,7 +228,7 @@ def _try_heads(
         yield replace(one, convention=replace(one.convention, heads=heads, notes=notes, left_out=left_out))
 
 
-def _take_heads(function: Call, joined: JoinedHeads) -> Call:
+def _wrap_head_outputs(function: Call, joined: JoinedHeads) -> Call:
     if not joined.around:
         return function
     # The answer stands for `module` in the code.
@@ -280,7 +285,7 @@ def have_same_program(
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(asked.module), operations:
         leaves = dict(find_leaves(run_user_call(function, asked.module, tokens, lengths)))
     one, other = (
-        operations.steps_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text") for suffix in suffixes
+        operations.find_steps_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text") for suffix in suffixes
     )
     programs = (operations.program_of(steps, "text") for steps, _ in (one, other))
     return one[1] == other[1] and (one[0] == other[0] or is_same_program(*programs))
@@ -292,7 +297,7 @@ def _gives_answers(holds: WorkingCall, answers: Sequence[Tensor]) -> bool:
     )
 
 
-def _take_part(function: Call, suffix: str) -> Call:
+def _wrap_answer_part(function: Call, suffix: str) -> Call:
     if not suffix:
         return function
     if isinstance(function, PairCall):
@@ -322,7 +327,7 @@ def _read_part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> An
 
 
 def _check_call(
-    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: Way | None
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
     """Check that a call is reproducible, tells texts apart, and answers each text as it does alone."""
     line = convention.line
@@ -331,7 +336,7 @@ def _check_call(
         again = tuple(read_answer(asked, convention, *batch, twice=True) for batch in batches)
     # A user's module may raise any exception when it is run again.
     except (Exception, SystemExit) as error:
-        said = explain_exception(error, asked, line, functools.partial(runs_line, asked))
+        said = explain_exception(error, asked, line, functools.partial(can_run_line, asked))
         return FailedCall(line, Reason.RAISES_ON_OTHER_SIZES, *said, error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
         problem = "The module gives logits that are not finite numbers."
@@ -422,11 +427,11 @@ def _find_mixing(
                 kept = find_changed_attributes(asked, line)
                 more = f" {advise_on_kept_state(kept, line)}" if kept else ""
                 once = functools.partial(_answer_each_alone, asked, convention, tokens, lengths)
-                problem, advice = explain_neighbours(once, batches_only=asked.batches_only)
+                problem, advice = explain_batch_dependence(once, batches_only=asked.batches_only)
                 return FailedCall(line, Reason.OTHER_ANSWER, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
-        problem, advice = explain_exception(error, asked, line, functools.partial(runs_line, asked))
+        problem, advice = explain_exception(error, asked, line, functools.partial(can_run_line, asked))
         return FailedCall(line, Reason.USELESS_LOGITS, f"For a single text: {problem}", advice, error)
     return None
 
@@ -451,11 +456,11 @@ def _only_highest_id_mixes(asked: ModuleFacts, convention: Convention, tokens: T
         return False
 
 
-def runs_line(asked: ModuleFacts, line: str) -> bool:
+def can_run_line(asked: ModuleFacts, line: str) -> bool:
     """Whether a module runs with a line, both on several texts and on one.
 
     Example:
-        >>> runs_line(asked, "module(tokens, 7)")
+        >>> can_run_line(asked, "module(tokens, 7)")
         False
     """
     try:
@@ -508,8 +513,10 @@ def find_changed_attributes(asked: ModuleFacts, line: str) -> list[ChangedAttrib
     """Return the attributes that each call changes and that the line does not set."""
     batch = asked.batch(asked.rows, asked.trial_widths[-1][-1])
     with undo_assignments(asked.module):
-        found = changed_attributes(lambda: call_and_keep_state(asked.module, asked.compile(line), *batch), asked.module)
-    return [kept for kept in found if not _line_sets(kept, line)]
+        found = find_attributes_changed_by_run(
+            lambda: call_and_keep_state(asked.module, asked.compile(line), *batch), asked.module
+        )
+    return [kept for kept in found if not _is_set_in_line(kept, line)]
 
 
 def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
@@ -520,14 +527,14 @@ def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
     if changed and all(isinstance(kept.before, nn.Parameter) for kept in changed):
         return f"{changes} Compute with what it becomes in place of writing it: F.linear(x, torch.renorm(weight, ...))."
     states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
-    made = [_write_reset(kept) for kept in states if not _line_sets(kept, line)]
+    made = [_write_reset(kept) for kept in states if not _is_set_in_line(kept, line)]
     if not made or not all(made):
         return changes
     line = "; ".join([*made, line])
     return f'{changes} Or set it at each call, as after training: --call "{line}", in Python call=.'
 
 
-def _line_sets(kept: ChangedAttribute, line: str) -> bool:
+def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
     return any(f"module.{kept.name}{begin}" in line for begin in (" = ", ".zero_()", ".clear()"))
 
 
@@ -600,7 +607,7 @@ class _Untouchable:
 
 
 def _ignores_tokens_past_length(
-    asked: ModuleFacts, convention: Convention, way: Way, i: int, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Whether an input works as a mask: if only this input is given shorter lengths, tokens past them do not change the
     answer.
@@ -615,13 +622,13 @@ def _ignores_tokens_past_length(
     return _ends_where_input_says(asked, convention, way, i, batch)
 
 
-def note_unlike_lengths(
-    asked: ModuleFacts, convention: Convention, way: Way, batch: tuple[Tensor, Tensor]
+def describe_unlike_lengths(
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, batch: tuple[Tensor, Tensor]
 ) -> Iterable[str]:
     """Yield notes on inputs that are named as lengths but do not work so, such as a number of characters.
 
     Example:
-        >>> list(note_unlike_lengths(asked, convention, way, batch))
+        >>> list(describe_unlike_lengths(asked, convention, way, batch))
         ["forward's text_len is given the number of tokens, ..."]
     """
     if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
@@ -635,32 +642,34 @@ def note_unlike_lengths(
 
 
 def _ends_where_input_says(
-    asked: ModuleFacts, convention: Convention, way: Way, i: int, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, convention: Convention, way: CallCandidate, i: int, batch: tuple[Tensor, Tensor]
 ) -> bool:
     """Whether tokens past the lengths that only this input is given leave the answer unchanged."""
-    line = way.with_lengths_at(i).line
+    line = way.set_lengths_at(i).line
     return _ends_at_length(
-        asked, replace(convention, function=_take_part(asked.compile(line), convention.line[len(way.line) :])), batch
+        asked,
+        replace(convention, function=_wrap_answer_part(asked.compile(line), convention.line[len(way.line) :])),
+        batch,
     )
 
 
 def _ends_at_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether tokens past the given lengths leave the answer unchanged."""
-    answers = _answers_around_ends(asked, convention, batch)
+    answers = _compute_answers_around_ends(asked, convention, batch)
     return answers is not None and _is_near(answers[0], answers[2])
 
 
 def _reads_up_to_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether tokens past the length leave the answer unchanged, and the last token changes it. A module that reads a
     row's first number as a token, or reads only some tokens, fails this; a maximum over a row may fail, too."""
-    answers = _answers_around_ends(asked, convention, batch)
+    answers = _compute_answers_around_ends(asked, convention, batch)
     if answers is None:
         return False
     own, changed, cut = answers
     return _is_near(own, cut) and bool(((own - changed).abs().amax(1) > _ROUNDING).all())
 
 
-def _answers_around_ends(
+def _compute_answers_around_ends(
     asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return the answers to rows of different lengths: as they are, with another last token, and with other tokens past

@@ -1,5 +1,5 @@
-"""Find in its code which parts of *args and **kwargs forward reads: these have no parameters, and forward does not
-fail without those that it looks up by `get` or `in`."""
+"""Find in the code of forward which keys of *args and **kwargs it reads. They are not parameters, and forward does not
+fail without a key that it looks up by `get` or `in`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def find_read_inputs(module: nn.Module) -> ReadInputs:
         return ReadInputs(
             (), kinds.get(inspect.Parameter.VAR_KEYWORD, ""), 0, kinds.get(inspect.Parameter.VAR_POSITIONAL, "")
         )
-    reads = [_inputs_read_by(function.__code__) for function in functions]
+    reads = [_find_inputs_read_by(function.__code__) for function in functions]
     # A wrapper passes everything on to forward: only the names that it looks up itself are added.
     return replace(reads[-1], names=tuple(dict.fromkeys(name for one in reads for name in one.names)))
 
@@ -71,7 +71,7 @@ def list_optional_names(module: nn.Module) -> list[str]:
     for function in dict.fromkeys(functions):
         parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
         names += [p.name for p in parameters if p.default is not p.empty]
-        names += _inputs_read_by(function.__code__).names
+        names += _find_inputs_read_by(function.__code__).names
     return list(dict.fromkeys(names))
 
 
@@ -90,13 +90,13 @@ def _unwrap_functions(called: Any) -> list[FunctionType]:
     return found
 
 
-def _inputs_read_by(code: CodeType) -> ReadInputs:
+def _find_inputs_read_by(code: CodeType) -> ReadInputs:
     """Return the inputs that code reads from its own *args and **kwargs."""
     at = code.co_argcount + code.co_kwonlyargcount
     rest = code.co_varnames[at] if code.co_flags & inspect.CO_VARARGS else ""
     keywords = code.co_varnames[at + bool(rest)] if code.co_flags & inspect.CO_VARKEYWORDS else ""
-    names = list(_keys_looked_up(code, keywords)) if keywords else []
-    places = list(_keys_looked_up(code, rest)) if rest else []
+    names = list(_find_looked_up_keys(code, keywords)) if keywords else []
+    places = list(_find_looked_up_keys(code, rest)) if rest else []
     usual = [key for key in names if isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)]
     known = [key for key in places if isinstance(key, int) and key >= 0]
     return ReadInputs(
@@ -107,7 +107,7 @@ def _inputs_read_by(code: CodeType) -> ReadInputs:
     )
 
 
-def _keys_looked_up(code: CodeType, name: str) -> Iterator[str | int | None]:
+def _find_looked_up_keys(code: CodeType, name: str) -> Iterator[str | int | None]:
     """Yield for each use of a local name the constant key that is looked up in it; None for any other use."""
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _SILENT]
     for at, one in enumerate(instructions):
@@ -117,13 +117,15 @@ def _keys_looked_up(code: CodeType, name: str) -> Iterator[str | int | None]:
         names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
         if name in names:
             # Where one instruction loads two names, the next instruction uses the second.
-            yield from _keys_at_load(instructions[max(0, at - 1) : at + 6], min(at, 1)) if names[-1] == name else [None]
+            yield from (
+                _find_keys_at_load(instructions[max(0, at - 1) : at + 6], min(at, 1)) if names[-1] == name else [None]
+            )
     for inner in code.co_consts:
         if isinstance(inner, CodeType) and name in inner.co_freevars:
-            yield from _keys_looked_up(inner, name)
+            yield from _find_looked_up_keys(inner, name)
 
 
-def _keys_at_load(instructions: Sequence[dis.Instruction], at: int) -> Iterator[str | int | None]:
+def _find_keys_at_load(instructions: Sequence[dis.Instruction], at: int) -> Iterator[str | int | None]:
     """Yield the keys that the instructions around a load look up in the loaded value."""
     before = instructions[0] if at else None
     after = [*instructions[at + 1 :], *[instructions[-1]] * 5]

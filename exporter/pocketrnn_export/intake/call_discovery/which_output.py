@@ -49,7 +49,7 @@ def refuse_output(
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
         return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
     own, counts = flow.leaves.get(suffix), count_numbers(asked, known)
-    for other in _other_outputs(flow, counts, suffix):
+    for other in _list_other_outputs(flow, counts, suffix):
         if counts.may_follow(suffix) and other.numbers is not None and not asked.of_tokens:
             why: str | None = "may hold one for each token: the module answers texts of that length only"
         else:
@@ -73,7 +73,7 @@ def describe_left_out(asked: ModuleFacts, flow: FlowRecorder, known: Sequence[Kn
     own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
     found = [
         f"answer{other.suffix}, {other.said(known[0][0])}"
-        for other in _other_outputs(flow, count_numbers(asked, known), *suffixes)
+        for other in _list_other_outputs(flow, count_numbers(asked, known), *suffixes)
         if not any(_belongs_to(flow, one, other) for one in own)
     ]
     said = []
@@ -106,7 +106,7 @@ class _OtherOutput:
         return f"{list(self.leaf.shape)} for {len(tokens)} texts of {tokens.shape[1]} tokens"
 
 
-def _other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
+def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
     """Yield the outputs with other counts of numbers, except single numbers such as a loss."""
     # An output of as many numbers may be the answer itself; beside several heads it is another output.
     own = counts.fixed.get(suffixes[0]) if len(suffixes) == 1 else None

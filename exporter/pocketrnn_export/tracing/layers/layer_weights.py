@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.torch_internals import own_parameters, weight_names
+from pocketrnn_export.torch_internals import list_weight_names, read_own_parameters
 
 __all__ = ["LayerWeights", "add_onnx_weights", "count_directions", "read_layer_weights"]
 
@@ -32,10 +32,10 @@ def add_onnx_weights(module: nn.Module) -> None:
         if not isinstance(layer, nn.RNNBase):
             continue
         layer._onnx_path = path
-        if all(name in own_parameters(layer) for name in weight_names(layer)):
+        if all(name in read_own_parameters(layer) for name in list_weight_names(layer)):
             with torch.no_grad():
                 for i in range(layer.num_layers):
-                    for name, weight in vars(_onnx_weights(layer, i)).items():
+                    for name, weight in vars(_make_onnx_weights(layer, i)).items():
                         layer.register_buffer(f"onnx_{name}_{i}", weight)
 
 
@@ -59,11 +59,11 @@ class LayerWeights:
 def read_layer_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
     """Read the weights of one layer of a recurrent module: from the buffers, or computed in the trace."""
     if not hasattr(layer, f"onnx_w_{index}"):
-        return _onnx_weights(layer, index)
+        return _make_onnx_weights(layer, index)
     return LayerWeights(**{field.name: getattr(layer, f"onnx_{field.name}_{index}") for field in fields(LayerWeights)})
 
 
-def _onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
+def _make_onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
     """The weights of one layer of a recurrent module in ONNX's form.
 
     With `proj_size`, torch's LSTM outputs W_hr m instead of m = o * tanh(c), and its gates see W_hh W_hr m. This equals

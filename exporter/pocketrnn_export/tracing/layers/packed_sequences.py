@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.torch_internals import exchange_code, statically_known_true
-from pocketrnn_export.tracing.python_semantics.traced_arrays import known_number, unwrap_arrays
-from pocketrnn_export.tracing.session import TraceSession, current_session, mark_full_width
+from pocketrnn_export.torch_internals import replace_function_code, statically_known_true
+from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_number, unwrap_arrays
+from pocketrnn_export.tracing.session import TraceSession, find_current_session, mark_full_width
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
-__all__ = ["current_export_session", "trace_packing", "trace_unpacking"]
+__all__ = ["find_current_export_session", "trace_packing", "trace_unpacking"]
 
 # PyTorch's own functions, while their code is replaced.
 _shipped: dict[str, Callable[..., Any]] = {}
@@ -26,14 +26,14 @@ _shipped: dict[str, Callable[..., Any]] = {}
 @contextlib.contextmanager
 def trace_packing() -> Iterator[None]:
     """Make `pack_padded_sequence` run `_pack_sequence` while the block runs."""
-    with exchange_code(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
+    with replace_function_code(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
         yield
 
 
 @contextlib.contextmanager
 def trace_unpacking() -> Iterator[None]:
     """Make `pad_packed_sequence` run `_unpack_sequence` while the block runs."""
-    with exchange_code(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
+    with replace_function_code(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
         yield
 
 
@@ -55,10 +55,10 @@ def _pad_packed_sequence(
 def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
     """`pack_padded_sequence` in a trace: the time-major padded tensor and its lengths, as a PackedSequence."""
     lengths = unwrap_arrays(lengths)
-    if current_export_session() is None:
+    if find_current_export_session() is None:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
     if isinstance(lengths, list | tuple):
-        lengths = _lengths_as_tensor(lengths, padded.shape[0 if batch_first else 1])
+        lengths = _convert_lengths_to_tensor(lengths, padded.shape[0 if batch_first else 1])
     if not isinstance(lengths, Tensor):
         raise ExportError(
             "The module packs by lengths that are a Python list, which a traced graph would freeze.",
@@ -70,7 +70,7 @@ def _pack_sequence(padded: Tensor, lengths: Tensor | list[int], batch_first: boo
     return torch_rnn.PackedSequence(data, lengths.to(torch.int64), order, order)
 
 
-def _lengths_as_tensor(lengths: Any, rows: Any) -> Any:
+def _convert_lengths_to_tensor(lengths: Any, rows: Any) -> Any:
     """A list of traced lengths as a tensor, such as the one length of a single text; other lists unchanged."""
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
@@ -79,7 +79,7 @@ def _lengths_as_tensor(lengths: Any, rows: Any) -> Any:
     ):
         # One number for every row: [x.size(1) for _ in range(x.size(0))], whose loop ran only a few iterations.
         return mark_full_width(torch.full((rows,), lengths[0], dtype=torch.int64))
-    longest = [isinstance(n, torch.SymInt) or known_number(n) is not n for n in lengths]
+    longest = [isinstance(n, torch.SymInt) or find_known_number(n) is not n for n in lengths]
     tensor = torch.stack([n if isinstance(n, Tensor) else torch.full((), n, dtype=torch.int64) for n in lengths])
     return mark_full_width(tensor) if any(longest) else tensor
 
@@ -93,7 +93,7 @@ def _unpack_sequence(
     that `sequence` is the longest of `lengths`. Lengths that the module counts from the tokens, or clamps, may all be
     shorter; then the tensor is cut.
     """
-    session = current_export_session()
+    session = find_current_export_session()
     if session is None:
         padded: tuple[Tensor, Tensor] = _shipped["pad"](sequence, batch_first, padding_value, total_length)
         return padded
@@ -119,14 +119,14 @@ def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
     The longest of the lengths that a module is given is the whole width, so nothing is cut. Lengths that it counts from
     the tokens, or clamps, may all be shorter.
     """
-    session = current_export_session()
+    session = find_current_export_session()
     if session is None or session.facts.of(lengths).whole:
         return x
     session.log.counted_lengths = True
     return CUT_TO_LONGEST(x, lengths) if session.cut_counted else x
 
 
-def current_export_session() -> TraceSession | None:
+def find_current_export_session() -> TraceSession | None:
     """This thread's session for torch.export, or None; in a trace for TorchScript, PyTorch's own layers run."""
-    session = current_session()
+    session = find_current_session()
     return None if session is None or session.scripted else session

@@ -30,9 +30,9 @@ from torch.nn.utils import rnn as torch_rnn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_methods
 from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, count_directions, read_layer_weights
-from pocketrnn_export.tracing.layers.packed_sequences import current_export_session, trace_packing, trace_unpacking
+from pocketrnn_export.tracing.layers.packed_sequences import find_current_export_session, trace_packing, trace_unpacking
 from pocketrnn_export.tracing.layers.stateless import is_stateless
-from pocketrnn_export.tracing.session import TraceSession, current_session
+from pocketrnn_export.tracing.session import TraceSession, find_current_session
 
 __all__ = ["OPERATOR", "check_initial_states", "compute_step", "trace_recurrence"]
 
@@ -175,7 +175,7 @@ def trace_recurrence(_: TraceSession) -> Iterator[None]:
 
     Other threads still run PyTorch's own code.
     """
-    with _patch_layers_and_packing(_forward_while_tracing), trace_unpacking():
+    with _patch_layers_and_packing(_make_tracing_forward), trace_unpacking():
         yield
 
 
@@ -187,7 +187,7 @@ def check_initial_states(_: TraceSession) -> contextlib.AbstractContextManager[N
     the batch size is traced, does nothing, and fails if the sizes differ. `pack_padded_sequence` also takes the lengths
     of `pocketrnn_export.tracing.python_semantics.traced_arrays`.
     """
-    return _patch_layers_and_packing(_forward_with_checked_state)
+    return _patch_layers_and_packing(_make_state_checking_forward)
 
 
 @contextlib.contextmanager
@@ -199,9 +199,9 @@ def _patch_layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callabl
         yield
 
 
-def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _make_state_checking_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
-        if hx is None or current_session() is None:
+        if hx is None or find_current_session() is None:
             return shipped(self, input, hx)
         if isinstance(input, torch_rnn.PackedSequence):
             batch: Any = input.batch_sizes[0]
@@ -216,19 +216,23 @@ def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., An
     return forward
 
 
-def _forward_while_tracing(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _make_tracing_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
-        return _traced_forward(self, input, hx) if current_export_session() is not None else shipped(self, input, hx)
+        return (
+            _run_forward_in_trace(self, input, hx)
+            if find_current_export_session() is not None
+            else shipped(self, input, hx)
+        )
 
     return forward
 
 
-def _traced_forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
+def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
     """`nn.RNN.forward`, `nn.LSTM.forward` and `nn.GRU.forward` in a trace; dropout is off, as in eval mode."""
     if isinstance(given, torch_rnn.PackedSequence):
         x, lengths = given.data, given.batch_sizes
     elif given.dim() == 2:
-        return _forward_one_text(layer, given, hx)
+        return _run_on_one_text(layer, given, hx)
     else:
         x, lengths = (given.transpose(0, 1) if layer.batch_first else given), None
     if x.dim() != 3:
@@ -251,7 +255,7 @@ def _traced_forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence,
         hidden.append(h)
         cell.append(c)
     if isinstance(given, torch_rnn.PackedSequence):
-        if (session := current_export_session()) is not None:
+        if (session := find_current_export_session()) is not None:
             session.facts.note(x, zero_past_end=True)
         output: Any = torch_rnn.PackedSequence(x, lengths, given.sorted_indices, given.unsorted_indices)
     else:
@@ -262,14 +266,14 @@ def _traced_forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence,
     return output, (final, torch.cat(cell) if len(cell) > 1 else cell[0])
 
 
-def _forward_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
+def _run_on_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
     """Run a layer on one text without a batch axis, [sequence, features]; its states have no batch axis either."""
     axis = 0 if layer.batch_first else 1
     if isinstance(hx, tuple):
         hx = tuple(state.unsqueeze(1) for state in hx)
     elif hx is not None:
         hx = hx.unsqueeze(1)
-    output, final = _traced_forward(layer, steps.unsqueeze(axis), hx)
+    output, final = _run_forward_in_trace(layer, steps.unsqueeze(axis), hx)
     final = tuple(state.squeeze(1) for state in final) if isinstance(final, tuple) else final.squeeze(1)
     return output.squeeze(axis), final
 

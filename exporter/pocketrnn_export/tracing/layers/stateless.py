@@ -49,14 +49,14 @@ def use_stateless_layers() -> Iterator[None]:
         _stateless.reset(before)
 
 
-def _gru_step(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
+def _compute_gru_step(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
     given_r, given_z, given_n = given.chunk(3, 1)
     kept_r, kept_z, kept_n = kept.chunk(3, 1)
     update = torch.sigmoid(given_z + kept_z)
     return [(1 - update) * torch.tanh(given_n + torch.sigmoid(given_r + kept_r) * kept_n) + update * states[0]]
 
 
-def _lstm_step(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
+def _compute_lstm_step(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor]:
     i, f, g, o = (given + kept).chunk(4, 1)
     cell = torch.sigmoid(f) * states[1] + torch.sigmoid(i) * torch.tanh(g)
     return [torch.sigmoid(o) * torch.tanh(cell), cell]
@@ -64,8 +64,8 @@ def _lstm_step(given: Tensor, kept: Tensor, states: list[Tensor]) -> list[Tensor
 
 # The equations are those of torch.nn.GRU and torch.nn.LSTM.
 _CELLS: Final[dict[Any, _Cell]] = {
-    torch.gru: _gru_step,
-    torch.lstm: _lstm_step,
+    torch.gru: _compute_gru_step,
+    torch.lstm: _compute_lstm_step,
     torch.rnn_tanh: lambda given, kept, _: [torch.tanh(given + kept)],
     torch.rnn_relu: lambda given, kept, _: [torch.relu(given + kept)],
 }
@@ -88,7 +88,7 @@ def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
     is_packed = isinstance(args[3], list | tuple)
     if is_packed:
         steps, batch_sizes, hx, weights, has_biases, layers, _dropout, train, both_ways = args
-        row_of_step, last = _packed_positions(batch_sizes)
+        row_of_step, last = _find_packed_positions(batch_sizes)
         shape = None
     else:
         given, hx, weights, has_biases, layers, _dropout, train, both_ways, batch_first = args
@@ -124,7 +124,7 @@ def _run_layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
     return (steps, *(torch.stack(final) for final in finals))
 
 
-def _packed_positions(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
+def _find_packed_positions(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
     """The row of each packed step, and the position of each row's last step."""
     rows = torch.arange(int(batch_sizes[0]))
     is_there = batch_sizes[:, None] > rows

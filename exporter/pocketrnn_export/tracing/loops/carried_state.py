@@ -19,10 +19,16 @@ from pocketrnn_export.tracing.loops.cell_recognition import (
     NotALayer,
     RecurrentLayer,
     StateCycle,
-    operator_names,
+    read_operator_names,
     recognize_layer,
 )
-from pocketrnn_export.tracing.loops.loop_match import LoopState, MatchedLoop, as_float64, call_node, upstream_nodes
+from pocketrnn_export.tracing.loops.loop_match import (
+    LoopState,
+    MatchedLoop,
+    compute_node_value,
+    convert_floats_to_float64,
+    list_upstream_nodes,
+)
 from pocketrnn_export.tracing.trace_operators import PUT
 
 __all__ = ["StatePlan", "plan_states"]
@@ -60,7 +66,7 @@ def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
     plan = StatePlan()
     # The cycles are the strongly connected components, in topological order. graphlib does not find components, and a
     # loop has only a few states.
-    reached = {state.before: _states_reached(loop, state.after) for state in loop.states.values()}
+    reached = {state.before: _find_states_reached(loop, state.after) for state in loop.states.values()}
     left = list(loop.states.values())
     while left:
         # First the cycles that depend on no other remaining cycle.
@@ -75,11 +81,13 @@ def plan_states(loop: MatchedLoop, taken: set[str]) -> StatePlan:
     return plan
 
 
-def _states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
-    """The states, as nodes before an iteration, that a node of it depends on."""
+def _find_states_reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
+    """The states, as nodes before an iteration, on which a node of the iteration depends."""
     assert node is not None  # noqa: S101 - the loop is complete
     return {
-        n for n in upstream_nodes([node], lambda n: n in loop.partners and n not in loop.states) if n in loop.states
+        n
+        for n in list_upstream_nodes([node], lambda n: n in loop.partners and n not in loop.states)
+        if n in loop.states
     }
 
 
@@ -98,21 +106,21 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             plan.filled[after] = put
             return
     afters = [state.after for state in cycle if state.after is not None]
-    dependent = _dependent_nodes(loop, befores, afters)
-    near = _near_sources(loop, dependent, befores)
+    dependent = _find_dependent_nodes(loop, befores, afters)
+    near = _find_direct_sources(loop, dependent, befores)
     if len(cycle) == 1 and _add_running(loop, cycle, near, dependent, plan):
         return
     failed: list[NotALayer] = []
-    for mask in (None, *_possible_masks(loop, near, dependent)):
+    for mask in (None, *_list_possible_masks(loop, near, dependent)):
         read = near if mask is None else [n for n in near if not loop.depends_on(n, mask)]
-        for sources in _source_choices(loop, read):
+        for sources in _list_source_choices(loop, read):
             if not sources or not all(map(_is_floating, (*sources, *befores))):
                 continue
             if mask is not None and not _mask_keeps_states(loop, cycle, sources, dependent, mask):
                 continue
             try:
                 _refuse_other_operators(loop, sources, dependent, mask)
-                layer = recognize_layer(_state_cycle(loop, cycle, sources, dependent, mask))
+                layer = recognize_layer(_make_state_cycle(loop, cycle, sources, dependent, mask))
             except NotALayer as error:
                 failed.append(NotALayer(str(error), loop.number))
                 continue
@@ -150,18 +158,20 @@ def _refuse_other_operators(
         NotALayer: there is such an operator.
     """
     given = {*sources, *([] if mask is None else [mask])}
-    for node in _computing_nodes(loop, dependent, given):
+    for node in _find_computing_nodes(loop, dependent, given):
         if not loop.is_data(node):
             continue
-        whole, name = operator_names(node)
+        whole, name = read_operator_names(node)
         asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
         # A quotient is nearly 0 if its divisor is large, which random numbers may not show.
         divides = name == "div" and isinstance(node.args[1], Node) and loop.is_data(node.args[1])
-        if (divides or _rounds(node) or not {name, whole} & _OF_LAYERS) and not _mask_decides(loop, mask, asks):
+        if (divides or _is_rounding(node) or not {name, whole} & _OF_LAYERS) and not _is_decided_by_mask(
+            loop, mask, asks
+        ):
             raise NotALayer(f"a step of it does more than a layer does, by `{name}`")
 
 
-def _rounds(node: Node) -> bool:
+def _is_rounding(node: Node) -> bool:
     """Whether a node makes integers or bools of floats: nearly every drawn float is True."""
     value = node.meta.get("val")
     return (
@@ -171,11 +181,11 @@ def _rounds(node: Node) -> bool:
     )
 
 
-def _mask_decides(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
+def _is_decided_by_mask(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
     """Whether a value of an iteration depends only on the mask."""
     if mask is None:
         return False
-    read = upstream_nodes([node], lambda n: n in loop.partners and n is not mask)
+    read = list_upstream_nodes([node], lambda n: n in loop.partners and n is not mask)
     return not any(
         n is not mask
         and (n in loop.states or n in loop.traced.inputs or loop.moves_by_step(n) or n not in loop.partners)
@@ -192,7 +202,7 @@ def _add_layer(
     mask: Node | None,
     taken: set[str],
 ) -> None:
-    name = _layer_name(loop, dependent, taken)
+    name = _choose_layer_name(loop, dependent, taken)
     taken.add(name)
     for before, after in layer.states:
         plan.layers[after] = (layer, name, mask)
@@ -200,11 +210,11 @@ def _add_layer(
             plan.zeros.add(before)
 
 
-def _possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
+def _list_possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
     """The nodes that may be the mask of the rows that an iteration changes, one number a row: bools first, and the last
     of them before those that it is computed from (`(v != 0) & (n < 400)`)."""
 
-    def one_a_row(node: Node) -> bool:
+    def has_one_number_per_row(node: Node) -> bool:
         return (
             node in loop.partners
             and isinstance(node.meta.get("val"), Tensor)
@@ -212,7 +222,7 @@ def _possible_masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence
             and torch.Size(loop.traced.shape(node, 1)).numel() == 1
         )
 
-    found = {node for node in upstream_nodes(near, one_a_row) if one_a_row(node)}
+    found = {node for node in list_upstream_nodes(near, has_one_number_per_row) if has_one_number_per_row(node)}
     ordered = [node for node in dependent[0].graph.nodes if node in found]
     truths = [node for node in ordered if node.meta["val"].dtype == torch.bool]
     return [*reversed(truths), *(node for node in ordered if node not in truths)]
@@ -226,13 +236,13 @@ def _mask_keeps_states(
     mask: Node,
 ) -> bool:
     """Whether an iteration keeps all states where the mask is 0, and does the same for all other numbers."""
-    off = _state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
+    off = _make_state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
     given = {n: torch.randn(5, off.sizes[n], generator=generator, dtype=torch.float64) for n in leaves}
 
     def after(value: float) -> list[Tensor]:
-        run = _state_cycle(loop, cycle, sources, dependent, mask, value=value)
+        run = _make_state_cycle(loop, cycle, sources, dependent, mask, value=value)
         found = run.run([new for _, new in off.states], given, {})
         return [found[new] for _, new in off.states]
 
@@ -254,12 +264,12 @@ def _is_zero_or_one(node: Node) -> bool:
     if isinstance(value, Tensor) and value.dtype == torch.bool:
         return True
     made_of = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor | list | tuple)]
-    return operator_names(node)[1] in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_zero_or_one, made_of))
+    return read_operator_names(node)[1] in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_zero_or_one, made_of))
 
 
-def _dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
+def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
     """The nodes between the states before an iteration and those after it, in the order of the graph."""
-    above = {node for node in upstream_nodes(afters, lambda n: n in loop.partners) if node in loop.partners}
+    above = {node for node in list_upstream_nodes(afters, lambda n: n in loop.partners) if node in loop.partners}
     found: list[Node] = []
     for node in afters[0].graph.nodes:
         if node in above and any(source in befores or source in found for source in node.all_input_nodes):
@@ -267,13 +277,13 @@ def _dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Nod
     return found
 
 
-def _near_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
+def _find_direct_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
     """The nodes that a cycle reads directly, without its states."""
     near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
     return list(dict.fromkeys(n for n in near if loop.is_data(n)))
 
 
-def _source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
+def _list_source_choices(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
     """Yield four choices of the nodes that a cycle reads besides its states: the values before the products and the
     gates; those before the products; the nodes that it reads directly; or the text's own values.
 
@@ -305,7 +315,7 @@ def _sums_products(loop: MatchedLoop, node: Node) -> bool:
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.is_data(n)]
-    return len(of_text) > 1 or operator_names(of_text[0])[1] in _PRODUCTS - {"mul", "multiply", "div"}
+    return len(of_text) > 1 or read_operator_names(of_text[0])[1] in _PRODUCTS - {"mul", "multiply", "div"}
 
 
 # The affine operators that may be between a layer's input and its gates.
@@ -317,7 +327,7 @@ _AFFINE: Final = frozenset(
 )  # fmt: skip
 
 
-def _layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
+def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
     """A free name for a layer: the path of the module whose weights the cycle uses."""
     names = loop.traced.state
     paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
@@ -327,11 +337,11 @@ def _layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -
             break
         shared.append(parts[0])
     base = ".".join(shared) or "recurrence"
-    number = next(i for i in range(1, 1000) if _numbered_name(base, i) not in taken)
-    return _numbered_name(base, number)
+    number = next(i for i in range(1, 1000) if _make_numbered_name(base, i) not in taken)
+    return _make_numbered_name(base, number)
 
 
-def _numbered_name(base: str, number: int) -> str:
+def _make_numbered_name(base: str, number: int) -> str:
     return base if number == 1 else f"{base}_{number}"
 
 
@@ -341,13 +351,13 @@ def _add_running(
     """Add a cycle of one state to the plan if it is a running sum or maximum, of whatever it reads."""
     if not all(isinstance(node.meta["val"], Tensor) for node in near):
         return False
-    numbers = _state_cycle(loop, cycle, near, dependent)
+    numbers = _make_state_cycle(loop, cycle, near, dependent)
     ((before, after),) = numbers.states
     of_state = {before, *dependent}
     adds = all(_is_linear_in_state(loop, node, of_state) for node in dependent)
     if numbers.sizes[before] == 0 or not (adds or all(_takes_maximum(node, of_state) for node in dependent)):
         return False
-    kinds = {_running_kind(numbers, before, after, scale) for scale in SCALES}
+    kinds = {_find_running_kind(numbers, before, after, scale) for scale in SCALES}
     if adds and kinds == {"sum"}:
         plan.summed[after] = before
     elif not adds and kinds == {"maximum"}:
@@ -357,8 +367,8 @@ def _add_running(
 
 def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
     """Whether a node's value is linear in the state for all inputs: the state is not multiplied by an input."""
-    name = operator_names(node)[1]
-    if _rounds(node):
+    name = read_operator_names(node)[1]
+    if _is_rounding(node):
         return False
     if name in _MOVES or name in _SUMS:
         return True
@@ -373,13 +383,13 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
 
 def _takes_maximum(node: Node, of_state: Collection[Node]) -> bool:
     """Whether a node takes the larger of two values, only moves numbers, or chooses between values by an input."""
-    whole, name = operator_names(node)
+    whole, name = read_operator_names(node)
     if name == "where":
         return node.args[0] not in of_state
-    return (name in _MOVES and not _rounds(node)) or name == "maximum" or whole == "max.other"
+    return (name in _MOVES and not _is_rounding(node)) or name == "maximum" or whole == "max.other"
 
 
-def _running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
+def _find_running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
     """Return "sum" if an iteration adds to its state, "maximum" if it takes the larger one, for random numbers of some
     scale; else an empty string."""
     generator = torch.Generator().manual_seed(5)
@@ -388,7 +398,7 @@ def _running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) ->
         dtype = node.meta["val"].dtype
         numbers = torch.randn(5, cycle.sizes[node], generator=generator, dtype=torch.float64)
         # Bools are 0 and 1, whatever the scale.
-        return numbers > 0 if dtype == torch.bool else as_float64((scale * numbers).to(dtype))
+        return numbers > 0 if dtype == torch.bool else convert_floats_to_float64((scale * numbers).to(dtype))
 
     given, state = {n: drawn(n) for n in cycle.sources}, drawn(before)
     real = cycle.run([after], {**given, before: state}, {})[after]
@@ -402,7 +412,7 @@ def _running_kind(cycle: StateCycle, before: Node, after: Node, scale: float) ->
     return "maximum" if torch.equal(real, torch.maximum(state, lowest)) else ""
 
 
-def _state_cycle(
+def _make_state_cycle(
     loop: MatchedLoop,
     cycle: Sequence[LoopState],
     sources: Sequence[Node],
@@ -431,23 +441,25 @@ def _state_cycle(
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}
 
-    nodes = (*dependent, *_nonlinear_inputs(loop, sources, dependent, mask))
+    nodes = (*dependent, *_find_nonlinear_inputs(loop, sources, dependent, mask))
     return StateCycle(states, tuple(sources), nodes, run, sizes)
 
 
-def _nonlinear_inputs(
+def _find_nonlinear_inputs(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> list[Node]:
     """The nonlinear operators of an iteration that do not depend on a state, such as the gates of a quasi-recurrent
     cell; without those that only the mask decides."""
     given = (*sources, *([] if mask is None else [mask]))
-    found = {n for n in _computing_nodes(loop, dependent, given) if n.target in BENT and n not in dependent}
-    return [n for n in dependent[0].graph.nodes if n in found and loop.is_data(n) and not _mask_decides(loop, mask, n)]
+    found = {n for n in _find_computing_nodes(loop, dependent, given) if n.target in BENT and n not in dependent}
+    return [
+        n for n in dependent[0].graph.nodes if n in found and loop.is_data(n) and not _is_decided_by_mask(loop, mask, n)
+    ]
 
 
-def _computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
+def _find_computing_nodes(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
     """The nodes of an iteration that compute some nodes from given ones; with the computed nodes themselves."""
-    read = upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
+    read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in given)
     return (n for n in read if n in loop.partners and n not in given)
 
 
@@ -468,7 +480,7 @@ class _IterationValues:
         self.values: dict[Node, Any] = {}
         if mask is not None:
             kept = torch.full(loop.traced.shape(mask, rows), value, dtype=torch.float64).to(mask.meta["val"].dtype)
-            self.values[mask] = as_float64(kept)
+            self.values[mask] = convert_floats_to_float64(kept)
         for node, numbers in given.items():
             axis = loop.traced.batch_axis(node)
             shape = loop.traced.shape(node, rows)
@@ -497,11 +509,11 @@ class _IterationValues:
         if isinstance(found, torch.SymInt):
             value: Any = self.loop.traced.size(found, self.rows)
         elif node in self.loop.traced.values:
-            value = as_float64(self.loop.traced.values[node])
+            value = convert_floats_to_float64(self.loop.traced.values[node])
         elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves_by_step(node):
             raise NotALayer("it reads the text in a way that is not understood", self.loop.number)
         else:
-            value = call_node(node, self.value, doubles=True)
+            value = compute_node_value(node, self.value, doubles=True)
         if node in self.changes:
             axis = self.loop.traced.batch_axis(node)
             moved = value if axis is None else value.movedim(axis, 0)

@@ -27,7 +27,16 @@ from torch.fx import Node
 
 from pocketrnn_export.tracing.layers.recurrence import compute_step
 
-__all__ = ["BENT", "GATES", "SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "operator_names", "recognize_layer"]
+__all__ = [
+    "BENT",
+    "GATES",
+    "SCALES",
+    "NotALayer",
+    "RecurrentLayer",
+    "StateCycle",
+    "read_operator_names",
+    "recognize_layer",
+]
 
 # The scales of the numbers at which a step is checked: a state may be clamped to 3, as in ELMo, or to 40.
 SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
@@ -116,7 +125,7 @@ class _Gate:
     flipped: bool = False
 
 
-def operator_names(node: Node) -> tuple[str, str]:
+def read_operator_names(node: Node) -> tuple[str, str]:
     """The name of a node's operator, with its overload and without."""
     whole = str(getattr(node.target, "__name__", ""))
     return whole, whole.partition(".")[0]
@@ -199,7 +208,7 @@ class _Iteration:
         sigmoids do not show that they are one: both may be 1 for all random numbers."""
         if len(node.all_input_nodes) != 1:
             return False
-        value = self._input_of(node)
+        value = self._find_input_of(node)
         parts = torch.split(value, self.hidden, dim=1) if value.shape[1] % self.hidden == 0 else ()
         return bool(parts) and all(any(_is_near(part, v) or _is_near(part, -v) for v in entering) for part in parts)
 
@@ -223,9 +232,9 @@ class _Iteration:
 
     def affine(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
         """The argument of a gate, if it is affine."""
-        return self.affine_value_at(gate.node.all_input_nodes[0], gate, changes)
+        return self.compute_affine_value_at(gate.node.all_input_nodes[0], gate, changes)
 
-    def affine_value_at(
+    def compute_affine_value_at(
         self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
     ) -> _Affine | None:
         """The value of a node at a gate's part of it, if it is affine."""
@@ -238,10 +247,10 @@ class _Iteration:
             return None
         return -found if gate.flipped else found
 
-    def gate_input(self, gate: _Gate) -> Tensor:
-        return self.part_of(self._input_of(gate.node), gate)
+    def find_gate_input(self, gate: _Gate) -> Tensor:
+        return self.part_of(self._find_input_of(gate.node), gate)
 
-    def _input_of(self, node: Node) -> Tensor:
+    def _find_input_of(self, node: Node) -> Tensor:
         source = node.all_input_nodes[0]
         return self.at(self.features, [source])[source]
 
@@ -261,7 +270,7 @@ class _Iteration:
         """
         for node in self.cycle.nodes:
             if node.target in BENT and not self._is_among(node, entering):
-                raise NotALayer(f"a step of it does more than a layer does, by `{operator_names(node)[1]}`")
+                raise NotALayer(f"a step of it does more than a layer does, by `{read_operator_names(node)[1]}`")
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
         bias = torch.cat([gate.bias for gate in gates])
         rest = bias - bias.float().double() if recurrent_bias is None else recurrent_bias
@@ -281,9 +290,9 @@ def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.gates(kinds):
             if _is_near(iteration.value(gate), iteration.after()) and (found := iteration.affine(gate)) is not None:
-                return iteration.layer(mode, [found], [iteration.gate_input(gate)])
+                return iteration.layer(mode, [found], [iteration.find_gate_input(gate)])
     after = iteration.states[0][1]
-    linear = iteration.affine_value_at(after, _Gate(after, 0))
+    linear = iteration.compute_affine_value_at(after, _Gate(after, 0))
     return None if linear is None else iteration.layer("RNN_LINEAR", [linear], ())
 
 
@@ -299,7 +308,7 @@ def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
             if _is_near(iteration.value(given) * iteration.value(proposed), added):
                 gates = [iteration.affine(gate) for gate in (given, output, forget, proposed)]
                 if all(gate is not None for gate in gates):
-                    entering = [new_c, *map(iteration.gate_input, (given, output, forget, proposed))]
+                    entering = [new_c, *map(iteration.find_gate_input, (given, output, forget, proposed))]
                     return iteration.layer("LSTM", [gate for gate in gates if gate is not None], entering)
     return None
 
@@ -316,7 +325,7 @@ def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
             r = iteration.affine(reset)
             if z is None or r is None:
                 continue
-            entering = [iteration.gate_input(gate) for gate in (update, reset, proposed)]
+            entering = [iteration.find_gate_input(gate) for gate in (update, reset, proposed)]
             if found := _complete_gru(iteration, z, r, reset, proposed, entering):
                 return found
     return None
@@ -343,7 +352,7 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
         if _is_near(proposed(iteration.features, update), iteration.features @ new.weight + new.bias):
             none = _Affine(torch.zeros_like(new.weight), torch.zeros_like(new.bias))
             new.weight[inputs:] = 0.0
-            return iteration.layer("GRU_LINEAR", [z, none, new], [iteration.gate_input(update)])
+            return iteration.layer("GRU_LINEAR", [z, none, new], [iteration.find_gate_input(update)])
     return None
 
 
@@ -370,7 +379,7 @@ def _complete_gru(
     if bool(kept.weight[:inputs].abs().max() > _NEAR) or bool(closed.weight[inputs:].abs().max() > _NEAR):
         return None
     given = iteration.features[:, :inputs] @ closed.weight[:inputs]
-    real = iteration.gate_input(proposed)
+    real = iteration.find_gate_input(proposed)
     new = _Affine(torch.cat([closed.weight[:inputs], kept.weight[inputs:]]), closed.bias)
     biases = torch.cat([z.bias, r.bias])
     rest = torch.cat([biases - biases.float().double(), kept.bias])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
-from pocketrnn_export.torch_internals import cache_known_operators, flatten_tree, overload_name, size_expression
+from pocketrnn_export.torch_internals import cache_known_operators, flatten_tree, overload_name, read_size_expression
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_step
 from pocketrnn_export.tracing.loops.cell_recognition import GATES, NotALayer
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS
@@ -26,17 +26,17 @@ __all__ = [
     "LoopState",
     "MatchedLoop",
     "TracedGraph",
-    "as_float64",
-    "call_node",
-    "counted_direction",
-    "number_or_expression",
-    "step_index",
-    "tensor_overload",
-    "upstream_nodes",
+    "compute_node_value",
+    "convert_floats_to_float64",
+    "find_position_direction",
+    "find_tensor_overload",
+    "list_upstream_nodes",
+    "read_number_or_expression",
+    "read_step_index",
 ]
 
-# The iteration that represents all: not the first, whose state is the initial one, nor the last, which passes nothing
-# on.
+# The iteration that represents all of them. It is not the first, whose state is the initial one, and not the last,
+# whose states are not passed on.
 TYPICAL: Final = ITERATIONS - 2
 # The index of the position among the arguments of the operators that read or write a step.
 _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
@@ -63,7 +63,7 @@ def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     return cell
 
 
-def _one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
+def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
     """`pocketrnn::recurrence` over a single step, for a module that calls its layer step by step; `NotImplemented` for
     others."""
     single = isinstance(x.shape[0], int) and x.shape[0] == 1
@@ -80,7 +80,7 @@ _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
     torch.ops.aten.gru_cell.default: _gru_cell,
     torch.ops.aten.rnn_tanh_cell.default: _rnn_cell(torch.tanh),
     torch.ops.aten.rnn_relu_cell.default: _rnn_cell(torch.relu),
-    OPERATOR: _one_step_layer,
+    OPERATOR: _run_one_step_layer,
 }
 
 
@@ -116,12 +116,12 @@ class TracedGraph:
         results: Any = self.nodes[-1].args[0]
         self.outputs = [n for n, kind in zip(results, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
         batch = self.inputs[0].meta["val"].shape[0]
-        self.batch = size_expression(batch) if isinstance(batch, torch.SymInt) else None
+        self.batch = read_size_expression(batch) if isinstance(batch, torch.SymInt) else None
 
     def batch_axis(self, node: Node) -> int | None:
         """The batch axis of a node's value; None if there is not exactly one."""
         sizes = list(node.meta["val"].shape)
-        axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and size_expression(n) == self.batch]
+        axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and read_size_expression(n) == self.batch]
         return axes[0] if len(axes) == 1 else None
 
     def shape(self, node: Node, batch: int) -> list[int]:
@@ -132,7 +132,7 @@ class TracedGraph:
         """A size for a given batch size, and 5 tokens."""
         if not isinstance(size, torch.SymInt):
             return int(size)
-        expression = size_expression(size)
+        expression = read_size_expression(size)
         chosen = {s: sympy.Integer(batch if s == self.batch else 5) for s in expression.free_symbols}
         return int(expression.xreplace(chosen))
 
@@ -230,12 +230,12 @@ class MatchedLoop:
     def refused(self, why: str) -> NotALayer:
         return NotALayer(why, self.number)
 
-    def typical_of_last(self, last: Node) -> Node:
+    def find_typical_node(self, last: Node) -> Node:
         """The node of the typical iteration that corresponds to `last` in the last iteration."""
         for ref, nodes in self.partners.items():
             if nodes[-1] is last:
                 return ref
-        rank, alike = self._alike(last, -1)
+        rank, alike = self._find_matching_nodes(last, -1)
         # Unused nodes of the last iteration are dropped, so fewer nodes may come before it there.
         failed: NotALayer | None = None
         for i in range(rank, len(alike[TYPICAL])):
@@ -248,9 +248,9 @@ class MatchedLoop:
                 failed = failed or error
         raise failed or self.refused("its iterations differ")
 
-    def _alike(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
+    def _find_matching_nodes(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
         """The nodes of each iteration with the operator of a node, and the node's position among those of its own."""
-        alike = [[n for n in nodes if _node_kind(n) == _node_kind(node)] for nodes in self._marked]
+        alike = [[n for n in nodes if _find_node_kind(n) == _find_node_kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 
     def match(self, nodes: tuple[Node | None, ...]) -> None:
@@ -271,20 +271,20 @@ class MatchedLoop:
             if known is not None and (known[:-1] != nodes[:-1] or known[-1] is not None):
                 raise self.refused("its iterations differ")
             new[ref] = nodes
-            todo += self._matched_arguments([n for n in nodes if n is not None])
+            todo += self._match_arguments([n for n in nodes if n is not None])
         self.partners.update(new)
 
-    def _matched_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
+    def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
         flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
             raise self.refused("does not do the same in each iteration")
-        index = step_index(nodes[0])
+        index = read_step_index(nodes[0])
         for leaves in zip(*(leaves for leaves, _ in flat), strict=True):
-            if index is not None and leaves == tuple(step_index(n) for n in nodes):
-                counted_direction([number_or_expression(leaf) for leaf in leaves], self)
+            if index is not None and leaves == tuple(read_step_index(n) for n in nodes):
+                find_position_direction([read_number_or_expression(leaf) for leaf in leaves], self)
             elif not any(isinstance(leaf, Node) for leaf in leaves):
                 if any(leaf != leaves[0] for leaf in leaves):
-                    self._count(nodes, leaves)
+                    self._record_counted_operation(nodes, leaves)
             elif not all(isinstance(leaf, Node) for leaf in leaves):
                 raise self.refused("does not do the same in each iteration")
             elif any(leaf is not leaves[0] for leaf in leaves):
@@ -292,13 +292,13 @@ class MatchedLoop:
                 if found is not None:
                     yield found
 
-    def _count(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
+    def _record_counted_operation(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
         """Record an operation with the number of the step, such as `lengths > t`."""
         typical = nodes[TYPICAL]
-        plain = tensor_overload(typical) is not None and all(type(leaf) is int for leaf in leaves)
+        plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in leaves)
         if not plain or tuple(leaves) != tuple(n.args[1] for n in nodes):
             raise self.refused("computes with the number of the step")
-        self.numbered[typical] = (leaves[0], counted_direction(leaves, self))
+        self.numbered[typical] = (leaves[0], find_position_direction(leaves, self))
 
     def _match_leaves(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
         iterations = [self.iteration(leaf) for leaf in leaves]
@@ -318,7 +318,7 @@ class MatchedLoop:
         """Find the node of each state after the iteration, if the last iteration did not show it."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
-            rank, alike = self._alike(state.before, TYPICAL - 1)
+            rank, alike = self._find_matching_nodes(state.before, TYPICAL - 1)
             try:
                 found = tuple(nodes[rank] for nodes in alike[:-1])
             except IndexError:
@@ -332,8 +332,8 @@ class MatchedLoop:
 
     def direction(self, node: Node) -> int:
         """How far the position of a node that reads or writes a step moves in each iteration: 1, -1, or 0."""
-        return counted_direction(
-            [number_or_expression(step_index(n)) for n in self.partners[node] if n is not None], self
+        return find_position_direction(
+            [read_number_or_expression(read_step_index(n)) for n in self.partners[node] if n is not None], self
         )
 
     def is_data(self, node: Node) -> bool:
@@ -343,18 +343,18 @@ class MatchedLoop:
             return isinstance(n.meta.get("val"), (Tensor, tuple, list))
 
         given = (*self.traced.inputs, *self.states)
-        return any(source in given for source in upstream_nodes([node], has_numbers) if has_numbers(source))
+        return any(source in given for source in list_upstream_nodes([node], has_numbers) if has_numbers(source))
 
     def depends_on(self, node: Node, other: Node) -> bool:
         """Whether a node of an iteration depends on another within the iteration, but not through a state's new
         value."""
         afters = {state.after for state in self.states.values()}
         return any(
-            source is other for source in upstream_nodes([node], lambda n: n in self.partners and n not in afters)
+            source is other for source in list_upstream_nodes([node], lambda n: n in self.partners and n not in afters)
         )
 
 
-def upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
+def list_upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
     """Yield nodes, the inputs of those for which `entered` is true, and so on, each once."""
     todo, seen = list(nodes), set()
     while todo:
@@ -365,19 +365,19 @@ def upstream_nodes(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> It
             yield node
 
 
-def _node_kind(node: Node) -> Any:
+def _find_node_kind(node: Node) -> Any:
     if node.target is operator.getitem:
         return node.target, node.args[0].target, node.args[1]  # type: ignore[union-attr]
     return node.target
 
 
-def step_index(node: Node) -> Any:
+def read_step_index(node: Node) -> Any:
     """The position at which a node reads or writes a step, a number or a node; None for other nodes."""
     position = _INDEX.get(node.target)
     return None if position is None else node.args[position]
 
 
-def tensor_overload(node: Node) -> Any:
+def find_tensor_overload(node: Node) -> Any:
     """The tensor overload of a node's operator on a tensor and a number; None if there is none."""
     packet = getattr(node.target, "overloadpacket", None)
     if overload_name(node.target) not in ("Scalar", "Tensor") or packet is None:
@@ -385,13 +385,13 @@ def tensor_overload(node: Node) -> Any:
     return packet.Tensor if "Tensor" in packet.overloads() and not node.kwargs and len(node.args) == 2 else None
 
 
-def number_or_expression(value: Any) -> Any:
+def read_number_or_expression(value: Any) -> Any:
     """A number, or a size as torch's expression."""
     found = value.meta["val"] if isinstance(value, Node) else value
-    return size_expression(found) if isinstance(found, torch.SymInt) else found
+    return read_size_expression(found) if isinstance(found, torch.SymInt) else found
 
 
-def counted_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
+def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
     """How far a position moves in each iteration: 1, -1, or 0."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
@@ -399,12 +399,12 @@ def counted_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
     return int(step)
 
 
-def as_float64(value: Any) -> Any:
+def convert_floats_to_float64(value: Any) -> Any:
     """A tensor of floats in double precision; other values unchanged."""
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def call_node(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
+def compute_node_value(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
     """Compute a node's value from those of its arguments."""
     mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), value)
     args, kwargs = mapped[0], dict(mapped[1])
@@ -415,4 +415,4 @@ def call_node(node: Node, value: Callable[[Node], Any], *, doubles: bool = False
     if node.target is PUT:
         return args[0].select_scatter(args[1], args[2], args[3])
     result = node.target(*args, **kwargs)  # type: ignore[operator]
-    return as_float64(result) if doubles else result
+    return convert_floats_to_float64(result) if doubles else result

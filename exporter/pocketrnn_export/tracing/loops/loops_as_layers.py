@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from pocketrnn_export.torch_internals import size_expression
+from pocketrnn_export.torch_internals import read_size_expression
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.loops.carried_state import plan_states
 from pocketrnn_export.tracing.loops.loop_match import (
     TYPICAL,
     MatchedLoop,
     TracedGraph,
-    call_node,
-    number_or_expression,
-    step_index,
-    tensor_overload,
+    compute_node_value,
+    find_tensor_overload,
+    read_number_or_expression,
+    read_step_index,
 )
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
@@ -38,7 +38,7 @@ def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -
     """Make a module that computes the same as a traced one, without its loops.
 
     Args:
-        program: traced by `export_session`.
+        program: traced by `make_export_session`.
         loops: the loops that ran.
 
     Raises:
@@ -62,15 +62,15 @@ class _RerolledModule(nn.Module):
             _add_buffer(self, name, traced.values[node])
         # The nodes of a last iteration, each with its node in the typical iteration.
         self.finals: dict[Node, tuple[MatchedLoop, Node]] = {}
-        self.order = _needed_nodes(self)
+        self.order = _list_needed_nodes(self)
         taken: set[str] = set()
         self.plans = {loop.number: plan_states(loop, taken) for loop in loops}
         for plan in self.plans.values():
             for layer, name, _ in plan.layers.values():
                 for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
-                    _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_float_dtype(self)))
+                    _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_find_float_dtype(self)))
 
-    def loop_of(self, node: Node) -> MatchedLoop | None:
+    def find_loop_of(self, node: Node) -> MatchedLoop | None:
         """The loop that a node was called in."""
         return next((loop for loop in self.loops if loop.ran(node) is not None), None)
 
@@ -91,7 +91,7 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
     module.register_buffer(last, value)
 
 
-def _needed_nodes(module: _RerolledModule) -> list[Node]:
+def _list_needed_nodes(module: _RerolledModule) -> list[Node]:
     """The nodes outside of loops to compute, in the order of the graph. The iterations are matched on the way.
 
     Raises:
@@ -104,10 +104,10 @@ def _needed_nodes(module: _RerolledModule) -> list[Node]:
             node = todo.pop()
             if node in needed or node in module.finals:
                 continue
-            loop = module.loop_of(node)
+            loop = module.find_loop_of(node)
             iteration = None if loop is None else loop.ran(node)
             if loop is not None and iteration == ITERATIONS - 1:
-                module.finals[node] = (loop, loop.typical_of_last(node))
+                module.finals[node] = (loop, loop.find_typical_node(node))
             elif loop is not None and iteration != 0:
                 raise loop.refused("the results of some iterations are used besides those of all")
             elif node.target is KEEP:
@@ -126,15 +126,15 @@ def _needed_nodes(module: _RerolledModule) -> list[Node]:
             outside |= {state.first for state in loop.states.values()}
             for nodes in loop.partners.values():
                 first = nodes[0]
-                if first is not None and isinstance(step_index(first), Node):
-                    outside.add(step_index(first))
+                if first is not None and isinstance(read_step_index(first), Node):
+                    outside.add(read_step_index(first))
             # Uses of other loops' iterations are refused above.
             todo += [node for node in outside if node not in needed and node not in module.finals]
         if not todo:
             return [node for node in module.traced.nodes if node in needed]
 
 
-def _float_dtype(module: nn.Module) -> torch.dtype:
+def _find_float_dtype(module: nn.Module) -> torch.dtype:
     return next((b.dtype for b in module.buffers() if b.is_floating_point()), torch.float32)
 
 
@@ -169,7 +169,7 @@ class _RerolledRun:
                 sequence = self.sequence(self.module.loops[loop], values[TYPICAL])
                 found = (sequence.flip(0) if flipped else sequence).movedim(0, axis)
             else:
-                found = call_node(node, self.value)
+                found = compute_node_value(node, self.value)
             self.values[node] = found
         return self.values[node]
 
@@ -183,18 +183,18 @@ class _RerolledRun:
                 self._run_layer(loop, node)
                 found = self.last[node]
             elif node in plan.filled:
-                found = self._filled(loop, plan.filled[node])
+                found = self._fill_steps(loop, plan.filled[node])
             elif node in plan.summed:
-                terms = self._sequence_without(loop, node, plan.summed[node], zero=True)
+                terms = self._compute_sequence_without_state(loop, node, plan.summed[node], zero=True)
                 # A sum of integers is of 64 bits, and those of fewer wrap around.
                 found = (terms.sum(0) + self._first(loop, plan.summed[node])).to(terms.dtype)
             elif node in plan.greatest:
-                terms = self._sequence_without(loop, node, plan.greatest[node])
+                terms = self._compute_sequence_without_state(loop, node, plan.greatest[node])
                 found = torch.maximum(terms.amax(0), self._first(loop, plan.greatest[node]))
             elif loop.moves_by_step(node) or node in loop.numbered:
                 found = self.sequence(loop, node).select(0, -1)
             elif node in loop.partners:
-                found = call_node(node, lambda source: self.final(loop, source))
+                found = compute_node_value(node, lambda source: self.final(loop, source))
             else:
                 found = self.value(node)
             self.last[node] = found
@@ -223,11 +223,13 @@ class _RerolledRun:
             elif loop.moves_by_step(node):
                 found = self._steps(loop, node)
             else:
-                found = self._sequence_without(loop, node, None)
+                found = self._compute_sequence_without_state(loop, node, None)
             self.sequences[node] = found
         return self.sequences[node]
 
-    def _sequence_without(self, loop: MatchedLoop, node: Node, before: Node | None, *, zero: bool = False) -> Tensor:
+    def _compute_sequence_without_state(
+        self, loop: MatchedLoop, node: Node, before: Node | None, *, zero: bool = False
+    ) -> Tensor:
         """The values of a node in all iterations, [iterations, ...], with zero in place of one state, or with what that
         state is before the first iteration."""
         return _AllIterations(self, loop, before, zero=zero).sequence(node)
@@ -245,24 +247,24 @@ class _RerolledRun:
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = first.args
         source, axis, index = given
-        size, start = size_expression(source.meta["val"].shape[axis]), number_or_expression(index)
+        size, start = read_size_expression(source.meta["val"].shape[axis]), read_number_or_expression(index)
         moved: Tensor = self.value(source).movedim(axis, 0)
         if loop.direction(node) < 0:
             moved, start = moved.flip(0), size - 1 - start
-        missing = size - size_expression(loop.loop.count) - start
+        missing = size - read_size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
             raise loop.refused("reads steps of the text that are not supported")
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
-    def _filled(self, loop: MatchedLoop, put: Node) -> Tensor:
+    def _fill_steps(self, loop: MatchedLoop, put: Node) -> Tensor:
         """The tensor into which every iteration writes one step."""
         first = loop.partners[put][0]
         assert first is not None  # noqa: S101 - only the last may be missing
         given: Any = (*put.args[:3], first.args[3])
         tensor, value, axis, index = given
-        size, start = size_expression(tensor.meta["val"].shape[axis]), number_or_expression(index)
+        size, start = read_size_expression(tensor.meta["val"].shape[axis]), read_number_or_expression(index)
         backward = loop.direction(put) < 0
-        if (size - 1 - start if backward else start) != 0 or size_expression(loop.loop.count) != size:
+        if (size - 1 - start if backward else start) != 0 or read_size_expression(loop.loop.count) != size:
             raise loop.refused("fills only some steps of a tensor")
         sequence = self.sequence(loop, value)
         return (sequence.flip(0) if backward else sequence).movedim(0, axis)
@@ -311,14 +313,14 @@ class _RerolledRun:
         axis = self.module.traced.batch_axis(like)
         if axis is None:
             return value.reshape(1, -1)
-        value = value.expand(_shape_with_rows(loop, like, rows))
+        value = value.expand(_compute_shape_with_rows(loop, like, rows))
         moved = value.movedim(axis, 0)
         return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
 
     def _reshape_state(self, loop: MatchedLoop, node: Node, value: Tensor, *, leading: bool) -> Tensor:
         """Reshape [batch, hidden] to the shape of a node's value; with `leading`, the first axis is the iterations."""
         axis = self.module.traced.batch_axis(node)
-        shape = _shape_with_rows(loop, node, None)
+        shape = _compute_shape_with_rows(loop, node, None)
         before = list(value.shape[: int(leading)])
         if axis is None:
             return value.reshape(*before, *shape)
@@ -352,7 +354,7 @@ def _run_masked_layer(
     return states, [torch.where(acted, final, before) for final, before in zip(finals, began, strict=True)]
 
 
-def _shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
+def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
     """The shape of a node's value with `rows` as its batch size. Sizes of the first trace mean nothing in the
     second."""
     axis = loop.traced.batch_axis(node)
@@ -375,7 +377,7 @@ class _AllIterations:
     def sequence(self, node: Node) -> Tensor:
         """The values of an iteration's node in all iterations, [iterations, ...]."""
         axis = self.loop.traced.batch_axis(node)
-        value: Tensor = self._own(node)
+        value: Tensor = self._compute_own_value(node)
         if axis is None:
             raise self.loop.refused("computes something in each step that has no rows of the batch")
         parted: Tensor = value.unflatten(axis, (self.count, self.rows))  # type: ignore[no-untyped-call]
@@ -383,35 +385,35 @@ class _AllIterations:
 
     def value(self, node: Node) -> Any:
         if node not in self.values:
-            self.values[node] = self._value(node)
+            self.values[node] = self._compute_value(node)
         return self.values[node]
 
-    def _value(self, node: Node) -> Any:
+    def _compute_value(self, node: Node) -> Any:
         plan = self.run.module.plans[self.loop.number]
         if node is self.before:
             if self.zero:
                 return torch.zeros(
-                    _shape_with_rows(self.loop, node, self.count * self.rows), dtype=node.meta["val"].dtype
+                    _compute_shape_with_rows(self.loop, node, self.count * self.rows), dtype=node.meta["val"].dtype
                 )
-            shape = _shape_with_rows(self.loop, node, self.rows)
+            shape = _compute_shape_with_rows(self.loop, node, self.rows)
             first = self.run.value(self.loop.states[node].first).expand(shape)
             return self._merge_iterations(node, first.unsqueeze(0).expand(self.count, *shape))
         if node in self.loop.states or node in plan.layers or self.loop.moves_by_step(node) or node in plan.summed:
             return self._merge_iterations(node, self.run.sequence(self.loop, node))
         if node in self.loop.partners:
-            return self._own(node)
+            return self._compute_own_value(node)
         found = node.meta.get("val")
         if isinstance(found, torch.SymInt):
-            return self._size(node, found)
+            return self._compute_size(node, found)
         value = self.run.value(node)
         axis = self.loop.traced.batch_axis(node) if isinstance(found, Tensor) else None
         if axis is None:
             return value
         return self._merge_iterations(node, value.unsqueeze(0).expand(self.count, *value.shape))
 
-    def _own(self, node: Node) -> Any:
+    def _compute_own_value(self, node: Node) -> Any:
         if node not in self.loop.numbered:
-            return call_node(node, self.value)
+            return compute_node_value(node, self.value)
         first, step = self.loop.numbered[node]
         value = self.value(node.args[0])  # type: ignore[arg-type]
         axis = self.loop.traced.batch_axis(node.args[0])  # type: ignore[arg-type]
@@ -423,7 +425,7 @@ class _AllIterations:
             numbers = numbers.to(torch.result_type(value, first))
         numbers = numbers.unsqueeze(1).expand(self.count, self.rows).flatten()
         shape = [self.count * self.rows if i == axis else 1 for i in range(value.dim())]
-        return tensor_overload(node)(value, numbers.reshape(shape))
+        return find_tensor_overload(node)(value, numbers.reshape(shape))
 
     def _merge_iterations(self, node: Node, sequence: Tensor) -> Tensor:
         axis = self.loop.traced.batch_axis(node)
@@ -431,8 +433,8 @@ class _AllIterations:
             raise self.loop.refused("computes something in each step that has no rows of the batch")
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
 
-    def _size(self, node: Node, size: torch.SymInt) -> Any:
-        expression = size_expression(size)
+    def _compute_size(self, node: Node, size: torch.SymInt) -> Any:
+        expression = read_size_expression(size)
         if expression == self.loop.traced.batch:
             return self.count * self.rows
         if self.loop.traced.batch in expression.free_symbols:

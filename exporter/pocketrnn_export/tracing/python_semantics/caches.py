@@ -16,17 +16,17 @@ import torch
 from torch import nn
 
 from pocketrnn_export.module_runs.function_caches import CACHED, replace_entries
-from pocketrnn_export.torch_internals import replace_methods, size_expression
+from pocketrnn_export.torch_internals import read_size_expression, replace_methods
 from pocketrnn_export.tracing.session import TraceSession
 
-__all__ = ["bypass_caches", "uncached_function"]
+__all__ = ["bypass_caches", "unwrap_cached_function"]
 
 
-def uncached_function(value: Any) -> Any:
+def unwrap_cached_function(value: Any) -> Any:
     """The function that `functools.lru_cache` wraps; None for anything else.
 
     Example:
-        >>> uncached_function(functools.cache(len))
+        >>> unwrap_cached_function(functools.cache(len))
         <built-in function len>
     """
     return value.__wrapped__ if isinstance(value, CACHED) else None  # type: ignore[attr-defined]
@@ -38,7 +38,7 @@ def bypass_caches(session: TraceSession) -> Iterator[None]:
     methods of its classes run without their cache."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {
-        (kind, name): uncached_function(value)
+        (kind, name): unwrap_cached_function(value)
         for kind in kinds
         for name, value in list(vars(kind).items())
         if isinstance(value, CACHED)
@@ -48,18 +48,18 @@ def bypass_caches(session: TraceSession) -> Iterator[None]:
         for layer in session.module.modules()
         if not isinstance(layer, torch.jit.ScriptModule)
         for name, value in vars(layer).items()
-        if (stand_in := _uncached_stand_in(layer, name, value)) is not None
+        if (stand_in := _make_uncached_stand_in(layer, name, value)) is not None
     ]
     with replace_entries(kept), replace_methods(methods):
         yield
 
 
-def _uncached_stand_in(layer: nn.Module, name: str, value: Any) -> Any:
+def _make_uncached_stand_in(layer: nn.Module, name: str, value: Any) -> Any:
     if name.startswith("_") and name in vars(nn.Module()):
         return None
     if type(value) is dict and not value:
         return _SizeKeyedDict()
-    function = uncached_function(value)
+    function = unwrap_cached_function(value)
     # A cached method in the layer's attributes is bound to the original of this copied layer, so bind it again.
     bound = getattr(function, "__func__", None)
     return bound.__get__(layer) if bound is not None else function
@@ -69,30 +69,30 @@ class _SizeKeyedDict(dict[Any, Any]):
     """A dict that takes sizes of a trace as keys: sizes with the same expression are the same key."""
 
     def __contains__(self, key: object) -> bool:
-        return super().__contains__(_dict_key(key))
+        return super().__contains__(_make_dict_key(key))
 
     def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(_dict_key(key))
+        return super().__getitem__(_make_dict_key(key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(_dict_key(key), value)
+        super().__setitem__(_make_dict_key(key), value)
 
     def __delitem__(self, key: Any) -> None:
-        super().__delitem__(_dict_key(key))
+        super().__delitem__(_make_dict_key(key))
 
     def get(self, key: Any, default: Any = None) -> Any:
-        return super().get(_dict_key(key), default)
+        return super().get(_make_dict_key(key), default)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        return super().setdefault(_dict_key(key), default)
+        return super().setdefault(_make_dict_key(key), default)
 
     def pop(self, key: Any, *default: Any) -> Any:
-        return super().pop(_dict_key(key), *default)
+        return super().pop(_make_dict_key(key), *default)
 
 
-def _dict_key(key: Any) -> Any:
+def _make_dict_key(key: Any) -> Any:
     if isinstance(key, torch.SymInt | torch.SymFloat | torch.SymBool):
-        return "size", str(size_expression(key))
+        return "size", str(read_size_expression(key))
     if isinstance(key, tuple):
-        return tuple(map(_dict_key, key))
+        return tuple(map(_make_dict_key, key))
     return key

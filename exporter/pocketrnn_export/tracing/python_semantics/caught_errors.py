@@ -66,11 +66,11 @@ def find_catching_files(module: nn.Module) -> set[str]:
         >>> find_catching_files(module)
         {'/home/me/model.py'}
     """
-    return {file for file in find_users_files(module) if not is_installed_file(file) and _file_catches_errors(file)}
+    return {file for file in find_users_files(module) if not is_installed_file(file) and _may_catch_errors(file)}
 
 
 @functools.lru_cache(maxsize=256)
-def _file_catches_errors(file: str) -> bool:
+def _may_catch_errors(file: str) -> bool:
     """Whether functions of a file may catch errors: a `with` may, by the return value of `__exit__`, and a `finally` by
     a `return` or a `break` in it."""
     tree = parse_file(file)

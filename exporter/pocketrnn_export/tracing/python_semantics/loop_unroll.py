@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
-from pocketrnn_export.tracing.session import Loop, TraceSession, current_session
+from pocketrnn_export.tracing.session import Loop, TraceSession, find_current_session
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 from pocketrnn_export.tracing.trace_operators import STEP
 
@@ -114,11 +114,11 @@ def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
     """Yield the values of the first iterations, and mark each iteration as running meanwhile."""
     where = describe_user_line(sys._getframe(1))
     # `zip` advances several iterators at once, which are one loop.
-    session = current_session()
+    session = find_current_session()
     if session is None:
         yield from values
         return
-    number, running = _loop_number(session, where, count), session.running
+    number, running = _find_loop_number(session, where, count), session.running
     try:
         for iteration, value in enumerate(values):
             if (number, iteration) not in running:
@@ -129,7 +129,7 @@ def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
         running[:] = [other for other in running if other[0] != number]
 
 
-def _loop_number(session: TraceSession, where: str, count: Any) -> int:
+def _find_loop_number(session: TraceSession, where: str, count: Any) -> int:
     if session.running:
         number, iteration = session.running[-1]
         if iteration == 0 and session.loops[number].where == where:

@@ -27,7 +27,7 @@ from torch import Tensor
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import describe_user_line, find_node_line
 from pocketrnn_export.torch_internals import (
-    size_expression,
+    read_size_expression,
     size_functions,
     sym_float,
     sym_max,
@@ -35,7 +35,7 @@ from pocketrnn_export.torch_internals import (
     sym_sqrt,
 )
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, unwrap_arrays
-from pocketrnn_export.tracing.session import current_session, is_torchscript_trace
+from pocketrnn_export.tracing.session import find_current_session, is_torchscript_trace
 
 __all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_other_rounding"]
 
@@ -49,13 +49,13 @@ _OF_NUMBER: Final = (
 
 
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
-def _of_number(number: torch.types.Number, function: str) -> Tensor:
+def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
     """`math.log(number)` or another function of `math`, or the number itself, float64 []."""
     value = float(number)
     return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 
 
-@_of_number.register_fake
+@_apply_to_number.register_fake
 def _(number: Any, function: str) -> Tensor:
     del number, function
     return torch.empty((), dtype=torch.float64)
@@ -86,7 +86,7 @@ class TracedNumber(TracedArray):
     """
 
 
-def _as_exact_tensor(value: Any) -> Any:
+def _convert_to_exact_tensor(value: Any) -> Any:
     """A number as a float64 tensor; a tensor of the module itself unchanged."""
     if is_size(value):
         value = sym_float(value)
@@ -97,7 +97,7 @@ def _make_operation(name: str, *, reflected: bool = False) -> Callable[..., Any]
     function = getattr(operator, name)
 
     def operation(self: TracedNumber, *others: Any) -> Any:
-        values = [self.tensor, *map(_as_exact_tensor, others)]
+        values = [self.tensor, *map(_convert_to_exact_tensor, others)]
         result = function(*reversed(values)) if reflected else function(*values)
         return TracedNumber(result) if result.dim() == 0 and result.dtype == torch.float64 else result
 
@@ -111,7 +111,7 @@ for _name in ("add", "sub", "mul", "truediv", "pow"):
 
 def _refuse_rounding(*_: Any) -> Any:
     """Refuse `int(math.log2(n))`: if n is a power of 2, the last digit decides, which differs between platforms."""
-    session, error = current_session(), _rounding_error(describe_user_line(sys._getframe(1)))
+    session, error = find_current_session(), _make_rounding_error(describe_user_line(sys._getframe(1)))
     raise error if session is None else session.log.refuse(error)
 
 
@@ -121,13 +121,13 @@ for _name in ("neg", "abs"):
     setattr(TracedNumber, f"__{_name}__", _make_operation(_name))
 
 
-def _math_stand_in(name: str) -> Callable[..., Any]:
+def _make_math_stand_in(name: str) -> Callable[..., Any]:
     """`math.log(n)`, as a number in the trace."""
     shipped = getattr(math, name)
 
     @functools.wraps(shipped)
     def stand_in(*args: Any) -> Any:
-        if current_session() is not None and len(args) in (1, 1 + (name == "log")):
+        if find_current_session() is not None and len(args) in (1, 1 + (name == "log")):
             number, *base = args
             found: Any = None
             if is_size(number):
@@ -143,7 +143,7 @@ def _math_stand_in(name: str) -> Callable[..., Any]:
     return stand_in
 
 
-def _stand_in_for_sizes(
+def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True
 ) -> Callable[..., Any]:
     """A stand-in for a function of one number that calls `of_size` for a size, and, with `numbers`, for a number that
@@ -151,7 +151,7 @@ def _stand_in_for_sizes(
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        if current_session() is not None and len(args) == 1 and not kwargs:
+        if find_current_session() is not None and len(args) == 1 and not kwargs:
             number = args[0]
             if is_size(number) or (numbers and (isinstance(number, TracedNumber) or _is_traced_size(number))):
                 return of_size(number)
@@ -160,9 +160,9 @@ def _stand_in_for_sizes(
     return stand_in
 
 
-def _math_function(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
+def _make_math_function(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
     """A stand-in for a function of `math`; if sizes are tensors, it calls torch's function of that name."""
-    return _stand_in_for_sizes(
+    return _make_stand_in_for_sizes(
         getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _is_traced_size(n) else of_size(n)
     )
 
@@ -173,13 +173,13 @@ def _sqrt(number: Any) -> Any:
     return sym_sqrt(sym_float(number))
 
 
-def _as_float_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _make_float_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Make a function return floats, as numpy's rounding does."""
     return lambda number: sym_float(function(number))
 
 
 def _float(*args: Any) -> Any:
-    if current_session() is not None and len(args) == 1:
+    if find_current_session() is not None and len(args) == 1:
         if is_size(args[0]):
             return sym_float(args[0])
         if isinstance(args[0], TracedNumber):
@@ -190,52 +190,52 @@ def _float(*args: Any) -> Any:
 
 
 def _divmod(first: Any, second: Any) -> Any:
-    if current_session() is not None and (is_size(first) or is_size(second)):
+    if find_current_session() is not None and (is_size(first) or is_size(second)):
         return first // second, first % second
     return builtins.divmod(first, second)
 
 
-def _extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
+def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
     """A stand-in for `max(1, n // 3)` of numbers and sizes, which does not test the sizes."""
 
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
         numbers = all(isinstance(value, int | float) or is_size(value) for value in values)
-        if current_session() is not None and not kwargs and numbers and any(map(is_size, values)):
+        if find_current_session() is not None and not kwargs and numbers and any(map(is_size, values)):
             return functools.reduce(symbolic, values)
         return shipped(*args, **kwargs)
 
     return stand_in
 
 
-_FUNCTIONS: Final = {name: _math_stand_in(name) for name in _OF_NUMBER}
+_FUNCTIONS: Final = {name: _make_math_stand_in(name) for name in _OF_NUMBER}
 # Stand-ins for functions of `math`, by their name there.
 MATH: Final[dict[str, Callable[..., Any]]] = {
     **_FUNCTIONS,
-    "sqrt": _math_function("sqrt", _sqrt),
-    "log2": _math_function("log2", lambda n: _FUNCTIONS["log"](n) / math.log(2)),
-    "log10": _math_function("log10", lambda n: _FUNCTIONS["log"](n) / math.log(10)),
-    "log1p": _math_function("log1p", lambda n: _FUNCTIONS["log"](1 + n)),
-    "expm1": _math_function("expm1", lambda n: _FUNCTIONS["exp"](n) - 1),
+    "sqrt": _make_math_function("sqrt", _sqrt),
+    "log2": _make_math_function("log2", lambda n: _FUNCTIONS["log"](n) / math.log(2)),
+    "log10": _make_math_function("log10", lambda n: _FUNCTIONS["log"](n) / math.log(10)),
+    "log1p": _make_math_function("log1p", lambda n: _FUNCTIONS["log"](1 + n)),
+    "expm1": _make_math_function("expm1", lambda n: _FUNCTIONS["exp"](n) - 1),
 }
 # The same for functions of `numpy`.
 NUMPY: Final[dict[str, Callable[..., Any]]] = {
     **{
-        name: _stand_in_for_sizes(getattr(np, name), MATH[name])
+        name: _make_stand_in_for_sizes(getattr(np, name), MATH[name])
         for name in ("sqrt", "log", "log2", "log10", "log1p", "exp", "expm1", "tanh", "sin", "cos", "tan")
     },
-    "ceil": _stand_in_for_sizes(np.ceil, _as_float_function(math.ceil), numbers=False),
-    "floor": _stand_in_for_sizes(np.floor, _as_float_function(math.floor), numbers=False),
-    "trunc": _stand_in_for_sizes(np.trunc, _as_float_function(math.trunc), numbers=False),
-    "rint": _stand_in_for_sizes(np.rint, _as_float_function(round), numbers=False),
-    "round": _stand_in_for_sizes(np.round, _as_float_function(round), numbers=False),
+    "ceil": _make_stand_in_for_sizes(np.ceil, _make_float_function(math.ceil), numbers=False),
+    "floor": _make_stand_in_for_sizes(np.floor, _make_float_function(math.floor), numbers=False),
+    "trunc": _make_stand_in_for_sizes(np.trunc, _make_float_function(math.trunc), numbers=False),
+    "rint": _make_stand_in_for_sizes(np.rint, _make_float_function(round), numbers=False),
+    "round": _make_stand_in_for_sizes(np.round, _make_float_function(round), numbers=False),
 }
 # And for those of Python.
 BUILTINS: Final[dict[str, Callable[..., Any]]] = {
     "float": _float,
     "divmod": _divmod,
-    "max": _extreme_stand_in(builtins.max, sym_max),
-    "min": _extreme_stand_in(builtins.min, sym_min),
+    "max": _make_extreme_stand_in(builtins.max, sym_max),
+    "min": _make_extreme_stand_in(builtins.min, sym_min),
 }
 
 
@@ -252,16 +252,16 @@ def refuse_other_rounding(program: torch.export.ExportedProgram) -> None:
         value = node.meta.get("val")
         if not is_size(value):
             continue
-        functions = size_expression(value).atoms(sympy.Function)
+        functions = read_size_expression(value).atoms(sympy.Function)
         powers = [one for one in functions if isinstance(one, size_functions.FloatPow) and one.args[1] != 0.5]
         if (powers and isinstance(value, torch.SymInt)) or any(
             isinstance(one, size_functions.RoundDecimal) and one.args[1] != 0 for one in functions
         ):
             where = find_node_line(node)
-            raise _rounding_error(where or "")
+            raise _make_rounding_error(where or "")
 
 
-def _rounding_error(where: str) -> ExportError:
+def _make_rounding_error(where: str) -> ExportError:
     return ExportError(
         f"A graph rounds a number that is computed from a size otherwise than Python{', ' * bool(where)}{where}.",
         "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which are the same in both.",

@@ -22,15 +22,15 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.module_runs.function_caches import replace_entries
-from pocketrnn_export.torch_internals import TRACED_TENSORS, replace_methods, sym_int, unscripted_function
+from pocketrnn_export.torch_internals import TRACED_TENSORS, replace_methods, sym_int, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics import math_of_sizes
-from pocketrnn_export.tracing.python_semantics.caches import uncached_function
+from pocketrnn_export.tracing.python_semantics.caches import unwrap_cached_function
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, find_stacked_loop, trace_range
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import PLAIN
-from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, known_number, unwrap_arrays
+from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, find_known_number, unwrap_arrays
 from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
-from pocketrnn_export.tracing.session import TraceSession, current_session, is_torchscript_trace
+from pocketrnn_export.tracing.session import TraceSession, find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
 
 __all__ = ["make_filled_tensor", "patch_globals", "unwrap_types"]
@@ -56,25 +56,25 @@ def patch_globals(session: TraceSession) -> Iterator[None]:
     changed = [
         (names, name, value)
         for names in find_users_globals(session.module)
-        for name, value in _stand_ins_for(names).items()
+        for name, value in _make_stand_ins(names).items()
     ]
     shipped_get = functools.singledispatchmethod.__get__
-    dispatching = {(functools.singledispatchmethod, "__get__"): _dispatch_method_stand_in(shipped_get)}
+    dispatching = {(functools.singledispatchmethod, "__get__"): _make_dispatch_method_stand_in(shipped_get)}
     with replace_entries(changed), replace_methods(dispatching):
         yield
 
 
-def _stand_ins_for(names: dict[str, Any]) -> dict[str, Any]:
+def _make_stand_ins(names: dict[str, Any]) -> dict[str, Any]:
     """The stand-ins for the globals of a user's file, by name."""
     new = {name: value for name, value in _BUILTINS.items() if name not in names}
     for name, value in names.items():
         stand_in = _BY_OBJECT.get(id(value))
         if stand_in is not None and stand_in[0] is value:
             new[name] = stand_in[1]
-        elif (function := uncached_function(value) or unscripted_function(value)) is not None:
+        elif (function := unwrap_cached_function(value) or unwrap_scripted_function(value)) is not None:
             new[name] = function
         elif isinstance(value, FunctionType) and callable(dispatch := getattr(value, "dispatch", None)):
-            new[name] = _dispatch_stand_in(value, dispatch)
+            new[name] = _make_dispatch_stand_in(value, dispatch)
     return new
 
 
@@ -82,22 +82,23 @@ def _len(value: Any) -> Any:
     value = unwrap_arrays(value)
     if isinstance(value, Slices):
         return value.x.shape[value.axis]
-    session = current_session()
+    session = find_current_session()
     if session is not None and isinstance(value, Tensor) and value.dim():
         return value.shape[0]
-    loop = None if session is None else _loop_that_filled(session, value)
+    loop = None if session is None else _find_loop_that_filled(session, value)
     return len(value) if session is None or loop is None else session.loops[loop].count
 
 
-def _loop_that_filled(session: TraceSession, values: Any) -> int | None:
-    """The loop of which a list has what each iteration made, once it has ended: while it runs, it still fills it."""
+def _find_loop_that_filled(session: TraceSession, values: Any) -> int | None:
+    """Find the ended loop whose iterations each put their results into a list. While the loop still runs, the list is
+    not complete."""
     found = find_stacked_loop(session, values)
     return None if found is None or found[0] in {number for number, _ in session.running} else found[0]
 
 
 def _sum(*args: Any, **kwargs: Any) -> Any:
-    session = current_session()
-    if session is not None and args and _loop_that_filled(session, args[0]) is not None:
+    session = find_current_session()
+    if session is not None and args and _find_loop_that_filled(session, args[0]) is not None:
         total = torch.stack(args[0]).sum(0)
         more = [*args[1:], *kwargs.values()]
         return total + more[0] if more else total
@@ -105,19 +106,19 @@ def _sum(*args: Any, **kwargs: Any) -> Any:
 
 
 def _int(*args: Any) -> Any:
-    if current_session() is not None and len(args) == 1:
+    if find_current_session() is not None and len(args) == 1:
         value = unwrap_arrays(args[0])
         if isinstance(value, torch.SymInt):
             return value
         if isinstance(value, torch.SymFloat):
             return sym_int(value)
         if isinstance(value, Tensor) and value.numel() == 1 and not value.is_floating_point():
-            return known_number(value)
+            return find_known_number(value)
     return int(*args)
 
 
 def _list(*args: Any) -> Any:
-    if current_session() is not None and len(args) == 1:
+    if find_current_session() is not None and len(args) == 1:
         if isinstance(args[0], TracedArray):
             return args[0]
         if _is_array(args[0]):
@@ -135,26 +136,26 @@ def _is_array(value: Any) -> bool:
     )
 
 
-def _reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _make_reduction_stand_in(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
     """A stand-in for `max(lengths)` and its like, which calls the method of a tensor or an array."""
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        if current_session() is not None and len(args) == 1 and not kwargs:
+        if find_current_session() is not None and len(args) == 1 and not kwargs:
             value = unwrap_arrays(args[0])
             if isinstance(value, Tensor) and value.dim() == 1 and not isinstance(value.shape[0], int):
-                return known_number(getattr(value, method)())
+                return find_known_number(getattr(value, method)())
         return shipped(*args, **kwargs)
 
     return stand_in
 
 
-_SUM: Final = _reduction_stand_in(builtins.sum, "sum")
+_SUM: Final = _make_reduction_stand_in(builtins.sum, "sum")
 
 
 def _sorted(values: Any, **kwargs: Any) -> Any:
     array = unwrap_arrays(values)
-    if current_session() is not None and _is_array(array) and kwargs.get("key") is None:
+    if find_current_session() is not None and _is_array(array) and kwargs.get("key") is None:
         return TracedArray(array.sort(descending=bool(kwargs.get("reverse")))[0])
     return sorted(values, **kwargs)
 
@@ -171,38 +172,40 @@ class _Range(TracedArray):
 
 
 def _range(*args: Any) -> Any:
-    numbers = [known_number(unwrap_arrays(n)) for n in args]
-    if current_session() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
+    numbers = [find_known_number(unwrap_arrays(n)) for n in args]
+    if find_current_session() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
         return range(*args)
     return trace_range(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _Range(*numbers)
 
 
 def _isinstance(value: Any, kinds: Any) -> bool:
     """`isinstance` in which a size counts as a plain number: `isinstance(n, numbers.Integral)`."""
-    if current_session() is not None and type(value) in PLAIN:
+    if find_current_session() is not None and type(value) in PLAIN:
         return isinstance(value, kinds) or isinstance(PLAIN[type(value)](), kinds)
     return isinstance(value, kinds)
 
 
-def _dispatch_stand_in(shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]) -> Callable[..., Any]:
+def _make_dispatch_stand_in(
+    shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]
+) -> Callable[..., Any]:
     """A stand-in for a function of `functools.singledispatch`, which depends on the class of its first argument:
     `chosen` gives the function for a class."""
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        if current_session() is not None and args and type(args[0]) in PLAIN:
+        if find_current_session() is not None and args and type(args[0]) in PLAIN:
             return chosen(PLAIN[type(args[0])])(*args, **kwargs)
         return shipped(*args, **kwargs)
 
     return stand_in
 
 
-def _dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[..., Any]:
     """The same for a method of `functools.singledispatchmethod`."""
 
     def get(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
         method = shipped(self, instance, kind)
-        return _dispatch_stand_in(method, lambda plain: self.dispatcher.dispatch(plain).__get__(instance, kind))
+        return _make_dispatch_stand_in(method, lambda plain: self.dispatcher.dispatch(plain).__get__(instance, kind))
 
     return get
 
@@ -214,7 +217,7 @@ def _print(*args: Any, **kwargs: Any) -> None:
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
 
-def _class_stand_in(shipped: Any, call: Callable[..., Any]) -> Any:
+def _make_class_stand_in(shipped: Any, call: Callable[..., Any]) -> Any:
     """Make a stand-in for a class: calling it runs `call`, and `isinstance` and `issubclass` treat it as the class."""
 
     class Meta(type):
@@ -276,7 +279,7 @@ def make_filled_tensor(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
     if len(args) == 1 and isinstance(args[0], list | tuple) and not isinstance(args[0], torch.Size):
         return torch.tensor(list(args[0]), dtype=dtype)
     sizes = args[0] if len(args) == 1 and isinstance(args[0], torch.Size) else args
-    return torch.zeros([known_number(n) for n in sizes or (0,)], dtype=dtype)
+    return torch.zeros([find_known_number(n) for n in sizes or (0,)], dtype=dtype)
 
 
 def _type(*args: Any, **kwargs: Any) -> Any:
@@ -290,19 +293,19 @@ def _type(*args: Any, **kwargs: Any) -> Any:
     return kind if named is None else _BUILTINS[named.__name__]
 
 
-def _legacy_tensor_type(name: str, shipped: Any) -> Any:
+def _make_legacy_tensor_type(name: str, shipped: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         return (
             make_filled_tensor(_DTYPES[name], args)
-            if current_session() is not None and not kwargs
+            if find_current_session() is not None and not kwargs
             else shipped(*args, **kwargs)
         )
 
-    return _class_stand_in(shipped, call)
+    return _make_class_stand_in(shipped, call)
 
 
 def _variable(*args: Any, **kwargs: Any) -> Any:
-    if current_session() is not None and args:
+    if find_current_session() is not None and args:
         data = unwrap_arrays(args[0])
         return data.detach() if isinstance(data, Tensor) else data
     return torch.autograd.Variable(*args, **kwargs)
@@ -312,12 +315,12 @@ def _from_numpy(array: Any) -> Any:
     return array.tensor if isinstance(array, TracedArray) else torch.from_numpy(array)
 
 
-def _array_function(name: str) -> Callable[..., Any]:
+def _make_array_function(name: str) -> Callable[..., Any]:
     shipped = getattr(np, name)
 
     @functools.wraps(shipped)
     def stand_in(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if current_session() is not None and isinstance(value, Tensor | TracedArray):
+        if find_current_session() is not None and isinstance(value, Tensor | TracedArray):
             array = TracedArray(unwrap_arrays(value))
             if name in {"array", "asarray", "ascontiguousarray"}:
                 kind = kwargs.get("dtype", args[0] if args else None)
@@ -331,15 +334,15 @@ def _array_function(name: str) -> Callable[..., Any]:
 def _arange(*args: Any, **kwargs: Any) -> Any:
     """`np.arange(len(x))`."""
     if (
-        current_session() is not None
+        find_current_session() is not None
         and any(isinstance(n, torch.SymInt | Tensor) for n in unwrap_arrays(args))
         and not kwargs
     ):
-        return TracedArray(torch.arange(*map(known_number, unwrap_arrays(args))))
+        return TracedArray(torch.arange(*map(find_known_number, unwrap_arrays(args))))
     return np.arange(*args, **kwargs)
 
 
-def _default_tensor_type(kind: Any) -> None:
+def _set_default_tensor_type(kind: Any) -> None:
     """`torch.set_default_tensor_type(torch.FloatTensor)` in forward: torch does not accept a stand-in for the type."""
     torch.set_default_tensor_type(unwrap_types(kind))
 
@@ -356,9 +359,9 @@ class _StandInModule(ModuleType):
         return getattr(self.__dict__["_shipped"], name)
 
 
-_LEGACY: Final = {name: _legacy_tensor_type(name, getattr(torch, name)) for name in _DTYPES}
+_LEGACY: Final = {name: _make_legacy_tensor_type(name, getattr(torch, name)) for name in _DTYPES}
 _CUDA: Final = _StandInModule(torch.cuda, {name: _LEGACY[name] for name in _DTYPES if name != "Tensor"})
-_VARIABLE: Final = _class_stand_in(torch.autograd.Variable, _variable)
+_VARIABLE: Final = _make_class_stand_in(torch.autograd.Variable, _variable)
 _AUTOGRAD: Final = _StandInModule(torch.autograd, {"Variable": _VARIABLE})
 _TORCH: Final = _StandInModule(
     torch,
@@ -367,28 +370,28 @@ _TORCH: Final = _StandInModule(
         "cuda": _CUDA,
         "autograd": _AUTOGRAD,
         "from_numpy": _from_numpy,
-        "set_default_tensor_type": _default_tensor_type,
+        "set_default_tensor_type": _set_default_tensor_type,
     },
 )
 _ARRAYS: Final = ("array", "asarray", "ascontiguousarray", "argsort", "sort", "max", "min", "amax", "flip", "sum")
 _NUMPY: Final = _StandInModule(
-    np, {"arange": _arange, **math_of_sizes.NUMPY, **{name: _array_function(name) for name in _ARRAYS}}
+    np, {"arange": _arange, **math_of_sizes.NUMPY, **{name: _make_array_function(name) for name in _ARRAYS}}
 )
 _MATH: Final = _StandInModule(math, math_of_sizes.MATH)
 _BUILTINS: Final[dict[str, Any]] = {
     "len": _len,
-    "int": _class_stand_in(int, _int),
-    "float": _class_stand_in(float, math_of_sizes.BUILTINS["float"]),
+    "int": _make_class_stand_in(int, _int),
+    "float": _make_class_stand_in(float, math_of_sizes.BUILTINS["float"]),
     "isinstance": _isinstance,
     "divmod": math_of_sizes.BUILTINS["divmod"],
-    "list": _class_stand_in(list, _list),
-    "type": _class_stand_in(type, _type),
+    "list": _make_class_stand_in(list, _list),
+    "type": _make_class_stand_in(type, _type),
     "range": _range,
-    "max": _reduction_stand_in(math_of_sizes.BUILTINS["max"], "max"),
-    "min": _reduction_stand_in(math_of_sizes.BUILTINS["min"], "min"),
+    "max": _make_reduction_stand_in(math_of_sizes.BUILTINS["max"], "max"),
+    "min": _make_reduction_stand_in(math_of_sizes.BUILTINS["min"], "min"),
     "sum": _sum,
-    "all": _reduction_stand_in(builtins.all, "all"),
-    "any": _reduction_stand_in(builtins.any, "any"),
+    "all": _make_reduction_stand_in(builtins.all, "all"),
+    "any": _make_reduction_stand_in(builtins.any, "any"),
     "sorted": _sorted,
     "print": _print,
 }
@@ -400,7 +403,7 @@ _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
         (torch.autograd, _AUTOGRAD),
         (torch.autograd.Variable, _VARIABLE),
         (torch.from_numpy, _from_numpy),
-        (torch.set_default_tensor_type, _default_tensor_type),
+        (torch.set_default_tensor_type, _set_default_tensor_type),
         (np, _NUMPY),
         (math, _MATH),
         *((getattr(math, name), stand_in) for name, stand_in in math_of_sizes.MATH.items()),

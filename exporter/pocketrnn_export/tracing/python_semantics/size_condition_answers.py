@@ -23,28 +23,28 @@ from torch import Tensor
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import (
     describe_line,
-    find_asking_frame,
     find_code_line,
+    find_size_reading_frame,
     is_library_frame,
     is_user_file,
     is_user_frame,
 )
 from pocketrnn_export.torch_internals import (
     answer_size_conditions,
-    guard_location,
-    guard_relation,
+    find_guard_location,
+    find_shape_environment,
     list_guards,
-    shape_environment,
-    size_expression,
+    read_guard_relation,
+    read_size_expression,
     size_functions,
 )
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import answer_plain_numbers
-from pocketrnn_export.tracing.session import TraceSession, current_session
+from pocketrnn_export.tracing.session import TraceSession, find_current_session
 from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog
-from pocketrnn_export.tracing.sizes.conditions import TOKENS, Condition, UnsolvableError, rename_sizes, value_at
+from pocketrnn_export.tracing.sizes.conditions import TOKENS, Condition, UnsolvableError, compute_value_at, rename_sizes
 from pocketrnn_export.tracing.sizes.printed_sizes import find_output_use
 
-__all__ = ["equality_relation", "note_guard", "note_program", "watch_sizes"]
+__all__ = ["make_equality_relation", "record_guard", "record_program_restrictions", "watch_sizes"]
 
 # The methods by which a size becomes part of a text: `"%d" % n` calls `__index__`.
 _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", "__int__", "__float__"})
@@ -61,15 +61,15 @@ def watch_sizes(session: TraceSession) -> Iterator[None]:
         finally:
             # Also for a trace that failed: its guards show the sizes that were used as plain numbers.
             for guard in list_guards(session.environment):
-                note_guard(session, guard)
+                record_guard(session, guard)
 
 
 def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -> bool:
     """Answer `bool(size > 512)` in a trace with the value to assume; record it if the module's own code asked."""
-    log, frame = session.log, find_asking_frame(sys._getframe(2))
-    if current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
+    log, frame = session.log, find_size_reading_frame(sys._getframe(2))
+    if find_current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
         return shipped(asked)
-    condition = session.condition(size_expression(asked))
+    condition = session.condition(read_size_expression(asked))
     if condition is None:
         try:
             return shipped(asked)
@@ -85,97 +85,97 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
     before = len(guards)
     answer = shipped(asked)
     # The answer makes a guard on sizes, which is the same condition or its negation.
-    log.answered.update(str(guard_relation(guard)) for guard in guards[before:])
+    log.answered.update(str(read_guard_relation(guard)) for guard in guards[before:])
     return answer
 
 
 def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
     """The plain number for a size: its value on the branch. It is recorded as a condition: is the size this number?"""
-    log, caller = session.log, find_asking_frame(frame)
-    if current_session() is None and caller is not None and is_user_frame(caller):
-        raise log.refuse(_other_thread_error(caller))
-    if current_session() is not session or session.names is None or caller is None or not is_user_frame(caller):
+    log, caller = session.log, find_size_reading_frame(frame)
+    if find_current_session() is None and caller is not None and is_user_frame(caller):
+        raise log.refuse(_make_other_thread_error(caller))
+    if find_current_session() is not session or session.names is None or caller is None or not is_user_frame(caller):
         return None
     # A library that wants a dict key, such as einops, works without one.
     if method == "__hash__" and is_library_frame(caller):
         return None
-    expression = rename_sizes(size_expression(size), session.names)
+    expression = rename_sizes(read_size_expression(size), session.names)
     if expression is None:
         return None
     sizes = session.example if session.branch is None else session.branch.sizes
     try:
-        value = value_at(expression, sizes)
+        value = compute_value_at(expression, sizes)
     except UnsolvableError as error:
-        raise log.refuse(_unknown_number_error(caller)) from error
+        raise log.refuse(_make_unknown_number_error(caller)) from error
     if method in _IN_TEXTS and (output := find_output_use(caller)):
         if output == "raised":
             log.said.append(describe_line(caller))
         return value
     truth = isinstance(size, torch.SymBool)
     relation = (
-        expression if truth and value else sympy.Not(expression) if truth else equality_relation(expression, value)
+        expression if truth and value else sympy.Not(expression) if truth else make_equality_relation(expression, value)
     )
     log.note(Question(Condition(relation), True, *find_code_line(caller), number=True))
     return value
 
 
-def equality_relation(expression: Any, value: Any) -> Any:
+def make_equality_relation(expression: Any, value: Any) -> Any:
     """The relation that an expression equals a number."""
     number = sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
     return sympy.Eq(expression, number, evaluate=False)
 
 
-def _other_thread_error(frame: FrameType) -> ExportError:
+def _make_other_thread_error(frame: FrameType) -> ExportError:
     return ExportError(
         f"The module takes a size for a plain number in another thread than its forward's: {describe_line(frame)}.",
         "Use sizes in forward's own thread, or compare them with numbers.",
     )
 
 
-def _unknown_number_error(frame: FrameType) -> ExportError:
+def _make_unknown_number_error(frame: FrameType) -> ExportError:
     return ExportError(
         f"The module takes a size for a plain number that is not known: {describe_line(frame)}.",
         "Compute with sizes, and do not give them to str(), hash() or a dict.",
     )
 
 
-def note_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
+def record_guard(session: TraceSession, guard: Any, asked_at: tuple[str, int, str] | None = None) -> None:
     """Record a restriction of `torch.export`, unless it holds for all sizes that a graph is run with."""
-    condition = session.condition(guard_relation(guard))
-    if condition is None or str(guard_relation(guard)) in session.log.answered:
+    condition = session.condition(read_guard_relation(guard))
+    if condition is None or str(read_guard_relation(guard)) in session.log.answered:
         return
     if asked_at is None:
-        file, number = guard_location(guard)
+        file, number = find_guard_location(guard)
         line = linecache.getline(file, number).strip()
         asked_at = (file, number, line) if line and is_user_file(file) else ("", 0, "")
     session.log.note(Question(condition, False, *asked_at))
 
 
-def note_program(session: TraceSession, program: torch.export.ExportedProgram) -> None:
+def record_program_restrictions(session: TraceSession, program: torch.export.ExportedProgram) -> None:
     """Record further restrictions of a traced program: guards that come from no recorded operation, and clamps."""
-    _note_position_tables(session.log, program)
+    _record_position_tables(session.log, program)
     environment = None
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if str(node.target).startswith("pocketrnn.recurrence"):
-            _note_steps(session, node.args[0].meta["val"])
+            _record_step_access(session, node.args[0].meta["val"])
         sizes = [value] if isinstance(value, torch.SymInt) else list(value.shape) if isinstance(value, Tensor) else []
         for size in sizes:
             if isinstance(size, torch.SymInt):
-                environment = shape_environment(size)
-                _note_clamps(session, size_expression(size))
+                environment = find_shape_environment(size)
+                _record_clamps(session, read_size_expression(size))
     for guard in list_guards(environment):
-        note_guard(session, guard)
+        record_guard(session, guard)
 
 
-def _note_steps(session: TraceSession, x: Tensor) -> None:
+def _record_step_access(session: TraceSession, x: Tensor) -> None:
     for size in x.shape[:2]:
         expression = session.renamed(size)
         if expression is not None:
             session.log.steps.append(Question(Condition(sympy.Ge(expression, 1)), branch=False))
 
 
-def _note_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
+def _record_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
     """Record the end of each table that positions index: PyTorch fails beyond it, but makes no guard."""
     counted: set[Any] = set()
     for node in program.graph.nodes:
@@ -190,7 +190,7 @@ def _note_position_tables(log: TraceLog, program: torch.export.ExportedProgram) 
                 log.note(Question(Condition(sympy.Le(TOKENS, value.shape[0])), False))
 
 
-def _note_clamps(session: TraceSession, expression: Any) -> None:
+def _record_clamps(session: TraceSession, expression: Any) -> None:
     """Record the sizes at which the arguments of a Min or Max are equal, and divisors: they restrict nothing, but a
     graph may be wrong on either side, or at some remainder."""
     renamed = rename_sizes(expression, session.names or {})

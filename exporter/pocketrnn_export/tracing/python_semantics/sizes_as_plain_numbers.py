@@ -51,14 +51,14 @@ def answer_plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> contex
         80
     """
     stand_ins = {
-        (kind, name): _method_stand_in(name, plain, getattr(kind, name, None), number)
+        (kind, name): _make_method_stand_in(name, plain, getattr(kind, name, None), number)
         for kind, plain in PLAIN.items()
-        for name in _replaced_methods(kind, plain)
+        for name in _list_replaced_methods(kind, plain)
     }
     return replace_methods(stand_ins)
 
 
-def _replaced_methods(kind: type, plain: type) -> list[str]:
+def _list_replaced_methods(kind: type, plain: type) -> list[str]:
     taken = [name for name in _TAKEN if hasattr(plain, name) and name not in _COMPUTED]
     if kind is torch.SymBool:
         # Python's bools compute as 0 and 1; PyTorch's symbolic bools have only a few operators.
@@ -68,7 +68,7 @@ def _replaced_methods(kind: type, plain: type) -> list[str]:
     return [*taken, *missing, *_SYMBOLIC, *(_REPEATS if kind is torch.SymInt else ())]
 
 
-def _method_stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) -> Any:
+def _make_method_stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) -> Any:
     if name in _SYMBOLIC and plain is not bool:
         return _SYMBOLIC[name]
     if name in _REPEATS and plain is int:
@@ -81,7 +81,7 @@ def _method_stand_in(name: str, plain: type, shipped: Any, number: Callable[...,
             return shipped(size, *others)
         value = plain(size) if value is None else value
         return (
-            of_plain(value, *(_as_plain_number(other) for other in others))
+            of_plain(value, *(_convert_to_plain_number(other) for other in others))
             if callable(of_plain)
             else getattr(value, name)
         )
@@ -96,7 +96,7 @@ def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
     return TracedArray(torch.cat([torch.full((1,), n, dtype=torch.int64) for n in numbers]).repeat(times))
 
 
-def _as_plain_number(other: Any) -> Any:
+def _convert_to_plain_number(other: Any) -> Any:
     """The other operand, which may be a size too."""
     return PLAIN[type(other)](other) if type(other) in PLAIN else other
 

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import describe_user_line, is_user_frame
-from pocketrnn_export.torch_internals import HASH_OF_TENSOR, TRACED_TENSORS, replace_methods, tensor_values
-from pocketrnn_export.tracing.session import current_session, is_torchscript_trace
+from pocketrnn_export.torch_internals import HASH_OF_TENSOR, TRACED_TENSORS, read_tensor_values, replace_methods
+from pocketrnn_export.tracing.session import find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.condition_log import UntraceableError
 
-__all__ = ["TracedArray", "known_number", "refuse_number_hashes", "unwrap_arrays"]
+__all__ = ["TracedArray", "find_known_number", "refuse_number_hashes", "unwrap_arrays"]
 
 
 class TracedArray:
@@ -41,17 +41,17 @@ class TracedArray:
         del types
         method = getattr(self, func.__name__, None)
         if method is None or args[0] is not self:
-            raise _frozen_error(f"np.{func.__name__}")
+            raise _make_frozen_error(f"np.{func.__name__}")
         return method(*args[1:], **kwargs)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> Any:
         function = _UFUNCS.get(ufunc.__name__)
         if function is None or method != "__call__":
-            raise _frozen_error(f"np.{ufunc.__name__}")
+            raise _make_frozen_error(f"np.{ufunc.__name__}")
         return TracedArray(function(*unwrap_arrays(inputs)))
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise _frozen_error("numpy")
+        raise _make_frozen_error("numpy")
 
     @property
     def shape(self) -> Any:
@@ -76,24 +76,26 @@ class TracedArray:
     def __getitem__(self, index: Any) -> Any:
         backwards = isinstance(index, slice) and index.step == -1 and (index.start, index.stop) == (None, None)
         taken = self.tensor.flip(0) if backwards else self.tensor[unwrap_arrays(index)]
-        return TracedArray(taken) if taken.dim() else known_number(taken)
+        return TracedArray(taken) if taken.dim() else find_known_number(taken)
 
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.tensor.shape[0], int):
-            return iter([known_number(one) if not one.dim() else TracedArray(one) for one in self.tensor.unbind(0)])
+            return iter(
+                [find_known_number(one) if not one.dim() else TracedArray(one) for one in self.tensor.unbind(0)]
+            )
         if is_torchscript_trace():
-            return iter(tensor_values(self.tensor))
-        raise _frozen_error("a loop in Python")
+            return iter(read_tensor_values(self.tensor))
+        raise _make_frozen_error("a loop in Python")
 
     def amax(self, axis: Any = None, **_: Any) -> Any:
         """The largest number."""
-        return known_number(self.tensor.max()) if axis is None else TracedArray(self.tensor.amax(axis))
+        return find_known_number(self.tensor.max()) if axis is None else TracedArray(self.tensor.amax(axis))
 
     max = amax
 
     def amin(self, axis: Any = None, **_: Any) -> Any:
         """The smallest number."""
-        return known_number(self.tensor.min()) if axis is None else TracedArray(self.tensor.amin(axis))
+        return find_known_number(self.tensor.min()) if axis is None else TracedArray(self.tensor.amin(axis))
 
     min = amin
 
@@ -136,7 +138,7 @@ class TracedArray:
 
     def item(self) -> Any:
         """The only number."""
-        return known_number(self.tensor)
+        return find_known_number(self.tensor)
 
 
 def _make_operation(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
@@ -177,10 +179,10 @@ def unwrap_arrays(value: Any) -> Any:
     return value
 
 
-def known_number(value: Any) -> Any:
+def find_known_number(value: Any) -> Any:
     """`value.item()` in a trace: the width if the tensor is known to equal it, else the tensor itself, which computes
     like a number. Other values are returned unchanged."""
-    session = current_session()
+    session = find_current_session()
     fact = None if session is None else session.facts.of(value)
     return value if fact is None or fact.width is None or fact.lengths != "longest" else fact.width
 
@@ -211,7 +213,7 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
     return replace_methods({(Tensor, "__hash__"): refusing})
 
 
-def _frozen_error(what: str) -> ExportError:
+def _make_frozen_error(what: str) -> ExportError:
     return UntraceableError(
         f"The module gives values of its input to {what}, {describe_user_line(sys._getframe(1))}, which a traced "
         "graph would "

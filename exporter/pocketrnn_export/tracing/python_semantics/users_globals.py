@@ -16,8 +16,8 @@ from typing import Any, Final
 from torch import nn
 
 from pocketrnn_export.intake.user_frames import is_user_file, parse_file
-from pocketrnn_export.torch_internals import unscripted_function
-from pocketrnn_export.tracing.python_semantics.caches import uncached_function
+from pocketrnn_export.torch_internals import unwrap_scripted_function
+from pocketrnn_export.tracing.python_semantics.caches import unwrap_cached_function
 
 __all__ = ["compares_identity", "find_users_files", "find_users_globals"]
 
@@ -37,20 +37,20 @@ def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
     for layer in module.modules():
         functions: list[Any] = []
         for kind in type(layer).__mro__:
-            if _root_package(kind.__module__) not in _NOT_USERS:
-                roots.add(_root_package(kind.__module__))
+            if _read_root_package(kind.__module__) not in _NOT_USERS:
+                roots.add(_read_root_package(kind.__module__))
                 functions += vars(kind).values()
         kept = list(vars(layer).values())
         # A wrapper may hold the function that calls the module in a dataclass.
         kept += [part for value in kept if dataclasses.is_dataclass(value) for part in vars(value).values()]
         functions += [value for value in kept if isinstance(value, FunctionType | MethodType | functools.partial)]
-        waiting += [names for names in map(_globals_of_function, functions) if names is not None]
+        waiting += [names for names in map(_read_globals_of_function, functions) if names is not None]
     while waiting:
         names = waiting.pop()
-        if id(names) in found or _root_package(str(names.get("__name__"))) in _NOT_USERS:
+        if id(names) in found or _read_root_package(str(names.get("__name__"))) in _NOT_USERS:
             continue
         found[id(names)] = names
-        waiting += _imported_globals([*names.values(), *_imported_in_functions(names)], roots)
+        waiting += _find_imported_globals([*names.values(), *_find_modules_imported_in_functions(names)], roots)
     return list(found.values())
 
 
@@ -97,11 +97,11 @@ def _compares_objects(node: ast.Compare) -> bool:
     )
 
 
-def _imported_in_functions(names: dict[str, Any]) -> list[ModuleType]:
+def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleType]:
     """The Python modules that functions of a file import when they run, if they are already imported."""
     package = str(names.get("__package__") or "")
     found = []
-    for level, module, parts in _imports_of_functions(str(names.get("__file__") or "")):
+    for level, module, parts in _find_imports_of_functions(str(names.get("__file__") or "")):
         try:
             name = importlib.util.resolve_name(f"{'.' * level}{module}", package) if level else module
         except (ImportError, ValueError):
@@ -112,7 +112,7 @@ def _imported_in_functions(names: dict[str, Any]) -> list[ModuleType]:
 
 
 @functools.lru_cache(maxsize=256)
-def _imports_of_functions(file: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+def _find_imports_of_functions(file: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
     """The imports in the functions of a file: the number of dots, the module, and the names imported from it."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
@@ -125,7 +125,7 @@ def _imports_of_functions(file: str) -> tuple[tuple[int, str, tuple[str, ...]], 
     return tuple(dict.fromkeys(found))
 
 
-def _globals_of_function(value: Any) -> dict[str, Any] | None:
+def _read_globals_of_function(value: Any) -> dict[str, Any] | None:
     while isinstance(value, functools.partial | staticmethod | classmethod | MethodType):
         value = value.func if isinstance(value, functools.partial) else value.__func__
     if isinstance(value, property):
@@ -134,11 +134,11 @@ def _globals_of_function(value: Any) -> dict[str, Any] | None:
     return value.__globals__ if isinstance(value, FunctionType) else None
 
 
-def _imported_globals(values: Iterable[Any], roots: set[str]) -> list[dict[str, Any]]:
+def _find_imported_globals(values: Iterable[Any], roots: set[str]) -> list[dict[str, Any]]:
     """The globals of the files that the functions, classes and modules in a user's file come from."""
     found = []
     for value in list(values):
-        value = uncached_function(value) or unscripted_function(value) or value
+        value = unwrap_cached_function(value) or unwrap_scripted_function(value) or value
         if isinstance(value, FunctionType):
             names: dict[str, Any] | None = value.__globals__
         elif isinstance(value, ModuleType):
@@ -147,11 +147,11 @@ def _imported_globals(values: Iterable[Any], roots: set[str]) -> list[dict[str, 
             names = vars(sys.modules.get(value.__module__, ModuleType("")))
         else:
             continue
-        file, root = (names or {}).get("__file__"), _root_package(str((names or {}).get("__name__")))
+        file, root = (names or {}).get("__file__"), _read_root_package(str((names or {}).get("__name__")))
         if names and file and root not in _NOT_USERS and (root in roots or "site-packages" not in Path(file).parts):
             found.append(names)
     return found
 
 
-def _root_package(name: str) -> str:
+def _read_root_package(name: str) -> str:
     return name.partition(".")[0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import sym_max, without_dispatch_modes
-from pocketrnn_export.tracing.session import Declined, TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.session import DeclinedRule, TraceSession, declined, exporting, rule
 
 __all__ = ["SPACED"]
 
@@ -78,7 +78,7 @@ def logspace(
     if _are_plain_numbers([start, end, steps, base]):
         return _make_constant(torch.logspace, start, end, steps, base, dtype=dtype)
     powers = linspace(session, start, end, steps, dtype=dtype)
-    return powers if isinstance(powers, Declined) else torch.full((), base, dtype=powers.dtype) ** powers
+    return powers if isinstance(powers, DeclinedRule) else torch.full((), base, dtype=powers.dtype) ** powers
 
 
 @rule("interpolate", when=exporting)

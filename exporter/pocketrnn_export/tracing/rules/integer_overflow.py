@@ -51,9 +51,9 @@ def refuse_integer_products(program: torch.export.ExportedProgram) -> None:
             remedy = (
                 "Multiply floats: torch.prod(x.float(), 1). For a mask of 0 and 1, (x == 0).sum(1) == 0 is the same."
             )
-            raise _inexact_error("products", node, remedy)
+            raise _make_inexact_error("products", node, remedy)
         if node.target in _POWERS and of_text.intersection(node.args[:2]):
-            raise _inexact_error("powers", node, "Take powers of floats: 2.0 ** counts.")
+            raise _make_inexact_error("powers", node, "Take powers of floats: 2.0 ** counts.")
 
 
 def _is_mask(node: Node) -> bool:
@@ -62,7 +62,7 @@ def _is_mask(node: Node) -> bool:
     return any(one.meta["val"].dtype == torch.bool for one in made_of)
 
 
-def _inexact_error(what: str, node: Node, remedy: str) -> UntraceableError:
+def _make_inexact_error(what: str, node: Node, remedy: str) -> UntraceableError:
     return UntraceableError(
         f"onnxruntime computes {what} of whole numbers otherwise than PyTorch, {find_node_line(node)}.", remedy
     )

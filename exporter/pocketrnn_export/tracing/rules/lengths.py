@@ -18,10 +18,10 @@ from torch import Tensor
 from pocketrnn_export.torch_internals import statically_known_true
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import TracedNumber, is_size
 from pocketrnn_export.tracing.python_semantics.patched_globals import unwrap_types
-from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, known_number, unwrap_arrays
+from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, find_known_number, unwrap_arrays
 from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
 
-__all__ = ["LENGTHS", "note_full_width", "note_lengths", "tolist_as_array", "unwrap_call"]
+__all__ = ["LENGTHS", "make_array_from_tolist", "record_full_width", "record_lengths", "run_unwrapped_call"]
 
 # The functions whose arguments are sizes or positions: there, the longest of the lengths is used as a number.
 _OF_SIZES: Final = frozenset(
@@ -41,7 +41,7 @@ _KEEP_LONGEST: Final = frozenset(
 )  # fmt: skip
 
 
-def unwrap_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """Run a call with PyTorch's tensors and types in place of the stand-ins in a user's file."""
     args = tuple(unwrap_types(unwrap_arrays(value)) for value in call.args)
     kwargs = {name: unwrap_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
@@ -49,22 +49,22 @@ def unwrap_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> 
         numbers = list(_flatten_numbers(call.args[0]))
         # A TracedNumber stands for a Python float but has 64 bits, so set the dtype that torch would choose.
         if any(isinstance(number, TracedNumber) for number in numbers):
-            kwargs.setdefault("dtype", _common_dtype(numbers))
+            kwargs.setdefault("dtype", _find_common_dtype(numbers))
     if call.name in {"__getitem__", "__setitem__"}:
         args = (args[0], _stack_index_lists(args[1]), *args[2:])
     if call.name in _OF_SIZES:
-        args = tuple(map(_as_sizes, args))
-        kwargs = {name: _as_sizes(value) for name, value in kwargs.items()}
+        args = tuple(map(_convert_to_sizes, args))
+        kwargs = {name: _convert_to_sizes(value) for name, value in kwargs.items()}
     return proceed(replace(call, args=args, kwargs=kwargs))
 
 
-def _as_sizes(value: Any) -> Any:
+def _convert_to_sizes(value: Any) -> Any:
     """Replace the longest of the lengths in an argument, a tensor, by the width, a number."""
     if isinstance(value, slice):
-        return slice(*(_as_sizes(n) for n in (value.start, value.stop, value.step)))
+        return slice(*(_convert_to_sizes(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
-        return type(value)(_as_sizes(item) for item in value)
-    return known_number(value)
+        return type(value)(_convert_to_sizes(item) for item in value)
+    return find_known_number(value)
 
 
 def _stack_index_lists(index: Any) -> Any:
@@ -81,11 +81,11 @@ def _is_number(value: Any) -> bool:
 
 def _stack_numbers(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
     """Stack numbers, or lists of them, of which some are tensors or sizes, into a tensor."""
-    dtype = _common_dtype(list(_flatten_numbers(numbers))) if dtype is None else dtype
+    dtype = _find_common_dtype(list(_flatten_numbers(numbers))) if dtype is None else dtype
     lists = [isinstance(part, list | tuple) for part in numbers]
     return torch.stack(
         [
-            _stack_numbers(part, dtype) if is_list else _as_tensor(part, dtype)
+            _stack_numbers(part, dtype) if is_list else _convert_to_tensor(part, dtype)
             for part, is_list in zip(numbers, lists, strict=True)
         ]
     )
@@ -100,7 +100,7 @@ def _flatten_numbers(numbers: Any) -> Iterator[Any]:
             yield part
 
 
-def _common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
+def _find_common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
     """The dtype that `torch.tensor` chooses for some numbers; None if one is not a number."""
     types = [
         torch.get_default_dtype() if type(number) in {float, torch.SymFloat, TracedNumber}
@@ -114,7 +114,7 @@ def _common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
     return functools.reduce(torch.promote_types, known) if known and len(known) == len(types) else None
 
 
-def _as_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
+def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
     if is_size(number):
         usual = torch.int64 if isinstance(number, torch.SymInt) else torch.float32
         return torch.full((), number, dtype=usual if dtype is None else dtype)
@@ -122,7 +122,7 @@ def _as_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
     return found if dtype is None else found.to(dtype)
 
 
-def note_lengths(session: TraceSession, call: Call, result: Any) -> None:
+def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
     """Note how a result follows from the given lengths."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if session.scripted or not args:
@@ -178,8 +178,9 @@ def _is_width(session: TraceSession, value: Any) -> bool:
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
-def note_full_width(session: TraceSession, call: Call, result: Any) -> None:
-    """Note a result whose longest is the whole width, as in the lengths that it is computed from."""
+def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
+    """Record that the longest entry of a result is the whole width, if this is true of the lengths that it is computed
+    from."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if not args or not session.facts.of(args[0]).whole:
         return
@@ -200,7 +201,7 @@ def tolist(session: TraceSession, x: Any) -> Any:
     """`lengths.tolist()`: a list that holds a tensor."""
     if session.scripted and not _holds_lengths(x):
         return declined("no lengths")
-    return TracedArray(x) if x.dim() else known_number(x)
+    return TracedArray(x) if x.dim() else find_known_number(x)
 
 
 @rule("item")
@@ -208,10 +209,10 @@ def item(session: TraceSession, x: Any) -> Any:
     """`lengths.max().item()`: the width, or the tensor itself, which computes like a number."""
     if session.scripted and (x.dim() or x.is_floating_point()):
         return declined("no whole number")
-    return known_number(x)
+    return find_known_number(x)
 
 
-def tolist_as_array(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
+def make_array_from_tolist(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
     """`tolist` of a tensor of the trace, which a mode does not see."""
     found = tolist(session, x)
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
@@ -227,7 +228,7 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):
-        return _as_tensor(data, dtype)
+        return _convert_to_tensor(data, dtype)
     numbers = list(_flatten_numbers(data)) if isinstance(data, list | tuple) else []
     if any(_is_number(number) or is_size(number) for number in numbers):
         known_kinds = all(

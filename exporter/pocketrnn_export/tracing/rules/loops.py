@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.fx.traceback import annotate
 
-from pocketrnn_export.torch_internals import size_expression
+from pocketrnn_export.torch_internals import read_size_expression
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, Slices, find_stacked_loop
 from pocketrnn_export.tracing.session import (
     Call,
-    Declined,
+    DeclinedRule,
     Rule,
     Topic,
     TraceSession,
@@ -27,7 +27,7 @@ from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 __all__ = ["LOOPS"]
 
 
-def _note_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+def _record_iteration(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """Note the loop and iteration that compute a result; outside of a loop, the iteration whose results it uses."""
     if session.running:
         running = session.running[-1]
@@ -60,7 +60,7 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, torch.SymInt)
 
 
-def _indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, Any]]]:
+def _find_indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, Any]]]:
     """The parts of an index; and (part, axis, number) for each number at an axis of x whose length is a size of the
     input. There are no such numbers if the index holds more than numbers, slices, new axes and an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
@@ -79,17 +79,17 @@ def _indexed_steps(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, int, 
     found = []
     for axis, place in enumerate(axes):
         part = parts[place]
-        number = _single_position(part) if isinstance(part, slice) else part
+        number = _read_single_position(part) if isinstance(part, slice) else part
         if number is not None and _is_size(x.shape[axis]):
             found.append((place, axis, number))
     return parts, found
 
 
-def _single_position(part: slice) -> Any:
+def _read_single_position(part: slice) -> Any:
     """The position that a slice such as `t : t + 1` takes; None for other slices."""
     if part.step in (None, 1) and part.start is not None and part.stop is not None:
         length = part.stop - part.start
-        if (size_expression(length) if _is_size(length) else length) == 1:
+        if (read_size_expression(length) if _is_size(length) else length) == 1:
             return part.start
     return None
 
@@ -97,7 +97,7 @@ def _single_position(part: slice) -> Any:
 @rule("__getitem__", when=in_a_loop)
 def step(_: TraceSession, x: Any, index: Any) -> Any:
     """`x[:, t]` and `x[:, t : t + 1]` as `pocketrnn::step`, which does not restrict sizes."""
-    parts, found = _indexed_steps(x, index)
+    parts, found = _find_indexed_steps(x, index)
     if not found:
         return declined("no number at an axis whose length is a size, or more than numbers and slices")
     # Start with the last axis, so that the axes before it keep their numbers.
@@ -118,7 +118,7 @@ def _count_from_start(size: Any, index: Any) -> Any:
 @rule("__setitem__", when=in_a_loop)
 def put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     """`out[:, t] = h` as `pocketrnn::put`."""
-    found = _indexed_steps(x, index)[1]
+    found = _find_indexed_steps(x, index)[1]
     if len(found) != 1:
         return declined("not one number at an axis whose length is a size")
     parts = index if isinstance(index, tuple) else (index,)
@@ -164,7 +164,7 @@ def chunk(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     """`x.chunk(x.size(1), dim=1)`: single steps."""
     dim %= x.dim()
     size: Any = x.shape[dim]
-    if not _is_size(chunks) or not _is_size(size) or size_expression(chunks) != size_expression(size):
+    if not _is_size(chunks) or not _is_size(size) or read_size_expression(chunks) != read_size_expression(size):
         return declined("not as many chunks as steps")
     return Slices(x, dim, keeps_axis=True)
 
@@ -187,10 +187,10 @@ def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any
     # The stacked tensor has one more axis, which shifts a negative axis.
     first = axis if axis >= 0 else axis - 1
     stacked = stack(session, tensors, first)
-    return stacked if isinstance(stacked, Declined) else stacked.flatten(first, first + 1)
+    return stacked if isinstance(stacked, DeclinedRule) else stacked.flatten(first, first + 1)
 
 
-def _stack_variant(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
+def _make_stack_rule(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
     """A rule for `torch.hstack` and its like: `torch.cat` of reshaped tensors along an axis, or along the last axis if
     there are fewer. torch's exporter would write sequences, which a bundle's graph does not support."""
 
@@ -200,32 +200,32 @@ def _stack_variant(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..
         tensors = [shaped(tensor) for tensor in tensors]
         along = min(axis, tensors[0].dim() - 1)
         found = cat(session, tensors, along)
-        return torch.cat(tensors, along) if isinstance(found, Declined) else found
+        return torch.cat(tensors, along) if isinstance(found, DeclinedRule) else found
 
     return joined
 
 
-def _as_vector(x: Tensor) -> Tensor:
+def _reshape_to_vector(x: Tensor) -> Tensor:
     return x if x.dim() else x.reshape(1)
 
 
-def _as_row(x: Tensor) -> Tensor:
+def _reshape_to_row(x: Tensor) -> Tensor:
     return x if x.dim() > 1 else x.reshape(1, -1)
 
 
-def _as_column(x: Tensor) -> Tensor:
+def _reshape_to_column(x: Tensor) -> Tensor:
     return x if x.dim() > 1 else x.reshape(-1, 1)
 
 
-def _as_depth(x: Tensor) -> Tensor:
-    return x if x.dim() > 2 else _as_row(x).unsqueeze(2)
+def _reshape_to_depth(x: Tensor) -> Tensor:
+    return x if x.dim() > 2 else _reshape_to_row(x).unsqueeze(2)
 
 
 _BESIDE: Final = (
-    Rule(("hstack",), _stack_variant(_as_vector, 1), always),
-    Rule(("vstack", "row_stack"), _stack_variant(_as_row, 0), always),
-    Rule(("column_stack",), _stack_variant(_as_column, 1), always),
-    Rule(("dstack",), _stack_variant(_as_depth, 2), always),
+    Rule(("hstack",), _make_stack_rule(_reshape_to_vector, 1), always),
+    Rule(("vstack", "row_stack"), _make_stack_rule(_reshape_to_row, 0), always),
+    Rule(("column_stack",), _make_stack_rule(_reshape_to_column, 1), always),
+    Rule(("dstack",), _make_stack_rule(_reshape_to_depth, 2), always),
 )
 
 
@@ -237,4 +237,4 @@ def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     return torch.zeros(x.shape, dtype=torch.result_type(x, number)) + x
 
 
-LOOPS: Final = Topic((step, put, select, unbind, split, chunk, stack, cat, *_BESIDE, add), around=_note_iteration)
+LOOPS: Final = Topic((step, put, select, unbind, split, chunk, stack, cat, *_BESIDE, add), around=_record_iteration)

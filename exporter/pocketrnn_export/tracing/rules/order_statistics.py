@@ -95,7 +95,7 @@ def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = 
     return beside(input, indices).gather(dim, beside(indices, input))
 
 
-def _bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
+def _make_bool_rule(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
     """A rule for the maximum, minimum or order of bools, computed from 0 and 1, since ONNX supports only numbers. The
     first `truths` results are bools, the others indices."""
 
@@ -132,7 +132,7 @@ def searchsorted(
     return before.sum(-1).to(torch.int32 if out_int32 else torch.int64)
 
 
-def _refusal_rule(name: str) -> Rule:
+def _make_refusal_rule(name: str) -> Rule:
     @rule(name, when=exporting)
     def refused(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
         where = describe_user_line(sys._getframe(1))
@@ -151,12 +151,12 @@ def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any)
 
 
 _TRUTHS: Final = (
-    *(Rule((function.__name__,), _bool_rule(function), exporting) for function in
+    *(Rule((function.__name__,), _make_bool_rule(function), exporting) for function in
       (torch.max, torch.min, torch.amax, torch.amin, torch.maximum, torch.minimum, torch.sort)),
-    Rule(("aminmax",), _bool_rule(torch.aminmax, 2), exporting),
-    Rule(("argsort",), _bool_rule(torch.argsort, 0), exporting),
+    Rule(("aminmax",), _make_bool_rule(torch.aminmax, 2), exporting),
+    Rule(("argsort",), _make_bool_rule(torch.argsort, 0), exporting),
 )  # fmt: skip
 ORDER_STATISTICS: Final = (
     *(median, kthvalue, quantile, take_along_dim, searchsorted, isin),
-    *(*_TRUTHS, *map(_refusal_rule, _WITHOUT)),
+    *(*_TRUTHS, *map(_make_refusal_rule, _WITHOUT)),
 )

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import restrict_sizes, statically_known_true, sym_min
-from pocketrnn_export.tracing.python_semantics.traced_arrays import known_number
-from pocketrnn_export.tracing.session import Declined, Rule, TraceSession, always, declined, rule
+from pocketrnn_export.tracing.python_semantics.traced_arrays import find_known_number
+from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, always, declined, rule
 
 __all__ = ["POOLING"]
 
@@ -105,25 +105,25 @@ class _Windows:
         return found.reshape(*found.shape[:-1], count, self.size), inside, reached
 
 
-def _values_per_axis(value: Any, axes: int, default: Any) -> list[Any]:
+def _read_values_per_axis(value: Any, axes: int, default: Any) -> list[Any]:
     """The values of a pooling argument, one for each axis; a single number is used for all axes."""
     value = default if value is None or value in ((), []) else value
     values = list(value) if isinstance(value, list | tuple) else [value]
     return values * axes if len(values) == 1 else values
 
 
-def _windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
+def _make_windows_per_axis(axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
     """The windows along each axis; None if the arguments are not valid for a pooling."""
-    sizes = _values_per_axis(size, axes, 1)
+    sizes = _read_values_per_axis(size, axes, 1)
     columns = [
         sizes,
-        _values_per_axis(step, axes, sizes),
-        _values_per_axis(pad, axes, 0),
-        _values_per_axis(apart, axes, 1),
+        _read_values_per_axis(step, axes, sizes),
+        _read_values_per_axis(pad, axes, 0),
+        _read_values_per_axis(apart, axes, 1),
     ]
     if any(len(column) != axes for column in columns):
         return None
-    columns = [[known_number(n) for n in column] for column in columns]
+    columns = [[find_known_number(n) for n in column] for column in columns]
     return [_Windows(axis, *each) for axis, each in zip(range(-axes, 0), zip(*columns, strict=True), strict=True)]
 
 
@@ -133,7 +133,7 @@ def _split_windows(session: TraceSession, x: Tensor, windows: Sequence[_Windows]
     return whole, [w for w in windows if w.axis not in whole and not w.is_identity]
 
 
-def _max_pool_rule(axes: int) -> Callable[..., Any]:
+def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
     """A rule for max pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the same in
     ONNX."""
 
@@ -147,7 +147,7 @@ def _max_pool_rule(axes: int) -> Callable[..., Any]:
         ceil_mode: Any = False,
         return_indices: Any = False,
     ) -> Any:
-        windows = _windows_per_axis(axes, kernel_size, stride, padding, dilation)
+        windows = _make_windows_per_axis(axes, kernel_size, stride, padding, dilation)
         if windows is None or return_indices or not isinstance(x, Tensor):
             return declined("with indices, or of other arguments")
         whole, others = _split_windows(session, x, windows)
@@ -159,7 +159,7 @@ def _max_pool_rule(axes: int) -> Callable[..., Any]:
             return (
                 declined("that is the same in ONNX")
                 if axes == 2
-                else _max_pool_as_2d(x, others[0], ceil=bool(ceil_mode))
+                else _compute_max_pool_as_2d(x, others[0], ceil=bool(ceil_mode))
             )
         for w in others:
             taken, inside, _ = w.taken(x, ceil=bool(ceil_mode))
@@ -169,7 +169,7 @@ def _max_pool_rule(axes: int) -> Callable[..., Any]:
     return pool
 
 
-def _max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
+def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
     """Max pooling over one axis, computed over two, one of size 1: over one axis, PyTorch needs its size as a plain
     number."""
     if isinstance(x.shape[-1], int):
@@ -178,7 +178,7 @@ def _max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
     return torch.max_pool2d(planes, (1, w.size), (1, w.step), (0, w.pad), (1, w.apart), ceil).squeeze(-2)
 
 
-def _avg_pool_rule(axes: int) -> Callable[..., Any]:
+def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
     """A rule for average pooling. Over a whole axis it is a reduction; else PyTorch's own is used, if it is the same in
     ONNX, whose windows differ past the end of an axis."""
 
@@ -192,7 +192,7 @@ def _avg_pool_rule(axes: int) -> Callable[..., Any]:
         count_include_pad: Any = True,
         divisor_override: Any = None,
     ) -> Any:
-        windows = _windows_per_axis(axes, kernel_size, stride, padding, 1)
+        windows = _make_windows_per_axis(axes, kernel_size, stride, padding, 1)
         if windows is None or not isinstance(x, Tensor):
             return declined("of other arguments")
         whole, others = _split_windows(session, x, windows)
@@ -212,16 +212,16 @@ def _avg_pool_rule(axes: int) -> Callable[..., Any]:
     return pool
 
 
-def _lp_pool_rule(axes: int) -> Callable[..., Any]:
+def _make_lp_pool_rule(axes: int) -> Callable[..., Any]:
     """A rule for power-average pooling: the norm of each window, computed from its mean as in PyTorch."""
 
     def pool(
         session: TraceSession, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False
     ) -> Any:
-        mean = _avg_pool_rule(axes)(session, x**norm_type, kernel_size, stride, 0, ceil_mode)
-        if isinstance(mean, Declined):
+        mean = _make_avg_pool_rule(axes)(session, x**norm_type, kernel_size, stride, 0, ceil_mode)
+        if isinstance(mean, DeclinedRule):
             return mean
-        places = math.prod(_values_per_axis(kernel_size, axes, 1))
+        places = math.prod(_read_values_per_axis(kernel_size, axes, 1))
         return (torch.sign(mean) * torch.relu(torch.abs(mean)) * places) ** (1.0 / norm_type)
 
     return pool
@@ -234,12 +234,12 @@ def _spans_axis(session: TraceSession, size: Any, x: Tensor, axis: int) -> bool:
     return isinstance(size, torch.SymInt) and statically_known_true(size == x.shape[axis])
 
 
-def _adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
+def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
     """A rule for adaptive pooling to k windows, whose ends depend on the size n: window j covers the steps from
     j * n // k up to (j + 1) * n / k, rounded up."""
 
     def pool(session: TraceSession, x: Any, output_size: Any = None, return_indices: Any = False) -> Any:
-        sizes = _values_per_axis(output_size, axes, None)
+        sizes = _read_values_per_axis(output_size, axes, None)
         if return_indices or not all(size is None or isinstance(size, int) for size in sizes):
             return declined("with indices, or to sizes that are not plain numbers")
         whole = [axis for axis, size in zip(range(-axes, 0), sizes, strict=True) if size == 1]
@@ -272,10 +272,10 @@ def _reduce_windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tenso
 
 
 _POOLS: Final = {
-    **{f"max_pool{axes}d": _max_pool_rule(axes) for axes in (1, 2)},
-    **{f"avg_pool{axes}d": _avg_pool_rule(axes) for axes in (1, 2)},
-    **{f"lp_pool{axes}d": _lp_pool_rule(axes) for axes in (1, 2)},
-    **{f"adaptive_max_pool{axes}d": _adaptive_pool_rule(axes, largest=True) for axes in (1, 2)},
-    **{f"adaptive_avg_pool{axes}d": _adaptive_pool_rule(axes, largest=False) for axes in (1, 2)},
+    **{f"max_pool{axes}d": _make_max_pool_rule(axes) for axes in (1, 2)},
+    **{f"avg_pool{axes}d": _make_avg_pool_rule(axes) for axes in (1, 2)},
+    **{f"lp_pool{axes}d": _make_lp_pool_rule(axes) for axes in (1, 2)},
+    **{f"adaptive_max_pool{axes}d": _make_adaptive_pool_rule(axes, largest=True) for axes in (1, 2)},
+    **{f"adaptive_avg_pool{axes}d": _make_adaptive_pool_rule(axes, largest=False) for axes in (1, 2)},
 }
 POOLING: Final = (embedding_bag, *(Rule((name,), pool, always) for name, pool in _POOLS.items()))

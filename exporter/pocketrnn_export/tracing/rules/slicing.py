@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import describe_line, find_outside_frame, is_user_frame, read_line
 from pocketrnn_export.torch_internals import list_guards, size_functions, statically_known_true, sym_max
-from pocketrnn_export.tracing.python_semantics.size_condition_answers import equality_relation, note_guard
-from pocketrnn_export.tracing.rules.lengths import note_full_width
+from pocketrnn_export.tracing.python_semantics.size_condition_answers import make_equality_relation, record_guard
+from pocketrnn_export.tracing.rules.lengths import record_full_width
 from pocketrnn_export.tracing.session import (
     Call,
     Rule,
@@ -26,17 +26,17 @@ from pocketrnn_export.tracing.session import (
     TraceSession,
     declined,
     find_environment,
-    on_a_branch,
+    is_on_branch,
     rule,
 )
 from pocketrnn_export.tracing.sizes.condition_log import Question
-from pocketrnn_export.tracing.sizes.conditions import BATCH, Condition, value_at
+from pocketrnn_export.tracing.sizes.conditions import BATCH, Condition, compute_value_at
 from pocketrnn_export.tracing.trace_operators import CUT, END
 
 __all__ = ["SLICING"]
 
 
-def _note_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+def _record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """Note the restrictions of an operation, and the line if it raises an error."""
     args = call.args
     environment = find_environment(args[0] if args and isinstance(args[0], (list, tuple)) else args[:1])
@@ -54,16 +54,16 @@ def _note_guards(session: TraceSession, call: Call, proceed: Callable[[Call], An
             while frame is not None and not is_user_frame(frame):
                 frame = frame.f_back
             for guard in made:
-                note_guard(session, guard, read_line(frame) if frame is not None else None)
+                record_guard(session, guard, read_line(frame) if frame is not None else None)
 
 
-@rule("__getitem__", when=on_a_branch)
+@rule("__getitem__", when=is_on_branch)
 def cut(_: TraceSession, x: Any, index: Any) -> Any:
     """`x[:, 2:n]` with its slices as cuts, and the rest of the index unchanged."""
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
         return declined("no slice is in it")
-    axes = _index_axes(parts, x.dim())
+    axes = _find_index_axes(parts, x.dim())
     if axes is None:
         return declined("a truth is in it")
     rest, changed = list(parts), False
@@ -88,7 +88,7 @@ def cut(_: TraceSession, x: Any, index: Any) -> Any:
     return x[tuple(rest)]
 
 
-def _index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
+def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
     """The first axis that each part of an index applies to; None for parts without an axis, and for an ellipsis."""
     if any(isinstance(part, bool) for part in parts):
         return None
@@ -104,7 +104,7 @@ def _count_axes_taken(part: Any) -> int:
     return part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
 
 
-@rule("narrow", when=on_a_branch)
+@rule("narrow", when=is_on_branch)
 def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any:
     """`x.narrow(1, 0, n)`."""
     dim %= x.dim()
@@ -117,7 +117,7 @@ def narrow(_: TraceSession, x: Tensor, dim: int, start: Any, length: Any) -> Any
     return CUT(x, dim, start, start + length, 1)
 
 
-@rule("split", when=on_a_branch)
+@rule("split", when=is_on_branch)
 def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kwargs: Any) -> Any:
     """A split whose number of chunks depends on a size, as a single chunk of everything.
 
@@ -129,7 +129,7 @@ def split(_: TraceSession, x: Tensor, split_size: Any = None, dim: int = 0, **kw
     return (x,)
 
 
-@rule("chunk", when=on_a_branch)
+@rule("chunk", when=is_on_branch)
 def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
     """Chunks as cuts of equal width. Their number is that for the sizes of the branch, which is noted as a
     condition."""
@@ -141,15 +141,15 @@ def chunk(session: TraceSession, x: Tensor, chunks: Any, dim: int = 0) -> Any:
         return (x,)
     width = size_functions.FloorDiv(expression + (chunks - 1), chunks)
     count = size_functions.FloorDiv(expression + width - 1, width)
-    many = int(value_at(count, session.branch.sizes))
+    many = int(compute_value_at(count, session.branch.sizes))
     session.log.note(
-        Question(Condition(equality_relation(count, many)), True, *read_line(find_outside_frame(sys._getframe(1))))
+        Question(Condition(make_equality_relation(count, many)), True, *read_line(find_outside_frame(sys._getframe(1))))
     )
     step = (size + chunks - 1) // chunks
     return tuple(CUT(x, dim % x.dim(), i * step, (i + 1) * step, 1) for i in range(many))
 
 
-@rule("pad", when=on_a_branch)
+@rule("pad", when=is_on_branch)
 def padded(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any) -> Any:
     """`F.pad(x, (0, n - x.size(1)))`, with amounts below 0 as 0, on a branch with `pads_from_zero`."""
     if not any(isinstance(amount, torch.SymInt) for amount in pad):
@@ -160,7 +160,7 @@ def padded(session: TraceSession, x: Tensor, pad: Any, *rest: Any, **kwargs: Any
     return nn.functional.pad(x, [_clamp_at_zero(n) for n in pad], *rest, **kwargs)
 
 
-def _shape_rule(function: Callable[..., Any]) -> Callable[..., Any]:
+def _make_shape_rule(function: Callable[..., Any]) -> Callable[..., Any]:
     """A rule for a function that makes a tensor of a size. A negative size becomes 0, since PyTorch fails for it
     anyway."""
 
@@ -186,7 +186,7 @@ _SHAPED: Final = {
     **{name: getattr(torch, name) for name in ("zeros", "ones", "empty")},
     **{name: getattr(Tensor, name) for name in ("new_zeros", "new_ones", "repeat")},
 }
-shaped: Final = tuple(Rule((name,), _shape_rule(function), on_a_branch) for name, function in _SHAPED.items())
+shaped: Final = tuple(Rule((name,), _make_shape_rule(function), is_on_branch) for name, function in _SHAPED.items())
 
 
 @rule("roll")
@@ -201,4 +201,6 @@ def roll(_: TraceSession, x: Tensor, shifts: Any, dims: Any = None) -> Any:
     return x
 
 
-SLICING: Final = Topic((cut, narrow, split, chunk, padded, roll, *shaped), around=_note_guards, after=note_full_width)
+SLICING: Final = Topic(
+    (cut, narrow, split, chunk, padded, roll, *shaped), around=_record_guards, after=record_full_width
+)

@@ -29,14 +29,14 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, float | torch.SymFloat)
 
 
-def _as_dtype(value: Any, kind: torch.dtype) -> Any:
+def _convert_to_dtype(value: Any, kind: torch.dtype) -> Any:
     """A number, which may be a size, as a float or an integer."""
     if isinstance(value, torch.SymInt):
         return sym_float(value) if kind.is_floating_point else value
     return float(value) if kind.is_floating_point else int(value)
 
 
-def _promoted_dtype(x: Tensor, numbers: list[Any]) -> torch.dtype:
+def _find_promoted_dtype(x: Tensor, numbers: list[Any]) -> torch.dtype:
     """The dtype to which PyTorch promotes a tensor and numbers."""
     kind = x.dtype
     for number in numbers:
@@ -45,7 +45,7 @@ def _promoted_dtype(x: Tensor, numbers: list[Any]) -> torch.dtype:
     return kind
 
 
-def _clamp_rule(
+def _make_clamp_rule(
     function: Callable[..., Any], low: float | None = None, high: float | None = None
 ) -> Callable[..., Any]:
     """A rule for `x.clamp(0.01, 1)` that converts x and both bounds to the dtype of the result."""
@@ -59,19 +59,19 @@ def _clamp_rule(
         if not isinstance(x, Tensor) or not numbers or any(isinstance(bound, Tensor) for bound in numbers):
             return declined("bounds that are tensors")
         # hardtanh returns the dtype of its input.
-        kind = _promoted_dtype(x, numbers) if low is None else x.dtype
+        kind = _find_promoted_dtype(x, numbers) if low is None else x.dtype
         expected = float if kind.is_floating_point else int
         if kind == torch.bool or (x.dtype == kind and all(type(bound) is expected for bound in numbers)):
             return declined("of one type")
-        low_and_high = (None if bound is None else _as_dtype(bound, kind) for bound in bounds)
+        low_and_high = (None if bound is None else _convert_to_dtype(bound, kind) for bound in bounds)
         return function(x if x.dtype == kind else x.to(kind), *low_and_high)
 
     return clamped
 
 
-def _inplace_clamp_rule(function: Callable[..., Any]) -> Callable[..., Any]:
+def _make_inplace_clamp_rule(function: Callable[..., Any]) -> Callable[..., Any]:
     """A rule for `x.clamp_(0.01, 1)`, which writes into x."""
-    clamped = _clamp_rule(function)
+    clamped = _make_clamp_rule(function)
 
     def written(session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
         if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -81,7 +81,7 @@ def _inplace_clamp_rule(function: Callable[..., Any]) -> Callable[..., Any]:
     return written
 
 
-def _float_operation_rule(function: Callable[..., Any]) -> Callable[..., Any]:
+def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., Any]:
     """A rule for `0.3 - ids`, `ids // 2.5`: an operation on integers and a float."""
 
     def mixed(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
@@ -117,12 +117,12 @@ def nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
 
 
 MIXED_NUMBERS: Final = (
-    Rule(("clamp", "clip"), _clamp_rule(torch.clamp), exporting),
-    Rule(("clamp_", "clip_"), _inplace_clamp_rule(Tensor.clamp_), exporting),
-    Rule(("hardtanh",), _clamp_rule(nn.functional.hardtanh, -1.0, 1.0), exporting),
-    Rule(("hardtanh_",), _inplace_clamp_rule(nn.functional.hardtanh_), exporting),
-    Rule(("rsub", "__rsub__"), _float_operation_rule(torch.rsub), exporting),
-    Rule(("floor_divide", "__floordiv__"), _float_operation_rule(torch.floor_divide), exporting),
+    Rule(("clamp", "clip"), _make_clamp_rule(torch.clamp), exporting),
+    Rule(("clamp_", "clip_"), _make_inplace_clamp_rule(Tensor.clamp_), exporting),
+    Rule(("hardtanh",), _make_clamp_rule(nn.functional.hardtanh, -1.0, 1.0), exporting),
+    Rule(("hardtanh_",), _make_inplace_clamp_rule(nn.functional.hardtanh_), exporting),
+    Rule(("rsub", "__rsub__"), _make_float_operation_rule(torch.rsub), exporting),
+    Rule(("floor_divide", "__floordiv__"), _make_float_operation_rule(torch.floor_divide), exporting),
     sum_of_truths,
     power,
     nansum,

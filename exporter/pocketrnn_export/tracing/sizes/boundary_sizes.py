@@ -35,7 +35,7 @@ def boundary_sizes(questions: Sequence[Question], regions: Regions, periods: Col
     """
     batch = regions.batch
     needed = {sizes for region in range(len(regions)) for sizes in regions.members(region)}
-    found = set(_ordinary_sizes())
+    found = set(_list_ordinary_sizes())
     found |= {Sizes(2, p + rest) for p in periods if p <= _PERIOD for rest in range(p)}
     for question in questions:
         for rows in (1, 2, 3, 40) if batch is None else (batch,):
@@ -58,7 +58,7 @@ def _sort_by_cost(sizes: Iterable[Sizes]) -> list[Sizes]:
     return sorted(sizes, key=lambda s: (s.batch * s.tokens, s.tokens))
 
 
-def _ordinary_sizes() -> list[Sizes]:
+def _list_ordinary_sizes() -> list[Sizes]:
     pairs = itertools.chain(itertools.product((1, 2, 3), (1, 2, 3, 7, 20)), ((40, 9), (200, 5), (3, 600), (2, 2000)))
     return [Sizes(*pair) for pair in pairs]
 

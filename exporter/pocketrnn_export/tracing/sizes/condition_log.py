@@ -21,14 +21,14 @@ from pocketrnn_export.torch_internals import sym_max
 from pocketrnn_export.tracing.sizes.conditions import Condition, Sizes, UnsolvableError
 from pocketrnn_export.tracing.trace_operators import CUT
 
-__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "too_many_questions_error"]
+__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "make_too_many_questions_error"]
 
 
 class UntraceableError(ExportError):
     """A module has no program for batches of any size; there may be one for a single text."""
 
 
-def too_many_questions_error(place: str) -> ExportError:
+def make_too_many_questions_error(place: str) -> ExportError:
     """The error for a line that asks about more sizes than can be tried."""
     return ExportError(
         f"The module asks more about sizes than can be tried, {place}.",
@@ -157,7 +157,7 @@ class TraceLog:
             ExportError: it takes too long.
         """
         if time.process_time() > self.until:
-            raise self.refuse(too_many_questions_error(where()))
+            raise self.refuse(make_too_many_questions_error(where()))
 
     def check_answered(self) -> None:
         """Refuse a trace that reached its end although a question could not be answered.

@@ -27,16 +27,16 @@ __all__ = [
     "LARGEST",
     "TOKENS",
     "USUAL",
+    "AllSizes",
     "Condition",
-    "EverySize",
     "Sizes",
     "UnsolvableError",
+    "compute_value_at",
+    "compute_values_over_all",
     "every_size",
     "join_by_and",
     "join_by_or",
     "rename_sizes",
-    "value_at",
-    "values_over",
 ]
 
 # A graph computes with 64 bits; Python's integers have no limit.
@@ -71,7 +71,7 @@ USUAL: Final = Sizes(EXAMPLE_ROWS, EXAMPLE_STEPS)
 
 
 @dataclass(frozen=True)
-class EverySize:
+class AllSizes:
     """All sizes of at most `LARGEST` tokens, the cheapest first, as two arrays int64 [sizes]."""
 
     batch: Whole
@@ -86,7 +86,7 @@ class EverySize:
 
 
 @functools.cache
-def every_size(batch: int | None = None) -> EverySize:
+def every_size(batch: int | None = None) -> AllSizes:
     """All sizes that are evaluated: with one batch size, or with any.
 
     Example:
@@ -98,7 +98,7 @@ def every_size(batch: int | None = None) -> EverySize:
     rows = np.repeat(np.array(batches, np.int64), [len(some) for some in tokens])
     steps = np.concatenate(tokens)
     order = np.lexsort((rows, rows * steps))
-    return EverySize(rows[order], steps[order])
+    return AllSizes(rows[order], steps[order])
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Condition:
             >>> Condition(sympy.Gt(TOKENS, 512)).holds(Sizes(batch=1, tokens=600))
             True
         """
-        return bool(value_at(self.relation, sizes))
+        return bool(compute_value_at(self.relation, sizes))
 
     def holds_for_both(self, batch: int, tokens: int, second: int) -> bool:
         """Whether it holds for a batch of two texts of these numbers of tokens.
@@ -220,21 +220,21 @@ def rename_sizes(expression: Any, names: Mapping[str, str]) -> Any:
     return expression.xreplace({symbol: ours[name] for symbol, name in free.items() if name is not None})
 
 
-def value_at(expression: Any, sizes: Sizes) -> Any:
+def compute_value_at(expression: Any, sizes: Sizes) -> Any:
     """The value of an expression for these sizes, as a Python number.
 
     Raises:
         UnsolvableError: it cannot be computed.
 
     Example:
-        >>> value_at(BATCH * TOKENS, Sizes(batch=3, tokens=7))
+        >>> compute_value_at(BATCH * TOKENS, Sizes(batch=3, tokens=7))
         21
     """
     at = {BATCH: np.array([sizes.batch], np.int64), TOKENS: np.array([sizes.tokens], np.int64)}
     return np.broadcast_to(_evaluate(expression, at, _ARRAYS), (1,))[0].item()
 
 
-def values_over(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
+def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
     """The values of an expression for all of `every_size`: [sizes].
 
     Raises:
@@ -311,21 +311,21 @@ def _fold_library_function(name: str) -> Callable[..., Any]:
     return lambda kind, *values: functools.reduce(getattr(kind.library, name), values)
 
 
-def _float_function(name: str) -> Callable[..., Any]:
+def _make_library_function(name: str) -> Callable[..., Any]:
     return lambda kind, value: getattr(kind.library, name)(kind.real(value))
 
 
-def _rounding_function(name: str) -> Callable[..., Any]:
+def _make_rounding_function(name: str) -> Callable[..., Any]:
     return lambda kind, value: kind.whole(getattr(kind.library, name)(kind.real(value)))
 
 
-def _checked_product(kind: _NumberLibrary, *values: Any) -> Any:
+def _compute_checked_product(kind: _NumberLibrary, *values: Any) -> Any:
     return kind.checked(
         functools.reduce(operator.mul, values), functools.reduce(operator.mul, (kind.real(v) for v in values))
     )
 
 
-def _checked_power(kind: _NumberLibrary, base: Any, exponent: Any) -> Any:
+def _compute_checked_power(kind: _NumberLibrary, base: Any, exponent: Any) -> Any:
     if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype == np.int64 and (exponent < 0).any():
         raise UnsolvableError("a negative power")
     if kind is _ARRAYS and base.dtype == np.int64 and exponent.dtype != np.int64:
@@ -333,7 +333,7 @@ def _checked_power(kind: _NumberLibrary, base: Any, exponent: Any) -> Any:
     return kind.checked(base**exponent, kind.real(base) ** kind.real(exponent))
 
 
-def _checked_division(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def divided(kind: _NumberLibrary, value: Any, divisor: Any) -> Any:
         if kind is _ARRAYS and (divisor == 0).any():
             raise UnsolvableError("a division by zero")
@@ -356,14 +356,14 @@ def _bitwise_and(kind: _NumberLibrary, value: Any, mask: Any) -> Any:
 
 _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     sympy.Add: _fold_arguments(operator.add),
-    sympy.Mul: _checked_product,
-    sympy.Pow: _checked_power,
-    sympy.Mod: _checked_division(operator.mod),
+    sympy.Mul: _compute_checked_product,
+    sympy.Pow: _compute_checked_power,
+    sympy.Mod: _make_checked_division(operator.mod),
     sympy.Min: _fold_library_function("minimum"),
     sympy.Max: _fold_library_function("maximum"),
     sympy.Abs: lambda _, value: abs(value),
-    sympy.floor: _rounding_function("floor"),
-    sympy.ceiling: _rounding_function("ceil"),
+    sympy.floor: _make_rounding_function("floor"),
+    sympy.ceiling: _make_rounding_function("ceil"),
     sympy.And: _fold_library_function("logical_and"),
     sympy.Or: _fold_library_function("logical_or"),
     sympy.Not: lambda kind, value: kind.library.logical_not(value),
@@ -376,23 +376,23 @@ _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     sympy.ITE: lambda kind, condition, a, b: kind.library.where(condition, a, b),
     of_torch.Min: _fold_library_function("minimum"),
     of_torch.Max: _fold_library_function("maximum"),
-    of_torch.FloorDiv: _checked_division(operator.floordiv),
-    of_torch.CleanDiv: _checked_division(operator.floordiv),
-    of_torch.Mod: _checked_division(operator.mod),
-    of_torch.PythonMod: _checked_division(operator.mod),
+    of_torch.FloorDiv: _make_checked_division(operator.floordiv),
+    of_torch.CleanDiv: _make_checked_division(operator.floordiv),
+    of_torch.Mod: _make_checked_division(operator.mod),
+    of_torch.PythonMod: _make_checked_division(operator.mod),
     of_torch.ModularIndexing: lambda _, value, divisor, modulus: value // divisor % modulus,
-    of_torch.LShift: lambda kind, value, by: _checked_product(kind, value, 2**by),
+    of_torch.LShift: lambda kind, value, by: _compute_checked_product(kind, value, 2**by),
     of_torch.RShift: lambda _, value, by: value // 2**by,
-    of_torch.PowByNatural: _checked_power,
+    of_torch.PowByNatural: _compute_checked_power,
     of_torch.FloatPow: lambda kind, base, exponent: kind.real(base) ** kind.real(exponent),
-    of_torch.IntTrueDiv: _checked_division(operator.truediv),
-    of_torch.FloatTrueDiv: _checked_division(operator.truediv),
+    of_torch.IntTrueDiv: _make_checked_division(operator.truediv),
+    of_torch.FloatTrueDiv: _make_checked_division(operator.truediv),
     of_torch.ToFloat: lambda kind, value: kind.real(value),
-    of_torch.FloorToInt: _rounding_function("floor"),
-    of_torch.CeilToInt: _rounding_function("ceil"),
-    of_torch.TruncToInt: _rounding_function("trunc"),
-    of_torch.RoundToInt: _rounding_function("round"),
-    of_torch.TruncToFloat: _float_function("trunc"),
+    of_torch.FloorToInt: _make_rounding_function("floor"),
+    of_torch.CeilToInt: _make_rounding_function("ceil"),
+    of_torch.TruncToInt: _make_rounding_function("trunc"),
+    of_torch.RoundToInt: _make_rounding_function("round"),
+    of_torch.TruncToFloat: _make_library_function("trunc"),
     of_torch.Identity: lambda _, value: value,
     of_torch.Where: lambda kind, condition, a, b: kind.library.where(condition, a, b),
 }
@@ -402,7 +402,7 @@ _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
     "BitwiseFn_bitwise_or": lambda kind, a, b: a + b - _bitwise_and(kind, a, b),
     "BitwiseFn_bitwise_xor": lambda kind, a, b: a + b - 2 * _bitwise_and(kind, a, b),
     **{
-        f"OpaqueUnaryFn_{name}": _float_function(name)
+        f"OpaqueUnaryFn_{name}": _make_library_function(name)
         for name in ("sqrt", "log", "log2", "exp", "sin", "cos", "tan", "tanh")
     },
 }

@@ -16,12 +16,13 @@ from pocketrnn_export.tracing.sizes.condition_log import TraceLog
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = ["Attempt", "Judge", "Logits", "is_within_limits", "largest_difference", "sizes_in_words"]
+__all__ = ["AnswerJudge", "Logits", "ProgramAttempt", "describe_sizes", "is_within_limits", "largest_difference"]
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")
-# Logits nearer than _NEAR count as equal. A program that lost one token of 31 was only 2e-4 off, so more is allowed
-# only if the module's own rounding is large: its distance from its answer in double precision, times _ROUNDINGS.
+# Logits that differ by less than _NEAR count as equal. A program that lost one token of 31 was wrong by only 2e-4. So a
+# larger difference is allowed only if the module's own rounding is large: its distance from its answer in double
+# precision, times _ROUNDINGS.
 _NEAR: Final = 1e-5
 _ROUNDINGS: Final = 30
 
@@ -37,7 +38,7 @@ def is_within_limits(limits: Limits, sizes: Sizes) -> bool:
 
 
 @dataclass(frozen=True)
-class Attempt(Generic[Traced]):
+class ProgramAttempt(Generic[Traced]):
     """A program, the log of its trace, a function that runs it (from sizes to logits [batch, classes]), and its plan.
 
     An ordinary trace has no plan: until it is proven, it is right only for the sizes of its example. `run_lasting` runs
@@ -51,7 +52,7 @@ class Attempt(Generic[Traced]):
     run_lasting: Callable[[Sizes], Logits] | None = None
 
 
-class Judge:
+class AnswerJudge:
     """Compares programs with the module's own answers, and computes each answer only once."""
 
     def __init__(
@@ -74,13 +75,13 @@ class Judge:
     def answers(self, sizes: Sizes) -> bool:
         return not isinstance(self.answer(sizes), Exception)
 
-    def agrees(self, attempt: Attempt[Any], case: Sizes) -> bool:
+    def agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
         """Whether a program gives the module's answer, for a case that the module answers."""
         if (id(attempt), case) not in self.verdicts:
             self.verdicts[id(attempt), case] = self._agrees(attempt, case)
         return self.verdicts[id(attempt), case]
 
-    def contradicts(self, attempt: Attempt[Any], case: Sizes) -> bool:
+    def contradicts(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
         """Whether a program gives another answer than the module, both with weights that forget nothing; False if one
         of them cannot be run so."""
         if attempt.run_lasting is None or not self.answers(case):
@@ -94,7 +95,7 @@ class Judge:
             self.verdicts[id(attempt), case] = self._agrees(replace(attempt, run=lambda _: given), case)
         return not self.verdicts[id(attempt), case]
 
-    def _agrees(self, attempt: Attempt[Any], case: Sizes) -> bool:
+    def _agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
         try:
             given = attempt.run(case)
         # Engines raise exceptions of many classes.
@@ -104,9 +105,9 @@ class Judge:
         if isinstance(expected, Exception) or given.shape != expected.shape:
             return False
         apart = largest_difference(given, expected)
-        return apart <= _NEAR or apart <= min(_ROUNDINGS * self._rounding(case, expected), 1e-3)
+        return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), 1e-3)
 
-    def _rounding(self, case: Sizes, expected: Logits) -> float:
+    def _measure_rounding(self, case: Sizes, expected: Logits) -> float:
         """How far the module is from its own answer in double precision; 0 if it has none."""
         try:
             return largest_difference(self.in_doubles(case), expected)
@@ -125,7 +126,7 @@ class Judge:
         rows = 1 if self.batch is not None else 2
         tokens = [t for t in sorted({c.tokens for c in cases}) if self.answers(Sizes(rows, t))]
         if not tokens:
-            raise self._limits_error(next(c for c in cases if not self.answers(c)))
+            raise self._make_limits_error(next(c for c in cases if not self.answers(c)))
         lowest, highest = tokens[0], tokens[-1]
         least = None if lowest == 1 else self._find_limit(lowest, 0, lambda n: Sizes(rows, n))
         most = self._most({c.tokens for c in cases}, highest, lambda n: Sizes(rows, n))
@@ -136,7 +137,7 @@ class Judge:
         limits = Limits(least, most, batch)
         for case in cases:
             if is_within_limits(limits, case) != self.answers(case):
-                raise self._limits_error(case)
+                raise self._make_limits_error(case)
         return limits
 
     def _find_limit(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
@@ -152,13 +153,13 @@ class Judge:
         above = [n for n in asked if n > highest]
         return self._find_limit(highest, min(above), sizes) if above else None
 
-    def _limits_error(self, case: Sizes) -> ExportError:
+    def _make_limits_error(self, case: Sizes) -> ExportError:
         answer = self.answer(case)
         if isinstance(answer, Exception):
-            says = f"PyTorch itself fails on {sizes_in_words(case)}: {type(answer).__name__}: {first_line(answer)}"
+            says = f"PyTorch itself fails on {describe_sizes(case)}: {type(answer).__name__}: {first_line(answer)}"
             return ExportError(says.rstrip(".") + ".", "Let forward take a text of any length, in a batch of any size.")
         return ExportError(
-            f"PyTorch takes {sizes_in_words(case)}, but neither all smaller nor all larger sizes.",
+            f"PyTorch takes {describe_sizes(case)}, but neither all smaller nor all larger sizes.",
             "Let forward take a text of any length, in a batch of any size.",
         )
 
@@ -172,11 +173,11 @@ def largest_difference(given: Logits, expected: Logits) -> float:
     return float(np.where(alike, 0.0, apart).max())
 
 
-def sizes_in_words(sizes: Sizes) -> str:
+def describe_sizes(sizes: Sizes) -> str:
     """Describe a batch of some sizes.
 
     Example:
-        >>> sizes_in_words(Sizes(batch=2, tokens=1))
+        >>> describe_sizes(Sizes(batch=2, tokens=1))
         '2 texts of 1 token'
     """
     rows = "one text" if sizes.batch == 1 else f"{sizes.batch} texts"

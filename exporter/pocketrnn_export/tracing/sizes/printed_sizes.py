@@ -39,24 +39,24 @@ def find_output_use(frame: FrameType) -> str:
     """
     # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
     asked, frame = frame, _find_users_frame(frame)
-    where, tree = _current_position(frame), parse_file(frame.f_code.co_filename)
+    where, tree = _find_current_position(frame), parse_file(frame.f_code.co_filename)
     if where is None or tree is None:
         return ""
-    statement, path = _statement_and_path(tree, where)
+    statement, path = _find_statement_and_path(tree, where)
     if statement is None:
         return ""
-    if output := _use_in_statement(statement, path, by_library=asked is not frame):
+    if output := _find_use_in_statement(statement, path, by_library=asked is not frame):
         return output
     # For example `message = f"{n} tokens"`, and then `raise ValueError(message)`.
     if not isinstance(statement, ast.Assign) or not all(isinstance(target, ast.Name) for target in statement.targets):
         return ""
-    function = next((node for node in reversed(list(_path_to(tree, where))) if isinstance(node, _FUNCTIONS)), None)
+    function = next((node for node in reversed(list(_list_path_to(tree, where))) if isinstance(node, _FUNCTIONS)), None)
     names = {target.id for target in statement.targets if isinstance(target, ast.Name)}
     is_local = frame.f_code.co_flags & inspect.CO_NEWLOCALS and names <= set(frame.f_code.co_varnames)
     if function is None or not is_local or not _only_makes_text(path):
         return ""
     uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in names]
-    outputs = {_use_of_name(function, node) for node in uses if isinstance(node.ctx, ast.Load)}
+    outputs = {_find_use_of_name(function, node) for node in uses if isinstance(node.ctx, ast.Load)}
     return "" if "" in outputs or not outputs else "raised" if "raised" in outputs else "printed"
 
 
@@ -69,21 +69,21 @@ def _find_users_frame(frame: FrameType) -> FrameType:
     return caller
 
 
-def _use_of_name(function: ast.AST, node: ast.Name) -> str:
-    statement, path = _statement_and_path(function, _node_position(node))
-    return "" if statement is None else _use_in_statement(statement, path)
+def _find_use_of_name(function: ast.AST, node: ast.Name) -> str:
+    statement, path = _find_statement_and_path(function, _read_node_position(node))
+    return "" if statement is None else _find_use_in_statement(statement, path)
 
 
-def _statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
+def _find_statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
     """The statement that contains a piece of the source, and the path of nodes from there down to the piece."""
-    path = list(_path_to(tree, where))
+    path = list(_list_path_to(tree, where))
     for i, node in reversed([*enumerate(path)]):
         if isinstance(node, ast.stmt):
             return node, path[i + 1 :]
     return None, []
 
 
-def _use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> str:
+def _find_use_in_statement(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> str:
     """The use, in a statement, of the last expression of a path."""
     if isinstance(statement, ast.Raise):
         return "raised"
@@ -126,7 +126,7 @@ def _is_output_call(call: ast.Call) -> bool:
     return isinstance(function, ast.Attribute) and function.attr in _SAYS
 
 
-def _current_position(frame: FrameType) -> tuple[int, int, int, int] | None:
+def _find_current_position(frame: FrameType) -> tuple[int, int, int, int] | None:
     """The line and column where the code that a frame runs now begins, and where it ends."""
     for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if 2 * i == frame.f_lasti:
@@ -136,23 +136,23 @@ def _current_position(frame: FrameType) -> tuple[int, int, int, int] | None:
     return None
 
 
-def _path_to(node: ast.AST, where: tuple[int, int, int, int]) -> Iterator[ast.AST]:
+def _list_path_to(node: ast.AST, where: tuple[int, int, int, int]) -> Iterator[ast.AST]:
     """Yield the nodes that contain a piece of the source, from the outermost down to the piece itself."""
     for child in ast.iter_child_nodes(node):
         if not hasattr(child, "lineno"):
             # Nodes such as arguments and match cases have no position of their own.
-            yield from _path_to(child, where)
+            yield from _list_path_to(child, where)
         elif _contains_position(child, where):
             yield child
             # In Python 3.11, all parts of an f-string have the position of the f-string.
-            if _node_position(child) != where or not isinstance(child, ast.JoinedStr):
-                yield from _path_to(child, where)
+            if _read_node_position(child) != where or not isinstance(child, ast.JoinedStr):
+                yield from _list_path_to(child, where)
 
 
-def _node_position(node: Any) -> tuple[int, int, int, int]:
+def _read_node_position(node: Any) -> tuple[int, int, int, int]:
     return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
 
 
 def _contains_position(node: Any, where: tuple[int, int, int, int]) -> bool:
-    line, column, end_line, end_column = _node_position(node)
+    line, column, end_line, end_column = _read_node_position(node)
     return (line, column) <= where[:2] and where[2:] <= (end_line, end_column)

@@ -31,12 +31,12 @@ from pocketrnn_export.tracing.sizes.conditions import (
     join_by_and,
     join_by_or,
 )
-from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, Logits
-from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, size_refusal_error
+from pocketrnn_export.tracing.sizes.module_answers import AnswerJudge, Logits, ProgramAttempt
+from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, make_size_refusal_error
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
-__all__ = ["SettledProgram", "settle_program"]
+__all__ = ["ProgramWithLimits", "find_program_for_all_sizes"]
 
 Traced = TypeVar("Traced")
 # A part of the sizes with the same way through forward: its region, and the answers to questions of operations.
@@ -49,7 +49,7 @@ _ATTEMPTS: Final = 8
 
 
 @dataclass(frozen=True)
-class SettledProgram(Generic[Traced]):
+class ProgramWithLimits(Generic[Traced]):
     """The program to export, the limits of the module, and the sizes for the proof, on both sides of every bound."""
 
     traced: Traced
@@ -57,17 +57,17 @@ class SettledProgram(Generic[Traced]):
     bounds: tuple[Sizes, ...]
 
 
-def settle_program(
-    plain: Attempt[Traced] | ExportError,
+def find_program_for_all_sizes(
+    plain: ProgramAttempt[Traced] | ExportError,
     questions: Sequence[Question],
     follow: Callable[[Sizes], FollowedRun],
-    trace: Callable[[TracePlan], Attempt[Traced]],
+    trace: Callable[[TracePlan], ProgramAttempt[Traced]],
     reference: Callable[[Sizes], Logits],
     in_doubles: Callable[[Sizes], Any],
     *,
     batch: int | None = None,
-    lasting: Judge | None = None,
-) -> SettledProgram[Traced]:
+    lasting: AnswerJudge | None = None,
+) -> ProgramWithLimits[Traced]:
     """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
 
     Args:
@@ -83,18 +83,18 @@ def settle_program(
     Raises:
         ExportError: there is no such program; the message names the question and the line of the module's code.
     """
-    judge = Judge(reference, in_doubles, batch)
+    judge = AnswerJudge(reference, in_doubles, batch)
     regions = explore_regions(follow, batch)
     search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting)
-    if isinstance(plain, Attempt):
+    if isinstance(plain, ProgramAttempt):
         search.attempts.append(plain)
         search.periods |= plain.log.periods
     else:
         judge.errors.append(plain)
     found = search.found()
     if found is None:
-        raise size_refusal_error(search.known, search.attempts, search.answered, judge, batch)
-    return SettledProgram(found.traced, judge.limits(search.cases), tuple(search.cases))
+        raise make_size_refusal_error(search.known, search.attempts, search.answered, judge, batch)
+    return ProgramWithLimits(found.traced, judge.limits(search.cases), tuple(search.cases))
 
 
 class _Search(Generic[Traced]):
@@ -102,59 +102,59 @@ class _Search(Generic[Traced]):
 
     def __init__(
         self,
-        judge: Judge,
+        judge: AnswerJudge,
         regions: Regions,
-        trace: Callable[[TracePlan], Attempt[Traced]],
+        trace: Callable[[TracePlan], ProgramAttempt[Traced]],
         questions: Sequence[Question],
-        lasting: Judge | None,
+        lasting: AnswerJudge | None,
     ) -> None:
         self.lasting = lasting
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
-        self.attempts: list[Attempt[Traced]] = []
+        self.attempts: list[ProgramAttempt[Traced]] = []
         self.cases: list[Sizes] = []
         self.started = time.process_time()
         self._part: dict[Sizes, Part] = {}
         self._gone: set[Part] = set()
-        self._note(questions)
+        self._record_questions(questions)
 
     @property
     def answered(self) -> list[Sizes]:
         """The cases that the module answers."""
         return [case for case in self.cases if self.judge.answers(case)]
 
-    def found(self) -> Attempt[Traced] | None:
+    def found(self) -> ProgramAttempt[Traced] | None:
         """Search the program; None if there is none."""
         self._update_cases()
         for attempt in self.attempts:
-            if self._right(attempt, self.answered):
+            if self._is_right_for_cases(attempt, self.answered):
                 return attempt
         while (plan := self._next_plan()) is not None:
             while (tried := self._try_plan(plan)) is not None:
-                if self._right(tried, self.answered):
+                if self._is_right_for_cases(tried, self.answered):
                     return tried
                 if plan.pads_from_zero or not tried.log.pads:
                     break
                 plan = replace(plan, pads_from_zero=True)
-        together = self._plan_together()
+        together = self._plan_several_programs()
         tried = None if together is None else self._try_plan(together)
-        return tried if tried is not None and self._right(tried, self.answered) else None
+        return tried if tried is not None and self._is_right_for_cases(tried, self.answered) else None
 
     def _next_plan(self) -> TracePlan | None:
         """The plan for a part of the sizes that has no right program yet; None if there is no such part, or after
         enough attempts or time."""
         if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
             return None
-        parts = self._parts()
+        parts = self._divide_cases_by_region()
         for part, cases in parts.items():
-            right = any(self._right(attempt, cases) for _, attempt in self._planned_attempts())
+            right = any(self._is_right_for_cases(attempt, cases) for _, attempt in self._list_planned_attempts())
             if part not in self._gone and not right:
                 self._gone.add(part)
-                return TracePlan(self._typical_sizes(part, cases))
+                return TracePlan(self._choose_typical_sizes(part, cases))
         return None
 
-    def _parts(self) -> dict[Part, list[Sizes]]:
+    def _divide_cases_by_region(self) -> dict[Part, list[Sizes]]:
         """The cases that the module answers, by region and by the answers to questions of operations: first the part of
         the longest text, whose program is most often right for others, and then that of an ordinary text."""
         answered = self.answered
@@ -162,25 +162,25 @@ class _Search(Generic[Traced]):
         first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
         parts: dict[Part, list[Sizes]] = {}
         for case in (*(case for case in first if case in answered), *answered):
-            parts.setdefault(self._part_of(case), []).append(case)
+            parts.setdefault(self._find_part_of_case(case), []).append(case)
         return parts
 
-    def _part_of(self, case: Sizes) -> Part:
+    def _find_part_of_case(self, case: Sizes) -> Part:
         if case not in self._part:
             asked = tuple(question.holds(case) for question in self.known if not question.branch)
             self._part[case] = (self.regions.of(case), asked)
         return self._part[case]
 
-    def _typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
+    def _choose_typical_sizes(self, part: Part, cases: list[Sizes]) -> Sizes:
         """Sizes of a part to trace with: those typical of its region, if they are in the part, else its middle case."""
-        typical = self.regions.typical_sizes(part[0])
+        typical = self.regions.choose_typical_sizes(part[0])
         several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
-        return typical if self._part_of(typical) == part else several[len(several) // 2]
+        return typical if self._find_part_of_case(typical) == part else several[len(several) // 2]
 
-    def _planned_attempts(self) -> list[tuple[TracePlan, Attempt[Traced]]]:
+    def _list_planned_attempts(self) -> list[tuple[TracePlan, ProgramAttempt[Traced]]]:
         return [(attempt.plan, attempt) for attempt in self.attempts if attempt.plan is not None]
 
-    def _try_plan(self, plan: TracePlan) -> Attempt[Traced] | None:
+    def _try_plan(self, plan: TracePlan) -> ProgramAttempt[Traced] | None:
         try:
             attempt = self.trace(plan)
         # A user's module may raise anything on sizes of another branch, and some programs have no form in ONNX.
@@ -189,11 +189,11 @@ class _Search(Generic[Traced]):
             return None
         self.attempts.append(attempt)
         self.periods |= attempt.log.periods
-        self._note(attempt.log.questions)
+        self._record_questions(attempt.log.questions)
         self._update_cases()
         return attempt
 
-    def _note(self, questions: Sequence[Question]) -> None:
+    def _record_questions(self, questions: Sequence[Question]) -> None:
         for question in questions:
             if all(question.condition != known.condition for known in self.known):
                 self.known.append(question)
@@ -202,21 +202,21 @@ class _Search(Generic[Traced]):
     def _update_cases(self) -> None:
         self.cases = boundary_sizes(self.known, self.regions, self.periods)
 
-    def _right(self, attempt: Attempt[Traced], cases: Iterable[Sizes]) -> bool:
+    def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
         return all(
             self.judge.agrees(attempt, case) and self._agrees_with_lasting_states(attempt, case) for case in cases
         )
 
-    def _agrees_with_lasting_states(self, attempt: Attempt[Traced], case: Sizes) -> bool:
+    def _agrees_with_lasting_states(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
         """Whether the program also agrees with weights that forget nothing: a recurrent layer hides an error that is a
         few dozen steps back."""
         return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
-    def _plan_together(self) -> TracePlan | None:
+    def _plan_several_programs(self) -> TracePlan | None:
         """A plan of several programs, each right for some of the sizes; None if they do not cover all sizes."""
-        parts = self._parts()
-        right = [{part for part, cases in parts.items() if self._right(attempt, cases)}
-                 for _, attempt in self._planned_attempts()]  # fmt: skip
+        parts = self._divide_cases_by_region()
+        right = [{part for part, cases in parts.items() if self._is_right_for_cases(attempt, cases)}
+                 for _, attempt in self._list_planned_attempts()]  # fmt: skip
         left, chosen = set(parts), list[tuple[int, set[Part]]]()
         while left:
             best = max(range(len(right)), key=lambda i: len(right[i] & left), default=None)
@@ -224,13 +224,13 @@ class _Search(Generic[Traced]):
                 return None
             chosen.append((best, right[best] & left))
             left -= right[best]
-        plans = [self._planned_attempts()[i][0] for i, _ in chosen]
-        choices = [self._condition(wanted, right[i], parts) for i, wanted in chosen[1:]]
-        others = [self._fitted(plan, choice) for plan, choice in zip(plans[1:], choices, strict=True)]
-        first = self._fitted(plans[0], join_by_or(choices).negated)
+        plans = [self._list_planned_attempts()[i][0] for i, _ in chosen]
+        choices = [self._make_condition(wanted, right[i], parts) for i, wanted in chosen[1:]]
+        others = [self._fit_plan(plan, choice) for plan, choice in zip(plans[1:], choices, strict=True)]
+        first = self._fit_plan(plans[0], join_by_or(choices).negated)
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
-    def _condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
+    def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
         """A condition that holds in the wanted parts, and in no part where the program is wrong: a single question, if
         one is enough."""
         which, wrong = self.regions.which, set(parts) - allowed
@@ -243,15 +243,15 @@ class _Search(Generic[Traced]):
                 elsewhere = not holds[inside].all() or holds[outside].any()
                 if not elsewhere and all(condition.holds(case) == is_wanted for case, is_wanted in cases):
                     return condition
-        return join_by_or([self._condition_of(part) for part in sorted(wanted)])
+        return join_by_or([self._make_condition_of_part(part) for part in sorted(wanted)])
 
-    def _condition_of(self, part: Part) -> Condition:
+    def _make_condition_of_part(self, part: Part) -> Condition:
         region, asked = part
         questions = [question.condition for question in self.known if not question.branch]
         conditions = (one if answer else one.negated for one, answer in zip(questions, asked, strict=True))
         return join_by_and([self.regions.conditions[region], *conditions])
 
-    def _fitted(self, plan: TracePlan, condition: Condition) -> TracePlan:
+    def _fit_plan(self, plan: TracePlan, condition: Condition) -> TracePlan:
         """A plan with the range of tokens for which it is taken."""
         if condition.of != {"tokens"}:
             return plan

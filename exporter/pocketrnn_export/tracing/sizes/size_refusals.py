@@ -13,19 +13,19 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.tracing.sizes.boundary_sizes import find_changes
 from pocketrnn_export.tracing.sizes.condition_log import Question, UntraceableError
 from pocketrnn_export.tracing.sizes.conditions import LARGEST, USUAL, Sizes
-from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, sizes_in_words
+from pocketrnn_export.tracing.sizes.module_answers import AnswerJudge, ProgramAttempt, describe_sizes
 
-__all__ = ["TOGETHER", "size_refusal_error"]
+__all__ = ["TOGETHER", "make_size_refusal_error"]
 
 # The most programs in one graph that the sizes choose from.
 TOGETHER: Final = 4
 
 
-def size_refusal_error(
+def make_size_refusal_error(
     known: Sequence[Question],
-    attempts: Sequence[Attempt[Any]],
+    attempts: Sequence[ProgramAttempt[Any]],
     cases: Sequence[Sizes],
-    judge: Judge,
+    judge: AnswerJudge,
     batch: int | None,
 ) -> ExportError:
     """The error that names the question whose other side is wrong in every program."""
@@ -36,7 +36,7 @@ def size_refusal_error(
         # A question of the module's own code tells more than one of an operation.
         blamed = [q for q in known if q.holds(case) != q.holds(usual)]
         for question in sorted(blamed, key=lambda q: (not q.branch, not q.line)):
-            return _question_error(
+            return _make_question_error(
                 question, _describe_region(question, case, usual), len(asked) if len(attempts) > TOGETHER else 0
             )
     if judge.errors and not failures:
@@ -49,10 +49,10 @@ def size_refusal_error(
                     "Compute with sizes, but do not loop over them or give them to int() or range().",
                 )
         first = judge.errors[0]
-        return first if isinstance(first, ExportError) else _untraceable_error(first)
+        return first if isinstance(first, ExportError) else _make_untraceable_error(first)
     question = next((q for q in known if q.branch), known[0])
     case = failures[0] if failures else usual
-    return _question_error(question, f"for {sizes_in_words(case)}")
+    return _make_question_error(question, f"for {describe_sizes(case)}")
 
 
 def _is_plain_number(question: Question) -> bool:
@@ -61,14 +61,14 @@ def _is_plain_number(question: Question) -> bool:
     return not question.branch and isinstance(relation, sympy.Eq) and relation.lhs.is_Symbol and relation.rhs.is_Integer
 
 
-def _untraceable_error(error: Exception) -> ExportError:
+def _make_untraceable_error(error: Exception) -> ExportError:
     return UntraceableError(
         f"The module cannot be traced with a dynamic batch and sequence length: {first_line(error)}",
         "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
     )
 
 
-def _question_error(question: Question, region: str, ways: int = 0) -> ExportError:
+def _make_question_error(question: Question, region: str, ways: int = 0) -> ExportError:
     if question.branch and ways > TOGETHER:
         return ExportError(
             f"Forward takes one of {ways} ways by the size of its input, and a graph holds at most {TOGETHER} of "

@@ -19,17 +19,17 @@ import numpy.typing as npt
 import sympy
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog, too_many_questions_error
+from pocketrnn_export.tracing.sizes.condition_log import Question, TraceLog, make_too_many_questions_error
 from pocketrnn_export.tracing.sizes.conditions import (
     BATCH,
     TOKENS,
     USUAL,
+    AllSizes,
     Condition,
-    EverySize,
     Sizes,
+    compute_values_over_all,
     every_size,
     join_by_and,
-    values_over,
 )
 
 __all__ = ["FollowedRun", "Regions", "explore_regions"]
@@ -38,7 +38,7 @@ __all__ = ["FollowedRun", "Regions", "explore_regions"]
 _MOST: Final = 80
 # The processor time after which no further way is followed.
 _SECONDS: Final = 60
-# If forward fails for some sizes, it is followed for others of the same region, at these fractions of its list.
+# If forward fails for some sizes, other sizes of the same region are tried, at these fractions of the region's list.
 _OTHERS: Final = (0.02, 0.2, 0.5, 0.9)
 # The most tokens of a text that is taken from a region's middle, if the region has such texts.
 _ORDINARY: Final = 2_000
@@ -81,7 +81,7 @@ class Regions:
         chosen = [*inside[:3], *several[:2], *one_row[:3], one_row[len(one_row) // 2] if len(one_row) else inside[0]]
         return [every.at(int(index)) for index in dict.fromkeys(chosen)]
 
-    def typical_sizes(self, region: int) -> Sizes:
+    def choose_typical_sizes(self, region: int) -> Sizes:
         """The sizes of a region to trace with: several rows and steps if possible, and not at its edge."""
         every, inside = every_size(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
@@ -129,20 +129,20 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
     started = time.process_time()
     while (left := which < 0).any():
         if len(conditions) >= _MOST or (any(q.branch for q in questions) and _is_too_late(started)):
-            raise _too_many_error(questions)
-        index = _next_index(every, left)
+            raise _make_too_many_error(questions)
+        index = _choose_next_index(every, left)
         followed = follow(every.at(index))
-        answers = _condition_answers(followed.log, every.at(index), batch)
+        answers = _evaluate_conditions(followed.log, every.at(index), batch)
         _refuse_many_numbers(followed.log, answers, batch)
-        inside = left & _matching_sizes(answers, batch)
+        inside = left & _find_matching_sizes(answers, batch)
         if followed.fails:
             # Other sizes with the same answers may not fail, and show further questions.
             found = np.flatnonzero(inside)
             for other in (int(found[int(share * (len(found) - 1))]) for share in _OTHERS):
                 instead = follow(every.at(other))
                 if not instead.fails:
-                    answers = _condition_answers(instead.log, every.at(other), batch)
-                    followed, inside = instead, left & _matching_sizes(answers, batch)
+                    answers = _evaluate_conditions(instead.log, every.at(other), batch)
+                    followed, inside = instead, left & _find_matching_sizes(answers, batch)
                     break
         which[inside] = len(conditions)
         conditions.append(_join_answers(answers))
@@ -154,15 +154,15 @@ def _is_too_late(started: float) -> bool:
     return time.process_time() - started > _SECONDS
 
 
-def _condition_answers(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
+def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
     asked = [question.condition for question in log.questions if question.branch]
     ones = [_ONE_TOKEN] if batch is not None else [_ONE_ROW, _ONE_TOKEN]
     return {condition: condition.holds(sizes) for condition in (*ones, *asked)}
 
 
 def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Refuse a size that Python uses as a plain number at once if there are too many such numbers: each would be a way
-    of its own.
+    """Refuse a size that Python uses as a plain number, without trying more, if there are too many such numbers: each
+    number would need its own path through forward.
 
     Raises:
         ExportError: there are too many.
@@ -171,18 +171,18 @@ def _refuse_many_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)
         if question is not None and isinstance(condition.relation, sympy.Eq):
-            numbers = values_over(condition.relation.lhs, batch)[way]
+            numbers = compute_values_over_all(condition.relation.lhs, batch)[way]
             if len(np.unique(numbers)) > _MOST:
-                raise _too_many_error([question])
+                raise _make_too_many_error([question])
         way &= condition.over_all(batch) == answer
 
 
-def _matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
+def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
     """Whether each of `every_size` has these answers, bool [sizes]."""
     return functools.reduce(np.logical_and, (one.over_all(batch) == answer for one, answer in answers.items()))
 
 
-def _next_index(every: EverySize, left: npt.NDArray[np.bool_]) -> int:
+def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
     """The index of the next sizes to follow: the usual example's, then the cheapest of several rows and steps, then the
     cheapest of all."""
     several = left & (every.batch > 1) & (every.tokens > 1)
@@ -194,7 +194,7 @@ def _join_answers(answers: Mapping[Condition, bool]) -> Condition:
     return join_by_and(one if answer else one.negated for one, answer in answers.items())
 
 
-def _too_many_error(questions: Sequence[Question]) -> ExportError:
+def _make_too_many_error(questions: Sequence[Question]) -> ExportError:
     """The error that names the line with the most questions."""
     lines = Counter(question.where for question in questions if question.branch)
     where = lines.most_common(1)[0][0]
@@ -203,4 +203,4 @@ def _too_many_error(questions: Sequence[Question]) -> ExportError:
             f"The module takes a size of its input for a plain number, and there are more than can be tried: {where}.",
             "Compute and compare with sizes, and do not give them to str(), bit_length(), a dict or functions of math.",
         )
-    return too_many_questions_error(where)
+    return make_too_many_questions_error(where)
