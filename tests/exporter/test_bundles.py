@@ -139,7 +139,7 @@ def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Mod
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"labels": "abcd"}, "labels .*not a string"),
+        ({"labels": "abcd"}, "labels .*one string"),
         ({"labels": ["a", "b", "", "d"]}, "or is empty"),
         ({"labels": ["a", "b", "b", "c"]}, "label 'b' is there 2"),
         ({"labels": ["a"]}, "at least 2"),
