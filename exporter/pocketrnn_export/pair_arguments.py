@@ -64,7 +64,7 @@ def check_pair_arguments(
     if rules.tokenizer == EXTERNAL:
         raise InputError(
             "The module takes two texts, and the tokenizer is external.",
-            "Give rules that split texts; a classifier takes pairs of tokens or ids all the same: "
+            "Give rules that split texts. Your own tokens or ids can still be given: "
             "classify((first_tokens, second_tokens)).",
         )
     if (rules.min_width or 1) > 1:

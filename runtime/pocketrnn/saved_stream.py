@@ -66,7 +66,7 @@ def decode_stream(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floa
 
 
 def _parse_document(saved: object, members: set[str]) -> dict[str, Any]:
-    """Parse a saved stream, whose members must be exactly these, and check its digest."""
+    """Parse a saved stream, and check its digest. Beside format and version it must have exactly these `members`."""
     if not isinstance(saved, bytes):
         raise InputError(f"A saved stream is bytes, not {type(saved).__name__}.", "Give what Stream.save gave.")
     try:

@@ -21,7 +21,7 @@ from pocketrnn_training.preparation.prepared_data import OtherSources
 from pocketrnn_training.progress import Progress
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.part_weights import fit_weights
+from pocketrnn_training.texts.recurrent_linear_weights import fit_weights
 from pocketrnn_training.training import train
 
 COMPARED = replace(QUICK, compare=None, epochs=2, vocabulary_size=None)

@@ -124,7 +124,7 @@ def find_mixing_ids(
             return {}
         cases = {i: _add_neighbour_rows(beside, rows, padding_id) for i, rows in sorted(held.items()) if len(rows)}
         told = (i for i, case in cases.items() if not _are_texts_independent(reference, case))
-        return {i: _measure_largest_change(reference.run, cases[i], activation=activation) for i in told}
+        return {i: _measure_batch_effect(reference.run, cases[i], activation=activation) for i in told}
     return None
 
 
@@ -209,7 +209,7 @@ def _are_texts_independent(reference: Reference, case: Case) -> bool:
         return False
 
 
-def _measure_largest_change(run: Run, case: Case, *, activation: Activation) -> float:
+def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> float:
     """Return the largest change of a probability by the other rows."""
     try:
         together = run(case.tokens, case.lengths)

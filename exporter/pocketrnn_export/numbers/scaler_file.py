@@ -90,7 +90,10 @@ def find_mean_and_scale(scaler: object, name: str = "The scaler") -> Pair:
     values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
     kind = type(scaler).__name__
     if not (values.get("clip") is None or values.get("clip") is False):
-        raise InputError(f"{name} clips ({short_repr(kind)}).", "Give its mean, scale and clip as numbers.")
+        raise InputError(
+            f"{name} is a {short_repr(kind)} that also limits the numbers (clip=True).",
+            "Give its mean, scale and clip as numbers.",
+        )
     asked = not isinstance(scaler, Mapping) and callable(getattr(scaler, "transform", None))
     meant = _MEANT | {"var", "var_"} if values.keys() & set(_SCALE) else _MEANT
     if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):

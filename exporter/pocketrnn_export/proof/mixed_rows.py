@@ -66,11 +66,11 @@ def _make_changed_inputs(
     for side in range(texts):
         lengths = next((one for one in inputs[texts + side :] if one.dim() == 1), None)
 
-        def with_text(text: Tensor, side: int = side) -> tuple[Tensor, ...]:
+        def replace_tokens(text: Tensor, side: int = side) -> tuple[Tensor, ...]:
             return (*inputs[:side], text, *inputs[side + 1 :])
 
         for first, changed in _make_changed_rows(inputs[side], lengths, generator):
-            yield with_text(first), list(map(with_text, changed))
+            yield replace_tokens(first), list(map(replace_tokens, changed))
     *others, last = inputs
     if others and last.is_floating_point():
         # Features: each row takes those of the next one.

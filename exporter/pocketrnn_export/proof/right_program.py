@@ -27,7 +27,6 @@ from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.proof.compared_module import FreshCopyModule, resize_example
 from pocketrnn_export.proof.every_size import APART, Answers, compute_answer_or_none
 from pocketrnn_export.proof.non_forgetting_layers import copy_with_lasting_states
-from pocketrnn_export.proof.pair_size_conditions import find_blocking_questions
 from pocketrnn_export.proof.pytorch_run import RunnableProgram, make_runnable_program
 from pocketrnn_export.proof.rare_errors import refuse_rare_errors
 from pocketrnn_export.proof.trace_checks import (
@@ -41,6 +40,7 @@ from pocketrnn_export.proof.trace_checks import (
     refuse_tie_dependence,
     refuse_unequal_iterations,
 )
+from pocketrnn_export.proof.unmet_pair_conditions import find_blocking_questions
 from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files

@@ -209,7 +209,7 @@ def classify(
       pocketrnn classify -b ag_news --input-format jsonl --text-column headline < headlines.jsonl
     """
     from pocketrnn.classifier import Classifier, answers_of
-    from pocketrnn.commands.labels_above_threshold import check_labels_separable
+    from pocketrnn.commands.label_separator import check_labels_separable
     from pocketrnn.text.text_input import TextInput
 
     _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)

@@ -25,7 +25,7 @@ from pocketrnn.bundle.atomic_writing import suggest_near_file, write_whole_file
 from pocketrnn.bundle.refused_texts import name_text_in_error
 from pocketrnn.classifier import Classifier, answers_of, compute_logits_of_batches, kinds_refused, make_refusal_error
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, make_answer_columns
-from pocketrnn.commands.labels_above_threshold import check_labels_separable
+from pocketrnn.commands.label_separator import check_labels_separable
 from pocketrnn.commands.standard_streams import open_standard_output
 from pocketrnn.errors import InputError, OutputError, short_repr
 from pocketrnn.heads import HeadAnswers

@@ -20,7 +20,7 @@ from pocketrnn_training.loop.training_loop import TrainingLoop, TrainingState
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.settings.number_settings import OF_LAYERS
-from pocketrnn_training.texts.part_weights import ALONE
+from pocketrnn_training.texts.recurrent_linear_weights import ALONE
 
 __all__ = ["fit_at_once", "is_fitted_at_once"]
 

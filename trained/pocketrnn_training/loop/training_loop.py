@@ -35,7 +35,7 @@ from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.batches import EncodedRows, draw_epoch_rows, make_similar_length_batches, random_batches
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
-from pocketrnn_training.texts.part_weights import ALONE, BY_DEFAULT, PartWeights, fit_weights
+from pocketrnn_training.texts.recurrent_linear_weights import ALONE, BY_DEFAULT, PartWeights, fit_weights
 from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding
 
 __all__ = [

@@ -299,7 +299,7 @@ def _celu(x: Any, alpha: float = 1.0) -> Any:
     return _elu(x, alpha, 1.0, 1 / alpha)
 
 
-def _make_nan_mask(x: Any, like: Any = None) -> Any:
+def _make_nan_addend(x: Any, like: Any = None) -> Any:
     """NaN where x is NaN, else 0, in the type of `like`."""
     return op.Where(op.Equal(x, x), _make_constant_like(0.0, x if like is None else like), x)
 
@@ -310,7 +310,7 @@ def _xlogy(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     def translated(x: Any, y: Any) -> Any:
         x, y = _match_types(x, y)
         zero = _make_constant_like(0.0, x)
-        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _make_nan_mask(y))
+        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _make_nan_addend(y))
 
     return translated
 
@@ -325,7 +325,7 @@ def _atan2(y: Any, x: Any) -> Any:
     angle = op.Where(op.Greater(high, wide), op.Sub(_make_constant_like(math.pi / 2, x), angle), angle)
     angle = op.Where(_is_negative(x), op.Sub(_make_constant_like(math.pi, x), angle), angle)
     angle = op.Where(_is_negative(y), op.Neg(angle), angle)
-    return op.Add(angle, op.Add(_make_nan_mask(x), _make_nan_mask(y)))
+    return op.Add(angle, op.Add(_make_nan_addend(x), _make_nan_addend(y)))
 
 
 def _is_negative(x: Any) -> Any:
@@ -557,7 +557,7 @@ def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False,
 def _variance(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
     """`x.var(1)`. The variance of no numbers is NaN."""
     found = aten_var_correction(x, dim, correction, keepdim)
-    return op.Add(found, _make_nan_mask(_mean(x, dim, keepdim), x)) if _may_reduce_nothing(x, dim) else found
+    return op.Add(found, _make_nan_addend(_mean(x, dim, keepdim), x)) if _may_reduce_nothing(x, dim) else found
 
 
 def _variance_and_mean(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
@@ -565,7 +565,7 @@ def _variance_and_mean(x: Any, dim: Any = None, correction: float | None = None,
     variance, mean = aten_var_mean_correction(x, dim, correction, keepdim)
     if _may_reduce_nothing(x, dim):
         mean = _mean(x, dim, keepdim)
-        variance = op.Add(variance, _make_nan_mask(mean, x))
+        variance = op.Add(variance, _make_nan_addend(mean, x))
     return variance, mean
 
 

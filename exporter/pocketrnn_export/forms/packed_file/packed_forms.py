@@ -14,7 +14,7 @@ from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export.comparing.cases import Ids, Logits, Run
-from pocketrnn_export.forms.chunks import choose_chunk_counts, make_chunked_run
+from pocketrnn_export.forms.chunked_runs import choose_chunk_counts, make_chunked_run
 from pocketrnn_export.forms.form import Form
 
 __all__ = ["WAYS", "make_packed_form", "make_packed_run", "make_packed_step_form", "make_packed_step_run"]

@@ -173,15 +173,15 @@ def _join_names(states: Sequence[_HeldState]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _list_targets(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers except PyTorch's recurrent ones, each with its name in Python code."""
+def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the layers but nn.RNN, nn.LSTM, nn.GRU and TorchScript modules, each with its name in Python code."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
             yield "module" + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in path.split(".") if p), layer
 
 
 def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
-    for target, layer in _list_targets(module):
+    for target, layer in _list_named_layers(module):
         if type(layer).__module__.startswith("torch."):
             continue
         # Class attributes, too: `batch_size = 64` above the methods.
@@ -195,7 +195,7 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
     named so."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
-    for target, layer in _list_targets(module):
+    for target, layer in _list_named_layers(module):
         for name, value in {**vars(layer), **read_own_buffers(layer), **read_own_parameters(layer)}.items():
             tensors = list(value.values() if isinstance(value, dict) else value if _is_sequence(value) else [value])
             if name.startswith("_") or not tensors or not all(isinstance(t, Tensor) for t in tensors):

@@ -419,7 +419,8 @@ def _is_padding_mask(mask: str | None) -> bool:
 
 
 def find_unknown_inputs(ways: Sequence[CallCandidate], error: BaseException | None) -> FailedCall | None:
-    """Return a failure that names the other inputs, where no way to call the module runs; None without such inputs."""
+    """Return a failure that names the inputs beside the text, if the module runs with no value that was tried for them;
+    None if it has no such inputs."""
     way = next((way for way in ways if way.at("constant")), None)
     if way is None or any(way.slots[i].role != "other" or not way.slots[i].named for i in way.at("constant")):
         return None

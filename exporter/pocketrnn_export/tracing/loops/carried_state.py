@@ -168,7 +168,7 @@ def _refuse_other_operators(
         if (divides or _is_rounding(node) or not {name, whole} & _OF_LAYERS) and not _is_decided_by_mask(
             loop, mask, asks
         ):
-            raise NotALayer(f"a step of it does more than a layer does, by `{name}`")
+            raise NotALayer(f"each step also computes `{name}`, which no recurrent layer does")
 
 
 def _is_rounding(node: Node) -> bool:

@@ -270,7 +270,9 @@ class _Iteration:
         """
         for node in self.cycle.nodes:
             if node.target in BENT and not self._is_among(node, entering):
-                raise NotALayer(f"a step of it does more than a layer does, by `{read_operator_names(node)[1]}`")
+                raise NotALayer(
+                    f"each step also computes `{read_operator_names(node)[1]}`, which no recurrent layer does"
+                )
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
         bias = torch.cat([gate.bias for gate in gates])
         rest = bias - bias.float().double() if recurrent_bias is None else recurrent_bias

@@ -226,8 +226,8 @@ class _Search(Generic[Traced]):
             left -= right[best]
         plans = [self._list_planned_attempts()[i][0] for i, _ in chosen]
         choices = [self._make_condition(wanted, right[i], parts) for i, wanted in chosen[1:]]
-        others = [self._fit_plan(plan, choice) for plan, choice in zip(plans[1:], choices, strict=True)]
-        first = self._fit_plan(plans[0], join_by_or(choices).negated)
+        others = [self._limit_plan_to_condition(plan, choice) for plan, choice in zip(plans[1:], choices, strict=True)]
+        first = self._limit_plan_to_condition(plans[0], join_by_or(choices).negated)
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _make_condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
@@ -251,7 +251,7 @@ class _Search(Generic[Traced]):
         conditions = (one if answer else one.negated for one, answer in zip(questions, asked, strict=True))
         return join_by_and([self.regions.conditions[region], *conditions])
 
-    def _fit_plan(self, plan: TracePlan, condition: Condition) -> TracePlan:
+    def _limit_plan_to_condition(self, plan: TracePlan, condition: Condition) -> TracePlan:
         """A plan with the range of tokens for which it is taken."""
         if condition.of != {"tokens"}:
             return plan

@@ -1,4 +1,4 @@
-"""The labels of one text that reach their threshold, as one column of a line or of a CSV file."""
+"""Labels that contain the separator are refused where several labels of a text share one column."""
 
 from __future__ import annotations
 
