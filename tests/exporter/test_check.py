@@ -472,6 +472,38 @@ def test_inputs_with_equal_axes_are_given_different_ids(tmp_path: Path) -> None:
     assert found.shown.given[0][1] != found.shown.given[1][1]
 
 
+class SecondTextCut(TwoTexts):
+    def forward(self, question: Tensor, answer: Tensor) -> Any:
+        return super().forward(question, answer[:, : question.shape[1]])
+
+
+class SecondTextWhole(TwoTexts):
+    """It fails where the second text is shorter than the first."""
+
+    def forward(self, question: Tensor, answer: Tensor) -> Any:
+        return super().forward(question, answer) + 0 * (question + answer[:, : question.shape[1]]).sum()
+
+
+def test_two_texts_are_given_unequal_lengths(tmp_path: Path) -> None:
+    names = ["question", "answer"]
+    axes = {name: {0: "batch", 1: f"{name}_length"} for name in names}
+    given = (TOKENS, TOKENS.flip(1))
+    right, cut, whole = (
+        written(module, tmp_path / f"{type(module).__name__}.onnx", *given, names=names, axes=axes)
+        for module in (TwoTexts(), SecondTextCut(), SecondTextWhole())
+    )
+    found = checked(TwoTexts(), right)
+    assert (found.kind, "question, answer is shorter" in found.notes[-1]) == ("right", True)
+    for wrong in (checked(TwoTexts(), cut), check_files(right, cut, progress=False)):
+        assert (wrong.exit_status, wrong.sizes) == (3, "inputs of equal length")
+        assert wrong.shown is not None
+        assert len(wrong.shown.given[0][1]) < len(wrong.shown.given[1][1])
+    assert checked(TwoTexts(), whole).kind == "some sizes"
+    assert checked(Paired(), written(Paired(), tmp_path / "p.onnx", *given, names=["words", "shapes"])).notes == ()
+    alike = written(TwoTexts(), tmp_path / "alike.onnx", *given, names=names)
+    assert "not looked at" in checked(TwoTexts(), alike).notes[-1]
+
+
 def test_each_input_is_given_the_ids_of_its_own_table(tmp_path: Path) -> None:
     given = (TOKENS, torch.zeros_like(TOKENS))
     assert checked(Typed(), written(Typed(), tmp_path / "right.onnx", *given, names=["text", "types"])).is_right

@@ -270,17 +270,21 @@ def _make_call(
             value = drawn
         return _order_axes(value[..., None].expand(*value.shape, _compute_inner_size(roles)), port, roles)
 
-    def function(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-        return module(*(given(number, tokens, lengths) for number in range(len(ports))))
+    def function(module: nn.Module, tokens: Tensor, lengths: Tensor, shorter: int | None = None) -> Any:
+        half = max(1, tokens.shape[1] // 2)
+        cut = (tokens[:, :half], lengths.clamp(max=half))
+        return module(*(given(n, *(cut if n == shorter else (tokens, lengths))) for n in range(len(ports))))
 
     shapes = (f"{port.name} [{', '.join(map(_make_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
     ragged = any(_is_length(port, roles) or _is_mask(port) for port, roles in zip(ports, way, strict=True))
+    in_steps = [n for n, roles in enumerate(way) if "s" in roles and not _is_mask(ports[n])]
+    unequal = tuple(functools.partial(function, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
     unit = "steps" if tables else "tokens"
     ids = max([most] * bool(tables) + [counts[port.name] for port in ports if not _is_float(port)])
     return ModuleCall(
         module, f"module({', '.join(shapes)})", function, ids, 0 if tables else padding_id, ragged, samples,
-        unit=unit if has_steps else "", one_row="b" not in itertools.chain(*way),
+        unit=unit if has_steps else "", one_row="b" not in itertools.chain(*way), unequal=() if ragged else unequal,
     )  # fmt: skip
 
 

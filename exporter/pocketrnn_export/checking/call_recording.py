@@ -57,6 +57,8 @@ class ModuleCall:
         unit: what a row consists of: `tokens` or `steps`; empty where no input has a sequence.
         one_row: whether its inputs have no batch axis: each case is then only its first row.
         name: what the module is called in sentences.
+        unequal: for each of several inputs with a sequence, the function that gives it half as many steps as the
+            others.
     """
 
     module: nn.Module
@@ -71,6 +73,7 @@ class ModuleCall:
     unit: str = "tokens"
     one_row: bool = False
     name: str = "the module"
+    unequal: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True)
