@@ -504,6 +504,15 @@ def test_two_texts_are_given_unequal_lengths(tmp_path: Path) -> None:
     assert "not looked at" in checked(TwoTexts(), alike).notes[-1]
 
 
+class WithParameter(Steps):
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.rnn(x)[0][:, -1]), self.out.weight
+
+
+def test_a_torchscript_file_that_returns_a_parameter(tmp_path: Path) -> None:
+    assert checked(WithParameter(), traced(WithParameter(), tmp_path / "p.pt")).is_right
+
+
 def test_each_input_is_given_the_ids_of_its_own_table(tmp_path: Path) -> None:
     given = (TOKENS, torch.zeros_like(TOKENS))
     assert checked(Typed(), written(Typed(), tmp_path / "right.onnx", *given, names=["text", "types"])).is_right

@@ -295,7 +295,7 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array]) -> list[Array]:
     with torch.no_grad():
         answer = module(*tensors)
     given = list_tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)
-    return [(one.float() if one.dtype == torch.bfloat16 else one).numpy() for one in given]
+    return [(one.float() if one.dtype == torch.bfloat16 else one).detach().numpy() for one in given]
 
 
 def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
