@@ -513,6 +513,28 @@ def test_a_torchscript_file_that_returns_a_parameter(tmp_path: Path) -> None:
     assert checked(WithParameter(), traced(WithParameter(), tmp_path / "p.pt")).is_right
 
 
+class ByCell(nn.Module):
+    """A loop over the steps, [batch, steps], which a trace unrolls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.cell, self.out = nn.GRUCell(1, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        state, said = torch.zeros(x.size(0), 8), []
+        for step in x.split(1, dim=1):
+            state = self.cell(step, state)
+            said.append(self.out(state))
+        return torch.cat(said, 1)
+
+
+@pytest.mark.parametrize("steps", [8])
+def test_torchscript_of_the_traced_steps_is_right_for_these_only(steps: int, tmp_path: Path) -> None:
+    found = checked(ByCell(), traced(ByCell(), tmp_path / "cell.pt", torch.randn(3, steps)))
+    assert (found.kind, found.sizes) == ("some sizes", f"rows of {steps} steps only")
+
+
 def test_each_input_is_given_the_ids_of_its_own_table(tmp_path: Path) -> None:
     given = (TOKENS, torch.zeros_like(TOKENS))
     assert checked(Typed(), written(Typed(), tmp_path / "right.onnx", *given, names=["text", "types"])).is_right

@@ -21,6 +21,7 @@ from pocketrnn_export.checking.call_recording import (
     can_take_ids_below,
     draw_case,
     join_outputs,
+    list_sizes_of_steps,
     record_call,
     select_running_sizes,
 )
@@ -93,6 +94,7 @@ def find_call_by_axes(
     # First try any sizes, then the declared ones: a module may accept only those.
     of_any, of_declared = (itertools.product([sizes], ways[:_MOST_WAYS]) for sizes in (SIZES[:2], ()))
     others: list[ModuleCall] = []
+    ways_of_others: list[tuple[_Roles, ...]] = []
     until = time.process_time() + _SECONDS
     for sizes, way in itertools.chain(of_any, of_declared, (((), way) for way in _find_declared_roles(ports))):
         is_declared = "b" not in itertools.chain(*way)
@@ -101,13 +103,28 @@ def find_call_by_axes(
         if (called := _try_axis_roles(module, ports, way, sizes, counts, padding_id)) is None:
             continue
         if is_declared or (len(called.sizes) > 1 and _has_independent_rows(called) and runs_in_file(called)):
-            return called
+            return _free_steps(called, way, zip(ways_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
+        ways_of_others.append(way)
     if others:
         return max(others, key=lambda called: (runs_in_file(called), _has_independent_rows(called), len(called.sizes)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
+
+
+def _free_steps(
+    called: ModuleCall, way: Sequence[_Roles], others: Iterable[tuple[Sequence[_Roles], ModuleCall]]
+) -> ModuleCall:
+    """Return the call, or one that was tried before it and has a number of steps in place of one size of it: the module
+    takes any number, and a traced file kept this one."""
+    for earlier, other in others:
+        before, after = (list(itertools.chain(*one)) for one in (earlier, way))
+        differing = {(old, new) for old, new in itertools.zip_longest(before, after) if old != new}
+        steps = next((new for old, new in differing if old == "s"), None)
+        if len(differing) == 1 and isinstance(steps, int) and len(other.sizes) > 1 and _has_independent_rows(other):
+            return replace(other, sizes=list_sizes_of_steps(steps))
+    return called
 
 
 def _try_axis_roles(
