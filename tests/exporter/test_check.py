@@ -529,10 +529,19 @@ class ByCell(nn.Module):
         return torch.cat(said, 1)
 
 
-@pytest.mark.parametrize("steps", [8])
+# 5 is a number of rows of the first calls, and 8 the size of a layer.
+@pytest.mark.parametrize("steps", [5, 8, 12])
 def test_torchscript_of_the_traced_steps_is_right_for_these_only(steps: int, tmp_path: Path) -> None:
     found = checked(ByCell(), traced(ByCell(), tmp_path / "cell.pt", torch.randn(3, steps)))
     assert (found.kind, found.sizes) == ("some sizes", f"rows of {steps} steps only")
+
+
+@pytest.mark.parametrize("axes", ["batch sequence", "axis_0 axis_1"])
+def test_axes_are_not_turned_since_a_batch_has_as_many_rows_as_the_file_steps(axes: str, tmp_path: Path) -> None:
+    named = {"x": dict(enumerate(axes.split()))}
+    file = written(ByCell(), tmp_path / "cell.onnx", torch.randn(3, 5), names=["x"], axes=named)
+    found = checked(ByCell(), file)
+    assert (found.kind, found.sizes) == ("some sizes", "rows of 5 steps only")
 
 
 def test_each_input_is_given_the_ids_of_its_own_table(tmp_path: Path) -> None:
