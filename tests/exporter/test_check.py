@@ -544,6 +544,32 @@ def test_axes_are_not_turned_since_a_batch_has_as_many_rows_as_the_file_steps(ax
     assert (found.kind, found.sizes) == ("some sizes", "rows of 5 steps only")
 
 
+class Bags(nn.Module):
+    """The texts of a batch one after the other, and where each begins."""
+
+    def __init__(self, *, last: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(8)
+        self.embedding, self.out, self.last = nn.EmbeddingBag(20, 5), nn.Linear(5, 3), last
+
+    def forward(self, text: Tensor, offsets: Tensor) -> Any:
+        return self.out(self.embedding(text[:-1] if self.last else text, offsets))
+
+
+def test_texts_one_after_the_other_with_their_offsets(tmp_path: Path) -> None:
+    given = (TOKENS.flatten(), torch.tensor([0, 7, 14]))
+    axes = {"text": {0: "tokens"}, "offsets": {0: "batch"}}
+    right, short = (
+        written(module, tmp_path / f"{name}.onnx", *given, names=list(axes), axes=axes)
+        for name, module in (("right", Bags()), ("short", Bags(last=True)))
+    )
+    assert check_files(right, right, progress=False).is_right
+    assert checked(Bags(), right).is_right
+    assert checked(Bags(), traced(Bags(), tmp_path / "bags.pt", *given)).is_right
+    assert checked(Bags(), short).kind == "wrong"
+    assert check_files(right, short, progress=False).kind == "changed"
+
+
 def test_each_input_is_given_the_ids_of_its_own_table(tmp_path: Path) -> None:
     given = (TOKENS, torch.zeros_like(TOKENS))
     assert checked(Typed(), written(Typed(), tmp_path / "right.onnx", *given, names=["text", "types"])).is_right

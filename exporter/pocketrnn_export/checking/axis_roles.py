@@ -86,7 +86,7 @@ def find_call_by_axes(
     ports = sorted(file.inputs, key=lambda port: names.index(port.name)) if {
         port.name for port in file.inputs
     } <= set(names) else file.inputs  # fmt: skip
-    if not any(isinstance(layer, nn.Embedding) for layer in module.modules()):
+    if not any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules()):
         ports = [replace(port, kind=port.kind or "float32") for port in ports]
     # The input size of a layer is the second axis of its weight matrix.
     taken = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
@@ -202,7 +202,7 @@ def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
     """Yield the roles that the axes of an input may have; `sizes` are the module's layer sizes, used where the file
     declares no axes."""
     if port.axes is None:
-        yield from (("b", "s"), ("b", "s", 1), ("b",))
+        yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
         for size in sizes if _is_float(port) else ():
             # Steps, channels, a row of numbers, a picture, the state of a layer.
             yield from (("b", "s", size), ("b", size, "s"), ("b", size))
@@ -268,6 +268,7 @@ def _make_call(
     tables = {size: _make_sample_rows(size, kind) for size in sizes}
     most = min((len(table) for table in tables.values()), default=0)
     has_steps = any("s" in roles for roles in way)
+    has_offsets = any(map(_is_offset, ports, way))
 
     def given(number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
         port, roles = ports[number], way[number]
@@ -275,10 +276,15 @@ def _make_call(
         count = most if _is_float(port) else counts[port.name]
         # Each input is given another draw, so that one in the place of another is seen.
         drawn = torch.where(real, tokens + number, tokens) % count
+        if roles == ("s",) and has_offsets:
+            # The rows one after the other: the offsets say where each begins.
+            return _cast_as_declared(drawn[real], port)
         drawn = drawn if "s" in roles else drawn[:, :1]
         drawn = drawn if "b" in roles else drawn[:1]
         if _is_mask(port):
             value = (real ^ hides).to(torch.int64)
+        elif _is_offset(port, roles):
+            value = (lengths.cumsum(0) - lengths)[:, None]
         elif _is_float(port):
             return _order_axes(tables[_compute_inner_size(roles)][drawn], port, roles)
         elif "s" not in roles and has_steps and _is_length(port, roles):
@@ -294,7 +300,7 @@ def _make_call(
 
     shapes = (f"{port.name} [{', '.join(map(_make_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
-    ragged = any(_is_length(port, roles) or _is_mask(port) for port, roles in zip(ports, way, strict=True))
+    ragged = has_offsets or any(map(_is_length, ports, way)) or any(map(_is_mask, ports))
     in_steps = [n for n, roles in enumerate(way) if "s" in roles and not _is_mask(ports[n])]
     unequal = tuple(functools.partial(function, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
     unit = "steps" if tables else "tokens"
@@ -314,7 +320,10 @@ def _order_axes(value: Tensor, port: Port, roles: _Roles) -> Tensor:
     value = value[tuple(slice(None) if axis in kept else 0 for axis in axes)]
     count = iter(range(len(inner)))
     order = [kept.index(role if isinstance(role, str) else next(count)) for role in roles]
-    value = value.permute(order).contiguous()
+    return _cast_as_declared(value.permute(order).contiguous(), port)
+
+
+def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
     if port.kind is None:
         return value
     # The module computes in float32, also on numbers that the file takes in half precision.
@@ -346,6 +355,10 @@ def _is_float(port: Port) -> bool:
 def _is_length(port: Port, roles: _Roles) -> bool:
     named = any(word in port.name.lower() for word in _LENGTHS)
     return roles == ("b",) and not _is_float(port) and (named or port.kind in ("int64", "int32"))
+
+
+def _is_offset(port: Port, roles: _Roles) -> bool:
+    return roles == ("b",) and not _is_float(port) and "offset" in port.name.lower()
 
 
 def _is_mask(port: Port) -> bool:
