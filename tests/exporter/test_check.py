@@ -570,6 +570,25 @@ def test_texts_one_after_the_other_with_their_offsets(tmp_path: Path) -> None:
     assert check_files(right, short, progress=False).kind == "changed"
 
 
+class OfStepAndState(nn.Module):
+    """A step of five numbers, joined with a state of three. The softmax is over the first axis of three axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(9)
+        self.state, self.out, self.softmax = nn.Linear(8, 3), nn.Linear(8, 4), nn.LogSoftmax()
+
+    def forward(self, x: Tensor, state: Tensor) -> Any:
+        joined = torch.cat((x, state), 1)
+        return self.softmax(self.out(joined)), self.state(joined)
+
+
+def test_torchscript_of_a_step_and_a_state_that_are_joined(tmp_path: Path) -> None:
+    given = (torch.randn(3, 5), torch.randn(3, 3))
+    found = checked(OfStepAndState(), traced(OfStepAndState(), tmp_path / "step.pt", *given))
+    assert (found.kind, "x [batch, 5], state [batch, 3]" in found.called) == ("right", True)
+
+
 def test_each_input_is_given_the_ids_of_its_own_table(tmp_path: Path) -> None:
     given = (TOKENS, torch.zeros_like(TOKENS))
     assert checked(Typed(), written(Typed(), tmp_path / "right.onnx", *given, names=["text", "types"])).is_right

@@ -90,9 +90,9 @@ def find_call_by_axes(
         ports = [replace(port, kind=port.kind or "float32") for port in ports]
     # The input size of a layer is the second axis of its weight matrix.
     taken = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
-    ways = _list_role_choices(ports, taken[:_MOST_SIZES])
+    ways = _list_role_choices(ports, taken[:_MOST_SIZES])[:_MOST_WAYS] + _list_joined_widths(module, ports)
     # First try any sizes, then the declared ones: a module may accept only those.
-    of_any, of_declared = (itertools.product([sizes], ways[:_MOST_WAYS]) for sizes in (SIZES[:2], ()))
+    of_any, of_declared = (itertools.product([sizes], ways) for sizes in (SIZES[:2], ()))
     others: list[ModuleCall] = []
     ways_of_others: list[tuple[_Roles, ...]] = []
     until = time.process_time() + _SECONDS
@@ -230,6 +230,19 @@ def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tupl
     )
     in_order = (sorted(ways, key=lambda way: _rank_axis_roles(ports, way)) for ways in (same, others))
     return [way for way in dict.fromkeys(itertools.chain(*in_order)) if "b" in itertools.chain(*way)]
+
+
+def _list_joined_widths(module: nn.Module, ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
+    """Return the ways in which a layer takes two inputs of a file that does not declare their sizes joined, as a step
+    and the state that a layer gave for the step before it: their widths add up to the layer's."""
+    if len(ports) != len(("step", "state")) or any(port.axes is not None or not _is_float(port) for port in ports):
+        return []
+    shapes = [weight.shape for weight in module.parameters() if weight.dim() > 1]
+    widths = [(wide[1] - layer[0], layer[0]) for wide in shapes for layer in shapes if layer[0] < wide[1]]
+    found: list[tuple[_Roles, ...]] = [
+        (("b", one), ("b", other)) for pair in widths for one, other in (pair, pair[::-1])
+    ]
+    return list(dict.fromkeys(found))[:_MOST_WAYS]
 
 
 def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
