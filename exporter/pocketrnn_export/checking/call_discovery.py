@@ -107,17 +107,16 @@ def find_call(
                 of_texts = _set_most_ids(running, counts)
                 if runs_in_file(of_texts):
                     return of_texts
+    tried = [] if of_texts is None else [of_texts]
     try:
-        by_axes = find_call_by_axes(
-            module, file, sorted({*counts, *_list_table_row_counts(module, ids)}), padding_id, runs_in_file
-        )
+        every = sorted({*counts, *_list_table_row_counts(module, ids)})
+        by_axes = find_call_by_axes(module, file, every, padding_id, runs_in_file)
+        if runs_in_file(by_axes):
+            return by_axes
+        tried.append(by_axes)
     except UncallableModuleError:
-        if of_texts is None:
+        if not tried:
             raise
-        return _find_steps_of_file(of_texts, runs_in_file) or of_texts
-    if runs_in_file(by_axes):
-        return by_axes
-    tried = [by_axes] if of_texts is None else [of_texts, by_axes]
     with_steps = (_find_steps_of_file(called, runs_in_file) for called in tried)
     return next((called for called in with_steps if called is not None), tried[0])
 
