@@ -472,6 +472,123 @@ def test_inputs_with_equal_axes_are_given_different_ids(tmp_path: Path) -> None:
     assert found.shown.given[0][1] != found.shown.given[1][1]
 
 
+class SecondTextCut(TwoTexts):
+    def forward(self, question: Tensor, answer: Tensor) -> Any:
+        return super().forward(question, answer[:, : question.shape[1]])
+
+
+class SecondTextWhole(TwoTexts):
+    """It fails where the second text is shorter than the first."""
+
+    def forward(self, question: Tensor, answer: Tensor) -> Any:
+        return super().forward(question, answer) + 0 * (question + answer[:, : question.shape[1]]).sum()
+
+
+def test_two_texts_are_given_unequal_lengths(tmp_path: Path) -> None:
+    names = ["question", "answer"]
+    axes = {name: {0: "batch", 1: f"{name}_length"} for name in names}
+    given = (TOKENS, TOKENS.flip(1))
+    right, cut, whole = (
+        written(module, tmp_path / f"{type(module).__name__}.onnx", *given, names=names, axes=axes)
+        for module in (TwoTexts(), SecondTextCut(), SecondTextWhole())
+    )
+    found = checked(TwoTexts(), right)
+    assert (found.kind, "question, answer is shorter" in found.notes[-1]) == ("right", True)
+    for wrong in (checked(TwoTexts(), cut), check_files(right, cut, progress=False)):
+        assert (wrong.exit_status, wrong.sizes) == (3, "inputs of equal length")
+        assert wrong.shown is not None
+        assert len(wrong.shown.given[0][1]) < len(wrong.shown.given[1][1])
+    assert checked(TwoTexts(), whole).kind == "some sizes"
+    assert checked(Paired(), written(Paired(), tmp_path / "p.onnx", *given, names=["words", "shapes"])).notes == ()
+    alike = written(TwoTexts(), tmp_path / "alike.onnx", *given, names=names)
+    assert "not looked at" in checked(TwoTexts(), alike).notes[-1]
+
+
+class WithParameter(Steps):
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.rnn(x)[0][:, -1]), self.out.weight
+
+
+def test_a_torchscript_file_that_returns_a_parameter(tmp_path: Path) -> None:
+    assert checked(WithParameter(), traced(WithParameter(), tmp_path / "p.pt")).is_right
+
+
+class ByCell(nn.Module):
+    """A loop over the steps, [batch, steps], which a trace unrolls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.cell, self.out = nn.GRUCell(1, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        state, said = torch.zeros(x.size(0), 8), []
+        for step in x.split(1, dim=1):
+            state = self.cell(step, state)
+            said.append(self.out(state))
+        return torch.cat(said, 1)
+
+
+# 5 is a number of rows of the first calls, and 8 the size of a layer.
+@pytest.mark.parametrize("steps", [5, 8, 12])
+def test_torchscript_of_the_traced_steps_is_right_for_these_only(steps: int, tmp_path: Path) -> None:
+    found = checked(ByCell(), traced(ByCell(), tmp_path / "cell.pt", torch.randn(3, steps)))
+    assert (found.kind, found.sizes) == ("some sizes", f"rows of {steps} steps only")
+
+
+@pytest.mark.parametrize("axes", ["batch sequence", "axis_0 axis_1"])
+def test_axes_are_not_turned_since_a_batch_has_as_many_rows_as_the_file_steps(axes: str, tmp_path: Path) -> None:
+    named = {"x": dict(enumerate(axes.split()))}
+    file = written(ByCell(), tmp_path / "cell.onnx", torch.randn(3, 5), names=["x"], axes=named)
+    found = checked(ByCell(), file)
+    assert (found.kind, found.sizes) == ("some sizes", "rows of 5 steps only")
+
+
+class Bags(nn.Module):
+    """The texts of a batch one after the other, and where each begins."""
+
+    def __init__(self, *, last: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(8)
+        self.embedding, self.out, self.last = nn.EmbeddingBag(20, 5), nn.Linear(5, 3), last
+
+    def forward(self, text: Tensor, offsets: Tensor) -> Any:
+        return self.out(self.embedding(text[:-1] if self.last else text, offsets))
+
+
+def test_texts_one_after_the_other_with_their_offsets(tmp_path: Path) -> None:
+    given = (TOKENS.flatten(), torch.tensor([0, 7, 14]))
+    axes = {"text": {0: "tokens"}, "offsets": {0: "batch"}}
+    right, short = (
+        written(module, tmp_path / f"{name}.onnx", *given, names=list(axes), axes=axes)
+        for name, module in (("right", Bags()), ("short", Bags(last=True)))
+    )
+    assert check_files(right, right, progress=False).is_right
+    assert checked(Bags(), right).is_right
+    assert checked(Bags(), traced(Bags(), tmp_path / "bags.pt", *given)).is_right
+    assert checked(Bags(), short).kind == "wrong"
+    assert check_files(right, short, progress=False).kind == "changed"
+
+
+class OfStepAndState(nn.Module):
+    """A step of five numbers, joined with a state of three. The softmax is over the first axis of three axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(9)
+        self.state, self.out, self.softmax = nn.Linear(8, 3), nn.Linear(8, 4), nn.LogSoftmax()
+
+    def forward(self, x: Tensor, state: Tensor) -> Any:
+        joined = torch.cat((x, state), 1)
+        return self.softmax(self.out(joined)), self.state(joined)
+
+
+def test_torchscript_of_a_step_and_a_state_that_are_joined(tmp_path: Path) -> None:
+    given = (torch.randn(3, 5), torch.randn(3, 3))
+    found = checked(OfStepAndState(), traced(OfStepAndState(), tmp_path / "step.pt", *given))
+    assert (found.kind, "x [batch, 5], state [batch, 3]" in found.called) == ("right", True)
+
+
 def test_each_input_is_given_the_ids_of_its_own_table(tmp_path: Path) -> None:
     given = (TOKENS, torch.zeros_like(TOKENS))
     assert checked(Typed(), written(Typed(), tmp_path / "right.onnx", *given, names=["text", "types"])).is_right

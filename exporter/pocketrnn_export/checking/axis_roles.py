@@ -21,6 +21,7 @@ from pocketrnn_export.checking.call_recording import (
     can_take_ids_below,
     draw_case,
     join_outputs,
+    list_sizes_of_steps,
     record_call,
     select_running_sizes,
 )
@@ -85,14 +86,15 @@ def find_call_by_axes(
     ports = sorted(file.inputs, key=lambda port: names.index(port.name)) if {
         port.name for port in file.inputs
     } <= set(names) else file.inputs  # fmt: skip
-    if not any(isinstance(layer, nn.Embedding) for layer in module.modules()):
+    if not any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules()):
         ports = [replace(port, kind=port.kind or "float32") for port in ports]
     # The input size of a layer is the second axis of its weight matrix.
     taken = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
-    ways = _list_role_choices(ports, taken[:_MOST_SIZES])
+    ways = _list_role_choices(ports, taken[:_MOST_SIZES])[:_MOST_WAYS] + _list_joined_widths(module, ports)
     # First try any sizes, then the declared ones: a module may accept only those.
-    of_any, of_declared = (itertools.product([sizes], ways[:_MOST_WAYS]) for sizes in (SIZES[:2], ()))
+    of_any, of_declared = (itertools.product([sizes], ways) for sizes in (SIZES[:2], ()))
     others: list[ModuleCall] = []
+    ways_of_others: list[tuple[_Roles, ...]] = []
     until = time.process_time() + _SECONDS
     for sizes, way in itertools.chain(of_any, of_declared, (((), way) for way in _find_declared_roles(ports))):
         is_declared = "b" not in itertools.chain(*way)
@@ -101,13 +103,28 @@ def find_call_by_axes(
         if (called := _try_axis_roles(module, ports, way, sizes, counts, padding_id)) is None:
             continue
         if is_declared or (len(called.sizes) > 1 and _has_independent_rows(called) and runs_in_file(called)):
-            return called
+            return _free_steps(called, way, zip(ways_of_others, others, strict=True))
         until = until if others else min(until, time.process_time() + _MORE_SECONDS)
         others.append(called)
+        ways_of_others.append(way)
     if others:
         return max(others, key=lambda called: (runs_in_file(called), _has_independent_rows(called), len(called.sizes)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
     raise UncallableModuleError(f"The module does not run on what the file takes ({shapes})")
+
+
+def _free_steps(
+    called: ModuleCall, way: Sequence[_Roles], others: Iterable[tuple[Sequence[_Roles], ModuleCall]]
+) -> ModuleCall:
+    """Return the call, or one that was tried before it and has a number of steps in place of one size of it: the module
+    takes any number, and a traced file kept this one."""
+    for earlier, other in others:
+        before, after = (list(itertools.chain(*one)) for one in (earlier, way))
+        differing = {(old, new) for old, new in itertools.zip_longest(before, after) if old != new}
+        steps = next((new for old, new in differing if old == "s"), None)
+        if len(differing) == 1 and isinstance(steps, int) and len(other.sizes) > 1 and _has_independent_rows(other):
+            return replace(other, sizes=list_sizes_of_steps(steps))
+    return called
 
 
 def _try_axis_roles(
@@ -185,7 +202,7 @@ def _list_possible_roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
     """Yield the roles that the axes of an input may have; `sizes` are the module's layer sizes, used where the file
     declares no axes."""
     if port.axes is None:
-        yield from (("b", "s"), ("b", "s", 1), ("b",))
+        yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
         for size in sizes if _is_float(port) else ():
             # Steps, channels, a row of numbers, a picture, the state of a layer.
             yield from (("b", "s", size), ("b", size, "s"), ("b", size))
@@ -213,6 +230,19 @@ def _list_role_choices(ports: Sequence[Port], sizes: Sequence[int]) -> list[tupl
     )
     in_order = (sorted(ways, key=lambda way: _rank_axis_roles(ports, way)) for ways in (same, others))
     return [way for way in dict.fromkeys(itertools.chain(*in_order)) if "b" in itertools.chain(*way)]
+
+
+def _list_joined_widths(module: nn.Module, ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
+    """Return the ways in which a layer takes two inputs of a file that does not declare their sizes joined, as a step
+    and the state that a layer gave for the step before it: their widths add up to the layer's."""
+    if len(ports) != len(("step", "state")) or any(port.axes is not None or not _is_float(port) for port in ports):
+        return []
+    shapes = [weight.shape for weight in module.parameters() if weight.dim() > 1]
+    widths = [(wide[1] - layer[0], layer[0]) for wide in shapes for layer in shapes if layer[0] < wide[1]]
+    found: list[tuple[_Roles, ...]] = [
+        (("b", one), ("b", other)) for pair in widths for one, other in (pair, pair[::-1])
+    ]
+    return list(dict.fromkeys(found))[:_MOST_WAYS]
 
 
 def _find_declared_roles(ports: Sequence[Port]) -> list[tuple[_Roles, ...]]:
@@ -251,6 +281,7 @@ def _make_call(
     tables = {size: _make_sample_rows(size, kind) for size in sizes}
     most = min((len(table) for table in tables.values()), default=0)
     has_steps = any("s" in roles for roles in way)
+    has_offsets = any(map(_is_offset, ports, way))
 
     def given(number: int, tokens: Tensor, lengths: Tensor) -> Tensor:
         port, roles = ports[number], way[number]
@@ -258,10 +289,15 @@ def _make_call(
         count = most if _is_float(port) else counts[port.name]
         # Each input is given another draw, so that one in the place of another is seen.
         drawn = torch.where(real, tokens + number, tokens) % count
+        if roles == ("s",) and has_offsets:
+            # The rows one after the other: the offsets say where each begins.
+            return _cast_as_declared(drawn[real], port)
         drawn = drawn if "s" in roles else drawn[:, :1]
         drawn = drawn if "b" in roles else drawn[:1]
         if _is_mask(port):
             value = (real ^ hides).to(torch.int64)
+        elif _is_offset(port, roles):
+            value = (lengths.cumsum(0) - lengths)[:, None]
         elif _is_float(port):
             return _order_axes(tables[_compute_inner_size(roles)][drawn], port, roles)
         elif "s" not in roles and has_steps and _is_length(port, roles):
@@ -270,17 +306,21 @@ def _make_call(
             value = drawn
         return _order_axes(value[..., None].expand(*value.shape, _compute_inner_size(roles)), port, roles)
 
-    def function(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-        return module(*(given(number, tokens, lengths) for number in range(len(ports))))
+    def function(module: nn.Module, tokens: Tensor, lengths: Tensor, shorter: int | None = None) -> Any:
+        half = max(1, tokens.shape[1] // 2)
+        cut = (tokens[:, :half], lengths.clamp(max=half))
+        return module(*(given(n, *(cut if n == shorter else (tokens, lengths))) for n in range(len(ports))))
 
     shapes = (f"{port.name} [{', '.join(map(_make_axis_name, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
-    ragged = any(_is_length(port, roles) or _is_mask(port) for port, roles in zip(ports, way, strict=True))
+    ragged = has_offsets or any(map(_is_length, ports, way)) or any(map(_is_mask, ports))
+    in_steps = [n for n, roles in enumerate(way) if "s" in roles and not _is_mask(ports[n])]
+    unequal = tuple(functools.partial(function, shorter=n) for n in in_steps) if len(in_steps) > 1 else ()
     unit = "steps" if tables else "tokens"
     ids = max([most] * bool(tables) + [counts[port.name] for port in ports if not _is_float(port)])
     return ModuleCall(
         module, f"module({', '.join(shapes)})", function, ids, 0 if tables else padding_id, ragged, samples,
-        unit=unit if has_steps else "", one_row="b" not in itertools.chain(*way),
+        unit=unit if has_steps else "", one_row="b" not in itertools.chain(*way), unequal=() if ragged else unequal,
     )  # fmt: skip
 
 
@@ -293,7 +333,10 @@ def _order_axes(value: Tensor, port: Port, roles: _Roles) -> Tensor:
     value = value[tuple(slice(None) if axis in kept else 0 for axis in axes)]
     count = iter(range(len(inner)))
     order = [kept.index(role if isinstance(role, str) else next(count)) for role in roles]
-    value = value.permute(order).contiguous()
+    return _cast_as_declared(value.permute(order).contiguous(), port)
+
+
+def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
     if port.kind is None:
         return value
     # The module computes in float32, also on numbers that the file takes in half precision.
@@ -325,6 +368,10 @@ def _is_float(port: Port) -> bool:
 def _is_length(port: Port, roles: _Roles) -> bool:
     named = any(word in port.name.lower() for word in _LENGTHS)
     return roles == ("b",) and not _is_float(port) and (named or port.kind in ("int64", "int32"))
+
+
+def _is_offset(port: Port, roles: _Roles) -> bool:
+    return roles == ("b",) and not _is_float(port) and "offset" in port.name.lower()
 
 
 def _is_mask(port: Port) -> bool:

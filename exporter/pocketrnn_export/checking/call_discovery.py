@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from pocketrnn_export.checking.call_recording import (
     can_run_on_size,
     can_take_ids_below,
     draw_case,
+    list_sizes_of_steps,
     record_call,
     select_running_sizes,
 )
@@ -38,6 +39,8 @@ __all__ = ["find_call"]
 
 _log = logging.getLogger(__name__)
 _USUAL_IDS: Final = 100
+# The most steps that a file is tried with which does not declare its sizes.
+_MOST_STEPS: Final = 64
 
 
 def find_call(
@@ -104,15 +107,27 @@ def find_call(
                 of_texts = _set_most_ids(running, counts)
                 if runs_in_file(of_texts):
                     return of_texts
+    tried = [] if of_texts is None else [of_texts]
     try:
-        by_axes = find_call_by_axes(
-            module, file, sorted({*counts, *_list_table_row_counts(module, ids)}), padding_id, runs_in_file
-        )
+        every = sorted({*counts, *_list_table_row_counts(module, ids)})
+        by_axes = find_call_by_axes(module, file, every, padding_id, runs_in_file)
+        if runs_in_file(by_axes):
+            return by_axes
+        tried.append(by_axes)
     except UncallableModuleError:
-        if of_texts is None:
+        if not tried:
             raise
-        return of_texts
-    return by_axes if of_texts is None or runs_in_file(by_axes) else of_texts
+    with_steps = (_find_steps_of_file(called, runs_in_file) for called in tried)
+    return next((called for called in with_steps if called is not None), tried[0])
+
+
+def _find_steps_of_file(called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]) -> ModuleCall | None:
+    """Return the call with a number of steps with which a file runs that does not declare it; None if there is none."""
+    for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
+        running = select_running_sizes(called, list_sizes_of_steps(steps))
+        if running is not None and runs_in_file(running):
+            return running
+    return None
 
 
 def _drop_optional_inputs(module: nn.Module, file: CheckedFile) -> nn.Module:

@@ -29,6 +29,7 @@ __all__ = [
     "draw_case",
     "join_outputs",
     "list_named_inputs",
+    "list_sizes_of_steps",
     "record_call",
     "record_inputs",
     "select_running_sizes",
@@ -57,6 +58,8 @@ class ModuleCall:
         unit: what a row consists of: `tokens` or `steps`; empty where no input has a sequence.
         one_row: whether its inputs have no batch axis: each case is then only its first row.
         name: what the module is called in sentences.
+        unequal: for each of several inputs with a sequence, the function that gives it half as many steps as the
+            others.
     """
 
     module: nn.Module
@@ -71,6 +74,7 @@ class ModuleCall:
     unit: str = "tokens"
     one_row: bool = False
     name: str = "the module"
+    unequal: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,16 @@ def select_running_sizes(called: ModuleCall, sizes: Iterable[tuple[int, int]]) -
     """Return the call with those of the sizes on which it runs; None if it runs on none of them."""
     running = tuple(size for size in sizes if can_run_on_size(called, *size))
     return replace(called, sizes=running) if running else None
+
+
+def list_sizes_of_steps(steps: int) -> tuple[tuple[int, int], ...]:
+    """Return sizes of first calls with this many steps, and other numbers of rows.
+
+    Example:
+        >>> list_sizes_of_steps(8)
+        ((3, 8), (2, 8), (1, 8))
+    """
+    return tuple((rows, steps) for rows in (3, 2, 1, 4) if rows != steps)[:3]
 
 
 def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> bool:

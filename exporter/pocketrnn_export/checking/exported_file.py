@@ -295,7 +295,7 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array]) -> list[Array]:
     with torch.no_grad():
         answer = module(*tensors)
     given = list_tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)
-    return [(one.float() if one.dtype == torch.bfloat16 else one).numpy() for one in given]
+    return [(one.float() if one.dtype == torch.bfloat16 else one).detach().numpy() for one in given]
 
 
 def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
@@ -334,17 +334,26 @@ def count_table_rows(file: CheckedFile, port: str) -> int | None:
     """
     if file.model is None:
         return None
-    graph = file.model.graph
-    tables = {tensor.name: tensor.dims for tensor in graph.initializer}
-    constants = [node for node in graph.node if node.op_type == "Constant"]
+    nodes = list(_list_graph_nodes(file.model.graph))
+    tables = {tensor.name: tensor.dims for tensor in file.model.graph.initializer}
+    constants = [node for node in nodes if node.op_type == "Constant"]
     tables |= {node.output[0]: a.t.dims for node in constants for a in node.attribute if a.name == "value"}
     same, rows = {port}, []
-    for node in graph.node:
+    for node in nodes:
         if node.op_type == "Gather" and node.input[1] in same and len(dims := tables.get(node.input[0], ())) == 2:
             rows.append(dims[_read_gather_axis(node)])
         if node.op_type in _SAME_IDS and node.input[0] in same:
             same |= set(node.output)
     return min(rows, default=None)
+
+
+def _list_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield the nodes of a graph, each after those of its subgraphs: a loop reads the tensors around it."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _list_graph_nodes(inner)
+        yield node
 
 
 def _read_gather_axis(node: NodeProto) -> int:

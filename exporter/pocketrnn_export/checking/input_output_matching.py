@@ -55,7 +55,7 @@ def match_inputs(
 
     An order must agree with the declared sizes and with the names of the axes. If several do, the axes stay as they are
     in the module's own call, if the file runs on all of these calls; else the order counts in which it runs on the most
-    of them, and answers with the module's shapes.
+    of them, with several numbers of rows, and answers with the module's shapes.
 
     Args:
         file: the file.
@@ -100,9 +100,22 @@ def match_inputs(
         runs = sum(map(bool, agreeing))
         if runs == len(calls) and way == ranked[0] and all(fed.order is None for fed in way):
             return way
+        ran = [size for size, rate in zip(sizes, agreeing, strict=True) if rate]
+        if any(fed.order is not None for fed in way) and _may_fit_by_chance(way, sizes, ran):
+            continue
         if (runs, sum(agreeing)) > most:
             best, most = way, (runs, sum(agreeing))
     return best
+
+
+def _may_fit_by_chance(
+    way: Sequence[MatchedInput], sizes: Sequence[tuple[int, int]], ran: Sequence[tuple[int, int]]
+) -> bool:
+    """Whether transposed inputs run with one number of rows only: a file that keeps its traced number of steps takes as
+    many rows for these. A file that declares a fixed size says itself which axis it is of."""
+    if any(isinstance(declared, int) for fed in way for declared, _ in fed.declared if fed.order is not None):
+        return False
+    return len({rows for rows, _ in ran}) < min(2, len({rows for rows, _ in sizes}))
 
 
 def _list_axis_orders(port: Port, name: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
