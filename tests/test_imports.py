@@ -32,7 +32,8 @@ WINGS = (
     *("torch_internals", "progress", "module_runs", "comparing", "json_file", "inert_pickle", "vocabularies"),
     *("source_code", "description", "intake", "tracing", "proof", "crf_decoding", "forms", "bundle_proof"),
     *("bundle_writer", "diagnose", "export_run", "label_comparison", "integer_accuracy", "integer_packing"),
-    *("numbers", "export_arguments", "head_arguments", "pair_arguments", "feature_arguments", "bundle", "trained"),
+    *("numbers", "export_arguments", "head_arguments", "pair_arguments", "feature_arguments", "character_arguments"),
+    *("bundle", "trained"),
     *("compression", "c_array", "board_memory", "packing", "text_rules_file", "mobile", "checking", "pytest_fixture"),
     "commands",
 )

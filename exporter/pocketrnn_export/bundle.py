@@ -18,9 +18,10 @@ from pocketrnn.bundle.output import NO_PRIORS, HeadsOutput, LabelOutput, Output,
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, short_repr
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
+from pocketrnn.text.characters import Characters
 from pocketrnn.text.features import Features, make_features
 from pocketrnn.text.pretokenized import Text, Tokenizer
-from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
+from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, describe_graph_proof, read_text_verdict
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
@@ -29,6 +30,13 @@ from pocketrnn_export.bundle_proof import (
     select_texts_within_limits,
 )
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
+from pocketrnn_export.character_arguments import (
+    CharactersGiven,
+    check_character_arguments,
+    compare_characters,
+    read_characters,
+    split_off_characters,
+)
 from pocketrnn_export.comparing.cases import (
     MADE_TEXTS,
     choose_pairs_for_proof,
@@ -61,6 +69,7 @@ from pocketrnn_export.feature_arguments import (
 )
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts
+from pocketrnn_export.forms.onnx.characters_graph import take_characters
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, find_small_integers
 from pocketrnn_export.forms.step_graph import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
@@ -92,6 +101,7 @@ from pocketrnn_export.vocabularies.owners_texts import (
     name_answers,
     name_head_answers,
 )
+from pocketrnn_export.vocabularies.spellings import make_spellings
 from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
@@ -115,6 +125,7 @@ def export(
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
     features: FeaturesGiven | None = None,
+    characters: CharactersGiven | None = None,
     crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
@@ -169,6 +180,7 @@ def export(
     labels_of: LabelsOf = "texts",
     two_texts: bool = False,
     features: FeaturesGiven | None = None,
+    characters: CharactersGiven | None = None,
     crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
@@ -223,6 +235,8 @@ def export(
         features: what forward takes beside one text (docs/features.md): a list of names of numbers, or a map from names
             to `Number(mean, scale)`, or to the values of a category: a list of them, a map value -> id, or
             `Category(values, unknown=id)`.
+        characters: where forward takes the characters of each word, too, and the labels are of tokens (docs/tags.md):
+            `Characters(vocabulary, width=...)`, or its vocabulary: a list, a map character -> id, or a file.
         crf: whether the CRF of a tagger decodes its labels. With False each token has its likeliest label.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer contains it.
@@ -239,13 +253,15 @@ def export(
         example_ids: pairs (text, ids) of your own pipeline, unpadded, or (text, ids, answer) with what your classifier
             answers: a label, a list of labels, the probabilities of all labels, or a map label -> probability. The
             rules must give these ids, and the bundle these answers, probabilities within 0.001. In place of ids stand
-            tokens, where the tokenizer is `external`; or None, where there is an answer.
+            tokens, where the tokenizer is `external`; or None, where there is an answer. With `characters`, (text, ids,
+            the ids of the characters of each token).
         lengths: whether forward takes lengths; by default `export` finds out.
         call: how the module is called, where `export` cannot find out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
             [batch]), that gives [batch, classes]. With `two_texts` a line over `first`, `second`, `first_lengths`
             and `second_lengths`, or a function of the module and these. With `features` the line may have their names,
-            and a function has a dict of them as fourth argument.
+            and a function has a dict of them as fourth argument; with `characters` the line may have `characters`
+            int64 [batch, sequence, width], which is then the function's fourth argument.
         gives: whether the module gives `logits` or `probabilities`; by default its numbers decide (docs/modules.md).
             The conclusion is logged, and kept in the bundle's provenance.
         one_text: run the module on one text at a time, though it takes a batch: for one that mixes the texts of a
@@ -301,11 +317,11 @@ def export(
         shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
                    "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
-                   "features": features, **numbers}  # fmt: skip
+                   "features": features, "characters": characters, **numbers}  # fmt: skip
         refuse_short_form(shortly, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
-        features = dict(input.features) or None
+        features, characters = dict(input.features) or None, input.characters
     priors = NO_PRIORS if output is None else output.priors
     if isinstance(output, LabelOutput):
         labels, thresholds = output.labels, output.thresholds
@@ -319,7 +335,8 @@ def export(
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                     "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
                     "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf,
-                    "two_texts": two_texts or None, "heads": heads, "features": features}  # fmt: skip
+                    "two_texts": two_texts or None, "heads": heads, "features": features,
+                    "characters": characters}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
         refuse_text_arguments(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
@@ -347,6 +364,19 @@ def export(
             "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
         )
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
+    spelled = None if characters is None else read_characters(characters)
+    if spelled is not None:
+        other = "two_texts" if two_texts else "heads" if several else "features" if features is not None else ""
+        check_character_arguments(
+            of_tokens=labels_of == "tokens",
+            torchscript=torchscript is True,
+            streaming=streaming,
+            edge=edge,
+            one_text=one_text,
+            beside=other,
+        )
+        torchscript = False
+    example_ids, owners_characters = (example_ids, []) if spelled is None else split_off_characters(example_ids)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), check_pairs(example_ids)
     answers = name_head_answers(pairs, several.heads) if several else name_answers(pairs, validate_labels(labels))
     beside = () if features is None else make_features(features)
@@ -361,13 +391,21 @@ def export(
     chosen = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_pairs(pairs), each_text)
     description = Description(
         validate_name(name),
-        _make_text_input(chosen, text.vocabulary.tokens, beside, two_texts=two_texts),
+        _make_text_input(chosen, text.vocabulary.tokens, beside, spelled, two_texts=two_texts),
         several or make_text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
         {**(provenance or {}), "versions": read_package_versions()},
     )
     _refuse_unchecked_tokens(chosen, pairs)
     verdict = _judge_text_rules(description, text, pairs, each_text)
     description = description.add_provenance({TEXT_RULES: verdict.document})
+    if spelled is not None:
+        said = compare_characters(description.text, spelled, owners_characters)
+        description = description.add_provenance({"characters": said})
+        if not owners_characters:
+            _log.warning(
+                "The characters of words were not compared with the owner's pipeline. Give example_ids=[(text, ids, "
+                "characters), ...], with the ids of the characters of each token"
+            )
     check_export_options(wanted)
     if description.output.of_tokens:
         _check_token_labels(chosen, pairs, streaming=streaming, edge=edge)
@@ -378,6 +416,8 @@ def export(
         torchscript = False
     kinds = _choose_form_kinds(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
     description, given, texts = _choose_proof_texts(description, text.tokenizer, pairs, shown, examples=examples)
+    if spelled is not None:
+        description = replace(description, spellings=make_spellings(description.text, spelled, texts))
     make = functools.partial(
         _export_text_module,
         module,
@@ -398,8 +438,15 @@ def export(
 
 
 def _make_text_input(
-    rules: AnyTextRules, vocabulary: tuple[str, ...], features: Features, *, two_texts: bool
+    rules: AnyTextRules,
+    vocabulary: tuple[str, ...],
+    features: Features,
+    characters: Characters | None,
+    *,
+    two_texts: bool,
 ) -> TextInput:
+    if characters is not None:
+        return CharacterInput(rules, vocabulary, characters)
     if features:
         return FeatureInput(rules, vocabulary, features)
     return (PairInput if two_texts else TextInput)(rules, vocabulary)
@@ -429,6 +476,10 @@ def _export_text_module(
     prepared, forms = _prepare_module_and_forms(
         _make_prepare_function(module, description, wanted), kinds, description, one_text=wanted.one_text
     )
+    inputs = _find_graph_entry(forms)[0].inputs
+    if description.spellings is not None:
+        words = replace(description, spellings=None).ids
+        forms = take_characters(forms, description.spellings, words)
     description, labels_of_owner = add_crf(prepared, description, wanted=wanted.crf)
     shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
     description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
@@ -446,10 +497,11 @@ def _export_text_module(
         prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase
     )
     every = {**cases, "texts": encode_text_cases(texts, description.encoder())}
-    closed = describe_constant_values(program, every, graph.inputs, one_row=graph.batch == 1)
+    closed = describe_constant_values(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts(forms, closed))
     plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
     plan = replace(plan, answered=_select_answered_texts(description, answers), labels=labels_of_owner)
+    plan = replace(plan, spellings=description.spellings)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
     return write_bundle(path, description, forms, plan, force=force)
 
@@ -596,6 +648,7 @@ def _make_prepare_function(
         two_texts=wanted.two_texts,
         heads=description.output.heads if isinstance(description.output, HeadsOutput) else None,
         features=description.text.features,
+        spellings=description.spellings,
         call=wanted.call,
         gives=wanted.gives,
         widths=find_text_widths(description.text.rules),

@@ -35,6 +35,7 @@ from pocketrnn_export.proof.every_size import check_mixed_lengths
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.same_operators import refuse_other_operators
 from pocketrnn_export.vocabularies.owners_answers import AnsweredText
+from pocketrnn_export.vocabularies.spellings import Spellings
 
 __all__ = [
     "FormsDifferError",
@@ -90,6 +91,7 @@ class ProofPlan:
         rows: for a classifier of numbers, the samples that the ids of cases stand for, float32 [ids, channels]; its
             sequences are the cases of the texts.
         labels: the decoder of the labels of tokens, if there is one.
+        spellings: what the ids of cases stand for, where the module takes the characters of words, too.
     """
 
     reference: Reference
@@ -104,6 +106,12 @@ class ProofPlan:
     answered: Sequence[AnsweredText] = ()
     rows: NDArray[np.float32] | None = None
     labels: OwnersLabels | None = None
+    spellings: Spellings | None = None
+
+    @property
+    def steps(self) -> NDArray[Any] | None:
+        """The engine's input for each id of a case: samples, or a word with its characters; None for the id."""
+        return self.rows if self.spellings is None else self.spellings.rows
 
     @classmethod
     def of(

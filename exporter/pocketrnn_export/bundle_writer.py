@@ -25,6 +25,7 @@ from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end import compare_end_to_end, compare_hazard_rows
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owners_answers import compare_answers
+from pocketrnn_export.vocabularies.spellings import Spellings
 
 __all__ = ["make_golden_examples", "read_package_versions", "write_bundle"]
 
@@ -74,7 +75,11 @@ def write_bundle(
     if examples is None:
         texts = [answer for _, answer in answers.of("texts", one_row=False)]
         examples = make_golden_examples(
-            plan.texts, cases["texts"], texts, plan.private, of_tokens=description.output.of_tokens
+            plan.texts,
+            _name_words(cases["texts"], plan.spellings),
+            texts,
+            plan.private,
+            of_tokens=description.output.of_tokens,
         )
     as_given = (
         []
@@ -103,8 +108,8 @@ def write_bundle(
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
         classifier, given = Classifier.load(work), plan.make_runtime_inputs(description)
         compared += compare_end_to_end(classifier, given, answers, reference=plan.reference.name)
-        compared += compare_hazard_rows(classifier, answers, plan.rows)
-        compared += compare_decoded_labels(classifier, plan.labels, answers)
+        compared += compare_hazard_rows(classifier, answers, plan.steps)
+        compared += compare_decoded_labels(classifier, plan.labels, answers, plan.steps)
         manifest = replace(
             manifest,
             parity=judge_proof(plan, compared, answers),
@@ -127,6 +132,11 @@ def _add_owners_answers(provenance: Mapping[str, Any], answers: AnswerComparison
 def _make_form_entries(forms: Iterable[Form]) -> dict[str, Any]:
     """The manifest's entries for the forms, by member."""
     return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
+
+
+def _name_words(cases: Sequence[Case], spellings: Spellings | None) -> Sequence[Case]:
+    """The cases with the ids of the words, without those of their spellings."""
+    return cases if spellings is None else [replace(case, tokens=spellings.words[case.tokens]) for case in cases]
 
 
 def make_golden_examples(

@@ -29,7 +29,7 @@ from pocketrnn_export.intake.call_discovery.candidates import (
 )
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial import call_and_restore_state, read_answer
-from pocketrnn_export.intake.calling_convention import CallAdapter, Convention, compile_call
+from pocketrnn_export.intake.calling_convention import Call, CallAdapter, Convention, compile_call
 from pocketrnn_export.intake.crf_layer import (
     Decoder,
     find_decoder,
@@ -104,8 +104,11 @@ def add_crf(
         "likeliest label of each token, say so: --no-crf, or crf=False",
     )  # fmt: skip
     output = replace(description.output, crf=decoder.crf)
+    whole = (
+        None if called is None else _make_label_function(module, compile_call(called, spellings=convention.spellings))
+    )
     described = replace(description, output=output).add_provenance({"crf": decoder.where})
-    return described, OwnersLabels(decoder, None if called is None else _make_label_function(module, called))
+    return described, OwnersLabels(decoder, whole)
 
 
 def _find_crf_by_calls(
@@ -118,7 +121,9 @@ def _find_crf_by_calls(
         ExportError: no CRF with the module's weights gives these labels.
     """
     padding_id = description.text.rules.padding_id
-    asked = ModuleFacts(module, description.ids, padding_id, len(output.labels), of_tokens=True)
+    asked = ModuleFacts(
+        module, description.ids, padding_id, len(output.labels), of_tokens=True, spellings=convention.spellings
+    )
     batches = [asked.batch(1, length) for length in _DRAWN]
     given = [read_answer(asked, convention, *batch) for batch in batches]
     emissions = [numbers.reshape(length, -1).numpy() for numbers, length in zip(given, _DRAWN, strict=True)]
@@ -126,7 +131,7 @@ def _find_crf_by_calls(
     for line, labels in itertools.islice(
         _find_labelling_calls(asked, [tokens.numpy() for tokens, _ in batches]), _CALLS
     ):
-        owners = OwnersLabels(None, _make_label_function(module, line))
+        owners = OwnersLabels(None, _make_label_function(module, asked.compile(line)))
         if all(numbers.argmax(1).tolist() == found for numbers, found in zip(emissions, labels, strict=True)):
             return description, owners
         if (crf := find_matching_crf(module, list(zip(emissions, labels, strict=True)))) is not None:
@@ -147,7 +152,7 @@ def _find_labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[
     for way in itertools.chain(
         itertools.islice(list_forward_candidates(asked), MOST_LINES), list_method_candidates(asked)
     ):
-        whole = _make_label_function(asked.module, way.line)
+        whole = _make_label_function(asked.module, asked.compile(way.line))
         # A user's module can raise any exception.
         with contextlib.suppress(Exception, SystemExit):
             labels: list[list[int]] = []
@@ -187,18 +192,19 @@ def _find_captured_call(convention: Convention) -> str | None:
     return None
 
 
-def _make_label_function(module: nn.Module, line: str) -> Callable[[Ids], list[int]]:
+def _make_label_function(module: nn.Module, call: Call) -> Callable[[Ids], list[int]]:
     def labels(tokens: Ids) -> list[int]:
-        answer = call_and_restore_state(
-            module, compile_call(line), torch.from_numpy(tokens), torch.tensor([tokens.shape[1]])
-        )
+        answer = call_and_restore_state(module, call, torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))
         return read_labels_in_answer(answer) or []
 
     return labels
 
 
 def compare_decoded_labels(
-    classifier: Classifier, owners: OwnersLabels | None, answers: ReferenceAnswers
+    classifier: Classifier,
+    owners: OwnersLabels | None,
+    answers: ReferenceAnswers,
+    rows: Ids | None = None,
 ) -> list[CandidateComparison]:
     """Compare the labels that the runtime decodes with the labels from the owner's layer and from the owner's forward.
 
@@ -206,6 +212,7 @@ def compare_decoded_labels(
         classifier: the bundle, as the runtime loads it.
         owners: the owner's decoder; None where there is none.
         answers: the reference's answers, with each text as a case of its own.
+        rows: what ids stand for, where the module takes the characters of words, too: int64 [ids, 1 + width].
 
     Raises:
         ParityError: the labels differ, and are not equally good.
@@ -219,9 +226,10 @@ def compare_decoded_labels(
     pairs = answers.of("texts", one_row=False)
     for case, emissions in pairs:
         answered = np.isfinite(emissions).all(axis=1)
-        own = crf.decode_labels(compute_logits_of_steps(classifier, [case.tokens[0]])[answered])
+        own = crf.decode_labels(compute_logits_of_steps(classifier, [_steps_of(case.tokens[0], rows)])[answered])
         found = [] if owners.decoder is None else [np.array(owners.decoder.labels(emissions[answered]), np.int64)]
-        if owners.whole is not None and padding_id not in case.tokens:
+        words = case.tokens if rows is None else rows[case.tokens][..., 0]
+        if owners.whole is not None and padding_id not in words:
             # A forward that masks the padding id also leaves it out in the middle of a text.
             found.append(np.array(owners.whole(case.tokens), np.int64))
         for labels in found:
@@ -230,13 +238,17 @@ def compare_decoded_labels(
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
         for tokens in _draw_long_rows(classifier, padding_id):
-            emissions = compute_logits_of_steps(classifier, [tokens[0]])
+            emissions = compute_logits_of_steps(classifier, [_steps_of(tokens[0], rows)])
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
             _measure_score_gap(crf, emissions, crf.decode_labels(emissions), labels, case)
     compared = summarize_differences(differences, reference=answers.reference.name, inputs="texts", rows=len(pairs))
     line: Comparison = replace(compared.line, labels_differing=other)
     return [CandidateComparison(line, ())]
+
+
+def _steps_of(tokens: Ids, rows: Ids | None) -> Ids:
+    return tokens if rows is None else rows[tokens]
 
 
 def _draw_long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:

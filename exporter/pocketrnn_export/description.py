@@ -16,6 +16,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.external_tokenizer import KnownTexts
+from pocketrnn_export.vocabularies.spellings import SpelledEncoder, Spellings
 
 __all__ = [
     "Description",
@@ -40,6 +41,7 @@ class Description:
         output: the meaning of the graph's logits.
         provenance: the origin: data, metrics, licence, versions.
         known: the ids of the proof's texts, where the owner's code splits them.
+        spellings: what the ids of the proof stand for, where the module takes the characters of words, too.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Description:
     output: Output
     provenance: Mapping[str, Any]
     known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
+    spellings: Spellings | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, manifest: Manifest) -> Description:
@@ -78,7 +81,10 @@ class Description:
 
     @property
     def ids(self) -> int:
-        """How many token ids the text rules and the vocabulary use: all are below this."""
+        """How many token ids the text rules and the vocabulary use: all are below this. With characters, the ids of the
+        proof: there are more, for words that are spelled otherwise."""
+        if self.spellings is not None:
+            return len(self.spellings.rows)
         return max(len(self.text.vocabulary), self.text.rules.highest_id + 1)
 
     @property
@@ -94,6 +100,8 @@ class Description:
     def encoder(self) -> TextEncoder:
         """The encoder from texts to token ids; where the owner's code splits texts, it takes only those in `known`."""
         rules, vocabulary = self.text.rules, self.text.vocabulary
+        if self.spellings is not None:
+            return SpelledEncoder(self.text, self.spellings)
         return KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else self.text.encoder()
 
     def make_classifier_inputs(self, texts: Sequence[Any]) -> list[Any]:

@@ -42,6 +42,11 @@ def write_mobile_bundle(
     folder, path = Path(bundle), Path(path)
     check_folder_free(path, force=force, made_by=CLASSIFIER_JSON)
     manifest = manifests.read_manifest(folder)
+    if manifest.characters is not None:
+        raise InputError(
+            f"{manifest.name} takes the characters of each word, and the profile mobile has words alone.",
+            "Use the bundle as it is: tag().",
+        )
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(
             f"The graph of {manifest.name} is not an ONNX file.", "Give a bundle that was exported as ONNX."

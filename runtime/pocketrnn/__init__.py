@@ -9,14 +9,17 @@ if TYPE_CHECKING:
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.tags import Span, Tag, Tags, spans_of
+    from pocketrnn.text.characters import Characters
     from pocketrnn.text.features import Category, Number
-    from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
+    from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
     from pocketrnn.verification import verify
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Category",
+    "CharacterInput",
+    "Characters",
     "Classifier",
     "FeatureInput",
     "HeadsOutput",
@@ -41,6 +44,8 @@ __all__ = [
 # numpy and onnxruntime are read.
 _FROM = {
     "Category": "pocketrnn.text.features",
+    "CharacterInput": "pocketrnn.text.text_input",
+    "Characters": "pocketrnn.text.characters",
     "Classifier": "pocketrnn.classifier",
     "FeatureInput": "pocketrnn.text.text_input",
     "HeadsOutput": "pocketrnn.bundle.output",

@@ -831,6 +831,31 @@ def compute_logits_of_batches(
         yield logits
 
 
+def steps_of_texts(classifier: Classifier, texts: Iterable[Any]) -> list[Any]:
+    """The steps of texts for `compute_logits_of_steps`: the ids of each, or with the characters of its tokens int64
+    [ids, 1 + width].
+
+    Args:
+        classifier: a classifier of texts.
+        texts: strings, or lists of their tokens or ids; with characters, not of ids.
+
+    Raises:
+        TextError, LimitError, InputError: as `Classifier.tag`.
+
+    Example:
+        >>> classifier = Classifier.load("ag_news")
+        >>> steps_of_texts(classifier, ["Oil prices"]) == [classifier.encode("Oil prices")]
+        True
+    """
+    if classifier.manifest.characters is None:
+        return [classifier.encode(text) for text in texts]
+    from pocketrnn.tag_intake import TagIntake
+
+    intake = classifier._intake
+    assert isinstance(intake, TagIntake)  # noqa: S101 - only labels of tokens have characters
+    return [intake.steps(text) for text in texts]
+
+
 def compute_logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
     """The logits of texts given as ids, or of sequences given as the graph's samples, batched as `Classifier.logits`
     batches them.

@@ -13,10 +13,11 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output import TagOutput
 from pocketrnn.bundle.refused_texts import SKIP_THEM, make_limit_error, name_text_in_error
-from pocketrnn.engines.engine import Engine, Floats, Ids, compute_logits
+from pocketrnn.engines.engine import Engine, Floats, Ids, Steps, compute_logits
 from pocketrnn.errors import InputError, LimitError, TextError, short_repr
 from pocketrnn.tags import Tag, Tags
 from pocketrnn.text.alignment import PlacedToken, PlacedTokens, place_split_tokens, place_text_tokens
+from pocketrnn.text.characters import spell_tokens
 from pocketrnn.text.checked_texts import OnError, check_on_error, iterate_texts
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn.text_intake import TextIntake
@@ -46,6 +47,7 @@ class TagIntake(TextIntake):
     ) -> None:
         super().__init__(manifest, engine, answers, tokenizer)
         self._crf = manifest.output.crf if isinstance(manifest.output, TagOutput) else None
+        self._characters = manifest.characters
 
     def replace_engine(self, engine: Engine, answers: Answers) -> TagIntake:
         """The same intake for another engine and other answers.
@@ -60,6 +62,15 @@ class TagIntake(TextIntake):
         other = super().replace_engine(engine, answers)
         assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this
         return other
+
+    def check_one_text(self, what: str) -> None:
+        """Refuse a feature that reads words alone, where the classifier takes their characters, too.
+
+        Raises:
+            InputError: it does.
+        """
+        if self._characters is not None:
+            raise InputError(f"{self._name} takes the characters of each word, and {what} words alone.", "Use tag().")
 
     def check_whole(self) -> NoReturn:
         """Refuse to answer for a whole text.
@@ -92,6 +103,19 @@ class TagIntake(TextIntake):
             InputError: the positions of its tokens cannot be found.
         """
         return self._compute_answers([self._given(text)])[0]
+
+    def steps(self, text: object) -> Steps:
+        """The engine's input for one text: int64 [ids], or with the characters of each [ids, 1 + width].
+
+        Raises:
+            TextError, LimitError, InputError: as `make_tags_of_one`.
+        """
+        placed = self._given(text).placed
+        assert placed is not None  # noqa: S101 - a text that cannot be placed is refused
+        return self._make_steps(placed)
+
+    def _make_steps(self, placed: PlacedTokens) -> Steps:
+        return np.array(placed.ids, np.int64) if self._characters is None else spell_tokens(self._characters, placed)
 
     def groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_PlacedText]]:
         """Yield texts, checked and with the positions of their tokens, some hundred at a time.
@@ -155,7 +179,7 @@ class TagIntake(TextIntake):
         placed = [one.placed for one in given if one.placed is not None]
         if not placed:
             return []
-        logits = compute_logits(self._engine, self._name, [np.array(one.ids, np.int64) for one in placed])
+        logits = compute_logits(self._engine, self._name, [self._make_steps(one) for one in placed])
         ends = np.cumsum([len(one.ids) for one in placed])
         parts = np.split(logits, ends[:-1])
         return [self._make_tags(one.text, tokens, part) for one, tokens, part in zip(given, placed, parts, strict=True)]

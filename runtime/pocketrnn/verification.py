@@ -16,7 +16,7 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import check_digest, is_packed_file
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.classifier import Classifier, compute_logits_of_steps, read_graph_metadata
+from pocketrnn.classifier import Classifier, compute_logits_of_steps, read_graph_metadata, steps_of_texts
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.heads import build_answers, find_likeliest
 from pocketrnn.text import EXTERNAL
@@ -191,7 +191,7 @@ def _answer_examples(classifier: Classifier) -> tuple[dict[str, NDArray[np.float
         if manifest.output.of_tokens:
 
             def logits(texts: Any) -> NDArray[np.float32]:
-                return compute_logits_of_steps(classifier, [classifier.encode(text) for text in texts])
+                return compute_logits_of_steps(classifier, steps_of_texts(classifier, texts))
 
     answers = {_ALONE: np.concatenate([logits([one]) for one in given]), _TOGETHER: logits(given)}
     if manifest.texts and manifest.stream is not None:

@@ -155,8 +155,8 @@ def test_importing_pocketrnn_imports_no_click_torch_or_onnx() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(pocketrnn.__all__) == [
-        "Category", "Classifier", "FeatureInput", "HeadsOutput", "LabelOutput", "Number", "NumberInput", "PairInput",
-        "PocketRNNError", "Prediction", "Span", "Tag",
+        "Category", "CharacterInput", "Characters", "Classifier", "FeatureInput", "HeadsOutput", "LabelOutput",
+        "Number", "NumberInput", "PairInput", "PocketRNNError", "Prediction", "Span", "Tag",
         "TagOutput", "Tags", "TextInput", "ValueOutput", "__version__", "spans_of", "verify",
     ]  # fmt: skip
     assert all(hasattr(pocketrnn, name) for name in pocketrnn.__all__)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
+    from pocketrnn.text.characters import Characters
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
@@ -72,6 +73,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "no_crf",
             "two_texts",
             "features",
+            "characters",
+            "characters_width",
         ),
         "The files to write": (
             "streaming",
@@ -142,6 +145,11 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--features", metavar="NAMES|FILE",
               help="The numbers beside a text that a module file takes: a,b,c; or a JSON file of numbers and "
               "categories (docs/features.md).")  # fmt: skip
+@click.option("--characters", type=click.Path(path_type=Path), metavar="FILE",
+              help="The vocabulary of characters, where a module file labels tokens by their characters, too: as "
+              "--vocabulary (docs/tags.md).")  # fmt: skip
+@click.option("--characters-width", type=click.IntRange(1, 1024), metavar="N",
+              help="How many characters of each token the module is given.  [default: 20]")  # fmt: skip
 @click.option("--no-crf", is_flag=True, help="Give each token its likeliest label, though the module has a CRF.")
 @click.option("--call", type=Text(), metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
@@ -432,6 +440,8 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
         "no_crf",
         "two_texts",
         "features",
+        "characters",
+        "characters_width",
     )
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
@@ -459,6 +469,7 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
         "labels_of": options["labels_of"] or "texts",
         "two_texts": options["two_texts"],
         "features": None if options["features"] is None else read_features(options["features"]),
+        "characters": _read_characters(options["characters"], options["characters_width"]),
         "crf": not options["no_crf"],
         "multi_label": options["multi_label"],
         "call": call,
@@ -466,6 +477,22 @@ def _read_arguments(source: str, named: ModuleName | None, options: dict[str, An
         "one_text": options["one_text"],
         "rules": rules,
     }
+
+
+def _read_characters(path: Path | None, width: int | None) -> Characters | None:
+    """Read the vocabulary of characters, where there is one.
+
+    Raises:
+        click.UsageError: there is a width and no vocabulary.
+    """
+    from pocketrnn_export.character_arguments import read_characters
+
+    if path is None:
+        if width is not None:
+            raise click.UsageError("--characters-width needs --characters.")
+        return None
+    found = read_characters(path)
+    return found if width is None else replace(found, width=width)
 
 
 def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text.features import Features
+from pocketrnn_export.intake.character_call import CHARACTERS, CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall, list_feature_variables
 from pocketrnn_export.intake.last_activation import ActivationCall, ActivationSkipper
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
@@ -26,6 +27,7 @@ from pocketrnn_export.intake.user_frames import run_user_call
 from pocketrnn_export.module_runs.attribute_restoration import restore_attributes
 from pocketrnn_export.module_runs.operator_recording import label_beside
 from pocketrnn_export.torch_internals import call_forward_directly
+from pocketrnn_export.vocabularies.spellings import Spellings
 
 __all__ = [
     "BATCH_SIZE",
@@ -188,6 +190,11 @@ class Convention:
     def features(self) -> Features:
         """The features that the module takes in addition to a text; empty if it takes none."""
         return self.function.features if isinstance(self.function, FeatureCall) else ()
+
+    @property
+    def spellings(self) -> Spellings | None:
+        """The words and spellings that ids stand for, where the module takes the characters of words; else None."""
+        return self.function.spellings if isinstance(self.function, CharacterCall) else None
 
     @property
     def plain(self) -> bool:
@@ -399,7 +406,7 @@ def _find_batch_sizes_in_code(code: CodeType) -> tuple[str, ...]:
 
 
 @functools.cache
-def compile_call(line: str, features: Features = ()) -> Call:
+def compile_call(line: str, features: Features = (), spellings: Spellings | None = None) -> Call:
     """Compile a line of Python into a call.
 
     Args:
@@ -407,6 +414,7 @@ def compile_call(line: str, features: Features = ()) -> Call:
             given_to; statements before it are divided by `;`. Or of first, second, first_lengths and second_lengths in
             the place of tokens and lengths, for a module that takes two texts.
         features: the features whose names the line uses, too (`list_feature_variables`).
+        spellings: what ids stand for, where the line uses `characters`, too.
 
     Raises:
         InputError: it is not Python, or does not end in an expression.
@@ -424,7 +432,8 @@ def compile_call(line: str, features: Features = ()) -> Call:
         raise InputError(f"The call {short_repr(line)} does not end in an expression.", advice)
     of_two = _names_two_texts(body)
     names = PAIR_NAMES if of_two else ("tokens", "lengths")
-    beside = "".join(f", {name}=None" for name in list_feature_variables(features))
+    variables = (CHARACTERS,) if spellings is not None else list_feature_variables(features)
+    beside = "".join(f", {name}=None" for name in variables)
     function = ast.parse(f"def call(module, {', '.join(names)}{beside}): pass").body[0]
     function.body = [*body[:-1], ast.Return(last.value)]  # type: ignore[attr-defined]
     tree = ast.fix_missing_locations(ast.Module([function], []))
@@ -437,6 +446,8 @@ def compile_call(line: str, features: Features = ()) -> Call:
         raise InputError(f"The call {short_repr(line)} is not Python: {first_line(error)}.", advice) from None
     exec(code, namespace)  # noqa: S102 - the user's own line, as his module's code is
     call: Any = namespace["call"]
+    if spellings is not None:
+        return CharacterCall(call, spellings)
     if features:
         return FeatureCall(lambda module, tokens, lengths, named: call(module, tokens, lengths, **named), features)
     return PairCall(call) if of_two else call

@@ -67,7 +67,7 @@ def _refuse_token_numbers(asked: ModuleFacts) -> None:
         ExportError: it does.
     """
     for way in itertools.islice(list_forward_candidates(asked), _MOST_WAYS):
-        places, wide = way.at("feature"), way
+        places, wide = way.at("beside"), way
         for i in places:
             value = way.options[i].value
             each = f"({value})[:, None].expand(-1, tokens.size(1), *({value}).shape[1:])"

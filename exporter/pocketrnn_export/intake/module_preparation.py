@@ -51,6 +51,7 @@ from pocketrnn_export.intake.calling_convention import (
     PackedFeatureModule,
     TwoTextModule,
 )
+from pocketrnn_export.intake.checked_characters import find_convention_with_characters
 from pocketrnn_export.intake.checked_features import find_convention_with_features
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
@@ -74,6 +75,7 @@ from pocketrnn_export.intake.state_between_calls import (
     refuse_dependence_on_sizes,
 )
 from pocketrnn_export.intake.text_length_limits import find_least_tokens, find_padding_fault, keep_answered_lengths
+from pocketrnn_export.vocabularies.spellings import Spellings
 
 __all__ = ["ExportableModule", "prepare_module", "try_ids"]
 
@@ -249,6 +251,7 @@ def prepare_module(
     two_texts: bool = False,
     heads: Mapping[str, LabelOutput] | None = None,
     features: Features = (),
+    spellings: Spellings | None = None,
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
     """Copy a module and find out how to call it.
@@ -272,6 +275,7 @@ def prepare_module(
         two_texts: whether the module takes two texts.
         heads: the labels of each of several heads, where it has some; `classes` counts those of all.
         features: the features that the module takes beside a text.
+        spellings: what ids stand for, where the module takes the characters of words, too.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
 
     Raises:
@@ -291,9 +295,9 @@ def prepare_module(
     asked = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
         widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts, heads=heads or {},
-        features=features,
+        features=features, spellings=spellings,
     )  # fmt: skip
-    convention = find_convention_with_features(asked, call) if features else find_convention(asked, call)
+    convention = _find_convention(asked, call)
     _check_number_of_texts(convention, two_texts=two_texts)
     norms = find_unapplied_norms(unwrap_module(module))
     refuse_direct_weight_reads(asked, convention, norms)
@@ -317,6 +321,12 @@ def prepare_module(
     if convention.one_text:
         return prepared
     return _find_padding_and_alone_ids(prepared, find_candidate_ids(module, ids=ids, special=[padding_id]))
+
+
+def _find_convention(asked: ModuleFacts, call: str | Call | None) -> Convention:
+    if asked.spellings is not None:
+        return find_convention_with_characters(asked, asked.spellings, call)
+    return find_convention_with_features(asked, call) if asked.features else find_convention(asked, call)
 
 
 def _make_owners_module(

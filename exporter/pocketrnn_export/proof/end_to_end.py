@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.classifier import Classifier, compute_logits_of_steps
+from pocketrnn.classifier import Classifier, compute_logits_of_steps, steps_of_texts
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import compute_streamed_logits
 from pocketrnn_export.comparing.cases import Case, Logits, make_one_row_cases
@@ -43,7 +43,7 @@ def compare_end_to_end(
     of_texts = isinstance(classifier.manifest.input, TextInput)
     logits: Any = classifier.logits if of_texts else partial(compute_logits_of_steps, classifier)
     if classifier.manifest.output.of_tokens:
-        given, logits = list(map(classifier.encode, given)), partial(compute_logits_of_steps, classifier)
+        given, logits = steps_of_texts(classifier, given), partial(compute_logits_of_steps, classifier)
     together = logits(given)
     each = [logits([one]) for one in given]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
@@ -57,7 +57,7 @@ def compare_end_to_end(
 
 
 def compare_hazard_rows(
-    classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[np.float32] | None = None
+    classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
     """Compare the runtime's answer to each row of the hazards in its own batches with its answer to the row alone.
 
@@ -67,7 +67,8 @@ def compare_hazard_rows(
     Args:
         classifier: the bundle, as the runtime loads it.
         answers: the reference's answers; their cases are used.
-        rows: for a classifier of numbers, the samples that ids stand for, float32 [ids, channels].
+        rows: what the engine is given for each id, if it is not the id: samples float32 [ids, channels], or words with
+            their characters int64 [ids, 1 + width].
 
     Returns:
         one line; empty for a graph that takes one text a run.
@@ -82,7 +83,7 @@ def compare_hazard_rows(
         compute_logits_of_steps(classifier, given),
         [compute_logits_of_steps(classifier, [one]) for one in given],
     )
-    inputs = f"rows of special {'ids' if rows is None else 'numbers'}"
+    inputs = f"rows of special {'numbers' if classifier.manifest.sequences else 'ids'}"
     return [_compare_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
 
 

@@ -26,6 +26,7 @@ from pocketrnn.bundle.output import HeadsOutput, Output, build_heads, build_outp
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
+from pocketrnn.text.characters import Characters, characters_of_document
 from pocketrnn.text.features import (
     Features,
     build_features_of_document,
@@ -34,7 +35,7 @@ from pocketrnn.text.features import (
     make_features_document,
 )
 from pocketrnn.text.pairs import make_pair_mark
-from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput, name_rules_against_streaming
+from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput, name_rules_against_streaming
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -179,7 +180,8 @@ class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths`
     int64 [batch] where the model uses them; to `logits` float32 [batch, labels], or [batch, sequence, labels] where it
     labels tokens. Where it takes two texts, `second_tokens` follows `tokens`, and `second_lengths` follows `lengths`.
-    `features` float32 [batch, features] is last, where it takes numbers or categories beside the text.
+    `features` float32 [batch, features] is last, where it takes numbers or categories beside the text; `characters`
+    int64 [batch, sequence, width], where it takes those of each token.
 
     `padding` says whether rows may be padded without changing an answer; `batch` is 1 where a run takes one text or
     sequence only, else None. `limits` are the limits of its texts and runs, if it has any. `embedding_rows` is the
@@ -377,14 +379,20 @@ class Manifest:
         """The features that the classifier takes beside a text; empty where it takes none."""
         return self.input.features if isinstance(self.input, TextInput) else ()
 
+    @property
+    def characters(self) -> Characters | None:
+        """The characters that the classifier takes beside each token; None where it takes none."""
+        return self.input.characters if isinstance(self.input, TextInput) else None
+
     def check_one_text(self, what: str) -> None:
-        """Refuse a feature that works for a text alone, where the classifier takes two texts, or features beside one.
+        """Refuse a feature that works for a text alone, where the classifier takes two texts, or features or characters
+        beside one.
 
         Args:
             what: the feature as the subject and the verb of a sentence: `a packed file takes`.
 
         Raises:
-            InputError: the classifier takes two texts, or a text with features.
+            InputError: the classifier takes two texts, or a text with features or characters.
 
         Example:
             >>> Classifier.load("ag_news").manifest.check_one_text("a packed file takes")
@@ -394,6 +402,11 @@ class Manifest:
             raise InputError(
                 f"{self.name} takes {names} beside a text, and {what} a text alone.",
                 "Use the bundle as it is: classify().",
+            )
+        if self.characters is not None:
+            raise InputError(
+                f"{self.name} takes the characters of each word, and {what} words alone.",
+                "Use the bundle as it is: tag().",
             )
         if self.has_two_texts:
             raise InputError(f"{self.name} takes two texts, and {what} one.", "Use the bundle as it is: classify().")
@@ -467,6 +480,12 @@ def _check_text_manifest(manifest: Manifest, given: TextInput) -> None:
     if ("features" in graph.inputs) != bool(given.features):
         takes = ", ".join(graph.inputs)
         raise BundleError(f"The graph takes {takes}, and {len(given.features)} features are stated.", MAKE_AGAIN)
+    if ("characters" in graph.inputs) != (given.characters is not None):
+        takes = ", ".join(graph.inputs)
+        stated = "none" if given.characters is None else "characters"
+        raise BundleError(f"The graph takes {takes}, and {stated} beside each token are stated.", MAKE_AGAIN)
+    if given.characters is not None and not manifest.output.of_tokens:
+        raise BundleError("Characters are stated beside each token, and the labels are of texts.", MAKE_AGAIN)
     if ("second_tokens" in graph.inputs) != given.pairs:
         takes = ", ".join(graph.inputs)
         raise BundleError(f"The graph takes {takes}, which is not {1 + given.pairs} texts as stated.", MAKE_AGAIN)
@@ -677,6 +696,8 @@ def compute_input_digest(labels: tuple[str, ...], given: Input) -> str:
     of_texts: list[Any] = [given.vocabulary] if isinstance(given, TextInput) else []
     of_texts += ["two texts"] if isinstance(given, TextInput) and given.pairs else []
     of_texts += [make_features_document(given.features)] if isinstance(given, TextInput) and given.features else []
+    characters = given.characters if isinstance(given, TextInput) else None
+    of_texts += [] if characters is None else [characters.document]
     content = json.dumps([labels, given.document, *of_texts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -721,6 +742,7 @@ def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
         **manifest.output.document,
         **({"texts": 2} if manifest.has_two_texts else {}),
         **({"features": make_features_document(manifest.features)} if manifest.features else {}),
+        **({} if manifest.characters is None else {"characters": manifest.characters.document}),
         manifest.input.kind: manifest.input.document,
         "graph": _drop_empty_members(asdict(manifest.graph)),
         **({} if manifest.torchscript is None else {"torchscript": asdict(manifest.torchscript)}),
@@ -925,6 +947,8 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
 
 def _build_text_input(document: Mapping[str, Any]) -> TextInput:
     rules, vocabulary = rules_of(document["text"]), tuple(document["vocabulary"])
+    if "characters" in document:
+        return CharacterInput(rules, vocabulary, characters_of_document(document["characters"]))
     if "features" in document:
         return FeatureInput(rules, vocabulary, build_features_of_document(document["features"]))
     return (PairInput if "texts" in document else TextInput)(rules, vocabulary)

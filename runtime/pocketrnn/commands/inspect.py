@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.output import LabelOutput
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text import AnyTextRules
+    from pocketrnn.text.characters import Characters
     from pocketrnn.text.features import Feature
     from pocketrnn.text.text_input import TextInput
 
@@ -139,6 +140,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
     return [
         *([("takes", "two texts, both by these rules")] if given.pairs else []),
         *[(f"takes {name}", _describe_feature(feature)) for name, feature in given.features],
+        *([] if given.characters is None else [("takes characters", _describe_characters(given.characters))]),
         ("tokenizer", _describe_tokenizer(text)),
         *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
         *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),
@@ -161,6 +163,12 @@ def _describe_feature(feature: Feature) -> str:
     more = "" if len(feature.values) <= _SHOWN_VALUES else f" and {len(feature.values) - _SHOWN_VALUES:,} more"
     others = "others are refused" if feature.unknown is None else f"others are the id {feature.unknown}"
     return f"a category: {some}{more}; {others}"
+
+
+def _describe_characters(given: Characters) -> str:
+    known = sum(len(entry) == 1 for entry in given.vocabulary)
+    others = "are left out" if given.unknown_id is None else f"are the id {given.unknown_id}"
+    return f"the first {given.width} of each token{', in lower case' * given.lowercase}: {known:,}; others {others}"
 
 
 def _describe_number_input(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:

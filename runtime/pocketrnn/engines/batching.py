@@ -95,7 +95,7 @@ def find_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
     return np.logical_or.reduceat(found, np.cumsum(lengths) - lengths) if found.any() else None
 
 
-def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float) -> Steps:
+def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float | list[int]) -> Steps:
     """Pad the ids of some texts, or the samples of some sequences, to one array; `padding` fills the end of every
     shorter row.
 
@@ -103,7 +103,7 @@ def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64]
         steps: [tokens] or [time, channels], the concatenated steps of these and other texts.
         starts: int64 [rows], the index in `steps` of each row's first step.
         lengths: int64 [rows], how many steps each row has.
-        padding: the id or the number that fills the rest.
+        padding: the id, the number or the step that fills the rest.
 
     Returns:
         [rows, lengths.max(), ...].

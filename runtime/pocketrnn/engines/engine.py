@@ -13,6 +13,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import make_too_costly_error
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.errors import InputError
+from pocketrnn.text.characters import padding_step
 from pocketrnn.text.text_input import TextInput
 
 __all__ = [
@@ -96,15 +97,19 @@ def find_step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
     return np.int64 if isinstance(manifest.input, TextInput) else np.float32
 
 
-def padding_value(manifest: Manifest) -> float:
-    """The value that pads a shorter text or sequence in a run: an id, or a number.
+def padding_value(manifest: Manifest) -> float | list[int]:
+    """The value that pads a shorter text or sequence in a run: an id, with those of its characters where there are
+    some, or a number.
 
     Example:
         >>> padding_value(Classifier.load("ag_news").manifest)
         1
     """
     given = manifest.input
-    return given.rules.padding_id if isinstance(given, TextInput) else given.pad_value
+    if not isinstance(given, TextInput):
+        return given.pad_value
+    padding_id = given.rules.padding_id
+    return padding_id if given.characters is None else padding_step(given.characters, padding_id)
 
 
 def check_threads(threads: int) -> int:
@@ -172,7 +177,8 @@ class Engine(Protocol):
         """The logits of many texts or sequences.
 
         Args:
-            steps: int64 [tokens of all texts], or float32 [time of all sequences, channels], concatenated.
+            steps: int64 [tokens of all texts], with the characters of each [tokens of all texts, 1 + width]; or float32
+                [time of all sequences, channels], concatenated.
             lengths: int64 [texts], how many steps each has, at least 1.
 
         Raises:

@@ -49,6 +49,7 @@ _INPUTS: Final = {
     "lengths": ("tensor(int64)", 1),
     "second_lengths": ("tensor(int64)", 1),
     "features": ("tensor(float)", 2),
+    "characters": ("tensor(int64)", 3),
 }
 
 
@@ -92,7 +93,7 @@ class OnnxRuntimeEngine:
         self._step_session: onnxruntime.InferenceSession | None = None
         self._classes, self._of_tokens = len(manifest.labels), manifest.output.of_tokens
         self._takes_lengths, self._pairs = "lengths" in manifest.graph.inputs, "second_tokens" in manifest.graph.inputs
-        self._features = len(manifest.features)
+        self._features, self._characters = len(manifest.features), manifest.characters
         self._lock = threading.RLock()
         self._session: onnxruntime.InferenceSession | None = self._open_session()
         # The current directory may change after this.
@@ -174,6 +175,10 @@ class OnnxRuntimeEngine:
             rows = split_features(given, lengths)
             feed = {"tokens": rows.tokens, "lengths": rows.lengths, "features": rows.features}
             feed = {name: feed[name] for name in self._manifest.graph.inputs}
+        elif self._characters is not None:
+            # Each step is a token's id, and then those of its characters.
+            feed = {"tokens": given[..., 0], "lengths": lengths, "characters": given[..., 1:]}
+            feed = {name: np.ascontiguousarray(feed[name]) for name in self._manifest.graph.inputs}
         else:
             feed = {self._input: given, "lengths": lengths} if self._takes_lengths else {self._input: given}
         large = given.shape[0] * given.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
@@ -260,7 +265,8 @@ class OnnxRuntimeEngine:
         """The indices and the padded steps of each run. A run holds texts of similar length, or one text whose answer
         would depend on its neighbours."""
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
-        alone = find_texts_with_ids(steps, lengths, graph.alone)
+        ids = steps if self._characters is None else steps[:, 0]
+        alone = find_texts_with_ids(ids, lengths, graph.alone)
         for some in self._find_texts_for_one_run(steps, starts):
             shapes = divide_into_runs(
                 lengths[some],
@@ -373,6 +379,9 @@ def _make_probe_input(manifest: Manifest) -> tuple[Steps, str]:
         tokens = np.concatenate([tokens, [[make_pair_mark(given.rules.padding_id)]], tokens], axis=1)
     if given.features:
         tokens = np.concatenate([make_feature_marks(encode_highest(given.features))[None], tokens], axis=1)
+    if given.characters is not None:
+        highest = np.full((*tokens.shape, given.characters.width), given.characters.ids[-1], np.int64)
+        tokens = np.concatenate([tokens[..., None], highest], axis=2)
     return tokens, f"the highest token id, {rows - 1}"
 
 
@@ -492,7 +501,7 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
             f"{rank}).",
             _EXPORT_AGAIN,
         )
-    fixed = {(0, manifest.graph.batch)}
+    fixed, characters = {(0, manifest.graph.batch)}, manifest.characters
     if not isinstance(given, TextInput):
         fixed |= {(1, given.steps), (2, len(given.channels))}
         if (channels := session.get_inputs()[0].shape[2]) != len(given.channels):
@@ -502,7 +511,8 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
     for node in session.get_inputs():
         if node.name == "features" and node.shape[1] == len(manifest.features):
             continue
-        if any(isinstance(size, int) and (axis, size) not in fixed for axis, size in enumerate(node.shape)):
+        own = {(2, characters.width)} if node.name == "characters" and characters is not None else set()
+        if any(isinstance(size, int) and (axis, size) not in fixed | own for axis, size in enumerate(node.shape)):
             raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
     classes = session.get_outputs()[0].shape[-1]
     if isinstance(classes, int) and classes != len(manifest.labels):

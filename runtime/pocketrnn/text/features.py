@@ -157,11 +157,11 @@ class Category:
                 )
             if word in named:
                 raise InputError(f"The value {short_repr(word, 40)} of a category is there twice.", "Give it once.")
-            named[word] = _check_id(number, f"of {short_repr(word, 40)}")
+            named[word] = _checked_id(number, f"of {short_repr(word, 40)}")
         if not named:
             raise InputError("A category has no values.", "Give the values that it had in training.")
         object.__setattr__(self, "values", named)
-        object.__setattr__(self, "unknown", None if unknown is None else _check_id(unknown, "of unknown values"))
+        object.__setattr__(self, "unknown", None if unknown is None else _checked_id(unknown, "of unknown values"))
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -474,7 +474,7 @@ def _read_category_word(value: object) -> str | None:
     return str(int(value)) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
 
 
-def _check_id(number: object, whose: str) -> int:
+def _checked_id(number: object, whose: str) -> int:
     whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     if not whole or not 0 <= int(number) < _MOST_IDS:  # type: ignore[call-overload]
         raise InputError(

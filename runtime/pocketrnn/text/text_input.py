@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.characters import Characters
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.features import FeatureEncoder, Features
-from pocketrnn.text.rules import AnyTextRules, TextRules, make_rules_document
+from pocketrnn.text.rules import EXTERNAL, AnyTextRules, TextRules, make_rules_document
 
-__all__ = ["FeatureInput", "PairInput", "TextInput", "name_rules_against_streaming"]
+__all__ = ["CharacterInput", "FeatureInput", "PairInput", "TextInput", "name_rules_against_streaming"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class TextInput:
     def features(self) -> Features:
         """The features beside a text, of which this class has none."""
         return ()
+
+    @property
+    def characters(self) -> Characters | None:
+        """The characters beside each token, of which this class has none."""
+        return None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -114,6 +121,35 @@ class FeatureInput(TextInput):
             'stars'
         """
         return FeatureEncoder(self.rules, self.vocabulary, self.features)
+
+
+@dataclass(frozen=True)
+class CharacterInput(TextInput):
+    """Texts as input, with the characters of each token beside its id (`pocketrnn.text.characters`).
+
+    Attributes:
+        characters: the characters, and what they become.
+
+    Raises:
+        InputError: there are no characters; or the rules make subwords, or leave texts to their owner's code.
+
+    Example:
+        >>> CharacterInput(TextRules(), ("<unk>", "oil"), Characters(["<pad>", "o"])).characters.width
+        20
+    """
+
+    characters: Characters | None = None  # type: ignore[override, unused-ignore]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.characters, Characters):
+            raise InputError(f"characters is {short_repr(self.characters, 40)}.", "Give Characters(...).")
+        if not isinstance(self.rules, TextRules) or self.rules.tokenizer == EXTERNAL:
+            what = "subwords" if not isinstance(self.rules, TextRules) else "an external tokenizer"
+            raise InputError(
+                f"The module takes the characters of each word, and the text rules have {what}.",
+                "Give rules that split texts into words: basic_english, white_space or space.",
+            )
+        super().__post_init__()
 
 
 def name_rules_against_streaming(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:

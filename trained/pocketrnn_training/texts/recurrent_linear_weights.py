@@ -1,4 +1,4 @@
-"""The weights of the recurrent and the linear part of a classifier: two numbers, fitted on rows that neither part has seen."""
+"""The weights of the recurrent and the linear part of a classifier: fitted on rows that neither part has seen."""
 
 from __future__ import annotations
 

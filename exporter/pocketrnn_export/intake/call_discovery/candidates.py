@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from torch import nn
 
+from pocketrnn_export.intake.call_discovery.character_inputs import list_character_signatures
 from pocketrnn_export.intake.call_discovery.feature_inputs import list_feature_values
 from pocketrnn_export.intake.call_discovery.initial_states import list_initial_states
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
@@ -43,7 +44,7 @@ _NO_ANSWER: Final = re.compile(
     re.IGNORECASE,
 )
 
-Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "default", "feature"]
+Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "default", "beside"]
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,9 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
         return
     seen = set()
     signatures = list(list_signatures(asked.module))
-    for signature, values in ((one, values) for one in signatures for values in _list_features(asked, one)):
+    for signature, values in (found for one in signatures for found in _list_inputs_beside(asked, one)):
         choices = [
-            _make_options("feature", *values[i]) if i in values else _list_input_options(asked, signature, i)
+            _make_options("beside", *values[i]) if i in values else _list_input_options(asked, signature, i)
             for i in range(len(signature.slots))
         ]
         lengths = [[option.given == "lengths" for option in options] for options in choices]
@@ -164,7 +165,7 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
             if way.line not in seen:
                 seen.add(way.line)
                 yield way
-    if asked.lengths is False or asked.features:
+    if asked.lengths is False or asked.features or asked.spellings is not None:
         return
     required = [slot for s in signatures[:1] for slot in s.slots if slot.required]
     # A module that takes lengths, too, may be given them beside the packed sequence that holds them.
@@ -177,9 +178,14 @@ def list_forward_candidates(asked: ModuleFacts) -> Iterator[CallCandidate]:
         yield CallCandidate(None, plain=LENGTH_FIRST)
 
 
-def _list_features(asked: ModuleFacts, signature: Signature) -> Iterator[dict[int, list[str]]]:
-    """Yield which inputs are given features, if there are any."""
-    yield from list_feature_values(signature, asked.features) if asked.features else ({},)
+def _list_inputs_beside(asked: ModuleFacts, signature: Signature) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
+    """Yield which inputs are given features or characters, if there are any."""
+    if asked.spellings is not None:
+        yield from list_character_signatures(signature, asked.spellings.characters)
+    elif asked.features:
+        yield from ((signature, values) for values in list_feature_values(signature, asked.features))
+    else:
+        yield signature, {}
 
 
 def _list_input_options(asked: ModuleFacts, signature: Signature, i: int) -> list[_InputOption]:

@@ -207,7 +207,7 @@ def _choose_by_count(asked: ModuleFacts, outputs: Sequence[_Output], answer: Any
 
 
 def _explain_token_outputs(asked: ModuleFacts, names: Sequence[str], answer: Any) -> tuple[str, str] | None:
-    """Return the problem and the advice if an output labels each token, where a head labels the whole text; else None."""
+    """Return the problem and the advice if an output labels each token, and a head the whole text; else None."""
     count = len(asked.heads[names[0]].labels)
     for suffix, leaf in find_leaves(answer):
         if leaf.dim() == 3 and leaf.shape[-1] == count:

@@ -15,6 +15,7 @@ from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.text.features import Features
 from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.intake.calling_convention import Call, compile_call
+from pocketrnn_export.vocabularies.spellings import Spellings
 
 __all__ = ["ModuleFacts", "list_forward_parameters"]
 
@@ -45,6 +46,7 @@ class ModuleFacts:
         two_texts: whether it takes two texts; the rows of a batch are then pairs (`intake/pair_call.py`).
         heads: the labels of each of several heads; `classes` counts those of all. Empty for one set of labels.
         features: what it takes beside a text; a row of a batch then has features, too (`intake/feature_call.py`).
+        spellings: what its ids stand for, where it takes the characters of words, too (`intake/character_call.py`).
     """
 
     module: nn.Module
@@ -63,6 +65,7 @@ class ModuleFacts:
     heads: Mapping[str, LabelOutput] = field(default_factory=dict, hash=False)
 
     features: Features = ()
+    spellings: Spellings | None = None
 
     @property
     def batches_only(self) -> bool:
@@ -71,7 +74,7 @@ class ModuleFacts:
 
     def compile(self, line: str) -> Call:
         """Compile a line that may call the module; see `compile_call`."""
-        return compile_call(line, self.features)
+        return compile_call(line, self.features, self.spellings)
 
     def of_head(self, name: str) -> ModuleFacts:
         """Return the facts for one of the heads.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.intake.call_discovery.character_inputs import is_characters_name
 from pocketrnn_export.intake.call_discovery.initial_states import advise_on_fixed_batch
 from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, list_forward_parameters
-from pocketrnn_export.intake.call_discovery.roles import split_name
 from pocketrnn_export.intake.feature_call import list_feature_variables
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
@@ -29,7 +29,6 @@ __all__ = [
 
 # The names of logits in an answer.
 _NAMED: Final = re.compile(r"logit|prob")
-_CHARACTERS: Final = frozenset({"char", "chars", "character", "characters"})
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
 
 
@@ -81,6 +80,7 @@ def explain_exception(
     names = _join_parameter_names(asked)
     given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
     given = f"tokens, lengths, {', '.join(list_feature_variables(asked.features))}" if asked.features else given
+    given = "tokens, lengths and characters" if asked.spellings is not None else given
     advice = (
         f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, {given} "
         "(docs/modules.md), or by call= with a function."
@@ -148,15 +148,17 @@ def make_ambiguity_error(holding: Sequence[tuple[str, str]]) -> ExportError:
 
 
 def make_characters_error(asked: ModuleFacts) -> ExportError | None:
-    """Return the error for a module that takes the characters of each word, too; None where no input is named so."""
-    named = [p.name for p in list_forward_parameters(asked.module) if _CHARACTERS & set(split_name(p.name))]
-    if not named or len(list_forward_parameters(asked.module)) == 1:
+    """Return the error for a module that takes the characters of each word, too, where they are not known; None where
+    no input is named so."""
+    named = [p.name for p in list_forward_parameters(asked.module) if is_characters_name(p.name)]
+    if not named or len(list_forward_parameters(asked.module)) == 1 or asked.spellings is not None:
         return None
     return ExportError(
-        f"The module's forward takes the characters of each word beside the words ({', '.join(named)}), and a bundle "
-        "gives a module the ids of one text.",
-        "Export one that reads words, pieces of words or characters alone. If these are always the same, say what they "
-        "are: --call, or call=.",
+        f"The module's forward takes the characters of each word beside the words ({', '.join(named)}).",
+        "Say which id each character has: --characters FILE, in Python characters= (docs/tags.md)."
+        if asked.of_tokens
+        else "Export one that reads words, pieces of words or characters alone: only labels of tokens have both. If "
+        "these are always the same, say what they are: --call, or call=.",
     )
 
 
@@ -189,6 +191,11 @@ def choose_refusal(asked: ModuleFacts, failures: Sequence[FailedCall]) -> Export
             f"{', '.join(name for name, _ in asked.features)}.",
             f'Say how it is called: --call "module(tokens, {asked.features[0][0]})"; it may have tokens, lengths, '
             f"{', '.join(list_feature_variables(asked.features))}.",
+        )
+    if asked.spellings is not None and not failures:
+        return ExportError(
+            f"It is not known which input of forward({_join_parameter_names(asked)}) is given the characters of words.",
+            'Say how it is called: --call "module(tokens, characters)"; it may have tokens, lengths and characters.',
         )
     if not failures:
         names = ", ".join(p.name for p in list_forward_parameters(asked.module)) or "none"

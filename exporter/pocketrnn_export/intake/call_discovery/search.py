@@ -57,6 +57,7 @@ from pocketrnn_export.intake.call_discovery.trial import (
     try_candidate,
 )
 from pocketrnn_export.intake.calling_convention import Call, Convention
+from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.crf_layer import list_emission_calls
 from pocketrnn_export.intake.feature_call import FeatureCall
 from pocketrnn_export.intake.last_activation import apply_activation
@@ -79,7 +80,7 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
         asked: the module, and what is known of it.
         call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths), or of
             (module, first, second, first_lengths, second_lengths), or of (module, tokens, lengths, a dict of the
-            features by their names).
+            features by their names), or of (module, tokens, lengths, characters).
 
     Raises:
         ExportError: no way holds; or two hold with different answers.
@@ -95,9 +96,12 @@ def find_convention(asked: ModuleFacts, call: str | Call | None = None) -> Conve
         convention = _check_owners_call(asked, call.strip(), asked.compile(call))
     else:
         given = ", ".join(PAIR_NAMES) if asked.two_texts else "tokens, lengths" + ", features" * bool(asked.features)
+        given += ", characters" * (asked.spellings is not None)
         function = call
         if asked.two_texts:
             function = PairCall(cast("Any", call))
+        elif asked.spellings is not None:
+            function = CharacterCall(cast("Any", call), asked.spellings)
         elif asked.features:
             function = FeatureCall(cast("Any", call), asked.features)
         convention = _check_owners_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
@@ -330,10 +334,10 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
     """Return a note on the inputs whose features were found by their order, and not by their names."""
     named = find_named_features(way.slots, features)
     by_order = []
-    for i in (i for i in way.at("feature") if i not in named):
+    for i in (i for i in way.at("beside") if i not in named):
         given = ", ".join(name for name, _ in list_features_in_code(way.options[i].value, features))
         by_order.append(f"forward's {way.slots[i].name} is given {given}")
-    if not by_order or len(features) == 1:
+    if not by_order or len(features) < 2:
         return ()
     return (f"By the order of the features, {'; '.join(by_order)}. If that is not so, say so with --call or call=.",)
 

@@ -40,6 +40,7 @@ from pocketrnn_export.intake.calling_convention import (
     undo_assignments,
     uses_lengths,
 )
+from pocketrnn_export.intake.character_call import CharacterCall
 from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
 from pocketrnn_export.intake.neighbour_refusal import explain_batch_dependence
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
@@ -312,6 +313,12 @@ def _wrap_answer_part(function: Call, suffix: str) -> Call:
         named = function.named
         return replace(
             function, named=lambda module, *given: _read_part(named(module, *given), suffix, given[0], given[1])
+        )
+
+    if isinstance(function, CharacterCall):
+        spelled = function.spelled
+        return replace(
+            function, spelled=lambda module, *given: _read_part(spelled(module, *given), suffix, given[0], given[1])
         )
 
     def call(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:

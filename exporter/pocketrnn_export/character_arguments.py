@@ -1,0 +1,125 @@
+"""The characters of words in `export`: how they are given, those of the owner's texts, and options that such a bundle
+cannot have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pocketrnn.errors import InputError, short_repr
+from pocketrnn.text.alignment import place_text_tokens
+from pocketrnn.text.characters import Characters, make_characters, spell_tokens
+from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+__all__ = [
+    "CharactersGiven",
+    "check_character_arguments",
+    "compare_characters",
+    "read_characters",
+    "split_off_characters",
+]
+
+# The characters as `export` takes them: `Characters`, or its vocabulary, or the path of its file.
+CharactersGiven: TypeAlias = Characters | Mapping[str, int] | Sequence[str] | Path
+
+
+def read_characters(given: CharactersGiven) -> Characters:
+    """Read the characters that `export` is given.
+
+    Args:
+        given: `Characters`; a list of characters, or a map character -> id; or the path of a file that holds one, as
+            `read_vocabulary` takes it.
+
+    Raises:
+        DataError: the file holds no vocabulary.
+        InputError: as `Characters`.
+
+    Example:
+        >>> read_characters(["<pad>", "a"]).width
+        20
+    """
+    if isinstance(given, str | Path):
+        return Characters({entry: i for i, entry in enumerate(read_vocabulary(Path(given)).tokens)})
+    return make_characters(given)
+
+
+def check_character_arguments(
+    *, of_tokens: bool, torchscript: bool, streaming: bool, edge: bool, one_text: bool, beside: str
+) -> None:
+    """Refuse options that a bundle with characters cannot have.
+
+    Args:
+        of_tokens: whether the labels are of tokens.
+        torchscript, streaming, edge, one_text: the arguments of `export`.
+        beside: the name of another argument that says what is beside a text; empty for none.
+
+    Raises:
+        InputError: one of them is given.
+    """
+    what = "The module takes the characters of each word"
+    if not of_tokens:
+        raise InputError(f"{what}, and the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
+    if beside:
+        raise InputError(f"{what}, and {beside} is given, too.", f"Leave {beside} or characters out.")
+    asked = {"streaming": streaming, "edge": edge, "torchscript": torchscript, "one_text": one_text}
+    if found := next((name for name, wanted in asked.items() if wanted), None):
+        raise InputError(f"{what}, and cannot be exported with {found}.", f"Leave {found} out.")
+
+
+def split_off_characters(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
+    """Split texts with their ids and the ids of their characters into texts with ids, and texts with characters.
+
+    Example:
+        >>> split_off_characters([("oil", [4], [[7, 8, 9]]), ("gas", [5])])
+        ([('oil', [4]), ('gas', [5])], [('oil', [[7, 8, 9]])])
+    """
+    pairs, spelled = [], []
+    for item in given:
+        third = item[2] if isinstance(item, tuple | list) and len(item) == 3 else None
+        rows: Any = third.tolist() if third is not None and hasattr(third, "tolist") else third
+        if isinstance(rows, list | tuple) and rows and all(isinstance(row, list | tuple) for row in rows):
+            pairs.append((item[0], item[1]))
+            spelled.append((item[0], rows))
+        else:
+            pairs.append(item)
+    return pairs, spelled
+
+
+def compare_characters(given: TextInput, characters: Characters, owners: Sequence[tuple[str, Any]]) -> str:
+    """Compare the characters of the owner's texts with ours, and return what is said of that.
+
+    Args:
+        given: the text rules and the vocabulary.
+        characters: the characters.
+        owners: texts with the ids of the characters of each token; padding at the ends does not count.
+
+    Raises:
+        InputError: they differ; the message has the first difference.
+    """
+    encoder = TextEncoder(given.rules, given.vocabulary)
+    for text, rows in owners:
+        own = spell_tokens(characters, place_text_tokens(encoder, text))[:, 1:].tolist()
+        for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):
+            if _without_padding(ours, characters) != _without_padding(theirs, characters):
+                raise InputError(
+                    f"In {short_repr(text, 40)}, the characters of the token {i} are {ours}, and yours are "
+                    f"{list(theirs)}.",
+                    "Give the vocabulary, the width and the ids of padding and unknown characters as your pipeline has "
+                    "them; lowercase=True where it spells words in lower case.",
+                )
+        if len(own) != len(rows):
+            raise InputError(
+                f"{short_repr(text, 40)} has {len(own)} tokens, and yours has the characters of {len(rows)}.",
+                "Give a row of characters for each id.",
+            )
+    return f"compared: {len(owners)} text{'s' * (len(owners) > 1)}" if owners else "not compared"
+
+
+def _without_padding(row: Sequence[int], characters: Characters) -> list[int]:
+    ids = [int(i) for i in row]
+    while ids and ids[-1] == characters.padding:
+        ids.pop()
+    return ids

@@ -1,0 +1,59 @@
+"""Find which input of forward is given the characters of words: by its name, or by its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from pocketrnn.text.characters import Characters
+from pocketrnn_export.intake.call_discovery.roles import is_lengths_name, is_text_name, split_name
+from pocketrnn_export.intake.call_discovery.signature import Signature, Slot
+from pocketrnn_export.intake.character_call import CHARACTERS
+
+__all__ = ["is_characters_name", "list_character_signatures"]
+
+_NAMES: Final = frozenset({"char", "chars", "character", "characters", "charids", "letters"})
+
+
+def is_characters_name(name: str) -> bool:
+    """Whether a name means characters, or their lengths.
+
+    Example:
+        >>> is_characters_name("char_ids"), is_characters_name("words")
+        (True, False)
+    """
+    return bool(_NAMES & set(split_name(name)))
+
+
+def list_character_signatures(
+    signature: Signature, characters: Characters
+) -> Iterator[tuple[Signature, dict[int, list[str]]]]:
+    """Yield a signature with its text among the other inputs, and which of these are given characters, or the lengths
+    of words in characters: for the index of each, the code of values to try.
+
+    Args:
+        signature: the inputs of a forward.
+        characters: the characters.
+    """
+    slots = signature.slots
+    lengths = f"({CHARACTERS} != {characters.padding}).sum(2)"
+    counts = [f"{lengths}.clamp(min=1)", lengths]
+    named = [i for i, slot in enumerate(slots) if slot.named and is_characters_name(slot.name)]
+    of_lengths = {i: counts for i in named if is_lengths_name(slots[i].name)}
+    said = [i for i in named if i not in of_lengths and slots[i].role in ("tokens", "other")]
+    open_ = [i for i, slot in enumerate(slots) if slot.required and slot.role in ("tokens", "other")]
+    for at in said or open_:
+        others = [i for i in open_ if i != at and i not in said and i not in of_lengths]
+        text = next((i for i in others if is_text_name(slots[i].name)), next(iter(others), None))
+        if text is not None:
+            moved = tuple(_set_role(slot, i == text) for i, slot in enumerate(slots))
+            # Some take the words of all texts one below the other.
+            given = {i: [CHARACTERS, f"{CHARACTERS}.flatten(0, 1)"] for i in (said or [at])}
+            yield replace(signature, slots=moved), {**given, **of_lengths}
+        if said:
+            return
+
+
+def _set_role(slot: Slot, is_text: bool) -> Slot:
+    return replace(slot, role="tokens" if is_text else "other" if slot.role == "tokens" else slot.role)

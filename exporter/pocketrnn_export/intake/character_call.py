@@ -1,0 +1,35 @@
+"""Call a module of words and their characters on rows of ids that stand for both (`vocabularies/spellings.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.vocabularies.spellings import Spellings
+
+__all__ = ["CHARACTERS", "CharacterCall"]
+
+# The name of the characters in a line that calls a module.
+CHARACTERS: Final = "characters"
+
+
+@dataclass(frozen=True)
+class CharacterCall:
+    """A call of (module, tokens, lengths) that wraps one of (module, tokens, lengths, characters).
+
+    Attributes:
+        spelled: the wrapped call.
+        spellings: what ids stand for.
+    """
+
+    spelled: Callable[[nn.Module, Tensor, Any, Tensor], Any]
+    spellings: Spellings
+
+    def __call__(self, module: nn.Module, tokens: Tensor, lengths: Any) -> Any:
+        """Return the module's answer to rows of ids."""
+        words, characters = torch.from_numpy(self.spellings.words), torch.from_numpy(self.spellings.spelled)
+        return self.spelled(module, words[tokens], lengths, characters[tokens])
