@@ -12,6 +12,7 @@ from pocketrnn.text.alignment import place_text_tokens
 from pocketrnn.text.characters import Characters, make_characters, spell_tokens
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.export_arguments import refuse_options
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 __all__ = [
@@ -64,9 +65,7 @@ def check_character_arguments(
         raise InputError(f"{what}, and the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
     if beside:
         raise InputError(f"{what}, and {beside} is given, too.", f"Leave {beside} or characters out.")
-    asked = {"streaming": streaming, "edge": edge, "torchscript": torchscript, "one_text": one_text}
-    if found := next((name for name, wanted in asked.items() if wanted), None):
-        raise InputError(f"{what}, and cannot be exported with {found}.", f"Leave {found} out.")
+    refuse_options(what, streaming=streaming, edge=edge, torchscript=torchscript, one_text=one_text)
 
 
 def split_off_characters(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:

@@ -6,9 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from pocketrnn.errors import InputError
 from pocketrnn_export.intake.calling_convention import Call
 
-__all__ = ["AnyNumberArguments", "CommonArguments", "DescribedArguments", "NumberArguments", "OwnersPair"]
+__all__ = [
+    "AnyNumberArguments",
+    "CommonArguments",
+    "DescribedArguments",
+    "NumberArguments",
+    "OwnersPair",
+    "refuse_options",
+]
 
 # A text with its ids, tokens or None; and the answer of the owner's classifier, if given.
 OwnersPair = tuple[str, object] | tuple[str, object, object]
@@ -74,3 +82,20 @@ class NumberArguments(TypedDict, total=False):
 
 class AnyNumberArguments(CommonArguments, NumberArguments, total=False):
     """All arguments for a classifier of numbers in the short form."""
+
+
+def refuse_options(what: str, **options: bool) -> None:
+    """Refuse the first option that is asked for, where what a module takes has no such form.
+
+    Args:
+        what: what the module takes, as the beginning of a sentence.
+        options: the options of `export` that are refused, and whether each is asked for.
+
+    Raises:
+        InputError: one of them is asked for.
+
+    Example:
+        >>> refuse_options("The module takes two texts", streaming=False, edge=False)
+    """
+    if found := next((name for name, wanted in options.items() if wanted), None):
+        raise InputError(f"{what}, and cannot be exported with {found}.", f"Leave {found} out.")

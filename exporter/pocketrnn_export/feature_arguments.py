@@ -11,6 +11,7 @@ from pocketrnn.text import EXTERNAL
 from pocketrnn.text.features import Category, FeatureRow, Features, Number, encode_values, freeze_given
 from pocketrnn_export.comparing.cases import choose_texts_for_proof
 from pocketrnn_export.description import Description
+from pocketrnn_export.export_arguments import refuse_options
 from pocketrnn_export.json_file import parse_json
 from pocketrnn_export.proof.feature_cases import make_example_features
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
@@ -133,9 +134,7 @@ def check_feature_arguments(
         InputError: one of them is given.
     """
     what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
-    asked = {"streaming": streaming, "edge": edge, "torchscript": torchscript, "one_text": one_text}
-    if found := next((name for name, wanted in asked.items() if wanted), None):
-        raise InputError(f"{what}, and cannot be exported with {found}.", f"Leave {found} out.")
+    refuse_options(what, streaming=streaming, edge=edge, torchscript=torchscript, one_text=one_text)
     if description.output.of_tokens:
         raise InputError(f"{what}, and the labels are of tokens.", "Leave labels_of out.")
     if description.text.rules.tokenizer == EXTERNAL:

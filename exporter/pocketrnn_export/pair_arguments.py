@@ -9,6 +9,7 @@ from pocketrnn.errors import InputError, TextError
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.pairs import check_pair
 from pocketrnn_export.description import Description
+from pocketrnn_export.export_arguments import refuse_options
 from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
 __all__ = ["check_pair_arguments", "flatten_pairs"]
@@ -55,25 +56,23 @@ def check_pair_arguments(
     Raises:
         InputError: one of them is given.
     """
-    rules = description.text.rules
-    asked = {"streaming": streaming, "edge": edge, "torchscript": torchscript, "one_text": one_text}
-    if found := next((name for name, wanted in asked.items() if wanted), None):
-        raise InputError(f"The module takes two texts, and cannot be exported with {found}.", f"Leave {found} out.")
+    rules, what = description.text.rules, "The module takes two texts"
+    refuse_options(what, streaming=streaming, edge=edge, torchscript=torchscript, one_text=one_text)
     if description.output.of_tokens:
-        raise InputError("The module takes two texts, and the labels are of tokens.", "Leave labels_of out.")
+        raise InputError(f"{what}, and the labels are of tokens.", "Leave labels_of out.")
     if rules.tokenizer == EXTERNAL:
         raise InputError(
-            "The module takes two texts, and the tokenizer is external.",
+            f"{what}, and the tokenizer is external.",
             "Give rules that split texts. Your own tokens or ids can still be given: "
             "classify((first_tokens, second_tokens)).",
         )
     if (rules.min_width or 1) > 1:
         raise InputError(
-            f"The module takes two texts, and the rules pad each to min_width, {rules.min_width} tokens.",
+            f"{what}, and the rules pad each to min_width, {rules.min_width} tokens.",
             "Leave min_width out of the rules: each text is answered at its own length.",
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
-            "The module takes two texts, and example_ids has the answer to one.",
+            f"{what}, and example_ids has the answer to one.",
             "Give single texts with their ids, which both texts of a pair become alike: [(text, ids), ...].",
         )

@@ -260,14 +260,14 @@ class _CallLog:
         if isinstance(value, slice):
             return ("slice", value.start, value.stop, value.step)
         value = value.item() if isinstance(value, np.generic) else value
+        if value is None or isinstance(value, bool | int | float | complex | str):
+            return value
         if hasattr(value, "__array__") or isinstance(value, bytes | bytearray | memoryview | array.array):
             # An array of numpy, a column of pandas, or bytes: their numbers count, as those of a list do.
             numbers = np.asarray(value)
             return ("array", numbers.dtype.str, numbers.shape, numbers.tobytes())
         if isinstance(value, Mapping):
             return tuple((self._argument(key), self._argument(one)) for key, one in value.items())
-        if value is None or isinstance(value, bool | int | float | complex | str):
-            return value
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
     def kinds(self) -> _Calls:
