@@ -202,6 +202,7 @@ def _pack_bundle(
     if manifest.stream is not None:
         step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     elif streaming:
+        manifest.check_one_head("a stream is of")
         if manifest.output.of_tokens:
             raise InputError(
                 f"{manifest.name} gives a label for each token, and a stream answers for a text.",
@@ -224,7 +225,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
     Raises:
         BundleError: the bundle does not exist, or is damaged.
         InputError: it is packed already, its graph is not an ONNX file, or its tokenizer is external; or arithmetic is
-            int8, and it gives values or labels of tokens.
+            int8, and it gives values or labels of tokens, or has several heads.
 
     Example:
         >>> read_packable_manifest("ag_news")[1].name
@@ -235,7 +236,6 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
     manifest.check_one_text("a packed file takes")
-    manifest.check_one_head("a packed file holds")
     if isinstance(manifest.input, TextInput):
         check_packable_rules(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
@@ -243,6 +243,8 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
             f"{manifest.name} gives a label for each token, and what integers change is measured by labels of texts.",
             "Pack it in float32.",
         )
+    if arithmetic == "int8":
+        manifest.check_one_head("what integers change is measured by the labels of")
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
             f"{manifest.name} gives values, and what integers change is measured by labels.", "Pack it in float32."

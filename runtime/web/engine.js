@@ -276,6 +276,16 @@ export class Packed {
     return this.call("check_ids", this.classifier, this.base, ids.length);
   }
 
+  /** The heads; of a classifier with one set of labels that alone, without a name. */
+  heads() {
+    const found = [];
+    for (let i = 0; this.call("head", this.classifier, i, this.base); i++) {
+      const [at, bytes, first, labels, isMultiLabel] = this.wordsAt(this.base, 5);
+      found.push({ name: at ? readString(this.bytes.subarray(at, at + bytes)) : undefined, first, labels, isMultiLabel: isMultiLabel === 1 });
+    }
+    return found;
+  }
+
   /** Whether the vocabulary has a token. */
   holds(token) {
     for (let id = 0, one; (one = this.string("token", id)) !== undefined; id++) if (one === token) return true;
@@ -312,15 +322,15 @@ export class Packed {
     return { statuses, logits: new Float32Array(this.bytes.buffer, logits, classes * texts.length).slice() };
   }
 
-  /** The probabilities of one row of logits; undefined where these are not finite. */
-  probabilities(logits) {
-    this.reserve(ALIGN + 4 * logits.length);
-    const row = new Float32Array(this.bytes.buffer, this.base, logits.length);
-    row.set(logits);
+  /** The probabilities of one row of logits, or of those of a head, which begin at `first`; undefined where these are not finite. */
+  probabilities(logits, first = 0) {
+    this.reserve(ALIGN + 4 * this.classes);
+    const row = new Float32Array(this.bytes.buffer, this.base, this.classes);
+    row.fill(0).set(logits, first);
     const status = this.call("probabilities", this.classifier, this.base, this.base);
     if (status === STATUS.NOT_FINITE) return undefined;
     this.check(status);
-    return Array.from(row);
+    return Array.from(row.subarray(first, first + logits.length));
   }
 
   /** The bytes that a stream uses before its first fragment, or as it was saved. It holds no pointer: between two calls it is

@@ -54,6 +54,8 @@ export interface Manifest {
   labels: string[];
   activation: "softmax" | "sigmoid";
   thresholds?: number[];
+  /** Of several heads, in the place of labels and activation. */
+  heads?: { name: string; labels: string[]; activation: "softmax" | "sigmoid"; thresholds?: number[] }[];
   priors?: Record<string, Record<string, number>>;
   /** Where each token has a label, and a text none: Classifier.tag. */
   labels_of?: "tokens";
@@ -108,6 +110,11 @@ export class Classifier {
   /** The classes, in the order of the logits. */
   readonly labels: string[];
   readonly manifest: Manifest;
+  /** The names of the heads; empty for a classifier with one set of labels. With several, `classify` and what follows it answer with
+   * an object by head, which these types leave out: `head` gives a classifier of one. */
+  readonly heads: string[];
+  /** The same classifier, answering with the labels of one of its heads. */
+  head(name: string): Classifier;
   /** The token ids of one text; never empty. */
   encode(text: string): number[];
   /** Where the words of a text stand: begins and ends by UTF-16 unit. */

@@ -66,6 +66,25 @@ export class Classifier extends TextClassifier {
    * @throws LimitError a text is beyond the classifier's limits.
    */
   async logits(texts) {
+    const rows = (await this.#wholeLogits(texts)).map((row) => this._answers.own(row));
+    this._answers.checkFinite(rows);
+    return rows;
+  }
+
+  /**
+   * The same classifier, answering with the labels of one of its heads; it has the same engine.
+   *
+   * @throws InputError there is no such head.
+   */
+  head(name) {
+    if (!this.heads.length) throw new InputError(`${this.name} has no heads: it answers with one set of labels.`, "Use it as it is.");
+    const other = new Classifier(this._engine, this.manifest);
+    other._answers = other._answers.head(name);
+    return other;
+  }
+
+  /** The logits of all heads. */
+  async #wholeLogits(texts) {
     this.#checkWhole();
     const given = listed(texts);
     const packed = this._engine;
@@ -77,7 +96,6 @@ export class Classifier extends TextClassifier {
       if (wrong >= 0) this.#refuse(statuses[wrong], some[wrong], given.length > 1 ? start + wrong : undefined);
       for (let i = 0; i < some.length; i++) rows.push(logits.slice(i * packed.classes, (i + 1) * packed.classes));
     }
-    this._answers.checkFinite(rows);
     return rows;
   }
 

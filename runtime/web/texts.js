@@ -64,7 +64,7 @@ export class TextClassifier extends AnyClassifier {
       const which = JSON.stringify(example.text.slice(0, 40));
       if (this.encode(given[i]).join() !== example.ids.join()) throw this._answers.notAsMade(which, "it becomes other token ids");
       for (const rows of [together[i], (await this._rows([given[i]]))[0]])
-        rowsOf(example).forEach((logits, k) => (largest = Math.max(largest, this._answers.difference(which, rows[k], logits))));
+        rowsOf(example).forEach((logits, k) => (largest = Math.max(largest, this._answers.difference(which, rows[k], this._answers.own(logits)))));
     }
     return largest;
   }

@@ -388,6 +388,15 @@ static void read_all(const prnn *classifier)
     const float *golden;
     for (size_t k = 0; k < bytes; k++)
         read += (unsigned char)text[k];
+    struct prnn_head head;
+    uint32_t labels = 0;
+    for (uint32_t i = 0; prnn_head(classifier, i, &head); i++) {
+        CHECK(head.first == labels);
+        labels += head.labels;
+        for (size_t k = 0; k < head.bytes; k++)
+            read += (unsigned char)head.name[k];
+    }
+    CHECK(labels == prnn_classes(classifier));
     for (uint32_t i = 0; i < prnn_examples(classifier) && i < 64; i++)
         if (prnn_example(classifier, i, &text, &bytes, &ids, &count, &golden) == PRNN_OK) {
             for (size_t k = 0; k < bytes; k++)
@@ -455,7 +464,7 @@ static void leave_rules(unsigned char *file)
     memset(file + 84, 0, 20);
     for (int section = 5; section < 9; section++)
         memset(file + 132 + 8 * section, 0, 4);
-    memset(file + 128 + 8 * 9, 0, 16);
+    memset(file + 128 + 8 * 9, 0, 24);
 }
 
 static void fuzz_rules(const uint8_t *data, size_t bytes)

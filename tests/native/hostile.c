@@ -195,6 +195,13 @@ static void answer(const prnn *classifier)
     const int32_t *ids;
     const float *golden;
     volatile unsigned read = 0;
+    struct prnn_head head;
+    for (uint32_t i = 0; prnn_head(classifier, i, &head); i++) {
+        if (head.first + head.labels > prnn_classes(classifier))
+            exit(8);
+        for (size_t k = 0; k < head.bytes; k++)
+            read += (unsigned char)head.name[k];
+    }
     for (uint32_t i = 0; i < prnn_examples(classifier); i++)
         if (prnn_example(classifier, i, &text, &bytes, &ids, &count, &golden) == PRNN_OK) {
             for (size_t k = 0; k < bytes; k++)

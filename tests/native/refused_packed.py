@@ -19,7 +19,7 @@ __all__ = ["File", "changed", "refused"]
 DOCUMENT, LABELS, RULES, STOPS = Section.DOCUMENT, Section.LABELS, Section.RULES, Section.STOPS
 VOCABULARY, VALUES = Section.VOCABULARY, Section.VALUES
 OPS, WEIGHTS, EXAMPLES = Section.OPS, Section.WEIGHTS, Section.EXAMPLES
-STEP, TAGS = Section.STEP, Section.TAGS
+STEP, TAGS, HEADS = Section.STEP, Section.TAGS, Section.HEADS
 _VALUE = 52
 _INTEGERS = Storage.INTEGERS_BY_COLUMN
 _LARGE = 0x7FFFFFF0
@@ -272,7 +272,7 @@ CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14)
 BASES = (
     *("words", "streams", "axes", "integers", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
     *("subwords-ranks", "subwords-clusters", "subwords-longer-runs", "streams-wordpiece"),
-    *("numbers-gesture", "numbers-load", "tags", "tags-subwords"),
+    *("numbers-gesture", "numbers-load", "tags", "tags-subwords", "heads"),
 )
 
 
@@ -514,6 +514,26 @@ TAG_CHANGES: dict[str, dict[str, Change]] = {
 }
 
 
+INPUT_OUTPUT_CHANGES: dict[str, dict[str, Change]] = {
+    "heads": {
+        "one head": lambda f: f.put(f.section(HEADS), 1),
+        "more heads than there are": lambda f: f.put(f.section(HEADS), 3),
+        "as many heads as there can be": lambda f: f.put(f.section(HEADS), 0xFFFFFFFF),
+        "a head of fewer labels": lambda f: f.put(f.section(HEADS) + 4, 2),
+        "a head without labels": lambda f: f.put(f.section(HEADS) + 4, 5, 0, 0),
+        "heads whose labels wrap": lambda f: f.put(f.section(HEADS) + 4, 0xFFFFFFFF, 0, 6),
+        "a head of values": lambda f: f.put(f.section(HEADS) + 8, 2),
+        "another number of names": lambda f: f.put(f.section(HEADS) + 20, 1),
+        "heads that the header does not say": lambda f: f.put(68, 0),
+        "heads that are not there": lambda f: f.put(128 + 8 * HEADS, 0, 0),
+        "heads cut short": lambda f: f.put(128 + 8 * HEADS + 4, 12),
+        "heads beside a step": lambda f: f.put(128 + 8 * STEP, f.section(OPS), 24),
+    },
+    "tags": {"labels of tokens by heads": lambda f: f.put(68, 3)},
+    "numbers-gesture": {"heads of numbers": lambda f: f.put(68, 3)},
+}
+
+
 def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """The lines of refused.jsonl.
 
@@ -535,7 +555,7 @@ def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
         ("integers", INTEGER_CHANGES, OPENED, False),
         *(
             (name, changes, OPENED, False)
-            for of in (SUBWORD_CHANGES, NUMBER_CHANGES, TAG_CHANGES)
+            for of in (SUBWORD_CHANGES, NUMBER_CHANGES, TAG_CHANGES, INPUT_OUTPUT_CHANGES)
             for name, changes in of.items()
         ),
         ("words", ANSWER_CHANGES, ANSWERED, False),

@@ -11,7 +11,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pocketrnn_native import _engine
 from pocketrnn_native._engine import EngineError, Packed
@@ -67,6 +67,29 @@ class Tag(NamedTuple):
     end: int
 
 
+class _Labels(NamedTuple):
+    """The labels that are chosen among, where their logits stand, and whether each is decided by itself."""
+
+    labels: tuple[str, ...]
+    at: slice
+    several: bool
+
+    def prediction(self, logits: list[float], probabilities: list[float], top: int) -> Prediction:
+        own, found = logits[self.at], probabilities[self.at]
+        order = sorted(range(len(own)), key=own.__getitem__, reverse=True)[:top]
+        likeliest = tuple((self.labels[i], found[i]) for i in order)
+        return Prediction(*likeliest[0], likeliest)
+
+    def likeliest(self, probabilities: list[float]) -> str:
+        own = probabilities[self.at]
+        return self.labels[own.index(max(own))]
+
+    def reached(self, probabilities: list[float], wanted: tuple[float, ...]) -> tuple[str, ...]:
+        own = probabilities[self.at]
+        asked = range(len(own)) if self.several else (own.index(max(own)),)
+        return tuple(self.labels[i] for i in asked if own[i] >= wanted[i])
+
+
 def opened(path: str | os.PathLike[str]) -> Packed:
     """A packed file, mapped: its pages are read when they are needed, and shared with every process that opens it.
 
@@ -119,7 +142,9 @@ class Classifier:
     """A packed classifier, ready to answer. Make one with `Classifier.load`. Several threads may use one.
 
     Attributes:
-        labels: the classes, in the order of the columns of `predict_proba`.
+        labels: the classes, in the order of the columns of `predict_proba`; with several heads the labels of all,
+            `topic: oil`.
+        heads: the names of the heads, where each text is answered by several; else empty.
 
     Example:
         >>> Classifier.load("news.prnn").classify("Oil prices rise again").label
@@ -131,7 +156,16 @@ class Classifier:
             raise TypeError(f"Classifier takes an opened file. Use Classifier.load({file!r}).")
         self._file = file
         self._packed = file.packed
-        self.labels = tuple(file.packed.labels())
+        labels, start = tuple(file.packed.labels()), 0
+        self._parts: dict[str, _Labels] = {}
+        for name, count, several in file.packed.heads():
+            at = slice(start, start + count)
+            self._parts[name] = _Labels(labels[at], at, several)
+            start = at.stop
+        self.heads = tuple(self._parts)
+        self.labels = tuple(f"{name}: {one}" for name, part in self._parts.items() for one in part.labels) or labels
+        self._own = _Labels(self.labels, slice(len(labels)), file.packed.is_multi_label())
+        self._head: str | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -147,6 +181,24 @@ class Classifier:
         """
         return cls(shared(path))
 
+    def head(self, name: str) -> Classifier:
+        """The same classifier, answering with the labels of one of its heads.
+
+        Raises:
+            ValueError: there is no such head.
+
+        Example:
+            >>> Classifier.load("reviews.prnn").head("mood").classify("Never again").label
+            'bad'
+        """
+        if name not in self._parts:
+            known = f"Its heads: {', '.join(self.heads)}" if self.heads else "It has one set of labels"
+            raise ValueError(f"There is no head {name!r}. {known}.")
+        other = Classifier(self._file)
+        other._own, other._head, other._parts, other.heads = self._parts[name], name, {}, ()
+        other.labels = other._own.labels
+        return other
+
     def encode(self, text: str) -> list[int]:
         """The token ids of one text; never empty.
 
@@ -158,6 +210,9 @@ class Classifier:
 
     def classify(self, text: str, top: int = 1) -> Prediction:
         """Classify one text.
+
+        With several heads the answer is a dict from the name of each to its prediction; so are those of `predict`,
+        `predict_labels` and `predict_proba`.
 
         Args:
             text: any string.
@@ -173,7 +228,8 @@ class Classifier:
             'Sports'
         """
         self._check_top(top)
-        return self._prediction(self._packed.logits(text), top)
+        answer: Prediction = self._prediction(self._packed.logits(text), top)
+        return answer
 
     def tag(self, text: str | list[str]) -> list[Tag]:
         """A label for each token of one text, of a file that was packed of a tagger.
@@ -217,14 +273,15 @@ class Classifier:
         return Stream(self, saved)
 
     def _check_top(self, top: int) -> None:
-        if not 1 <= top <= len(self.labels):
-            raise ValueError(f"top is {top}, but there are {len(self.labels)} labels.")
+        most = max(len(part.labels) for part in (*self._parts.values(),) or (self._own,))
+        if not 1 <= top <= most:
+            raise ValueError(f"top is {top}, but there are {most} labels.")
 
-    def _prediction(self, logits: list[float], top: int) -> Prediction:
+    def _prediction(self, logits: list[float], top: int) -> Any:
         probabilities = self._packed.probabilities(logits)
-        order = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)[:top]
-        likeliest = tuple((self.labels[i], probabilities[i]) for i in order)
-        return Prediction(*likeliest[0], likeliest)
+        if not self._parts:
+            return self._own.prediction(logits, probabilities, top)
+        return {name: part.prediction(logits, probabilities, top) for name, part in self._parts.items()}
 
     def predict(self, texts: Iterable[str]) -> list[str]:
         """The likeliest label of every text.
@@ -236,7 +293,10 @@ class Classifier:
             >>> Classifier.load("news.prnn").predict(["Oil prices rise again", "Striker scores twice in cup final"])
             ['Business', 'Sports']
         """
-        return [self.labels[row.index(max(row))] for row in self.predict_proba(texts)]
+        rows: list[Any] = self._probabilities(texts)
+        if not self._parts:
+            return [self._own.likeliest(row) for row in rows]
+        return [{name: part.likeliest(row) for name, part in self._parts.items()} for row in rows]  # type: ignore[misc]
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
@@ -246,10 +306,16 @@ class Classifier:
             >>> Classifier.load("news.prnn").thresholds is None
             True
         """
+        return self._thresholds_of(self._head)
+
+    def _thresholds_of(self, head: str | None) -> tuple[float, ...] | None:
         # Here and not above: few ask, and importing json takes as long as all else.
         import json
 
-        found = json.loads(self._packed.document()).get("thresholds")
+        document = json.loads(self._packed.document())
+        if head is not None:
+            document = next(one for one in document["heads"] if one["name"] == head)
+        found = document.get("thresholds")
         return None if found is None else tuple(found)
 
     def predict_labels(self, texts: Iterable[str], threshold: float | None = None) -> list[tuple[str, ...]]:
@@ -270,14 +336,18 @@ class Classifier:
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}, which is not a probability.")
-        classes = range(len(self.labels))
-        wanted = (self.thresholds or (0.5,) * len(classes)) if threshold is None else (threshold,) * len(classes)
-        several = self._packed.is_multi_label()
-        given = []
-        for row in self.predict_proba(texts):
-            asked = classes if several else (row.index(max(row)),)
-            given.append(tuple(self.labels[i] for i in asked if row[i] >= wanted[i]))
-        return given
+
+        def wanted(part: _Labels, head: str | None) -> tuple[float, ...]:
+            kept = self._thresholds_of(head) if threshold is None else None
+            return kept or (0.5 if threshold is None else threshold,) * len(part.labels)
+
+        rows = self._probabilities(texts)
+        if not self._parts:
+            least = wanted(self._own, self._head)
+            return [self._own.reached(row, least) for row in rows]
+        each = {name: wanted(part, name) for name, part in self._parts.items()}
+        found: Any = [{name: part.reached(row, each[name]) for name, part in self._parts.items()} for row in rows]
+        return found  # type: ignore[no-any-return]
 
     def predict_proba(self, texts: Iterable[str]) -> list[list[float]]:
         """The probabilities of every label for every text.
@@ -290,9 +360,17 @@ class Classifier:
             >>> len(Classifier.load("news.prnn").predict_proba(["Oil prices rise again"])[0])
             4
         """
+        rows = self._probabilities(texts)
+        if not self._parts:
+            return [row[self._own.at] for row in rows]
+        found: Any = {name: [row[part.at] for row in rows] for name, part in self._parts.items()}
+        return found  # type: ignore[no-any-return]
+
+    def _probabilities(self, texts: Iterable[str]) -> list[list[float]]:
+        """The probabilities of all labels of the file, of every head, for every text."""
         if isinstance(texts, str):
             raise TypeError("Give a list of texts, or use classify for one.")
-        given, classes = list(texts), len(self.labels)
+        given, classes = list(texts), len(self._packed.labels())
         rows: list[list[float]] = []
         for start in range(0, len(given), _AT_ONCE):
             some = given[start : start + _AT_ONCE]
@@ -338,7 +416,8 @@ class Stream:
             ('World', 'Business')
         """
         self._classifier._check_top(top)
-        return self._classifier._prediction(self._stream.push(fragment), top)
+        answer: Prediction = self._classifier._prediction(self._stream.push(fragment), top)
+        return answer
 
     def logits(self, fragment: str | bytes) -> list[float]:
         """Read a further fragment of the text: the logits of all of it so far.

@@ -795,6 +795,22 @@ static PyObject *packed_examples(PyObject *object, PyObject *Py_UNUSED(none))
     return list;
 }
 
+/* The heads of a classifier that has several, as (name, number of labels, whether each label is decided by itself). */
+static PyObject *packed_heads(PyObject *object, PyObject *Py_UNUSED(none))
+{
+    PyObject *list = PyList_New(0);
+    struct prnn_head head;
+    for (uint32_t i = 0; list && prnn_head(((Packed *)object)->classifier, i, &head) && head.name; i++) {
+        PyObject *name = string_of(object, head.name, head.bytes);
+        PyObject *one = name ? Py_BuildValue("(OIN)", name, head.labels, PyBool_FromLong(head.is_multi_label)) : NULL;
+        if (!one || PyList_Append(list, one) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(one);
+        Py_XDECREF(name);
+    }
+    return list;
+}
+
 static PyObject *packed_probabilities(PyObject *object, PyObject *logits)
 {
     Packed *self = (Packed *)object;
@@ -1124,6 +1140,7 @@ static PyMethodDef packed_methods[] = {
     {"document", packed_document, METH_NOARGS, "The file's document, bytes of JSON."},
     {"limits", packed_limits, METH_NOARGS, "The fewest and the most ids of a text, and how many ids there are."},
     {"is_multi_label", packed_is_multi_label, METH_NOARGS, "Whether each label is right or wrong by itself."},
+    {"heads", packed_heads, METH_NOARGS, "Name, number of labels, and whether each is decided by itself; of several heads."},
     {"state_size", packed_state_size, METH_NOARGS, "How many numbers a stream keeps; 0 if there are no streams."},
     {"integers", packed_integers, METH_VARARGS,
      "integers(value, x, as_states, rounded, sums)\n--\n\nFor a proof: x, float32 [rows, k], rounded to int8 as weights of "
@@ -1170,7 +1187,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
 
 /* The version of this module's functions and of the files that it reads. It is raised here and in runtime/pocketrnn/engines/native.py, which refuses
  * another. */
-enum { INTERFACE = 5 };
+enum { INTERFACE = 6 };
 
 static int module_ready(PyObject *module)
 {

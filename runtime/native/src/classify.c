@@ -99,6 +99,30 @@ static uint32_t likeliest(const float *logits, uint32_t count)
     return best;
 }
 
+/* Whether the likeliest label of any head differs between two rows of logits. */
+static int have_other_labels(const prnn *classifier, const float *row, const float *other)
+{
+    struct prnn_head head;
+    for (uint32_t i = 0; prnn_head(classifier, i, &head); i++)
+        if (likeliest(row + head.first, head.labels) != likeliest(other + head.first, head.labels))
+            return 1;
+    return 0;
+}
+
+/* The likeliest label of each head with its probability, behind its name where there are several. */
+static void put_labels(const prnn *classifier, const float *probabilities)
+{
+    struct prnn_head head;
+    for (uint32_t i = 0; prnn_head(classifier, i, &head); i++) {
+        uint32_t best = head.first + likeliest(probabilities + head.first, head.labels);
+        size_t length;
+        const char *label = prnn_label(classifier, best, &length);
+        if (head.name)
+            printf("%.*s: ", (int)head.bytes, head.name);
+        printf("%.*s\t%.4f\t", (int)length, label, (double)probabilities[best]);
+    }
+}
+
 /* Room for rows of logits, in the place of what was there. */
 static int have_rows(const prnn *classifier, float **logits, size_t rows)
 {
@@ -144,7 +168,7 @@ static int verify(const prnn *classifier, float **logits)
         if (answer != PRNN_OK)
             return failed_by("a golden example", answer);
         for (const float *row = *logits, *end = row + rows * classes; row < end; row += classes, golden += classes) {
-            if (!prnn_gives_values(classifier) && likeliest(row, classes) != likeliest(golden, classes))
+            if (!prnn_gives_values(classifier) && have_other_labels(classifier, row, golden))
                 status = 3;
             double apart = 0, scale = 1;
             for (uint32_t k = 0; k < classes; k++) {
@@ -223,10 +247,7 @@ static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
             status = prnn_probabilities(classifier, logits, logits);
         if (status != PRNN_OK)
             return failed_by_line(number, status);
-        uint32_t best = likeliest(logits, prnn_classes(classifier));
-        size_t length;
-        const char *label = prnn_label(classifier, best, &length);
-        printf("%.*s\t%.4f\t", (int)length, label, (double)logits[best]);
+        put_labels(classifier, logits);
         put_text(line, bytes, '\n');
         if (stream)
             fflush(stdout);
@@ -321,13 +342,10 @@ static int put_answer(const prnn *classifier, const void *samples, int type, siz
         status = prnn_probabilities(classifier, logits, logits);
     if (status)
         return failed_by("the recording on standard input", status);
-    size_t length;
-    uint32_t best = likeliest(logits, prnn_classes(classifier));
     for (uint32_t i = 0; is_values && i < prnn_classes(classifier); i++)
         printf("%.6g\t", (double)logits[i]);
-    const char *label = prnn_label(classifier, best, &length);
     if (!is_values)
-        printf("%.*s\t%.4f\t", (int)length, label, (double)logits[best]);
+        put_labels(classifier, logits);
     printf("%lu-%lu\n", (unsigned long)start, (unsigned long)(start + steps - 1));
     return 0;
 }

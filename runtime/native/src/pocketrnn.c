@@ -138,8 +138,8 @@ void prnn_ask(const prnn *p, int (*asked)(const void *memory))
 }
 
 uint32_t prnn_classes(const prnn *p) { return p->header->classes; }
-int prnn_is_multi_label(const prnn *p) { return p->header->activation == 1; }
-int prnn_gives_values(const prnn *p) { return p->header->activation == 2; }
+int prnn_is_multi_label(const prnn *p) { return p->header->activation == SIGMOID_OF_EACH; }
+int prnn_gives_values(const prnn *p) { return p->header->activation == AS_VALUES; }
 
 static const char *string_of(const struct strings *table, uint32_t index, size_t *bytes)
 {
@@ -169,12 +169,24 @@ const char *prnn_document(const prnn *p, size_t *bytes)
     return (const char *)p->file + p->header->sections[NAME_DOCUMENT].offset;
 }
 
-int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
+int prnn_head(const prnn *p, uint32_t index, struct prnn_head *head)
 {
-    uint32_t classes = prnn_classes(p);
+    const struct heads *all = &p->heads;
+    if (index >= all->count)
+        return 0;
+    *head = (struct prnn_head){.labels = all->heads[index].labels, .is_multi_label = all->heads[index].activation == SIGMOID_OF_EACH};
+    head->name = string_of(&all->names, index, &head->bytes);
+    for (uint32_t i = 0; i < index; i++)
+        head->first += all->heads[i].labels;
+    return 1;
+}
+
+/* The probabilities of one head's logits. */
+static int probabilities_of(const struct head *head, const real *logits, real *probabilities)
+{
+    uint32_t classes = head->labels;
+    int is_multi_label = head->activation == SIGMOID_OF_EACH;
     real largest = logits[0];
-    if (prnn_gives_values(p))
-        return PRNN_VALUES;
     for (uint32_t i = 0; i < classes; i++) {
         if (isnan(logits[i]))
             return PRNN_NOT_FINITE;
@@ -185,12 +197,20 @@ int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
     real total = 0;
     for (uint32_t i = 0; i < classes; i++) {
         wide x = (wide)logits[i];
-        probabilities[i] = (real)(prnn_is_multi_label(p) ? (wide)0.5 * (tanh((wide)0.5 * x) + 1) : exp(x - (wide)largest));
+        probabilities[i] = (real)(is_multi_label ? (wide)0.5 * (tanh((wide)0.5 * x) + 1) : exp(x - (wide)largest));
         total += probabilities[i];
     }
-    for (uint32_t i = 0; !prnn_is_multi_label(p) && i < classes; i++)
+    for (uint32_t i = 0; !is_multi_label && i < classes; i++)
         probabilities[i] /= total;
     return PRNN_OK;
+}
+
+int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
+{
+    int status = prnn_gives_values(p) ? PRNN_VALUES : PRNN_OK;
+    for (uint32_t i = 0, at = 0; i < p->heads.count && !status; at += p->heads.heads[i++].labels)
+        status = probabilities_of(&p->heads.heads[i], logits + at, probabilities + at);
+    return status;
 }
 
 uint32_t prnn_examples(const prnn *p) { return p->header->examples; }

@@ -106,8 +106,22 @@ void prnn_ask(const prnn *classifier, int (*asked)(const void *memory));
 uint32_t prnn_classes(const prnn *classifier);
 /* Label number `index`: UTF-8, not terminated; *bytes is its length. NULL if there is no such label. */
 const char *prnn_label(const prnn *classifier, uint32_t index, size_t *bytes);
-/* Whether each label is right or wrong by itself (sigmoid); else one of them is right (softmax). */
+/* Whether each label is right or wrong by itself (sigmoid); else one of them is right (softmax), or one of each head. */
 int prnn_is_multi_label(const prnn *classifier);
+/* A classifier may have several heads, such as the topic and the mood of a text. Labels, logits and probabilities are then those of
+ * all heads, one head behind the other, and each head is decided by itself. Any other has one head, whose name is NULL.
+ *
+ *     struct prnn_head head;
+ *     for (uint32_t i = 0; prnn_head(reviews, i, &head); i++)
+ *         ... the likeliest of logits[head.first] to logits[head.first + head.labels - 1] */
+struct prnn_head {
+    const char *name; /* as a label */
+    size_t bytes;
+    uint32_t first, labels; /* the number of its first label, and how many it has */
+    int is_multi_label;     /* as prnn_is_multi_label */
+};
+/* Head number `index`; 0 if there is no such head. */
+int prnn_head(const prnn *classifier, uint32_t index, struct prnn_head *head);
 /* The fewest and most ids of a text, and how many ids there are. */
 void prnn_limits(const prnn *classifier, uint32_t *least, uint32_t *most, uint32_t *ids);
 /* The document of the file (JSON, UTF-8): what classifier.json says but the vocabulary. */
@@ -149,8 +163,8 @@ struct prnn_text {
 /* From texts[*done] on; *done counts on. With PRNN_MEMORY, call again with more: what is done stays. */
 int prnn_classify_many(const prnn *classifier, struct prnn_text *texts, size_t count, size_t *done, void *memory,
                        size_t *size);
-/* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. For some labels alone, where one
- * is right: set the logits of the others to -INFINITY before, and their probabilities are 0. */
+/* The probabilities of logits, of each head by itself; the two arrays may be one. PRNN_NOT_FINITE where there are none. For some
+ * labels alone, where one is right: set the logits of the others to -INFINITY before, and their probabilities are 0. */
 int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_number *probabilities);
 
 /* ---- Labels of tokens, for files that were packed of a tagger ----

@@ -38,6 +38,7 @@ class Section:
     EXAMPLES: Final = 8
     STEP: Final = 9
     TAGS: Final = 10
+    HEADS: Final = 11
 
 
 class SubwordModel:

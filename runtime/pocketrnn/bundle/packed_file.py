@@ -16,6 +16,7 @@ import numpy as np
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parse_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
+from pocketrnn.bundle.output import Activation, HeadsOutput, LabelOutput
 from pocketrnn.bundle.packed_codes import Section, Storage
 from pocketrnn.bundle.packed_runs import encode_run
 from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, pad_to_word
@@ -71,6 +72,7 @@ _CONSTANT: Final = 0xFFFFFFFF
 # How the section of rules of subwords begins.
 _RULES_OF_SUBWORDS: Final = struct.pack("<I", PACKED_TOKENIZERS[SUBWORDS])
 LARGEST: Final = (1 << 31) - 1
+_ACTIVATIONS: Final[tuple[Activation, ...]] = ("softmax", "sigmoid", "values", "heads")
 PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
 
 
@@ -356,7 +358,7 @@ def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
     """
     body, table = bytearray(), []
     for name, section in enumerate(sections):
-        # The step and the tags are left out where there are none.
+        # The step, and what follows it, is left out where there is none.
         is_there = section or name < Section.STEP
         table += [_HEADER + len(body), len(section)] if is_there else [0, 0]
         body += section + bytes(-len(section) % _ALIGN)
@@ -427,13 +429,24 @@ def _encode_example(example: Example) -> bytes:
     return encode_words([len(text), len(example.ids)]) + pad_to_word(text) + encode_words(example.ids) + logits
 
 
+def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
+    """The section of the heads; empty where there is one set of labels."""
+    if not heads:
+        return b""
+    words = [number for head in heads.values() for number in (len(head.labels), _ACTIVATIONS.index(head.activation))]
+    return encode_words([len(heads), *words]) + encode_strings(tuple(heads))
+
+
 def _make_manifest_sections(
     manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None
 ) -> dict[int, bytes]:
-    """The sections that follow from a manifest: labels, rules, stop words, golden examples, channels and the tags; a
+    """The sections that follow from a manifest: labels, rules, stop words, golden examples, channels, tags and heads; a
     vocabulary of texts is encoded elsewhere. Normal forms and marks may be those of an existing file."""
     given, stops = manifest.input, tuple[str, ...]()
-    made: dict[int, bytes] = {Section.LABELS: encode_strings(manifest.labels)}
+    output = manifest.output
+    heads = output.heads if isinstance(output, HeadsOutput) else {}
+    labels = [label for head in heads.values() for label in head.labels] if heads else output.labels
+    made: dict[int, bytes] = {Section.LABELS: encode_strings(labels), Section.HEADS: _encode_heads(heads)}
     if not isinstance(given, TextInput):
         from pocketrnn.bundle.packed_numbers import encode_number_example, encode_number_rules
 
@@ -447,7 +460,7 @@ def _make_manifest_sections(
             from pocketrnn.bundle.packed_subwords import encode_subwords_section
 
             made[Section.RULES] = encode_subwords_section(given.rules, given.vocabulary, forms)
-    if manifest.output.of_tokens:
+    if output.of_tokens:
         from pocketrnn.bundle.packed_tags import encode_tags_section
 
         made[Section.TAGS] = encode_tags_section(manifest, marks)
@@ -465,7 +478,7 @@ def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
     steps, channels = (None, 0) if isinstance(given, TextInput) else (given.steps, len(given.channels))
     first = [
         len(manifest.labels),
-        ("softmax", "sigmoid", "values").index(manifest.output.activation),
+        _ACTIVATIONS.index(manifest.output.activation),
         manifest.graph.embedding_rows,
         steps or limits.min_tokens or 1,
         steps or limits.max_tokens or LARGEST,
