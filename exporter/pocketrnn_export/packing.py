@@ -23,6 +23,7 @@ from pocketrnn.bundle.manifest import (
     NumberExample,
     StepGraph,
 )
+from pocketrnn.bundle.output import HeadsOutput
 from pocketrnn.bundle.packed_file import PackedProgram, is_packed_file, make_graph_entry, make_step_entry, packed_bytes
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, compute_logits_of_steps
@@ -53,6 +54,7 @@ from pocketrnn_export.comparing.logit_comparison import (
 )
 from pocketrnn_export.comparing.verdict import prove_parity
 from pocketrnn_export.description import Description
+from pocketrnn_export.feature_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.kept_nans import LAYERS, remove_nan_guards
 from pocketrnn_export.forms.packed_file.lowering import Lowering
@@ -86,6 +88,7 @@ from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.chosen_cases import find_text_widths, make_cases_for_graph
 from pocketrnn_export.proof.end_to_end import compare_end_to_end
 from pocketrnn_export.proof.integer_products import compare_products
+from pocketrnn_export.proof.packed_features import compare_features
 from pocketrnn_export.proof.packed_tags import compare_tags
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
@@ -202,6 +205,7 @@ def _pack_bundle(
     if manifest.stream is not None:
         step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     elif streaming:
+        manifest.check_one_text("a stream is of")
         manifest.check_one_head("a stream is of")
         if manifest.output.of_tokens:
             raise InputError(
@@ -235,7 +239,8 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
     if is_packed_file(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
-    manifest.check_one_text("a packed file takes")
+    if manifest.has_two_texts or manifest.characters is not None:
+        manifest.check_one_text("a packed file takes")
     if isinstance(manifest.input, TextInput):
         check_packable_rules(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
@@ -244,6 +249,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
             "Pack it in float32.",
         )
     if arithmetic == "int8":
+        manifest.check_one_text("what integers change is measured on")
         manifest.check_one_head("what integers change is measured by the labels of")
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
@@ -304,7 +310,7 @@ def _lower_graphs(manifest: Manifest, content: bytes, step: bytes | None) -> tup
     if numbers is not None:
         # The engine's layers keep NaN themselves.
         content, step = remove_nan_guards(content, LAYERS), step and remove_nan_guards(step, LAYERS)
-    whole = lower_graph(content, graph, numbers=numbers, padding_id=padding_id)
+    whole = lower_graph(content, graph, numbers=numbers, padding_id=padding_id, features=manifest.features)
     if manifest.stream is None or step is None:
         return whole, None
     return whole, lower_graph(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
@@ -363,6 +369,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
             )
         rules = [] if plan.rows is None else [compare_number_rules(file, plan.rows, made.numbers)]
         rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
+        rules += [compare_features(file, made.features)] if made.features else []
     # The bundle's own proof stays part of the proof; the golden examples are still the module's.
     parity = judge_proof(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
@@ -442,18 +449,29 @@ def _update_example(example: Example | NumberExample, classifier: Classifier) ->
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
     """The plan of a packed file's proof, with cases at the sizes where the programs take another path."""
-    given, texts, rows = manifest.input, list[str](), None
+    given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
         reference, cases, rows = make_number_proof(manifest, content, turns)
     else:
         reference, description = make_graph_reference(make_graph_name(manifest), content), Description.of(manifest)
-        texts = choose_texts_for_proof([example.shown for example in manifest.texts], given.vocabulary, given.rules)
-        texts = select_texts_within_limits(manifest.graph.limits, texts, description)
-        drawn = make_cases_for_graph(given.rules, manifest.graph, manifest.provenance, turns=turns)
+        if isinstance(manifest.output, HeadsOutput):
+            reference = replace(reference, heads=tuple(len(head.labels) for head in manifest.output.heads.values()))
+        texts = select_texts_within_limits(manifest.graph.limits, _choose_texts(manifest, description), description)
+        drawn = make_cases_for_graph(
+            given.rules, manifest.graph, manifest.provenance, turns=turns, features=manifest.features
+        )
         cases = {**drawn, "texts": encode_text_cases(texts, description.encoder())}
     rows_alone = manifest.graph.batch != 1
     return ProofPlan(reference, cases, texts, rows_alone=rows_alone, earlier=manifest.parity, rows=rows)
+
+
+def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
+    """The texts of a packed file's proof: the golden examples, and texts without a known token."""
+    shown: list[Any] = [example.text for example in manifest.texts]
+    if manifest.features:
+        return choose_texts_with_features(shown, description, made_too=False)
+    return choose_texts_for_proof(shown, description.text.vocabulary, description.text.rules)
 
 
 def _compare_with_step_graph(

@@ -17,6 +17,7 @@ export const STATUS = {
   MISSING: 21,
   LARGE: 29,
   PLACES: 31,
+  UNKNOWN: 32,
 };
 
 // The label of a token that has none.
@@ -186,6 +187,14 @@ export class Packed {
     this.channels = this.call("channels", this.classifier);
     this.call("limits", this.classifier, this.base, this.base + 4, this.base + 8);
     [this.least, this.most, this.ids] = this.wordsAt(this.base, 3);
+    this.takesPairs = this.call("takes_pairs", this.classifier) === 1;
+    this.features = Array.from({ length: this.call("features", this.classifier) }, (_, i) => this.#feature(i));
+  }
+
+  #feature(index) {
+    const at = this.call("feature", this.classifier, index, this.base + 4, this.base) >>> 0;
+    const [bytes, isCategory] = this.wordsAt(this.base, 2);
+    return { name: readString(this.bytes.subarray(at, at + bytes)), isCategory: isCategory === 1 };
   }
 
   /** A copy of the file. */
@@ -274,6 +283,32 @@ export class Packed {
     this.reserve(ALIGN + 4 * ids.length);
     this.wordsAt(this.base, ids.length).set(ids);
     return this.call("check_ids", this.classifier, this.base, ids.length);
+  }
+
+  /** What the program is given for the number, or the string of a category, of a feature; or the status by which it is refused. */
+  encodeFeature(index, value) {
+    const { at, bytes } = this.#placed(isString(value) ? value : "");
+    const status = isString(value)
+      ? this.call("feature_of_category", this.classifier, index, at, bytes, this.base)
+      : this.call("feature_of_number", this.classifier, index, value, this.base);
+    return { status, number: new Float32Array(this.bytes.buffer, this.base, 1)[0] };
+  }
+
+  /** The logits of a text with what stands beside it, a second text or a number for each feature; or the status by which it is
+   * refused. */
+  logitsBeside(text, beside) {
+    const { classes } = this;
+    const logits = this.base + ALIGN;
+    const numbers = aligned(logits + 4 * classes);
+    const at = aligned(numbers + (isString(beside) ? 0 : 4 * beside.length));
+    this.reserve(at + 3 * (text.length + beside.length) - this.base);
+    const end = writeString(text, this.bytes, at);
+    const last = isString(beside) ? writeString(beside, this.bytes, end) : end;
+    if (last === end && !isString(beside)) new Float32Array(this.bytes.buffer, numbers, beside.length).set(beside);
+    const [name, ...given] = isString(beside) ? ["classify_pair", end, last - end] : ["classify_with", numbers];
+    const work = aligned(last);
+    const status = this.answered(work, () => this.call(name, this.classifier, at, end - at, ...given, logits, work, this.base));
+    return { status, logits: new Float32Array(this.bytes.buffer, logits, classes).slice() };
   }
 
   /** The heads; of a classifier with one set of labels that alone, without a name. */

@@ -101,6 +101,9 @@ export interface AmongOptions {
   prior?: string | Record<string, number>;
 }
 
+/** What is classified: a text; two, of a file of pairs; or a text with the value of each feature by its name. */
+export type Given = string | [first: string, second: string] | [text: string, features: Record<string, number | string>];
+
 /** A classifier read from a packed file. */
 export class Classifier {
   private constructor();
@@ -115,24 +118,27 @@ export class Classifier {
   readonly heads: string[];
   /** The same classifier, answering with the labels of one of its heads. */
   head(name: string): Classifier;
-  /** The token ids of one text; never empty. */
+  /** The token ids of one text; never empty. Of two texts those of each. */
   encode(text: string): number[];
+  encode(text: Given): number[] | [number[], number[]];
   /** Where the words of a text stand: begins and ends by UTF-16 unit. */
   words(text: string): [start: number, end: number][];
   /** Whether the classifier takes this text. */
-  takes(text: string): boolean;
+  takes(text: Given): boolean;
+  /** What it takes beside one text, in words; undefined where it takes nothing. */
+  readonly takesBeside: string | undefined;
   /** Classify one text, giving the `top` likeliest labels (1 unless said). */
-  classify(text: string, top?: number, options?: AmongOptions): Promise<Prediction>;
+  classify(text: Given, top?: number, options?: AmongOptions): Promise<Prediction>;
   /** The likeliest label of every text. */
-  predict(texts: Iterable<string>, options?: AmongOptions): Promise<string[]>;
+  predict(texts: Iterable<Given>, options?: AmongOptions): Promise<string[]>;
   /** The probabilities of every label for every text; 0 for a label that is left out. */
-  predictProba(texts: Iterable<string>, options?: AmongOptions): Promise<number[][]>;
+  predictProba(texts: Iterable<Given>, options?: AmongOptions): Promise<number[][]>;
   /** For each label the probability from which `predictLabels` gives it, where the file keeps them. */
   readonly thresholds: number[] | undefined;
   /** Every label of every text that reaches its threshold; of a single-label classifier the likeliest one or none. */
-  predictLabels(texts: Iterable<string>, threshold?: number, options?: AmongOptions): Promise<string[][]>;
+  predictLabels(texts: Iterable<Given>, threshold?: number, options?: AmongOptions): Promise<string[][]>;
   /** The engine's own answers. */
-  logits(texts: Iterable<string>): Promise<Float32Array[]>;
+  logits(texts: Iterable<Given>): Promise<Float32Array[]>;
   /** A label for each token of a text, or of the list of its tokens. */
   tag(given: string | string[]): Promise<Tags>;
   /** The same for each of several. */

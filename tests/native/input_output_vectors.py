@@ -15,13 +15,14 @@ from pocketrnn.bundle.output import HeadsOutput, LabelOutput, Output
 from pocketrnn.bundle.packed_file import make_graph_entry, packed_bytes
 from pocketrnn.heads import build_answers
 from pocketrnn.text import TextRules
-from pocketrnn.text.text_input import TextInput
+from pocketrnn.text.features import Category, Number, freeze_given, make_features
+from pocketrnn.text.text_input import FeatureInput, TextInput
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program
 
-__all__ = ["FILES", "HEADS", "Made", "made"]
+__all__ = ["FEATURES", "FILES", "HEADS", "Made", "made"]
 
 WORDS = ("<unk>", "<pad>", "oil", "prices", "rise", "the", "cup", "final", "na\u00efve", ".")
 RULES = TextRules(padding_id=1, max_tokens=7)
@@ -30,6 +31,22 @@ HEADS = HeadsOutput(
     {"topic": LabelOutput(TOPICS), "m\u00f3od": LabelOutput(MOODS, "sigmoid", thresholds=(0.4, 0.75))},
 )
 TEXTS: tuple[Any, ...] = ("Oil prices rise.", "", "the cup final", "na\u00efve \U0001f600 oil", "the " * 9)
+
+
+FEATURES = make_features(
+    {
+        "price": Number(mean=25.0, scale=15.0),
+        "kind": ["book", "film", "na\u00efve", ""],
+        "user": Category({"ada": 3, "eve": 7, "17": 1}, unknown=0),
+        "stars": Number(),
+    }
+)
+WITH_FEATURES: tuple[Any, ...] = (
+    ("Oil prices rise.", {"price": 9.5, "kind": "film", "user": "ada", "stars": 4}),
+    ("", {"price": -0.1, "kind": "", "user": 17, "stars": 0}),
+    ("the cup final", {"price": 1e6 + 0.1, "kind": "na\u00efve", "user": "nobody", "stars": 1 / 3}),
+    ("the " * 9, {"price": 25, "kind": "book", "user": "eve", "stars": -2.5}),
+)
 
 
 class Encoder(nn.Module):
@@ -55,6 +72,18 @@ class Heads(Encoder):
         return {"topic": self.topic(last), "m\u00f3od": self.mood(last)}
 
 
+class Features(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds, self.users = nn.Embedding(4, 2), nn.Embedding(8, 3)
+        self.fc = nn.Linear(15, len(TOPICS))
+
+    def forward(self, tokens: Tensor, price: Tensor, kind: Tensor, user: Tensor, stars: Tensor) -> Tensor:
+        beside = [price / 100, self.kinds(kind), self.users(user), stars]
+        answer: Tensor = self.fc(torch.cat([self.last(tokens), *beside], 1))
+        return answer
+
+
 @dataclass(frozen=True)
 class _Kind:
     """A module, what it takes and gives, and what it is asked; `options` are those of `prepare_module`."""
@@ -68,6 +97,9 @@ class _Kind:
 
 FILES: dict[str, _Kind] = {
     "heads": _Kind(Heads, TextInput(RULES, WORDS), HEADS, TEXTS, {"heads": HEADS.heads}),
+    "features": _Kind(
+        Features, FeatureInput(RULES, WORDS, FEATURES), LabelOutput(TOPICS), WITH_FEATURES, {"features": FEATURES}
+    ),
 }
 
 
@@ -114,11 +146,15 @@ def made(name: str) -> Made:
 
 
 def _frozen(item: Any) -> Any:
-    return item
+    return freeze_given(item) if isinstance(item, tuple) and isinstance(item[1], dict) else item
 
 
 def _line(manifest: Manifest, example: Example) -> dict[str, Any]:
     probabilities = build_answers(manifest).probabilities(np.array([example.logits], np.float32))
     each = probabilities.values() if isinstance(probabilities, dict) else [probabilities]
     flat = [round(float(one), 7) for some in each for one in some[0]]
-    return {"text": example.text, "ids": list(example.ids), "logits": list(example.logits), "probabilities": flat}
+    line = {"text": example.text, "ids": list(example.ids), "logits": list(example.logits), "probabilities": flat}
+    if manifest.features:
+        text, values = example.text
+        line |= {"text": text, "features": dict(values), "ids": list(example.ids[len(manifest.features) :])}
+    return line

@@ -10,7 +10,7 @@ import array
 import mmap
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pocketrnn_native import _engine
@@ -46,6 +46,10 @@ def __getattr__(name: str) -> str:
     except PackageNotFoundError:
         # Built where its source lies (scripts/build_native), and never installed.
         return "unknown"
+
+
+# A text; two of them, for a file that takes pairs; or a text and the value of each of its features, by name.
+Given = str | tuple[str, str] | tuple[str, Mapping[str, float | str]]
 
 
 class Prediction(NamedTuple):
@@ -166,6 +170,8 @@ class Classifier:
         self.labels = tuple(f"{name}: {one}" for name, part in self._parts.items() for one in part.labels) or labels
         self._own = _Labels(self.labels, slice(len(labels)), file.packed.is_multi_label())
         self._head: str | None = None
+        self._features = file.packed.features()
+        self._alone = not self._features and not file.packed.takes_pairs()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -200,7 +206,7 @@ class Classifier:
         return other
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of one text; never empty.
+        """The token ids of one text; never empty. Texts of a pair are encoded one by one.
 
         Example:
             >>> len(Classifier.load("news.prnn").encode("Oil prices rise again"))
@@ -208,28 +214,66 @@ class Classifier:
         """
         return self._packed.encode(text)
 
-    def classify(self, text: str, top: int = 1) -> Prediction:
+    def classify(self, text: Given, top: int = 1) -> Prediction:
         """Classify one text.
 
         With several heads the answer is a dict from the name of each to its prediction; so are those of `predict`,
         `predict_labels` and `predict_proba`.
 
         Args:
-            text: any string.
+            text: any string; a tuple of two, with a file of two texts; or a tuple of a text and a map from the names of
+                its features to their values.
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
             EngineError: the text has fewer or more tokens than the classifier takes, or would take more memory or time
                 than a file of this size may ask for; there is too little memory; or the logits are not finite.
-            ValueError: `top` is out of its range.
+            ValueError: `top` is out of its range; or a feature is missing, unknown, or has a value that it cannot have.
+            TypeError: it is not such a text.
 
         Example:
             >>> Classifier.load("news.prnn").classify("Striker scores twice in cup final").label
             'Sports'
         """
         self._check_top(top)
-        answer: Prediction = self._prediction(self._packed.logits(text), top)
+        answer: Prediction = self._prediction(self._logits(text), top)
         return answer
+
+    def _logits(self, given: Any, which: str = "The text") -> list[float]:
+        if self._alone:
+            return self._packed.logits(given)
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            what = "a text with its features" if self._features else "two texts"
+            raise TypeError(f"{which} is {type(given).__name__}, and not {what}. Give a tuple of both.")
+        text, beside = given
+        return self._packed.logits_beside(text, self._encode_features(beside, which) if self._features else beside)
+
+    def _encode_features(self, values: Any, which: str) -> list[float]:
+        names = [name for name, _ in self._features]
+        if not isinstance(values, Mapping):
+            raise TypeError(f"{which} is without its features. Give a tuple of both: (text, {{name: value, ...}}).")
+        if unknown := [name for name in values if name not in names]:
+            raise ValueError(f"{which} has the feature {unknown[0]!r}, which the classifier does not take.")
+        if missing := [name for name in names if values.get(name) is None]:
+            raise ValueError(f"{which} has no value for the feature {missing[0]}. Give {', '.join(names)}.")
+        return [self._encode_feature(i, values[name], which) for i, name in enumerate(names)]
+
+    def _encode_feature(self, index: int, value: Any, which: str) -> float:
+        name, is_category = self._features[index]
+        kinds = (str, int) if is_category else (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            what = f"a {'category' if is_category else 'number'}"
+            raise ValueError(f"{which} has {name}={value!r} of the type {type(value).__name__}, and {name} is {what}.")
+        try:
+            return self._packed.feature(index, str(value) if is_category else value)
+        except OverflowError:
+            pass
+        except EngineError as error:
+            if error.args[0] == _engine.UNKNOWN:
+                raise ValueError(f"{which} has {name}={value!r}, which {name} does not know.") from None
+            if error.args[0] != _engine.NOT_FINITE:
+                raise
+        raise ValueError(f"{which} has {name}={value!r}, which is not a finite float32.")
 
     def tag(self, text: str | list[str]) -> list[Tag]:
         """A label for each token of one text, of a file that was packed of a tagger.
@@ -283,7 +327,7 @@ class Classifier:
             return self._own.prediction(logits, probabilities, top)
         return {name: part.prediction(logits, probabilities, top) for name, part in self._parts.items()}
 
-    def predict(self, texts: Iterable[str]) -> list[str]:
+    def predict(self, texts: Iterable[Given]) -> list[str]:
         """The likeliest label of every text.
 
         Raises:
@@ -318,7 +362,7 @@ class Classifier:
         found = document.get("thresholds")
         return None if found is None else tuple(found)
 
-    def predict_labels(self, texts: Iterable[str], threshold: float | None = None) -> list[tuple[str, ...]]:
+    def predict_labels(self, texts: Iterable[Given], threshold: float | None = None) -> list[tuple[str, ...]]:
         """The labels of every text that reach their threshold; where one label is right, the likeliest or none.
 
         Args:
@@ -349,7 +393,7 @@ class Classifier:
         found: Any = [{name: part.reached(row, each[name]) for name, part in self._parts.items()} for row in rows]
         return found  # type: ignore[no-any-return]
 
-    def predict_proba(self, texts: Iterable[str]) -> list[list[float]]:
+    def predict_proba(self, texts: Iterable[Given]) -> list[list[float]]:
         """The probabilities of every label for every text.
 
         Raises:
@@ -366,12 +410,20 @@ class Classifier:
         found: Any = {name: [row[part.at] for row in rows] for name, part in self._parts.items()}
         return found  # type: ignore[no-any-return]
 
-    def _probabilities(self, texts: Iterable[str]) -> list[list[float]]:
+    def _probabilities(self, texts: Iterable[Given]) -> list[list[float]]:
         """The probabilities of all labels of the file, of every head, for every text."""
         if isinstance(texts, str):
             raise TypeError("Give a list of texts, or use classify for one.")
-        given, classes = list(texts), len(self._packed.labels())
-        rows: list[list[float]] = []
+        given: list[Any] = list(texts)
+        classes, rows = len(self._packed.labels()), list[list[float]]()
+        if not self._alone:
+            for i, one in enumerate(given):
+                which = f"The text at position {i} (counted from 0)"
+                try:
+                    rows.append(self._packed.probabilities(self._logits(one, which)))
+                except EngineError as error:
+                    raise EngineError(error.args[0], f"{which} is refused: {error.args[1]}") from None
+            return rows
         for start in range(0, len(given), _AT_ONCE):
             some = given[start : start + _AT_ONCE]
             logits = array.array("f", bytes(4 * classes * len(some)))

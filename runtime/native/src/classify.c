@@ -144,13 +144,15 @@ static int answered_example(const prnn *classifier, uint32_t index, float **logi
         return answered_numbers(classifier, samples, -1, count, *logits);
     }
     prnn_example(classifier, index, &text, &bytes, &ids, &count, golden);
-    if (!prnn_labels_tokens(classifier))
+    int labels_tokens = prnn_labels_tokens(classifier);
+    if (!labels_tokens && !prnn_features(classifier) && !prnn_takes_pairs(classifier))
         return answered(classifier, text, bytes, *logits);
-    if (!have_rows(classifier, logits, *rows = count))
+    if (labels_tokens && !have_rows(classifier, logits, *rows = count))
         return PRNN_MEMORY;
     for (;;) {
         size_t size = work_size;
-        int status = prnn_token_logits(classifier, ids, count, *logits, work, &size);
+        int status = labels_tokens ? prnn_token_logits(classifier, ids, count, *logits, work, &size)
+                                   : prnn_logits(classifier, ids, count, *logits, work, &size);
         if (status != PRNN_MEMORY || !has_room(size))
             return status;
     }

@@ -39,6 +39,7 @@ class Section:
     STEP: Final = 9
     TAGS: Final = 10
     HEADS: Final = 11
+    FEATURES: Final = 12
 
 
 class SubwordModel:

@@ -145,13 +145,15 @@ def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
     limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
     if limits == Limits():
         limits = None
+    inputs = tuple(name for name in graph.inputs if not name.endswith("lengths"))
     return replace(
         graph,
         file="program",
         sha256=compute_program_digest(program),
-        inputs=graph.inputs[:1],
+        inputs=inputs,
         padding=False,
-        batch=1,
+        # classifier.json does not state it of two texts, or of a text with features.
+        batch=1 if len(inputs) == 1 else None,
         limits=limits,
         alone=(),
     )
@@ -224,6 +226,10 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
             document = {**restore_model(document, rules, len(vocabulary))}
             forms = read_normal_forms(rules, len(vocabulary))
         document["vocabulary"] = vocabulary
+        if features := read_section(content, Section.FEATURES):
+            from pocketrnn.bundle.packed_features import decode_features
+
+            document["features"] = decode_features(features)
         if tags := read_section(content, Section.TAGS):
             # Imported when needed: most files have labels of texts and not of tokens.
             from pocketrnn.bundle.packed_tags import read_marks, restore_crf
@@ -261,7 +267,7 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
         remedy=PACK_AGAIN,
         again=PACK_AGAIN,
     )
-    elsewhere = {"vocabulary", "digest", "examples"} if "numbers" in document else {"vocabulary", "digest"}
+    elsewhere = {"vocabulary", "digest", "features", *(["examples"] if "numbers" in document else [])}
     if elsewhere & document.keys():
         raise BundleError(f"{path} holds no valid document.", PACK_AGAIN)
     return document
@@ -303,6 +309,7 @@ def packed_bytes(manifest: Manifest, program: PackedProgram | None) -> bytes:
         if program:
             # The CRF's numbers are in the section of the tags.
             document.pop("crf", None)
+        document.pop("features", None)
     count = len(manifest.examples)
     if program is None:
         count, stated[Section.EXAMPLES], stated[Section.TAGS] = 0, b"", b""
@@ -422,11 +429,20 @@ def _encode_step(step: CleaningStep) -> bytes:
 
 
 def _encode_example(example: Example) -> bytes:
-    text = encode_utf8(example.shown)
+    text = encode_utf8(example.text[0] if isinstance(example.text, tuple) else example.text)
     # A number beyond the range of float32 becomes infinite and thus differs from every logit of the engine.
     with np.errstate(over="ignore"):
         logits = np.array(example.logits, "<f4").tobytes()
     return encode_words([len(text), len(example.ids)]) + pad_to_word(text) + encode_words(example.ids) + logits
+
+
+def _encode_features(manifest: Manifest) -> bytes:
+    if not manifest.features:
+        return b""
+    # Imported when needed: most files have none.
+    from pocketrnn.bundle.packed_features import encode_features
+
+    return encode_features(manifest.features)
 
 
 def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
@@ -440,8 +456,8 @@ def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
 def _make_manifest_sections(
     manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None
 ) -> dict[int, bytes]:
-    """The sections that follow from a manifest: labels, rules, stop words, golden examples, channels, tags and heads; a
-    vocabulary of texts is encoded elsewhere. Normal forms and marks may be those of an existing file."""
+    """The sections that follow from a manifest: labels, rules, stop words, golden examples, channels, tags, heads and
+    features; a vocabulary of texts is encoded elsewhere. Normal forms and marks may be those of an existing file."""
     given, stops = manifest.input, tuple[str, ...]()
     output = manifest.output
     heads = output.heads if isinstance(output, HeadsOutput) else {}
@@ -466,6 +482,7 @@ def _make_manifest_sections(
         made[Section.TAGS] = encode_tags_section(manifest, marks)
     stated = {
         Section.TAGS: b"",
+        Section.FEATURES: _encode_features(manifest),
         Section.STOPS: encode_strings(stops, looked_up=True),
         Section.EXAMPLES: b"".join(examples),
     }
@@ -483,7 +500,7 @@ def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
         steps or limits.min_tokens or 1,
         steps or limits.max_tokens or LARGEST,
     ]
-    return first, [int(limits.real_token is True), channels]
+    return first, [int(limits.real_token is True), channels, len(manifest.features), int(manifest.has_two_texts)]
 
 
 def read_section(content: mmap.mmap, name: int) -> bytes:
@@ -493,5 +510,5 @@ def read_section(content: mmap.mmap, name: int) -> bytes:
 
 
 def read_header_words(content: mmap.mmap) -> list[int]:
-    """Read the header words from the number of labels to the number of channels."""
-    return list(struct.unpack_from("<12I", content, _NUMBERS_AT))
+    """Read the header words from the number of labels to whether there are two texts."""
+    return list(struct.unpack_from("<14I", content, _NUMBERS_AT))

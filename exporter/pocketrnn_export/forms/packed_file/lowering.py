@@ -80,13 +80,13 @@ class Lowering:
 
     def __init__(self, graph: ObservedGraph) -> None:
         self.graph = graph
-        self.program = Program(graph.state_size, graph.channels)
+        self.program = Program(graph.state_size, graph.channels, graph.features)
         self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
         # The bounds of integers, by the names of the graph's values; also of floats that are integers.
         self.bounds: dict[str, Bound] = {"tokens": (max(0, graph.ids - 1),)}
         self.precision = Precision(graph, self.bound)
-        if graph.state_size:
-            self.known["state"] = 1
+        if graph.state_size or graph.features:
+            self.known["state" if graph.state_size else "features"] = 1
 
     def run(self) -> Program:
         """Lower all operators, and return the program.

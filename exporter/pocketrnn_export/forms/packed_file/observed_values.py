@@ -9,7 +9,7 @@ come from runs at some lengths. A size without this form is refused, and all els
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,9 @@ import onnxruntime
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text.features import Features
 from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
+from pocketrnn_export.intake.feature_call import draw_numbers
 
 __all__ = [
     "ObservedGraph",
@@ -54,6 +56,7 @@ class ObservedGraph:
         ids: the number of token ids; 0 where it takes sequences of numbers.
         state_size: the size of a step's state; 0 where the graph takes whole texts.
         channels: the number of channels where it takes sequences of numbers; 0 where it takes texts.
+        features: the number of features that it takes beside a text.
     """
 
     model: onnx.ModelProto
@@ -66,6 +69,7 @@ class ObservedGraph:
     ids: int = 0
     state_size: int = 0
     channels: int = 0
+    features: int = 0
 
     def at(self, lengths: Sequence[int]) -> dict[str, list[Array]]:
         """The values of runs at other lengths, in the form of `values`."""
@@ -90,6 +94,7 @@ def observe_graph(
     numbers: NumberInput | None = None,
     state_size: int = 0,
     padding_id: int | None = None,
+    features: Features = (),
 ) -> ObservedGraph:
     """Run a graph on one text or sequence of each of some lengths, and keep every value.
 
@@ -99,6 +104,7 @@ def observe_graph(
         numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
         state_size: the size of the state, for a step graph.
         padding_id: the id that must not fill a whole text, where the graph's limits say so.
+        features: the features that the graph takes beside a text.
 
     Raises:
         ExportError: onnxruntime does not run it.
@@ -123,10 +129,15 @@ def observe_graph(
             made["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
         elif "lengths" in graph.inputs:
             made["lengths"] = np.array([length], np.int64)
+        if features:
+            made["features"] = draw_numbers(features, generator.integers(0, 1 << 40, 1))
         return made
 
     ids = graph.embedding_rows
-    return _observe_lengths(model, span, lengths, feed, graph.opset, ids=ids, state_size=state_size, channels=channels)
+    observed = _observe_lengths(
+        model, span, lengths, feed, graph.opset, ids=ids, state_size=state_size, channels=channels
+    )
+    return replace(observed, features=len(features))
 
 
 def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
@@ -261,7 +272,7 @@ def find_needed_nodes(
 
 
 def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
-    found = {"tokens", "samples", "state"}
+    found = {"tokens", "samples", "state", "features"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
             found |= {name for name in node.output if name}

@@ -114,12 +114,13 @@ class _Value:
 class Program:
     """The values and operations of a program; `finished` makes the sections of the file.
 
-    Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. A step's value 1 is the state, and its second
-    output the new state.
+    Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. Value 1 may be given with it: the state of a
+    step, whose second output is the new state; or the features of a text, float [features].
 
     Attributes:
         state_size: the size of the state; 0 where the program takes whole texts.
         channels: the number of channels where it takes samples; 0 where it takes ids.
+        features: the number of features that it takes beside a text.
         outputs: the values that are its outputs.
         turns: the numbers of tokens near which two sizes of its graph change their order.
         most: the most tokens for which every integer fits 32 bits; None for all that the graph takes.
@@ -127,6 +128,7 @@ class Program:
 
     state_size: int = 0
     channels: int = 0
+    features: int = 0
     values: list[_Value] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
@@ -135,8 +137,9 @@ class Program:
 
     def __post_init__(self) -> None:
         self.values.append(_Value(FLOAT, ((1, 0), (0, self.channels))) if self.channels else _Value(INT, ((1, 0),)))
-        if self.state_size:
-            self.values.append(_Value(FLOAT, ((0, self.state_size),)))
+        if self.state_size or self.features:
+            self.values.append(_Value(FLOAT, ((0, self.state_size or self.features),)))
+        self._given = len(self.values)
 
     def value(self, kind: int, sizes: Iterable[Size]) -> int:
         """Add a value of a type; its number of elements is the product of the sizes.
@@ -249,7 +252,7 @@ class Program:
 
     def drop_unused(self) -> None:
         """Drop the operations and values that no output needs, and renumber the values."""
-        inputs = {0, 1} if self.state_size else {0}
+        inputs = set(range(self._given))
         wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
             if wanted & set(op.written):
@@ -278,9 +281,10 @@ class Program:
         last = {value: i for i, op in enumerate(self.ops) for value in (*op.read, *op.written)}
         last |= dict.fromkeys(self.outputs, len(self.ops))
         free: dict[tuple[Any, ...], list[int]] = {}
-        # The ids and the state are the caller's memory, which is not reused.
-        given = 2 if self.state_size else 1
-        self.values[given - 1].region = 0
+        # The ids, and what is given with them, are the caller's memory, which is not reused.
+        given = self._given
+        for value in self.values[:given]:
+            value.region = 0
         regions = 1
         for i, op in enumerate(self.ops):
             for index in op.written:
