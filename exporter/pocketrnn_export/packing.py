@@ -28,7 +28,7 @@ from pocketrnn.bundle.packed_file import PackedProgram, is_packed_file, make_gra
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.engines.native import import_native_module
-from pocketrnn.errors import InputError
+from pocketrnn.errors import ExportError, InputError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
@@ -44,7 +44,14 @@ from pocketrnn_export.bundle_proof import (
 )
 from pocketrnn_export.bundle_writer import read_package_versions
 from pocketrnn_export.c_array import convert_to_c_array, make_array_name
-from pocketrnn_export.comparing.cases import Case, Ids, Logits, choose_texts_for_proof, encode_text_cases
+from pocketrnn_export.comparing.cases import (
+    Case,
+    Ids,
+    Logits,
+    choose_pairs_for_proof,
+    choose_texts_for_proof,
+    encode_text_cases,
+)
 from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.logit_comparison import (
     CandidateComparison,
@@ -239,7 +246,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
     if is_packed_file(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
-    if manifest.has_two_texts or manifest.characters is not None:
+    if manifest.characters is not None:
         manifest.check_one_text("a packed file takes")
     if isinstance(manifest.input, TextInput):
         check_packable_rules(manifest.input.rules, manifest.name)
@@ -333,18 +340,12 @@ class _ProvenPackedFile:
 
 def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _ProvenPackedFile:
     _log.info("Making the program")
-    if isinstance(manifest.input, TextInput):
+    if isinstance(manifest.input, TextInput) and not manifest.has_two_texts:
         widths = find_text_widths(manifest.input.rules)
         manifest = _narrow_limits(manifest, widths.least, widths.most)
     whole, of_step = _lower_graphs(manifest, content, step)
     programs = whole.program, None if of_step is None else of_step.program
-    if (most := compute_token_limit(programs)) is not None:
-        if most < _BEYOND_MEMORY:
-            _log.warning(
-                "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
-                "may exceed the 32 bits of the engine's", f"{most:,}",
-            )  # fmt: skip
-        manifest = _narrow_limits(manifest, 1, most)
+    manifest = _limit_tokens(manifest, compute_token_limit(programs))
     program = assemble_programs(programs)
     made = replace(
         manifest,
@@ -356,7 +357,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
             "packed": {"from_graph": manifest.graph.sha256, "versions": read_package_versions()},
         },
     )
-    for lowering in filter(None, (whole, of_step)):
+    for lowering in filter(None, (_lower_for_comparison(manifest, content, whole), of_step)):
         refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")
     plan = _make_plan(manifest, content, find_size_order_changes(programs))
@@ -374,6 +375,35 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
     parity = judge_proof(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
     return _ProvenPackedFile(made, packed_bytes(made, program), programs, plan)
+
+
+def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
+    """The manifest with a limit of as many tokens as the engine's integers allow.
+
+    Raises:
+        ExportError: there are two texts, whose numbers of tokens a manifest does not limit.
+    """
+    if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
+        return manifest
+    if manifest.has_two_texts:
+        raise ExportError(
+            f"In texts of more than {most:,} tokens, a sum or a product of whole numbers may exceed the 32 bits of the "
+            "engine's, and a file of two texts states no limits.",
+            "Use the bundle with onnxruntime.",
+        )
+    if most < _BEYOND_MEMORY:
+        _log.warning(
+            "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
+            "may exceed the 32 bits of the engine's", f"{most:,}",
+        )  # fmt: skip
+    return _narrow_limits(manifest, 1, most)
+
+
+def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
+    """The lowering whose operators are compared one by one: of two texts, that of two of the same length."""
+    if not manifest.has_two_texts:
+        return whole
+    return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
 def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
@@ -471,6 +501,8 @@ def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
     shown: list[Any] = [example.text for example in manifest.texts]
     if manifest.features:
         return choose_texts_with_features(shown, description, made_too=False)
+    if manifest.has_two_texts:
+        return choose_pairs_for_proof(shown, description.text.vocabulary, description.text.rules)
     return choose_texts_for_proof(shown, description.text.vocabulary, description.text.rules)
 
 

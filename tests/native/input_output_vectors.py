@@ -16,13 +16,13 @@ from pocketrnn.bundle.packed_file import make_graph_entry, packed_bytes
 from pocketrnn.heads import build_answers
 from pocketrnn.text import TextRules
 from pocketrnn.text.features import Category, Number, freeze_given, make_features
-from pocketrnn.text.text_input import FeatureInput, TextInput
+from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program
 
-__all__ = ["FEATURES", "FILES", "HEADS", "Made", "made"]
+__all__ = ["FEATURES", "FILES", "HEADS", "PAIRS", "TEXTS", "WITH_FEATURES", "Made", "made"]
 
 WORDS = ("<unk>", "<pad>", "oil", "prices", "rise", "the", "cup", "final", "na\u00efve", ".")
 RULES = TextRules(padding_id=1, max_tokens=7)
@@ -46,6 +46,14 @@ WITH_FEATURES: tuple[Any, ...] = (
     ("", {"price": -0.1, "kind": "", "user": 17, "stars": 0}),
     ("the cup final", {"price": 1e6 + 0.1, "kind": "na\u00efve", "user": "nobody", "stars": 1 / 3}),
     ("the " * 9, {"price": 25, "kind": "book", "user": "eve", "stars": -2.5}),
+)
+
+PAIRS: tuple[Any, ...] = (
+    ("Oil prices rise.", "the cup"),
+    ("", "the cup final na\u00efve \U0001f600 oil"),
+    ("na\u00efve", ""),
+    ("the " * 9, "oil " * 3),
+    ("cup", "final"),
 )
 
 
@@ -84,6 +92,21 @@ class Features(Encoder):
         return answer
 
 
+class Pairs(Encoder):
+    """Each word beside those of the other text, and one text after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(24, len(TOPICS))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        u, v = (self.rnn(self.embedding(tokens))[0] for tokens in (first, second))
+        beside = (u @ v.transpose(1, 2)).softmax(2) @ v
+        found = [(u * beside).amax(1), v.mean(1), self.last(torch.cat([second, first], 1))]
+        answer: Tensor = self.fc(torch.cat(found, 1))
+        return answer
+
+
 @dataclass(frozen=True)
 class _Kind:
     """A module, what it takes and gives, and what it is asked; `options` are those of `prepare_module`."""
@@ -100,6 +123,7 @@ FILES: dict[str, _Kind] = {
     "features": _Kind(
         Features, FeatureInput(RULES, WORDS, FEATURES), LabelOutput(TOPICS), WITH_FEATURES, {"features": FEATURES}
     ),
+    "pairs": _Kind(Pairs, PairInput(RULES, WORDS), LabelOutput(TOPICS), PAIRS, {"two_texts": True}),
 }
 
 
@@ -157,4 +181,7 @@ def _line(manifest: Manifest, example: Example) -> dict[str, Any]:
     if manifest.features:
         text, values = example.text
         line |= {"text": text, "features": dict(values), "ids": list(example.ids[len(manifest.features) :])}
+    if manifest.has_two_texts:
+        mark = example.ids.index(min(example.ids))
+        line |= {"ids": [list(example.ids[:mark]), list(example.ids[mark + 1 :])]}
     return line

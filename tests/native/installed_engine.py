@@ -104,6 +104,11 @@ def texts() -> int:
                 continue
             if "ids" not in vector:
                 continue
+            if engine.takes_pairs():
+                check([*map(engine.encode, vector["text"])] == vector["ids"], (file.name, vector["text"], "ids"))
+                check(near(engine.logits_beside(*vector["text"]), vector["logits"]), (file.name, vector["text"]))
+                count += 1
+                continue
             check(engine.encode(vector["text"]) == vector["ids"], (file.name, vector["text"], "ids"))
             count += 1
             if "features" in vector:
@@ -120,9 +125,11 @@ def texts() -> int:
             if "probabilities" in vector:
                 check(near(engine.probabilities(logits), vector["probabilities"]), (file.name, vector["text"]))
         for text, ids, logits in [] if engine.channels() else engine.examples():
-            alone = not engine.labels_tokens() and not engine.features()
+            alone = not engine.labels_tokens() and not engine.features() and not engine.takes_pairs()
             answer = engine.logits(text) if alone else logits_of_ids(engine, ids)
-            made = engine.encode(text) == ids[len(engine.features()) :]
+            first, _, second = text.partition("\t")
+            own = [*engine.encode(first), -2, *engine.encode(second)] if engine.takes_pairs() else engine.encode(text)
+            made = own == ids[len(engine.features()) :]
             check(made and near(answer, logits), (file.name, text, "golden"))
             count += 1
     return count

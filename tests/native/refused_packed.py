@@ -272,7 +272,7 @@ CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14)
 BASES = (
     *("words", "streams", "axes", "integers", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
     *("subwords-ranks", "subwords-clusters", "subwords-longer-runs", "streams-wordpiece"),
-    *("numbers-gesture", "numbers-load", "tags", "tags-subwords", "heads", "features"),
+    *("numbers-gesture", "numbers-load", "tags", "tags-subwords", "heads", "features", "pairs"),
 )
 
 
@@ -551,6 +551,15 @@ INPUT_OUTPUT_CHANGES: dict[str, dict[str, Change]] = {
         "an id of a value beyond all": lambda f: f.put(_feature(f, 3) - 4, 1 << 24),
         "features that are constants": lambda f: f.put(f.section(VALUES) + _VALUE + 4, 0xFFFFFFFF),
         "features that are whole numbers": lambda f: f.put(f.section(VALUES) + _VALUE, 1),
+    },
+    "pairs": {
+        "two texts and more": lambda f: f.put(116, 2),
+        "two texts with features": lambda f: f.put(112, 1),
+        "two texts beside a step": lambda f: f.put(128 + 8 * STEP, f.section(OPS), 24),
+        "two texts beside labels of tokens": lambda f: f.put(128 + 8 * TAGS, f.section(LABELS), 8),
+        "a second text that is floats": lambda f: f.put(f.section(VALUES) + _VALUE, 0),
+        "a second text that is a constant": lambda f: f.put(f.section(VALUES) + _VALUE + 4, 0xFFFFFFFF),
+        "an operation that writes to the second text": lambda f: f.put(f.op(0) + 16, 1),
     },
     "words": {
         "features of a text alone": lambda f: f.put(112, 1),

@@ -50,3 +50,24 @@ def test_texts_with_features_are_answered_as_in_python(wasm: Path, node: Node) -
         for said, name in zip(answer["said"], wrong, strict=True):
             assert said.startswith("InputError"), said
             assert name in said
+
+
+def test_pairs_are_answered_as_in_python(wasm: Path, node: Node) -> None:
+    pairs = [
+        ("Oil prices rise.", "the cup"),
+        ("", "na\u00efve \U0001f600"),
+        ("a\ud800", ""),
+        ("the " * 300, "oil " * 90),
+    ]
+    classifier = Classifier.load(PACKED / "pairs.prnn")
+    for answer in ask("pairs", [*map(list, pairs)], ["oil", ["oil"], ["oil", 3], ["oil", {"stars": 1}]], wasm, node):
+        assert answer["verified"] <= classifier.manifest.parity.tolerance
+        assert answer["beside"] == "two texts"
+        assert answer["takes"] == [True] * len(pairs)
+        rows = [[*first, -2, *second] for first, second in answer["ids"]]
+        assert rows == [classifier.encode(pair) for pair in pairs]
+        assert answer["alone"] == classifier.predict(pairs)
+        np.testing.assert_allclose(answer["logits"], classifier.logits(pairs), atol=1e-5)
+        for said in answer["said"]:
+            assert said.startswith("InputError"), said
+            assert "two texts" in said

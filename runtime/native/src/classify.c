@@ -81,6 +81,21 @@ static int answered_numbers(const prnn *classifier, const void *samples, int typ
     }
 }
 
+/* The same of a line with a tab between two texts. */
+static int answered_pair(const prnn *classifier, const char *line, size_t bytes, float *logits)
+{
+    const char *tab = memchr(line, '\t', bytes);
+    size_t first = tab ? (size_t)(tab - line) : bytes;
+    if (!tab)
+        return PRNN_INPUT;
+    for (;;) {
+        size_t size = work_size;
+        int status = prnn_classify_pair(classifier, line, first, tab + 1, bytes - first - 1, logits, work, &size);
+        if (status != PRNN_MEMORY || !has_room(size))
+            return status;
+    }
+}
+
 static void put_text(const char *text, size_t bytes, char behind)
 {
     for (size_t i = 0; i < bytes; i++)
@@ -243,8 +258,9 @@ static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
         size_t whole = (size_t)read, bytes = whole;
         while (bytes && (line[bytes - 1] == '\n' || line[bytes - 1] == '\r'))
             bytes--;
-        int status = stream ? pushed(classifier, stream, line, whole, logits)
-                            : answered(classifier, line, bytes, logits);
+        int status = stream                         ? pushed(classifier, stream, line, whole, logits)
+                     : prnn_takes_pairs(classifier) ? answered_pair(classifier, line, bytes, logits)
+                                                    : answered(classifier, line, bytes, logits);
         if (status == PRNN_OK)
             status = prnn_probabilities(classifier, logits, logits);
         if (status != PRNN_OK)

@@ -429,7 +429,9 @@ def _encode_step(step: CleaningStep) -> bytes:
 
 
 def _encode_example(example: Example) -> bytes:
-    text = encode_utf8(example.text[0] if isinstance(example.text, tuple) else example.text)
+    parts = example.text if isinstance(example.text, tuple) else (example.text,)
+    # Features stand in the ids; two texts have a tab between.
+    text = encode_utf8("\t".join(part for part in parts if isinstance(part, str)))
     # A number beyond the range of float32 becomes infinite and thus differs from every logit of the engine.
     with np.errstate(over="ignore"):
         logits = np.array(example.logits, "<f4").tobytes()

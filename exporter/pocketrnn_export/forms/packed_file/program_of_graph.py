@@ -45,6 +45,7 @@ def lower_graph(
     state_size: int = 0,
     padding_id: int | None = None,
     features: Features = (),
+    alike: bool = False,
 ) -> Lowering:
     """Lower an ONNX graph for one text or sequence to a program.
 
@@ -55,6 +56,7 @@ def lower_graph(
         state_size: the size of the state, for a step graph.
         padding_id: the padding id of the text rules, for a graph that does not take texts of padding only.
         features: the features that the graph takes beside a text.
+        alike: two texts have the same number of tokens: for comparisons of the operators, and not for a file.
 
     Raises:
         ExportError: the engine has no operation for an operator; the message names it and its place.
@@ -63,8 +65,9 @@ def lower_graph(
         content = content if numbers is not None else _convert_tables_to_float32(onnx.load_from_string(content))
         content = rewrite_layers_with_lengths(content, list_token_dependent_names)
         seen = observe_graph(
-            content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id, features=features
-        )
+            content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id, features=features,
+            alike=alike,
+        )  # fmt: skip
     lowering = Lowering(seen)
     lowering.run()
     return lowering
