@@ -16,7 +16,7 @@ enum { RULES = NAME_RULES, VOCABULARY = NAME_VOCABULARY, VALUES = NAME_VALUES, O
 enum { VALUE_WORDS = sizeof(struct value) / 4, STEP_WORDS = sizeof(struct step_head) / 4 };
 enum { RULES_WORDS = sizeof(struct rules_head) / 4, MORE_WORDS = sizeof(struct subwords_head) / 4 };
 enum { ROOM = 1 << 11, MOVES = 4, SOME_IDS = 26 }; /* what a section may grow by; changes at a time; of a text of fuzz.c */
-enum { FIRST_SECTION = 32, OUTPUT = 21, COUNT_OF_VALUES, COUNT_OF_OPS, REGIONS, CHANNELS = 27, COUNT_OF_FEATURES, PAIRS }; /* words of the header */
+enum { FIRST_SECTION = 32, OUTPUT = 21, COUNT_OF_VALUES, COUNT_OF_OPS, REGIONS, CHANNELS = 27, COUNT_OF_FEATURES, TWO_TEXTS }; /* words of the header */
 
 /* How many of an operation's first operands are read; the one behind them is written. */
 static uint32_t reads_of(const uint32_t *op) { return (uint32_t)strspn(ROLES[op[0]], "ri"); }
@@ -374,7 +374,7 @@ static void forget(struct file *f)
 
 static void change_header(struct file *f)
 {
-    static const uint8_t PLACES[] = {16, 17, 18, 19, 20, OUTPUT, REGIONS, 26, CHANNELS, COUNT_OF_FEATURES, PAIRS};
+    static const uint8_t PLACES[] = {16, 17, 18, 19, 20, OUTPUT, REGIONS, 26, CHANNELS, COUNT_OF_FEATURES, TWO_TEXTS};
     uint32_t *word = f->header + PLACES[drawn(sizeof PLACES)];
     *word = drawn(2) ? number_drawn(*word) : drawn(f->value_count);
 }
