@@ -127,6 +127,21 @@ def test_a_bundle_answers_pairs_as_their_owners_module_does(tmp_path: Path, kind
     assert np.abs(Classifier.load(tmp_path / "nli.prnn").logits(pairs) - expected).max() < 1e-5
 
 
+class CountsPairs(zoo.Siamese):
+    """Sums the ids of one text, times those of the other."""
+
+    def forward(self, premise: Tensor, hypothesis: Tensor) -> Tensor:
+        product = premise.sum(1) * hypothesis.sum(1)
+        return super().forward(premise, hypothesis) + (product % 7)[:, None]
+
+
+def test_whole_numbers_beyond_the_engines_are_refused_where_no_limit_can_be_stated(tmp_path: Path) -> None:
+    exported(CountsPairs, tmp_path / "nli")
+    with pytest.raises(ExportError, match="32 bits"):
+        pack(tmp_path / "nli", tmp_path / "nli.prnn")
+    assert not (tmp_path / "nli.prnn").exists()
+
+
 def test_torchscript_of_two_texts_is_exported(tmp_path: Path) -> None:
     script = torch.jit.script(made(zoo.Scripted))
     export(script, tmp_path / "nli", labels=LABELS, vocabulary=VOCABULARY, two_texts=True, progress=False)

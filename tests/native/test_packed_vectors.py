@@ -190,6 +190,22 @@ def test_a_file_of_other_inputs_or_outputs_is_current_and_answered_as_it_says(na
             np.testing.assert_allclose(engine.probabilities(logits.tolist()), vector["probabilities"], atol=1e-6)
 
 
+def test_the_program_answers_lines_by_head_and_lines_of_two_texts(program: Path) -> None:
+    for name, lines in (("heads", ["Oil prices rise.", "the cup final"]), ("pairs", ["Oil prices\tthe cup", "cup\t"])):
+        classifier = Classifier.load(PACKED / f"{name}.prnn")
+        asked = [tuple(line.split("\t")) if name == "pairs" else line for line in lines]
+        done = subprocess.run(
+            [str(program), str(PACKED / f"{name}.prnn")], input="".join(f"{line}\n" for line in lines).encode(),
+            capture_output=True, timeout=60, check=True,
+        )  # fmt: skip
+        for line, predicted in zip(done.stdout.decode().splitlines(), classifier.predict(asked), strict=True):
+            labels = predicted if isinstance(predicted, dict) else {"": predicted}
+            shown = [f"{head}: {label}" if head else label for head, label in labels.items()]
+            assert line.split("\t")[: 2 * len(shown) : 2] == shown
+    line = [str(program), str(PACKED / "pairs.prnn")]
+    assert subprocess.run(line, input=b"one text\n", capture_output=True, timeout=60, check=False).returncode == 2
+
+
 @pytest.mark.parametrize("name", ["streams", *OPERATIONS, *SUBWORDS, *STREAMS, *TAGGERS, *OTHERS])
 def test_the_program_verifies_a_file_and_refuses_what_must_be(name: str, program: Path, tmp_path: Path) -> None:
     line = [str(program), "--verify", str(PACKED / f"{name}.prnn")]
