@@ -355,12 +355,6 @@ export class AnyClassifier {
     return this._answers.activation;
   }
 
-  /** The names of the heads: `classify` and the others give an object by these names. Empty for a classifier with one set of
-   * labels. */
-  get heads() {
-    return this._answers.names ?? [];
-  }
-
   /** The content of the bundle's classifier.json, but the vocabulary or the golden examples of numbers. */
   get manifest() {
     return this.#document;

@@ -113,6 +113,8 @@ export class Classifier {
   /** The classes, in the order of the logits. */
   readonly labels: string[];
   readonly manifest: Manifest;
+  /** How probabilities are made of logits. */
+  readonly activation: "softmax" | "sigmoid" | "heads";
   /** The names of the heads; empty for a classifier with one set of labels. With several, `classify` and what follows it answer with
    * an object by head, which these types leave out: `head` gives a classifier of one. */
   readonly heads: string[];

@@ -71,6 +71,12 @@ export class Classifier extends TextClassifier {
     return rows;
   }
 
+  /** The names of the heads: `classify` and the others give an object by these names. Empty for a classifier with one set of
+   * labels. */
+  get heads() {
+    return this._answers.names ?? [];
+  }
+
   /**
    * The same classifier, answering with the labels of one of its heads; it has the same engine.
    *

@@ -121,7 +121,7 @@ async function start() {
   const whole = await load();
   await whole.verify();
   // Of several heads, the page shows one: `?head=mood` in the address, or else the first.
-  const classifier = whole.heads.length ? whole.head(new URLSearchParams(location.search).get("head") ?? whole.heads[0]) : whole;
+  const classifier = whole.heads?.length ? whole.head(new URLSearchParams(location.search).get("head") ?? whole.heads[0]) : whole;
   if (classifier.takesBeside)
     throw new Error(`${classifier.name} takes ${classifier.takesBeside}, and this page gives it one text alone. Use native.js.`);
   document.title = at("name").textContent = classifier.name;

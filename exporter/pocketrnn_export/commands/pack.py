@@ -147,7 +147,7 @@ def pack(
 
 
 def _write_text_arguments(manifest: Manifest) -> str:
-    """What `classify` is given for one text, two, or one with its features."""
+    """Write the arguments of `classify` for one text, two, or one with its features."""
     from pocketrnn.text.features import write_options
 
     return f'{write_options(manifest.features)}"a text"' + (' "another text"' if manifest.has_two_texts else "")
