@@ -298,7 +298,7 @@ def test_a_packed_file_answers_as_its_bundle(bundle: Path, tmp_path: Path) -> No
     assert packed.head("mood").predict(TEXTS) == whole.head("mood").predict(TEXTS)
     shown, expected = (CliRunner().invoke(main, ["classify", "-b", str(one), "w3 w4"]) for one in (file, bundle))
     assert shown.stdout == expected.stdout
-    assert verify(file).heads == ("topic", "mood")
+    assert verify(file).replays[0].examples > 2
 
 
 def test_heads_are_given_on_the_command_line(tmp_path: Path) -> None:
