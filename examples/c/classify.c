@@ -101,12 +101,16 @@ static int print_answer(struct classifier *c, const char *what, const char *text
     int status = classify(c, text, bytes);
     if (status != PRNN_OK)
         return failed(what, prnn_error(status));
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < prnn_classes(c->opened); i++)
-        best = c->logits[i] > c->logits[best] ? i : best;
-    size_t length;
-    const char *label = prnn_label(c->opened, best, &length);
-    printf("%.*s\t%.4f\n", (int)length, label, (double)c->logits[best]);
+    struct prnn_head head; /* one, or those of a classifier with several, each with an answer of its own */
+    for (uint32_t i = 0; prnn_head(c->opened, i, &head); i++) {
+        uint32_t best = head.first;
+        for (uint32_t k = head.first; k < head.first + head.labels; k++)
+            best = c->logits[k] > c->logits[best] ? k : best;
+        size_t length;
+        const char *label = prnn_label(c->opened, best, &length);
+        printf("%s%.*s\t%.4f", i ? "\t" : "", (int)length, label, (double)c->logits[best]);
+    }
+    puts("");
     return 0;
 }
 

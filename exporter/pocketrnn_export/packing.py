@@ -23,11 +23,12 @@ from pocketrnn.bundle.manifest import (
     NumberExample,
     StepGraph,
 )
+from pocketrnn.bundle.output import HeadsOutput
 from pocketrnn.bundle.packed_file import PackedProgram, is_packed_file, make_graph_entry, make_step_entry, packed_bytes
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, compute_logits_of_steps
 from pocketrnn.engines.native import import_native_module
-from pocketrnn.errors import InputError
+from pocketrnn.errors import ExportError, InputError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
@@ -43,7 +44,14 @@ from pocketrnn_export.bundle_proof import (
 )
 from pocketrnn_export.bundle_writer import read_package_versions
 from pocketrnn_export.c_array import convert_to_c_array, make_array_name
-from pocketrnn_export.comparing.cases import Case, Ids, Logits, choose_texts_for_proof, encode_text_cases
+from pocketrnn_export.comparing.cases import (
+    Case,
+    Ids,
+    Logits,
+    choose_pairs_for_proof,
+    choose_texts_for_proof,
+    encode_text_cases,
+)
 from pocketrnn_export.comparing.float64_operators import use_one_thread
 from pocketrnn_export.comparing.logit_comparison import (
     CandidateComparison,
@@ -53,6 +61,7 @@ from pocketrnn_export.comparing.logit_comparison import (
 )
 from pocketrnn_export.comparing.verdict import prove_parity
 from pocketrnn_export.description import Description
+from pocketrnn_export.feature_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.kept_nans import LAYERS, remove_nan_guards
 from pocketrnn_export.forms.packed_file.lowering import Lowering
@@ -86,6 +95,7 @@ from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.chosen_cases import find_text_widths, make_cases_for_graph
 from pocketrnn_export.proof.end_to_end import compare_end_to_end
 from pocketrnn_export.proof.integer_products import compare_products
+from pocketrnn_export.proof.packed_features import compare_features
 from pocketrnn_export.proof.packed_tags import compare_tags
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
@@ -202,6 +212,8 @@ def _pack_bundle(
     if manifest.stream is not None:
         step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     elif streaming:
+        manifest.check_one_text("a stream is of")
+        manifest.check_one_head("a stream is of")
         if manifest.output.of_tokens:
             raise InputError(
                 f"{manifest.name} gives a label for each token, and a stream answers for a text.",
@@ -224,7 +236,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
     Raises:
         BundleError: the bundle does not exist, or is damaged.
         InputError: it is packed already, its graph is not an ONNX file, or its tokenizer is external; or arithmetic is
-            int8, and it gives values or labels of tokens.
+            int8, and it gives values or labels of tokens, or has several heads.
 
     Example:
         >>> read_packable_manifest("ag_news")[1].name
@@ -234,8 +246,8 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
     if is_packed_file(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
-    manifest.check_one_text("a packed file takes")
-    manifest.check_one_head("a packed file holds")
+    if manifest.characters is not None:
+        manifest.check_one_text("a packed file takes")
     if isinstance(manifest.input, TextInput):
         check_packable_rules(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
@@ -243,6 +255,9 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
             f"{manifest.name} gives a label for each token, and what integers change is measured by labels of texts.",
             "Pack it in float32.",
         )
+    if arithmetic == "int8":
+        manifest.check_one_text("what integers change is measured on")
+        manifest.check_one_head("what integers change is measured by the labels of")
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
             f"{manifest.name} gives values, and what integers change is measured by labels.", "Pack it in float32."
@@ -302,7 +317,7 @@ def _lower_graphs(manifest: Manifest, content: bytes, step: bytes | None) -> tup
     if numbers is not None:
         # The engine's layers keep NaN themselves.
         content, step = remove_nan_guards(content, LAYERS), step and remove_nan_guards(step, LAYERS)
-    whole = lower_graph(content, graph, numbers=numbers, padding_id=padding_id)
+    whole = lower_graph(content, graph, numbers=numbers, padding_id=padding_id, features=manifest.features)
     if manifest.stream is None or step is None:
         return whole, None
     return whole, lower_graph(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
@@ -325,18 +340,12 @@ class _ProvenPackedFile:
 
 def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _ProvenPackedFile:
     _log.info("Making the program")
-    if isinstance(manifest.input, TextInput):
+    if isinstance(manifest.input, TextInput) and not manifest.has_two_texts:
         widths = find_text_widths(manifest.input.rules)
         manifest = _narrow_limits(manifest, widths.least, widths.most)
     whole, of_step = _lower_graphs(manifest, content, step)
     programs = whole.program, None if of_step is None else of_step.program
-    if (most := compute_token_limit(programs)) is not None:
-        if most < _BEYOND_MEMORY:
-            _log.warning(
-                "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
-                "may exceed the 32 bits of the engine's", f"{most:,}",
-            )  # fmt: skip
-        manifest = _narrow_limits(manifest, 1, most)
+    manifest = _limit_tokens(manifest, compute_token_limit(programs))
     program = assemble_programs(programs)
     made = replace(
         manifest,
@@ -348,7 +357,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
             "packed": {"from_graph": manifest.graph.sha256, "versions": read_package_versions()},
         },
     )
-    for lowering in filter(None, (whole, of_step)):
+    for lowering in filter(None, (_lower_for_comparison(manifest, content, whole), of_step)):
         refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")
     plan = _make_plan(manifest, content, find_size_order_changes(programs))
@@ -361,10 +370,40 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step: bytes | None) -> _
             )
         rules = [] if plan.rows is None else [compare_number_rules(file, plan.rows, made.numbers)]
         rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
+        rules += [compare_features(file, made.features)] if made.features else []
     # The bundle's own proof stays part of the proof; the golden examples are still the module's.
     parity = judge_proof(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
     return _ProvenPackedFile(made, packed_bytes(made, program), programs, plan)
+
+
+def _limit_tokens(manifest: Manifest, most: int | None) -> Manifest:
+    """The manifest with a limit of as many tokens as the engine's integers allow.
+
+    Raises:
+        ExportError: there are two texts, whose numbers of tokens a manifest does not limit.
+    """
+    if most is None or (manifest.has_two_texts and most >= _BEYOND_MEMORY):
+        return manifest
+    if manifest.has_two_texts:
+        raise ExportError(
+            f"In texts of more than {most:,} tokens, a sum or a product of whole numbers may exceed the 32 bits of the "
+            "engine's, and a file of two texts states no limits.",
+            "Use the bundle with onnxruntime.",
+        )
+    if most < _BEYOND_MEMORY:
+        _log.warning(
+            "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
+            "may exceed the 32 bits of the engine's", f"{most:,}",
+        )  # fmt: skip
+    return _narrow_limits(manifest, 1, most)
+
+
+def _lower_for_comparison(manifest: Manifest, content: bytes, whole: Lowering) -> Lowering:
+    """The lowering whose operators are compared one by one: of two texts, that of two of the same length."""
+    if not manifest.has_two_texts:
+        return whole
+    return lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, alike=True)
 
 
 def _narrow_limits(manifest: Manifest, least: int, most: int | None) -> Manifest:
@@ -440,18 +479,31 @@ def _update_example(example: Example | NumberExample, classifier: Classifier) ->
 
 def _make_plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
     """The plan of a packed file's proof, with cases at the sizes where the programs take another path."""
-    given, texts, rows = manifest.input, list[str](), None
+    given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
         reference, cases, rows = make_number_proof(manifest, content, turns)
     else:
         reference, description = make_graph_reference(make_graph_name(manifest), content), Description.of(manifest)
-        texts = choose_texts_for_proof([example.shown for example in manifest.texts], given.vocabulary, given.rules)
-        texts = select_texts_within_limits(manifest.graph.limits, texts, description)
-        drawn = make_cases_for_graph(given.rules, manifest.graph, manifest.provenance, turns=turns)
+        if isinstance(manifest.output, HeadsOutput):
+            reference = replace(reference, heads=tuple(len(head.labels) for head in manifest.output.heads.values()))
+        texts = select_texts_within_limits(manifest.graph.limits, _choose_texts(manifest, description), description)
+        drawn = make_cases_for_graph(
+            given.rules, manifest.graph, manifest.provenance, turns=turns, features=manifest.features
+        )
         cases = {**drawn, "texts": encode_text_cases(texts, description.encoder())}
     rows_alone = manifest.graph.batch != 1
     return ProofPlan(reference, cases, texts, rows_alone=rows_alone, earlier=manifest.parity, rows=rows)
+
+
+def _choose_texts(manifest: Manifest, description: Description) -> list[Any]:
+    """The texts of a packed file's proof: the golden examples, and texts without a known token."""
+    shown: list[Any] = [example.text for example in manifest.texts]
+    if manifest.features:
+        return choose_texts_with_features(shown, description, made_too=False)
+    if manifest.has_two_texts:
+        return choose_pairs_for_proof(shown, description.text.vocabulary, description.text.rules)
+    return choose_texts_for_proof(shown, description.text.vocabulary, description.text.rules)
 
 
 def _compare_with_step_graph(

@@ -6,16 +6,24 @@ import { BundleError, EngineError, InputError, isString, LimitError, MAKE_AGAIN,
 export const isListOf = (value, test) => Array.isArray(value) && value.every(test);
 
 const ACTIVATIONS = ["softmax", "sigmoid", "values"];
-const DOCUMENT = {
-  name: (value) => isString(value) && value !== "",
+const isName = (value) => isString(value) && value !== "";
+const LABELLED = {
   labels: (value) => isListOf(value, isString) && value.length > 0,
   activation: (value) => ACTIVATIONS.includes(value),
+};
+const HEADS = {
+  heads: (value) => isListOf(value, (head) => isName(head?.name) && !faultIn(head, LABELLED) && hasThresholds(head)) && value.length > 1,
+};
+const DOCUMENT = {
+  name: isName,
   graph: (value) => typeof value === "object" && value !== null,
   parity: (value) => Number.isFinite(value?.tolerance) && value.tolerance >= 0,
 };
 
-const areThresholds = ({ thresholds, labels }) =>
-  isListOf(thresholds, (one) => Number.isFinite(one) && one >= 0 && one <= 1) && thresholds.length === labels.length;
+const faultIn = (document, needed) => Object.keys(needed).find((name) => !needed[name](document?.[name]));
+const hasThresholds = ({ thresholds, labels }) =>
+  thresholds === undefined ||
+  (isListOf(thresholds, (one) => Number.isFinite(one) && one >= 0 && one <= 1) && thresholds.length === labels.length);
 
 /** The error for a file that says other than its engine reads. */
 export const contradiction = () =>
@@ -29,20 +37,36 @@ export function readDocument(packed, more) {
   } catch (error) {
     throw new BundleError(`The packed file holds no valid document: ${error.message}.`, MAKE_AGAIN);
   }
-  const needed = { ...DOCUMENT, ...more };
-  const fault =
-    Object.keys(needed).find((name) => !needed[name](document?.[name])) ??
-    (document.thresholds === undefined || areThresholds(document) ? undefined : "thresholds");
+  const needed = { ...DOCUMENT, ...(document?.heads === undefined ? LABELLED : HEADS), ...more };
+  const fault = faultIn(document, needed) ?? (document.heads || hasThresholds(document) ? undefined : "thresholds");
   if (fault) throw new BundleError(`The packed file holds no valid document: ${fault} is missing or wrong.`, MAKE_AGAIN);
-  const { labels, activation, labels_of } = document;
+  const { labels_of } = document;
   const ofTokens = packed.call("labels_tokens", packed.classifier) === 1;
   if (labels_of !== undefined && !ofTokens)
     throw new BundleError(`${document.name} gives a label for each token, and not one for a text.`, "Pack the bundle, and use tag() of native.js.");
   if (labels_of !== (ofTokens ? "tokens" : undefined)) throw contradiction();
-  const read = packed.call("gives_values", packed.classifier) ? 2 : packed.call("is_multi_label", packed.classifier);
-  if (labels.length !== packed.classes || labels.some((label, i) => packed.string("label", i) !== label) || activation !== ACTIVATIONS[read])
-    throw contradiction();
+  const givesValues = packed.call("gives_values", packed.classifier) === 1;
+  const read = packed.heads();
+  const stated = document.heads ?? [{ ...document, name: undefined }];
+  const isAsRead = ({ name, labels, activation }, i) =>
+    read[i]?.name === name &&
+    read[i].labels === labels.length &&
+    labels.every((label, k) => packed.string("label", read[i].first + k) === label) &&
+    activation === ACTIVATIONS[givesValues ? 2 : Number(read[i].isMultiLabel)];
+  if (read.length !== stated.length || !stated.every(isAsRead)) throw contradiction();
   return document;
+}
+
+/** The meaning of a file's logits; `engine` gives the engine that is asked, as long as there is one. */
+export function answersOf(document, engine) {
+  if (!document.heads) return new Answers(document, engine);
+  let first = 0;
+  const parts = document.heads.map((head) => {
+    const part = new Answers({ ...head, parity: document.parity, name: `${document.name} (${head.name})` }, engine, first);
+    first += head.labels.length;
+    return [head.name, part];
+  });
+  return new HeadAnswers(document, new Map(parts));
 }
 
 // The label of what is none of the others: it stays among those that are chosen.
@@ -52,13 +76,32 @@ const UNDETERMINED = "und";
 export class Answers {
   #document;
   #engine;
+  #first;
   #kept;
   #weights;
 
-  /** `engine` gives the engine that is asked, as long as there is one. */
-  constructor(document, engine) {
+  /** `first` is the place of the first logit among those of the engine. */
+  constructor(document, engine, first = 0) {
     this.#document = document;
     this.#engine = engine;
+    this.#first = first;
+  }
+
+  get labels() {
+    return this.#document.labels;
+  }
+
+  get activation() {
+    return this.#document.activation;
+  }
+
+  get thresholds() {
+    return this.#document.thresholds;
+  }
+
+  /** Its own among all logits of the engine. */
+  own(logits) {
+    return logits.slice(this.#first, this.#first + this.labels.length);
   }
 
   /** The same with some of the labels alone, and `und`. One after a minus is left out; with such ones alone, all others stay.
@@ -78,7 +121,7 @@ export class Answers {
     const wanted = named.length || !leftOut.length ? [...named, UNDETERMINED] : labels;
     const kept = labels.filter((label) => wanted.includes(label) && !leftOut.includes(label));
     if (!kept.length || !given.length) throw new InputError("among has no label.", "Name at least one.");
-    const other = new Answers(this.#document, this.#engine);
+    const other = new Answers(this.#document, this.#engine, this.#first);
     other.#kept = new Set(kept.map((label) => labels.indexOf(label)));
     other.#weights = this.#weights;
     return other;
@@ -102,7 +145,7 @@ export class Answers {
     if (!above.length) throw new InputError("The prior expects no label.", "Give a number above 0 to one at least.");
     const weights = new Map(expected);
     const rare = Math.min(...above) / Math.max(1, labels.length - weights.size);
-    const other = new Answers(this.#document, this.#engine);
+    const other = new Answers(this.#document, this.#engine, this.#first);
     other.#kept = this.#kept;
     other.#weights = labels.map((label) => Math.log((weights.get(label) ?? rare) / Math.max(...above)));
     return other;
@@ -149,7 +192,7 @@ export class Answers {
 
   probabilities(logits) {
     this.checkLabels();
-    return this.#engine().probabilities(this.#chosen(logits));
+    return this.#engine().probabilities(this.#chosen(logits), this.#first);
   }
 
   /** The labels that reach their threshold, of which `threshold` is one for all; where one label is right, at most the likeliest. */
@@ -194,6 +237,94 @@ export class Answers {
   }
 }
 
+/** The meaning of the logits of several heads: what `Answers` gives for a text, this gives as an object by head. */
+class HeadAnswers {
+  #document;
+  #parts;
+
+  constructor(document, parts) {
+    this.#document = document;
+    this.#parts = parts;
+  }
+
+  /** The answers of one head. */
+  head(name) {
+    const found = this.#parts.get(name);
+    if (!found) throw new InputError(`${this.#document.name} has no head ${JSON.stringify(name)}.`, `Its heads: ${this.names.join(", ")}.`);
+    return found;
+  }
+
+  get names() {
+    return [...this.#parts.keys()];
+  }
+
+  get labels() {
+    return [...this.#parts].flatMap(([name, part]) => part.labels.map((label) => `${name}: ${label}`));
+  }
+
+  get activation() {
+    return "heads";
+  }
+
+  own(logits) {
+    return logits;
+  }
+
+  among(chosen) {
+    return this.#checkNone(chosen, "among is");
+  }
+
+  expecting(prior) {
+    return this.#checkNone(prior, "a prior is");
+  }
+
+  #checkNone(option, what) {
+    const [name] = this.names;
+    if (option !== undefined)
+      throw new InputError(`${this.#document.name} has the heads ${this.names.join(", ")}, and ${what} of one.`, `Choose it: head(${JSON.stringify(name)}).`);
+    return this;
+  }
+
+  checkLabels() {}
+
+  checkTop(top) {
+    const parts = [...this.#parts.values()];
+    parts.reduce((most, part) => (part.labels.length > most.labels.length ? part : most)).checkTop(top);
+  }
+
+  prediction(logits, top) {
+    return this.#each((part) => part.prediction(part.own(logits), Math.min(top, part.labels.length)));
+  }
+
+  likeliest(logits) {
+    return this.#each((part) => part.likeliest(part.own(logits)));
+  }
+
+  probabilities(logits) {
+    return this.#each((part) => part.probabilities(part.own(logits)));
+  }
+
+  labelsReached(probabilities, threshold) {
+    return this.#each((part, name) => part.labelsReached(probabilities[name], threshold));
+  }
+
+  checkFinite(rows) {
+    this.#each((part) => part.checkFinite(rows.map((row) => part.own(row))));
+  }
+
+  difference(which, answer, logits) {
+    return Math.max(...Object.values(this.#each((part) => part.difference(which, part.own(answer), part.own(logits)))));
+  }
+
+  notAsMade(which, how) {
+    return this.head(this.names[0]).notAsMade(which, how);
+  }
+
+  #each(made) {
+    return Object.fromEntries([...this.#parts].map(([name, part]) => [name, made(part, name)]));
+  }
+}
+
 /** A classifier of texts or of sequences of numbers. The method `logits` of those who extend it makes its logits, and says which
  * of several these are refused for; `row` is what they call one. */
 export class AnyClassifier {
@@ -206,7 +337,7 @@ export class AnyClassifier {
     this.#packed = packed;
     this.#document = document;
     this.#row = row;
-    this._answers = new Answers(document, () => this._engine);
+    this._answers = answersOf(document, () => this._engine);
   }
 
   /** The name of the classifier. */
@@ -214,9 +345,14 @@ export class AnyClassifier {
     return this.#document.name;
   }
 
-  /** The classes, in the order of the logits; of values, their names. */
+  /** The classes, in the order of the logits; of values, their names; of several heads, the labels of all, `mood: bad`. */
   get labels() {
-    return this.#document.labels;
+    return this._answers.labels;
+  }
+
+  /** How probabilities are made of logits: "softmax", "sigmoid", "values" or "heads". */
+  get activation() {
+    return this._answers.activation;
   }
 
   /** The content of the bundle's classifier.json, but the vocabulary or the golden examples of numbers. */
@@ -226,11 +362,12 @@ export class AnyClassifier {
 
   /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
   get thresholds() {
-    return this.#document.thresholds;
+    return this._answers.thresholds;
   }
 
   /**
-   * Classify one: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels.
+   * Classify one: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels; with several heads,
+   * an object with that for each.
    *
    * @param options.among labels, of which the answer is one. `und`, the label of what is none of the others, stays; one after
    *   a minus is left out, "-und"; with such ones alone, all others stay.

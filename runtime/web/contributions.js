@@ -34,7 +34,7 @@ const lost = (whole, without) => (whole === without ? 0 : whole - without);
  *   long even for two, and not those without which the text is too short for the classifier.
  */
 export async function contributionsOf(classifier, text, label) {
-  const { activation } = classifier.manifest;
+  const { activation } = classifier;
   const places = classifier.words(text);
   const most = Math.min(MAX_PIECES, Math.floor(MAX_TOKENS / classifier.encode(text).length));
   if (places.length === 0 || (places.length > 1 && most < 2)) return [];

@@ -17,6 +17,7 @@ export const STATUS = {
   MISSING: 21,
   LARGE: 29,
   PLACES: 31,
+  UNKNOWN: 32,
 };
 
 // The label of a token that has none.
@@ -186,6 +187,14 @@ export class Packed {
     this.channels = this.call("channels", this.classifier);
     this.call("limits", this.classifier, this.base, this.base + 4, this.base + 8);
     [this.least, this.most, this.ids] = this.wordsAt(this.base, 3);
+    this.takesPairs = this.call("takes_pairs", this.classifier) === 1;
+    this.features = Array.from({ length: this.call("features", this.classifier) }, (_, i) => this.#feature(i));
+  }
+
+  #feature(index) {
+    const at = this.call("feature", this.classifier, index, this.base + 4, this.base) >>> 0;
+    const [bytes, isCategory] = this.wordsAt(this.base, 2);
+    return { name: readString(this.bytes.subarray(at, at + bytes)), isCategory: isCategory === 1 };
   }
 
   /** A copy of the file. */
@@ -276,6 +285,42 @@ export class Packed {
     return this.call("check_ids", this.classifier, this.base, ids.length);
   }
 
+  /** What the program is given for the number, or the string of a category, of a feature; or the status by which it is refused. */
+  encodeFeature(index, value) {
+    const { at, bytes } = this.#placed(isString(value) ? value : "");
+    const status = isString(value)
+      ? this.call("feature_of_category", this.classifier, index, at, bytes, this.base)
+      : this.call("feature_of_number", this.classifier, index, value, this.base);
+    return { status, number: new Float32Array(this.bytes.buffer, this.base, 1)[0] };
+  }
+
+  /** The logits of a text with what stands beside it, a second text or a number for each feature; or the status by which it is
+   * refused. */
+  logitsBeside(text, beside) {
+    const { classes } = this;
+    const logits = this.base + ALIGN;
+    const numbers = aligned(logits + 4 * classes);
+    const at = aligned(numbers + (isString(beside) ? 0 : 4 * beside.length));
+    this.reserve(at + 3 * (text.length + beside.length) - this.base);
+    const end = writeString(text, this.bytes, at);
+    const last = isString(beside) ? writeString(beside, this.bytes, end) : end;
+    if (last === end && !isString(beside)) new Float32Array(this.bytes.buffer, numbers, beside.length).set(beside);
+    const [name, ...given] = isString(beside) ? ["classify_pair", end, last - end] : ["classify_with", numbers];
+    const work = aligned(last);
+    const status = this.answered(work, () => this.call(name, this.classifier, at, end - at, ...given, logits, work, this.base));
+    return { status, logits: new Float32Array(this.bytes.buffer, logits, classes).slice() };
+  }
+
+  /** The heads; of a classifier with one set of labels that alone, without a name. */
+  heads() {
+    const found = [];
+    for (let i = 0; this.call("head", this.classifier, i, this.base); i++) {
+      const [at, bytes, first, labels, isMultiLabel] = this.wordsAt(this.base, 5);
+      found.push({ name: at ? readString(this.bytes.subarray(at, at + bytes)) : undefined, first, labels, isMultiLabel: isMultiLabel === 1 });
+    }
+    return found;
+  }
+
   /** Whether the vocabulary has a token. */
   holds(token) {
     for (let id = 0, one; (one = this.string("token", id)) !== undefined; id++) if (one === token) return true;
@@ -312,15 +357,15 @@ export class Packed {
     return { statuses, logits: new Float32Array(this.bytes.buffer, logits, classes * texts.length).slice() };
   }
 
-  /** The probabilities of one row of logits; undefined where these are not finite. */
-  probabilities(logits) {
-    this.reserve(ALIGN + 4 * logits.length);
-    const row = new Float32Array(this.bytes.buffer, this.base, logits.length);
-    row.set(logits);
+  /** The probabilities of one row of logits, or of those of a head, which begin at `first`; undefined where these are not finite. */
+  probabilities(logits, first = 0) {
+    this.reserve(ALIGN + 4 * this.classes);
+    const row = new Float32Array(this.bytes.buffer, this.base, this.classes);
+    row.fill(0).set(logits, first);
     const status = this.call("probabilities", this.classifier, this.base, this.base);
     if (status === STATUS.NOT_FINITE) return undefined;
     this.check(status);
-    return Array.from(row);
+    return Array.from(row.subarray(first, first + logits.length));
   }
 
   /** The bytes that a stream uses before its first fragment, or as it was saved. It holds no pointer: between two calls it is

@@ -54,6 +54,8 @@ export interface Manifest {
   labels: string[];
   activation: "softmax" | "sigmoid";
   thresholds?: number[];
+  /** Of several heads, in the place of labels and activation. */
+  heads?: { name: string; labels: string[]; activation: "softmax" | "sigmoid"; thresholds?: number[] }[];
   priors?: Record<string, Record<string, number>>;
   /** Where each token has a label, and a text none: Classifier.tag. */
   labels_of?: "tokens";
@@ -99,6 +101,9 @@ export interface AmongOptions {
   prior?: string | Record<string, number>;
 }
 
+/** What is classified: a text; two, of a file of pairs; or a text with the value of each feature by its name. */
+export type Given = string | [first: string, second: string] | [text: string, features: Record<string, number | string>];
+
 /** A classifier read from a packed file. */
 export class Classifier {
   private constructor();
@@ -108,24 +113,34 @@ export class Classifier {
   /** The classes, in the order of the logits. */
   readonly labels: string[];
   readonly manifest: Manifest;
-  /** The token ids of one text; never empty. */
+  /** How probabilities are made of logits. */
+  readonly activation: "softmax" | "sigmoid" | "heads";
+  /** The names of the heads; empty for a classifier with one set of labels. With several, `classify` and what follows it answer with
+   * an object by head, which these types leave out: `head` gives a classifier of one. */
+  readonly heads: string[];
+  /** The same classifier, answering with the labels of one of its heads. */
+  head(name: string): Classifier;
+  /** The token ids of one text; never empty. Of two texts those of each. */
   encode(text: string): number[];
+  encode(text: Given): number[] | [number[], number[]];
   /** Where the words of a text stand: begins and ends by UTF-16 unit. */
   words(text: string): [start: number, end: number][];
   /** Whether the classifier takes this text. */
-  takes(text: string): boolean;
+  takes(text: Given): boolean;
+  /** What it takes beside one text, in words; undefined where it takes nothing. */
+  readonly takesBeside: string | undefined;
   /** Classify one text, giving the `top` likeliest labels (1 unless said). */
-  classify(text: string, top?: number, options?: AmongOptions): Promise<Prediction>;
+  classify(text: Given, top?: number, options?: AmongOptions): Promise<Prediction>;
   /** The likeliest label of every text. */
-  predict(texts: Iterable<string>, options?: AmongOptions): Promise<string[]>;
+  predict(texts: Iterable<Given>, options?: AmongOptions): Promise<string[]>;
   /** The probabilities of every label for every text; 0 for a label that is left out. */
-  predictProba(texts: Iterable<string>, options?: AmongOptions): Promise<number[][]>;
+  predictProba(texts: Iterable<Given>, options?: AmongOptions): Promise<number[][]>;
   /** For each label the probability from which `predictLabels` gives it, where the file keeps them. */
   readonly thresholds: number[] | undefined;
   /** Every label of every text that reaches its threshold; of a single-label classifier the likeliest one or none. */
-  predictLabels(texts: Iterable<string>, threshold?: number, options?: AmongOptions): Promise<string[][]>;
+  predictLabels(texts: Iterable<Given>, threshold?: number, options?: AmongOptions): Promise<string[][]>;
   /** The engine's own answers. */
-  logits(texts: Iterable<string>): Promise<Float32Array[]>;
+  logits(texts: Iterable<Given>): Promise<Float32Array[]>;
   /** A label for each token of a text, or of the list of its tokens. */
   tag(given: string | string[]): Promise<Tags>;
   /** The same for each of several. */

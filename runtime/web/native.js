@@ -66,10 +66,36 @@ export class Classifier extends TextClassifier {
    * @throws LimitError a text is beyond the classifier's limits.
    */
   async logits(texts) {
+    const rows = (await this.#wholeLogits(texts)).map((row) => this._answers.own(row));
+    this._answers.checkFinite(rows);
+    return rows;
+  }
+
+  /** The names of the heads: `classify` and the others give an object by these names. Empty for a classifier with one set of
+   * labels. */
+  get heads() {
+    return this._answers.names ?? [];
+  }
+
+  /**
+   * The same classifier, answering with the labels of one of its heads; it has the same engine.
+   *
+   * @throws InputError there is no such head.
+   */
+  head(name) {
+    if (!this.heads.length) throw new InputError(`${this.name} has no heads: it answers with one set of labels.`, "Use it as it is.");
+    const other = new Classifier(this._engine, this.manifest);
+    other._answers = other._answers.head(name);
+    return other;
+  }
+
+  /** The logits of all heads. */
+  async #wholeLogits(texts) {
     this.#checkWhole();
     const given = listed(texts);
     const packed = this._engine;
     const rows = [];
+    if (packed.takesPairs || packed.features.length) return given.map((one, i) => this.#logitsBeside(one, given.length > 1 ? i : undefined));
     for (let start = 0; start < given.length; start += AT_ONCE) {
       const some = given.slice(start, start + AT_ONCE).map(checkedText);
       const { statuses, logits } = this._asked(() => packed.logits(some));
@@ -77,8 +103,17 @@ export class Classifier extends TextClassifier {
       if (wrong >= 0) this.#refuse(statuses[wrong], some[wrong], given.length > 1 ? start + wrong : undefined);
       for (let i = 0; i < some.length; i++) rows.push(logits.slice(i * packed.classes, (i + 1) * packed.classes));
     }
-    this._answers.checkFinite(rows);
     return rows;
+  }
+
+  /** The logits of a text with what stands beside it. */
+  #logitsBeside(given, place) {
+    const packed = this._engine;
+    const which = whichOf(place);
+    const [text, beside] = this._parted(given, which);
+    const { status, logits } = packed.logitsBeside(text, packed.takesPairs ? beside : encodedFeatures(packed, beside, which));
+    if (status !== STATUS.OK) this.#refuse(status, given, place);
+    return logits;
   }
 
   /**
@@ -163,9 +198,29 @@ export class Classifier extends TextClassifier {
 
   /** Says why a text was refused, whose place is undefined where it is the only one. */
   #refuse(status, text, place) {
-    if (LIMITS.has(status)) this._checkLimits(this.encode(text), place);
+    if (LIMITS.has(status)) for (const ids of this._idsOf(text)) this._checkLimits(ids, place);
     throw this._failed(this._engine.sentence(status), status, whichOf(place));
   }
+}
+
+/** What the program is given for the features of a text, by their names; `which` is the text, as the begin of a sentence. */
+function encodedFeatures(packed, values, which) {
+  const names = packed.features.map(({ name }) => name);
+  const remedy = `Give ${names.join(", ")}.`;
+  const unknown = Object.keys(values).find((name) => !names.includes(name));
+  if (unknown !== undefined) throw new InputError(`${which} has the feature ${JSON.stringify(unknown)}, which the classifier does not take.`, remedy);
+  return packed.features.map(({ name, isCategory }, i) => {
+    const value = Object.hasOwn(values, name) ? values[name] : undefined;
+    if (value === undefined || value === null) throw new InputError(`${which} has no value for the feature ${name}.`, remedy);
+    const isRight = isCategory ? isString(value) || Number.isInteger(value) : typeof value === "number";
+    const stated = `${which} has ${name}=${String(value).slice(0, 40)}`;
+    if (!isRight)
+      throw new InputError(`${stated} of the type ${typeof value}, and ${name} is a ${isCategory ? "category" : "number"}.`, isCategory ? "Give a string or a whole number." : "Give a number.");
+    const { status, number } = packed.encodeFeature(i, isCategory ? String(value) : value);
+    if (status === STATUS.UNKNOWN) throw new InputError(`${stated}, which ${name} does not know.`, "Give one of its values.");
+    if (status !== STATUS.OK) throw new InputError(`${stated}, which is not a finite float32.`, "Give a finite number; one that is missing is yours to fill in, as it was in training.");
+    return number;
+  });
 }
 
 // A fragment that ends in the first half of a surrogate pair, whose second half may come with the next.

@@ -85,6 +85,8 @@ export class NumberClassifier {
   readonly name: string;
   /** The classes, in the order of the logits; of values, their names. */
   readonly labels: string[];
+  /** How probabilities are made of logits; "values" are none. */
+  readonly activation: "softmax" | "sigmoid" | "values";
   readonly channels: string[];
   readonly manifest: NumberManifest;
   /** For each label the probability from which `predictLabels` gives it, where the file keeps them. */

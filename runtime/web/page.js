@@ -118,8 +118,12 @@ async function load() {
 }
 
 async function start() {
-  const classifier = await load();
-  await classifier.verify();
+  const whole = await load();
+  await whole.verify();
+  // Of several heads, the page shows one: `?head=mood` in the address, or else the first.
+  const classifier = whole.heads?.length ? whole.head(new URLSearchParams(location.search).get("head") ?? whole.heads[0]) : whole;
+  if (classifier.takesBeside)
+    throw new Error(`${classifier.name} takes ${classifier.takesBeside}, and this page gives it one text alone. Use native.js.`);
   document.title = at("name").textContent = classifier.name;
   const what = classifier.givesValues ? "values" : "labels";
   const ready = `Ready: ${classifier.labels.length} ${what}; its golden examples are answered here as where it was made.`;

@@ -11,11 +11,20 @@ export const LIMITS = new Set([STATUS.TOO_SHORT, STATUS.TOO_LONG, STATUS.NO_WORD
 /** The rows of logits of a golden example: of a text one, of its tokens one for each id. */
 export const rowsOf = ({ logits }) => (isListOf(logits, Array.isArray) && logits.length ? logits : [logits]);
 
+/** Whether a golden example has a text and its ids, or two of each. */
+function areTextAndIds(example) {
+  const [texts, ids] = isString(example?.text) ? [[example.text], [example.ids]] : [example?.text, example?.ids];
+  return isListOf(texts, isString) && isListOf(ids, (some) => isListOf(some, Number.isInteger)) && ids.length === texts.length && texts.length <= 2;
+}
+
+/** What is classified as a golden example has it: a text, two, or a text with its features. */
+const givenOf = ({ text, features }) => (features ? [text, features] : text);
+
 /** Further members of the document of a classifier of texts. */
 export const OF_TEXTS = {
   text: (value) => isString(value?.tokenizer),
   examples: (value) =>
-    isListOf(value, (e) => isString(e?.text) && isListOf(e.ids, Number.isInteger) && rowsOf(e).every((row) => isListOf(row, Number.isFinite))),
+    isListOf(value, (e) => areTextAndIds(e) && rowsOf(e).every((row) => isListOf(row, Number.isFinite))),
 };
 
 /** A classifier of texts. */
@@ -24,10 +33,27 @@ export class TextClassifier extends AnyClassifier {
     super(packed, document, "text");
   }
 
-  /** The token ids of one text; never empty. */
+  /** The token ids of one text; never empty. Of two texts, those of each; of a text with features, its own. */
   encode(text) {
     const packed = this._engine;
-    return this._asked(() => packed.encode(checkedText(text)));
+    const one = (given) => this._asked(() => packed.encode(checkedText(given)));
+    if (packed.takesPairs) return this._parted(text).map(one);
+    return one(packed.features.length ? this._parted(text)[0] : text);
+  }
+
+  /** What it takes beside one text, in words; undefined where it takes nothing. */
+  get takesBeside() {
+    const { takesPairs, features } = this._engine;
+    return takesPairs ? "two texts" : features.length ? `${features.map(({ name }) => name).join(", ")} beside a text` : undefined;
+  }
+
+  /** A text and what stands beside it: a second one, or its features. */
+  _parted(given, which = "The text") {
+    const { takesPairs } = this._engine;
+    const what = takesPairs ? "two texts" : "a text with its features";
+    if (!Array.isArray(given) || given.length !== 2 || (takesPairs ? !given.every(isString) : !isString(given[0]) || typeof (given[1] ?? 0) !== "object"))
+      throw new InputError(`${which} is not ${what}.`, `Give a list of both: ${takesPairs ? "[first, second]" : "[text, { name: value }]"}.`);
+    return given;
   }
 
   /** Where the words of a text stand, at which it may be cut: [[start, end], ...] by UTF-16 unit. For a classifier of characters,
@@ -40,7 +66,7 @@ export class TextClassifier extends AnyClassifier {
 
   /** Whether the classifier takes this text: one beyond its limits is refused with a LimitError. */
   takes(text) {
-    return this.#faultOf(this.encode(text)) === STATUS.OK;
+    return this._idsOf(text).every((ids) => this.#faultOf(ids) === STATUS.OK);
   }
 
   /**
@@ -57,16 +83,22 @@ export class TextClassifier extends AnyClassifier {
     await checkDigest(this._engine.file);
     const { examples, text: rules } = this.manifest;
     // Texts that are split elsewhere are given as ids.
-    const given = examples.map(({ text, ids }) => (rules.tokenizer === EXTERNAL ? ids : text));
+    const given = examples.map((example) => (rules.tokenizer === EXTERNAL ? example.ids : givenOf(example)));
     const together = await this._rows(given);
     let largest = 0;
     for (const [i, example] of examples.entries()) {
-      const which = JSON.stringify(example.text.slice(0, 40));
-      if (this.encode(given[i]).join() !== example.ids.join()) throw this._answers.notAsMade(which, "it becomes other token ids");
+      const which = JSON.stringify(String(example.text).slice(0, 40));
+      if (JSON.stringify(this.encode(given[i])) !== JSON.stringify(example.ids)) throw this._answers.notAsMade(which, "it becomes other token ids");
       for (const rows of [together[i], (await this._rows([given[i]]))[0]])
-        rowsOf(example).forEach((logits, k) => (largest = Math.max(largest, this._answers.difference(which, rows[k], logits))));
+        rowsOf(example).forEach((logits, k) => (largest = Math.max(largest, this._answers.difference(which, rows[k], this._answers.own(logits)))));
     }
     return largest;
+  }
+
+  /** The ids of each text of what is classified. */
+  _idsOf(given) {
+    const ids = this.encode(given);
+    return this._engine.takesPairs ? ids : [ids];
   }
 
   /** The rows of logits of each text, as a golden example has them. */

@@ -194,3 +194,12 @@ class Scripted(nn.Module):
         u, v = self.lstm(self.embedding(premise))[0][:, -1], self.lstm(self.embedding(hypothesis))[0][:, -1]
         logits: Tensor = self.fc(torch.cat([u, v], dim=1))
         return logits
+
+
+class Joined(Siamese):
+    """Reads one text after the other, and the words of both beside each other."""
+
+    def forward(self, premise: Tensor, hypothesis: Tensor) -> Tensor:
+        joined = self.embedding(torch.cat([premise, hypothesis[:, 1:], hypothesis], dim=1))
+        states = self.lstm(joined)[0]
+        return self.fc(torch.cat([states[:, -1], states.mean(1), self.encoded(hypothesis), states.amax(1)], dim=1))

@@ -28,7 +28,7 @@ from pocketrnn_export.feature_arguments import read_features
 from pocketrnn_export.intake.feature_call import FeatureCall, add_marks, draw_features
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile import write_mobile_bundle
-from pocketrnn_export.packing import read_packable_manifest
+from pocketrnn_export.packing import pack, read_packable_manifest
 from pocketrnn_export.proof.feature_cases import add_features, make_example_features
 from pocketrnn_export.text_rules_file import pack_text_rules
 
@@ -121,6 +121,12 @@ def test_a_bundle_answers_as_its_owners_module_does(tmp_path: Path, kind: type[n
     assert np.abs(alone - expected).max() < 1e-5
     assert np.abs(classifier.logits(items) - expected).max() < 1e-5
     assert verify(tmp_path / "sales").replays[0].examples > 2
+    made_of = pack(tmp_path / "sales", tmp_path / "sales.prnn")
+    compared = {(line.candidate, line.inputs) for line in made_of.parity.comparisons}
+    assert {("packed", "features"), ("packed, in place", "features"), ("features in C", "features")} <= compared
+    packed = Classifier.load(tmp_path / "sales.prnn")
+    assert packed.manifest.features == features
+    assert np.abs(packed.logits(items) - expected).max() < 1e-5
 
 
 def test_the_order_of_features_decides_where_names_do_not_and_is_said() -> None:
@@ -309,7 +315,8 @@ def test_what_takes_a_text_alone_is_refused_for_features(tmp_path: Path) -> None
     exported(zoo.Priced, tmp_path / "sales", PRICE)
     for made_of in (
         lambda: compress(tmp_path / "sales", tmp_path / "small"),
-        lambda: read_packable_manifest(tmp_path / "sales"),
+        lambda: read_packable_manifest(tmp_path / "sales", "int8"),
+        lambda: pack(tmp_path / "sales", tmp_path / "sales.prnn", streaming=True),
         lambda: pack_text_rules(tmp_path / "sales", tmp_path / "rules"),
     ):
         with pytest.raises(InputError, match="price"):

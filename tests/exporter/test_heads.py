@@ -278,12 +278,27 @@ def test_its_torchscript_copy_gives_the_logits_of_all_heads(bundle: Path) -> Non
 
 def test_what_holds_one_head_refuses_several_by_a_sentence(bundle: Path, tmp_path: Path) -> None:
     for made in (
-        lambda: pack(bundle, tmp_path / "b.prnn"),
+        lambda: pack(bundle, tmp_path / "b.prnn", arithmetic="int8"),
+        lambda: pack(bundle, tmp_path / "b.prnn", streaming=True),
         lambda: pack_text_rules(bundle, tmp_path / "b.rules"),
         lambda: compress(bundle, tmp_path / "small"),
     ):
         with pytest.raises(InputError, match=r"topic, mood.*head\('topic'\)"):
             made()
+
+
+def test_a_packed_file_answers_as_its_bundle(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "reviews.prnn"
+    made = pack(bundle, file)
+    assert {line.candidate for line in made.parity.comparisons} >= {"packed", "packed, in place", "runtime"}
+    packed, whole = Classifier.load(file), Classifier.load(bundle)
+    assert packed.heads == ("topic", "mood")
+    assert packed.predict(TEXTS) == whole.predict(TEXTS)
+    np.testing.assert_allclose(packed.logits(TEXTS), whole.logits(TEXTS), atol=1e-5)
+    assert packed.head("mood").predict(TEXTS) == whole.head("mood").predict(TEXTS)
+    shown, expected = (CliRunner().invoke(main, ["classify", "-b", str(one), "w3 w4"]) for one in (file, bundle))
+    assert shown.stdout == expected.stdout
+    assert verify(file).replays[0].examples > 2
 
 
 def test_heads_are_given_on_the_command_line(tmp_path: Path) -> None:
@@ -305,7 +320,7 @@ def test_heads_are_given_on_the_command_line(tmp_path: Path) -> None:
         (["--head", "topic=bad,good"], "'topic'.*twice"),
         (["--head", "mood"], "mood=bad,good"),
         (["--head", "mood=bad,good", "--labels", "a,b"], "--labels and --head"),
-        (["--head", "mood=bad,good", "--profile", "packed"], "--profile packed"),
+        (["--head", "mood=bad,good", "--profile", "packed", "--arithmetic", "int8"], "--arithmetic int8"),
         (["--head", "mood=bad,good", "--compress"], "--compress"),
     ):
         refused = CliRunner().invoke(main, [*given, *more, "--force"])

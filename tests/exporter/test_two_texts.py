@@ -31,7 +31,7 @@ from pocketrnn_export.intake.calling_convention import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.intake.pair_call import PairCall, split_pairs
 from pocketrnn_export.mobile import write_mobile_bundle
-from pocketrnn_export.packing import read_packable_manifest
+from pocketrnn_export.packing import pack, read_packable_manifest
 from pocketrnn_export.text_rules_file import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -96,6 +96,7 @@ CALLS = {
     zoo.OfPairs: lambda m, a, b, la, lb: m((a.t(), la), (b.t(), lb)),
     zoo.Attending: lambda m, a, b, _la, _lb: m(a, b),
     zoo.PaddedToLonger: lambda m, a, b, _la, _lb: m(a, b),
+    zoo.Joined: lambda m, a, b, _la, _lb: m(a, b),
 }
 SIZES = [(1, 1), (1, 30), (30, 1), (3, 9), (3, 9), (17, 2), (9, 3), (5, 5), (3, 9)]
 
@@ -115,6 +116,30 @@ def test_a_bundle_answers_pairs_as_their_owners_module_does(tmp_path: Path, kind
     assert np.abs(alone - expected).max() < 1e-5
     assert np.abs(classifier.logits(pairs) - expected).max() < 1e-5
     assert verify(tmp_path / "nli").replays[0].examples > 2
+    if kind is zoo.PaddedToLonger:
+        with pytest.raises(ExportError, match="node_pad"):
+            pack(tmp_path / "nli", tmp_path / "nli.prnn")
+        return
+    made_of = pack(tmp_path / "nli", tmp_path / "nli.prnn")
+    assert {("packed", "pairs"), ("packed, in place", "pairs")} <= {
+        (line.candidate, line.inputs) for line in made_of.parity.comparisons
+    }
+    assert np.abs(Classifier.load(tmp_path / "nli.prnn").logits(pairs) - expected).max() < 1e-5
+
+
+class CountsPairs(zoo.Siamese):
+    """Sums the ids of one text, times those of the other."""
+
+    def forward(self, premise: Tensor, hypothesis: Tensor) -> Tensor:
+        product = premise.sum(1) * hypothesis.sum(1)
+        return super().forward(premise, hypothesis) + (product % 7)[:, None]
+
+
+def test_whole_numbers_beyond_the_engines_are_refused_where_no_limit_can_be_stated(tmp_path: Path) -> None:
+    exported(CountsPairs, tmp_path / "nli")
+    with pytest.raises(ExportError, match="32 bits"):
+        pack(tmp_path / "nli", tmp_path / "nli.prnn")
+    assert not (tmp_path / "nli.prnn").exists()
 
 
 def test_torchscript_of_two_texts_is_exported(tmp_path: Path) -> None:
@@ -226,7 +251,8 @@ def test_a_call_that_names_two_texts_says_what_is_missing(tmp_path: Path) -> Non
 def test_the_other_forms_of_a_bundle(tmp_path: Path) -> None:
     exported(zoo.Packed, tmp_path / "nli")
     for make in (
-        lambda: read_packable_manifest(tmp_path / "nli"),
+        lambda: read_packable_manifest(tmp_path / "nli", "int8"),
+        lambda: pack(tmp_path / "nli", tmp_path / "nli.prnn", streaming=True),
         lambda: compress(tmp_path / "nli", tmp_path / "small"),
         lambda: pack_text_rules(tmp_path / "nli", tmp_path / "text.prnn"),
     ):

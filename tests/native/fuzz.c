@@ -93,7 +93,7 @@ static int opens(struct opened *o, int way)
     return 1;
 }
 
-static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_PLACES; }
+static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_UNKNOWN; }
 
 /* The numbers before the last linear layer, where a program has one. */
 static void embed(const prnn *classifier, const int32_t *ids, size_t count)
@@ -358,8 +358,43 @@ static void stream_numbers(const prnn *classifier, const char *text, size_t byte
     free(memory);
 }
 
+/* A text with features, or with its second half as another text. */
+static void answer_beside(const prnn *classifier, const char *text, size_t bytes)
+{
+    size_t count = prnn_features(classifier), half = bytes / 2;
+    float *features = exactly(count * sizeof *features);
+    prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    for (uint32_t i = 0; i < count; i++) {
+        int is_category;
+        size_t name_bytes;
+        features[i] = bytes ? (float)text[i % bytes] : 0;
+        CHECK(prnn_feature(classifier, i, &is_category, &name_bytes));
+        int status = is_category ? prnn_feature_of_category(classifier, i, text, half, &features[i])
+                                 : prnn_feature_of_number(classifier, i, (double)features[i], &features[i]);
+        CHECK(status == PRNN_OK || status == (is_category ? PRNN_UNKNOWN : PRNN_NOT_FINITE));
+        CHECK(isfinite(features[i]));
+    }
+    for (size_t size = 1 << 10;;) {
+        size_t given = size;
+        void *memory = exactly(size);
+        int status = prnn_takes_pairs(classifier)
+                         ? prnn_classify_pair(classifier, text, half, text + half, bytes - half, logits, memory, &size)
+                         : prnn_classify_with(classifier, text, bytes, features, logits, memory, &size);
+        free(memory);
+        CHECK(is_known(status) && (status != PRNN_MEMORY || size > given));
+        CHECK(status != PRNN_OK || count || prnn_takes_pairs(classifier));
+        if (status != PRNN_MEMORY || size > MOST_MEMORY) {
+            keep(classifier, status, logits);
+            break;
+        }
+    }
+    free(logits);
+    free(features);
+}
+
 static void answer(const prnn *classifier, const char *text, size_t bytes)
 {
+    answer_beside(classifier, text, bytes);
     answer_numbers(classifier, text, bytes);
     stream_numbers(classifier, text, bytes);
     prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
@@ -388,6 +423,15 @@ static void read_all(const prnn *classifier)
     const float *golden;
     for (size_t k = 0; k < bytes; k++)
         read += (unsigned char)text[k];
+    struct prnn_head head;
+    uint32_t labels = 0;
+    for (uint32_t i = 0; prnn_head(classifier, i, &head); i++) {
+        CHECK(head.first == labels);
+        labels += head.labels;
+        for (size_t k = 0; k < head.bytes; k++)
+            read += (unsigned char)head.name[k];
+    }
+    CHECK(labels == prnn_classes(classifier));
     for (uint32_t i = 0; i < prnn_examples(classifier) && i < 64; i++)
         if (prnn_example(classifier, i, &text, &bytes, &ids, &count, &golden) == PRNN_OK) {
             for (size_t k = 0; k < bytes; k++)
@@ -455,7 +499,8 @@ static void leave_rules(unsigned char *file)
     memset(file + 84, 0, 20);
     for (int section = 5; section < 9; section++)
         memset(file + 132 + 8 * section, 0, 4);
-    memset(file + 128 + 8 * 9, 0, 16);
+    memset(file + 128 + 8 * 9, 0, 32);
+    memset(file + 112, 0, 8);
 }
 
 static void fuzz_rules(const uint8_t *data, size_t bytes)

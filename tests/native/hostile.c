@@ -154,6 +154,47 @@ static void make_ids(const prnn *classifier, const char *given)
     free(text);
 }
 
+/* Texts with what stands beside them, and rows of ids as a file says them. */
+static void answer_beside(const prnn *classifier, prnn_number *logits)
+{
+    size_t count = prnn_features(classifier), name_bytes;
+    float *features = exactly(count * sizeof *features);
+    for (uint32_t i = 0; i < count; i++) {
+        int is_category;
+        features[i] = (float)i;
+        if (!prnn_feature(classifier, i, &is_category, &name_bytes))
+            exit(8);
+        if (is_category)
+            prnn_feature_of_category(classifier, i, TEXTS[i % 4], strlen(TEXTS[i % 4]), &features[i]);
+        else
+            prnn_feature_of_number(classifier, i, 1e30 * i, &features[i]);
+    }
+    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
+        for (size_t size = 1 << 12, tries = 0; tries < 12 && size < 1 << 26; tries++) {
+            void *memory = exactly(size);
+            const char *second = TEXTS[(i + 1) % 4];
+            int status = count ? prnn_classify_with(classifier, TEXTS[i], strlen(TEXTS[i]), features, logits, memory, &size)
+                               : prnn_classify_pair(classifier, TEXTS[i], strlen(TEXTS[i]), second, strlen(second), logits, memory, &size);
+            free(memory);
+            if (status != PRNN_MEMORY)
+                break;
+        }
+    for (size_t length = 0; length < 40; length = 3 * length + 1) {
+        int32_t *row = exactly(length * sizeof *row);
+        for (size_t k = 0; k < length; k++)
+            row[k] = k < count ? (int32_t)(k * 0x3F7FFFFFu) : k == count + length / 2 ? -1 : (int32_t)(k % 3);
+        for (size_t size = 1 << 12, tries = 0; tries < 12 && size < 1 << 26; tries++) {
+            void *memory = exactly(size);
+            int status = prnn_logits(classifier, row, length, logits, memory, &size);
+            free(memory);
+            if (status != PRNN_MEMORY)
+                break;
+        }
+        free(row);
+    }
+    free(features);
+}
+
 static void answer(const prnn *classifier)
 {
     answer_numbers(classifier);
@@ -177,6 +218,7 @@ static void answer(const prnn *classifier)
         }
         free(text);
     }
+    answer_beside(classifier, logits);
     struct prnn_text many[6];
     for (size_t i = 0; i < 6; i++)
         many[i] = (struct prnn_text){TEXTS[i % 4], strlen(TEXTS[i % 4]), exactly(prnn_classes(classifier) * sizeof *logits), 0};
@@ -195,6 +237,13 @@ static void answer(const prnn *classifier)
     const int32_t *ids;
     const float *golden;
     volatile unsigned read = 0;
+    struct prnn_head head;
+    for (uint32_t i = 0; prnn_head(classifier, i, &head); i++) {
+        if (head.first + head.labels > prnn_classes(classifier))
+            exit(8);
+        for (size_t k = 0; k < head.bytes; k++)
+            read += (unsigned char)head.name[k];
+    }
     for (uint32_t i = 0; i < prnn_examples(classifier); i++)
         if (prnn_example(classifier, i, &text, &bytes, &ids, &count, &golden) == PRNN_OK) {
             for (size_t k = 0; k < bytes; k++)

@@ -41,8 +41,9 @@ def near(given: Sequence[float], expected: Sequence[float]) -> bool:
 
 
 def logits_of_ids(engine: Packed, ids: list[int]) -> list[float]:
-    """The logits of each id, one after the other's, where labels are of tokens."""
-    logits, status = array.array("f", bytes(4 * len(ids) * len(engine.labels()))), bytearray(1)
+    """The logits of a row of ids; where labels are of tokens, those of each id, one after the other's."""
+    rows = len(ids) if engine.labels_tokens() else 1
+    logits, status = array.array("f", bytes(4 * rows * len(engine.labels()))), bytearray(1)
     engine.logits_of_ids(array.array("i", ids), array.array("q", [len(ids)]), logits, status)
     check(status[0] == _engine.OK, ids)
     return list(logits)
@@ -103,8 +104,16 @@ def texts() -> int:
                 continue
             if "ids" not in vector:
                 continue
+            if engine.takes_pairs():
+                check([*map(engine.encode, vector["text"])] == vector["ids"], (file.name, vector["text"], "ids"))
+                check(near(engine.logits_beside(*vector["text"]), vector["logits"]), (file.name, vector["text"]))
+                count += 1
+                continue
             check(engine.encode(vector["text"]) == vector["ids"], (file.name, vector["text"], "ids"))
             count += 1
+            if "features" in vector:
+                check(near(with_features(engine, vector), vector["logits"]), (file.name, vector["text"], "features"))
+                continue
             if "said" in vector:
                 check(is_refused(engine, vector["text"]), (file.name, vector["text"], vector["said"]))
                 continue
@@ -116,10 +125,21 @@ def texts() -> int:
             if "probabilities" in vector:
                 check(near(engine.probabilities(logits), vector["probabilities"]), (file.name, vector["text"]))
         for text, ids, logits in [] if engine.channels() else engine.examples():
-            answer = logits_of_ids(engine, ids) if engine.labels_tokens() else engine.logits(text)
-            check(engine.encode(text) == ids and near(answer, logits), (file.name, text, "golden"))
+            alone = not engine.labels_tokens() and not engine.features() and not engine.takes_pairs()
+            answer = engine.logits(text) if alone else logits_of_ids(engine, ids)
+            first, _, second = text.partition("\t")
+            own = [*engine.encode(first), -2, *engine.encode(second)] if engine.takes_pairs() else engine.encode(text)
+            made = own == ids[len(engine.features()) :]
+            check(made and near(answer, logits), (file.name, text, "golden"))
             count += 1
     return count
+
+
+def with_features(engine: Packed, vector: dict[str, Any]) -> list[float]:
+    """The logits of a text with its features."""
+    values = vector["features"]
+    given = [(str(values[name]) if is_category else values[name]) for name, is_category in engine.features()]
+    return engine.logits_beside(vector["text"], [engine.feature(i, value) for i, value in enumerate(given)])
 
 
 def streams() -> int:

@@ -12,11 +12,11 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
 
 #include "layout.inc"
 
-enum { RULES = NAME_RULES, VOCABULARY = NAME_VOCABULARY, VALUES = NAME_VALUES, OPS = NAME_OPS, WEIGHTS = NAME_WEIGHTS, STEP = NAME_STEP, TAGS = NAME_TAGS, MOST_OPS = 512 };
+enum { RULES = NAME_RULES, VOCABULARY = NAME_VOCABULARY, VALUES = NAME_VALUES, OPS = NAME_OPS, WEIGHTS = NAME_WEIGHTS, STEP = NAME_STEP, TAGS = NAME_TAGS, HEADS = NAME_HEADS, FEATURES = NAME_FEATURES, MOST_OPS = 512 };
 enum { VALUE_WORDS = sizeof(struct value) / 4, STEP_WORDS = sizeof(struct step_head) / 4 };
 enum { RULES_WORDS = sizeof(struct rules_head) / 4, MORE_WORDS = sizeof(struct subwords_head) / 4 };
 enum { ROOM = 1 << 11, MOVES = 4, SOME_IDS = 26 }; /* what a section may grow by; changes at a time; of a text of fuzz.c */
-enum { FIRST_SECTION = 32, OUTPUT = 21, COUNT_OF_VALUES, COUNT_OF_OPS, REGIONS, CHANNELS = 27 }; /* words of the header */
+enum { FIRST_SECTION = 32, OUTPUT = 21, COUNT_OF_VALUES, COUNT_OF_OPS, REGIONS, CHANNELS = 27, COUNT_OF_FEATURES, TWO_TEXTS }; /* words of the header */
 
 /* How many of an operation's first operands are read; the one behind them is written. */
 static uint32_t reads_of(const uint32_t *op) { return (uint32_t)strspn(ROLES[op[0]], "ri"); }
@@ -374,7 +374,7 @@ static void forget(struct file *f)
 
 static void change_header(struct file *f)
 {
-    static const uint8_t PLACES[] = {16, 17, 18, 19, 20, OUTPUT, REGIONS, 26, CHANNELS};
+    static const uint8_t PLACES[] = {16, 17, 18, 19, 20, OUTPUT, REGIONS, 26, CHANNELS, COUNT_OF_FEATURES, TWO_TEXTS};
     uint32_t *word = f->header + PLACES[drawn(sizeof PLACES)];
     *word = drawn(2) ? number_drawn(*word) : drawn(f->value_count);
 }
@@ -426,16 +426,19 @@ static void change_rules(struct file *f)
     rules[at] = drawn(4) ? number_drawn(rules[at]) : rules[drawn(words)];
 }
 
-/* A word of what is said of labels of tokens, where they are; else of the rules. */
-static void change_tags(struct file *f)
+/* A word of what is said of labels of tokens, of features or of heads, where they are; else of the rules. */
+static void change_labels(struct file *f)
 {
-    uint32_t *words = (uint32_t *)(void *)f->section[TAGS], count = (uint32_t)(f->bytes[TAGS] / 4);
+    int name = f->bytes[TAGS] ? TAGS : f->bytes[FEATURES] ? FEATURES : HEADS;
+    uint32_t *words = (uint32_t *)(void *)f->section[name], count = (uint32_t)(f->bytes[name] / 4);
     if (!count) {
         change_rules(f);
         return;
     }
     uint32_t at = drawn(4) ? drawn(count) : drawn(2);
     words[at] = number_drawn(words[at]);
+    if (name == HEADS && count > 4 && drawn(2)) /* as many labels in another order */
+        words[3] = f->header[16] - words[1];
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigned seed)
@@ -460,7 +463,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
             case 15: change_step(&f); break;
             case 16: case 17: make_integers(&f); break;
             case 18: forget(&f); break;
-            case 19: change_tags(&f); break;
+            case 19: change_labels(&f); break;
             default: change_rules(&f);
             }
         made = whole(&f, data, most);

@@ -171,7 +171,7 @@ def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, 
 
 
 def logits_of(engine: Packed, ids: np.ndarray) -> np.ndarray:
-    """The logits of one row of ids, float32 [labels]."""
+    """The logits of one row of ids, float32 [labels]; with a mark for each feature before them."""
     logits = np.empty(len(engine.labels()), np.float32)
     status = bytearray(1)
     engine.logits_of_ids(ids.astype(np.int32), np.array([len(ids)], np.int64), logits, status)

@@ -19,7 +19,7 @@ __all__ = ["File", "changed", "refused"]
 DOCUMENT, LABELS, RULES, STOPS = Section.DOCUMENT, Section.LABELS, Section.RULES, Section.STOPS
 VOCABULARY, VALUES = Section.VOCABULARY, Section.VALUES
 OPS, WEIGHTS, EXAMPLES = Section.OPS, Section.WEIGHTS, Section.EXAMPLES
-STEP, TAGS = Section.STEP, Section.TAGS
+STEP, TAGS, HEADS, FEATURES = Section.STEP, Section.TAGS, Section.HEADS, Section.FEATURES
 _VALUE = 52
 _INTEGERS = Storage.INTEGERS_BY_COLUMN
 _LARGE = 0x7FFFFFF0
@@ -272,7 +272,7 @@ CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14)
 BASES = (
     *("words", "streams", "axes", "integers", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
     *("subwords-ranks", "subwords-clusters", "subwords-longer-runs", "streams-wordpiece"),
-    *("numbers-gesture", "numbers-load", "tags", "tags-subwords"),
+    *("numbers-gesture", "numbers-load", "tags", "tags-subwords", "heads", "features", "pairs"),
 )
 
 
@@ -514,6 +514,75 @@ TAG_CHANGES: dict[str, dict[str, Change]] = {
 }
 
 
+INPUT_OUTPUT_CHANGES: dict[str, dict[str, Change]] = {
+    "heads": {
+        "one head": lambda f: f.put(f.section(HEADS), 1),
+        "more heads than there are": lambda f: f.put(f.section(HEADS), 3),
+        "as many heads as there can be": lambda f: f.put(f.section(HEADS), 0xFFFFFFFF),
+        "a head of fewer labels": lambda f: f.put(f.section(HEADS) + 4, 2),
+        "a head without labels": lambda f: f.put(f.section(HEADS) + 4, 5, 0, 0),
+        "heads whose labels wrap": lambda f: f.put(f.section(HEADS) + 4, 0xFFFFFFFF, 0, 6),
+        "a head of values": lambda f: f.put(f.section(HEADS) + 8, 2),
+        "another number of names": lambda f: f.put(f.section(HEADS) + 20, 1),
+        "heads that the header does not say": lambda f: f.put(68, 0),
+        "heads that are not there": lambda f: f.put(128 + 8 * HEADS, 0, 0),
+        "heads cut short": lambda f: f.put(128 + 8 * HEADS + 4, 12),
+        "heads beside a step": lambda f: f.put(128 + 8 * STEP, f.section(OPS), 24),
+    },
+    "features": {
+        "fewer features than names": lambda f: f.put(112, 3),
+        "more features than there are": lambda f: f.put(112, 5),
+        "as many features as there can be": lambda f: f.put(112, 0xFFFFFFFF),
+        "features that the header does not say": lambda f: f.put(112, 0),
+        "features that are not there": lambda f: f.put(128 + 8 * FEATURES, 0, 0),
+        "features of two texts": lambda f: f.put(116, 1),
+        "features beside a step": lambda f: f.put(128 + 8 * STEP, f.section(OPS), 24),
+        "features beside labels of tokens": lambda f: f.put(128 + 8 * TAGS, f.section(LABELS), 8),
+        "features cut short": lambda f: f.put(128 + 8 * FEATURES + 4, f.word(128 + 8 * FEATURES + 4) - 4),
+        "a feature of a third kind": lambda f: f.put(_feature(f, 0), 2),
+        "a feature of no words": lambda f: f.put(_feature(f, 0) + 4, 0),
+        "a feature beyond the others": lambda f: f.put(_feature(f, 0) + 4, 0xFFFFFFFF),
+        "a number of more words": lambda f: f.put(_feature(f, 0) + 4, 8),
+        "a number divided by 0": lambda f: f.put(_feature(f, 0) + 16, 0, 0x80000000),
+        "a number less NaN": lambda f: f.put(_feature(f, 0) + 8, 0, 0x7FF80000),
+        "a category that is a number": lambda f: f.put(_feature(f, 1), 0),
+        "a category of more values": lambda f: f.put(_feature(f, 1) + 12, f.word(_feature(f, 1) + 12) + 1),
+        "an id of unknown values beyond all": lambda f: f.put(_feature(f, 2) + 8, 1 << 24),
+        "an id of a value beyond all": lambda f: f.put(_feature(f, 3) - 4, 1 << 24),
+        "features that are constants": lambda f: f.put(f.section(VALUES) + _VALUE + 4, 0xFFFFFFFF),
+        "features that are whole numbers": lambda f: f.put(f.section(VALUES) + _VALUE, 1),
+    },
+    "pairs": {
+        "two texts and more": lambda f: f.put(116, 2),
+        "two texts with features": lambda f: f.put(112, 1),
+        "two texts beside a step": lambda f: f.put(128 + 8 * STEP, f.section(OPS), 24),
+        "two texts beside labels of tokens": lambda f: f.put(128 + 8 * TAGS, f.section(LABELS), 8),
+        "a second text that is floats": lambda f: f.put(f.section(VALUES) + _VALUE, 0),
+        "a second text that is a constant": lambda f: f.put(f.section(VALUES) + _VALUE + 4, 0xFFFFFFFF),
+        "an operation that writes to the second text": lambda f: f.put(f.op(0) + 16, 1),
+    },
+    "words": {
+        "features of a text alone": lambda f: f.put(112, 1),
+        "a pair in a program of one text": lambda f: f.put(116, 1),
+    },
+    "tags": {
+        "labels of tokens by heads": lambda f: f.put(68, 3),
+        "labels of tokens of two texts": lambda f: f.put(116, 1),
+    },
+    "numbers-gesture": {"heads of numbers": lambda f: f.put(68, 3), "two texts of numbers": lambda f: f.put(116, 1)},
+}
+
+
+def _feature(f: File, index: int) -> int:
+    """Where a feature stands, behind the names, which are in the small form."""
+    at = f.section(FEATURES)
+    count, slots, _, size, _ = (f.word(at + 4 * i) for i in range(5))
+    at += 20 + 4 * (count // 64 + 1) + 4 * ((count + 2) // 2) + 4 * ((slots + 1) // 2) + size + -size % 4
+    for _ in range(index):
+        at += 4 * f.word(at + 4)
+    return at
+
+
 def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """The lines of refused.jsonl.
 
@@ -535,7 +604,7 @@ def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
         ("integers", INTEGER_CHANGES, OPENED, False),
         *(
             (name, changes, OPENED, False)
-            for of in (SUBWORD_CHANGES, NUMBER_CHANGES, TAG_CHANGES)
+            for of in (SUBWORD_CHANGES, NUMBER_CHANGES, TAG_CHANGES, INPUT_OUTPUT_CHANGES)
             for name, changes in of.items()
         ),
         ("words", ANSWER_CHANGES, ANSWERED, False),

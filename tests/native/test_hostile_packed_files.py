@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import bundle_maker
+import input_output_vectors
 import number_vectors
 import numpy as np
 import pytest
@@ -82,6 +83,14 @@ def test_a_file_of_numbers_changed_or_made_to_mislead_is_refused_or_answers_with
 ) -> None:
     content = number_vectors.made(name).content
     assert run(hostile, content, tmp_path) == "0 opened\n"
+    assert run(hostile, content, tmp_path, examples(400, 3000)).endswith(" opened\n")
+
+
+@pytest.mark.parametrize("name", input_output_vectors.FILES)
+def test_a_file_of_other_inputs_or_outputs_made_to_mislead_is_refused_or_answers_without_a_fault(
+    name: str, hostile: Path, tmp_path: Path
+) -> None:
+    content = (VECTORS / "packed" / f"{name}.prnn").read_bytes()
     assert run(hostile, content, tmp_path, examples(400, 3000)).endswith(" opened\n")
 
 

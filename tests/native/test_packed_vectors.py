@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import input_output_vectors
 import numpy as np
 import operation_vectors
 import pytest
 import refused_packed
 import subword_vectors
 import tag_vectors
-from packing_tools import packed_bundle
+from packing_tools import logits_of, packed_bundle
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import packed_codes
@@ -33,6 +34,7 @@ OPERATIONS = sorted(operation_vectors.FILES)
 SUBWORDS = sorted(subword_vectors.FILES)
 STREAMS = sorted(subword_vectors.STREAMS)
 TAGGERS = sorted(tag_vectors.FILES)
+OTHERS = sorted(input_output_vectors.FILES)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -93,7 +95,9 @@ def test_what_must_be_refused_is(vector: dict[str, Any], tmp_path: Path) -> None
             Classifier.load(path).classify("the team wins")
 
 
-@pytest.mark.parametrize("name", [bundle.name for bundle in BUNDLES] + OPERATIONS + SUBWORDS + STREAMS + TAGGERS)
+@pytest.mark.parametrize(
+    "name", [bundle.name for bundle in BUNDLES] + OPERATIONS + SUBWORDS + STREAMS + TAGGERS + OTHERS
+)
 def test_a_file_verifies(name: str) -> None:
     assert verify(PACKED / f"{name}.prnn").name == name
 
@@ -167,7 +171,42 @@ def test_the_program_answers_the_vectors_as_they_say(bundle: Path, program: Path
         assert float(probability) == pytest.approx(max(vector["probabilities"]), abs=2e-4)
 
 
-@pytest.mark.parametrize("name", ["streams", *OPERATIONS, *SUBWORDS, *STREAMS, *TAGGERS])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_file_of_other_inputs_or_outputs_is_current_and_answered_as_it_says(name: str) -> None:
+    made, content = input_output_vectors.made(name), (PACKED / f"{name}.prnn").read_bytes()
+    assert content == made.content, "Run scripts/make_test_vectors."
+    vectors = lines_of(PACKED / f"{name}.jsonl")
+    classifier = Classifier.load(PACKED / f"{name}.prnn")
+    for vector, again, item in zip(vectors, made.vectors, input_output_vectors.FILES[name].items, strict=True):
+        row, ids = classifier.encode(item), vector["ids"]
+        assert (ids, vector["text"]) == (again["ids"], json.loads(json.dumps(again["text"])))
+        assert [one for one in row if one >= 0] == ([*itertools.chain(*ids)] if isinstance(ids[0], list) else ids)
+        np.testing.assert_allclose(vector["logits"], again["logits"], rtol=1e-5)
+        np.testing.assert_allclose(classifier.logits([item])[0], vector["logits"], atol=1e-5)
+        for in_place in (False, True):
+            engine = Packed(content, 0, in_place)
+            logits = logits_of(engine, np.array(row))
+            np.testing.assert_allclose(logits, vector["logits"], atol=1e-5)
+            np.testing.assert_allclose(engine.probabilities(logits.tolist()), vector["probabilities"], atol=1e-6)
+
+
+def test_the_program_answers_lines_by_head_and_lines_of_two_texts(program: Path) -> None:
+    for name, lines in (("heads", ["Oil prices rise.", "the cup final"]), ("pairs", ["Oil prices\tthe cup", "cup\t"])):
+        classifier = Classifier.load(PACKED / f"{name}.prnn")
+        asked = [tuple(line.split("\t")) if name == "pairs" else line for line in lines]
+        done = subprocess.run(
+            [str(program), str(PACKED / f"{name}.prnn")], input="".join(f"{line}\n" for line in lines).encode(),
+            capture_output=True, timeout=60, check=True,
+        )  # fmt: skip
+        for line, predicted in zip(done.stdout.decode().splitlines(), classifier.predict(asked), strict=True):
+            labels = predicted if isinstance(predicted, dict) else {"": predicted}
+            shown = [f"{head}: {label}" if head else label for head, label in labels.items()]
+            assert line.split("\t")[: 2 * len(shown) : 2] == shown
+    line = [str(program), str(PACKED / "pairs.prnn")]
+    assert subprocess.run(line, input=b"one text\n", capture_output=True, timeout=60, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("name", ["streams", *OPERATIONS, *SUBWORDS, *STREAMS, *TAGGERS, *OTHERS])
 def test_the_program_verifies_a_file_and_refuses_what_must_be(name: str, program: Path, tmp_path: Path) -> None:
     line = [str(program), "--verify", str(PACKED / f"{name}.prnn")]
     assert subprocess.run(line, capture_output=True, timeout=60, check=False).returncode == 0
@@ -264,4 +303,4 @@ def test_the_packed_vectors_hold_every_operation_and_stay_small() -> None:
             codes.add(int(words[at]))
             at += int(words[at + 1])
     assert codes == set(range(18))
-    assert sum(path.stat().st_size for path in PACKED.iterdir()) < 820_000
+    assert sum(path.stat().st_size for path in PACKED.iterdir()) < 860_000

@@ -338,7 +338,7 @@ def _check_labels_of(options: dict[str, Any]) -> None:
         raise click.UsageError(
             f"{asked[0]} is of classifiers of texts: one whose labels are of tokens has no such form. Leave it out."
         )
-    forms = {"--compress": options["compress"], "--profile packed": options["profile"] == "packed"}
+    forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
     if options["head"] and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
             f"{asked[0]} is of classifiers with one head: one with several has no such form. Leave it out."

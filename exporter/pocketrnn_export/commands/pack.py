@@ -142,8 +142,15 @@ def pack(
     if of_numbers and (needed := _make_memory_sentence(path, manifest)) is not None:
         print_line(needed)
     if output is not None:
-        given = "--input recording.csv" if of_numbers else '"a text"'
+        given = "--input recording.csv" if of_numbers else _write_text_arguments(manifest)
         print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {given}")
+
+
+def _write_text_arguments(manifest: Manifest) -> str:
+    """Write the arguments of `classify` for one text, two, or one with its features."""
+    from pocketrnn.text.features import write_options
+
+    return f'{write_options(manifest.features)}"a text"' + (' "another text"' if manifest.has_two_texts else "")
 
 
 def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
@@ -165,6 +172,7 @@ def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
 
 def _print_verdict(manifest: Manifest) -> None:
     """Print the verdict on the file, and a note on its thresholds."""
+    from pocketrnn.bundle.output import HeadsOutput
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import describe_graph_proof
 
@@ -174,7 +182,8 @@ def _print_verdict(manifest: Manifest) -> None:
         print_line(f"Graph: {escape_line(describe_graph_proof(manifest))}")
     for line in format_integer_warning(manifest):
         print_line(line)
-    if manifest.output.thresholds is not None:
+    outputs = manifest.output.heads.values() if isinstance(manifest.output, HeadsOutput) else [manifest.output]
+    if any(output.thresholds is not None for output in outputs):
         print_line(
             "Thresholds: Python and JavaScript give no label below those that the file keeps. The C interface gives "
             "probabilities: compare them with `thresholds` of prnn_document."

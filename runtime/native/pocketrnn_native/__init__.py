@@ -10,8 +10,8 @@ import array
 import mmap
 import os
 import weakref
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from pocketrnn_native import _engine
 from pocketrnn_native._engine import EngineError, Packed
@@ -48,6 +48,10 @@ def __getattr__(name: str) -> str:
         return "unknown"
 
 
+# A text; two of them, for a file that takes pairs; or a text and the value of each of its features, by name.
+Given = str | tuple[str, str] | tuple[str, Mapping[str, float | str]]
+
+
 class Prediction(NamedTuple):
     """One text's answer: the likeliest label, its probability, and as many likeliest pairs as were asked for."""
 
@@ -65,6 +69,29 @@ class Tag(NamedTuple):
     probability: float
     start: int
     end: int
+
+
+class _Labels(NamedTuple):
+    """The labels that are chosen among, where their logits stand, and whether each is decided by itself."""
+
+    labels: tuple[str, ...]
+    at: slice
+    several: bool
+
+    def prediction(self, logits: list[float], probabilities: list[float], top: int) -> Prediction:
+        own, found = logits[self.at], probabilities[self.at]
+        order = sorted(range(len(own)), key=own.__getitem__, reverse=True)[:top]
+        likeliest = tuple((self.labels[i], found[i]) for i in order)
+        return Prediction(*likeliest[0], likeliest)
+
+    def likeliest(self, probabilities: list[float]) -> str:
+        own = probabilities[self.at]
+        return self.labels[own.index(max(own))]
+
+    def reached(self, probabilities: list[float], wanted: tuple[float, ...]) -> tuple[str, ...]:
+        own = probabilities[self.at]
+        asked = range(len(own)) if self.several else (own.index(max(own)),)
+        return tuple(self.labels[i] for i in asked if own[i] >= wanted[i])
 
 
 def opened(path: str | os.PathLike[str]) -> Packed:
@@ -119,7 +146,9 @@ class Classifier:
     """A packed classifier, ready to answer. Make one with `Classifier.load`. Several threads may use one.
 
     Attributes:
-        labels: the classes, in the order of the columns of `predict_proba`.
+        labels: the classes, in the order of the columns of `predict_proba`; with several heads the labels of all,
+            `topic: oil`.
+        heads: the names of the heads, where each text is answered by several; else empty.
 
     Example:
         >>> Classifier.load("news.prnn").classify("Oil prices rise again").label
@@ -131,7 +160,18 @@ class Classifier:
             raise TypeError(f"Classifier takes an opened file. Use Classifier.load({file!r}).")
         self._file = file
         self._packed = file.packed
-        self.labels = tuple(file.packed.labels())
+        labels, start = tuple(file.packed.labels()), 0
+        self._parts: dict[str, _Labels] = {}
+        for name, count, several in file.packed.heads():
+            at = slice(start, start + count)
+            self._parts[name] = _Labels(labels[at], at, several)
+            start = at.stop
+        self.heads = tuple(self._parts)
+        self.labels = tuple(f"{name}: {one}" for name, part in self._parts.items() for one in part.labels) or labels
+        self._own = _Labels(self.labels, slice(len(labels)), file.packed.is_multi_label())
+        self._head: str | None = None
+        self._features = file.packed.features()
+        self._alone = not self._features and not file.packed.takes_pairs()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -147,8 +187,26 @@ class Classifier:
         """
         return cls(shared(path))
 
+    def head(self, name: str) -> Classifier:
+        """The same classifier, answering with the labels of one of its heads.
+
+        Raises:
+            ValueError: there is no such head.
+
+        Example:
+            >>> Classifier.load("reviews.prnn").head("mood").classify("Never again").label
+            'bad'
+        """
+        if name not in self._parts:
+            known = f"Its heads: {', '.join(self.heads)}" if self.heads else "It has one set of labels"
+            raise ValueError(f"There is no head {name!r}. {known}.")
+        other = Classifier(self._file)
+        other._own, other._head, other._parts, other.heads = self._parts[name], name, {}, ()
+        other.labels = other._own.labels
+        return other
+
     def encode(self, text: str) -> list[int]:
-        """The token ids of one text; never empty.
+        """The token ids of one text; never empty. Texts of a pair are encoded one by one.
 
         Example:
             >>> len(Classifier.load("news.prnn").encode("Oil prices rise again"))
@@ -156,24 +214,66 @@ class Classifier:
         """
         return self._packed.encode(text)
 
-    def classify(self, text: str, top: int = 1) -> Prediction:
+    def classify(self, text: Given, top: int = 1) -> Prediction:
         """Classify one text.
 
+        With several heads the answer is a dict from the name of each to its prediction; so are those of `predict`,
+        `predict_labels` and `predict_proba`.
+
         Args:
-            text: any string.
+            text: any string; a tuple of two, with a file of two texts; or a tuple of a text and a map from the names of
+                its features to their values.
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
             EngineError: the text has fewer or more tokens than the classifier takes, or would take more memory or time
                 than a file of this size may ask for; there is too little memory; or the logits are not finite.
-            ValueError: `top` is out of its range.
+            ValueError: `top` is out of its range; or a feature is missing, unknown, or has a value that it cannot have.
+            TypeError: it is not such a text.
 
         Example:
             >>> Classifier.load("news.prnn").classify("Striker scores twice in cup final").label
             'Sports'
         """
         self._check_top(top)
-        return self._prediction(self._packed.logits(text), top)
+        answer: Prediction = self._prediction(self._logits(text), top)
+        return answer
+
+    def _logits(self, given: Any, which: str = "The text") -> list[float]:
+        if self._alone:
+            return self._packed.logits(given)
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            what = "a text with its features" if self._features else "two texts"
+            raise TypeError(f"{which} is {type(given).__name__}, and not {what}. Give a tuple of both.")
+        text, beside = given
+        return self._packed.logits_beside(text, self._encode_features(beside, which) if self._features else beside)
+
+    def _encode_features(self, values: Any, which: str) -> list[float]:
+        names = [name for name, _ in self._features]
+        if not isinstance(values, Mapping):
+            raise TypeError(f"{which} is without its features. Give a tuple of both: (text, {{name: value, ...}}).")
+        if unknown := [name for name in values if name not in names]:
+            raise ValueError(f"{which} has the feature {unknown[0]!r}, which the classifier does not take.")
+        if missing := [name for name in names if values.get(name) is None]:
+            raise ValueError(f"{which} has no value for the feature {missing[0]}. Give {', '.join(names)}.")
+        return [self._encode_feature(i, values[name], which) for i, name in enumerate(names)]
+
+    def _encode_feature(self, index: int, value: Any, which: str) -> float:
+        name, is_category = self._features[index]
+        kinds = (str, int) if is_category else (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            what = f"a {'category' if is_category else 'number'}"
+            raise ValueError(f"{which} has {name}={value!r} of the type {type(value).__name__}, and {name} is {what}.")
+        try:
+            return self._packed.feature(index, str(value) if is_category else value)
+        except OverflowError:
+            pass
+        except EngineError as error:
+            if error.args[0] == _engine.UNKNOWN:
+                raise ValueError(f"{which} has {name}={value!r}, which {name} does not know.") from None
+            if error.args[0] != _engine.NOT_FINITE:
+                raise
+        raise ValueError(f"{which} has {name}={value!r}, which is not a finite float32.")
 
     def tag(self, text: str | list[str]) -> list[Tag]:
         """A label for each token of one text, of a file that was packed of a tagger.
@@ -217,16 +317,17 @@ class Classifier:
         return Stream(self, saved)
 
     def _check_top(self, top: int) -> None:
-        if not 1 <= top <= len(self.labels):
-            raise ValueError(f"top is {top}, but there are {len(self.labels)} labels.")
+        most = max(len(part.labels) for part in (*self._parts.values(),) or (self._own,))
+        if not 1 <= top <= most:
+            raise ValueError(f"top is {top}, but there are {most} labels.")
 
-    def _prediction(self, logits: list[float], top: int) -> Prediction:
+    def _prediction(self, logits: list[float], top: int) -> Any:
         probabilities = self._packed.probabilities(logits)
-        order = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)[:top]
-        likeliest = tuple((self.labels[i], probabilities[i]) for i in order)
-        return Prediction(*likeliest[0], likeliest)
+        if not self._parts:
+            return self._own.prediction(logits, probabilities, top)
+        return {name: part.prediction(logits, probabilities, top) for name, part in self._parts.items()}
 
-    def predict(self, texts: Iterable[str]) -> list[str]:
+    def predict(self, texts: Iterable[Given]) -> list[str]:
         """The likeliest label of every text.
 
         Raises:
@@ -236,7 +337,10 @@ class Classifier:
             >>> Classifier.load("news.prnn").predict(["Oil prices rise again", "Striker scores twice in cup final"])
             ['Business', 'Sports']
         """
-        return [self.labels[row.index(max(row))] for row in self.predict_proba(texts)]
+        rows: list[Any] = self._probabilities(texts)
+        if not self._parts:
+            return [self._own.likeliest(row) for row in rows]
+        return [{name: part.likeliest(row) for name, part in self._parts.items()} for row in rows]  # type: ignore[misc]
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
@@ -246,13 +350,19 @@ class Classifier:
             >>> Classifier.load("news.prnn").thresholds is None
             True
         """
+        return self._thresholds_of(self._head)
+
+    def _thresholds_of(self, head: str | None) -> tuple[float, ...] | None:
         # Here and not above: few ask, and importing json takes as long as all else.
         import json
 
-        found = json.loads(self._packed.document()).get("thresholds")
+        document = json.loads(self._packed.document())
+        if head is not None:
+            document = next(one for one in document["heads"] if one["name"] == head)
+        found = document.get("thresholds")
         return None if found is None else tuple(found)
 
-    def predict_labels(self, texts: Iterable[str], threshold: float | None = None) -> list[tuple[str, ...]]:
+    def predict_labels(self, texts: Iterable[Given], threshold: float | None = None) -> list[tuple[str, ...]]:
         """The labels of every text that reach their threshold; where one label is right, the likeliest or none.
 
         Args:
@@ -270,16 +380,20 @@ class Classifier:
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}, which is not a probability.")
-        classes = range(len(self.labels))
-        wanted = (self.thresholds or (0.5,) * len(classes)) if threshold is None else (threshold,) * len(classes)
-        several = self._packed.is_multi_label()
-        given = []
-        for row in self.predict_proba(texts):
-            asked = classes if several else (row.index(max(row)),)
-            given.append(tuple(self.labels[i] for i in asked if row[i] >= wanted[i]))
-        return given
 
-    def predict_proba(self, texts: Iterable[str]) -> list[list[float]]:
+        def wanted(part: _Labels, head: str | None) -> tuple[float, ...]:
+            kept = self._thresholds_of(head) if threshold is None else None
+            return kept or (0.5 if threshold is None else threshold,) * len(part.labels)
+
+        rows = self._probabilities(texts)
+        if not self._parts:
+            least = wanted(self._own, self._head)
+            return [self._own.reached(row, least) for row in rows]
+        each = {name: wanted(part, name) for name, part in self._parts.items()}
+        found: Any = [{name: part.reached(row, each[name]) for name, part in self._parts.items()} for row in rows]
+        return found  # type: ignore[no-any-return]
+
+    def predict_proba(self, texts: Iterable[Given]) -> list[list[float]]:
         """The probabilities of every label for every text.
 
         Raises:
@@ -290,10 +404,26 @@ class Classifier:
             >>> len(Classifier.load("news.prnn").predict_proba(["Oil prices rise again"])[0])
             4
         """
+        rows = self._probabilities(texts)
+        if not self._parts:
+            return [row[self._own.at] for row in rows]
+        found: Any = {name: [row[part.at] for row in rows] for name, part in self._parts.items()}
+        return found  # type: ignore[no-any-return]
+
+    def _probabilities(self, texts: Iterable[Given]) -> list[list[float]]:
+        """The probabilities of all labels of the file, of every head, for every text."""
         if isinstance(texts, str):
             raise TypeError("Give a list of texts, or use classify for one.")
-        given, classes = list(texts), len(self.labels)
-        rows: list[list[float]] = []
+        given: list[Any] = list(texts)
+        classes, rows = len(self._packed.labels()), list[list[float]]()
+        if not self._alone:
+            for i, one in enumerate(given):
+                which = f"The text at position {i} (counted from 0)"
+                try:
+                    rows.append(self._packed.probabilities(self._logits(one, which)))
+                except EngineError as error:
+                    raise EngineError(error.args[0], f"{which} is refused: {error.args[1]}") from None
+            return rows
         for start in range(0, len(given), _AT_ONCE):
             some = given[start : start + _AT_ONCE]
             logits = array.array("f", bytes(4 * classes * len(some)))
@@ -338,7 +468,8 @@ class Stream:
             ('World', 'Business')
         """
         self._classifier._check_top(top)
-        return self._classifier._prediction(self._stream.push(fragment), top)
+        answer: Prediction = self._classifier._prediction(self._stream.push(fragment), top)
+        return answer
 
     def logits(self, fragment: str | bytes) -> list[float]:
         """Read a further fragment of the text: the logits of all of it so far.

@@ -261,6 +261,92 @@ static PyObject *packed_logits(PyObject *object, PyObject *text)
     return result;
 }
 
+/* The logits of a text with what stands beside it: a second text, or a list of numbers, one for each feature. */
+static PyObject *packed_logits_beside(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    PyObject *text, *beside, *held = NULL, *second_held = NULL, *result = NULL;
+    const char *utf8, *second = NULL;
+    Py_ssize_t bytes, second_bytes = 0;
+    if (!PyArg_ParseTuple(arguments, "OO", &text, &beside) || !(utf8 = utf8_of(text, &bytes, &held)))
+        return NULL;
+    size_t count = PyList_Check(beside) ? (size_t)PyList_Size(beside) : 0;
+    if (!PyList_Check(beside))
+        second = utf8_of(beside, &second_bytes, &second_held);
+    else if (count != prnn_features(self->classifier))
+        failed(object, PRNN_INPUT);
+    uint32_t classes = prnn_classes(self->classifier);
+    float *numbers = malloc((classes + count + 1) * sizeof *numbers), *logits = numbers ? numbers + count : NULL;
+    for (size_t i = 0; numbers && i < count; i++)
+        numbers[i] = (float)PyFloat_AsDouble(PyList_GetItem(beside, (Py_ssize_t)i));
+    if (!numbers)
+        no_memory(object);
+    struct memory *memory = PyErr_Occurred() ? NULL : memory_taken(self);
+    if (memory) {
+        int status;
+        size_t size;
+        lock_let_go(memory);
+        do {
+            size = memory->size;
+            status = second ? prnn_classify_pair(self->classifier, utf8, (size_t)bytes, second, (size_t)second_bytes, logits,
+                                                 memory->bytes, &size)
+                            : prnn_classify_with(self->classifier, utf8, (size_t)bytes, numbers, logits, memory->bytes, &size);
+        } while (status == PRNN_MEMORY && grown(memory, size));
+        lock_taken_again(memory);
+        memory_given_back(self, memory);
+        result = status == PRNN_OK ? floats_of(logits, classes) : failed(object, status);
+    }
+    free(numbers);
+    Py_XDECREF(second_held);
+    Py_DECREF(held);
+    return result;
+}
+
+/* What the program is given for a feature: for a number, or for the value of a category, which is a string. */
+static PyObject *packed_feature(PyObject *object, PyObject *arguments)
+{
+    const prnn *classifier = ((Packed *)object)->classifier;
+    PyObject *value, *held = NULL;
+    unsigned index;
+    Py_ssize_t bytes;
+    float made = 0;
+    int status = PRNN_ARGUMENT;
+    if (!PyArg_ParseTuple(arguments, "IO", &index, &value))
+        return NULL;
+    if (PyUnicode_Check(value)) {
+        const char *utf8 = utf8_of(value, &bytes, &held);
+        if (utf8)
+            status = prnn_feature_of_category(classifier, index, utf8, (size_t)bytes, &made);
+        Py_XDECREF(held);
+    } else
+        status = prnn_feature_of_number(classifier, index, PyFloat_AsDouble(value), &made);
+    if (PyErr_Occurred())
+        return NULL;
+    return status ? failed(object, status) : PyFloat_FromDouble((double)made);
+}
+
+/* The features as (name, whether it is a category). */
+static PyObject *packed_features(PyObject *object, PyObject *Py_UNUSED(none))
+{
+    PyObject *list = PyList_New(0);
+    const char *utf8;
+    size_t bytes;
+    int is_category;
+    for (uint32_t i = 0; list && (utf8 = prnn_feature(((Packed *)object)->classifier, i, &is_category, &bytes)) != NULL; i++) {
+        PyObject *name = string_of(object, utf8, bytes);
+        PyObject *one = name ? Py_BuildValue("(NN)", name, PyBool_FromLong(is_category)) : NULL;
+        if (!one || PyList_Append(list, one) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(one);
+    }
+    return list;
+}
+
+static PyObject *packed_takes_pairs(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(prnn_takes_pairs(((Packed *)self)->classifier));
+}
+
 /* The ids of a text, or, where there are `ends`, of its tokens. */
 static PyObject *ids_of(PyObject *object, const char *utf8, size_t bytes, const uint32_t *ends)
 {
@@ -795,6 +881,22 @@ static PyObject *packed_examples(PyObject *object, PyObject *Py_UNUSED(none))
     return list;
 }
 
+/* The heads of a classifier that has several, as (name, number of labels, whether each label is decided by itself). */
+static PyObject *packed_heads(PyObject *object, PyObject *Py_UNUSED(none))
+{
+    PyObject *list = PyList_New(0);
+    struct prnn_head head;
+    for (uint32_t i = 0; list && prnn_head(((Packed *)object)->classifier, i, &head) && head.name; i++) {
+        PyObject *name = string_of(object, head.name, head.bytes);
+        PyObject *one = name ? Py_BuildValue("(OIN)", name, head.labels, PyBool_FromLong(head.is_multi_label)) : NULL;
+        if (!one || PyList_Append(list, one) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(one);
+        Py_XDECREF(name);
+    }
+    return list;
+}
+
 static PyObject *packed_probabilities(PyObject *object, PyObject *logits)
 {
     Packed *self = (Packed *)object;
@@ -1124,6 +1226,11 @@ static PyMethodDef packed_methods[] = {
     {"document", packed_document, METH_NOARGS, "The file's document, bytes of JSON."},
     {"limits", packed_limits, METH_NOARGS, "The fewest and the most ids of a text, and how many ids there are."},
     {"is_multi_label", packed_is_multi_label, METH_NOARGS, "Whether each label is right or wrong by itself."},
+    {"logits_beside", packed_logits_beside, METH_VARARGS, "The logits of a text with a second one, or with a list of numbers for its features."},
+    {"feature", packed_feature, METH_VARARGS, "What the program is given for the number or the category of a feature."},
+    {"features", packed_features, METH_NOARGS, "Name, and whether it is a category, of each feature."},
+    {"takes_pairs", packed_takes_pairs, METH_NOARGS, "Whether it takes two texts."},
+    {"heads", packed_heads, METH_NOARGS, "Name, number of labels, and whether each is decided by itself; of several heads."},
     {"state_size", packed_state_size, METH_NOARGS, "How many numbers a stream keeps; 0 if there are no streams."},
     {"integers", packed_integers, METH_VARARGS,
      "integers(value, x, as_states, rounded, sums)\n--\n\nFor a proof: x, float32 [rows, k], rounded to int8 as weights of "
@@ -1170,7 +1277,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
 
 /* The version of this module's functions and of the files that it reads. It is raised here and in runtime/pocketrnn/engines/native.py, which refuses
  * another. */
-enum { INTERFACE = 5 };
+enum { INTERFACE = 7 };
 
 static int module_ready(PyObject *module)
 {
@@ -1194,7 +1301,7 @@ static int module_ready(PyObject *module)
                     {"COSTLY", PRNN_COSTLY}, {"STOPPED", PRNN_STOPPED}, {"WAITING", PRNN_WAITING},
                     {"INPUT", PRNN_INPUT}, {"MISSING", PRNN_MISSING}, {"VALUES", PRNN_VALUES}, {"FAR", PRNN_FAR},
                     {"NO_PROGRAM", PRNN_NO_PROGRAM}, {"FEW_IDS", PRNN_FEW_IDS}, {"MANY_IDS", PRNN_MANY_IDS}, {"BEGIN", PRNN_BEGIN},
-                    {"END", PRNN_END}, {"LARGE", PRNN_LARGE}, {"LABELS", PRNN_LABELS}, {"PLACES", PRNN_PLACES},
+                    {"END", PRNN_END}, {"LARGE", PRNN_LARGE}, {"LABELS", PRNN_LABELS}, {"PLACES", PRNN_PLACES}, {"UNKNOWN", PRNN_UNKNOWN}, {"ARGUMENT", PRNN_ARGUMENT},
                     {"FLOAT32", PRNN_FLOAT32},
                     {"FLOAT64", PRNN_FLOAT64}, {"INT16", PRNN_INT16}, {"INT32", PRNN_INT32}};
     for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)

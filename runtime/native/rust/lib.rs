@@ -21,6 +21,17 @@ struct Prnn {
 const OK: c_int = 0;
 const MEMORY: c_int = 1;
 
+/// One head of a classifier, as pocketrnn.h has it.
+#[repr(C)]
+#[derive(Default)]
+struct Head {
+    name: usize,
+    bytes: usize,
+    first: u32,
+    labels: u32,
+    is_multi_label: c_int,
+}
+
 extern "C" {
     fn prnn_error(status: c_int) -> *const c_char;
     fn prnn_open(
@@ -32,6 +43,7 @@ extern "C" {
     ) -> c_int;
     fn prnn_classes(classifier: *const Prnn) -> u32;
     fn prnn_label(classifier: *const Prnn, index: u32, bytes: *mut usize) -> *const c_char;
+    fn prnn_head(classifier: *const Prnn, index: u32, head: *mut Head) -> c_int;
     fn prnn_classify(
         classifier: *const Prnn,
         text: *const c_char,
@@ -104,6 +116,9 @@ impl Classifier {
         }
         if status != OK {
             return Err(error_of(status));
+        }
+        if unsafe { prnn_head(opened, 1, &mut Head::default()) } != 0 {
+            return Err("The classifier has several heads, and this package answers with one.".into());
         }
         let labels = (0..unsafe { prnn_classes(opened) }).map(|index| {
             let mut bytes = 0;

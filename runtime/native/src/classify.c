@@ -81,6 +81,21 @@ static int answered_numbers(const prnn *classifier, const void *samples, int typ
     }
 }
 
+/* The same of a line with a tab between two texts. */
+static int answered_pair(const prnn *classifier, const char *line, size_t bytes, float *logits)
+{
+    const char *tab = memchr(line, '\t', bytes);
+    size_t first = tab ? (size_t)(tab - line) : bytes;
+    if (!tab)
+        return PRNN_INPUT;
+    for (;;) {
+        size_t size = work_size;
+        int status = prnn_classify_pair(classifier, line, first, tab + 1, bytes - first - 1, logits, work, &size);
+        if (status != PRNN_MEMORY || !has_room(size))
+            return status;
+    }
+}
+
 static void put_text(const char *text, size_t bytes, char behind)
 {
     for (size_t i = 0; i < bytes; i++)
@@ -97,6 +112,30 @@ static uint32_t likeliest(const float *logits, uint32_t count)
     for (uint32_t i = 1; i < count; i++)
         best = logits[i] > logits[best] ? i : best;
     return best;
+}
+
+/* Whether the likeliest label of any head differs between two rows of logits. */
+static int have_other_labels(const prnn *classifier, const float *row, const float *other)
+{
+    struct prnn_head head;
+    for (uint32_t i = 0; prnn_head(classifier, i, &head); i++)
+        if (likeliest(row + head.first, head.labels) != likeliest(other + head.first, head.labels))
+            return 1;
+    return 0;
+}
+
+/* The likeliest label of each head with its probability, behind its name where there are several. */
+static void put_labels(const prnn *classifier, const float *probabilities)
+{
+    struct prnn_head head;
+    for (uint32_t i = 0; prnn_head(classifier, i, &head); i++) {
+        uint32_t best = head.first + likeliest(probabilities + head.first, head.labels);
+        size_t length;
+        const char *label = prnn_label(classifier, best, &length);
+        if (head.name)
+            printf("%.*s: ", (int)head.bytes, head.name);
+        printf("%.*s\t%.4f\t", (int)length, label, (double)probabilities[best]);
+    }
 }
 
 /* Room for rows of logits, in the place of what was there. */
@@ -120,13 +159,15 @@ static int answered_example(const prnn *classifier, uint32_t index, float **logi
         return answered_numbers(classifier, samples, -1, count, *logits);
     }
     prnn_example(classifier, index, &text, &bytes, &ids, &count, golden);
-    if (!prnn_labels_tokens(classifier))
+    int labels_tokens = prnn_labels_tokens(classifier);
+    if (!labels_tokens && !prnn_features(classifier) && !prnn_takes_pairs(classifier))
         return answered(classifier, text, bytes, *logits);
-    if (!have_rows(classifier, logits, *rows = count))
+    if (labels_tokens && !have_rows(classifier, logits, *rows = count))
         return PRNN_MEMORY;
     for (;;) {
         size_t size = work_size;
-        int status = prnn_token_logits(classifier, ids, count, *logits, work, &size);
+        int status = labels_tokens ? prnn_token_logits(classifier, ids, count, *logits, work, &size)
+                                   : prnn_logits(classifier, ids, count, *logits, work, &size);
         if (status != PRNN_MEMORY || !has_room(size))
             return status;
     }
@@ -144,7 +185,7 @@ static int verify(const prnn *classifier, float **logits)
         if (answer != PRNN_OK)
             return failed_by("a golden example", answer);
         for (const float *row = *logits, *end = row + rows * classes; row < end; row += classes, golden += classes) {
-            if (!prnn_gives_values(classifier) && likeliest(row, classes) != likeliest(golden, classes))
+            if (!prnn_gives_values(classifier) && have_other_labels(classifier, row, golden))
                 status = 3;
             double apart = 0, scale = 1;
             for (uint32_t k = 0; k < classes; k++) {
@@ -217,16 +258,14 @@ static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
         size_t whole = (size_t)read, bytes = whole;
         while (bytes && (line[bytes - 1] == '\n' || line[bytes - 1] == '\r'))
             bytes--;
-        int status = stream ? pushed(classifier, stream, line, whole, logits)
-                            : answered(classifier, line, bytes, logits);
+        int status = stream                         ? pushed(classifier, stream, line, whole, logits)
+                     : prnn_takes_pairs(classifier) ? answered_pair(classifier, line, bytes, logits)
+                                                    : answered(classifier, line, bytes, logits);
         if (status == PRNN_OK)
             status = prnn_probabilities(classifier, logits, logits);
         if (status != PRNN_OK)
             return failed_by_line(number, status);
-        uint32_t best = likeliest(logits, prnn_classes(classifier));
-        size_t length;
-        const char *label = prnn_label(classifier, best, &length);
-        printf("%.*s\t%.4f\t", (int)length, label, (double)logits[best]);
+        put_labels(classifier, logits);
         put_text(line, bytes, '\n');
         if (stream)
             fflush(stdout);
@@ -321,13 +360,10 @@ static int put_answer(const prnn *classifier, const void *samples, int type, siz
         status = prnn_probabilities(classifier, logits, logits);
     if (status)
         return failed_by("the recording on standard input", status);
-    size_t length;
-    uint32_t best = likeliest(logits, prnn_classes(classifier));
     for (uint32_t i = 0; is_values && i < prnn_classes(classifier); i++)
         printf("%.6g\t", (double)logits[i]);
-    const char *label = prnn_label(classifier, best, &length);
     if (!is_values)
-        printf("%.*s\t%.4f\t", (int)length, label, (double)logits[best]);
+        put_labels(classifier, logits);
     printf("%lu-%lu\n", (unsigned long)start, (unsigned long)(start + steps - 1));
     return 0;
 }

@@ -113,7 +113,7 @@ const char *prnn_error(int status)
     case PRNN_SAVED: return "This is not a saved stream of this classifier, or it was changed after it was saved.";
     case PRNN_COSTLY: return "This would take more memory or time than a file of this size may ask for.";
     case PRNN_STOPPED: return "This was stopped.";
-    case PRNN_INPUT: return "This classifier takes something else: sequences of numbers, texts, or their tokens.";
+    case PRNN_INPUT: return "This classifier takes something else: sequences of numbers, a text, its tokens, or what stands beside it.";
     case PRNN_MISSING: return "A sample is missing (NaN), and the classifier has nothing to put in its place.";
     case PRNN_VALUES: return "This gives values, which have no probabilities.";
     case PRNN_FAR: return "A sample is far outside of the range of training; check the sensor's unit.";
@@ -126,6 +126,7 @@ const char *prnn_error(int status)
     case PRNN_MANY_IDS: return "The text has more ids than the rules cut every text to.";
     case PRNN_BEGIN: return "The text does not begin with the ids with which the rules begin every text.";
     case PRNN_END: return "The text does not end with the ids with which the rules end every text.";
+    case PRNN_UNKNOWN: return "The category does not know this value.";
     case PRNN_MACHINE: return "This machine is big-endian, and packed files are read on little-endian ones only.";
     default: return "There is no such status.";
     }
@@ -138,8 +139,8 @@ void prnn_ask(const prnn *p, int (*asked)(const void *memory))
 }
 
 uint32_t prnn_classes(const prnn *p) { return p->header->classes; }
-int prnn_is_multi_label(const prnn *p) { return p->header->activation == 1; }
-int prnn_gives_values(const prnn *p) { return p->header->activation == 2; }
+int prnn_is_multi_label(const prnn *p) { return p->header->activation == SIGMOID_OF_EACH; }
+int prnn_gives_values(const prnn *p) { return p->header->activation == AS_VALUES; }
 
 static const char *string_of(const struct strings *table, uint32_t index, size_t *bytes)
 {
@@ -169,12 +170,24 @@ const char *prnn_document(const prnn *p, size_t *bytes)
     return (const char *)p->file + p->header->sections[NAME_DOCUMENT].offset;
 }
 
-int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
+int prnn_head(const prnn *p, uint32_t index, struct prnn_head *head)
 {
-    uint32_t classes = prnn_classes(p);
+    const struct heads *all = &p->heads;
+    if (index >= all->count)
+        return 0;
+    *head = (struct prnn_head){.labels = all->heads[index].labels, .is_multi_label = all->heads[index].activation == SIGMOID_OF_EACH};
+    head->name = string_of(&all->names, index, &head->bytes);
+    for (uint32_t i = 0; i < index; i++)
+        head->first += all->heads[i].labels;
+    return 1;
+}
+
+/* The probabilities of one head's logits. */
+static int probabilities_of(const struct head *head, const real *logits, real *probabilities)
+{
+    uint32_t classes = head->labels;
+    int is_multi_label = head->activation == SIGMOID_OF_EACH;
     real largest = logits[0];
-    if (prnn_gives_values(p))
-        return PRNN_VALUES;
     for (uint32_t i = 0; i < classes; i++) {
         if (isnan(logits[i]))
             return PRNN_NOT_FINITE;
@@ -185,11 +198,68 @@ int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
     real total = 0;
     for (uint32_t i = 0; i < classes; i++) {
         wide x = (wide)logits[i];
-        probabilities[i] = (real)(prnn_is_multi_label(p) ? (wide)0.5 * (tanh((wide)0.5 * x) + 1) : exp(x - (wide)largest));
+        probabilities[i] = (real)(is_multi_label ? (wide)0.5 * (tanh((wide)0.5 * x) + 1) : exp(x - (wide)largest));
         total += probabilities[i];
     }
-    for (uint32_t i = 0; !prnn_is_multi_label(p) && i < classes; i++)
+    for (uint32_t i = 0; !is_multi_label && i < classes; i++)
         probabilities[i] /= total;
+    return PRNN_OK;
+}
+
+int prnn_probabilities(const prnn *p, const real *logits, real *probabilities)
+{
+    int status = prnn_gives_values(p) ? PRNN_VALUES : PRNN_OK;
+    for (uint32_t i = 0, at = 0; i < p->heads.count && !status; at += p->heads.heads[i++].labels)
+        status = probabilities_of(&p->heads.heads[i], logits + at, probabilities + at);
+    return status;
+}
+
+uint32_t prnn_features(const prnn *p) { return p->header->features; }
+int prnn_takes_pairs(const prnn *p) { return p->header->pairs != 0; }
+
+/* Feature number `index` if it is of a kind; else NULL. */
+static const struct feature *feature_at(const prnn *p, uint32_t index, uint32_t kind)
+{
+    if (index >= p->header->features)
+        return NULL;
+    const struct feature *one = p->features.first;
+    while (index--)
+        one = (const void *)((const uint32_t *)one + one->words);
+    return one->kind == kind ? one : NULL;
+}
+
+const char *prnn_feature(const prnn *p, uint32_t index, int *is_category, size_t *bytes)
+{
+    *is_category = feature_at(p, index, AS_CATEGORY) != NULL;
+    return prnn_features(p) ? string_of(&p->features.names, index, bytes) : NULL;
+}
+
+int prnn_feature_of_number(const prnn *p, uint32_t index, double number, float *feature)
+{
+    const struct feature *one = feature_at(p, index, AS_NUMBER);
+    if (!one)
+        return PRNN_ARGUMENT;
+    const uint32_t *words = (const uint32_t *)(one + 1);
+    double made = (number - double_at(words, 0)) / double_at(words, 1);
+    if (!(made <= MOST_FLOAT && made >= -MOST_FLOAT))
+        return PRNN_NOT_FINITE;
+    *feature = (float)made;
+    return PRNN_OK;
+}
+
+int prnn_feature_of_category(const prnn *p, uint32_t index, const char *value, size_t bytes, float *feature)
+{
+    const struct feature *one = feature_at(p, index, AS_CATEGORY);
+    struct strings values;
+    if (!one)
+        return PRNN_ARGUMENT;
+    const uint32_t *words = (const uint32_t *)(one + 1), *end = (const uint32_t *)one + one->words;
+    strings_at(words + 1, (size_t)(end - words - 1) * 4, &values);
+    int32_t place = find(&values, (const uint8_t *)value, bytes);
+    uint32_t id = place < 0 ? words[0] : *(end - values.count + place);
+    if (id == NONE)
+        return PRNN_UNKNOWN;
+    *feature = (float)id;
     return PRNN_OK;
 }
 

@@ -60,7 +60,7 @@ enum {
     PRNN_COSTLY,     /* the text, or the file when it is opened, would take more than the limits below */
     PRNN_STOPPED,    /* the caller wanted an end; see prnn_ask */
     PRNN_WAITING,    /* more characters have no space to cut them at than a stream of subwords keeps */
-    PRNN_INPUT,      /* the classifier takes something else: sequences of numbers, texts, or tokens of texts */
+    PRNN_INPUT,      /* the classifier takes something else: sequences of numbers, a text, two, one with features, or its tokens */
     PRNN_MISSING,    /* a sample is NaN, and the classifier has nothing to put in its place */
     PRNN_VALUES,     /* the numbers are values, not logits */
     PRNN_FAR,        /* a sample is far outside of the range of training: prnn_check_range alone says so */
@@ -71,7 +71,8 @@ enum {
     PRNN_END,        /* the rules end every text with other ids */
     PRNN_LARGE,      /* the program makes a whole number of the text that 32 bits do not hold, or one of NaN */
     PRNN_LABELS,     /* the labels are of tokens, and prnn_tag gives them; or they are of texts, and prnn_classify does */
-    PRNN_PLACES      /* the rules do with a text what no place of a token can be followed through */
+    PRNN_PLACES,     /* the rules do with a text what no place of a token can be followed through */
+    PRNN_UNKNOWN     /* a category does not know this value, and has no id for such */
 };
 
 /* The limits of a file. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is
@@ -106,8 +107,22 @@ void prnn_ask(const prnn *classifier, int (*asked)(const void *memory));
 uint32_t prnn_classes(const prnn *classifier);
 /* Label number `index`: UTF-8, not terminated; *bytes is its length. NULL if there is no such label. */
 const char *prnn_label(const prnn *classifier, uint32_t index, size_t *bytes);
-/* Whether each label is right or wrong by itself (sigmoid); else one of them is right (softmax). */
+/* Whether each label is right or wrong by itself (sigmoid); else one of them is right (softmax), or one of each head. */
 int prnn_is_multi_label(const prnn *classifier);
+/* A classifier may have several heads, such as the topic and the mood of a text. Labels, logits and probabilities are then those of
+ * all heads, one head behind the other, and each head is decided by itself. Any other has one head, whose name is NULL.
+ *
+ *     struct prnn_head head;
+ *     for (uint32_t i = 0; prnn_head(reviews, i, &head); i++)
+ *         ... the likeliest of logits[head.first] to logits[head.first + head.labels - 1] */
+struct prnn_head {
+    const char *name; /* as a label */
+    size_t bytes;
+    uint32_t first, labels; /* the number of its first label, and how many it has */
+    int is_multi_label;     /* as prnn_is_multi_label */
+};
+/* Head number `index`; 0 if there is no such head. */
+int prnn_head(const prnn *classifier, uint32_t index, struct prnn_head *head);
 /* The fewest and most ids of a text, and how many ids there are. */
 void prnn_limits(const prnn *classifier, uint32_t *least, uint32_t *most, uint32_t *ids);
 /* The document of the file (JSON, UTF-8): what classifier.json says but the vocabulary. */
@@ -149,9 +164,41 @@ struct prnn_text {
 /* From texts[*done] on; *done counts on. With PRNN_MEMORY, call again with more: what is done stays. */
 int prnn_classify_many(const prnn *classifier, struct prnn_text *texts, size_t count, size_t *done, void *memory,
                        size_t *size);
-/* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. For some labels alone, where one
- * is right: set the logits of the others to -INFINITY before, and their probabilities are 0. */
+/* The probabilities of logits, of each head by itself; the two arrays may be one. PRNN_NOT_FINITE where there are none. For some
+ * labels alone, where one is right: set the logits of the others to -INFINITY before, and their probabilities are 0. */
 int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_number *probabilities);
+
+/* ---- Numbers and categories beside a text, for files that were packed of a bundle that takes them ----
+ *
+ * Such a classifier is given a number for each of its features with every text: what the functions below make of the number or the
+ * category that you have. Without them prnn_classify and prnn_classify_many say PRNN_INPUT.
+ *
+ *     float features[2];
+ *     prnn_feature_of_number(orders, 0, 9.5, &features[0]);
+ *     prnn_feature_of_category(orders, 1, "film", 4, &features[1]);
+ *     prnn_classify_with(orders, text, strlen(text), features, logits, work, &work_size);
+ *
+ * What takes ids is given, before those of the text, a word for each feature: ~ the bits of its float. */
+
+/* How many features a text is given with; 0 of any other classifier. */
+uint32_t prnn_features(const prnn *classifier);
+/* The name of feature number `index`, as `prnn_label`, and whether it is a category; else it is a number. */
+const char *prnn_feature(const prnn *classifier, uint32_t index, int *is_category, size_t *bytes);
+/* What the program is given for a number. PRNN_NOT_FINITE: it is NaN, infinite or too large; PRNN_ARGUMENT: this is a category. */
+int prnn_feature_of_number(const prnn *classifier, uint32_t index, double number, float *feature);
+/* The same for the value of a category, UTF-8. PRNN_UNKNOWN: it does not know it; PRNN_ARGUMENT: this is a number. */
+int prnn_feature_of_category(const prnn *classifier, uint32_t index, const char *value, size_t bytes, float *feature);
+/* The logits of a text with its features, prnn_features numbers. */
+int prnn_classify_with(const prnn *classifier, const char *text, size_t bytes, const float *features, prnn_number *logits, void *memory,
+                       size_t *size);
+
+/* ---- Two texts, for files that were packed of a bundle that takes pairs ----
+ *
+ * What takes ids is given those of both texts, with a negative word between. */
+int prnn_takes_pairs(const prnn *classifier);
+/* The logits of a pair. */
+int prnn_classify_pair(const prnn *classifier, const char *first, size_t first_bytes, const char *second, size_t second_bytes,
+                       prnn_number *logits, void *memory, size_t *size);
 
 /* ---- Labels of tokens, for files that were packed of a tagger ----
  *

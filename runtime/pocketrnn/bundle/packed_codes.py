@@ -38,6 +38,8 @@ class Section:
     EXAMPLES: Final = 8
     STEP: Final = 9
     TAGS: Final = 10
+    HEADS: Final = 11
+    FEATURES: Final = 12
 
 
 class SubwordModel:

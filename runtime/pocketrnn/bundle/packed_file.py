@@ -16,6 +16,7 @@ import numpy as np
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parse_document
 from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, make_manifest_document
+from pocketrnn.bundle.output import Activation, HeadsOutput, LabelOutput
 from pocketrnn.bundle.packed_codes import Section, Storage
 from pocketrnn.bundle.packed_runs import encode_run
 from pocketrnn.bundle.packed_strings import encode_strings, encode_utf8, encode_words, pad_to_word
@@ -71,6 +72,7 @@ _CONSTANT: Final = 0xFFFFFFFF
 # How the section of rules of subwords begins.
 _RULES_OF_SUBWORDS: Final = struct.pack("<I", PACKED_TOKENIZERS[SUBWORDS])
 LARGEST: Final = (1 << 31) - 1
+_ACTIVATIONS: Final[tuple[Activation, ...]] = ("softmax", "sigmoid", "values", "heads")
 PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
 
 
@@ -143,13 +145,15 @@ def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
     limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
     if limits == Limits():
         limits = None
+    inputs = tuple(name for name in graph.inputs if not name.endswith("lengths"))
     return replace(
         graph,
         file="program",
         sha256=compute_program_digest(program),
-        inputs=graph.inputs[:1],
+        inputs=inputs,
         padding=False,
-        batch=1,
+        # classifier.json does not state it of two texts, or of a text with features.
+        batch=1 if len(inputs) == 1 else None,
         limits=limits,
         alone=(),
     )
@@ -222,6 +226,10 @@ def read_packed_manifest(content: mmap.mmap, tokens: Callable[[], Iterable[str]]
             document = {**restore_model(document, rules, len(vocabulary))}
             forms = read_normal_forms(rules, len(vocabulary))
         document["vocabulary"] = vocabulary
+        if features := read_section(content, Section.FEATURES):
+            from pocketrnn.bundle.packed_features import decode_features
+
+            document["features"] = decode_features(features)
         if tags := read_section(content, Section.TAGS):
             # Imported when needed: most files have labels of texts and not of tokens.
             from pocketrnn.bundle.packed_tags import read_marks, restore_crf
@@ -259,7 +267,7 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
         remedy=PACK_AGAIN,
         again=PACK_AGAIN,
     )
-    elsewhere = {"vocabulary", "digest", "examples"} if "numbers" in document else {"vocabulary", "digest"}
+    elsewhere = {"vocabulary", "digest", "features", *(["examples"] if "numbers" in document else [])}
     if elsewhere & document.keys():
         raise BundleError(f"{path} holds no valid document.", PACK_AGAIN)
     return document
@@ -301,6 +309,7 @@ def packed_bytes(manifest: Manifest, program: PackedProgram | None) -> bytes:
         if program:
             # The CRF's numbers are in the section of the tags.
             document.pop("crf", None)
+        document.pop("features", None)
     count = len(manifest.examples)
     if program is None:
         count, stated[Section.EXAMPLES], stated[Section.TAGS] = 0, b"", b""
@@ -356,7 +365,7 @@ def assemble_file(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
     """
     body, table = bytearray(), []
     for name, section in enumerate(sections):
-        # The step and the tags are left out where there are none.
+        # The step, and what follows it, is left out where there is none.
         is_there = section or name < Section.STEP
         table += [_HEADER + len(body), len(section)] if is_there else [0, 0]
         body += section + bytes(-len(section) % _ALIGN)
@@ -420,20 +429,42 @@ def _encode_step(step: CleaningStep) -> bytes:
 
 
 def _encode_example(example: Example) -> bytes:
-    text = encode_utf8(example.shown)
+    parts = example.text if isinstance(example.text, tuple) else (example.text,)
+    # Features stand in the ids; two texts have a tab between.
+    text = encode_utf8("\t".join(part for part in parts if isinstance(part, str)))
     # A number beyond the range of float32 becomes infinite and thus differs from every logit of the engine.
     with np.errstate(over="ignore"):
         logits = np.array(example.logits, "<f4").tobytes()
     return encode_words([len(text), len(example.ids)]) + pad_to_word(text) + encode_words(example.ids) + logits
 
 
+def _encode_features(manifest: Manifest) -> bytes:
+    if not manifest.features:
+        return b""
+    # Imported when needed: most files have none.
+    from pocketrnn.bundle.packed_features import encode_features
+
+    return encode_features(manifest.features)
+
+
+def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
+    """The section of the heads; empty where there is one set of labels."""
+    if not heads:
+        return b""
+    words = [number for head in heads.values() for number in (len(head.labels), _ACTIVATIONS.index(head.activation))]
+    return encode_words([len(heads), *words]) + encode_strings(tuple(heads))
+
+
 def _make_manifest_sections(
     manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None
 ) -> dict[int, bytes]:
-    """The sections that follow from a manifest: labels, rules, stop words, golden examples, channels and the tags; a
-    vocabulary of texts is encoded elsewhere. Normal forms and marks may be those of an existing file."""
+    """The sections that follow from a manifest: labels, rules, stop words, golden examples, channels, tags, heads and
+    features; a vocabulary of texts is encoded elsewhere. Normal forms and marks may be those of an existing file."""
     given, stops = manifest.input, tuple[str, ...]()
-    made: dict[int, bytes] = {Section.LABELS: encode_strings(manifest.labels)}
+    output = manifest.output
+    heads = output.heads if isinstance(output, HeadsOutput) else {}
+    labels = [label for head in heads.values() for label in head.labels] if heads else output.labels
+    made: dict[int, bytes] = {Section.LABELS: encode_strings(labels), Section.HEADS: _encode_heads(heads)}
     if not isinstance(given, TextInput):
         from pocketrnn.bundle.packed_numbers import encode_number_example, encode_number_rules
 
@@ -447,12 +478,13 @@ def _make_manifest_sections(
             from pocketrnn.bundle.packed_subwords import encode_subwords_section
 
             made[Section.RULES] = encode_subwords_section(given.rules, given.vocabulary, forms)
-    if manifest.output.of_tokens:
+    if output.of_tokens:
         from pocketrnn.bundle.packed_tags import encode_tags_section
 
         made[Section.TAGS] = encode_tags_section(manifest, marks)
     stated = {
         Section.TAGS: b"",
+        Section.FEATURES: _encode_features(manifest),
         Section.STOPS: encode_strings(stops, looked_up=True),
         Section.EXAMPLES: b"".join(examples),
     }
@@ -465,12 +497,12 @@ def _make_header_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
     steps, channels = (None, 0) if isinstance(given, TextInput) else (given.steps, len(given.channels))
     first = [
         len(manifest.labels),
-        ("softmax", "sigmoid", "values").index(manifest.output.activation),
+        _ACTIVATIONS.index(manifest.output.activation),
         manifest.graph.embedding_rows,
         steps or limits.min_tokens or 1,
         steps or limits.max_tokens or LARGEST,
     ]
-    return first, [int(limits.real_token is True), channels]
+    return first, [int(limits.real_token is True), channels, len(manifest.features), int(manifest.has_two_texts)]
 
 
 def read_section(content: mmap.mmap, name: int) -> bytes:
@@ -480,5 +512,5 @@ def read_section(content: mmap.mmap, name: int) -> bytes:
 
 
 def read_header_words(content: mmap.mmap) -> list[int]:
-    """Read the header words from the number of labels to the number of channels."""
-    return list(struct.unpack_from("<12I", content, _NUMBERS_AT))
+    """Read the header words from the number of labels to whether there are two texts."""
+    return list(struct.unpack_from("<14I", content, _NUMBERS_AT))

@@ -1,14 +1,15 @@
-"""Encodes words and strings for a packed file; docs/packed-format.md defines them."""
+"""Encodes words and strings for a packed file, and decodes strings; docs/packed-format.md defines them."""
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 
-__all__ = ["encode_strings", "encode_utf8", "encode_words", "hash_string", "mix_hash", "pad_to_word"]
+__all__ = ["decode_strings", "encode_strings", "encode_utf8", "encode_words", "hash_string", "mix_hash", "pad_to_word"]
 
 # In the small form of strings, 16-bit offsets count from the offset of every 64th string.
 _BLOCK: Final = 64
@@ -64,3 +65,27 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
     else:
         tables = [ends.astype("<u4"), np.array(slots, "<u4")]
     return head + b"".join(pad_to_word(table.tobytes()) for table in tables) + pad_to_word(b"".join(encoded))
+
+
+def decode_strings(content: bytes, at: int) -> tuple[list[str], int]:
+    """Decode strings that the engine has checked, and find where the bytes behind them begin.
+
+    Example:
+        >>> decode_strings(encode_strings(["oil", "prices"]), 0)[0]
+        ['oil', 'prices']
+    """
+    count, slots, _, size, small = struct.unpack_from("<5I", content, at)
+    at += 20
+    if small:
+        anchors = np.frombuffer(content, "<u4", count // _BLOCK + 1, at).astype(np.int64)
+        at += 4 * len(anchors)
+        ends = np.frombuffer(content, "<u2", count + 1, at) + np.repeat(anchors, _BLOCK)[: count + 1]
+        at += 4 * ((count + 2) // 2) + 4 * ((slots + 1) // 2)
+    else:
+        ends = np.frombuffer(content, "<u4", count + 1, at).astype(np.int64)
+        at += 4 * (count + 1 + slots)
+    found = [
+        content[at + start : at + end].decode("utf-8", "surrogatepass")
+        for start, end in itertools.pairwise(ends.tolist())
+    ]
+    return found, at + size + -size % 4

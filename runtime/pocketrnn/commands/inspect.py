@@ -255,7 +255,8 @@ def _describe_frame(text: AnyTextRules) -> str:
 
 
 def _describe_batches(graph: Graph, row: str) -> str:
-    if graph.batch == 1:
+    # The program of a packed file takes one, also where its document does not state it.
+    if graph.batch == 1 or graph.file == "program":
         return f"of one {row}"
     shared = "padded" if graph.padding else "of one length, since padding would change the answers"
     if not graph.alone:

@@ -28,7 +28,7 @@ __all__ = [
 
 # The version of the extension's functions and of the files that it reads. It is raised on both sides, here and in
 # runtime/native/pocketrnn_native/_engine.c.
-_INTERFACE: Final = 5
+_INTERFACE: Final = 7
 
 
 def import_native_module() -> ModuleType:

@@ -1,7 +1,8 @@
 """How large the integers of a program can get: the engine's have 32 bits, and a graph's 64.
 
-The bound of an integer depends on the number n of tokens: an id's is constant, a position's grows as n, and that of a
-sum of positions as n squared. So the bound of each integer is a polynomial in the number of tokens.
+The bound of an integer depends on the number n of tokens, of two texts that of the longer: an id's is constant, a
+position's grows as n, and that of a sum of positions as n squared. So the bound of each integer is a polynomial in the
+number of tokens.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from pocketrnn_export.forms.packed_file.pair_lengths import bound_factor
 from pocketrnn_export.forms.packed_file.size_values import HOLDS, Affine, Size
 
 __all__ = [
@@ -35,7 +37,7 @@ def compute_bound_of_ends(ends: Iterable[Affine]) -> Bound:
         >>> compute_bound_of_ends([(0, 0), (1, -1)])
         (1, 1)
     """
-    return choose_larger_bound(*((abs(int(b)), abs(int(a))) for a, b in ends))
+    return choose_larger_bound(*((abs(int(b)), bound_factor(int(a))) for a, b in ends))
 
 
 def choose_larger_bound(*bounds: Bound) -> Bound:
@@ -77,7 +79,9 @@ def multiply_bound(bound: Bound, *sizes: Size) -> Bound:
     if bound is None:
         return None
     for a, b in sizes:
-        bound = tuple(abs(b) * here + abs(a) * before for here, before in zip((*bound, 0), (0, *bound), strict=True))
+        bound = tuple(
+            abs(b) * here + bound_factor(a) * before for here, before in zip((*bound, 0), (0, *bound), strict=True)
+        )
     return bound
 
 

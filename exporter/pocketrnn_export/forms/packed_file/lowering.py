@@ -23,6 +23,7 @@ from pocketrnn_export.forms.packed_file.integer_bounds import (
 )
 from pocketrnn_export.forms.packed_file.observed_values import ObservedGraph, evaluate_node, find_needed_nodes
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, convert_float_to_bits
+from pocketrnn_export.forms.packed_file.pair_lengths import Lengths, compute_size
 from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_integers
 from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, fit_affine, multiply_sizes, read_attributes
 
@@ -80,13 +81,18 @@ class Lowering:
 
     def __init__(self, graph: ObservedGraph) -> None:
         self.graph = graph
-        self.program = Program(graph.state_size, graph.channels)
+        self.program = Program(graph.state_size, graph.channels, graph.features, graph.second)
         self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
         # The bounds of integers, by the names of the graph's values; also of floats that are integers.
         self.bounds: dict[str, Bound] = {"tokens": (max(0, graph.ids - 1),)}
         self.precision = Precision(graph, self.bound)
-        if graph.state_size:
-            self.known["state"] = 1
+        for name, is_given in (
+            ("state", graph.state_size),
+            ("features", graph.features),
+            ("second_tokens", graph.second is not None),
+        ):
+            self.known |= {name: 1} if is_given else {}
+        self.bounds["second_tokens"] = self.bounds["tokens"]
 
     def run(self) -> Program:
         """Lower all operators, and return the program.
@@ -118,7 +124,8 @@ class Lowering:
                 raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
             self.program.outputs.append(output)
         self.program.turns = frozenset(self.graph.size_values.span.turns)
-        fold_step_pairs(self.program)
+        if self.graph.second is None:
+            fold_step_pairs(self.program)
         return self.program
 
     def bound(self, name: str) -> Bound:
@@ -493,7 +500,8 @@ def _compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
     """The stride of each axis of a contiguous array."""
     made = []
     for axis in range(len(sizes)):
-        stride = multiply_sizes(sizes[axis + 1 :])
+        # Nothing is moved along an axis of one number.
+        stride = (0, 0) if sizes[axis] == _ONE else multiply_sizes(sizes[axis + 1 :])
         if stride is None:
             raise ExportError("Two axes with the text's length follow another axis.", "")
         made.append(stride)
@@ -554,13 +562,13 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
     return [list(some) for some in zip(*maps, strict=True)]
 
 
-def _fit_move(lengths: Sequence[int], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
+def _fit_move(lengths: Sequence[Lengths], maps: Sequence[Array]) -> tuple[Size, list[Size]] | None:
     """Offset and strides of a move: index = offset + sum of strides * indices, at every length; None if it is none."""
     # A text may be so short that nothing is left to move.
     some = [(length, m) for length, m in zip(lengths, maps, strict=True) if m.size]
     if not some:
         return None
-    lengths, maps = zip(*some, strict=True)
+    lengths, maps = [length for length, _ in some], [m for _, m in some]
     offset = fit_affine(lengths, [m.ravel()[0] for m in maps])
     if offset is None:
         return None
@@ -576,9 +584,9 @@ def _fit_move(lengths: Sequence[int], maps: Sequence[Array]) -> tuple[Size, list
             return None
         strides.append(stride)
     for length, m in zip(lengths, maps, strict=True):
-        expected = np.full(m.shape, offset[0] * length + offset[1])
-        for axis, (a, b) in enumerate(strides):
-            along = (a * length + b) * np.arange(m.shape[axis])
+        expected = np.full(m.shape, compute_size(offset, length))
+        for axis, stride in enumerate(strides):
+            along = compute_size(stride, length) * np.arange(m.shape[axis])
             expected = expected + along.reshape([-1 if i == axis else 1 for i in range(m.ndim)])
         if not (expected == m).all():
             return None
@@ -878,7 +886,7 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
         kind = "a remainder, or a quotient that is rounded down,"
         raise ExportError(f"It is {kind} by no whole number from 1 on, or by one that depends on the tokens.", "")
     known, program = lowering.graph.size_values, lowering.program
-    from_zero = left == "tokens" or (
+    from_zero = left in ("tokens", "second_tokens") or (
         left in known.known
         and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].ends)
     )

@@ -9,7 +9,7 @@ come from runs at some lengths. A size without this form is refused, and all els
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,10 @@ import onnxruntime
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text.features import Features
+from pocketrnn_export.forms.packed_file.pair_lengths import OF_SECOND, Lengths
 from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
+from pocketrnn_export.intake.feature_call import draw_numbers
 
 __all__ = [
     "ObservedGraph",
@@ -35,6 +38,8 @@ Array = npt.NDArray[Any]
 
 # 1 and 2 tokens are the usual special cases; the others are not multiples of one another.
 _LENGTHS: Final = (1, 2, 3, 7, 13, 22)
+# Lengths of two texts, such that none follows from the other.
+_PAIRS: Final = ((1, 1), (1, 2), (2, 1), (2, 7), (3, 1), (7, 3), (1, 13), (13, 7), (7, 22), (22, 13))
 # With fewer possible lengths than this, all are observed.
 _FEW: Final = 8
 
@@ -54,20 +59,24 @@ class ObservedGraph:
         ids: the number of token ids; 0 where it takes sequences of numbers.
         state_size: the size of a step's state; 0 where the graph takes whole texts.
         channels: the number of channels where it takes sequences of numbers; 0 where it takes texts.
+        features: the number of features that it takes beside a text.
+        second: the number of tokens of a second text; None where it takes one.
     """
 
     model: onnx.ModelProto
-    lengths: tuple[int, ...]
+    lengths: tuple[Lengths, ...]
     values: dict[str, list[Array]]
     of_tokens: frozenset[str]
     size_values: SizeValues
     opset: int
-    feed: Callable[[int], dict[str, Array]]
+    feed: Callable[[Any], dict[str, Array]]
     ids: int = 0
     state_size: int = 0
     channels: int = 0
+    features: int = 0
+    second: Size | None = None
 
-    def at(self, lengths: Sequence[int]) -> dict[str, list[Array]]:
+    def at(self, lengths: Sequence[Lengths]) -> dict[str, list[Array]]:
         """The values of runs at other lengths, in the form of `values`."""
         return _run_all_values(self.model, [self.feed(length) for length in lengths])
 
@@ -90,6 +99,8 @@ def observe_graph(
     numbers: NumberInput | None = None,
     state_size: int = 0,
     padding_id: int | None = None,
+    features: Features = (),
+    alike: bool = False,
 ) -> ObservedGraph:
     """Run a graph on one text or sequence of each of some lengths, and keep every value.
 
@@ -99,6 +110,8 @@ def observe_graph(
         numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
         state_size: the size of the state, for a step graph.
         padding_id: the id that must not fill a whole text, where the graph's limits say so.
+        features: the features that the graph takes beside a text.
+        alike: two texts have the same number of tokens.
 
     Raises:
         ExportError: onnxruntime does not run it.
@@ -107,11 +120,13 @@ def observe_graph(
     steps, channels = (None, 0) if numbers is None else (numbers.steps, len(numbers.channels))
     least, most = steps or limits.min_tokens or 1, steps or limits.max_tokens
     # A step may read a single token.
-    span = Span(1 if state_size else least, most)
-    lengths = _choose_observed_lengths(least, most)
+    of_two = "second_tokens" in graph.inputs
+    span = Span(1 if state_size else least, most, of_two and not alike)
+    lengths: tuple[Lengths, ...] = _PAIRS if span.pairs else _choose_observed_lengths(least, most)
     generator = np.random.default_rng(0)
 
-    def feed(length: int) -> dict[str, Array]:
+    def feed(lengths: Lengths) -> dict[str, Array]:
+        length, second = lengths if isinstance(lengths, tuple) else (lengths, lengths)
         if numbers is not None:
             # Not negative, since a module may take the logarithm of its input.
             made: dict[str, Array] = {"samples": generator.random((1, length, channels), np.float32)}
@@ -123,10 +138,19 @@ def observe_graph(
             made["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
         elif "lengths" in graph.inputs:
             made["lengths"] = np.array([length], np.int64)
+        if of_two:
+            made["second_tokens"] = generator.integers(0, graph.embedding_rows, (1, second))
+            made["second_lengths"] = np.array([second], np.int64)
+        if features:
+            made["features"] = draw_numbers(features, generator.integers(0, 1 << 40, 1))
         return made
 
     ids = graph.embedding_rows
-    return _observe_lengths(model, span, lengths, feed, graph.opset, ids=ids, state_size=state_size, channels=channels)
+    observed = _observe_lengths(
+        model, span, lengths, feed, graph.opset, ids=ids, state_size=state_size, channels=channels
+    )
+    second_size = ((1, 0) if alike else (OF_SECOND, 0)) if of_two else None
+    return replace(observed, features=len(features), second=second_size)
 
 
 def find_size_values(model: onnx.ModelProto, most: int | None) -> SizeValues:
@@ -160,8 +184,8 @@ def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
 def _observe_lengths(
     model: onnx.ModelProto,
     span: Span,
-    lengths: tuple[int, ...],
-    feed: Callable[[int], dict[str, Array]],
+    lengths: tuple[Lengths, ...],
+    feed: Callable[[Any], dict[str, Array]],
     opset: int,
     *,
     ids: int = 0,
@@ -261,7 +285,7 @@ def find_needed_nodes(
 
 
 def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
-    found = {"tokens", "samples", "state"}
+    found = {"tokens", "second_tokens", "samples", "state", "features"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):
             found |= {name for name in node.output if name}

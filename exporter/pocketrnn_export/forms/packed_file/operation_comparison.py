@@ -149,7 +149,7 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
     """
     graph = lowering.graph
     span = graph.size_values.span
-    lengths = [n for n in _LENGTHS if span.least <= n <= span.end] or [*graph.lengths]
+    lengths = [n for n in _LENGTHS if span.least <= n <= span.end] or [n for n in graph.lengths if isinstance(n, int)]
     values = graph.at(lengths)
     answers = ("logits", "new_state") if graph.state_size else ("logits",)
     nodes = find_needed_nodes(graph.model.graph.node, answers, given=graph.size_values.known)
@@ -292,7 +292,7 @@ def _limit_numbers(lowering: Lowering, part: _OperatorPart, name: str, tokens: i
     if numbers.dtype == bool:
         return numbers
     numbers = numbers.astype(np.float32)
-    if name == "tokens":
+    if name in ("tokens", "second_tokens"):
         return np.asarray(np.mod(numbers.astype(np.int64), max(1, lowering.graph.ids)))
     if (most := _find_index_limit(lowering, part, name, tokens)) is not None:
         return np.asarray(np.fmod(numbers.astype(np.int64), most))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.packed_codes import NumberType, Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.pair_lengths import split_factors
 from pocketrnn_export.forms.packed_file.size_values import Size
 
 __all__ = [
@@ -114,12 +115,15 @@ class _Value:
 class Program:
     """The values and operations of a program; `finished` makes the sections of the file.
 
-    Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. A step's value 1 is the state, and its second
-    output the new state.
+    Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. Value 1 may be given with it: the state of a
+    step, whose second output is the new state; or the features of a text, float [features]; or the ids
+    of a second text, int [second].
 
     Attributes:
         state_size: the size of the state; 0 where the program takes whole texts.
         channels: the number of channels where it takes samples; 0 where it takes ids.
+        features: the number of features that it takes beside a text.
+        second: the number of ids of a second text; None where it takes one.
         outputs: the values that are its outputs.
         turns: the numbers of tokens near which two sizes of its graph change their order.
         most: the most tokens for which every integer fits 32 bits; None for all that the graph takes.
@@ -127,6 +131,8 @@ class Program:
 
     state_size: int = 0
     channels: int = 0
+    features: int = 0
+    second: Size | None = None
     values: list[_Value] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
@@ -135,8 +141,11 @@ class Program:
 
     def __post_init__(self) -> None:
         self.values.append(_Value(FLOAT, ((1, 0), (0, self.channels))) if self.channels else _Value(INT, ((1, 0),)))
-        if self.state_size:
-            self.values.append(_Value(FLOAT, ((0, self.state_size),)))
+        if self.state_size or self.features:
+            self.values.append(_Value(FLOAT, ((0, self.state_size or self.features),)))
+        if self.second is not None:
+            self.values.append(_Value(INT, (self.second,)))
+        self._given = len(self.values)
 
     def value(self, kind: int, sizes: Iterable[Size]) -> int:
         """Add a value of a type; its number of elements is the product of the sizes.
@@ -183,8 +192,24 @@ class Program:
         """Add an operation; a size is written as its two numbers, and the weights come last."""
         flat: list[int] = []
         for word in words:
-            flat += word if isinstance(word, tuple) else [word]
+            flat += self._make_size_words(word) if isinstance(word, tuple) else [word]
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
+
+    def _make_size_words(self, size: Size) -> Size:
+        """The two words of a size in the file.
+
+        Raises:
+            ExportError: of two texts, a factor has more than 16 bits.
+        """
+        if self.second is None:
+            return size
+        first, second = split_factors(size[0])
+        if not all(-1 << 15 <= factor < 1 << 15 for factor in (first, second)):
+            raise ExportError(
+                "A size of two texts is more than 32,767 times as large as one of them.",
+                "Use the bundle with onnxruntime.",
+            )
+        return first + (second << 16), size[1]
 
     def finished(self, step: Program | None = None) -> PackedProgram:
         """The program as sections of the packed file.
@@ -249,7 +274,7 @@ class Program:
 
     def drop_unused(self) -> None:
         """Drop the operations and values that no output needs, and renumber the values."""
-        inputs = {0, 1} if self.state_size else {0}
+        inputs = set(range(self._given))
         wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
             if wanted & set(op.written):
@@ -278,9 +303,10 @@ class Program:
         last = {value: i for i, op in enumerate(self.ops) for value in (*op.read, *op.written)}
         last |= dict.fromkeys(self.outputs, len(self.ops))
         free: dict[tuple[Any, ...], list[int]] = {}
-        # The ids and the state are the caller's memory, which is not reused.
-        given = 2 if self.state_size else 1
-        self.values[given - 1].region = 0
+        # The ids, and what is given with them, are the caller's memory, which is not reused.
+        given = self._given
+        for value in self.values[:given]:
+            value.region = 0
         regions = 1
         for i, op in enumerate(self.ops):
             for index in op.written:
@@ -299,7 +325,7 @@ class Program:
         return regions
 
     def _record(self, value: _Value, weights: bytearray) -> bytes:
-        factors = [word for size in value.factors for word in size]
+        factors = [word for size in value.factors for word in self._make_size_words(size)]
         storage, offset, scale_offset = Storage.AS_IS, 0, 0
         if value.constant is not None:
             numbers = value.constant

@@ -12,6 +12,7 @@ import onnx
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text.features import Features
 from pocketrnn_export.forms.packed_file import lowering_composed, lowering_layers
 from pocketrnn_export.forms.packed_file.lowering import Lowering
 from pocketrnn_export.forms.packed_file.observed_values import list_token_dependent_names, observe_graph
@@ -43,6 +44,8 @@ def lower_graph(
     numbers: NumberInput | None = None,
     state_size: int = 0,
     padding_id: int | None = None,
+    features: Features = (),
+    alike: bool = False,
 ) -> Lowering:
     """Lower an ONNX graph for one text or sequence to a program.
 
@@ -52,6 +55,8 @@ def lower_graph(
         numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
         state_size: the size of the state, for a step graph.
         padding_id: the padding id of the text rules, for a graph that does not take texts of padding only.
+        features: the features that the graph takes beside a text.
+        alike: two texts have the same number of tokens: for comparisons of the operators, and not for a file.
 
     Raises:
         ExportError: the engine has no operation for an operator; the message names it and its place.
@@ -59,7 +64,10 @@ def lower_graph(
     with _convert_read_errors():
         content = content if numbers is not None else _convert_tables_to_float32(onnx.load_from_string(content))
         content = rewrite_layers_with_lengths(content, list_token_dependent_names)
-        seen = observe_graph(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id)
+        seen = observe_graph(
+            content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id, features=features,
+            alike=alike,
+        )  # fmt: skip
     lowering = Lowering(seen)
     lowering.run()
     return lowering

@@ -1,9 +1,10 @@
 """Find the values of a graph that depend only on the number of tokens, by one rule for every number of them.
 
-The engine has sizes and counts of the form a * tokens + b. The numbers a and b come from some runs of the graph; this
-module decides, operator by operator from the input on, that they hold for *every* number of tokens that the graph
-takes: `Shape` of such a value is such a value, so is the sum of two, and `Min` of two is one of them if the other one
-is never smaller. `Min(tokens, 620)` is neither where texts may have 700 tokens: the program computes it.
+The engine has sizes and counts of the form a * tokens + b; of two texts, a holds the factors of both (`pair_lengths`).
+The numbers a and b come from some runs of the graph; this module decides, operator by operator from the input on, that
+they hold for *every* number of tokens that the graph takes: `Shape` of such a value is such a value, so is the sum of
+two, and `Min` of two is one of them if the other one is never smaller. `Min(tokens, 620)` is neither where texts may
+have 700 tokens: the program computes it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx
+
+from pocketrnn_export.forms.packed_file.pair_lengths import Lengths, compute_size, fit_two_factors, is_divisible
 
 __all__ = [
     "HOLDS",
@@ -89,7 +92,7 @@ def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def fit_affine(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
+def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | None:
     """Fit a and b so that a * length + b equals each number exactly; None where that is impossible.
 
     Example:
@@ -99,13 +102,16 @@ def fit_affine(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
     if any(not np.isfinite(number) or number != int(number) for number in numbers):
         return None
     whole = [int(number) for number in numbers]
-    a = 0
-    if len(lengths) > 1:
-        a, rest = divmod(whole[-1] - whole[0], lengths[-1] - lengths[0])
+    of_two = [length for length in lengths if isinstance(length, tuple)]
+    if of_two:
+        return fit_two_factors(of_two, whole)
+    of_one, a = [length for length in lengths if isinstance(length, int)], 0
+    if len(of_one) > 1:
+        a, rest = divmod(whole[-1] - whole[0], of_one[-1] - of_one[0])
         if rest:
             return None
-    b = whole[0] - a * lengths[0]
-    agree = all(a * length + b == number for length, number in zip(lengths, whole, strict=True))
+    b = whole[0] - a * of_one[0]
+    agree = all(a * length + b == number for length, number in zip(of_one, whole, strict=True))
     return (a, b) if agree and max(abs(a), abs(b)) < 1 << 31 else None
 
 
@@ -130,17 +136,24 @@ class Span:
 
     Attributes:
         least, most: the fewest and the most tokens; None for as many as a file can number.
+        pairs: whether there are two texts, of which each has so many.
         turns: the numbers of tokens near which two sizes change their order.
     """
 
     least: int = 1
     most: int | None = None
+    pairs: bool = False
     turns: set[int] = field(default_factory=set)
 
     @property
     def end(self) -> int:
         """The most tokens that there can be."""
         return _MOST_TOKENS if self.most is None else self.most
+
+    def corners(self, most: int = _MOST_TOKENS) -> list[Lengths]:
+        """The lengths with the smallest and the largest value of each size, for texts of up to `most` tokens."""
+        ends = (self.least, min(self.end, most))
+        return [*itertools.product(ends, ends)] if self.pairs else [*ends]
 
     def signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
         """The possible signs of left - right; None where one of them is not finite.
@@ -152,8 +165,9 @@ class Span:
         if not (np.isfinite(left[1]) and np.isfinite(right[1])):
             return None
         a, b = left[0] - right[0], left[1] - right[1]
-        first, last = a * self.least + b, a * self.end + b
-        ends = {int(np.sign(number)) for number in (first, last)}
+        ends = {int(np.sign(compute_size((a, b), lengths))) for lengths in self.corners()}
+        if self.pairs:
+            return frozenset(ends | ({0} if {-1, 1} <= ends else set()))
         if len(ends) == 2:
             place = floor(-b / a)
             self.turns |= {n for n in range(place - 1, place + 3) if self.least <= n <= self.end}
@@ -251,7 +265,7 @@ class SizeValues:
     def __init__(
         self,
         model: onnx.ModelProto,
-        lengths: Sequence[int],
+        lengths: Sequence[Lengths],
         values: Mapping[str, Sequence[Array]],
         of_tokens: frozenset[str],
         span: Span,
@@ -261,7 +275,7 @@ class SizeValues:
         self.known: dict[str, Known] = {}
         self.irregular: dict[str, str] = {}
         # Every number of tokens was observed.
-        self._all_seen = span.most is not None and len(lengths) > span.most - span.least
+        self._all_seen = span.most is not None and len(lengths) > span.most - span.least and not span.pairs
         read = {name for node in model.graph.node for name in node.input if name}
         made = {name for node in model.graph.node for name in node.output}
         for name in read - made - of_tokens:
@@ -307,8 +321,8 @@ class SizeValues:
         known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
         if known is None or known.constant is not None or most is None:
             return True
-        ends = (self.span.least, min(self.span.end, _MANY_TOKENS))
-        return all(abs(a * tokens + b) <= most for a, b in known.ends for tokens in ends)
+        corners = self.span.corners(_MANY_TOKENS)
+        return all(abs(compute_size(number, lengths)) <= most for number in known.ends for lengths in corners)
 
     def _record_affine_numbers(self, name: str) -> None:
         """Note the numbers of a value that is known to be a * tokens + b, from the runs."""
@@ -413,7 +427,7 @@ def _check_slice(values: SizeValues, node: onnx.NodeProto) -> str | None:
             places.append(nearest)
         left = (places[1][0] - places[0][0], places[1][1] - places[0][1])
         longer = span.holds("GreaterOrEqual" if step > 0 else "LessOrEqual", left, (0, 0))
-        if longer is None or (longer and left[0] % step):
+        if longer is None or (longer and not is_divisible(left[0], step)):
             return "the size that it leaves is not a * tokens + b for fixed a and b"
     return None
 
@@ -432,7 +446,7 @@ def _check_range(values: SizeValues, node: onnx.NodeProto) -> str | None:
         return "its step depends on the tokens"
     (a, b), (c, d) = found[0].ends[0], found[1].ends[0]
     longer = values.span.holds("GreaterOrEqual" if step[0] > 0 else "LessOrEqual", (c - a, d - b), (0, 0))
-    if longer is None or (longer and (c - a) % step[0]):
+    if longer is None or (longer and not is_divisible(c - a, step[0])):
         return "the number of its elements is not a * tokens + b for fixed a and b"
     return None
 
@@ -443,7 +457,7 @@ def _check_strides(values: SizeValues, node: onnx.NodeProto) -> str | None:
     strides = attributes.get("strides") or []
     if sizes is None:
         return "its input has no known size"
-    if any(a % stride for (a, _), stride in zip(sizes[2:], strides, strict=False)):
+    if not all(is_divisible(a, stride) for (a, _), stride in zip(sizes[2:], strides, strict=False)):
         return f"its stride is {max(strides)}"
     return None
 
@@ -490,10 +504,10 @@ def _is_divided(values: SizeValues, node: onnx.NodeProto) -> bool:
     if any(not isinstance(b, int) or not span.holds("GreaterOrEqual", (a, b), (0, 0)) for a, b in numbers):
         return False
     step = left.step if isinstance(left, Counted) else 0
-    if step % divisor == 0 and not any(a % divisor for a, _ in numbers):
+    if step % divisor == 0 and all(is_divisible(a, divisor) for a, _ in numbers):
         return True
     # Or the quotient is the same for all texts and indices.
-    quotients = {(a * n + b) // divisor for a, b in numbers for n in (span.least, span.end)}
+    quotients = {compute_size(number, lengths) // divisor for number in numbers for lengths in span.corners()}
     return len(quotients) == 1
 
 
@@ -587,7 +601,7 @@ def _is_cast(values: SizeValues, node: onnx.NodeProto) -> bool:
     if any(not np.isfinite(b) or b != int(b) for _, b in known.ends):
         return False
     whole = before.kind != "f" or all(
-        abs(a * n + b) < 1 << 24 for a, b in known.ends for n in (values.span.least, values.span.end)
+        abs(compute_size(number, lengths)) < 1 << 24 for number in known.ends for lengths in values.span.corners()
     )
     return before.kind == after.kind or after.kind == "f" or whole
 

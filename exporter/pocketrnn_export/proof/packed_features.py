@@ -1,0 +1,76 @@
+"""Compare the features of a text that the engine makes, in C, with those of the runtime in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pocketrnn.bundle.manifest import Comparison
+from pocketrnn.engines.native import import_native_module
+from pocketrnn.errors import ParityError, TextError, short_repr
+from pocketrnn.text.features import Category, Feature, Features
+
+__all__ = ["compare_features"]
+
+# Numbers as an owner may have them, and such that no float32 holds.
+_NUMBERS: Final = (0.0, -0.0, 1.0, -1.0, 0.1, 1 / 3, 1e-300, 1e6 + 0.1, 16777217.0, 3.4028235e38, 1e39, np.nan, -np.inf)
+_DRAWN: Final = 200
+# A value that no category has.
+_OTHER: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+def compare_features(file: Path, features: Features) -> Comparison:
+    """Compare each number and each category of the engine with the runtime's, to the last bit.
+
+    Args:
+        file: a packed file of a classifier that takes features.
+        features: its features.
+
+    Raises:
+        ParityError: one differs.
+
+    Example:
+        >>> compare_features(Path("orders.prnn"), classifier.manifest.features).labels_differing
+        0
+    """
+    packed, count = import_native_module().Packed(file.read_bytes()), 0
+    for index, (name, feature) in enumerate(features):
+        for value in _list_values(feature):
+            found, expected = _encode_in_engine(packed, index, value), _encode_in_runtime(feature, name, value)
+            if found != expected:
+                raise ParityError(
+                    f"The engine makes {found} of {name}={short_repr(value, 40)}, and the runtime {expected}.",
+                    "Report it with the bundle's classifier.json: this is a fault of pocketrnn.",
+                )
+            count += 1
+    return Comparison("features in Python", "features in C", "features", count, count, 0.0, 0)
+
+
+def _list_values(feature: Feature) -> Iterator[Any]:
+    if isinstance(feature, Category):
+        yield from (*feature.values, "", _OTHER)
+        return
+    generator = np.random.default_rng(8)
+    own = (feature.mean + feature.scale * generator.normal(size=_DRAWN)).tolist()
+    yield from (*_NUMBERS, feature.mean, feature.mean + feature.scale, *own)
+    yield from (generator.normal(size=_DRAWN) * 10.0 ** generator.integers(-6, 9, _DRAWN)).tolist()
+
+
+def _encode_in_engine(packed: Any, index: int, value: float | str) -> float | None:
+    module = import_native_module()
+    try:
+        return float(packed.feature(index, value))
+    except module.EngineError as error:
+        if error.args[0] not in (module.UNKNOWN, module.NOT_FINITE):
+            raise
+        return None
+
+
+def _encode_in_runtime(feature: Feature, name: str, value: float | str) -> float | None:
+    try:
+        return float(np.float32(feature.encode(value, name)))
+    except TextError:
+        return None

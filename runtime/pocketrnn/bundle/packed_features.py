@@ -1,0 +1,61 @@
+"""Numbers and categories beside a text in a packed file: its section of the features, encoded and decoded."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+from pocketrnn.bundle.packed_strings import decode_strings, encode_strings, encode_words
+from pocketrnn.text.features import Category, Features
+
+__all__ = ["decode_features", "encode_features"]
+
+_NUMBER, _CATEGORY = 0, 1
+
+
+def encode_features(features: Features) -> bytes:
+    """Encode the section of the features: their names, and then each; empty where there are none.
+
+    Example:
+        >>> encode_features(())
+        b''
+    """
+    if not features:
+        return b""
+    made = encode_strings([name for name, _ in features])
+    for _, feature in features:
+        if isinstance(feature, Category):
+            ids = list(feature.values.values())
+            content = encode_words([-1 if feature.unknown is None else feature.unknown])
+            content += encode_strings(tuple(feature.values), looked_up=True) + np.array(ids, "<u4").tobytes()
+            kind = _CATEGORY
+        else:
+            kind, content = _NUMBER, struct.pack("<2d", feature.mean, feature.scale)
+        made += encode_words([kind, 2 + len(content) // 4]) + content
+    return made
+
+
+def decode_features(section: bytes) -> list[dict[str, Any]]:
+    """Decode the section of the features, which the engine has checked, as the member of classifier.json.
+
+    Example:
+        >>> decode_features(encode_features(make_features(["stars"])))
+        [{'name': 'stars', 'mean': 0.0, 'scale': 1.0}]
+    """
+    names, at = decode_strings(section, 0)
+    made: list[dict[str, Any]] = []
+    for name in names:
+        kind, words = struct.unpack_from("<2I", section, at)
+        if kind == _NUMBER:
+            mean, scale = struct.unpack_from("<2d", section, at + 8)
+            made.append({"name": name, "mean": mean, "scale": scale})
+        else:
+            (unknown,) = struct.unpack_from("<i", section, at + 8)
+            values, behind = decode_strings(section, at + 12)
+            ids = np.frombuffer(section, "<u4", len(values), behind).tolist()
+            made.append({"name": name, "values": dict(zip(values, ids, strict=True))})
+            made[-1] |= {} if unknown < 0 else {"unknown": unknown}
+        at += 4 * words
+    return made
