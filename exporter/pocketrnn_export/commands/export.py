@@ -278,7 +278,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
     from pocketrnn.text.features import write_options
 
-    text = write_options(manifest.features) + text
+    text = '"a text" "another text"' if manifest.has_two_texts else write_options(manifest.features) + text
     print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
 
