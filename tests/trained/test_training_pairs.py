@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from pocketrnn_training.classifiers.checkpoint import write
 from pocketrnn_training.measures.evaluation import compute_checkpoint_logits
 from pocketrnn_training.preparation.augmentation import WordDropout
 from pocketrnn_training.preparation.text_preparation import prepare
+from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts import installed_vectors
@@ -120,10 +122,30 @@ def test_rows_of_a_label_outside_the_classes_stay_pairs(tmp_path: Path) -> None:
     assert (len(data), data.outside) == (4, [("so", "so")])
 
 
-def test_equal_pairs_are_of_one_group_and_pairs_that_differ_in_one_text_are_not() -> None:
+def test_pairs_of_one_first_text_are_trained_on_or_held_out_together() -> None:
+    rng = np.random.default_rng(0)
+    first = [f"premise {i // 3}" for i in range(90)]
+    targets = np.concatenate([rng.permutation(3) for _ in range(30)])
+    data = LabelledPairs(first, targets, ("x", "y", "z"), "rows", second_texts=[f"so {i}" for i in range(90)])
+    training, held_out = data.parts(None, QUICK)
+    assert not {*training.texts} & {*held_out.texts}
+    assert (len(training), len(held_out)) == (81, 9)
+    assert held_out.counts().tolist() == [3, 3, 3]
+    folds = assign_folds(data, 3, rng)
+    assert all(len(np.unique(folds[data.groups == group])) == 1 for group in range(30))
+
+
+def test_pairs_of_one_question_are_held_out_one_by_one() -> None:
+    data = easy_pairs(40)
+    data = replace(data, texts=["the question"] * 40, second_texts=[f"answer {i}" for i in range(40)])
+    training, held_out = data.parts(None, QUICK)
+    assert (len(training), len(held_out)) == (36, 4)
+
+
+def test_equal_pairs_are_copies_and_pairs_that_differ_in_one_text_are_not() -> None:
     data = LabelledPairs(["a", "a", "a"], np.zeros(3, np.int64), ("x", "y"), "rows", second_texts=["b", "b", "c"])
-    assert np.unique(data.groups).size == 2
-    assert data.groups[0] == data.groups[1]
+    assert np.unique(data.hashes).size == 2
+    assert data.hashes[0] == data.hashes[1]
 
 
 @pytest.mark.parametrize("tokenizer", ["basic_english", "bpe"])
@@ -199,7 +221,8 @@ def test_a_run_is_trained_measured_and_evaluated_with_its_columns(trained: Path)
     report = (trained / "pairs" / "report.md").read_text(encoding="utf-8")
     assert "two texts" in report
     assert "the words that both have" in report
-    assert "tokens of both texts" in report
+    # Three words in each text.
+    assert re.search(r"tokens of both texts \| rows .*\n.*\n\| 6 \| \d+ \|", report)
 
 
 def test_folds_measure_pairs_too(trained: Path, tmp_path: Path) -> None:
@@ -349,3 +372,23 @@ def test_the_whole_way_from_rows_to_the_runtime_gives_equal_answers(trained: Pat
     checkpoint, classifier = read_checkpoint(tmp_path / "made"), Classifier.load(tmp_path / "bundle")
     pairs = [*easy_pairs(30, seed=5).inputs, ("", "a"), ("Zoë's 漢字 " * 40, "😀")]
     assert np.allclose(classifier.logits(pairs), compute_checkpoint_logits(checkpoint, pairs).numpy(), atol=1e-4)
+
+
+# The GRU with its maximum is the fast test's.
+@pytest.mark.slow
+@pytest.mark.usefixtures("scant_proofs")
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"cell": "lstm", "pooling": "last", "bidirectional": False},
+        {"cell": "qrnn", "pooling": "mean"},
+        {"cell": "rnn_tanh", "layers": 2},
+    ],
+    ids=lambda shape: shape["cell"],
+)
+def test_every_shape_of_a_classifier_of_two_texts_is_exported(shape: dict[str, Any], tmp_path: Path) -> None:
+    data = easy_pairs(60)
+    checkpoint = train(data, replace(QUICK, epochs=1, **shape))
+    export_trained(checkpoint, tmp_path / "bundle")
+    given = Classifier.load(tmp_path / "bundle").logits(data.inputs)
+    assert np.allclose(given, compute_checkpoint_logits(checkpoint, data.inputs).numpy(), atol=1e-5)

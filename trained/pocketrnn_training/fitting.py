@@ -503,7 +503,11 @@ def _to_items(values: Iterable[Any], what: str) -> Iterable[Any]:
 
 def _are_pairs(items: Sequence[Any]) -> bool:
     """Whether the items are pairs of texts, which the first of them says."""
-    return bool(items) and isinstance(items[0], tuple | list) and [*map(type, items[0])] == [str, str]
+    return bool(items) and _is_pair(items[0])
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item)
 
 
 def _check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
@@ -524,7 +528,7 @@ def _check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
 
 
 def _check_pair(pair: Any, row: int) -> tuple[str, str]:
-    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+    if not _is_pair(pair):
         raise DataError(
             f"The item at position {row} (counted from 0) is {short_repr(pair, 40)}, not two texts.",
             "Give a tuple of two strings: (first, second).",

@@ -255,7 +255,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
     if empty := sum(not text.strip() for text in texts):
         are = "rows have an empty text" if texts is data.texts else "texts are empty"
         notices.append(f"{empty:,} of {len(texts):,} training {are}, which is learnt from as it is.")
-    hashes = data.groups
+    hashes = data.hashes
     _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
     if copies := len(hashes) - len(first):
         notices.append(f"{copies:,} of {len(data):,} training rows repeat the {data.ROW} of another.")
@@ -275,7 +275,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
     skewed = settings.class_weights == "none" and not data.several_labels
     if validation is data:
         return [*notices, *make_class_notices(data.labels, data.counts(), None, skewed=skewed)]
-    leaked = np.flatnonzero(np.isin(validation.groups, hashes))
+    leaked = np.flatnonzero(np.isin(validation.hashes, hashes))
     if len(leaked):
         text = validation.shown(int(leaked[0]))
         notices.append(

@@ -10,9 +10,12 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from pocketrnn.errors import DataError
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn_training.rows.column_files import read_columns
+from pocketrnn_training.rows.labelled_rows import split_classes
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, select_texts
+from pocketrnn_training.settings.base_settings import Settings
 
 __all__ = ["SECOND_COLUMN_REMEDY", "LabelledPairs", "read_pairs"]
 
@@ -66,6 +69,47 @@ class LabelledPairs(LabelledTexts):
         """
         texts = [text for pair in self.inputs for text in pair]
         return LabelledTexts(texts, np.repeat(self.targets, 2, axis=0), self.labels, self.source, self.licence)
+
+    @property
+    def groups(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: pairs with the same first text, such as a premise, have the same number.
+
+        Example:
+            >>> LabelledPairs(["a", "a"], np.array([0, 1]), ("x", "y"), "two", second_texts=["b", "c"]).groups.tolist()
+            [0, 0]
+        """
+        numbers: dict[str, int] = {}
+        return np.fromiter((numbers.setdefault(text, len(numbers)) for text in self.texts), np.int64, len(self))
+
+    def parts(self, validation: LabelledPairs | None, settings: Settings) -> tuple[LabelledPairs, LabelledPairs]:  # type: ignore[override]
+        """Split into the training and the validation pairs of a run.
+
+        If no validation pairs are given, a part of the first texts of each class is held out, with all of their pairs:
+        a classifier that has learnt a premise by heart is measured on others. Where that leaves a class without a
+        training pair, as where one first text stands in all pairs, pairs are held out as `LabelledTexts.parts` does it.
+
+        Raises:
+            DataError: as `LabelledTexts.parts`.
+
+        Example:
+            >>> training, held_out = data.parts(None, PairSettings())
+            >>> set(training.texts) & set(held_out.texts)
+            set()
+        """
+        if validation is not None or self.several_labels:
+            return super().parts(validation, settings)  # type: ignore[return-value]
+        groups = self.groups
+        _, first = np.unique(groups, return_index=True)
+        rng = np.random.default_rng(settings.seed)
+        try:
+            _, chosen = split_classes(self.targets[first], self.labels, settings.validation_share, rng)
+        except DataError:
+            return super().parts(None, settings)  # type: ignore[return-value]
+        is_held_out = np.isin(groups, chosen)
+        training, held_out = (self.rows(np.flatnonzero(some)) for some in (~is_held_out, is_held_out))
+        if ((training.counts() == 0) & (held_out.counts() > 0)).any():
+            return super().parts(None, settings)  # type: ignore[return-value]
+        return training, replace(held_out, outside=())
 
     def shown(self, row: int) -> str:
         """The pair as a report shows it: one text after the other.

@@ -93,15 +93,25 @@ class LabelledTexts(LabelledRows):
         return self
 
     @property
-    def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: a hash of each text; among 3,000,000 different texts, two collide in one of 4,000,000 runs.
+    def hashes(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: a hash of each input; among 3,000,000 different ones, two collide in one of 4,000,000 runs.
 
         Example:
-            >>> first, second = LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups
+            >>> first, second = LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").hashes
             >>> bool(first == second)
             True
         """
         return np.fromiter(map(hash, self.inputs), dtype=np.int64, count=len(self))
+
+    @property
+    def groups(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: rows of the same text have the same number.
+
+        Example:
+            >>> LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups.shape
+            (2,)
+        """
+        return self.hashes
 
     def shown(self, row: int) -> str:
         """The row as a report shows it: its text.
@@ -129,7 +139,7 @@ class LabelledTexts(LabelledRows):
             >>> len(training), len(held_out)
             (2, 2)
         """
-        hashes = self.groups
+        hashes = self.hashes
         if validation is not None:
             remedy = "Read them with the labels of the training rows."
             check_same_labels(validation.labels, self.labels, "The validation rows have other labels", remedy)
@@ -140,7 +150,7 @@ class LabelledTexts(LabelledRows):
                     f"Read them with multi_label={self.several_labels}.",
                 )
             check_labelled(validation, "validation row", "Validate with labelled rows only.")
-            copies = ~self.labelled & np.isin(hashes, validation.groups)
+            copies = ~self.labelled & np.isin(hashes, validation.hashes)
             return self.rows(np.flatnonzero(~copies)) if copies.any() else self, validation
         training_rows, held_out = split_rows(self, settings.validation_share, np.random.default_rng(settings.seed))
         labelled = self.labelled[training_rows]
