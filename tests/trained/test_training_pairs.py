@@ -364,6 +364,21 @@ def test_the_bundle_answers_as_the_checkpoint_does(trained: Path, tmp_path: Path
     assert "of 60 rows" in said
 
 
+@pytest.mark.parametrize("form", [("--compress",), ("--profile", "packed")])
+def test_forms_that_two_texts_cannot_have_are_refused_before_the_export(
+    trained: Path, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    said = run("export", trained / "pairs", "-o", tmp_path / "x", *form, exit_code=2).output
+    assert " ".join(form) in said
+    assert "Proving" not in said
+
+
+def test_lines_of_texts_for_the_proof_are_pairs_where_the_checkpoint_takes_two(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("a dog\n")
+    said = run("export", trained / "pairs", "-o", tmp_path / "x", "--texts", tmp_path / "texts.txt", exit_code=2).output
+    assert "Line 1" in said
+
+
 @pytest.mark.slow
 def test_the_whole_way_from_rows_to_the_runtime_gives_equal_answers(trained: Path, tmp_path: Path) -> None:
     made = run("train", trained / "pairs.csv", "-o", tmp_path / "made", *COLUMNS, *OPTIONS, "--tokenizer", "bpe",
