@@ -1,12 +1,13 @@
 """For mkdocs: what the site has that the pages themselves do not say.
 
-The navigation is that of docs/README.md: a section for each of its headings, a page for each of its links. Links out of
-docs/ become the path in the repository, since the site holds only docs/; tests/test_documentation.py holds that the
-files are there.
+scripts/site puts the page with `languages` beside the pages, in try/; the overview then links to it. The navigation is
+that of docs/README.md: a section for each of its headings, a page for each of its links. Links out of docs/ become the
+path in the repository, since the site holds only docs/; tests/test_documentation.py holds that the files are there.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,11 @@ def _pages(text: str, seen: set[str]) -> list[dict[str, Any]]:
     return found
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """`[the tests](../tests/vectors)` as `the tests (tests/vectors)`."""
+def on_page_markdown(markdown: str, page: Any = None, **_: Any) -> str:
+    """`[the tests](../tests/vectors)` as `the tests (tests/vectors)`; the overview links to the page in try/."""
+    if os.environ.get("TRY_PAGE") and page is not None and page.file.src_uri == "README.md":
+        title, _, rest = markdown.partition("\n")
+        markdown = f'{title}\n\n<a href="try/">Try it: which language is this?</a>\n{rest}'
     return re.sub(r"\[([^\]]+)\]\(\.\./([^)#]+)(?:#[^)]*)?\)", _named, markdown)
 
 

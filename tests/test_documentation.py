@@ -9,6 +9,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,16 @@ def test_a_link_out_of_the_documentation_is_a_path_on_the_site() -> None:
     scope = runpy.run_path(str(ROOT / "scripts" / "docs_site.py"))
     changed = scope["on_page_markdown"]("[tests](../tests/vectors), [`x/y`](../x/y#z), [page](proof.md#a)")
     assert changed == "tests (`tests/vectors`), `x/y`, [page](proof.md#a)"
+
+
+def test_the_overview_links_to_the_page_that_answers_as_one_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    change = runpy.run_path(str(ROOT / "scripts" / "docs_site.py"))["on_page_markdown"]
+    overview = types.SimpleNamespace(file=types.SimpleNamespace(src_uri="README.md"))
+    other = types.SimpleNamespace(file=types.SimpleNamespace(src_uri="a.md"))
+    assert change("# Title\ntext", page=overview) == "# Title\ntext"
+    monkeypatch.setenv("TRY_PAGE", "yes")
+    assert '<a href="try/">' in change("# Title\ntext", page=overview)
+    assert change("# Title\ntext", page=other) == "# Title\ntext"
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Final
@@ -34,7 +34,7 @@ from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturb
 from pocketrnn_export.comparing.verdict import is_near_enough
 from pocketrnn_export.intake.user_frames import find_user_place
 
-__all__ = ["ComparedFile", "Outcome"]
+__all__ = ["ComparedFile", "Outcome", "compare_cases"]
 
 # Two answers this near are the same where there is no answer in double precision.
 _NEAR: Final = 1e-4
@@ -334,6 +334,16 @@ class ComparedFile:
         except ExportError:
             return ""
         return "" if found is None else found.sentence
+
+
+def compare_cases(beside: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
+    """Compare a file with its module on cases, without those that the module does not answer.
+
+    Example:
+        >>> compare_cases(beside, cases)
+        [Outcome(...), Outcome(...)]
+    """
+    return [outcome for case in cases if (outcome := beside.compare_case(case)) is not None]
 
 
 def _find_place_in_forward(frame: FrameType | None) -> str:

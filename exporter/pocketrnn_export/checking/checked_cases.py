@@ -1,0 +1,148 @@
+"""The cases on which `check` compares a file with its module: those of the proof of `export`, and every small size."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from torch import nn
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.text import TextRules
+from pocketrnn_export.checking.call_recording import ModuleCall, draw_case
+from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
+from pocketrnn_export.checking.exported_file import CheckedFile
+from pocketrnn_export.comparing.cases import Case, make_boundary_cases, make_one_row_cases
+from pocketrnn_export.forms.onnx.onnx_graph import find_small_integers
+from pocketrnn_export.proof import every_size
+from pocketrnn_export.proof.chosen_cases import make_cases_for_rules
+from pocketrnn_export.proof.largest_embeddings import find_ids_of_extreme_vectors
+
+__all__ = ["classify_padding", "collect_cases", "select_cases_within_bounds"]
+
+# Every batch and every length up to these is compared; then sizes around the whole numbers in module and file.
+_EVERY_BATCH: Final = 16
+_EVERY_LENGTH: Final = 48
+_MOST_ASKED: Final = 1_100
+_MOST_BOUNDS: Final = 60
+_ALONE: Final = 2
+
+
+def collect_cases(called: ModuleCall, file: CheckedFile, fixed: Bounds) -> dict[str, list[Case]]:
+    """Return the cases by kind: those of the proof of `export`, and every small batch and length.
+
+    Args:
+        called: how the module is called.
+        file: the exported file; sizes near its whole numbers are among the cases.
+        fixed: the sizes that the file declares as fixed; the proof's cases stay inside them.
+
+    Example:
+        >>> sorted(collect_cases(called, file, Bounds()))
+        ['drawn shapes', 'every id', 'every small size', 'hazards', 'rows alone', 'shapes']
+    """
+    if called.one_row:
+        return select_cases_within_bounds(called, fixed)
+    ids, padding_id, ragged = called.ids, called.padding_id, called.ragged
+    steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size.MOST_TOKENS) + 1)]
+    rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size.MOST_TEXTS) + 1)]
+    sweep = [*steps, *((1, n) for n in range(1, 13)), *rows]
+    cases = {"every small size": make_boundary_cases(sweep, ids, padding_id, ragged=False)}
+    if ragged:
+        uneven = make_boundary_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
+        even = make_boundary_cases([(1, 4), (2, 6)], ids, padding_id, ragged=False)
+        cases["uneven rows"] = uneven
+        cases["padded wider"] = [_widen_case(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
+    if fixed != Bounds():
+        return {**select_cases_within_bounds(called, fixed), **cases}
+    proof = _make_proof_cases(called, None, _list_boundary_sizes(called.module, file))
+    few = [
+        row
+        for some in (proof["shapes"], proof["drawn shapes"])
+        for case in some
+        for row in make_one_row_cases([case])[:_ALONE]
+    ]
+    return {**cases, **proof, "rows alone": few}
+
+
+def _make_proof_cases(
+    called: ModuleCall, limits: Limits | None, bounds: Iterable[tuple[int, int]] = ()
+) -> dict[str, list[Case]]:
+    most = called.ids - 1
+    rules = TextRules("external", unknown_id=min(1, most), empty_id=min(1, most), padding_id=called.padding_id)
+    one_row = limits is not None and limits.max_batch == 1
+    loud = [] if called.samples is not None else find_ids_of_extreme_vectors(called.module, called.ids)
+    return make_cases_for_rules(
+        rules, ids=called.ids, ragged=called.ragged, limits=limits, bounds=bounds, one_row=one_row, loud=loud[:12]
+    )
+
+
+def select_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
+    """Return the proof's cases with sizes inside the bounds.
+
+    Example:
+        >>> [len(case.lengths) for case in select_cases_within_bounds(called, Bounds(rows=(1, 1)))["these sizes"]][:3]
+        [1, 1, 1]
+    """
+    (least_rows, most_rows), (least, most) = bounds.rows, bounds.steps
+    limits = Limits(max_batch=most_rows, min_tokens=least, max_tokens=most)
+    found = [case for some in _make_proof_cases(called, limits).values() for case in some]
+    if least_rows > 1:
+        found = [_repeat_rows(case, least_rows) for case in found if len(case.lengths) < least_rows] + [
+            case for case in found if len(case.lengths) >= least_rows
+        ]
+    if called.ragged:
+        # The proof's rows have at least as many tokens as the least width; here they are padded to that width.
+        sizes = itertools.product({least_rows, most_rows or 3}, {least, most or least + 9})
+        found += [case for rows, steps in sizes for case in _draw_padded_cases(called, rows, steps)]
+    return {"these sizes": [case for case in found if classify_padding(case) <= bounds.padding]}
+
+
+def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
+    """Draw a case of rows of decreasing lengths, of increasing ones, and of rows shorter than the batch is wide."""
+    drawn = draw_case(called, rows, steps, ragged=True)
+    lengths = -(-drawn.lengths // 2)
+    shorter = np.where(np.arange(steps) < lengths[:, None], drawn.tokens, called.padding_id)
+    return [
+        drawn,
+        Case(f"{drawn.name}, turned", drawn.tokens[::-1].copy(), drawn.lengths[::-1].copy()),
+        Case(f"{drawn.name}, shorter", shorter, lengths),
+    ]
+
+
+def classify_padding(case: Case) -> int:
+    """Return the padding of a case: NO_PADDING, TO_LONGEST or WIDER.
+
+    Example:
+        >>> classify_padding(Case("two", np.array([[4, 5], [6, 0]]), np.array([2, 1]))) == TO_LONGEST
+        True
+    """
+    width, longest = case.tokens.shape[1], case.lengths.max()
+    return WIDER if longest < width else TO_LONGEST if case.lengths.min() < width else NO_PADDING
+
+
+def _widen_case(case: Case, columns: int, padding_id: int) -> Case:
+    """Return the case with columns of padding at its end, as in batches that are all padded to one width."""
+    tokens = np.pad(case.tokens, ((0, 0), (0, columns)), constant_values=padding_id)
+    return Case(f"{case.name}, padded to {tokens.shape[1]}", tokens, case.lengths)
+
+
+def _repeat_rows(case: Case, rows: int) -> Case:
+    places = np.arange(rows) % len(case.lengths)
+    return Case(f"{case.name}, {rows} rows", case.tokens[places], case.lengths[places])
+
+
+def _list_boundary_sizes(module: nn.Module, file: CheckedFile) -> list[tuple[int, int]]:
+    """Return the sizes just below, at and above each whole number in the module's layers, its code and the file."""
+    numbers = [] if file.model is None else find_small_integers(file.model.SerializeToString())
+    for layer in module.modules():
+        held = [value for value in vars(layer).values() if type(value) is int]
+        code = getattr(getattr(type(layer), "forward", None), "__code__", None)
+        if code is not None and not type(layer).__module__.startswith("torch."):
+            held += [value for value in code.co_consts if type(value) is int]
+        numbers += [near for value in held for near in (value - 1, value, value + 1)]
+    asked = sorted({number for number in numbers if _EVERY_LENGTH < number <= _MOST_ASKED})
+    step = max(1, math.ceil(len(asked) / _MOST_BOUNDS))
+    return [(2, number) for number in asked[::step]]
