@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from pocketrnn_export.bundle import export
 if TYPE_CHECKING:
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.fitting import FittedClassifier
+
+# Forward takes each pair as one row, as training has it.
+_PAIR_CALL: Final = "module.compare(first, second, first_lengths, second_lengths)"
 
 __all__ = ["export_trained", "make_arguments_from_checkpoint"]
 
@@ -74,7 +77,12 @@ def make_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[st
         "vocabulary": checkpoint.vocabulary,
         "rules": rules,
         # The call of training; forward's other arguments are only for training.
-        "call": "module(tokens, lengths)" if checkpoint.architecture.packed else "module(tokens)",
+        "call": _PAIR_CALL
+        if checkpoint.two_texts
+        else "module(tokens, lengths)"
+        if checkpoint.architecture.packed
+        else "module(tokens)",
+        "two_texts": checkpoint.two_texts,
         "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
         **({"labels_of": "tokens"} if labels_tokens(checkpoint.architecture) else {}),
         # All logits of rare labels may be below 0, so they could be taken for logarithms of probabilities.

@@ -128,7 +128,7 @@ def test_a_run_has_one_by_default_and_its_checkpoint_is_read_as_it_was_written(t
     checkpoints.write(best, tmp_path / "c")
     read = checkpoints.read(tmp_path / "c")
     assert read.architecture == best.architecture
-    encoded = encode_rows(data.texts, best.rules, best.vocabulary)
+    encoded = encode_rows(data.texts, best)
     assert torch.equal(compute_logits(read.module, encoded, 16), compute_logits(best.module, encoded, 16))
     # The final fit fits it on all rows, too.
     assert isinstance(best.module, RecurrentClassifier)

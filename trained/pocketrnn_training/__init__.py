@@ -1,4 +1,4 @@
-"""pocketrnn_training: train recurrent classifiers of texts, and of sequences of numbers, in PyTorch.
+"""pocketrnn_training: train recurrent classifiers of texts, of pairs of texts, and of sequences of numbers, in PyTorch.
 
     from pocketrnn_training import fit
 
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from pocketrnn_training.preparation.teacher import read_teacher
     from pocketrnn_training.rows.ag_news_files import ag_news
     from pocketrnn_training.rows.conll_files import read_tagged
+    from pocketrnn_training.rows.labelled_pairs import LabelledPairs, read_pairs
     from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, with_unlabelled
     from pocketrnn_training.rows.sequence_files import read_sequences
     from pocketrnn_training.rows.sequences import LabelledSequences
     from pocketrnn_training.rows.tagged_sentences import TaggedSentences
     from pocketrnn_training.rows.teacher_answers import TeacherAnswers
     from pocketrnn_training.settings.number_settings import NumberSettings
+    from pocketrnn_training.settings.pair_settings import PairSettings
     from pocketrnn_training.settings.sequence_options import SequenceOptions
     from pocketrnn_training.settings.tag_settings import TagSettings
     from pocketrnn_training.settings.text_settings import TextSettings
@@ -50,9 +52,11 @@ __all__ = [
     "CrossValidation",
     "Evaluation",
     "FittedClassifier",
+    "LabelledPairs",
     "LabelledSequences",
     "LabelledTexts",
     "NumberSettings",
+    "PairSettings",
     "RecurrentClassifier",
     "SequenceOptions",
     "TagSettings",
@@ -65,6 +69,7 @@ __all__ = [
     "fit",
     "read_checkpoint",
     "read_files",
+    "read_pairs",
     "read_sequences",
     "read_tagged",
     "read_teacher",
@@ -81,9 +86,11 @@ _HOMES = {
     "CrossValidation": ("folds", "CrossValidation", _TRAINS),
     "Evaluation": ("measures.evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
     "FittedClassifier": ("fitting", "FittedClassifier", _TRAINS),
+    "LabelledPairs": ("rows.labelled_pairs", "LabelledPairs", ("pyarrow",)),
     "LabelledSequences": ("rows.sequences", "LabelledSequences", ("pyarrow",)),
     "LabelledTexts": ("rows.labelled_texts", "LabelledTexts", ("pyarrow",)),
     "NumberSettings": ("settings.number_settings", "NumberSettings", ()),
+    "PairSettings": ("settings.pair_settings", "PairSettings", ()),
     "RecurrentClassifier": ("classifiers.architecture", "RecurrentClassifier", ("torch",)),
     "SequenceOptions": ("settings.sequence_options", "SequenceOptions", ()),
     "TagSettings": ("settings.tag_settings", "TagSettings", ()),
@@ -96,6 +103,7 @@ _HOMES = {
     "fit": ("fitting", "fit", _TRAINS),
     "read_checkpoint": ("classifiers.checkpoint", "read", ("torch", "safetensors")),
     "read_files": ("rows.labelled_texts", "read_files", ("pyarrow",)),
+    "read_pairs": ("rows.labelled_pairs", "read_pairs", ("pyarrow",)),
     "read_sequences": ("rows.sequence_files", "read_sequences", ("pyarrow",)),
     "read_tagged": ("rows.conll_files", "read_tagged", ("pyarrow",)),
     "read_teacher": ("preparation.teacher", "read_teacher", ("torch", "safetensors", "pyarrow")),

@@ -1,4 +1,5 @@
-"""The parts of a training run that depend on the kind of its rows: texts, sequences of numbers, tagged sentences."""
+"""The parts of a training run that depend on the kind of its rows: texts, pairs of texts, sequences of numbers, tagged
+sentences."""
 
 from __future__ import annotations
 
@@ -15,12 +16,14 @@ from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.preparation.sequence_preparation import prepare_sequences
 from pocketrnn_training.preparation.tag_preparation import prepare_tags
 from pocketrnn_training.preparation.text_preparation import prepare
+from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.sequences import LabelledSequences
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 
@@ -46,6 +49,8 @@ class Kind:
 
 
 _KINDS: Final = (
+    # Before texts, since pairs are texts, too.
+    Kind(LabelledPairs, PairSettings, prepare, fit_text_baseline),
     Kind(LabelledTexts, TextSettings, prepare, fit_text_baseline),
     Kind(LabelledSequences, NumberSettings, prepare_sequences, fit_sequence_baseline),
     Kind(TaggedSentences, TagSettings, prepare_tags, fit_tag_baseline),

@@ -19,11 +19,13 @@ from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_arra
 from pocketrnn.tables.checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.data_kinds import find_kind
 from pocketrnn_training.folds import CrossValidation, cross_validate_rows
 from pocketrnn_training.loop.threads import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
 from pocketrnn_training.progress import Epoch, EventLines, Notice, Progress, Step
+from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import (
     LabelledTexts,
@@ -36,7 +38,6 @@ from pocketrnn_training.rows.sequences import LabelledSequences, Recording, make
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.sequence_options import SequenceOptions
 from pocketrnn_training.settings.settings_from_options import make_settings
-from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 
 __all__ = ["FittedClassifier", "cross_validate", "fit"]
@@ -187,8 +188,10 @@ class FittedClassifier(TrainedEstimator):
     def _logits(self, texts: Iterable[Any]) -> torch.Tensor:
         with limit_threads(self._threads):
             # A value that is not a sequence is refused where it is brought to scale.
-            of_numbers = isinstance(self.checkpoint.rules, NumberInput)
-            return compute_checkpoint_logits(self.checkpoint, list(texts) if of_numbers else _check_texts(texts))
+            checkpoint = self.checkpoint
+            of_numbers = isinstance(checkpoint.rules, NumberInput)
+            given = list(texts) if of_numbers else _check_texts(texts, two=checkpoint.two_texts)
+            return compute_checkpoint_logits(checkpoint, given)
 
 
 def fit(
@@ -207,11 +210,12 @@ def fit(
     progress: bool = True,
     **choices: Any,
 ) -> FittedClassifier:
-    """Train a classifier of texts, or of sequences of numbers, as `pocketrnn train` does, without a file.
+    """Train a classifier of texts, pairs of texts or sequences of numbers, as `pocketrnn train` does, without a file.
 
     Args:
-        texts: a list, a column of numpy or pandas, or any other iterable of strings. With `channels`: sequences of
-            numbers, a list of arrays [time, channels], or one array [sequences, time, channels].
+        texts: a list, a column of numpy or pandas, or any other iterable of strings; or of tuples of two strings, for a
+            classifier of two texts. With `channels`: sequences of numbers, a list of arrays [time, channels], or one
+            array [sequences, time, channels].
         labels: one for each text: strings, whole numbers or booleans, which `predict` gives back. Or a list for each,
             where a text can have several labels, or none; or a table of 0 and 1 [texts, labels], a column a label.
         channels: for sequences of numbers, the names of the channels, or how many there are.
@@ -232,8 +236,8 @@ def fit(
             as `progress` says.
         progress: show on standard error how far it is, once it has taken two seconds. Where your program sets logging
             up, its handlers get that instead, at the level INFO.
-        choices: settings of `TextSettings`, or with `channels` of `NumberSettings`, that differ from the defaults,
-            by their names: `epochs=3`, `seed=1`.
+        choices: settings of `TextSettings`, of `PairSettings` for two texts, or with `channels` of `NumberSettings`,
+            that differ from the defaults, by their names: `epochs=3`, `seed=1`.
 
     Returns:
         the classifier, with `predict`, `predict_proba`, `score`, `evaluate` and `save`.
@@ -249,11 +253,10 @@ def fit(
         >>> fitted.predict(["so good"]) in (["good"], ["bad"])
         True
     """
-    settings = make_settings(TextSettings if channels is None else NumberSettings, choices)
-    settings.check_beside(word_vectors=word_vectors, before=before, outside=outside)
     data: LabelledRows
     held_out: LabelledRows | None
     if channels is not None:
+        make_settings(NumberSettings, choices).check_beside(word_vectors=word_vectors, before=before, outside=outside)
         rules = _make_number_rules(channels, numbers or {})
         data, given = _label_numbers(texts, labels, rules)
         held_out = None if validation is None else _label_numbers(*validation, rules, data.labels)[0]
@@ -262,7 +265,7 @@ def fit(
         data, held_out, given = _label_both_parts(texts, labels, validation, outside, before)
     checkpoint = train(
         data,
-        settings,
+        make_settings(find_kind(data).settings, choices),
         name=name,
         validation=held_out,
         word_vectors=None if word_vectors is None else Path(word_vectors),
@@ -312,7 +315,6 @@ def cross_validate(
         >>> len(result.scores)
         2
     """
-    settings = make_settings(TextSettings if channels is None else NumberSettings, choices)
     data: LabelledRows
     if channels is not None:
         data = _label_numbers(texts, labels, _make_number_rules(channels, numbers or {}))[0]
@@ -321,7 +323,7 @@ def cross_validate(
         data = label_texts(texts, labels)[0]
     return cross_validate_rows(
         data,
-        settings,
+        make_settings(find_kind(data).settings, choices),
         folds,
         report=_make_default_report(progress) if report is None else report,
         word_vectors=None if word_vectors is None else Path(word_vectors),
@@ -376,7 +378,7 @@ def _label_both_parts(
 
 
 def label_texts(
-    texts: Iterable[str],
+    texts: Iterable[Any],
     labels: Iterable[Any],
     known: tuple[str, ...] | None = None,
     *,
@@ -385,8 +387,8 @@ def label_texts(
     """Make rows of texts and labels in memory, and return them with the given labels by their names.
 
     Args:
-        texts: the texts.
-        labels: one label for each text.
+        texts: the texts, or tuples of two texts.
+        labels: one label for each.
         known: the classes and their order; without them, the labels that occur, sorted by their names.
         several_labels: whether each text has a list of labels; None to take it from the first text.
 
@@ -398,8 +400,11 @@ def label_texts(
         >>> data.labels, given
         (('0', '1'), {'1': 1, '0': 0})
     """
-    checked = _check_texts(texts)
-    given: dict[str, Any] = {}
+    checked, given = _check_texts(texts), dict[str, Any]()
+    if _are_pairs(checked):
+        firsts, seconds = (list(some) for some in zip(*checked, strict=True))
+        data, given = label_texts(firsts, labels, known, several_labels=several_labels)
+        return LabelledPairs.of(data, seconds), given
     values = list(_read_labels_from_indicators(labels) or _to_items(labels, "labels"))
     if len(values) != len(checked):
         raise DataError(f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one for each text.")
@@ -496,8 +501,20 @@ def _to_items(values: Iterable[Any], what: str) -> Iterable[Any]:
     return values if as_list is None else as_list()
 
 
-def _check_texts(texts: Iterable[str]) -> list[str]:
+def _are_pairs(items: Sequence[Any]) -> bool:
+    """Whether the items are pairs of texts, which the first of them says."""
+    return bool(items) and _is_pair(items[0])
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item)
+
+
+def _check_texts(texts: Iterable[Any], *, two: bool | None = None) -> list[Any]:
+    """The texts as strings, or pairs of texts as tuples of strings; `two` says which, else the first item does."""
     found = list(_to_items(texts, "texts"))
+    if _are_pairs(found) if two is None else two:
+        return [_check_pair(pair, row) for row, pair in enumerate(found)]
     for row, text in enumerate(found):
         if not isinstance(text, str):
             raise DataError(
@@ -508,6 +525,16 @@ def _check_texts(texts: Iterable[str]) -> list[str]:
             )
     # A subclass of str, such as numpy's, becomes a plain str.
     return [text if type(text) is str else str(text) for text in found]
+
+
+def _check_pair(pair: Any, row: int) -> tuple[str, str]:
+    if not _is_pair(pair):
+        raise DataError(
+            f"The item at position {row} (counted from 0) is {short_repr(pair, 40)}, not two texts.",
+            "Give a tuple of two strings: (first, second).",
+        )
+    first, second = map(str, pair)
+    return first, second
 
 
 def _add_given_label(label: Any, row: int, given: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.base_settings import ANY_TIME, Settings
+from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts import installed_vectors
 
@@ -66,10 +67,10 @@ def train(
     that a script must call this under `if __name__ == "__main__":`.
 
     Args:
-        data: the training rows: texts, sequences of numbers, or sentences with a label for each word. A teacher, word
-            vectors and `before` are for texts only.
-        settings: `TextSettings` for texts, `NumberSettings` for sequences of numbers, `TagSettings` for
-            sentences.
+        data: the training rows: texts, pairs of texts, sequences of numbers, or sentences with a label for each word.
+            Word vectors and `before` are for texts and pairs only, a teacher for texts only.
+        settings: `TextSettings` for texts, `PairSettings` for pairs, `NumberSettings` for sequences of numbers,
+            `TagSettings` for sentences.
         name: the name of the classifier.
         validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
         teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`); rows that it answers
@@ -98,9 +99,12 @@ def train(
         ('bad', 'good')
     """
     kind = find_kind(data)
-    if not isinstance(validation, kind.rows | None):
-        raise InputError("Only one of training and validation rows has numbers.", "Give both of one kind.")
-    if not isinstance(settings, kind.settings):
+    if validation is not None and (other := find_kind(validation)) is not kind:
+        raise InputError(
+            f"The training rows are {kind.settings.ROWS}, and the validation rows are {other.settings.ROWS}.",
+            "Give both of one kind.",
+        )
+    if type(settings) is not kind.settings:
         raise InputError(
             f"The settings are for {settings.ROWS}, and the data holds {kind.settings.ROWS}.",
             f"Give {kind.settings.__name__}.",
@@ -111,6 +115,9 @@ def train(
     of_same_data = validation is None
     _check_final_fit(settings, may=of_same_data)
     sources = _find_vector_sources(data, settings, beside, report)
+    if isinstance(settings, PairSettings):
+        # They are not compared: docs/training-measurements.md, "Two texts".
+        beside = replace(beside, word_vectors=sources[-1])
     found = _compare_by_folds(data, validation, settings, beside, sources, resume, report)
     if found is not None:
         settings = replace(settings, tokenizer=found.taken.tokenizer)  # type: ignore[call-arg]
@@ -153,9 +160,10 @@ def _find_vector_sources(
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return (None,)
     wanted = settings.shipped_vectors and settings.embedding_dim is None
-    if not wanted or not may_compare(data, settings, beside):
+    of_new_pairs = isinstance(settings, PairSettings) and beside.before is None
+    if not wanted or not (of_new_pairs or may_compare(data, settings, beside)):
         return (None,)
-    found = installed_vectors.find_installed_vectors(data.texts, report)
+    found = installed_vectors.find_installed_vectors(data.single_texts.texts, report)
     return (None,) if found is None else (None, found)
 
 

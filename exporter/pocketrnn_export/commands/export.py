@@ -278,7 +278,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
     from pocketrnn.text.features import write_options
 
-    text = write_options(manifest.features) + text
+    text = '"a text" "another text"' if manifest.has_two_texts else write_options(manifest.features) + text
     print_line(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
 
@@ -292,11 +292,14 @@ def _check_text_options(
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
+    forms = {"--compress": options["compress"], "--profile packed": options["profile"] == "packed"}
+    if description["two_texts"] and (asked := [name for name, wanted in forms.items() if wanted]):
+        raise click.UsageError(f"{asked[0]} is of classifiers of one text: one of two has no such form. Leave it out.")
     if options["texts"] is not None and options["features"] is not None:
         raise click.UsageError("--texts has no features: leave it out, or export in Python with example_texts=.")
     if options["texts"] is not None:
         lines = read_lines(options["texts"])
-        description["example_texts"] = _split_pairs(lines, options["texts"]) if options["two_texts"] else lines
+        description["example_texts"] = _split_pairs(lines, options["texts"]) if description["two_texts"] else lines
     if options["profile"] == "packed":
         check_packable_rules(getattr(description["rules"], "rules", description["rules"]), source)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,10 +13,11 @@ import numpy as np
 from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.measures.logit_measures import micro_f1
+from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["LinearBaseline", "fit_linear_baseline", "fit_text_baseline", "make_linear_model"]
+__all__ = ["LinearBaseline", "PairBaseline", "fit_linear_baseline", "fit_text_baseline", "make_linear_model"]
 
 # 20,000 news texts take 17 s of processor time; 120,000 would take longer than a classifier of them.
 MOST_ROWS: Final = 20_000
@@ -35,7 +38,17 @@ class LinearBaseline(Baseline):
     )
 
 
-def make_linear_model(*, characters: bool = True, several_labels: bool = False) -> Any:
+class PairBaseline(LinearBaseline):
+    """A linear model of words and characters of two texts, and of the words that both have."""
+
+    MODEL = (
+        "A linear model (scikit-learn's LinearSVC on TF-IDF of the words, pairs of words and characters of both texts "
+        "side by side, and of the words that both have; not tuned)"
+    )
+    ADVICE = "Word vectors (`--vectors`) or more rows may bring this classifier further; if not, use the linear model."
+
+
+def make_linear_model(*, characters: bool = True, several_labels: bool = False, pairs: bool = False) -> Any:
     """Make an unfitted linear SVM on TF-IDF of words, pairs of words, and 2 to 5 characters of a word.
 
     scikit-learn's users write it in two lines (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of
@@ -44,6 +57,8 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False) 
     Args:
         characters: count characters, too.
         several_labels: a text can have several labels: one such model for each label.
+        pairs: the model takes pairs of texts: both texts have such counts of their own, and so have the words that
+            stand in both.
 
     Example:
         >>> make_linear_model().fit(["so good", "so bad"], [1, 0]).predict(["good"]).tolist()
@@ -53,15 +68,35 @@ def make_linear_model(*, characters: bool = True, several_labels: bool = False) 
     from sklearn.pipeline import make_pipeline, make_union
     from sklearn.svm import LinearSVC
 
-    counts: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32}
-    words = TfidfVectorizer(ngram_range=(1, 2), **counts)
-    by_characters = TfidfVectorizer(ngram_range=(2, 5), analyzer="char_wb", **counts)
+    def count(read: Callable[[Any], str] | None, *choices: dict[str, Any]) -> list[Any]:
+        counts: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32, "preprocessor": read}
+        return [TfidfVectorizer(**counts, **some) for some in choices]
+
+    both: tuple[dict[str, Any], ...]
+    both = ({"ngram_range": (1, 2)}, *([{"ngram_range": (2, 5), "analyzer": "char_wb"}] if characters else []))
+    if pairs:
+        some = [*count(_read_first, *both), *count(_read_second, *both), *count(_read_common_words, {})]
+    else:
+        some = count(None, *both)
     linear: Any = LinearSVC(C=0.5, random_state=0)
     if several_labels:
         from sklearn.multiclass import OneVsRestClassifier
 
         linear = OneVsRestClassifier(linear)
-    return make_pipeline(make_union(words, by_characters) if characters else words, linear)
+    return make_pipeline(make_union(*some), linear)
+
+
+def _read_first(pair: tuple[str, str]) -> str:
+    return pair[0].lower()
+
+
+def _read_second(pair: tuple[str, str]) -> str:
+    return pair[1].lower()
+
+
+def _read_common_words(pair: tuple[str, str]) -> str:
+    first, second = (set(re.findall(r"\w+", text.lower())) for text in pair)
+    return " ".join(sorted(first & second))
 
 
 def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> LinearBaseline | None:
@@ -87,7 +122,10 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
     some = training.rows(labelled)
     if (some.counts() > 0).sum() < 2:
         return None
-    model = make_linear_model(several_labels=some.several_labels)
+    pairs = isinstance(some, LabelledPairs)
+    model, found = make_linear_model(several_labels=some.several_labels, pairs=pairs), LinearBaseline
+    if pairs:
+        found = PairBaseline
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         # A label that no drawn row has.
@@ -104,8 +142,8 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
     given = model.predict(_truncate_texts(validation))
     if validation.several_labels:
         right = (given == validation.targets).all(axis=1)
-        return LinearBaseline(float(right.mean()), len(some), micro_f1(validation.targets, given > 0))
-    return LinearBaseline(float((given == validation.targets).mean()), len(some))
+        return found(float(right.mean()), len(some), micro_f1(validation.targets, given > 0))
+    return found(float((given == validation.targets).mean()), len(some))
 
 
 def fit_text_baseline(
@@ -130,5 +168,6 @@ def fit_text_baseline(
     return replace(found[0], accuracy=float(accuracy), rows=len(training), folds=folds)
 
 
-def _truncate_texts(data: LabelledTexts) -> list[str]:
-    return [text[:_MOST_CHARACTERS] for text in data.texts]
+def _truncate_texts(data: LabelledTexts) -> list[Any]:
+    texts = [text[:_MOST_CHARACTERS] for text in data.single_texts.texts]
+    return list(zip(texts[::2], texts[1::2], strict=True)) if isinstance(data, LabelledPairs) else texts

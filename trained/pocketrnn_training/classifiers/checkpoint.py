@@ -66,7 +66,7 @@ FORMAT: Final = "pocketrnn-checkpoint"
 # A checkpoint of another version was made by another release.
 VERSION: Final = 1
 # Members of an architecture that are written only where they are not 0 or false.
-_MISSING_IF_0: Final = ("pairs", "joints", "own_scale")
+_MISSING_IF_0: Final = ("pairs", "joints", "own_scale", "two_texts")
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Checkpoint:
         module: the module with its weights, in evaluation mode, on the CPU.
         metrics: figures of the validation rows, by name.
         data: a description of the data: `source`, `rows`, ...
-        examples: up to 32 texts of the validation rows; or up to 8 sequences of numbers, as lists of rows, in which
-            None is a missing sample.
+        examples: up to 32 texts, or pairs of texts, of the validation rows; or up to 8 sequences of numbers, as lists
+            of rows, in which None is a missing sample.
         training: the settings of the training run.
         activation: turns logits into probabilities: `softmax`, where one label is right; `sigmoid`, where a text
             can have any number of labels.
@@ -147,6 +147,16 @@ class Checkpoint:
         return bool(self.data.get(BY_FOLDS))
 
     @property
+    def two_texts(self) -> bool:
+        """Whether the classifier takes two texts.
+
+        Example:
+            >>> read_checkpoint(Path("reviews.checkpoint")).two_texts
+            False
+        """
+        return isinstance(self.architecture, Architecture) and self.architecture.two_texts
+
+    @property
     def is_linear(self) -> bool:
         """Whether the classifier is a linear model alone, without a recurrent part.
 
@@ -163,6 +173,11 @@ class Checkpoint:
                 "Give one for each label.",
             )
         _check_parts(self.architecture, self.rules, self.labels, self.vocabulary)
+        if not isinstance(self.rules, NumberInput) and any(isinstance(e, str) == self.two_texts for e in self.examples):
+            raise CheckpointError(
+                f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, and an example is something else.",
+                MAKE_AGAIN,
+            )
 
 
 def _check_parts(
@@ -243,7 +258,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         "metrics": dict(checkpoint.metrics),
         "data": dict(checkpoint.data),
         "training": dict(checkpoint.training),
-        "examples": list(checkpoint.examples),
+        "examples": [list(example) if isinstance(example, tuple) else example for example in checkpoint.examples],
         **({} if isinstance(checkpoint.rules, NumberInput) else {"vocabulary": list(checkpoint.vocabulary)}),
     }
     if fault := first_fault(document, json_schema()):
@@ -312,7 +327,8 @@ def read(folder: Path) -> Checkpoint:
         module=_load_module(architecture, folder),
         metrics=document["metrics"],
         data=document["data"],
-        examples=tuple(document["examples"]),
+        # JSON has lists in place of tuples of two texts.
+        examples=tuple(tuple(e) if isinstance(e, list) and "text" in document else e for e in document["examples"]),
         training=document["training"],
         activation=document.get("activation", "softmax"),
         thresholds=tuple(map(float, document["thresholds"])) if "thresholds" in document else None,

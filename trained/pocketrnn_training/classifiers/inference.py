@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.text import AnyTextRules, TextEncoder
+from pocketrnn.text import TextEncoder
+from pocketrnn.text.pairs import PairEncoder
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, AnyClassifier, labels_tokens
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.rows.batches import EncodedRows, EncodedSequences, EncodedTexts
 
 if TYPE_CHECKING:
@@ -23,11 +25,13 @@ __all__ = ["compute_logits", "encode_rows", "make_batch"]
 _PACKED_BATCH: Final = 256
 
 
-def encode_rows(inputs: Iterable[Any], rules: AnyTextRules | NumberInput, vocabulary: tuple[str, ...]) -> EncodedRows:
-    """Encode texts as ids, or bring sequences of numbers to the module's scale, as the rules say."""
-    if isinstance(rules, NumberInput):
-        return EncodedSequences.of(inputs, rules)
-    return EncodedTexts.of(inputs, TextEncoder(rules, vocabulary))
+def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
+    """Encode texts or pairs of texts as ids, or bring sequences of numbers to the module's scale, as a checkpoint's
+    rules say."""
+    if isinstance(checkpoint.rules, NumberInput):
+        return EncodedSequences.of(inputs, checkpoint.rules)
+    encoder = PairEncoder if checkpoint.two_texts else TextEncoder
+    return EncodedTexts.of(inputs, encoder(checkpoint.rules, checkpoint.vocabulary))
 
 
 def make_batch(

@@ -40,6 +40,13 @@ def _parse_scales(value: str | None) -> tuple[float, ...] | None:
 _OPTIONS: Final = (
     click.argument("data", nargs=-1, required=True, metavar="DATA..."),
     make_column_option("text", "The column that holds the texts."),
+    click.option(
+        "--second-text-column",
+        type=Text(),
+        metavar="NAME",
+        callback=_check_not_empty,
+        help="The column that holds the second texts, where a row is two texts that are compared.",
+    ),
     make_column_option("label", "The column that holds the labels."),
     click.option(
         "--label-separator",
@@ -114,6 +121,7 @@ def data_options(command: _Command) -> _Command:
         *arguments: Any,
         data: tuple[str, ...],
         text_column: str,
+        second_text_column: str | None,
         label_column: str,
         label_separator: str,
         encoding: str,
@@ -144,6 +152,7 @@ def data_options(command: _Command) -> _Command:
         source = DataSource(
             data, text_column, label_column, data_dir, multi_label, label_separator, numbers, encoding, outside,
             join_labels, drop_unlabelled, frozenset(given), labels_of,
+            second_text_column,
         )  # fmt: skip
         return command(*arguments, source=source, **others)
 

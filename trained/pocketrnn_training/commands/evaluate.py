@@ -38,19 +38,12 @@ _CONFUSIONS_LISTED: Final = 20
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, metavar="N", help="Processor cores to use."
 )
-@click.option(
-    "--second-text-column",
-    type=Text(),
-    metavar="NAME",
-    help="The column that holds the second texts, for a bundle that takes two.  [default: second_text]",
-)
 @click.option("--head", type=Text(), metavar="NAME", help="The head that DATA labels, for a bundle with several.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def evaluate(
     classifier: str,
     source: DataSource,
     threads: int,
-    second_text_column: str | None,
     head: str | None,
     as_json: bool,
 ) -> None:
@@ -71,7 +64,8 @@ def evaluate(
 
     For a bundle that takes numbers or categories beside a text, each is in the column of its name.
 
-    For a bundle that takes two texts, the second of each row is in the column --second-text-column.
+    For a classifier that takes two texts, the second of each row is in the column --second-text-column, which is
+    second_text unless `train` was told another.
 
     Columns that `train` was told (--text-column and the like) are those of DATA too, unless you name others.
 
@@ -99,7 +93,12 @@ def evaluate(
             require_module(package, "train")
         from pocketrnn_training.loop.threads import limit_threads
         from pocketrnn_training.measures.evaluation import evaluate as evaluate_classifier
-        from pocketrnn_training.measures.evaluation import find_number_rules, gives_several_labels, gives_tags
+        from pocketrnn_training.measures.evaluation import (
+            find_number_rules,
+            gives_several_labels,
+            gives_tags,
+            takes_two_texts,
+        )
 
     loaded = _load_classifier(classifier, threads, head)
     with limit_threads(threads):
@@ -113,27 +112,17 @@ def evaluate(
             raise DataError(f"{classifier} takes texts, and the rows are sequences of numbers.", "Give texts.")
         else:
             source = replace(source, multi_label=gives_several_labels(loaded))
+            if takes_two_texts(loaded):
+                source = replace(source, second_text_column=source.second_text_column or SECOND_TEXT)
+            elif source.second_text_column is not None:
+                said = f"--second-text-column is for two texts, and {loaded.name} does not take two."
+                raise click.UsageError(said)
             rows = source.read_texts("test", labels)
-            if _takes_two_texts(loaded, second_text_column):
-                rows = _read_pairs(rows, source, second_text_column or SECOND_TEXT)
             if features := _find_features(loaded):
                 rows = _read_features(rows, source, features)
         result = evaluate_classifier(loaded, rows)
     for line in [json.dumps(asdict(result))] if as_json else _format_evaluation(result, what):
         print_line(line)
-
-
-def _takes_two_texts(classifier: Classifier | Checkpoint, second_text_column: str | None) -> bool:
-    """Whether a classifier takes two texts.
-
-    Raises:
-        click.UsageError: it takes one, and a column of second texts is named.
-    """
-    manifest = getattr(classifier, "manifest", None)
-    takes_two = manifest is not None and manifest.has_two_texts
-    if second_text_column is not None and not takes_two:
-        raise click.UsageError(f"--second-text-column is for two texts, and {classifier.name} does not take two.")
-    return takes_two
 
 
 def _find_features(classifier: Classifier | Checkpoint) -> Features:
@@ -171,21 +160,6 @@ def _read_features(rows: LabelledTexts, source: DataSource, features: Features) 
         raise DataError(f"{len(given):,} rows have features, and {len(rows.texts):,} a label.", "Label every row.")
     texts: Any = list(zip(rows.texts, given, strict=True))
     return replace(rows, texts=texts)
-
-
-def _read_pairs(rows: LabelledTexts, source: DataSource, column: str) -> LabelledTexts:
-    """Read the second texts from another column, and return the rows as pairs of texts.
-
-    Raises:
-        DataError: there is no such column, or a row has no text in it.
-    """
-    try:
-        second = replace(source, text_column=column).read_texts("test", rows.labels)
-    except DataError as error:
-        raise DataError(error.problem, "Name the column of the second texts with --second-text-column.") from None
-    pairs: Any = list(zip(rows.texts, second.texts, strict=True))
-    outside: Any = list(zip(rows.outside, second.outside, strict=True))
-    return replace(rows, texts=pairs, outside=outside)
 
 
 def _read_columns(path_or_name: str) -> dict[str, Any]:

@@ -80,6 +80,7 @@ _COUNT: Final = click.IntRange(min=1)
             "before",
             "bundle",
             "text_column",
+            "second_text_column",
             "label_column",
             "multi_label",
             "labels_of",
@@ -545,6 +546,9 @@ def train(
     With --from, training goes on from a checkpoint with new rows. Its tokenizer, its shape and its labels stay; words
     and labels that it lacks get rows. It forgets what DATA does not show, unless you give the old rows, too.
 
+    With --second-text-column, a row is two texts, such as a premise and a hypothesis: both are read by the same layers,
+    and compared (docs/pairs.md). There is no linear part and no teacher then.
+
     With --multi-label, each label is a question of its own, and its threshold is chosen on the validation rows for the
     highest F1. The report and the last line have F1 of all answers together (micro) and the mean of all labels (macro).
 
@@ -583,6 +587,7 @@ def train(
       pocketrnn train tags.jsonl -o tags.checkpoint --multi-label
       pocketrnn train one.tsv two.tsv -o topics --text-column title --label-column topic
       pocketrnn train reviews.csv -o reviews.checkpoint --tokenizer bpe --vocabulary-size 8000
+      pocketrnn train nli.csv -o nli.checkpoint --text-column premise --second-text-column hypothesis
       pocketrnn train ag_news -o news --vectors glove.6B.100d.txt.gz
       pocketrnn train reviews.csv -o small --teacher probabilities.parquet --unlabelled more.csv
       pocketrnn train reviews.csv new.csv -o newer.checkpoint --from reviews.checkpoint
@@ -638,6 +643,7 @@ def _print_result(run: TrainingRun, best: Checkpoint) -> None:
         print_line(f"Cross-validation: {run.cross_validation.said}")
     if best.examples and run.examples:
         what = "sentences" if run.source.of_tokens else "texts" if best.vocabulary else "sequences"
+        what = "pairs of texts" if best.two_texts else what
         print_line(
             f"Inside are {len(best.examples)} of your {what}, as examples; every bundle made of it shows some. Leave "
             "them out with --no-examples."

@@ -22,6 +22,7 @@ from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.measures.logit_measures import micro_f1
 from pocketrnn_training.measures.span_scores import SpanScores
+from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled
 from pocketrnn_training.rows.sequences import LabelledSequences
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
@@ -40,8 +41,10 @@ __all__ = [
     "predict_tag_targets",
     "score_classes",
     "score_several_labels",
+    "takes_two_texts",
 ]
 
+_READ_PAIRS: Final = ("Read one column of texts.", "Read them with read_pairs, or --second-text-column.")
 _READ_SEQUENCES: Final = "Read them with read_sequences: .ts and .npz files, or tables with --channels."
 
 
@@ -143,6 +146,10 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         takes, rows = ("sequences of numbers", "texts") if takes_numbers else ("texts", "sequences of numbers")
         remedy = _READ_SEQUENCES if takes_numbers else "Read texts."
         raise DataError(f"{classifier.name} takes {takes}, and the rows are {rows}.", remedy)
+    takes_two = takes_two_texts(classifier)
+    if takes_two != isinstance(data, LabelledPairs):
+        takes, have = ("two texts", "one") if takes_two else ("one text", "two")
+        raise DataError(f"{classifier.name} takes {takes}, and the rows have {have}.", _READ_PAIRS[takes_two])
     if isinstance(classifier, Classifier):
         answers_of(classifier).check_gives_labels()
     check_same_labels(data.labels, labels)
@@ -190,6 +197,16 @@ def find_number_rules(classifier: Classifier | Checkpoint) -> NumberInput | None
     """
     rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
     return rules if isinstance(rules, NumberInput) else None
+
+
+def takes_two_texts(classifier: Classifier | Checkpoint) -> bool:
+    """Whether a bundle's classifier or a checkpoint takes two texts.
+
+    Example:
+        >>> takes_two_texts(Classifier.load("ag_news"))
+        False
+    """
+    return classifier.two_texts if isinstance(classifier, Checkpoint) else classifier.manifest.has_two_texts
 
 
 def gives_tags(classifier: Classifier | Checkpoint) -> bool:
@@ -268,7 +285,7 @@ def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> 
             "The checkpoint is not packed and does not say with which batch size it was trained.",
             'Write it into config.json, as "training": {"batch_size": 16}.',
         )
-    encoded = encode_rows(inputs, checkpoint.rules, checkpoint.vocabulary)
+    encoded = encode_rows(inputs, checkpoint)
     return compute_logits(checkpoint.module, encoded, batch_size or 1)
 
 

@@ -27,7 +27,8 @@ class WordDropout:
     def changed(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:  # noqa: ARG002
         """The changed tokens int64 [batch, sequence]."""
         dropped = torch.rand(inputs.shape, device=inputs.device) < self.share
-        return inputs.masked_fill(dropped & (inputs != self.padding_id), self.unknown_id)
+        # The mark between two texts is negative, and stays, too.
+        return inputs.masked_fill(dropped & (inputs != self.padding_id) & (inputs >= 0), self.unknown_id)
 
 
 @dataclass(frozen=True)

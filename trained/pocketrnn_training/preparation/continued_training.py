@@ -25,6 +25,7 @@ from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.measures.logit_measures import compute_log_odds_of_shares
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, make_class_targets
 from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
 
 __all__ = ["Start", "add_checkpoint_labels", "make_settings_from_checkpoint"]
@@ -107,7 +108,8 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
     """The settings with the tokenizer and the architecture of a checkpoint.
 
     Raises:
-        InputError: another tokenizer or architecture is asked for, or the checkpoint is for numbers or a linear model.
+        InputError: another tokenizer or architecture is asked for, or the checkpoint is for numbers or a linear model,
+            or for another number of texts.
     """
     rules, shape = checkpoint.rules, checkpoint.architecture
     if isinstance(rules, NumberInput) or checkpoint.is_linear:
@@ -115,6 +117,14 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         raise InputError(
             f"{checkpoint.name} is {what}, from which no training goes on.",
             "Train anew, on the old rows and the new ones.",
+        )
+    if checkpoint.two_texts != isinstance(settings, PairSettings):
+        takes, have = ("two texts", "one") if checkpoint.two_texts else ("one text", "two")
+        raise InputError(
+            f"{checkpoint.name} takes {takes}, and the rows have {have}.",
+            "Name the column of the second texts with --second-text-column."
+            if checkpoint.two_texts
+            else "Go on from a classifier of two texts, or train anew without --from.",
         )
     kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}
     kept["tokenizer"] = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer

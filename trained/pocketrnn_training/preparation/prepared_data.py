@@ -15,7 +15,7 @@ from torch import Tensor
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tags import has_span_prefixes
 from pocketrnn.text import AnyTextRules
-from pocketrnn_training.classifiers.architecture import AnyArchitecture
+from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture
 from pocketrnn_training.classifiers.checkpoint import BY_FOLDS, Checkpoint
 from pocketrnn_training.measures.logit_measures import compute_f1_from_logits
 from pocketrnn_training.measures.span_scores import SpanScores
@@ -167,7 +167,11 @@ class Task:
     def validation_lengths(self) -> npt.NDArray[np.int64]:
         """int64 [validation targets]: the number of steps of the target's row, or of words of its sentence."""
         words = self._validation_words
-        return self.validation_rows.lengths if words is None else np.repeat(words, words)
+        if words is not None:
+            return np.repeat(words, words)
+        # The mark between two texts is not a token.
+        has_mark = isinstance(self.architecture, Architecture) and self.architecture.two_texts
+        return self.validation_rows.lengths - int(has_mark)
 
     def validation_f1(self, logits: Tensor) -> float:
         """The F1 of the logits on the validation targets; the F1 of spans, where the labels are those of spans."""

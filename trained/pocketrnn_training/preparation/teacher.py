@@ -86,6 +86,8 @@ def _run_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
     if (folder / checkpoints.CONFIG_JSON).is_file():
         checkpoint = checkpoints.read(folder)
         _check_one_label(checkpoint.name, checkpoint.activation)
+        if checkpoint.two_texts:
+            raise DataError(f"The teacher {checkpoint.name} takes two texts, and a row has one.", "Name one of texts.")
         name, labels = checkpoint.name, checkpoint.labels
         order = _find_label_order(name, labels, data.labels)
         values = _compute_probabilities(checkpoint, data.texts)

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
+from pocketrnn.text.pairs import PairEncoder
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.preparation.augmentation import WordDropout
@@ -32,12 +34,13 @@ from pocketrnn_training.preparation.distillation import (
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
 from pocketrnn_training.texts import pieces, vectors, vocabulary
 from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.spelling_embedding import Spelling
-from pocketrnn_training.texts.token_choice import TokenChoice, encode_with_rules
+from pocketrnn_training.texts.token_choice import TokenChoice, TokenizedTexts, encode_with_rules
 
 __all__ = ["choose_short_texts", "make_random_texts", "prepare"]
 
@@ -83,20 +86,9 @@ def prepare(
     for text in [*_make_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
-    if before is None:
-        encoded = TokenChoice(data, validation, settings, decided, beside.word_vectors, report).tokenize_texts()
-        architecture = _make_architecture(decided, len(encoded.vocabulary), len(data.labels), encoded.vectors)
-        weights = None
-    else:
-        going_on = Start.of(before, data.texts, settings)
-        report(Notice(going_on.notice(data)))
-        architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
-        vocabulary_of, pairs = going_on.vocabulary, architecture.pairs
-        encoded = encode_with_rules(data, validation, settings, before.text_rules, vocabulary_of, pairs)
-        weights = going_on.weights(data, settings.seed)
+    encoded, architecture, weights = _encode_texts(data, validation, settings, decided, beside, report)
     rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
-    _report_long_texts(encoded.texts.lengths, rules.max_tokens, report)
-    shown = choose_short_texts(validation.texts) if examples is None else examples or make_random_texts(tokens, rules)
+    encoder = (PairEncoder if architecture.two_texts else TextEncoder)(rules, tokens)
     task = Task(
         rules=rules,
         vocabulary=tokens,
@@ -116,13 +108,54 @@ def prepare(
         class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
-        outside_rows=EncodedTexts.of(outside, TextEncoder(rules, tokens)) if outside else None,
-        examples=tuple(shown),
+        outside_rows=EncodedTexts.of(outside, encoder) if outside else None,
+        examples=tuple(examples or _choose_examples(validation, tokens, rules, made=examples is not None)),
         about=describe_rows(data, validation)
         | {"word_vectors": None if start is None else _describe_vectors(start)}
         | _describe_other_sources(len(outside), teacher, before, made=examples is not None and not examples),
     )
-    return task, _complete_settings(decided, rules, task)
+    return task, _complete_settings(decided, rules, task, len(data.single_texts))
+
+
+def _encode_texts(
+    data: LabelledTexts,
+    validation: LabelledTexts,
+    settings: TextSettings,
+    decided: TextSettings,
+    beside: OtherSources,
+    report: Callable[[Notice], None],
+) -> tuple[TokenizedTexts, Architecture, dict[str, Tensor] | None]:
+    """Encode the rows as ids; return with them the architecture, without a linear part, and the weights that the run
+    continues from.
+
+    The texts of pairs are cut into tokens one by one, and joined to pairs afterwards.
+    """
+    texts, held_out, before = data.single_texts, validation.single_texts, beside.before
+    weights = None
+    if before is None:
+        encoded = TokenChoice(texts, held_out, settings, decided, beside.word_vectors, report).tokenize_texts()
+        architecture = _make_architecture(decided, len(encoded.vocabulary), len(data.labels), encoded.vectors)
+    else:
+        going_on = Start.of(before, texts.texts, settings)
+        report(Notice(going_on.notice(data)))
+        architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
+        vocabulary_of, pairs = going_on.vocabulary, architecture.pairs
+        encoded = encode_with_rules(texts, held_out, settings, before.text_rules, vocabulary_of, pairs)
+        weights = going_on.weights(data, settings.seed)
+    _report_long_texts(encoded.texts.lengths, encoded.rules.max_tokens, report)
+    if isinstance(data, LabelledPairs):
+        return encoded.join_pairs(), replace(architecture, two_texts=True), weights
+    return encoded, architecture, weights
+
+
+def _choose_examples(
+    validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, made: bool
+) -> Sequence[Any]:
+    """Choose validation texts for the checkpoint; or make random ones, for pairs of each and another."""
+    if not made:
+        return choose_short_texts(validation.inputs)
+    texts = make_random_texts(tokens, rules)
+    return list(zip(texts, reversed(texts), strict=True)) if isinstance(validation, LabelledPairs) else texts
 
 
 def _continue_from_checkpoint(
@@ -153,13 +186,13 @@ def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
     return WordDropout(share, rules.unknown_id, rules.padding_id)
 
 
-def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task) -> TextSettings:
-    """The settings with the values that encoding the texts decided."""
+def _complete_settings(decided: TextSettings, rules: AnyTextRules, task: Task, texts: int) -> TextSettings:
+    """The settings with the values that encoding so many texts decided."""
     tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     return replace(
         decided,
         tokenizer=tokenizer,
-        min_freq=decided.min_freq_for(len(task.targets), of_words=tokenizer != BPE),
+        min_freq=decided.min_freq_for(texts, of_words=tokenizer != BPE),
         spelling=task.spelling is not None,
         linear=task.linear is not None,
     )
@@ -218,12 +251,14 @@ def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[
 
 def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSettings) -> list[str]:
     notices = []
-    if empty := sum(not text.strip() for text in data.texts):
-        notices.append(f"{empty:,} of {len(data):,} training rows have an empty text, which is learnt from as it is.")
-    hashes = data.groups
+    texts = data.single_texts.texts
+    if empty := sum(not text.strip() for text in texts):
+        are = "rows have an empty text" if texts is data.texts else "texts are empty"
+        notices.append(f"{empty:,} of {len(texts):,} training {are}, which is learnt from as it is.")
+    hashes = data.hashes
     _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
     if copies := len(hashes) - len(first):
-        notices.append(f"{copies:,} of {len(data):,} training rows repeat the text of another.")
+        notices.append(f"{copies:,} of {len(data):,} training rows repeat the {data.ROW} of another.")
     labelled = np.flatnonzero(data.labelled)
     # With several labels, a hash that is the same for the same set of labels.
     codes = _hash_label_rows(data.targets) if data.several_labels else data.targets
@@ -233,18 +268,18 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
     in_conflict[groups[labelled[codes[labelled] != label_of_group[groups[labelled]]]]] = True
     conflicts = np.flatnonzero(in_conflict)
     if len(conflicts):
-        text = data.texts[int(first[conflicts[0]])]
+        text = data.shown(int(first[conflicts[0]]))
         how = "are labelled in several ways" if data.several_labels else "have several labels"
-        notices.append(f"{len(conflicts):,} texts of the training rows {how}, such as {short_repr(text)}.")
+        notices.append(f"{len(conflicts):,} {data.ROW}s of the training rows {how}, such as {short_repr(text)}.")
     notices += _make_label_notices(data)
     skewed = settings.class_weights == "none" and not data.several_labels
     if validation is data:
         return [*notices, *make_class_notices(data.labels, data.counts(), None, skewed=skewed)]
-    leaked = np.flatnonzero(np.isin(validation.groups, hashes))
+    leaked = np.flatnonzero(np.isin(validation.hashes, hashes))
     if len(leaked):
-        text = validation.texts[int(leaked[0])]
+        text = validation.shown(int(leaked[0]))
         notices.append(
-            f"{len(leaked):,} of {len(validation):,} validation rows have a text that is trained on, such as "
+            f"{len(leaked):,} of {len(validation):,} validation rows have a {data.ROW} that is trained on, such as "
             f"{short_repr(text)}: the accuracy on new texts may be lower."
         )
     return [*notices, *make_class_notices(data.labels, data.counts(), validation.counts(), skewed=skewed)]
@@ -317,10 +352,12 @@ def make_random_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
     return [text.replace(pieces.MARK, " ").strip() for text in drawn] if rules.tokenizer == SUBWORDS else drawn
 
 
-def choose_short_texts(texts: Sequence[str]) -> list[str]:
+def choose_short_texts(texts: Sequence[Any]) -> list[Any]:
+    """Choose up to 32 of the texts, or pairs of texts, none of them very long where there are others."""
     # People read the examples, and every export copies them: very long texts are left out.
-    short = [i for i, text in enumerate(texts) if len(text) <= _EXAMPLE_CHARACTERS]
+    lengths = [len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts]
+    short = [i for i, length in enumerate(lengths) if length <= _EXAMPLE_CHARACTERS]
     if not short:
-        return [min(texts, key=len)]
+        return [texts[lengths.index(min(lengths))]]
     chosen = np.unique(np.linspace(0, len(short) - 1, _EXAMPLES).astype(int))
     return list(dict.fromkeys(texts[short[i]] for i in chosen))

@@ -69,9 +69,9 @@ class ValidationAnswers:
     @classmethod
     def of(cls, checkpoint: Checkpoint, validation: LabelledRows) -> ValidationAnswers:
         """Compute the answers of the checkpoint for all rows."""
-        encoded = encode_rows(validation.inputs, checkpoint.rules, checkpoint.vocabulary)
+        encoded = encode_rows(validation.inputs, checkpoint)
         logits = compute_logits(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
-        return cls(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths)
+        return cls(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths - int(checkpoint.two_texts))
 
 
 @dataclass(frozen=True)

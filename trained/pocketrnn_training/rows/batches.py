@@ -97,8 +97,9 @@ class EncodedTexts(EncodedRows):
         return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
 
     @classmethod
-    def of(cls, texts: Iterable[str], encoder: TextEncoder) -> EncodedTexts:
-        """Encode the texts; much data is kept in a temporary file (`pocketrnn_training.rows.disk_backed_data`)."""
+    def of(cls, texts: Iterable[Any], encoder: TextEncoder) -> EncodedTexts:
+        """Encode the texts, or the pairs of texts with an encoder of pairs; much data is kept in a temporary file
+        (`pocketrnn_training.rows.disk_backed_data`)."""
         ids, lengths = ByteBuffer(), ByteBuffer()
         for text in texts:
             row = encoder.encode(text)
@@ -110,6 +111,18 @@ class EncodedTexts(EncodedRows):
     def values(self) -> npt.NDArray[np.int32]:
         """The ids."""
         return self.ids
+
+    def join_pairs(self, mark: int) -> EncodedTexts:
+        """Join each two rows to one, with a mark between, as `pocketrnn.text.pairs` has pairs.
+
+        Example:
+            >>> EncodedTexts(np.array([5, 6, 7], np.int32), np.array([0, 2, 3])).join_pairs(-2).ids.tolist()
+            [5, 6, -2, 7]
+        """
+        lengths = self.lengths
+        return EncodedTexts.from_lengths(
+            np.insert(self.ids, self.offsets[1:-1:2], np.int32(mark)), lengths[::2] + lengths[1::2] + 1
+        )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,15 @@ from pocketrnn.tables.checks import (
 from pocketrnn.tables.encodings import UTF8, check_encoding, check_not_utf16, make_not_utf8_error, recode_to_utf8
 from pocketrnn.tables.header_line import find_delimiter, write_header_line_remedy
 
-__all__ = ["SUFFIXES", "column_names", "open_as_utf8", "read_columns", "read_delimited", "read_text_lines"]
+__all__ = [
+    "COLUMN_REMEDY",
+    "SUFFIXES",
+    "column_names",
+    "open_as_utf8",
+    "read_columns",
+    "read_delimited",
+    "read_text_lines",
+]
 
 # Bytes of a CSV file that are read at once. No row may be longer.
 _BLOCK: Final = 16 * 2**20
@@ -36,11 +44,12 @@ _ROWS: Final = 10_000
 # A label of fastText begins with this.
 _LABEL: Final = "__label__"
 _FASTTEXT: Final = ("text", "label")
-_NAME_COLUMNS: Final = "Name the columns with --text-column and --label-column."
+# The remedy where a column is missing.
+COLUMN_REMEDY: Final = "Name the columns with --text-column and --label-column."
 
 
 def read_columns(
-    path: Path, wanted: Sequence[str], remedy: str = _NAME_COLUMNS, encoding: str = UTF8
+    path: Path, wanted: Sequence[str], remedy: str = COLUMN_REMEDY, encoding: str = UTF8
 ) -> Iterator[tuple[list[Any], ...]]:
     """Read the wanted columns of a file, chunk by chunk.
 
@@ -124,7 +133,7 @@ def read_delimited(
     wanted: Sequence[str],
     delimiter: str,
     names: Sequence[str] | None = None,
-    remedy: str = _NAME_COLUMNS,
+    remedy: str = COLUMN_REMEDY,
     encoding: str = UTF8,
 ) -> Iterator[tuple[list[str], ...]]:
     """Read the wanted columns of a CSV or TSV file, chunk by chunk.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from pocketrnn.errors import InputError, require_module
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
@@ -27,9 +29,13 @@ __all__ = ["AG_NEWS", "LABELS_OF", "DataSource"]
 LABELS_OF: Final = ("texts", "tokens")
 
 AG_NEWS: Final = "ag_news"
-# The options of the training rows that later rows are read with, too: those of all rows, and those of steps.
-_REMEMBERED: Final = ("text_column", "label_column", "label_separator", "join_labels", "labels_of")
-_OF_STEPS: Final = ("sequence_column", "time_column")
+# The options of the training rows that later rows are read with, too, with their types: those of all rows, and those of
+# steps.
+_REMEMBERED: Final[dict[str, type]] = {
+    **dict.fromkeys(("text_column", "second_text_column", "label_column", "label_separator", "labels_of"), str),
+    "join_labels": bool,
+}
+_OF_STEPS: Final[dict[str, type]] = dict.fromkeys(("sequence_column", "time_column"), str)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class DataSource:
         join_labels: whether labels that differ only in case or spaces are one.
         drop_unlabelled: whether rows without a label are left out.
         labels_of: what has a label: a name in `LABELS_OF`.
+        second_text_column: the name of the column that holds the second texts, for rows that are pairs of texts; None
+            for rows of one text.
         said: the names of the options that the user gave: a classifier's remembered options do not replace them.
     """
 
@@ -65,6 +73,7 @@ class DataSource:
     drop_unlabelled: bool = False
     said: frozenset[str] = frozenset()
     labels_of: str = LABELS_OF[0]
+    second_text_column: str | None = None
 
     @property
     def of_tokens(self) -> bool:
@@ -101,7 +110,7 @@ class DataSource:
         known: dict[str, Any] = {
             name: value
             for name, value in columns.items()
-            if name not in self.said and type(value) is type(getattr(self, name, ""))
+            if name not in self.said and type(value) is (_REMEMBERED | _OF_STEPS).get(name)
         }
         steps: dict[str, Any] = {name: known[name] for name in _OF_STEPS if name in known}
         rows: dict[str, Any] = {name: known[name] for name in _REMEMBERED if name in known}
@@ -140,7 +149,7 @@ class DataSource:
         """The class of the settings of a run on these rows.
 
         Raises:
-            InputError: see `has_number_rows`.
+            InputError: see `has_number_rows`; second texts are named for rows that have none.
 
         Example:
             >>> DataSource(("motions.ts",)).settings.__name__
@@ -149,6 +158,9 @@ class DataSource:
         if self.of_tokens:
             self._check_tokens()
             return TagSettings
+        if self.second_text_column is not None:
+            self._check_pairs()
+            return PairSettings
         return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
@@ -167,7 +179,8 @@ class DataSource:
             >>> DataSource(("reviews.csv",)).check_files()
         """
         require_module("pyarrow", "train")
-        from pocketrnn_training.rows.column_files import open_as_utf8, read_columns
+        from pocketrnn_training.rows.column_files import COLUMN_REMEDY, open_as_utf8, read_columns
+        from pocketrnn_training.rows.labelled_pairs import SECOND_COLUMN_REMEDY
 
         if self.of_tokens:
             self._check_tokens()
@@ -175,7 +188,11 @@ class DataSource:
                 with open_as_utf8(path):
                     pass
             return
-        both, text = (self.text_column, self.label_column), (self.text_column,)
+        both: tuple[str, ...]
+        both, text, remedy = (self.text_column, self.label_column), (self.text_column,), COLUMN_REMEDY
+        if self.second_text_column is not None:
+            self._check_pairs()
+            both, remedy = (self.text_column, self.second_text_column, self.label_column), SECOND_COLUMN_REMEDY
         named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
         self._check_text_options()
         if self.has_number_rows:
@@ -185,7 +202,13 @@ class DataSource:
             return
         for columns, paths in ((both, (*named, *validation)), (text, unlabelled)):
             for path in paths:
-                next(read_columns(path, columns, encoding=self.encoding), None)
+                next(read_columns(path, columns, remedy, self.encoding), None)
+
+    def _check_pairs(self) -> None:
+        """Refuse a column of second texts where the rows are not those of the user's own files of texts."""
+        if AG_NEWS in self.names or self.has_number_rows:
+            what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
+            raise InputError(f"A second text is named, and DATA is {what}.", "Leave --second-text-column out.")
 
     def _check_tokens(self) -> None:
         """Refuse options that are not for sentences with a label for each word."""
@@ -322,14 +345,18 @@ class DataSource:
     def read_files(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
     ) -> LabelledTexts:
-        """Read other files with the same columns, such as validation rows.
+        """Read other files with the same columns, such as validation rows; with second texts, they are
+        `LabelledPairs`.
 
         Raises:
             DataError: the rows cannot be read; see `pocketrnn_training.read_files`.
         """
+        from pocketrnn_training.rows.labelled_pairs import read_pairs
         from pocketrnn_training.rows.labelled_texts import read_files
 
-        return read_files(
+        second = self.second_text_column
+        reader = read_files if second is None else partial(read_pairs, second_text_column=second)
+        return reader(
             paths,
             text_column=self.text_column,
             label_column=self.label_column,

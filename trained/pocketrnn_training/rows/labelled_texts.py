@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ __all__ = [
     "parse_labels",
     "read_files",
     "read_texts",
+    "select_texts",
     "separate_outside",
     "sort_classes",
     "with_unlabelled",
@@ -82,15 +83,35 @@ class LabelledTexts(LabelledRows):
         return self.texts
 
     @property
-    def groups(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: a hash of each text; among 3,000,000 different texts, two collide in one of 4,000,000 runs.
+    def single_texts(self) -> LabelledTexts:
+        """Rows of one text each: these rows themselves; of pairs, each text with the labels of its pair.
 
         Example:
-            >>> first, second = LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups
+            >>> data.single_texts is data
+            True
+        """
+        return self
+
+    @property
+    def hashes(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: a hash of each input; among 3,000,000 different ones, two collide in one of 4,000,000 runs.
+
+        Example:
+            >>> first, second = LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").hashes
             >>> bool(first == second)
             True
         """
-        return np.fromiter(map(hash, self.texts), dtype=np.int64, count=len(self))
+        return np.fromiter(map(hash, self.inputs), dtype=np.int64, count=len(self))
+
+    @property
+    def groups(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: rows of the same text have the same number.
+
+        Example:
+            >>> LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups.shape
+            (2,)
+        """
+        return self.hashes
 
     def shown(self, row: int) -> str:
         """The row as a report shows it: its text.
@@ -118,7 +139,7 @@ class LabelledTexts(LabelledRows):
             >>> len(training), len(held_out)
             (2, 2)
         """
-        hashes = self.groups
+        hashes = self.hashes
         if validation is not None:
             remedy = "Read them with the labels of the training rows."
             check_same_labels(validation.labels, self.labels, "The validation rows have other labels", remedy)
@@ -129,7 +150,7 @@ class LabelledTexts(LabelledRows):
                     f"Read them with multi_label={self.several_labels}.",
                 )
             check_labelled(validation, "validation row", "Validate with labelled rows only.")
-            copies = ~self.labelled & np.isin(hashes, validation.groups)
+            copies = ~self.labelled & np.isin(hashes, validation.hashes)
             return self.rows(np.flatnonzero(~copies)) if copies.any() else self, validation
         training_rows, held_out = split_rows(self, settings.validation_share, np.random.default_rng(settings.seed))
         labelled = self.labelled[training_rows]
@@ -144,7 +165,7 @@ class LabelledTexts(LabelledRows):
         training_rows = training_rows[~copies]
         return self.rows(training_rows), replace(self.rows(held_out), outside=())
 
-    def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledTexts:
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
         """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row.
 
         Example:
@@ -152,12 +173,8 @@ class LabelledTexts(LabelledRows):
             >>> data.rows(np.array([1])).texts
             ['bad']
         """
-        if isinstance(self.texts, StoredTexts):
-            texts: Sequence[str] = self.texts.rows(chosen)
-        else:
-            texts = [self.texts[i] for i in chosen.tolist()]
         answers = None if self.answers is None else self.answers.rows(chosen)
-        return replace(self, texts=texts, targets=self.targets[chosen], answers=answers)
+        return replace(self, texts=select_texts(self.texts, chosen), targets=self.targets[chosen], answers=answers)
 
     def add_teacher_answers(self, answers: TeacherAnswers) -> LabelledTexts:
         """The same rows with a teacher's answers.
@@ -177,6 +194,16 @@ class LabelledTexts(LabelledRows):
                 "Give one row of answers for each row of the data, and one column for each label.",
             )
         return replace(self, answers=answers)
+
+
+def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequence[str]:
+    """Select the chosen texts, int64 [chosen], in the order given; of texts in a file, without reading them.
+
+    Example:
+        >>> select_texts(["a", "b", "c"], np.array([2, 0]))
+        ['c', 'a']
+    """
+    return texts.rows(chosen) if isinstance(texts, StoredTexts) else [texts[i] for i in chosen.tolist()]
 
 
 def separate_outside(data: LabelledTexts, label: str) -> LabelledTexts:
@@ -206,8 +233,8 @@ def separate_outside(data: LabelledTexts, label: str) -> LabelledTexts:
     is_outside = data.targets == place
     kept = data.rows(np.flatnonzero(~is_outside))
     targets = kept.targets - (kept.targets > place)
-    texts = data.rows(np.flatnonzero(is_outside)).texts
-    return replace(kept, targets=targets, labels=labels, outside=texts)
+    inputs = data.rows(np.flatnonzero(is_outside)).inputs
+    return replace(kept, targets=targets, labels=labels, outside=inputs)
 
 
 def read_files(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TOKENIZERS
@@ -208,7 +208,7 @@ class TextSettings(Settings):
     def _state(self) -> int:
         return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
 
-    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> TextSettings:
+    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
         """The settings with the values that the data decides: by its training rows, classes and kind of labels.
 
         Example:

@@ -148,13 +148,15 @@ class RowWords:
         rules: the text rules.
         vocabulary: the pieces.
         distinct: the different words that occur.
-        rows: the rows as indices in `distinct`.
+        rows: the rows as indices in `distinct`; of pairs of texts, each text is a row.
+        mark: the mark between the two texts of a pair; None where a row is one text.
     """
 
     rules: SubwordRules
     vocabulary: tuple[str, ...]
     distinct: tuple[str, ...]
     rows: EncodedTexts
+    mark: int | None = None
 
     @classmethod
     def of(cls, texts: Iterable[str], rules: SubwordRules, vocabulary: tuple[str, ...]) -> RowWords:
@@ -169,7 +171,9 @@ class RowWords:
         return cls(rules, vocabulary, tuple(index), rows)
 
     def first(self, rows: int) -> RowWords:
-        """The first `rows` rows."""
+        """The first `rows` rows, or pairs."""
+        if self.mark is not None:
+            rows *= 2
         if rows == len(self.rows.offsets) - 1:
             return self
         offsets = self.rows.offsets[: rows + 1]
@@ -187,8 +191,8 @@ class RowWords:
             seed: decides which merges are skipped. The same seed gives the same pieces.
 
         Returns:
-            the rows, and int64 [words of all rows], the position of each word's first id; that is only right where
-            `max_tokens` cuts none off and no row is empty.
+            the rows, or pairs, and int64 [words of all rows], the position of each word's first id; that is only right
+            where `max_tokens` cuts none off, no row is empty and there are no pairs.
         """
         generator = np.random.default_rng(seed)
         counts = np.bincount(self.rows.ids, minlength=len(self.distinct))
@@ -203,7 +207,8 @@ class RowWords:
         ids = self.rows.ids
         chosen = first[ids] + (generator.random(len(ids)) * ways[ids]).astype(np.int64)
         begins = np.cumsum(drawn.lengths[chosen]) - drawn.lengths[chosen]
-        return _join_pieces(drawn, chosen, self.rows.offsets, self.rules), begins
+        rows = _join_pieces(drawn, chosen, self.rows.offsets, self.rules)
+        return rows if self.mark is None else rows.join_pairs(self.mark), begins
 
     def _cut_randomly(
         self, ways: npt.NDArray[np.int64], skipped: float, generator: np.random.Generator

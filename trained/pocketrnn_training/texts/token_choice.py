@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
+from pocketrnn.text.pairs import make_pair_mark
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -58,6 +59,21 @@ class TokenizedTexts:
     words: pieces.RowWords | None = None
     vectors: vectors.Vectors | None = None
     linear: LinearPart | None = None
+
+    def join_pairs(self) -> TokenizedTexts:
+        """The same texts as pairs: each two of them, in their order, are one row.
+
+        Example:
+            >>> encode_with_rules(texts, validation_texts, settings, rules, tokens, 0).join_pairs().texts.ids.min()
+            -2
+        """
+        mark = make_pair_mark(self.rules.padding_id)
+        return replace(
+            self,
+            texts=self.texts.join_pairs(mark),
+            validation_texts=self.validation_texts.join_pairs(mark),
+            words=None if self.words is None else replace(self.words, mark=mark),
+        )
 
     def fit_linear_part(self, data: LabelledTexts, pairs: int, *, balanced: bool) -> TokenizedTexts:
         """Fit a linear part whose table of pairs has `pairs` rows, and add it; with 0, return the texts as they are."""

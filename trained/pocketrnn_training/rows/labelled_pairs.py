@@ -1,0 +1,166 @@
+"""Labelled pairs of texts, such as a premise and a hypothesis, and their reader: files with a column for each text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError
+from pocketrnn.tables.encodings import UTF8
+from pocketrnn_training.rows.column_files import read_columns
+from pocketrnn_training.rows.labelled_rows import split_classes
+from pocketrnn_training.rows.labelled_texts import LabelledTexts, read_files, select_texts
+from pocketrnn_training.settings.base_settings import Settings
+
+__all__ = ["SECOND_COLUMN_REMEDY", "LabelledPairs", "read_pairs"]
+
+SECOND_COLUMN_REMEDY: Final = "Name the columns with --text-column, --second-text-column and --label-column."
+
+
+@dataclass(frozen=True)
+class LabelledPairs(LabelledTexts):
+    """Pairs of texts with the class, or the labels, of each pair.
+
+    Attributes:
+        texts: the first text of each pair.
+        second_texts: the second text of each pair.
+
+    The other attributes are those of `LabelledTexts`; `outside` holds pairs.
+
+    Example:
+        >>> data = LabelledPairs(["a man runs"], np.array([0]), ("yes", "no"), "a pair", second_texts=["he moves"])
+        >>> data.inputs
+        [('a man runs', 'he moves')]
+    """
+
+    ROW: ClassVar[str] = "pair"
+    STEPS: ClassVar[str] = "tokens of both texts"
+
+    second_texts: Sequence[str] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, first: LabelledTexts, second_texts: Sequence[str], outside: Sequence[Any] = ()) -> LabelledPairs:
+        """Make pairs of labelled first texts and of second texts in the same order; `outside` has pairs.
+
+        Example:
+            >>> LabelledPairs.of(LabelledTexts(["a"], np.array([0]), ("yes", "no"), "a row"), ["b"]).inputs
+            [('a', 'b')]
+        """
+        of_first = (first.texts, first.targets, first.labels, first.source, first.licence)
+        return cls(*of_first, outside=outside, second_texts=second_texts)
+
+    @property
+    def inputs(self) -> Sequence[tuple[str, str]]:  # type: ignore[override]
+        """The pairs."""
+        return list(zip(self.texts, self.second_texts, strict=True))
+
+    @property
+    def single_texts(self) -> LabelledTexts:
+        """Each text with the labels of its pair: the two of the first pair, those of the second, and so on.
+
+        Example:
+            >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).single_texts.texts
+            ['a', 'b']
+        """
+        texts = [text for pair in self.inputs for text in pair]
+        return LabelledTexts(texts, np.repeat(self.targets, 2, axis=0), self.labels, self.source, self.licence)
+
+    @property
+    def groups(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: pairs with the same first text, such as a premise, have the same number.
+
+        Example:
+            >>> LabelledPairs(["a", "a"], np.array([0, 1]), ("x", "y"), "two", second_texts=["b", "c"]).groups.tolist()
+            [0, 0]
+        """
+        numbers: dict[str, int] = {}
+        return np.fromiter((numbers.setdefault(text, len(numbers)) for text in self.texts), np.int64, len(self))
+
+    def parts(self, validation: LabelledPairs | None, settings: Settings) -> tuple[LabelledPairs, LabelledPairs]:  # type: ignore[override]
+        """Split into the training and the validation pairs of a run.
+
+        If no validation pairs are given, a part of the first texts of each class is held out, with all of their pairs:
+        a classifier that has learnt a premise by heart is measured on others. Where that leaves a class without a
+        training pair, as where one first text stands in all pairs, pairs are held out as `LabelledTexts.parts` does it.
+
+        Raises:
+            DataError: as `LabelledTexts.parts`.
+
+        Example:
+            >>> training, held_out = data.parts(None, PairSettings())
+            >>> set(training.texts) & set(held_out.texts)
+            set()
+        """
+        if validation is not None or self.several_labels:
+            return super().parts(validation, settings)  # type: ignore[return-value]
+        groups = self.groups
+        _, first = np.unique(groups, return_index=True)
+        rng = np.random.default_rng(settings.seed)
+        try:
+            _, chosen = split_classes(self.targets[first], self.labels, settings.validation_share, rng)
+        except DataError:
+            return super().parts(None, settings)  # type: ignore[return-value]
+        is_held_out = np.isin(groups, chosen)
+        training, held_out = (self.rows(np.flatnonzero(some)) for some in (~is_held_out, is_held_out))
+        if ((training.counts() == 0) & (held_out.counts() > 0)).any():
+            return super().parts(None, settings)  # type: ignore[return-value]
+        return training, replace(held_out, outside=())
+
+    def shown(self, row: int) -> str:
+        """The pair as a report shows it: one text after the other.
+
+        Example:
+            >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).shown(0)
+            'a | b'
+        """
+        return f"{self.texts[row]} | {self.second_texts[row]}"
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
+        """The chosen pairs, int64 [chosen], in the order given. All labels stay, also of classes without a row.
+
+        Example:
+            >>> data = LabelledPairs(["a", "b"], np.array([0, 1]), ("yes", "no"), "two", second_texts=["c", "d"])
+            >>> data.rows(np.array([1])).inputs
+            [('b', 'd')]
+        """
+        return replace(super().rows(chosen), second_texts=select_texts(self.second_texts, chosen))
+
+
+def read_pairs(
+    paths: Sequence[Path],
+    *,
+    text_column: str = "text",
+    second_text_column: str = "second_text",
+    encoding: str = UTF8,
+    **options: Any,
+) -> LabelledPairs:
+    """Read the files of one data set of pairs of texts, one after the other.
+
+    Args:
+        paths: the files, in the formats of `read_files`.
+        text_column: the name of the column that holds the first texts.
+        second_text_column: the name of the column that holds the second texts.
+        encoding: the encoding of files of text, by its name in Python; not used for Parquet.
+        options: the other arguments of `read_files`.
+
+    Raises:
+        DataError: as `read_files`; a second text is missing.
+        InputError: the encoding is unknown.
+
+    Example:
+        >>> data = read_pairs([Path("pairs.csv")], text_column="premise", second_text_column="hypothesis")
+        >>> len(data.texts) == len(data.second_texts)
+        True
+    """
+    for path in paths:
+        next(read_columns(path, (text_column, second_text_column), SECOND_COLUMN_REMEDY, encoding), None)
+    first, second = (
+        read_files(paths, text_column=column, encoding=encoding, **options)
+        for column in (text_column, second_text_column)
+    )
+    return LabelledPairs.of(first, second.texts, list(zip(first.outside, second.outside, strict=True)))

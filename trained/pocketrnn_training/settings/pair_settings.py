@@ -1,0 +1,68 @@
+"""The settings of a training run of pairs of texts, and their defaults. Does not need PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, Self
+
+from pocketrnn.errors import InputError
+from pocketrnn_training.settings.text_settings import TextSettings
+
+__all__ = ["PairSettings"]
+
+# The settings of `TextSettings` that pairs do not have; those of the linear part may also be switched off.
+_OF_LINEAR_PART: Final = ("linear", "compare")
+_OF_ONE_TEXT: Final = (*_OF_LINEAR_PART, "ngrams", "adversarial", "teacher_weight", "teacher_temperature")
+
+
+@dataclass(frozen=True)
+class PairSettings(TextSettings):
+    """The settings of a training run of pairs of texts: those of `TextSettings`, but for those of one text alone.
+
+    There is no linear part, and so nothing to compare by folds; each text is read by its length; there is no teacher.
+
+    Raises:
+        InputError: a value is out of its range, or the setting is for rows of one text.
+
+    Example:
+        >>> PairSettings(epochs=3).decided(1000, classes=3).linear
+        False
+    """
+
+    ROWS: ClassVar[str] = "pairs of texts"
+
+    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
+        """The settings with the values that the data decides; see `TextSettings.decided`.
+
+        Example:
+            >>> PairSettings().decided(1000, classes=3).batch_size
+            64
+        """
+        without = replace(self, linear=False)
+        return super(PairSettings, without).decided(rows, classes, several_labels=several_labels)
+
+    def check_beside(self, **given: object) -> None:
+        """Refuse a teacher, which answers rows of one text.
+
+        Raises:
+            InputError: one is given.
+
+        Example:
+            >>> PairSettings().check_beside(teacher=None)
+        """
+        if given.get("teacher") not in (None, ()):
+            raise InputError(f"A teacher answers single texts, and the data holds {self.ROWS}.", "Leave it out.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.packed:
+            raise InputError(
+                "Two texts are read by their lengths, and the classifier is to be padded.",
+                "Leave --padded out, in Python packed.",
+            )
+        for name in _OF_ONE_TEXT:
+            value, default = getattr(self, name), getattr(TextSettings, name)
+            if value != default and not (name in _OF_LINEAR_PART and value is False):
+                raise InputError(
+                    f"{name} is {value}, which is for single texts, and the data holds {self.ROWS}.", "Leave it out."
+                )
