@@ -12,7 +12,7 @@ both sides of every question, and the traced programs are compared with its answ
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
@@ -67,6 +67,7 @@ def find_program_for_all_sizes(
     *,
     batch: int | None = None,
     lasting: AnswerJudge | None = None,
+    choices: Callable[[Sizes], frozenset[Hashable]] = lambda _: frozenset(),
 ) -> ProgramWithLimits[Traced]:
     """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
 
@@ -79,13 +80,14 @@ def find_program_for_all_sizes(
         in_doubles: the module in double precision; may raise anything.
         batch: the batch size of every run, if it is fixed.
         lasting: compares programs with the module's answers with weights that forget nothing.
+        choices: the operators of the module, for some sizes, that choose by the numbers that they are given.
 
     Raises:
         ExportError: there is no such program; the message names the question and the line of the module's code.
     """
     judge = AnswerJudge(reference, in_doubles, batch)
     regions = explore_regions(follow, batch)
-    search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting)
+    search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting, choices)
     if isinstance(plain, ProgramAttempt):
         search.attempts.append(plain)
         search.periods |= plain.log.periods
@@ -107,8 +109,10 @@ class _Search(Generic[Traced]):
         trace: Callable[[TracePlan], ProgramAttempt[Traced]],
         questions: Sequence[Question],
         lasting: AnswerJudge | None,
+        choices: Callable[[Sizes], frozenset[Hashable]],
     ) -> None:
-        self.lasting = lasting
+        self.lasting, self.choices = lasting, choices
+        self._choices: dict[int, frozenset[Hashable]] = {}
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
@@ -204,8 +208,29 @@ class _Search(Generic[Traced]):
 
     def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
         return all(
-            self.judge.agrees(attempt, case) and self._agrees_with_lasting_states(attempt, case) for case in cases
+            self._makes_same_choices(attempt, case)
+            and self.judge.agrees(attempt, case)
+            and self._agrees_with_lasting_states(attempt, case)
+            for case in cases
         )
+
+    def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
+        """Whether forward chooses by the same operators in the region of a case as in that of a program's example. Else
+        their answers may be equal for nearly all texts: only a rare word, or a large number, makes them differ."""
+        if attempt.plan is not None and attempt.plan.others:
+            return True
+        usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
+        traced = usual if attempt.plan is None else attempt.plan.example
+        one, other = self.regions.of(traced), self.regions.of(case)
+        return one == other or self._list_choices(one) == self._list_choices(other)
+
+    def _list_choices(self, region: int) -> frozenset[Hashable]:
+        """The operators by which forward chooses for all sizes of a region: a number that depends on the size is left
+        out."""
+        if region not in self._choices:
+            some = [self.choices(sizes) for sizes in self.regions.members(region) if self.judge.answers(sizes)]
+            self._choices[region] = frozenset.intersection(*some) if some else frozenset()
+        return self._choices[region]
 
     def _agrees_with_lasting_states(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
         """Whether the program also agrees with weights that forget nothing: a recurrent layer hides an error that is a

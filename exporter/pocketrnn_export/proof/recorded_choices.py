@@ -1,0 +1,60 @@
+"""The operators by which a module chooses: comparisons, `torch.where`, a clamp, an index.
+
+Where forward asks about a size, two programs may give equal answers to all texts that are tried, and differ for a rare
+word: one of them looks for it. Their operators tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Final
+
+from torch import Tensor, nn
+
+from pocketrnn_export.module_runs.cpu_run import compute_answer
+from pocketrnn_export.module_runs.whole_copy import copy_again
+from pocketrnn_export.torch_internals import DispatchMode
+
+__all__ = ["record_choices"]
+
+_CHOOSE: Final = frozenset({
+    "argmax", "argmin", "bucketize", "ceil", "clamp", "clamp_max", "clamp_min", "eq", "floor", "fmod", "gather",
+    "ge", "gt", "hardtanh", "heaviside", "index", "index_put", "index_select", "isin", "isnan", "le", "lt",
+    "masked_fill", "masked_scatter", "maximum", "minimum", "nan_to_num", "ne", "relu", "remainder", "round",
+    "searchsorted", "sign", "threshold", "trunc", "where",
+})  # fmt: skip
+
+
+def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Hashable]:
+    """Record the operators by which a copy of a module chooses, each with the numbers that it is given.
+
+    Args:
+        module: in eval mode, on the CPU.
+        inputs: its inputs.
+
+    Raises:
+        Exception: whatever the module raises.
+
+    Example:
+        >>> record_choices(module, inputs)  # of torch.where(x == 37, x, 5)
+        frozenset({('eq', (37,)), ('where', ())})
+    """
+    recorder = _ChoiceRecorder()
+    with recorder:
+        compute_answer(copy_again(module), inputs)
+    return frozenset(recorder.found)
+
+
+class _ChoiceRecorder(DispatchMode):  # type: ignore[no-untyped-call]
+    """A mode that records the operators that choose."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: set[Hashable] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__.split(".")[0].removesuffix("_")
+        if name in _CHOOSE:
+            given = (*args, *(kwargs or {}).values())
+            self.found.add((name, tuple(one for one in given if isinstance(one, int | float))))
+        return func(*args, **(kwargs or {}))
