@@ -256,7 +256,19 @@ class OfAllButNineTokens(OfNineTokens):
         return logits
 
 
-@pytest.mark.parametrize("kind", [OfNineTokens, OfAllButNineTokens])
+class OtherTableOfNineTokens(OfNineTokens):
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = copy.deepcopy(self.embedding)
+        nn.init.ones_(self.other.weight.data[self.RARE])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embedding = self.other if tokens.size(1) == 9 else self.embedding
+        logits: Tensor = self.fc(self.rnn(embedding(tokens))[1][-1])
+        return logits
+
+
+@pytest.mark.parametrize("kind", [OfNineTokens, OfAllButNineTokens, OtherTableOfNineTokens])
 def test_a_branch_that_only_a_rare_word_shows_is_followed(kind: type[OfNineTokens]) -> None:
     module = kind().eval()
     run = make_runnable_program(right_program(module, (torch.randint(2, 40, (3, 7)),))).run
