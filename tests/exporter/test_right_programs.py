@@ -268,11 +268,35 @@ class OtherTableOfNineTokens(OfNineTokens):
         return logits
 
 
-@pytest.mark.parametrize("kind", [OfNineTokens, OfAllButNineTokens, OtherTableOfNineTokens])
+class OfFiveTexts(OfNineTokens):
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.size(0) == 5:
+            tokens = torch.where(tokens == self.RARE, torch.full_like(tokens, 2), tokens)
+        logits: Tensor = self.fc(self.rnn(self.embedding(tokens))[1][-1])
+        return logits
+
+
+def test_a_branch_by_the_number_of_texts_that_only_a_rare_word_shows_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"5 texts.*x\.size\(0\)"):
+        right_program(OfFiveTexts().eval(), (torch.randint(2, 40, (3, 7)),))
+
+
+class FixedLastStep(OfNineTokens):
+    """Its clamp has another number for each size, and its branch computes the same."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.size(1) == 1:
+            tokens = torch.cat([tokens, tokens], 1)[:, :1]
+        last = torch.full((len(tokens), 1, 5), 300).clamp(max=tokens.size(1) - 1)
+        logits: Tensor = self.fc(self.rnn(self.embedding(tokens))[0].gather(1, last)[:, 0])
+        return logits
+
+
+@pytest.mark.parametrize("kind", [FixedLastStep, OfNineTokens, OfAllButNineTokens, OtherTableOfNineTokens])
 def test_a_branch_that_only_a_rare_word_shows_is_followed(kind: type[OfNineTokens]) -> None:
     module = kind().eval()
     run = make_runnable_program(right_program(module, (torch.randint(2, 40, (3, 7)),))).run
-    for tokens in (8, 9, 10):
+    for tokens in (4, 8, 9, 10):
         text = torch.full((2, tokens), 5)
         text[1, 3] = kind.RARE
         np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)

@@ -11,8 +11,9 @@ both sides of every question, and the traced programs are compared with its answ
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
@@ -31,7 +32,7 @@ from pocketrnn_export.tracing.sizes.conditions import (
     join_by_and,
     join_by_or,
 )
-from pocketrnn_export.tracing.sizes.module_answers import AnswerJudge, Logits, ProgramAttempt
+from pocketrnn_export.tracing.sizes.module_answers import AnswerJudge, Logits, ProgramAttempt, describe_sizes
 from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, make_size_refusal_error
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
@@ -41,6 +42,9 @@ __all__ = ["ProgramWithLimits", "find_program_for_all_sizes"]
 Traced = TypeVar("Traced")
 # A part of the sizes with the same way through forward: its region, and the answers to questions of operations.
 Part = tuple[int, tuple[bool, ...]]
+
+# An operator by which forward chooses and a number that it is given, or None; or a weight that forward reads.
+Choice = tuple[str, float | None]
 
 # The processor time after which no further plan is tried.
 _SECONDS: Final = 60
@@ -67,7 +71,7 @@ def find_program_for_all_sizes(
     *,
     batch: int | None = None,
     lasting: AnswerJudge | None = None,
-    choices: Callable[[Sizes], frozenset[Hashable]] = lambda _: frozenset(),
+    choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
 ) -> ProgramWithLimits[Traced]:
     """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
 
@@ -109,10 +113,10 @@ class _Search(Generic[Traced]):
         trace: Callable[[TracePlan], ProgramAttempt[Traced]],
         questions: Sequence[Question],
         lasting: AnswerJudge | None,
-        choices: Callable[[Sizes], frozenset[Hashable]],
+        choices: Callable[[Sizes], frozenset[Choice]],
     ) -> None:
         self.lasting, self.choices = lasting, choices
-        self._choices: dict[int, frozenset[Hashable]] = {}
+        self._choices: dict[int, frozenset[Choice]] = {}
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
@@ -131,6 +135,7 @@ class _Search(Generic[Traced]):
     def found(self) -> ProgramAttempt[Traced] | None:
         """Search the program; None if there is none."""
         self._update_cases()
+        self._refuse_choices_by_batch()
         for attempt in self.attempts:
             if self._is_right_for_cases(attempt, self.answered):
                 return attempt
@@ -221,10 +226,34 @@ class _Search(Generic[Traced]):
             return True
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
         traced = usual if attempt.plan is None else attempt.plan.example
-        one, other = self.regions.of(traced), self.regions.of(case)
-        return one == other or self._list_choices(one) == self._list_choices(other)
+        return self._have_same_choices(self.regions.of(traced), self.regions.of(case))
 
-    def _list_choices(self, region: int) -> frozenset[Hashable]:
+    def _have_same_choices(self, one: int, other: int) -> bool:
+        """Whether forward chooses by the same operators in two regions. A number near a size that all texts of a region
+        have may be that size."""
+        if one == other:
+            return True
+        apart = self._list_choices(one) ^ self._list_choices(other)
+        sizes = [self.regions.members(region) for region in (one, other)]
+        every = [{getattr(size, axis) for size in some} for some in sizes for axis in ("batch", "tokens")]
+        fixed = {size + near for some in every if len(some) == 1 for size in some for near in (-1, 0, 1)}
+        return all(number in fixed for _, number in apart)
+
+    def _refuse_choices_by_batch(self) -> None:
+        """Refuse a forward that chooses by other operators for another number of texts.
+
+        Raises:
+            ExportError: it does.
+        """
+        for one, other in itertools.combinations(self.answered, 2):
+            if one.tokens == other.tokens and not self._have_same_choices(self.regions.of(one), self.regions.of(other)):
+                raise ExportError(
+                    f"The module chooses by other operators for {describe_sizes(one)} than for "
+                    f"{describe_sizes(other)}, so that a text's answer may depend on how many texts are beside it.",
+                    "Ask nothing about the number of texts in forward, x.size(0): compute the same for each.",
+                )
+
+    def _list_choices(self, region: int) -> frozenset[Choice]:
         """The operators by which forward chooses for all sizes of a region: a number that depends on the size is left
         out."""
         if region not in self._choices:
