@@ -116,7 +116,7 @@ class _Search(Generic[Traced]):
         choices: Callable[[Sizes], frozenset[Choice]],
     ) -> None:
         self.lasting, self.choices = lasting, choices
-        self._choices: dict[int, frozenset[Choice]] = {}
+        self._choices: dict[int, frozenset[Choice] | None] = {}
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
@@ -233,7 +233,10 @@ class _Search(Generic[Traced]):
         have may be that size."""
         if one == other:
             return True
-        apart = self._list_choices(one) ^ self._list_choices(other)
+        lists = [self._list_choices(region) for region in (one, other)]
+        if lists[0] is None or lists[1] is None:
+            return True
+        apart = lists[0] ^ lists[1]
         sizes = [self.regions.members(region) for region in (one, other)]
         every = [{getattr(size, axis) for size in some} for some in sizes for axis in ("batch", "tokens")]
         fixed = {size + near for some in every if len(some) == 1 for size in some for near in (-1, 0, 1)}
@@ -253,12 +256,12 @@ class _Search(Generic[Traced]):
                     "Ask nothing about the number of texts in forward, x.size(0): compute the same for each.",
                 )
 
-    def _list_choices(self, region: int) -> frozenset[Choice]:
+    def _list_choices(self, region: int) -> frozenset[Choice] | None:
         """The operators by which forward chooses for all sizes of a region: a number that depends on the size is left
-        out."""
+        out. None where the module answers none of those that are tried."""
         if region not in self._choices:
             some = [self.choices(sizes) for sizes in self.regions.members(region) if self.judge.answers(sizes)]
-            self._choices[region] = frozenset.intersection(*some) if some else frozenset()
+            self._choices[region] = frozenset.intersection(*some) if some else None
         return self._choices[region]
 
     def _agrees_with_lasting_states(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
