@@ -208,6 +208,47 @@ class Blind(Reader):
         return self.judged(self.read(text) * 0, price)
 
 
+class RootOfPrice(Reader):
+    """A negative price has no answer."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, text: Tensor, price: Tensor) -> Tensor:
+        return self.judged(self.read(text), price.sqrt())
+
+
+class HourOfDay(Reader):
+    """A number that is the row of a table."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.hours = nn.Embedding(24, 2)
+
+    def forward(self, text: Tensor, hour: Tensor) -> Tensor:
+        return self.judged(self.read(text), self.hours(hour.long().flatten()))
+
+
+class PricePerStar(Reader):
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, text: Tensor, numbers: Tensor) -> Tensor:
+        return self.judged(self.read(text), (numbers[:, :1].long() // numbers[:, 1:].long()).float())
+
+
+class CutAtNineTokens(Reader):
+    """A large price is cut in texts of 9 tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, text: Tensor, price: Tensor) -> Tensor:
+        if text.size(1) == 9:
+            price = price.clamp(max=2_500.0)
+        return self.judged(self.read(text), price / 1_000)
+
+
 def columns(values: Any) -> Tensor:
     """Numbers as [1, n]."""
     return torch.tensor([values], dtype=torch.float32)

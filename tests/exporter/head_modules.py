@@ -84,6 +84,14 @@ class Stacked(Base):
         return torch.stack(self.heads(x), 1)
 
 
+class StackedFirst(Stacked):
+    """[heads, batch, labels], of four heads."""
+
+    def forward(self, x: Tensor) -> Any:
+        stacked = super().forward(x)
+        return torch.stack([*stacked.unbind(1), *stacked.neg().unbind(1)])
+
+
 class Squeezed(Base):
     """One number for the second of two labels, without its axis; and probabilities."""
 

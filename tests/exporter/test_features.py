@@ -195,6 +195,32 @@ def test_a_module_whose_features_mix_or_branch_is_refused(tmp_path: Path, kind: 
     assert not (tmp_path / "sales").exists()
 
 
+RANGES = [
+    (zoo.RootOfPrice, ["price"], "price.clamp(min=0)[:, None]"),
+    (zoo.HourOfDay, ["hour"], "hour.clamp(min=0, max=23)[:, None]"),
+    (zoo.PricePerStar, ["price", "stars"], "torch.stack([price, stars.clamp(min=1)], 1)"),
+]
+
+
+@pytest.mark.parametrize(("kind", "features", "kept"), RANGES)
+def test_a_module_that_fails_on_some_numbers_is_refused_with_a_line_that_keeps_them_in_a_range(
+    kind: type[nn.Module], features: list[str], kept: str
+) -> None:
+    line = f"module(tokens, {kept})"
+    with pytest.raises(ExportError, match=f"{features[-1]} is (-1|0),") as refused:
+        prepared(kind, features)
+    assert f'--call "{line}"' in refused.value.remedy
+    assert prepared(kind, features, call=line).convention.line == line
+
+
+def test_a_branch_by_a_size_that_only_large_numbers_show_is_followed(tmp_path: Path) -> None:
+    classifier, module = exported(zoo.CutAtNineTokens, tmp_path / "sales", ["price"]), made(zoo.CutAtNineTokens)
+    for tokens in (8, 9):
+        with torch.no_grad():
+            expected = module(torch.full((1, tokens), 5), zoo.columns([9_000.0]))
+        assert np.allclose(classifier.logits([([5] * tokens, {"price": 9_000})]), expected, atol=1e-4)
+
+
 def test_a_feature_that_changes_no_answer_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         found = prepared(zoo.Deaf, ["price"])

@@ -65,6 +65,11 @@ FOUND: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], str]] = {
     "an object": (zoo.Object, HEADS, joined(".topic", ".mood")),
     "one tensor": (zoo.One, HEADS, "module(tokens)"),
     "a stack": (zoo.Stacked, {"a": XYZ, "b": XYZ}, "module(tokens).flatten(1)"),
+    "a stack, heads first": (
+        zoo.StackedFirst,
+        dict.fromkeys("abcd", XYZ),
+        "module(tokens).transpose(0, 1).flatten(1)",
+    ),
     "as many labels": (lambda: zoo.Tuple(3, 3), {"a": XYZ, "b": XYZ}, joined("[0]", "[1]")),
     "other names": (zoo.Dict, {"theme": TOPICS, "tone": MOODS}, joined("['topic']", "['mood']")),
     "one number": (

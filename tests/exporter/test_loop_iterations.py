@@ -80,6 +80,52 @@ def is_refused_at(at: int, step: Step) -> None:
         right_program(stepping(step), EXAMPLE)
 
 
+def turned_by_a_rare_word(words: Tensor, h: Tensor) -> Tensor:
+    return torch.where(words[:, :1] > 1e6, -h, h)
+
+
+@pytest.mark.parametrize("at", [4, 20, 45, 70])
+def test_a_step_that_does_something_else_for_a_rare_word_only_is_refused(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)
+    is_refused_at(at + 1, lambda t, word, h: (word, turned_by_a_rare_word(word, h) if t == at else h))
+    # The same functions, with another number.
+    is_refused_at(at + 1, lambda t, word, h: (word.clamp(max=250.0 if t == at else 1e9), h))
+
+
+def test_a_step_that_lacks_a_call_of_the_others_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_iterations, "MOST_STEPS", 100)
+    is_refused_at(46, lambda t, word, h: (word if t == 45 else word.clamp(max=1e6), h))
+
+
+class Shortened(nn.Module):
+    """Fills short texts up, and cuts long ones: its steps are alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.cell, self.fc = nn.Embedding(40, 6), nn.GRUCell(6, 5), nn.Linear(5, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = nn.functional.pad(tokens, (0, 1))[:, :50]
+        h = torch.zeros(tokens.size(0), 5)
+        for t in range(tokens.size(1)):
+            h = self.cell(self.embedding(tokens[:, t]), h)
+            if t % 7 == 0:
+                # A number that is printed.
+                h.mean().item()
+        return self.fc(h)  # type: ignore[no-any-return]
+
+
+def test_the_steps_of_texts_that_are_cut_are_alike() -> None:
+    def inputs_of(sizes: Any) -> tuple[Tensor, ...]:
+        return (torch.randint(2, 40, (sizes.batch, sizes.tokens)),)
+
+    loop_iterations.check_every_step(
+        Shortened().eval(), Limits(max_tokens=200), "", inputs_of, lambda _: True, one_text=True
+    )
+
+
 @pytest.mark.slow
 def test_whatever_counts_the_steps() -> None:
     def counted(embedded: Tensor) -> Iterator[Any]:
@@ -119,7 +165,7 @@ def test_the_iterations_of_loops_as_people_write_them_are_alike(kind: type[nn.Mo
 
     # The program is asked only where iterations differ.
     loop_iterations.check_every_step(module, Limits(max_tokens=200), "", inputs_of, lambda _: False, one_text=True)
-    assert asked == [40, 41, 60, 200]
+    assert asked == [40, 41, 60, 3, 4, 200]
 
 
 def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:

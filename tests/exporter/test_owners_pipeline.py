@@ -109,6 +109,13 @@ def test_a_step_that_looks_like_a_regular_expression_is_named(caplog: pytest.Log
     assert "regular expression" not in caplog.text
 
 
+def test_long_steps_are_told_by_their_beginning(caplog: pytest.LogCaptureFixture) -> None:
+    steps = cleaning(("sub", r"@\w+", ""), ("sub", r"#\w+x?", ""))
+    chosen(rules=TextRules("whitespace", padding_id=1, steps=steps, stop_words=("oil",)), pairs=[])
+    assert "steps=" in caplog.text
+    assert len(caplog.text) < 2_000
+
+
 @pytest.mark.parametrize("tokenizer", ["whitespace", "external"])
 def test_rules_with_another_unknown_word_than_the_vocabulary_names_are_noted(
     tokenizer: str, caplog: pytest.LogCaptureFixture

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import loop_modules
+import numpy as np
 import pytest
 import torch
 from sampling import mostly_slow
@@ -227,6 +228,78 @@ def test_sizes_that_pytorch_cannot_take_are_limits() -> None:
 
 def test_a_program_of_two_branches_answers_as_its_module(two_branches: tuple[nn.Module, TracedProgram]) -> None:
     check_answers(*two_branches, with_lengths=False)
+
+
+class OfNineTokens(nn.Module):
+    """Something else is done to a rare word in texts of 9 tokens: hardly any random text shows it."""
+
+    RARE = 3_999
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.rnn, self.fc = nn.Embedding(4_000, 6), nn.GRU(6, 5, batch_first=True), nn.Linear(5, 3)
+        self.register_buffer("table", torch.arange(4_000))
+        self.table[self.RARE] = 2
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.size(1) == 9:
+            tokens = torch.where(tokens == self.RARE, torch.full_like(tokens, 2), tokens)
+        logits: Tensor = self.fc(self.rnn(self.embedding(tokens))[1][-1])
+        return logits
+
+
+class OfAllButNineTokens(OfNineTokens):
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.size(1) != 9:
+            tokens = self.table[tokens]
+        logits: Tensor = self.fc(self.rnn(self.embedding(tokens))[1][-1])
+        return logits
+
+
+class OtherTableOfNineTokens(OfNineTokens):
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = copy.deepcopy(self.embedding)
+        nn.init.ones_(self.other.weight.data[self.RARE])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embedding = self.other if tokens.size(1) == 9 else self.embedding
+        logits: Tensor = self.fc(self.rnn(embedding(tokens))[1][-1])
+        return logits
+
+
+class OfFiveTexts(OfNineTokens):
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.size(0) == 5:
+            tokens = torch.where(tokens == self.RARE, torch.full_like(tokens, 2), tokens)
+        logits: Tensor = self.fc(self.rnn(self.embedding(tokens))[1][-1])
+        return logits
+
+
+def test_a_branch_by_the_number_of_texts_that_only_a_rare_word_shows_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"5 texts.*x\.size\(0\)"):
+        right_program(OfFiveTexts().eval(), (torch.randint(2, 40, (3, 7)),))
+
+
+class FixedLastStep(OfNineTokens):
+    """Its clamp has another number for each size, and its branch computes the same."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.size(1) == 1:
+            tokens = torch.cat([tokens, tokens], 1)[:, :1]
+        last = torch.full((len(tokens), 1, 5), 300).clamp(max=tokens.size(1) - 1)
+        logits: Tensor = self.fc(self.rnn(self.embedding(tokens))[0].gather(1, last)[:, 0])
+        return logits
+
+
+@pytest.mark.parametrize("kind", [FixedLastStep, OfNineTokens, OfAllButNineTokens, OtherTableOfNineTokens])
+def test_a_branch_that_only_a_rare_word_shows_is_followed(kind: type[OfNineTokens]) -> None:
+    module = kind().eval()
+    run = make_runnable_program(right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    for tokens in (4, 8, 9, 10):
+        text = torch.full((2, tokens), 5)
+        text[1, 3] = kind.RARE
+        np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", mostly_slow([kind for kind, _ in loop_modules.EXPORTED], 99, first=16))

@@ -1,12 +1,14 @@
-"""Find how a module of texts with features is called, and check what it does with them: every category's id runs, and
-each feature changes the answer."""
+"""Find how a module of texts with features is called, and check what it does with them: every category's id runs, all
+numbers do, and each feature changes the answer."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.search import find_convention
 from pocketrnn_export.intake.call_discovery.trial import can_run_line, read_answer
 from pocketrnn_export.intake.calling_convention import Call, Convention, list_names_in_line
-from pocketrnn_export.intake.feature_call import add_marks, draw_numbers
+from pocketrnn_export.intake.feature_call import NumberInRange, add_marks, draw_numbers
 
 __all__ = ["find_convention_with_features"]
 
@@ -26,6 +28,10 @@ __all__ = ["find_convention_with_features"]
 _IDS_AT_A_TIME = 1024
 _NUMBERS = (0.0, 1.0, -1.0, 7.5, 1000.0)
 _MOST_OTHERS = 8
+# A module that fails on some numbers is looked for with these, and then on the others, up to the largest of the proof.
+_TAME: Final = (1.0, 2.0)
+_LEAST: Final = (0.0, 0.001, 1.0)
+_LARGEST: Final = 10_000
 # The most ways that are tried with features for each token.
 _MOST_WAYS = 40
 
@@ -54,9 +60,15 @@ def find_convention_with_features(asked: ModuleFacts, call: str | Call | None) -
             found = find_convention(replace(asked, features=least), call) if least != asked.features else None
         if found is not None:
             _refuse_failing_ids(asked, found)
+        tame = replace(asked, features=_keep_numbers_tame(asked.features))
+        with contextlib.suppress(ExportError):
+            found = find_convention(tame, call) if tame.features != asked.features else None
+        if found is not None:
+            _refuse_failing_numbers(tame, found, is_finite=True)
         _refuse_token_numbers(asked)
         raise
     _refuse_failing_ids(asked, convention)
+    _refuse_failing_numbers(asked, convention, is_finite=False)
     return replace(convention, notes=(*convention.notes, *_describe_unused_features(asked, convention)))
 
 
@@ -141,6 +153,68 @@ def _find_failure_on_ids(
     except (Exception, SystemExit) as error:
         return error
     return None
+
+
+def _refuse_failing_numbers(asked: ModuleFacts, convention: Convention, *, is_finite: bool) -> None:
+    """Run the module on numbers of each feature.
+
+    Args:
+        asked: the module, with features on which it runs.
+        convention: how it is called.
+        is_finite: whether it also fails where its answer is not finite.
+
+    Raises:
+        ExportError: it fails on one; the error has a line that keeps the feature in a range.
+    """
+    for column, (name, feature) in enumerate(asked.features):
+        if isinstance(feature, Category):
+            continue
+
+        def fails(number: float, column: int = column) -> str:
+            return _describe_failure_on_number(asked, convention, column, number, is_finite=is_finite)
+
+        bad = next((number for number in (-1.0, -float(_LARGEST), 0.0, float(_LARGEST)) if fails(number)), None)
+        if bad is None:
+            continue
+        least = next(one for one in _LEAST if not fails(one) or one == _LEAST[-1])
+        most, above = (_LARGEST, _LARGEST + 1) if not fails(_LARGEST) else (1, _LARGEST)
+        while above - most > 1:
+            middle = (most + above) // 2
+            most, above = (middle, above) if not fails(middle) else (most, middle)
+        ends = [f"min={least:g}"] * any(map(fails, (-1.0, -float(_LARGEST), 0.0)))
+        ends += [f"max={most}"] * (most < _LARGEST)
+        kept = {name: f"{name}.clamp({', '.join(ends)})"}
+        every = [kept.get(other, other) for other, one in asked.features if not isinstance(one, Category)]
+        line = re.sub(r"\bfeatures\b", f"torch.stack([{', '.join(every)}], 1)", convention.line)
+        line = line if line != convention.line else re.sub(rf"\b{name}\b", kept[name], line)
+        raise ExportError(
+            f"The module fails where {name} is {bad:g}, as it is given it: {fails(bad)}.",
+            "Keep the number in the range that it had in training, in the line of the call, so that one outside is "
+            f'answered as the nearest inside: --call "{line}", in Python call=.',
+        )
+
+
+def _describe_failure_on_number(
+    asked: ModuleFacts, convention: Convention, column: int, number: float, *, is_finite: bool
+) -> str:
+    """The error of the module on texts with this number in a column of the features; empty where it runs."""
+    tokens, lengths = asked.batch(1 if convention.one_text else asked.rows, asked.trial_widths[0][0])
+    numbers = draw_numbers(_keep_numbers_tame(asked.features), np.arange(len(tokens)))
+    numbers[:, column] = number
+    try:
+        answer = read_answer(asked, convention, *add_marks(tokens, lengths, numbers))
+    # Whatever a user's module raises.
+    except (Exception, SystemExit) as error:
+        return f"{type(error).__name__}: {first_line(error)}".rstrip(".")
+    return "its answer is not finite" if is_finite and not bool(torch.isfinite(answer).all()) else ""
+
+
+def _keep_numbers_tame(features: Features) -> Features:
+    """The features, with numbers on which most modules run."""
+    return tuple(
+        (name, feature if isinstance(feature, Category) else NumberInRange(feature.mean, feature.scale, *_TAME))
+        for name, feature in features
+    )
 
 
 def _reduce_to_least_ids(features: Features) -> Features:

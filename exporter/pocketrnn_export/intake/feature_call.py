@@ -15,12 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.text.features import Category, Features, make_feature_marks, split_features
+from pocketrnn.text.features import Category, Features, Number, make_feature_marks, split_features
 
-__all__ = ["FeatureCall", "add_marks", "draw_features", "draw_numbers", "list_feature_variables"]
+__all__ = ["FeatureCall", "NumberInRange", "add_marks", "draw_features", "draw_numbers", "list_feature_variables"]
 
 # Drawn numbers are whole multiples of 1 / _STEPS, from -2 to 2.
 _STEPS: Final = 1000
+
+
+@dataclass(frozen=True)
+class NumberInRange(Number):
+    """A number that is drawn from another range, as the module is given it.
+
+    Attributes:
+        least, most: the range.
+    """
+
+    least: float = -2.0
+    most: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,8 @@ def draw_numbers(features: Features, keys: Any) -> Any:
             drawn[:, i] = np.array(feature.ids, np.float32)[(mixed % np.uint64(len(feature.ids))).astype(np.int64)]
         else:
             drawn[:, i] = (mixed % np.uint64(4 * _STEPS + 1)).astype(np.float32) / _STEPS - 2
+            if isinstance(feature, NumberInRange):
+                drawn[:, i] = feature.least + (drawn[:, i] + 2) / 4 * (feature.most - feature.least)
     return drawn
 
 

@@ -1,10 +1,13 @@
 """Check that thousands of iterations of a loop over a text's steps do the same as the first ones.
 
 Only the first iterations of such a loop are traced. Python may count them in any way, and a much later step may do
-something else: `if t == 560: h = -h`, an entry of a list of numbers. A recurrent cell forgets such a step, so answers
-to a few long texts do not show it. So the calls of torch functions are recorded while the module runs: the functions,
-the numbers, and how many calls ago each tensor was made. If the iterations of a loop are alike, every further token
-adds the same number of calls of each kind.
+something else: `if t == 560: h = -h`, an entry of a list of numbers. A recurrent cell forgets such a step, or only a
+rare word shows it, so answers to a few long texts do not tell. So the calls of torch functions are recorded while the
+module runs: the functions, the numbers, and how many calls ago each tensor was made. If the iterations of a loop are
+alike, every further token adds the same number of calls of each kind.
+
+A step that calls another function than the others, or gives it another number, is refused. Where calls are not alike in
+another way, such as numbers that grow from step to step, the answers are compared.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +29,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.cpu_run import compute_answer, list_tensors_in
 from pocketrnn_export.module_runs.whole_copy import copy_again
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode, unwrap_scripted_function
+from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS
 from pocketrnn_export.tracing.python_semantics.users_globals import find_users_globals
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import is_within_limits
@@ -37,6 +41,11 @@ MOST_STEPS: Final = 3000
 # The lengths of texts that show how many calls each further token adds; they are longer than the special first steps of
 # a loop.
 _FIRST, _SECOND, _THIRD = 40, 41, 60
+# The lengths of short texts, of which the first shows what a further token adds: all steps behind those that are traced
+# must do the same. The others are for modules that fill short texts up.
+_SHORT: Final = (ITERATIONS - 1, 8, 16, 32)
+# A number is that of all steps, and does not depend on the step, if so many of a function's calls have it.
+_USUAL: Final = 0.75
 # A tensor that is used at least so often was made before the loop: a projection, the embedded text.
 _OFTEN: Final = 20
 # Each iteration uses positions at most so far from the last ones, and tensors that were made at most so many calls ago.
@@ -52,9 +61,13 @@ _SAME: Final = frozenset(
      Tensor.cuda}
 )  # fmt: skip
 
+_SAME_STEPS: Final = "Do the same in every step, whatever its number is; or use nn.RNN, nn.LSTM or nn.GRU."
 _TEXTS: Final = {1: "a text", 3: "three texts"}
 # How often each kind of call was made.
 _Calls = Counter[Hashable]
+# By function, the numbers at each place of its arguments, and whether nearly all calls have the same one.
+_Numbers = dict[Hashable, list[Counter[Hashable]]]
+_Usual = dict[Hashable, tuple[bool, ...]]
 
 
 def check_every_step(
@@ -65,9 +78,9 @@ def check_every_step(
     agree: Callable[[Sizes], bool],
     *,
     one_text: bool,
+    bounds: Sequence[Sizes] = (),
 ) -> tuple[str, ...]:
-    """Refuse a module whose loop over the steps of a text does something else in one of 3,000 steps, if the program's
-    answer differs.
+    """Refuse a module whose loop over the steps of a text does something else in one of 3,000 steps.
 
     The check runs a batch of one text and a batch of three.
 
@@ -78,12 +91,14 @@ def check_every_step(
         inputs_of: makes random inputs of some sizes, as the module takes them.
         agree: whether the module and the exported program give the same answer at some sizes.
         one_text: whether the batch size is always 1.
+        bounds: the sizes on both sides of each condition on a size, at which forward may do something else.
 
     Returns:
         a sentence on the steps that were not checked; empty if all were.
 
     Raises:
-        ExportError: its answer differs from the program's after such a step; the message names the step.
+        ExportError: a step calls another function, or its answer differs from the program's after a step that does
+            something else; the message names the step.
     """
     looked_at: list[int] = []
     for rows in (1,) if one_text else (1, 3):
@@ -92,6 +107,11 @@ def check_every_step(
         calls = _CallCounter(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
         most = limits.max_tokens or MOST_STEPS
         longest = min(MOST_STEPS, most, calls.reached(_SECONDS))
+        if (tokens := calls.find_other_function(longest, [size.tokens for size in bounds])) is not None:
+            says = f"calls another function, or gives it another number, in {_TEXTS[rows]} of {tokens} tokens"
+            raise ExportError(
+                f"The module's loop over the steps of a text, {loop}, {says} than in shorter ones.", _SAME_STEPS
+            )
         if not calls.makes_same_calls(_THIRD):
             looked_at.append(0)
             continue
@@ -109,7 +129,7 @@ def check_every_step(
                     f"The module's loop over the steps of a text, {loop}, does something else in {_TEXTS[rows]} of "
                     f"{other} tokens than in shorter ones: at {tokens} tokens the graph of its first steps gives "
                     "another answer.",
-                    "Do the same in every step, whatever its number is; or use nn.RNN, nn.LSTM or nn.GRU.",
+                    _SAME_STEPS,
                 )
     return _write_unchecked_steps_note(loop, min(looked_at)) if looked_at else ()
 
@@ -131,12 +151,54 @@ class _CallCounter:
 
     def __init__(self, module: nn.Module, inputs_of: Callable[[int], tuple[Tensor, ...]]) -> None:
         self._module, self._inputs_of = module, inputs_of
+        self._logs: dict[int, _CallLog | None] = {}
         started = time.process_time()
         self._first, self._second = self._count_calls_of_text(_FIRST), self._count_calls_of_text(_SECOND)
         self._a_token = (time.process_time() - started) / (_FIRST + _SECOND)
 
+    def _log_calls_of_text(self, tokens: int) -> _CallLog | None:
+        if tokens not in self._logs:
+            self._logs[tokens] = _log_calls(self._module, self._inputs_of(tokens))
+        return self._logs[tokens]
+
     def _count_calls_of_text(self, tokens: int) -> _Calls | None:
-        return _count_calls(self._module, self._inputs_of(tokens))
+        log = self._log_calls_of_text(tokens)
+        return None if log is None else log.kinds()
+
+    def find_other_function(self, longest: int, bounds: Iterable[int]) -> int | None:
+        """The number of tokens of the shortest text that was found in which a step calls another function than the
+        other steps, or gives it another number; None where each step does the same.
+
+        Args:
+            longest: the most tokens of a text.
+            bounds: numbers of tokens from which on forward may do something else; between those, steps are compared.
+        """
+        logs = [self._log_calls_of_text(tokens) for tokens in (_FIRST, _SECOND, _THIRD)]
+        if any(log is None for log in logs):
+            return None
+        usual = _find_usual_numbers([log.list_numbers() for log in logs if log is not None])
+
+        def count(tokens: int) -> _Calls | None:
+            log = self._log_calls_of_text(tokens)
+            return None if log is None else log.count_functions(usual)
+
+        below = max((tokens for tokens in bounds if tokens <= _FIRST), default=0)
+        above = min((tokens for tokens in bounds if tokens > _FIRST), default=longest + 1)
+        for short in (*(tokens for tokens in _SHORT if tokens >= below), max(below, _FIRST)):
+            first, second = count(short), count(short + 1)
+            if first is None or second is None or first == second:
+                continue
+            added = _subtract(second, first)
+            for last in sorted({min(_THIRD, above - 1), min(longest, above - 1)}):
+                if last > short + 1 and not _adds_same_calls(first, added, last - short, count(last)):
+                    alike, other = short + 1, last
+                    while other - alike > 1:
+                        middle = (alike + other) // 2
+                        same = _adds_same_calls(first, added, middle - short, count(middle))
+                        alike, other = (middle, other) if same else (alike, middle)
+                    return other
+            return None
+        return None
 
     def reached(self, seconds: float) -> int:
         """How many tokens of a text can be checked in that time."""
@@ -152,17 +214,45 @@ class _CallCounter:
         return all(found[k] == first[k] + (tokens - _FIRST) * (second[k] - first[k]) for k in kinds)
 
 
-def _count_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _Calls | None:
-    """Count the calls that a module makes for some inputs; None if it fails."""
+def _find_usual_numbers(numbers: Sequence[_Numbers]) -> _Usual:
+    """Find which numbers of each function are those of nearly all its calls, in texts of several lengths."""
+    usual: _Usual = {}
+    for key in set.intersection(*(set(one) for one in numbers)):
+        places = zip(*(one[key] for one in numbers), strict=True)
+        usual[key] = tuple(
+            len({next(iter(values.most_common(1)))[0] for values in place}) == 1
+            and all(values.most_common(1)[0][1] >= _USUAL * values.total() for values in place)
+            for place in places
+        )
+    return usual
+
+
+def _subtract(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
+    apart = {kind: more[kind] - fewer[kind] for kind in more.keys() | fewer.keys()}
+    return {kind: number for kind, number in apart.items() if number}
+
+
+def _adds_same_calls(first: _Calls, added: Mapping[Hashable, int], tokens: int, found: _Calls | None) -> bool:
+    """Whether further tokens add the same calls each, or none from one token on, where a text is cut; true if the
+    module fails."""
+    if found is None:
+        return True
+    more = _subtract(found, first)
+    times = {number / added[kind] if kind in added else -1 for kind, number in more.items()}
+    return not more or (more.keys() == added.keys() and len(times) == 1 and 0 <= min(times) <= tokens)
+
+
+def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None:
+    """Log the calls that a module makes for some inputs; None if it fails."""
     log = _CallLog()
     mode = _OperatorLogger(log) if any(isinstance(one, torch.jit.ScriptModule) for one in module.modules()) else None
     try:
         with use_unscripted_functions(module), mode or _FunctionLogger(log):
-            compute_answer(copy_again(module), inputs)
+            log.end_with(compute_answer(copy_again(module), inputs))
     # A user's module may raise anything.
     except Exception:
         return None
-    return log.kinds()
+    return log
 
 
 @contextlib.contextmanager
@@ -224,6 +314,7 @@ class _CallLog:
 
     def __init__(self) -> None:
         self._calls: list[tuple[Any, Any]] = []
+        self._needed: list[tuple[Any, Any]] = []
         # The last call that made a tensor, by the tensor's id; tensors are kept, so that no id is used twice.
         self._made: dict[int, int] = {}
         self._given: dict[int, int] = {}
@@ -270,6 +361,40 @@ class _CallLog:
             return tuple((self._argument(key), self._argument(one)) for key, one in value.items())
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
+    def end_with(self, answer: Any) -> None:
+        """Find the calls whose results reach the answer: a number that is printed does not."""
+        kept = {self._made[id(one)] for one in list_tensors_in(answer) if self._made.get(id(one), -1) >= 0}
+        if kept:
+            kept |= {call for call, (func, _) in enumerate(self._calls) if _writes_in_place(func)}
+            left = list(kept)
+            while left:
+                found = {place for place in _find_used_calls(self._calls[left.pop()][1], of_all=True) if place >= 0}
+                found -= kept
+                kept |= found
+                left += found
+        self._needed = [self._calls[call] for call in sorted(kept)] if kept else self._calls
+        self._made, self._given, self._kept = {}, {}, []
+
+    def list_numbers(self) -> _Numbers:
+        """The numbers at each place of the arguments of each function, with how often they are given."""
+        found: _Numbers = {}
+        for func, arguments in self._needed:
+            numbers: list[Hashable] = []
+            key = (func, _split_off_numbers(arguments, numbers))
+            for place, number in zip(found.setdefault(key, [Counter() for _ in numbers]), numbers, strict=True):
+                place[number] += 1
+        return found
+
+    def count_functions(self, usual: _Usual) -> _Calls:
+        """Count the calls of each function, with the numbers that nearly all its calls have."""
+        found: _Calls = Counter()
+        for func, arguments in self._needed:
+            numbers: list[Hashable] = []
+            key = (func, _split_off_numbers(arguments, numbers))
+            same = usual.get(key, (False,) * len(numbers))
+            found[key, tuple(number if one else None for number, one in zip(numbers, same, strict=True))] += 1
+        return found
+
     def kinds(self) -> _Calls:
         """Count the calls of each kind.
 
@@ -291,6 +416,29 @@ class _CallLog:
 
 class _CallIndex(int):
     """The index of the call that made a tensor."""
+
+
+def _writes_in_place(func: Any) -> bool:
+    name = str(getattr(func, "__name__", func)).split(".")[0]
+    return name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+
+
+def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
+    """Move the numbers of an argument to a list, and return the rest of it. Tensors are alike, and so are lists of
+    tensors; a list of numbers counts as one number."""
+    if isinstance(argument, _CallIndex):
+        return Tensor
+    if isinstance(argument, bytes | int | float | complex) and not isinstance(argument, bool):
+        numbers.append(argument)
+        return type(argument).__name__
+    if isinstance(argument, list | tuple):
+        if argument and all(isinstance(one, _CallIndex) for one in argument):
+            return Tensor
+        if argument and all(isinstance(one, int | float) and not isinstance(one, _CallIndex) for one in argument):
+            numbers.append(tuple(argument))
+            return tuple
+        return tuple(_split_off_numbers(one, numbers) for one in argument)
+    return argument  # type: ignore[no-any-return]
 
 
 def _normalize_distance(apart: int, most: int) -> Hashable:
@@ -316,10 +464,11 @@ def _classify_argument(argument: Any, call: int, often: dict[int, int], numbers:
     return (type(argument), argument) if isinstance(argument, float | complex) else argument
 
 
-def _find_used_calls(arguments: Any) -> Iterable[int]:
+def _find_used_calls(arguments: Any, *, of_all: bool = False) -> Iterable[int]:
+    """The calls whose results are arguments; without a list of all iterations' results, which uses each once, at the
+    end, where this is not asked for."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument
-        # Leave out a list of all iterations' results, which uses each once, at the end.
-        elif isinstance(argument, tuple) and len(argument) <= _OFTEN:
-            yield from _find_used_calls(argument)
+        elif isinstance(argument, tuple) and (of_all or len(argument) <= _OFTEN):
+            yield from _find_used_calls(argument, of_all=of_all)

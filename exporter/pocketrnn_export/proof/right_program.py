@@ -29,6 +29,7 @@ from pocketrnn_export.proof.every_size import APART, Answers, compute_answer_or_
 from pocketrnn_export.proof.non_forgetting_layers import copy_with_lasting_states
 from pocketrnn_export.proof.pytorch_run import RunnableProgram, make_runnable_program
 from pocketrnn_export.proof.rare_errors import refuse_rare_errors
+from pocketrnn_export.proof.recorded_choices import record_choices
 from pocketrnn_export.proof.trace_checks import (
     find_padding_effects,
     refuse_caught_errors,
@@ -158,6 +159,7 @@ def _find_program(
         asked.in_doubles,
         batch=1 if one_text else None,
         lasting=None if lasting is None else lasting.judge(1 if one_text else None),
+        choices=lambda sizes: record_choices(asked.module, asked.inputs(sizes)),
     )
     if lasting is not None:
         lasting.refuse_lost_code(found.traced, judged, found.bounds)

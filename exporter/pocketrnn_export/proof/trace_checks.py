@@ -281,7 +281,9 @@ def refuse_other_sizes(asked: FreshCopyModule, found: TracedProgram, exported: A
     # Check loops first: the error names the loop.
     if found.loops:
         loop, one = found.loops[0], asked.one_text
-        notes += check_every_step(asked.module, found.limits, loop, asked.inputs, agree, one_text=one)
+        notes += check_every_step(
+            asked.module, found.limits, loop, asked.inputs, agree, one_text=one, bounds=found.bounds
+        )
     in_pytorch = make_runnable_program(found).run
     check_every_size(asked.module, in_pytorch, found.limits, asked.inputs, agree, one_text=asked.one_text)
     return notes

@@ -25,6 +25,8 @@ __all__ = [
 # All candidates are tried on the first texts, and the best on all: 140 rules in 8 frames on 20 texts are 5 s.
 _FIRST_TEXTS: Final = 20
 _BEST: Final = 8
+# The most characters of a message that describe steps: the set of `\w` alone has 740 ranges.
+_MOST_WRITTEN: Final = 300
 # The format's tokenizers, tried first without steps before them.
 _TOKENIZERS: Final = (*TOKENIZERS, "space")
 # basic_english as a step is the tokenizer of that name.
@@ -168,5 +170,6 @@ def _describe_steps(rules: TextRules) -> str:
     if names := _find_step_names(rules):
         return " and ".join(names)
     more = len(rules.steps) - 3
-    first = f"steps={json.dumps(make_step_documents(rules.steps[:3]), ensure_ascii=False)}"
+    written = json.dumps(make_step_documents(rules.steps[:3]), ensure_ascii=False)
+    first = f"steps={written if len(written) <= _MOST_WRITTEN else written[:_MOST_WRITTEN] + '...'}"
     return first + (f" and {more} more" if more > 0 else "")

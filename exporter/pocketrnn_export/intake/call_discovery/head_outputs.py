@@ -27,6 +27,7 @@ _BESIDE: Final = frozenset(
      "preds", "prediction", "predictions", "label", "labels", "y"}
 )  # fmt: skip
 _LAST_NAME: Final = re.compile(r"""(?:\[(?:'([^']*)'|"([^"]*)")\]|\.(\w+))$""")
+_HEADS_FIRST: Final = "{}.transpose(0, 1).flatten(1)"
 _WAY_OUT: Final = 'Or join them yourself, in the order of the heads: --call "out = {}; torch.cat([...], 1)", or call=.'
 
 
@@ -93,11 +94,11 @@ def find_heads(asked: ModuleFacts, known: Sequence[Known], alone: Any | None) ->
         ends = list(itertools.accumulate(units))
         parts = tuple(f"[:, {end - count}:{end}]" for end, count in zip(ends, units, strict=True))
         return JoinedHeads("", units, parts, note=note)
-    if isinstance(answer, Tensor) and tuple(answer.shape) == (rows, len(units), total // len(units)) and (
-        len(set(units)) == 1 and len({tuple(one.shape) for _, one in known}) == 1
-    ):  # fmt: skip
+    if len(set(units)) == 1 and isinstance(answer, Tensor) and len({tuple(one.shape) for _, one in known}) == 1:
         note = f"forward gives a row of numbers for each head, taken in the order {_list_names(asked)}."
-        return JoinedHeads("{}.flatten(1)", units, tuple(f"[:, {i}]" for i in range(len(units))), note=note)
+        for first, around, part in ((rows, "{}.flatten(1)", "[:, %d]"), (len(units), _HEADS_FIRST, "[%d]")):
+            if tuple(answer.shape) == (first, rows + len(units) - first, units[0]):
+                return JoinedHeads(around, units, tuple(part % i for i in range(len(units))), note=note)
     outputs = list(_list_outputs(asked, known))
     chosen = _choose_by_name(asked, outputs)
     note = ""

@@ -166,8 +166,8 @@ class ModuleFacts:
 
     @property
     def rows(self) -> int:
-        """The number of texts in a batch, chosen to differ from the number of labels."""
-        taken = {self.classes, *self.head_sizes}
+        """The number of texts in a batch, chosen to differ from the number of labels, and from that of heads."""
+        taken = {self.classes, len(self.heads), *self.head_sizes}
         return next(rows for rows in itertools.count(3) if rows not in taken)
 
 

@@ -11,6 +11,7 @@ both sides of every question, and the traced programs are compared with its answ
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from pocketrnn_export.tracing.sizes.conditions import (
     join_by_and,
     join_by_or,
 )
-from pocketrnn_export.tracing.sizes.module_answers import AnswerJudge, Logits, ProgramAttempt
+from pocketrnn_export.tracing.sizes.module_answers import AnswerJudge, Logits, ProgramAttempt, describe_sizes
 from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, make_size_refusal_error
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, Regions, explore_regions
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
@@ -41,6 +42,9 @@ __all__ = ["ProgramWithLimits", "find_program_for_all_sizes"]
 Traced = TypeVar("Traced")
 # A part of the sizes with the same way through forward: its region, and the answers to questions of operations.
 Part = tuple[int, tuple[bool, ...]]
+
+# An operator by which forward chooses and a number that it is given, or None; or a weight that forward reads.
+Choice = tuple[str, float | None]
 
 # The processor time after which no further plan is tried.
 _SECONDS: Final = 60
@@ -67,6 +71,7 @@ def find_program_for_all_sizes(
     *,
     batch: int | None = None,
     lasting: AnswerJudge | None = None,
+    choices: Callable[[Sizes], frozenset[Choice]] = lambda _: frozenset(),
 ) -> ProgramWithLimits[Traced]:
     """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
 
@@ -79,13 +84,14 @@ def find_program_for_all_sizes(
         in_doubles: the module in double precision; may raise anything.
         batch: the batch size of every run, if it is fixed.
         lasting: compares programs with the module's answers with weights that forget nothing.
+        choices: the operators of the module, for some sizes, that choose by the numbers that they are given.
 
     Raises:
         ExportError: there is no such program; the message names the question and the line of the module's code.
     """
     judge = AnswerJudge(reference, in_doubles, batch)
     regions = explore_regions(follow, batch)
-    search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting)
+    search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting, choices)
     if isinstance(plain, ProgramAttempt):
         search.attempts.append(plain)
         search.periods |= plain.log.periods
@@ -107,8 +113,10 @@ class _Search(Generic[Traced]):
         trace: Callable[[TracePlan], ProgramAttempt[Traced]],
         questions: Sequence[Question],
         lasting: AnswerJudge | None,
+        choices: Callable[[Sizes], frozenset[Choice]],
     ) -> None:
-        self.lasting = lasting
+        self.lasting, self.choices = lasting, choices
+        self._choices: dict[int, frozenset[Choice] | None] = {}
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
@@ -127,6 +135,7 @@ class _Search(Generic[Traced]):
     def found(self) -> ProgramAttempt[Traced] | None:
         """Search the program; None if there is none."""
         self._update_cases()
+        self._refuse_choices_by_batch()
         for attempt in self.attempts:
             if self._is_right_for_cases(attempt, self.answered):
                 return attempt
@@ -204,8 +213,56 @@ class _Search(Generic[Traced]):
 
     def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
         return all(
-            self.judge.agrees(attempt, case) and self._agrees_with_lasting_states(attempt, case) for case in cases
+            self._makes_same_choices(attempt, case)
+            and self.judge.agrees(attempt, case)
+            and self._agrees_with_lasting_states(attempt, case)
+            for case in cases
         )
+
+    def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
+        """Whether forward chooses by the same operators in the region of a case as in that of a program's example. Else
+        their answers may be equal for nearly all texts: only a rare word, or a large number, makes them differ."""
+        if attempt.plan is not None and attempt.plan.others:
+            return True
+        usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
+        traced = usual if attempt.plan is None else attempt.plan.example
+        return self._have_same_choices(self.regions.of(traced), self.regions.of(case))
+
+    def _have_same_choices(self, one: int, other: int) -> bool:
+        """Whether forward chooses by the same operators in two regions. A number near a size that all texts of a region
+        have may be that size."""
+        if one == other:
+            return True
+        lists = [self._list_choices(region) for region in (one, other)]
+        if lists[0] is None or lists[1] is None:
+            return True
+        apart = lists[0] ^ lists[1]
+        sizes = [self.regions.members(region) for region in (one, other)]
+        every = [{getattr(size, axis) for size in some} for some in sizes for axis in ("batch", "tokens")]
+        fixed = {size + near for some in every if len(some) == 1 for size in some for near in (-1, 0, 1)}
+        return all(number in fixed for _, number in apart)
+
+    def _refuse_choices_by_batch(self) -> None:
+        """Refuse a forward that chooses by other operators for another number of texts.
+
+        Raises:
+            ExportError: it does.
+        """
+        for one, other in itertools.combinations(self.answered, 2):
+            if one.tokens == other.tokens and not self._have_same_choices(self.regions.of(one), self.regions.of(other)):
+                raise ExportError(
+                    f"The module chooses by other operators for {describe_sizes(one)} than for "
+                    f"{describe_sizes(other)}, so that a text's answer may depend on how many texts are beside it.",
+                    "Ask nothing about the number of texts in forward, x.size(0): compute the same for each.",
+                )
+
+    def _list_choices(self, region: int) -> frozenset[Choice] | None:
+        """The operators by which forward chooses for all sizes of a region: a number that depends on the size is left
+        out. None where the module answers none of those that are tried."""
+        if region not in self._choices:
+            some = [self.choices(sizes) for sizes in self.regions.members(region) if self.judge.answers(sizes)]
+            self._choices[region] = frozenset.intersection(*some) if some else None
+        return self._choices[region]
 
     def _agrees_with_lasting_states(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
         """Whether the program also agrees with weights that forget nothing: a recurrent layer hides an error that is a
