@@ -292,9 +292,8 @@ def _check_text_options(
     for name in OF_CHECKPOINTS:
         if getattr(numbers, name) is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
-    forms = {"--compress": options["compress"], "--profile packed": options["profile"] == "packed"}
-    if description["two_texts"] and (asked := [name for name, wanted in forms.items() if wanted]):
-        raise click.UsageError(f"{asked[0]} is of classifiers of one text: one of two has no such form. Leave it out.")
+    if description["two_texts"] and options["compress"]:
+        raise click.UsageError("--compress is for classifiers of one text: leave it out.")
     if options["texts"] is not None and options["features"] is not None:
         raise click.UsageError("--texts has no features: leave it out, or export in Python with example_texts=.")
     if options["texts"] is not None:
